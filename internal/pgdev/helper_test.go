@@ -1,0 +1,191 @@
+//go:build unix
+
+package pgdev
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// helperVariable makes the test binary a program that starts servers and then waits to be killed.
+const helperVariable = "PGDEV_TEST_HELPER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(helperVariable) != "" {
+		if err := helper(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// started is what the helper reports of each server, one JSON object per line.
+type started struct {
+	URL, Dir      string
+	PID, Watchdog int
+	Child         int // a process that the helper started later and that outlives it
+}
+
+// helper starts two servers at the same time, and a child that has nothing to do with them.
+func helper() error {
+	servers := make(chan *Server)
+	for range 2 {
+		go func() {
+			server, err := Start(context.Background(), Config{})
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			servers <- server
+		}()
+	}
+	both := []*Server{<-servers, <-servers}
+	child := exec.Command("/bin/sleep", "120")
+	if err := child.Start(); err != nil {
+		return err
+	}
+	for _, s := range both {
+		report := started{URL: s.URL(), Dir: s.Dir(), PID: s.PID(), Watchdog: s.watchdog.cmd.Process.Pid, Child: child.Process.Pid}
+		if err := json.NewEncoder(os.Stdout).Encode(report); err != nil {
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, os.Stdin) // until the test kills us, or has ended itself
+	return errors.Join(err, child.Process.Kill(), both[0].Close(), both[1].Close())
+}
+
+// startHelper runs the helper and returns it with what it has started.
+func startHelper(t *testing.T, cmd *exec.Cmd) []started {
+	t.Helper()
+	cmd.Env = append(cmd.Environ(), helperVariable+"=1")
+	stderr := &strings.Builder{}
+	cmd.Stderr = stderr
+	cmd.WaitDelay = time.Second // its child inherits nothing of ours, but a broken helper might
+	stdin, err := cmd.StdinPipe()
+	check(t, err)
+	stdout, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	var all []started
+	for lines := bufio.NewScanner(stdout); len(all) < 2 && lines.Scan(); {
+		var one started
+		check(t, json.Unmarshal(lines.Bytes(), &one))
+		all = append(all, one)
+		t.Cleanup(func() { _ = syscall.Kill(one.Child, syscall.SIGKILL) })
+	}
+	if len(all) != 2 {
+		_ = cmd.Wait()
+		t.Fatalf("the helper started %d servers, want 2: %s", len(all), stderr)
+	}
+	return all
+}
+
+// selfAsNobody returns a command that runs a copy of the test binary as an ordinary user.
+func selfAsNobody(t *testing.T) *exec.Cmd {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to become another user; as an ordinary user every other test covers this")
+	}
+	dir, err := os.MkdirTemp("/tmp", "pgdev-test-")
+	check(t, err)
+	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
+	check(t, os.Chmod(dir, 0o755))
+	text, err := os.ReadFile(self(t))
+	check(t, err)
+	program := filepath.Join(dir, "helper")
+	check(t, os.WriteFile(program, text, 0o755))
+	cmd := account{uid: 65534, gid: 65534, switched: true}.command(t.Context(), program)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	return cmd
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	program, err := os.Executable()
+	check(t, err)
+	return program
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts a server for one test.
+func start(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	s, err := Start(t.Context(), cfg)
+	check(t, err)
+	t.Cleanup(func() { check(t, s.Close()) })
+	return s
+}
+
+// query returns the first value of the first row as text.
+func query(t *testing.T, address, sql string, args ...any) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), address)
+	check(t, err)
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), sql, args...)
+	check(t, err)
+	text, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[any])
+	check(t, err)
+	return fmt.Sprint(text)
+}
+
+func execute(t *testing.T, address, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), address)
+	check(t, err)
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), sql)
+	check(t, err)
+}
+
+// eventually polls a condition until it holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline, tick := time.After(30*time.Second), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("never happened: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// alive reports whether a process runs; a zombie does not.
+func alive(pid int) bool {
+	state, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(state)), "Z")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

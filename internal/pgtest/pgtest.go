@@ -1,0 +1,114 @@
+// Package pgtest gives each test a database of its own on a real PostgreSQL.
+//
+//	url := pgtest.New(t) // migrated
+//
+// The server is a private one that the first call starts and that ends with the
+// test program, unless TEST_DATABASE_URL names one on purpose: a superuser's
+// URL. Databases are copied from a template that is migrated once. That of a
+// failed test is kept, and its URL printed.
+package pgtest
+
+import (
+	"context"
+	"database/sql"
+	"net/url"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver that pgtestdb is told to use
+	"github.com/peterldowns/pgtestdb"
+
+	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/migrations"
+)
+
+// New returns the URL of a fresh, migrated database. Its owner is an ordinary
+// role.
+func New(tb testing.TB) string {
+	tb.Helper()
+	return database(tb, migrated{})
+}
+
+// NewEmpty returns the URL of a fresh database without anything in it.
+func NewEmpty(tb testing.TB) string {
+	tb.Helper()
+	return database(tb, pgtestdb.NoopMigrator{})
+}
+
+// Pool connects to a database for the length of a test.
+func Pool(tb testing.TB, databaseURL string) *pgxpool.Pool {
+	tb.Helper()
+	pool, err := pgxpool.New(context.Background(), databaseURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(pool.Close)
+	return pool
+}
+
+// AdminURL is the same database as its superuser.
+func AdminURL(tb testing.TB, databaseURL string) string {
+	tb.Helper()
+	admin, err := url.Parse(server(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	database, err := url.Parse(databaseURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	admin.Path = database.Path
+	return admin.String()
+}
+
+func database(tb testing.TB, migrator pgtestdb.Migrator) string {
+	tb.Helper()
+	admin, err := url.Parse(server(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	password, _ := admin.User.Password()
+	instance := pgtestdb.Custom(tb, pgtestdb.Config{
+		DriverName: "pgx",
+		Host:       admin.Hostname(), Port: admin.Port(),
+		User: admin.User.Username(), Password: password,
+		Database: "postgres", Options: "sslmode=disable",
+		ForceTerminateConnections: true,
+	}, migrator)
+	return instance.URL()
+}
+
+// server is the URL of the server that all tests of this program share.
+func server(tb testing.TB) string {
+	tb.Helper()
+	address, err := start()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return address
+}
+
+//nolint:gochecknoglobals // one server for the whole test program
+var start = sync.OnceValues(func() (string, error) {
+	if named := os.Getenv("TEST_DATABASE_URL"); named != "" {
+		return named, nil
+	}
+	s, err := pgdev.Start(context.Background(), pgdev.Config{})
+	if err != nil {
+		return "", err
+	}
+	return s.URL(), nil // the server ends with this program
+})
+
+// migrated makes the template.
+type migrated struct{}
+
+// Hash implements pgtestdb.Migrator.
+func (migrated) Hash() (string, error) { return migrations.Fingerprint(), nil }
+
+// Migrate implements pgtestdb.Migrator.
+func (migrated) Migrate(ctx context.Context, _ *sql.DB, template pgtestdb.Config) error {
+	return migrations.Up(ctx, template.URL())
+}

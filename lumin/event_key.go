@@ -1,0 +1,106 @@
+package lumin
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+)
+
+// EventKey names one event, the same in every database and every process, and
+// so serves as the idempotency key towards other systems. It is a UUID of
+// version 8 (RFC 9562). The same event reported by two webhooks has one key.
+//
+// Layout of [Envelope.Key]:
+//
+//	bytes 0–5    event_time, milliseconds since 1970, big endian
+//	bytes 6–15   the first ten bytes of SHA-256 over
+//	             uint32(len(id)) id uint32(len(type)) type, big endian lengths in bytes,
+//	             with the version (8) in the upper four bits of byte 6
+//	             and the variant (binary 10) in the upper two of byte 8
+//
+// Time is in front so that an index on keys grows at its right edge. Keys are
+// stored: the layout never changes.
+type EventKey [16]byte
+
+// Key returns the event's key. It is defined for envelopes that [DecodeEnvelope]
+// returned; of any other EventTime it sees whole milliseconds and their lowest
+// 48 bits only.
+func (e Envelope) Key() EventKey {
+	named := make([]byte, 0, 4+maxText+4+maxText)
+	named = appendPrefixed(named, e.SignatureRequestID)
+	named = appendPrefixed(named, string(e.EventType))
+	digest := sha256.Sum256(named)
+
+	var at [8]byte
+	binary.BigEndian.PutUint64(at[:], uint64(e.EventTime.UnixMilli()))
+
+	var k EventKey
+	copy(k[:6], at[2:])
+	copy(k[6:], digest[:])
+	return k.version8()
+}
+
+// UnrecognizedKey returns the key of a body from which [DecodeEnvelope] cannot
+// tell an event: the first sixteen bytes of its SHA-256, with version 8 and
+// variant set as in any key. Only identical bodies share one. The bytes in front
+// are not a time.
+func UnrecognizedKey(body []byte) EventKey {
+	digest := sha256.Sum256(body)
+	return EventKey(digest[:16]).version8()
+}
+
+// version8 returns k with the version and variant bits of an RFC 9562 UUIDv8.
+func (k EventKey) version8() EventKey {
+	k[6] = 0x80 | k[6]&0x0f
+	k[8] = 0x80 | k[8]&0x3f
+	return k
+}
+
+// appendPrefixed appends s behind its length, so that no two pairs of strings
+// run together into the same bytes.
+func appendPrefixed(b []byte, s string) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+	return append(b, s...)
+}
+
+// String returns the canonical form: 36 lower-case characters with hyphens.
+func (k EventKey) String() string {
+	text, _ := k.MarshalText()
+	return string(text)
+}
+
+// MarshalText returns what [EventKey.String] does. It never fails.
+func (k EventKey) MarshalText() ([]byte, error) {
+	text := make([]byte, 0, 36)
+	text = append(hex.AppendEncode(text, k[0:4]), '-')
+	text = append(hex.AppendEncode(text, k[4:6]), '-')
+	text = append(hex.AppendEncode(text, k[6:8]), '-')
+	text = append(hex.AppendEncode(text, k[8:10]), '-')
+	return hex.AppendEncode(text, k[10:16]), nil
+}
+
+// UnmarshalText reads what [ParseEventKey] does. On failure k is unchanged.
+func (k *EventKey) UnmarshalText(text []byte) error {
+	parsed, err := ParseEventKey(string(text))
+	if err == nil {
+		*k = parsed
+	}
+	return err
+}
+
+// ParseEventKey reads the hyphenated form of a UUID, in either case. It takes
+// any version, so that every EventKey value survives the round trip through its
+// text; a UUID that is no event's key names no event.
+func ParseEventKey(s string) (EventKey, error) {
+	errNotKey := errors.New("not an event key: want a UUID such as 018a8ca2-3c4d-8e5f-a012-3456789abcde")
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return EventKey{}, errNotKey
+	}
+	var k EventKey
+	digits := s[0:8] + s[9:13] + s[14:18] + s[19:23] + s[24:36]
+	if _, err := hex.Decode(k[:], []byte(digits)); err != nil {
+		return EventKey{}, errNotKey
+	}
+	return k, nil
+}

@@ -1,0 +1,14 @@
+-- The reverse of attach.sql; harmless where nothing is attached.
+DO $$
+BEGIN
+    IF to_regclass('lumin.river_job') IS NOT NULL THEN
+        DROP TRIGGER IF EXISTS lumin_job_finalized ON lumin.river_job;
+    END IF;
+    IF to_regclass('lumin.replays') IS NOT NULL THEN
+        DROP TRIGGER IF EXISTS lumin_replay_ordered ON lumin.replays;
+    END IF;
+END
+$$;
+DROP FUNCTION IF EXISTS lumin.on_replay_ordered();
+DROP FUNCTION IF EXISTS lumin.on_river_job_finalized();
+DROP FUNCTION IF EXISTS lumin.settle_failure(uuid, text, bigint, bigint, text, integer, jsonb[]);

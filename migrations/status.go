@@ -1,0 +1,68 @@
+package migrations
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Status is how far a database is migrated.
+type Status struct {
+	Version int  // our newest applied migration; 0 for none
+	Dirty   bool // Version was started and not seen to end
+	Latest  int  // our newest migration in this program
+	River   int  // River's newest applied migration; 0 for none
+}
+
+// Current reports whether the schema is what this program needs, or newer.
+func (s Status) Current() bool {
+	return !s.Dirty && s.Version >= s.Latest && s.River >= riverVersion
+}
+
+// String says the status, and what to do about it, in one line.
+func (s Status) String() string {
+	switch {
+	case s.Dirty:
+		return fmt.Sprintf("migration %d was started and not seen to end: run \"migrate up\" to read what to do", s.Version)
+	case s.Version == 0:
+		return "not migrated: run \"migrate up\""
+	case !s.Current():
+		return fmt.Sprintf("schema version %d of %d, River %d of %d: run \"migrate up\"", s.Version, s.Latest, s.River, riverVersion)
+	case s.Version > s.Latest:
+		return fmt.Sprintf("schema version %d, newer than this program's %d", s.Version, s.Latest)
+	}
+	return fmt.Sprintf("schema version %d, River %d: up to date", s.Version, s.River)
+}
+
+// querier is a connection or a pool.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// ReadStatus reads the version tables, of which none need to exist.
+func ReadStatus(ctx context.Context, db querier) (Status, error) {
+	status := Status{Latest: Latest()}
+	var ours, rivers bool
+	err := db.QueryRow(ctx, `
+		SELECT pg_catalog.to_regclass('lumin.schema_migrations') IS NOT NULL,
+		       pg_catalog.to_regclass('lumin.river_migration') IS NOT NULL`).Scan(&ours, &rivers)
+	if err != nil {
+		return status, fmt.Errorf("look for the version tables: %w", err)
+	}
+	if ours {
+		err := db.QueryRow(ctx, `
+			SELECT coalesce(max(version), 0), coalesce(bool_or(dirty), false)
+			FROM lumin.schema_migrations`).Scan(&status.Version, &status.Dirty)
+		if err != nil {
+			return status, fmt.Errorf("read the schema version: %w", err)
+		}
+	}
+	if rivers {
+		err := db.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM lumin.river_migration`).Scan(&status.River)
+		if err != nil {
+			return status, fmt.Errorf("read River's version: %w", err)
+		}
+	}
+	return status, nil
+}

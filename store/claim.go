@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// Reasons not to work on a run, returned by [Store.ClaimTx] and [Store.ReadRun].
+var (
+	ErrRunSettled = errors.New("the run is settled or belongs to a later replay")
+	ErrRunLocked  = errors.New("the run is being worked on")
+	ErrEventGone  = errors.New("the event of the run is gone")
+)
+
+// Attempt is one attempt of a River job at a run.
+type Attempt struct {
+	JobArgs
+	JobID  int64
+	Number int // from 1
+}
+
+// A job acts on a run unless it is settled already, or a later replay took it
+// over. This is what makes replay_id a fencing number.
+const actsOnRun = `r.event_key = $1 AND r.job_kind = $2
+      AND r.replay_id <= $3 AND (r.state <> 'succeeded' OR r.replay_id < $3)`
+
+// The run is marked succeeded before the job type's code is called, in the same
+// transaction: whatever ends that transaction takes effect and mark together,
+// even a COMMIT that the code sends by itself.
+//
+// The subquery is fenced off with OFFSET 0, so that no plan made while events
+// was empty can join by reading the whole table.
+const claimSQL = `
+WITH claimed AS (
+    SELECT r.event_key, r.job_kind FROM lumin.runs r
+    WHERE ` + actsOnRun + `
+    FOR UPDATE SKIP LOCKED
+), settled AS (
+    UPDATE lumin.runs r
+    SET state = 'succeeded', replay_id = $3, job_id = $4, attempts = $5, error = NULL, finished_at = clock_timestamp()
+    FROM claimed c WHERE r.event_key = c.event_key AND r.job_kind = c.job_kind
+    RETURNING r.event_id
+)
+SELECT e.* FROM settled s
+LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.event_id OFFSET 0) e ON true`
+
+// ClaimTx locks the run of a job, marks it succeeded in tx, and returns its
+// event. Nothing of that is seen by others, or lasts, unless tx commits.
+// ErrRunSettled and ErrRunLocked say that there is nothing to do in tx.
+func (s *Store) ClaimTx(ctx context.Context, tx pgx.Tx, a Attempt) (*Event, error) {
+	rows, err := tx.Query(ctx, claimSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number)
+	if err != nil {
+		return nil, fmt.Errorf("claim run: %w", err)
+	}
+	event, err := pgx.CollectExactlyOneRow(rows, scanEvent)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, s.whyNot(ctx, tx, a)
+	case err != nil:
+		return nil, fmt.Errorf("claim run: %w", err)
+	case event == nil:
+		return nil, ErrEventGone
+	}
+	return event, nil
+}
+
+const runActsSQL = `SELECT EXISTS (SELECT FROM lumin.runs r WHERE ` + actsOnRun + `)`
+
+// whyNot tells a run that somebody holds from one that needs no work.
+func (s *Store) whyNot(ctx context.Context, tx pgx.Tx, a Attempt) error {
+	var open bool
+	if err := tx.QueryRow(ctx, runActsSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID).Scan(&open); err != nil {
+		return fmt.Errorf("look at run: %w", err)
+	}
+	if open {
+		return ErrRunLocked
+	}
+	return ErrRunSettled
+}
+
+const readRunSQL = `
+SELECT e.* FROM lumin.runs r
+LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = r.event_id OFFSET 0) e ON true
+WHERE ` + actsOnRun
+
+// ReadRun returns the event of a job's run without holding on to the run, for
+// work that happens outside a transaction. ErrRunSettled says that there is
+// nothing to do.
+func (s *Store) ReadRun(ctx context.Context, a Attempt) (*Event, error) {
+	rows, err := s.pool.Query(ctx, readRunSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID)
+	if err != nil {
+		return nil, fmt.Errorf("read run: %w", err)
+	}
+	event, err := pgx.CollectExactlyOneRow(rows, scanEvent)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, ErrRunSettled
+	case err != nil:
+		return nil, fmt.Errorf("read run: %w", err)
+	case event == nil:
+		return nil, ErrEventGone
+	}
+	return event, nil
+}
+
+const settleSQL = `
+UPDATE lumin.runs r
+SET state = 'succeeded', replay_id = $3, job_id = $4, attempts = $5, error = NULL, finished_at = clock_timestamp()
+WHERE ` + actsOnRun
+
+// Settle marks a run succeeded after work outside a transaction. Where the run
+// is settled already, or belongs to a later replay, it changes nothing.
+func (s *Store) Settle(ctx context.Context, a Attempt) error {
+	if _, err := s.pool.Exec(ctx, settleSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number); err != nil {
+		return fmt.Errorf("settle run: %w", err)
+	}
+	return nil
+}
+
+const noteAttemptSQL = `
+UPDATE lumin.runs r SET job_id = $4, attempts = $5, error = $6
+WHERE r.event_key = $1 AND r.job_kind = $2 AND r.replay_id = $3 AND r.state = 'pending'`
+
+// NoteAttempt keeps the error of an attempt that failed, for people to see while
+// the run is still pending. message must be clean already.
+func (s *Store) NoteAttempt(ctx context.Context, a Attempt, message string) error {
+	_, err := s.pool.Exec(ctx, noteAttemptSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number, message)
+	if err != nil {
+		return fmt.Errorf("note attempt: %w", err)
+	}
+	return nil
+}
+
+const eventColumns = `id, event_key, source, signature_request_id, event_type, event_time, payload, received_at`
+
+// scanEvent reads eventColumns; nil for a row of NULLs from an outer join.
+func scanEvent(row pgx.CollectableRow) (*Event, error) {
+	var (
+		id                         *int64
+		key                        *[16]byte
+		source, request, eventType *string
+		eventTime, receivedAt      *time.Time
+		payload                    []byte
+	)
+	if err := row.Scan(&id, &key, &source, &request, &eventType, &eventTime, &payload, &receivedAt); err != nil {
+		return nil, err
+	}
+	if id == nil {
+		return nil, nil
+	}
+	e := &Event{ID: *id, Key: *key, Source: *source, Payload: payload, ReceivedAt: receivedAt.UTC()}
+	if request != nil {
+		e.SignatureRequestID, e.Type, e.Time = *request, lumin.EventType(*eventType), eventTime.UTC()
+	}
+	return e, nil
+}

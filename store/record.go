@@ -1,0 +1,224 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// record writes a batch of deliveries in one transaction: new events, their
+// runs, the jobs of the new runs, and a count of what was delivered before.
+// Receipts are in the order of the batch.
+func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error) {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit there is nothing to roll back
+
+	groups := fold(batch)
+	if err := insertEvents(ctx, tx, groups); err != nil {
+		return nil, err
+	}
+	if err := s.insertRuns(ctx, tx, groups); err != nil {
+		return nil, err
+	}
+	if err := countRedeliveries(ctx, tx, groups); err != nil {
+		return nil, err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", errInDoubt, err)
+	}
+	return receipts(batch, groups), nil
+}
+
+// group is one event in a batch: all deliveries of one key and source, the
+// first of them first.
+type group struct {
+	identity
+	deliveries []*delivered
+
+	eventID  int64
+	inserted bool // by this transaction, out of deliveries[0]
+}
+
+// identity is what events is unique on.
+type identity struct {
+	key    lumin.EventKey
+	source string
+}
+
+func (i identity) compare(j identity) int {
+	return cmp.Or(bytes.Compare(i.key[:], j.key[:]), cmp.Compare(i.source, j.source))
+}
+
+// delivered is one delivery of a group.
+type delivered struct {
+	*Delivery
+	sha256   [sha256.Size]byte
+	position int // in the batch
+	conflict bool
+}
+
+// fold groups a batch by event. Groups are sorted, so that two transactions take
+// their locks in the same order and cannot deadlock.
+func fold(batch []*pending) []*group {
+	byIdentity := make(map[identity]*group, len(batch))
+	groups := make([]*group, 0, len(batch))
+	for i, p := range batch {
+		id := identity{p.key, p.delivery.Source}
+		g := byIdentity[id]
+		if g == nil {
+			g = &group{identity: id}
+			byIdentity[id] = g
+			groups = append(groups, g)
+		}
+		g.deliveries = append(g.deliveries, &delivered{
+			Delivery: p.delivery, sha256: sha256.Sum256(p.delivery.Payload), position: i,
+		})
+	}
+	slices.SortFunc(groups, func(a, b *group) int { return a.compare(b.identity) })
+	return groups
+}
+
+const insertEventsSQL = `
+INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time,
+                          payload, payload_sha256, signature, key_id, received_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
+                     $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
+ON CONFLICT (event_key, source) DO NOTHING
+RETURNING id, event_key, source`
+
+func insertEvents(ctx context.Context, tx pgx.Tx, groups []*group) error {
+	n := len(groups)
+	var (
+		keys       = make([][16]byte, n)
+		sources    = make([]string, n)
+		requests   = make([]*string, n)
+		types      = make([]*string, n)
+		times      = make([]*time.Time, n)
+		payloads   = make([][]byte, n)
+		hashes     = make([][]byte, n)
+		signatures = make([][]byte, n)
+		keyIDs     = make([]string, n)
+		received   = make([]time.Time, n)
+	)
+	for i, g := range groups {
+		d := g.deliveries[0]
+		keys[i], sources[i] = g.key, g.source
+		if e := d.Envelope; e != nil {
+			eventType := string(e.EventType)
+			requests[i], types[i], times[i] = &e.SignatureRequestID, &eventType, &e.EventTime
+		}
+		payloads[i], hashes[i], signatures[i] = d.Payload, d.sha256[:], d.Signature
+		keyIDs[i], received[i] = d.KeyID, d.ReceivedAt
+	}
+	rows, err := tx.Query(ctx, insertEventsSQL,
+		keys, sources, requests, types, times, payloads, hashes, signatures, keyIDs, received)
+	if err != nil {
+		return fmt.Errorf("insert %d events: %w", n, err)
+	}
+	var (
+		id     int64
+		key    [16]byte
+		source string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&id, &key, &source}, func() error {
+		g := find(groups, identity{key, source})
+		g.eventID, g.inserted = id, true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("insert %d events: %w", n, err)
+	}
+	return nil
+}
+
+// find looks a group up by its identity, which must be there.
+func find(groups []*group, id identity) *group {
+	i, _ := slices.BinarySearchFunc(groups, id, func(g *group, id identity) int { return g.compare(id) })
+	return groups[i]
+}
+
+const insertRunsSQL = `
+INSERT INTO lumin.runs (event_key, job_kind, event_id)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[])
+ON CONFLICT (event_key, job_kind) DO NOTHING
+RETURNING event_key, job_kind`
+
+// insertRuns makes the runs of the new events and puts one job into the queue
+// for each run that is new: another source may have brought the same event.
+func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group) error {
+	var (
+		keys     [][16]byte
+		kinds    []string
+		eventIDs []int64
+		specs    = map[runKey]JobSpec{}
+	)
+	for _, g := range groups {
+		if !g.inserted {
+			continue
+		}
+		// Sorted within the event as well: see fold.
+		for _, spec := range slices.SortedFunc(slices.Values(g.deliveries[0].Jobs), func(a, b JobSpec) int {
+			return cmp.Compare(a.Kind, b.Kind)
+		}) {
+			keys, kinds, eventIDs = append(keys, g.key), append(kinds, spec.Kind), append(eventIDs, g.eventID)
+			specs[runKey{g.key, spec.Kind}] = spec
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, insertRunsSQL, keys, kinds, eventIDs)
+	if err != nil {
+		return fmt.Errorf("insert %d runs: %w", len(keys), err)
+	}
+	var (
+		key  [16]byte
+		kind string
+		jobs = make([]queuedJob, 0, len(keys))
+	)
+	_, err = pgx.ForEachRow(rows, []any{&key, &kind}, func() error {
+		jobs = append(jobs, queuedJob{
+			args: JobArgs{EventKey: key, JobKind: kind},
+			spec: specs[runKey{key, kind}],
+		})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("insert %d runs: %w", len(keys), err)
+	}
+	return s.enqueue(ctx, tx, jobs)
+}
+
+// runKey is what runs is unique on.
+type runKey struct {
+	key  lumin.EventKey
+	kind string
+}
+
+func receipts(batch []*pending, groups []*group) []Receipt {
+	receipts := make([]Receipt, len(batch))
+	for _, g := range groups {
+		for i, d := range g.deliveries {
+			status := Duplicate
+			if g.inserted && i == 0 {
+				status = Recorded
+				if d.Envelope == nil {
+					status = Unrecognized
+				}
+			}
+			receipts[d.position] = Receipt{EventID: g.eventID, Status: status, Conflict: d.conflict}
+		}
+	}
+	return receipts
+}

@@ -1,0 +1,299 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// maxBodies is how many distinct bodies are kept of one event's redeliveries.
+// Further ones are counted together, so that a sender that puts something new
+// into every repetition cannot fill the disk.
+const maxBodies = 10
+
+// What differs between a redelivery and the first delivery.
+const (
+	differsNothing    = "nothing"
+	differsDetailsURL = "details_url"
+	differsContent    = "content"
+	differsUnknown    = "unknown" // the first body has been removed
+)
+
+// redelivery is one row of lumin.redeliveries to add to.
+type redelivery struct {
+	eventID int64
+	sha256  []byte // empty in the row that counts what is beyond maxBodies
+	differs string
+	payload []byte
+	count   int64
+	firstAt time.Time
+	lastAt  time.Time
+}
+
+// countRedeliveries counts the deliveries of events that were there before, be it
+// from an earlier transaction or from earlier in this batch.
+func countRedeliveries(ctx context.Context, tx pgx.Tx, groups []*group) error {
+	repeated := slices.DeleteFunc(slices.Clone(groups), func(g *group) bool {
+		return g.inserted && len(g.deliveries) == 1
+	})
+	if len(repeated) == 0 {
+		return nil
+	}
+	originals, err := loadOriginals(ctx, tx, repeated)
+	if err != nil {
+		return err
+	}
+	rows := make([]*redelivery, 0, len(repeated))
+	for _, g := range repeated {
+		rows = append(rows, redeliveriesOf(g, originals[g.identity])...)
+	}
+	if rows, err = foldBeyondLimit(ctx, tx, rows); err != nil {
+		return err
+	}
+	return upsertRedeliveries(ctx, tx, rows)
+}
+
+// original is the first delivery of an event.
+type original struct {
+	sha256  []byte
+	payload []byte
+	removed bool
+}
+
+// A statement of its own: the one that inserted with ON CONFLICT DO NOTHING does
+// not see what a concurrent transaction committed while it waited. The payload
+// is read only where a body differs, and then the event is locked, so that two
+// transactions cannot both find room for the last body that is kept.
+const (
+	loadEventsSQL = `
+SELECT e.id, e.event_key, e.source, e.payload_sha256
+FROM unnest($1::uuid[], $2::text[]) AS w (event_key, source)
+JOIN lumin.events e USING (event_key, source)`
+
+	lockEventsSQL = `
+SELECT e.event_key, e.source, e.payload, e.payload_removed_at IS NOT NULL
+FROM lumin.events e WHERE e.id = ANY ($1::bigint[])
+ORDER BY e.id FOR NO KEY UPDATE`
+)
+
+func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identity]*original, error) {
+	originals := make(map[identity]*original, len(groups))
+	var (
+		keys    [][16]byte
+		sources []string
+		differ  []int64
+	)
+	for _, g := range groups {
+		keys, sources = append(keys, g.key), append(sources, g.source)
+	}
+	rows, err := tx.Query(ctx, loadEventsSQL, keys, sources)
+	if err != nil {
+		return nil, fmt.Errorf("load %d events: %w", len(groups), err)
+	}
+	var (
+		id     int64
+		key    [16]byte
+		source string
+		sum    []byte
+	)
+	_, err = pgx.ForEachRow(rows, []any{&id, &key, &source, &sum}, func() error {
+		g := find(groups, identity{key, source})
+		g.eventID = id
+		originals[g.identity] = &original{sha256: bytes.Clone(sum)}
+		if slices.ContainsFunc(g.deliveries, func(d *delivered) bool { return !bytes.Equal(d.sha256[:], sum) }) {
+			differ = append(differ, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load %d events: %w", len(groups), err)
+	}
+	if len(originals) != len(groups) {
+		// Somebody deleted an event between our two statements.
+		return nil, fmt.Errorf("load %d events: only %d are there", len(groups), len(originals))
+	}
+	if len(differ) == 0 {
+		return originals, nil
+	}
+	rows, err = tx.Query(ctx, lockEventsSQL, differ)
+	if err != nil {
+		return nil, fmt.Errorf("lock %d events: %w", len(differ), err)
+	}
+	var (
+		payload []byte
+		removed bool
+	)
+	_, err = pgx.ForEachRow(rows, []any{&key, &source, &payload, &removed}, func() error {
+		o := originals[identity{key, source}]
+		o.payload, o.removed = bytes.Clone(payload), removed
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lock %d events: %w", len(differ), err)
+	}
+	return originals, nil
+}
+
+// redeliveriesOf folds the repeated deliveries of one event by body.
+func redeliveriesOf(g *group, first *original) []*redelivery {
+	repeated := g.deliveries
+	if g.inserted {
+		repeated = repeated[1:]
+	}
+	var rows []*redelivery
+	byBody := map[[sha256.Size]byte]*redelivery{}
+	for _, d := range repeated {
+		row := byBody[d.sha256]
+		if row == nil {
+			row = compare(d, first)
+			row.eventID, row.firstAt, row.lastAt = g.eventID, d.ReceivedAt, d.ReceivedAt
+			byBody[d.sha256] = row
+			rows = append(rows, row)
+		}
+		row.count++
+		row.firstAt = earlier(row.firstAt, d.ReceivedAt)
+		row.lastAt = later(row.lastAt, d.ReceivedAt)
+		d.conflict = row.differs == differsContent
+	}
+	return rows
+}
+
+func compare(d *delivered, first *original) *redelivery {
+	switch {
+	case bytes.Equal(d.sha256[:], first.sha256):
+		return &redelivery{sha256: d.sha256[:], differs: differsNothing}
+	case first.removed:
+		// What has been erased does not come back with a repetition.
+		return &redelivery{sha256: []byte{}, differs: differsUnknown}
+	case lumin.SameExceptDetailsURL(first.payload, d.Payload):
+		return &redelivery{sha256: d.sha256[:], differs: differsDetailsURL, payload: d.Payload}
+	default:
+		return &redelivery{sha256: d.sha256[:], differs: differsContent, payload: d.Payload}
+	}
+}
+
+const keptBodiesSQL = `
+SELECT event_id, payload_sha256 FROM lumin.redeliveries
+WHERE event_id = ANY ($1::bigint[]) AND payload IS NOT NULL`
+
+// foldBeyondLimit moves the counts of bodies that find no room into the row of
+// their event that keeps none.
+func foldBeyondLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*redelivery, error) {
+	var differing []int64
+	for _, row := range rows {
+		if row.payload != nil {
+			differing = append(differing, row.eventID)
+		}
+	}
+	if len(differing) == 0 {
+		return mergeRows(rows), nil
+	}
+	found, err := tx.Query(ctx, keptBodiesSQL, differing)
+	if err != nil {
+		return nil, fmt.Errorf("load kept bodies: %w", err)
+	}
+	var (
+		id   int64
+		sum  []byte
+		kept = map[int64]map[string]bool{}
+	)
+	_, err = pgx.ForEachRow(found, []any{&id, &sum}, func() error {
+		if kept[id] == nil {
+			kept[id] = map[string]bool{}
+		}
+		kept[id][string(sum)] = true
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load kept bodies: %w", err)
+	}
+	for _, row := range rows {
+		bodies := kept[row.eventID]
+		switch {
+		case row.payload == nil || bodies[string(row.sha256)]:
+		case len(bodies) < maxBodies:
+			if bodies == nil {
+				bodies = map[string]bool{}
+				kept[row.eventID] = bodies
+			}
+			bodies[string(row.sha256)] = true
+		default:
+			row.sha256, row.payload = []byte{}, nil
+		}
+	}
+	return mergeRows(rows), nil
+}
+
+// mergeRows sorts rows by their primary key (see fold) and adds up those that
+// share one, as one statement must not touch a row twice.
+func mergeRows(rows []*redelivery) []*redelivery {
+	slices.SortStableFunc(rows, func(a, b *redelivery) int {
+		return cmp.Or(cmp.Compare(a.eventID, b.eventID), bytes.Compare(a.sha256, b.sha256))
+	})
+	merged := rows[:0]
+	for _, row := range rows {
+		if n := len(merged); n > 0 && merged[n-1].eventID == row.eventID && bytes.Equal(merged[n-1].sha256, row.sha256) {
+			last := merged[n-1]
+			last.count += row.count
+			last.firstAt, last.lastAt = earlier(last.firstAt, row.firstAt), later(last.lastAt, row.lastAt)
+			if row.differs == differsContent {
+				last.differs = differsContent
+			}
+			continue
+		}
+		merged = append(merged, row)
+	}
+	return merged
+}
+
+const upsertRedeliveriesSQL = `
+INSERT INTO lumin.redeliveries AS r (event_id, payload_sha256, differs, payload, count, first_at, last_at)
+SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bytea[], $5::bigint[], $6::timestamptz[], $7::timestamptz[])
+ON CONFLICT (event_id, payload_sha256) DO UPDATE SET
+    count = r.count + excluded.count,
+    differs = CASE excluded.differs WHEN 'content' THEN 'content' ELSE r.differs END,
+    first_at = least(r.first_at, excluded.first_at),
+    last_at = greatest(r.last_at, excluded.last_at)`
+
+func upsertRedeliveries(ctx context.Context, tx pgx.Tx, rows []*redelivery) error {
+	n := len(rows)
+	var (
+		ids      = make([]int64, n)
+		sums     = make([][]byte, n)
+		differs  = make([]string, n)
+		payloads = make([][]byte, n)
+		counts   = make([]int64, n)
+		firsts   = make([]time.Time, n)
+		lasts    = make([]time.Time, n)
+	)
+	for i, r := range rows {
+		ids[i], sums[i], differs[i], payloads[i] = r.eventID, r.sha256, r.differs, r.payload
+		counts[i], firsts[i], lasts[i] = r.count, r.firstAt, r.lastAt
+	}
+	if _, err := tx.Exec(ctx, upsertRedeliveriesSQL, ids, sums, differs, payloads, counts, firsts, lasts); err != nil {
+		return fmt.Errorf("count %d redeliveries: %w", n, err)
+	}
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

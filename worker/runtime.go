@@ -1,0 +1,164 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+
+	"lumin-ingest/migrations"
+	"lumin-ingest/store"
+)
+
+// Config is what a [Runtime] needs.
+type Config struct {
+	Store    *store.Store
+	Registry *Registry
+	Logger   *slog.Logger
+
+	// MaxWorkers is how many jobs of one queue run at a time; 0 means
+	// [DefaultMaxWorkers]. A transactional job holds a connection while it runs.
+	MaxWorkers int
+
+	Registerer prometheus.Registerer // nil: metrics are not registered
+}
+
+// DefaultMaxWorkers keeps two cores of server and database busy with small
+// transactional jobs.
+const DefaultMaxWorkers = 16
+
+const (
+	// River fetches at most MaxWorkers jobs per cooldown and queue.
+	fetchCooldown = 2 * time.Millisecond
+
+	// River takes a job for stuck after this time, or after the job type's own
+	// timeout if that is longer. It must be more than the default timeout.
+	rescueAfter = 15 * time.Second
+
+	// When the program stops, running jobs get this long before their context
+	// is cancelled.
+	softStop = 10 * time.Second
+)
+
+// Runtime works the jobs of a Registry through River.
+type Runtime struct {
+	store    *store.Store
+	registry *Registry
+	logger   *slog.Logger
+	client   *river.Client[pgx.Tx]
+	running  atomic.Bool
+}
+
+// New prepares a Runtime without connecting. It refuses a Registry with errors.
+func New(cfg Config) (*Runtime, error) {
+	if err := cfg.Registry.Err(); err != nil {
+		return nil, err
+	}
+	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lumin_attempts_total",
+		Help: "Attempts of jobs by kind and outcome.",
+	}, []string{"kind", "outcome"})
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(outcomes)
+	}
+	r := &Runtime{store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger}
+	client, err := river.NewClient(riverpgxv5.New(cfg.Store.Pool()), &river.Config{
+		Schema:               migrations.Schema,
+		Logger:               slog.New(warnings{cfg.Logger.Handler()}),
+		Queues:               r.queues(cfg.MaxWorkers),
+		Workers:              r.workers(),
+		PeriodicJobs:         periodicJobs(),
+		Middleware:           []rivertype.Middleware{&containment{logger: cfg.Logger, outcomes: outcomes}},
+		FetchCooldown:        fetchCooldown,
+		FetchOnlyKnownKinds:  true, // another program on this database may know the others
+		JobTimeout:           Defaults{}.Timeout(),
+		RescueStuckJobsAfter: rescueAfter,
+		SoftStopTimeout:      softStop,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create the queue client: %w", err)
+	}
+	r.client = client
+	return r, nil
+}
+
+func (r *Runtime) queues(maxWorkers int) map[string]river.QueueConfig {
+	if maxWorkers == 0 {
+		maxWorkers = DefaultMaxWorkers
+	}
+	queues := map[string]river.QueueConfig{internalQueue: {MaxWorkers: 2}}
+	for _, spec := range r.registry.specs() {
+		queues[spec.Queue] = river.QueueConfig{MaxWorkers: maxWorkers}
+	}
+	return queues
+}
+
+func (r *Runtime) workers() *river.Workers {
+	workers := river.NewWorkers()
+	for _, kind := range r.registry.Kinds() {
+		// River means this function for itself: it takes the kind from the value
+		// and not from the type. A test holds it to that.
+		river.AddWorkerArgs(workers, store.JobArgs{JobKind: kind}, &executor{
+			jobType: r.registry.types[kind], store: r.store, logger: r.logger,
+		})
+	}
+	river.AddWorker(workers, &replayer{store: r.store, specs: r.registry.specs(), logger: r.logger})
+	river.AddWorker(workers, newSweeper(r.store, r.logger))
+	return workers
+}
+
+// Start registers the job types in the database and begins to work. The schema
+// must be up to date. It goes on until [Runtime.Stop], whatever becomes of ctx.
+func (r *Runtime) Start(ctx context.Context) error {
+	unknown, err := r.store.RegisterJobTypes(ctx, r.registry.rows())
+	if err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		r.logger.Warn("job types that other programs have registered and this one does not know: "+
+			"their jobs wait for a program that does, and runs that this one records are not made for them",
+			"kinds", unknown)
+	}
+	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start the queue client: %w", err)
+	}
+	r.running.Store(true)
+	return nil
+}
+
+// Stop takes no new jobs and waits for the running ones, which are cancelled
+// after ten seconds and tried again later. It may be called without Start.
+func (r *Runtime) Stop(ctx context.Context) error {
+	if !r.running.Swap(false) {
+		return nil
+	}
+	if err := r.client.Stop(ctx); err != nil {
+		return fmt.Errorf("stop the queue client: %w", err)
+	}
+	return nil
+}
+
+// Ready tells why no jobs are being worked; nil if they are.
+func (r *Runtime) Ready(context.Context) error {
+	if !r.running.Load() {
+		return errors.New("not started")
+	}
+	return nil
+}
+
+// warnings keeps River's chatter out of the log: failed attempts are logged by
+// containment already.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (h warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
+}
