@@ -44,6 +44,7 @@ func TestSameExceptDetailsURL(t *testing.T) {
 		{"inside event", `{"event":{"details_url":"a"}}`, `{"event":{"details_url":"b"}}`, false},
 		{"deeper inside signature_request", `{"signature_request":{"x":{"details_url":"a"}}}`, `{"signature_request":{"x":{"details_url":"b"}}}`, false},
 		{"inside an array", `{"signature_request":[{"details_url":"a"}]}`, `{"signature_request":[{"details_url":"b"}]}`, false},
+		{"in an array behind an object", `{"signature_request":{"details_url":1},"signature_request":["a"]}`, `{"signature_request":{"details_url":1},"signature_request":["b"]}`, false},
 		{"inside a top-level array", `[{"details_url":"a"}]`, `[{"details_url":"b"}]`, false},
 		{"as a value", `{"a":"details_url","b":"x"}`, `{"a":"details_url","b":"y"}`, false},
 		{"inside a string", `{"a":"{\"details_url\":1}"}`, `{"a":"{\"details_url\":2}"}`, false},

@@ -94,6 +94,7 @@ func TestDecodeEnvelopeTexts(t *testing.T) {
 		{"the first and the last pair", `"\uD800\uDC00\uDBFF\uDFFF"`, "\U00010000\U0010ffff"},
 		{"beside the surrogates", `"\ud7ff\ue000"`, "\ud7ff\ue000"},
 		{"a literal replacement character", `"` + "\ufffd" + `"`, "\ufffd"},
+		{"a literal replacement character beside an escape", `"\t` + "\ufffd" + `"`, "\t\ufffd"},
 		{"an escaped replacement character", `"\ufffd"`, "\ufffd"},
 		{"controls but NUL", `"\u0001\u001f\u007f` + "\x7f" + `"`, "\x01\x1f\x7f\x7f"},
 		{"noncharacters", `"\uffff` + "\ufffe" + `"`, "\uffff\ufffe"},
@@ -358,6 +359,7 @@ func FuzzDecodeEnvelope(f *testing.F) {
 		fmt.Sprintf(sound, "", "", `,"event":{}`),
 		`{"event":{"event_time":"0017","event_type":"\ud83d\ude00"},"signature_request":{"signature_request_id":"\ud83d"}}`,
 		`{"event":{"event_time":253402300799999,"event_type":"t"},"signature_request":{"signature_request_id":"` + "\ufffd\xff" + `"}}`,
+		`{"event":{"event_time":1,"event_type":"\n` + "\ufffd" + `"},"signature_request":{"signature_request_id":"\ufffd\ude00"}}`,
 		`{"event":{"event_time":99999999999999999999,"event_type":""},"signature_request":{}}`,
 		"\ufeff{}", "", "[]", `{"a":-0.0E+1}`, `{"event":null}`, `"\ud800\u0041"`,
 	} {

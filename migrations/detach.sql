@@ -12,3 +12,5 @@ $$;
 DROP FUNCTION IF EXISTS lumin.on_replay_ordered();
 DROP FUNCTION IF EXISTS lumin.on_river_job_finalized();
 DROP FUNCTION IF EXISTS lumin.settle_failure(uuid, text, bigint, bigint, text, integer, jsonb[]);
+DROP FUNCTION IF EXISTS lumin.reopen_run(uuid, text, bigint);
+DROP FUNCTION IF EXISTS lumin.run_of(jsonb);

@@ -10,15 +10,16 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"strconv"
+	"regexp"
 	"strings"
 
 	"github.com/golang-migrate/migrate/v4"
 	"github.com/golang-migrate/migrate/v4/database"
 	pgxmigrate "github.com/golang-migrate/migrate/v4/database/pgx/v5"
-	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -56,7 +57,9 @@ func Up(ctx context.Context, databaseURL string) error {
 }
 
 // Down takes back the newest n of our migrations. Below the first one River's
-// tables go as well, and the schema, unless something else lives in it.
+// tables go as well, and the schema, unless something else lives in it or this
+// role could not create it again. A Down that was cut short there goes on where
+// it stopped, whatever n.
 func Down(ctx context.Context, databaseURL string, n int) error {
 	if n < 1 {
 		return fmt.Errorf("migrate down: %d is not a number of migrations: give 1 or more", n)
@@ -90,16 +93,35 @@ type migrator struct {
 }
 
 func locked(ctx context.Context, databaseURL string, act func(*migrator) error) error {
-	conn, err := pgx.Connect(ctx, databaseURL)
+	// Read like a pool's, because the URL may hold settings that only a pool
+	// knows, and a server refuses those.
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return fmt.Errorf("connect to migrate: %w", err)
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := settle(ctx, conn); err != nil {
+		return err
+	}
 	// Closing the connection releases the lock, also when the program is killed.
 	if _, err := conn.Exec(ctx, `SELECT pg_catalog.pg_advisory_lock($1)`, int64(lockKey)); err != nil {
 		return fmt.Errorf("wait for other migrating programs: %w", err)
 	}
 	return act(&migrator{url: databaseURL, conn: conn})
+}
+
+// settle frees a connection from what its role or database is set to: limits
+// meant for small queries, and a search_path of somebody else's choosing.
+func settle(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_catalog, pg_temp`)
+	if err != nil {
+		return fmt.Errorf("prepare a connection to migrate: %w", err)
+	}
+	return nil
 }
 
 func (m *migrator) up(ctx context.Context) error {
@@ -110,7 +132,7 @@ func (m *migrator) up(ctx context.Context) error {
 	if status.Dirty {
 		return dirtyError(status.Version)
 	}
-	if status.Current() {
+	if status.Current() || status.Version > status.Latest {
 		return nil
 	}
 	if err := m.createSchema(ctx); err != nil {
@@ -128,6 +150,10 @@ func (m *migrator) up(ctx context.Context) error {
 	if err := m.steps(0); err != nil {
 		return err
 	}
+	return m.attach(ctx)
+}
+
+func (m *migrator) attach(ctx context.Context) error {
 	if _, err := m.conn.Exec(ctx, attachSQL); err != nil {
 		return fmt.Errorf("attach to River's tables: %w", err)
 	}
@@ -142,28 +168,29 @@ func (m *migrator) down(ctx context.Context, n int) error {
 	if status.Dirty {
 		return dirtyError(status.Version)
 	}
-	if status.Version == 0 && status.River == 0 {
-		return nil
-	}
-	if n > status.Version {
+	switch {
+	case status.Version > status.Latest:
+		return fmt.Errorf("migrate down: the schema is at version %d and this program knows none above %d: use the newer program", status.Version, status.Latest)
+	case status.Version > 0 && n > status.Version:
 		return fmt.Errorf("migrate down %d: only %d migrations are applied: give a number from 1 to %d", n, status.Version, status.Version)
 	}
 	if _, err := m.conn.Exec(ctx, detachSQL); err != nil {
 		return fmt.Errorf("detach from River's tables: %w", err)
 	}
-	if err := m.steps(-n); err != nil {
-		return err
+	if status.Version > 0 {
+		if err := m.steps(-n); err != nil {
+			return err
+		}
 	}
 	if n < status.Version {
-		return nil
+		return m.attach(ctx)
 	}
-	if err := m.river(ctx, rivermigrate.DirectionDown, -1); err != nil {
-		return err
+	if status.River > 0 {
+		if err := m.river(ctx, rivermigrate.DirectionDown, -1); err != nil {
+			return err
+		}
 	}
-	if _, err := m.conn.Exec(ctx, `DROP TABLE lumin.schema_migrations`); err != nil {
-		return fmt.Errorf("drop the version table: %w", err)
-	}
-	return m.dropSchemaIfEmpty(ctx)
+	return m.dropRest(ctx)
 }
 
 // createSchema asks before it creates: CREATE SCHEMA IF NOT EXISTS wants the
@@ -183,20 +210,32 @@ func (m *migrator) createSchema(ctx context.Context) error {
 	return nil
 }
 
-func (m *migrator) dropSchemaIfEmpty(ctx context.Context) error {
-	var used bool
+// dropRest drops the version table, and the schema where that is ours to do. It
+// stays when somebody keeps things in it, and when only an administrator could
+// make it again.
+func (m *migrator) dropRest(ctx context.Context) error {
+	var migrated, again bool
 	err := m.conn.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = n.oid)
-		    OR EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = n.oid)
-		    OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace = n.oid)
-		FROM pg_catalog.pg_namespace n WHERE n.nspname = $1`, Schema).Scan(&used)
+		SELECT to_regclass('lumin.schema_migrations') IS NOT NULL,
+		       has_database_privilege(current_database(), 'CREATE')`).Scan(&migrated, &again)
 	if err != nil {
 		return fmt.Errorf("look into schema %s: %w", Schema, err)
 	}
-	if used {
+	if !migrated {
 		return nil
 	}
-	if _, err := m.conn.Exec(ctx, `DROP SCHEMA lumin`); err != nil {
+	if _, err := m.conn.Exec(ctx, `DROP TABLE lumin.schema_migrations`); err != nil {
+		return fmt.Errorf("drop the version table: %w", err)
+	}
+	if !again {
+		return nil
+	}
+	_, err = m.conn.Exec(ctx, `DROP SCHEMA lumin RESTRICT`)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && (refused.Code == pgerrcode.DependentObjectsStillExist || refused.Code == pgerrcode.InsufficientPrivilege) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("drop schema %s: %w", Schema, err)
 	}
 	return nil
@@ -205,7 +244,12 @@ func (m *migrator) dropSchemaIfEmpty(ctx context.Context) error {
 // river runs River's migrations, each in its own transaction: one of them adds
 // an enum value that a later one uses.
 func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, target int) error {
-	pool, err := pgxpool.New(ctx, m.url)
+	config, err := pgxpool.ParseConfig(m.url)
+	if err != nil {
+		return fmt.Errorf("connect to migrate River: %w", err)
+	}
+	config.AfterConnect = settle
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connect to migrate River: %w", err)
 	}
@@ -223,7 +267,7 @@ func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, 
 
 // steps applies n of our migrations, all of them upwards for 0.
 func (m *migrator) steps(n int) error {
-	db := stdlib.OpenDB(*m.conn.Config())
+	db := stdlib.OpenDB(*m.conn.Config(), stdlib.OptionAfterConnect(settle))
 	driver, err := pgxmigrate.WithInstance(db, &pgxmigrate.Config{
 		SchemaName:            Schema,
 		MigrationsTable:       `"lumin"."schema_migrations"`,
@@ -253,47 +297,48 @@ func apply(driver database.Driver, n int) error {
 	} else {
 		err = m.Steps(n)
 	}
-	var dirty migrate.ErrDirty
-	switch {
-	case err == nil, errors.Is(err, migrate.ErrNoChange):
+	if err == nil || errors.Is(err, migrate.ErrNoChange) {
 		return nil
-	case errors.As(err, &dirty):
-		return dirtyError(dirty.Version)
 	}
-	return fmt.Errorf("migrate: %w", err)
+	err = fmt.Errorf("migrate: %w", err)
+	if version, dirty, readErr := driver.Version(); readErr == nil && dirty {
+		return errors.Join(err, dirtyError(max(version, 0)))
+	}
+	return err
 }
 
-// dirtyError says what a person has to decide: a file is one transaction, so it
-// is there whole or not at all, but which of the two only a look can tell.
+// dirtyError says what a person has to decide. The version table tells which way
+// the program was going no more than how far it got: both ways write down the
+// version they are bound for before they begin.
 func dirtyError(version int) error {
-	return fmt.Errorf(`migration %04d was started and not seen to end: %w
-each migration is one transaction, so look whether what %s creates is there (psql: \d lumin.*), then
-  if it is there:  UPDATE lumin.schema_migrations SET dirty = false
-  if it is not:    %s
-and run "migrate up" again`,
-		version, ErrDirty, fileName(version), backTo(version-1))
-}
-
-func backTo(version int) string {
-	if version < 1 {
-		return "DELETE FROM lumin.schema_migrations"
-	}
-	return fmt.Sprintf("UPDATE lumin.schema_migrations SET version = %d, dirty = false", version)
-}
-
-func fileName(version int) string {
-	names, err := fs.Glob(numbered, "sql/*.up.sql")
+	var created strings.Builder
+	files, err := fs.Glob(numbered, "sql/*.up.sql")
 	if err != nil {
 		panic(err) // the pattern is a constant
 	}
-	for _, name := range names {
-		m, err := source.Parse(strings.TrimPrefix(name, "sql/"))
-		if err == nil && m.Version == uint(version) {
-			return "migrations/" + name
+	for _, file := range files {
+		text, err := numbered.ReadFile(file)
+		if err != nil {
+			panic(err) // the files are part of the program
 		}
+		name := strings.TrimSuffix(strings.TrimPrefix(file, "sql/"), ".up.sql")
+		var tables []string
+		for _, match := range createTable.FindAllSubmatch(text, -1) {
+			tables = append(tables, string(match[1]))
+		}
+		fmt.Fprintf(&created, "\n  %s: %s", name, strings.Join(tables, ", "))
 	}
-	return "migration " + strconv.Itoa(version)
+	return fmt.Errorf(`a migration was started and not seen to end, at version %d: %w
+each migration is one transaction and took effect whole or not at all; look which of these tables are there (psql: \dt lumin.*)%s
+and write down, with psql, the newest migration that is there:
+  UPDATE lumin.schema_migrations SET version = NUMBER, dirty = false
+or, if none is:
+  DELETE FROM lumin.schema_migrations
+and run "migrate up" again`,
+		version, ErrDirty, created.String())
 }
+
+var createTable = regexp.MustCompile(`(?m)^CREATE TABLE lumin\.(\w+)`)
 
 // Fingerprint changes whenever what [Up] makes changes.
 func Fingerprint() string {

@@ -13,20 +13,27 @@ type Status struct {
 	Dirty   bool // Version was started and not seen to end
 	Latest  int  // our newest migration in this program
 	River   int  // River's newest applied migration; 0 for none
+
+	// Attached is false between two steps of a migration, and when it was cut
+	// short there: the triggers that connect our tables to River's are missing.
+	Attached bool
 }
 
 // Current reports whether the schema is what this program needs, or newer.
 func (s Status) Current() bool {
-	return !s.Dirty && s.Version >= s.Latest && s.River >= riverVersion
+	return !s.Dirty && (s.Version > s.Latest ||
+		s.Version == s.Latest && s.River >= riverVersion && s.Attached)
 }
 
 // String says the status, and what to do about it, in one line.
 func (s Status) String() string {
 	switch {
 	case s.Dirty:
-		return fmt.Sprintf("migration %d was started and not seen to end: run \"migrate up\" to read what to do", s.Version)
+		return fmt.Sprintf("a migration was started and not seen to end, at version %d: run \"migrate up\" to read what to do", s.Version)
 	case s.Version == 0:
 		return "not migrated: run \"migrate up\""
+	case s.Version == s.Latest && s.River >= riverVersion && !s.Attached:
+		return fmt.Sprintf("schema version %d, but its triggers are missing: run \"migrate up\"", s.Version)
 	case !s.Current():
 		return fmt.Sprintf("schema version %d of %d, River %d of %d: run \"migrate up\"", s.Version, s.Latest, s.River, riverVersion)
 	case s.Version > s.Latest:
@@ -46,13 +53,16 @@ func ReadStatus(ctx context.Context, db querier) (Status, error) {
 	var ours, rivers bool
 	err := db.QueryRow(ctx, `
 		SELECT pg_catalog.to_regclass('lumin.schema_migrations') IS NOT NULL,
-		       pg_catalog.to_regclass('lumin.river_migration') IS NOT NULL`).Scan(&ours, &rivers)
+		       pg_catalog.to_regclass('lumin.river_migration') IS NOT NULL,
+		       EXISTS (SELECT FROM pg_catalog.pg_trigger
+		               WHERE tgrelid = pg_catalog.to_regclass('lumin.river_job') AND tgname = 'lumin_job_finalized')`,
+	).Scan(&ours, &rivers, &status.Attached)
 	if err != nil {
 		return status, fmt.Errorf("look for the version tables: %w", err)
 	}
 	if ours {
 		err := db.QueryRow(ctx, `
-			SELECT coalesce(max(version), 0), coalesce(bool_or(dirty), false)
+			SELECT greatest(max(version), 0), coalesce(bool_or(dirty), false) -- -1: on the way to none
 			FROM lumin.schema_migrations`).Scan(&status.Version, &status.Dirty)
 		if err != nil {
 			return status, fmt.Errorf("read the schema version: %w", err)

@@ -50,6 +50,19 @@ func (s *Store) RegisterJobTypes(ctx context.Context, types []JobType) (unknown 
 	return unknown, nil
 }
 
+// KnownKinds lists the kinds that any program has ever registered here.
+func (s *Store) KnownKinds(ctx context.Context) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `SELECT kind FROM lumin.job_types ORDER BY kind`)
+	if err != nil {
+		return nil, fmt.Errorf("list job types: %w", err)
+	}
+	kinds, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list job types: %w", err)
+	}
+	return kinds, nil
+}
+
 // nonNil keeps nil out of columns that are NOT NULL.
 func nonNil(s []string) []string {
 	if s == nil {

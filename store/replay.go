@@ -13,16 +13,16 @@ import (
 // that is set narrows the choice; a filter with no part set chooses nothing and
 // is refused with [ErrNoFilter].
 type ReplayFilter struct {
-	Failed              bool // all failed runs, if nothing else is set
-	Kinds               []string
-	EventTypes          []string
-	Sources             []string
-	SignatureRequestIDs []string
-	EventIDs            []int64
-	ReceivedSince       *time.Time // inclusive
-	ReceivedUntil       *time.Time // exclusive
-	EventSince          *time.Time // inclusive, Lumin's event_time
-	EventUntil          *time.Time // exclusive
+	Failed              bool       `json:"failed"` // all failed runs, if nothing else is set
+	Kinds               []string   `json:"job_kinds"`
+	EventTypes          []string   `json:"event_types"`
+	Sources             []string   `json:"sources"`
+	SignatureRequestIDs []string   `json:"signature_request_ids"`
+	EventIDs            []int64    `json:"event_ids"`
+	ReceivedSince       *time.Time `json:"received_since"` // inclusive
+	ReceivedUntil       *time.Time `json:"received_until"` // exclusive
+	EventSince          *time.Time `json:"event_since"`    // inclusive, Lumin's event_time
+	EventUntil          *time.Time `json:"event_until"`    // exclusive
 }
 
 // ErrNoFilter refuses an order that names nothing to replay.
@@ -49,16 +49,16 @@ func inverted(since, until *time.Time) bool {
 
 // Replay is one replay order.
 type Replay struct {
-	ID         int64
-	OrderedBy  string
-	Reason     string
-	Filter     ReplayFilter
-	State      string // ordered, running, done, refused
-	Enqueued   int64  // runs put back to pending so far
-	Error      string // why it was refused
-	CreatedAt  time.Time
-	StartedAt  *time.Time
-	FinishedAt *time.Time
+	ID         int64        `json:"id"`
+	OrderedBy  string       `json:"ordered_by"`
+	Reason     string       `json:"reason"`
+	Filter     ReplayFilter `json:"filter"`
+	State      string       `json:"state"`    // ordered, running, done, refused
+	Enqueued   int64        `json:"enqueued"` // runs put back to pending so far
+	Error      string       `json:"error"`    // why it was refused
+	CreatedAt  time.Time    `json:"created_at"`
+	StartedAt  *time.Time   `json:"started_at"`
+	FinishedAt *time.Time   `json:"finished_at"`
 }
 
 // matchesFilter takes the filter's nine parts as $1 to $9; see filterArgs.
@@ -178,9 +178,9 @@ func (s *Store) Replay(ctx context.Context, id int64) (Replay, error) {
 
 // RunCount is how many runs of one job type are in one state.
 type RunCount struct {
-	Kind  string
-	State string
-	Runs  int64
+	Kind  string `json:"job_kind"`
+	State string `json:"state"`
+	Runs  int64  `json:"count"`
 }
 
 // ReplayRuns tells where the runs of an order are by now. A run that a later

@@ -93,6 +93,16 @@ func (r *Registry) Route(source string, event lumin.EventType) []store.JobSpec {
 	return specs
 }
 
+// Queues lists the queues that the registered job types wait in.
+func (r *Registry) Queues() []string {
+	var queues []string
+	for _, t := range r.types {
+		queues = append(queues, t.Queue())
+	}
+	slices.Sort(queues)
+	return slices.Compact(queues)
+}
+
 // specs tells how to enqueue each registered kind.
 func (r *Registry) specs() map[string]store.JobSpec {
 	specs := make(map[string]store.JobSpec, len(r.types))

@@ -95,8 +95,8 @@ func (r *Runtime) queues(maxWorkers int) map[string]river.QueueConfig {
 		maxWorkers = DefaultMaxWorkers
 	}
 	queues := map[string]river.QueueConfig{internalQueue: {MaxWorkers: 2}}
-	for _, spec := range r.registry.specs() {
-		queues[spec.Queue] = river.QueueConfig{MaxWorkers: maxWorkers}
+	for _, queue := range r.registry.Queues() {
+		queues[queue] = river.QueueConfig{MaxWorkers: maxWorkers}
 	}
 	return queues
 }

@@ -30,64 +30,32 @@ type directory struct {
 	owner  account
 }
 
-// newDirectory makes a folder that only the owner can enter. The log file is returned open, because a folder that another user
-// owns is no place for root to open files by name.
-func newDirectory(ctx context.Context, owner account) (_ directory, log *os.File, err error) {
+// newDirectory chooses a name for a private folder. The watchdog makes it, so that there is no moment at which it exists unguarded.
+func newDirectory(ctx context.Context, owner account) (directory, error) {
 	parent, err := owner.tempFolder(ctx)
 	if err != nil {
-		return directory{}, nil, err
+		return directory{}, err
 	}
-	path, err := os.MkdirTemp(parent, "lumin-pgdev-")
-	if err != nil {
-		return directory{}, nil, fmt.Errorf("make a private folder: %w", err)
-	}
-	d := directory{path: path, parent: parent, token: rand.Text(), owner: owner}
-	log, err = d.furnish()
-	if err != nil {
-		_ = os.RemoveAll(path)
-		return directory{}, nil, fmt.Errorf("make a private folder: %w", err)
-	}
-	return d, log, nil
-}
-
-// furnish writes the marker and opens the log, then hands everything over to the owner.
-func (d directory) furnish() (*os.File, error) {
-	marker := filepath.Join(d.path, markerName)
-	if err := os.WriteFile(marker, []byte(d.token+"\n"), 0o600); err != nil {
-		return nil, err
-	}
-	log, err := os.OpenFile(filepath.Join(d.path, "server.log"), os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range []string{marker, log.Name(), d.path} { // the folder last: from then on its owner may change what is in it
-		if err := os.Lchown(name, int(d.owner.uid), int(d.owner.gid)); err != nil {
-			return nil, errors.Join(err, log.Close())
-		}
-	}
-	return log, nil
+	name := "lumin-pgdev-" + strings.ToLower(rand.Text()[:12])
+	return directory{path: filepath.Join(parent, name), parent: parent, token: rand.Text(), owner: owner}, nil
 }
 
 func (d directory) data() string { return filepath.Join(d.path, dataName) }
 
-// writePassword writes a file that only the owner can read and returns its path.
-func (d directory) writePassword(password string) (string, error) {
-	path := filepath.Join(d.path, "password")
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+// create makes a new file that only the owner can read. It never follows a link: root must not be led out of a folder that another
+// user owns.
+func (d directory) create(name string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(d.path, name), os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("write the password file: %w", err)
+		return nil, err
 	}
-	_, err = file.WriteString(password + "\n")
-	if err == nil {
-		err = file.Chown(int(d.owner.uid), int(d.owner.gid))
+	if err := file.Chown(int(d.owner.uid), int(d.owner.gid)); err != nil {
+		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
 	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return "", errors.Join(fmt.Errorf("write the password file: %w", err), os.Remove(path))
-	}
-	return path, nil
+	return file, nil
 }
 
-// check returns an error unless the folder is still the one that newDirectory made. Everything that signals or deletes asks it first.
+// check returns an error unless the folder is still the one that our watchdog made. Everything that signals or deletes asks it first.
 func (d directory) check() error {
 	if err := d.inspect(); err != nil {
 		return fmt.Errorf("%s is not the folder that pgdev made (%w); it is left as it is, look at it and remove it by hand", d.path, err)

@@ -86,7 +86,7 @@ func unpack(cache, final, repository string) error {
 	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(downloadVersion).
 		BinaryRepositoryURL(repository).
-		CachePath(cache).
+		CachePath(work). // kept, a broken archive would break every later call
 		BinariesPath(unpacked).
 		RuntimePath(runtimeDir).
 		Port(uint32(port)).

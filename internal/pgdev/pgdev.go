@@ -69,15 +69,18 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// create makes the folder, has it guarded before anything else is in it, and fills it.
+// create has the folder made and guarded, fills it and starts the server.
 func (s *Server) create(ctx context.Context, owner account, durable bool) (err error) {
-	if s.dir, s.log, err = newDirectory(ctx, owner); err != nil {
+	if s.dir, err = newDirectory(ctx, owner); err != nil {
 		return err
 	}
 	if s.watchdog, err = startWatchdog(s.dir); err != nil {
-		return errors.Join(err, s.dir.remove(), s.log.Close())
+		return err
 	}
-	if err = s.initialize(ctx, durable); err == nil {
+	if s.log, err = s.dir.create("server.log"); err == nil {
+		err = s.initialize(ctx, durable)
+	}
+	if err == nil {
 		err = s.launch(ctx, freePort)
 	}
 	if err != nil {
@@ -88,13 +91,17 @@ func (s *Server) create(ctx context.Context, owner account, durable bool) (err e
 
 // initialize runs initdb. The password reaches it in a file, because command lines can be read by everybody.
 func (s *Server) initialize(ctx context.Context, durable bool) error {
-	passwordFile, err := s.dir.writePassword(s.password)
+	file, err := s.dir.create("password")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(passwordFile)
+	defer os.Remove(file.Name())
+	_, err = file.WriteString(s.password + "\n")
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
 	args := []string{
-		"--pgdata=" + s.dir.data(), "--username=" + superuser, "--pwfile=" + passwordFile,
+		"--pgdata=" + s.dir.data(), "--username=" + superuser, "--pwfile=" + file.Name(),
 		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions",
 	}
 	if !durable {
@@ -194,7 +201,7 @@ func (s *Server) Close() error {
 	haltErr := s.halt(Immediate)
 	s.watchdog.release() // a server that could not be halted is its to end
 	s.watchdog = nil
-	_ = s.log.Close()
+	_ = s.log.Close() // nil, and harmless, if it was never opened
 	if _, err := os.Lstat(s.dir.path); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

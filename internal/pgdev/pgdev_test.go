@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"weak"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -48,7 +49,7 @@ func TestSettings(t *testing.T) {
 		want   map[string]string
 	}{
 		{Config{}, map[string]string{
-			"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200", "shared_buffers": "64MB",
+			"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on", "max_connections": "200", "shared_buffers": "64MB",
 			"TimeZone": "UTC", "autovacuum": "on", "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
 			"server_encoding": "UTF8", "lc_collate": "C", "log_min_messages": "warning", "password_encryption": "scram-sha-256",
 		}},
@@ -174,6 +175,9 @@ func TestHaltResume(t *testing.T) {
 				t.Error("a halted server answers")
 			}
 			check(t, s.Halt(mode)) // nothing to do
+			if exists(filepath.Join(s.dir.data(), "postmaster.pid")) {
+				t.Error("postmaster.pid still names a process that has ended")
+			}
 
 			check(t, s.Resume(t.Context()))
 			if got := query(t, address, "SELECT answer FROM kept"); got != "42" || s.URL() != address {
@@ -188,14 +192,18 @@ func TestHaltResume(t *testing.T) {
 	}
 }
 
-// busyBackend leaves a backend computing, which therefore does not notice at once that the postmaster is gone.
+// busyBackend leaves a backend computing for a second, so that it does not notice at once that the postmaster is gone.
 func busyBackend(t *testing.T, s *Server) (pid int) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.URL())
 	check(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	conn.PgConn().SendSimple(t, "SELECT count(*) FROM generate_series(1, 30000000) AS n")
-	return int(conn.PgConn().PID())
+	conn.PgConn().Exec(t.Context(), "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 second' LOOP END LOOP; END $$")
+	pid = int(conn.PgConn().PID())
+	eventually(t, "the backend is busy", func() bool {
+		return query(t, s.URL(), "SELECT state FROM pg_stat_activity WHERE pid = $1", pid) == "active"
+	})
+	return pid
 }
 
 // A server killed by somebody else is as good as halted.
@@ -268,21 +276,27 @@ func TestLaunchTakesAnotherPort(t *testing.T) {
 	query(t, s.URL(), "SELECT 1")
 }
 
-// The server belongs to the process, not to the variable.
+// The server belongs to the process, not to the variable: as long as it runs, its watchdog's pipe is not garbage. Afterwards it is,
+// and nothing stays.
 func TestForgottenServerStays(t *testing.T) {
 	t.Parallel()
-	address := func() string {
+	address, dir, pid, pipe := func() (string, string, int, weak.Pointer[os.File]) {
 		s, err := Start(t.Context(), Config{})
 		check(t, err)
-		return s.URL()
+		return s.URL(), s.Dir(), s.PID(), weak.Make(s.watchdog.hold)
 	}()
 	for range 3 {
 		runtime.GC()
-		query(t, address, "SELECT pg_sleep(0.2)::text")
+		if pipe.Value() == nil {
+			t.Error("the pipe of a running server was collected")
+		}
+		query(t, address, "SELECT 1")
 	}
-	dir := filepath.Dir(query(t, address, "SHOW data_directory"))
-	execute(t, address, "COPY (SELECT 1) TO PROGRAM 'kill -QUIT '||'0'")
-	_ = dir
+	check(t, syscall.Kill(pid, syscall.SIGQUIT))
+	eventually(t, "the folder of the forgotten server is deleted", func() bool {
+		runtime.GC()
+		return !exists(dir)
+	})
 }
 
 func TestServerThatDoesNotStart(t *testing.T) {

@@ -3,12 +3,16 @@
 package pgdev
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -24,6 +28,7 @@ type watchdog struct {
 	hold *os.File // open as long as we live; close-on-exec, so that no child of ours, another watchdog say, keeps it open for us
 }
 
+// startWatchdog returns when the watchdog has made the private folder.
 func startWatchdog(d directory) (*watchdog, error) {
 	stdin, hold, err := os.Pipe()
 	if err != nil {
@@ -32,11 +37,20 @@ func startWatchdog(d directory) (*watchdog, error) {
 	defer stdin.Close()
 	cmd := d.owner.command(context.Background(), "/bin/sh", "-c", watchdogScript, "lumin-pgdev-watchdog", d.path, d.token)
 	cmd.Stdin = stdin
-	if err := cmd.Start(); err != nil {
-		_ = hold.Close()
-		return nil, fmt.Errorf("start the watchdog as %s: %w", d.owner.name, err)
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the watchdog: %w", err), hold.Close())
 	}
-	return &watchdog{cmd: cmd, hold: hold}, nil
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the watchdog as %s: %w", d.owner.name, err), hold.Close())
+	}
+	w := &watchdog{cmd: cmd, hold: hold}
+	text, err := io.ReadAll(said) // the script closes its output once the folder is made
+	if problem := strings.TrimSpace(string(text)); problem != "" || err != nil {
+		w.release()
+		return nil, fmt.Errorf("make a private folder as %s: %w", d.owner.name, cmp.Or(err, errors.New(problem)))
+	}
+	return w, nil
 }
 
 // release lets the watchdog do its work and waits until it has ended. What it could not do is seen from the folder, not from its

@@ -1,5 +1,8 @@
 # The watchdog of one private PostgreSQL server. Arguments: the private directory, and the token that its marker file must hold.
 #
+# It makes the directory itself, so that whenever there is one, there is also somebody to delete it. Standard output says what went
+# wrong with that, and is closed when it is done.
+#
 # Standard input is a pipe whose other end only the starting process holds. It never says anything: its end means that the process
 # has ended, or asks for it. Then the server is stopped and the directory deleted.
 dir=$1
@@ -7,6 +10,12 @@ token=$2
 
 # What ends the starting process, such as a cancelled CI job, must not end the watchdog before it has done its work.
 trap '' HUP INT QUIT TERM
+
+umask 077
+exec 2>&1
+mkdir "$dir" || exit 1
+printf '%s\n' "$token" >"$dir/lumin-ingest-pgdev" || { rm -rf "$dir"; exit 1; }
+exec >/dev/null 2>&1
 
 while read -r _; do :; done
 

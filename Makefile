@@ -1,0 +1,62 @@
+# `make help` lists what there is to do.
+
+BINARY := bin/lumin-ingest
+LINT   := go tool -modfile=tools/go.mod golangci-lint
+
+# The race detector needs a C compiler on most systems. Without one the tests
+# still run, and say so.
+RACE := $(shell command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null 2>&1 && echo -race)
+
+FUZZTIME  ?= 60s
+BENCHTIME ?= 2s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/lumin-ingest
+	go build -o $(BINARY) ./cmd/lumin-ingest
+
+.PHONY: run
+run: build ## a private PostgreSQL, the program, and a demo against itself; Ctrl-C ends it all
+	@exec ./$(BINARY) dev
+
+.PHONY: test
+test: ## all tests, with the race detector and a private PostgreSQL
+	@test -n "$(RACE)" || echo "no C compiler found: the tests run WITHOUT the race detector" >&2
+	go test $(RACE) -timeout 10m ./...
+
+.PHONY: check
+check: fmt vet lint test ## what CI runs: format, vet, lint, test
+
+.PHONY: fmt
+fmt: ## fail if a file is not formatted
+	@unformatted="$$(gofmt -l .)"; test -z "$$unformatted" || { echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint, built from the versions in tools/go.mod
+	$(LINT) run ./...
+
+.PHONY: bench
+bench: ## Go benchmarks, on a private PostgreSQL with fsync on
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./lumin ./store ./worker
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (60s)
+	@go list ./... | while read -r package; do \
+		go test -list '^Fuzz' $$package | grep '^Fuzz' | while read -r target; do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package || exit 1; \
+		done || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,155 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// probeTimeout bounds each check of /readyz. Checks run side by side, so it
+// bounds the whole answer, too.
+const probeTimeout = 3 * time.Second
+
+// probeGrace is for a probe to say what it was doing when its time was over.
+const probeGrace = 200 * time.Millisecond
+
+// Check is one thing that must be in order for the program to do its work.
+type Check struct {
+	Name string
+
+	// Probe returns nil when all is well, or an error that tells an engineer what
+	// is not. It must heed its context, which ends after 3 s, and be safe for
+	// concurrent use.
+	Probe func(context.Context) error
+}
+
+// readiness answers /readyz.
+type readiness struct {
+	checks  []Check
+	sources func() []SourceLine
+	logger  *slog.Logger
+
+	mu     sync.Mutex
+	failed string // names of the checks that failed when it was last logged
+	asked  bool   // ever
+}
+
+// readyBody is the body of /readyz.
+type readyBody struct {
+	Status  string       `json:"status"` // "ready" or "not_ready"
+	Checks  []checkBody  `json:"checks"`
+	Sources []sourceBody `json:"sources"`
+}
+
+type checkBody struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+}
+
+type sourceBody struct {
+	Source          string     `json:"source"`
+	LastVerified    *time.Time `json:"last_verified"` // null: none since start
+	MismatchesSince int64      `json:"mismatches_since_verified"`
+}
+
+func (r *readiness) answer(c echo.Context) error {
+	body := readyBody{Status: "ready", Checks: r.check(c.Request().Context()), Sources: []sourceBody{}}
+	status := http.StatusOK
+	for _, check := range body.Checks {
+		if !check.OK {
+			body.Status, status = "not_ready", http.StatusServiceUnavailable
+		}
+	}
+	if r.sources != nil {
+		for _, line := range r.sources() {
+			body.Sources = append(body.Sources, sourceBodyOf(line))
+		}
+	}
+	if c.Request().Context().Err() == nil { // else it is the caller who was not ready
+		r.log(body.Checks)
+	}
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return c.JSON(status, body)
+}
+
+// check runs all checks side by side; the results are in their order.
+func (r *readiness) check(ctx context.Context) []checkBody {
+	results := make([]checkBody, len(r.checks))
+	var running sync.WaitGroup
+	for i, check := range r.checks {
+		running.Go(func() {
+			results[i] = checkBody{Name: check.Name, OK: true}
+			if err := r.run(ctx, check); err != nil {
+				results[i] = checkBody{Name: check.Name, Error: err.Error()}
+			}
+		})
+	}
+	running.Wait()
+	return results
+}
+
+// run probes, and gives up soon after the probe should have.
+func (r *readiness) run(ctx context.Context, check Check) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				logPanic(r.logger, v)
+				result <- errors.New("the check panicked; the log has more")
+			}
+		}()
+		result <- check.Probe(ctx)
+	}()
+	select {
+	case err := <-result:
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("no answer within %v: %w", probeTimeout, err)
+		}
+		return err
+	case <-time.After(probeTimeout + probeGrace):
+		return fmt.Errorf("no answer within %v", probeTimeout)
+	}
+}
+
+// log says when other checks fail than before, not each time that somebody asks.
+func (r *readiness) log(checks []checkBody) {
+	var names, reasons []string
+	for _, check := range checks {
+		if !check.OK {
+			names, reasons = append(names, check.Name), append(reasons, check.Name+": "+check.Error)
+		}
+	}
+	failed := strings.Join(names, ",")
+
+	r.mu.Lock()
+	changed := !r.asked || failed != r.failed
+	r.asked, r.failed = true, failed
+	r.mu.Unlock()
+
+	switch {
+	case !changed:
+	case failed == "":
+		r.logger.Info("ready")
+	default:
+		r.logger.Warn("not ready", "failed", reasons)
+	}
+}
+
+func sourceBodyOf(line SourceLine) sourceBody {
+	body := sourceBody{Source: line.Source, MismatchesSince: line.MismatchesSince}
+	if !line.LastVerified.IsZero() {
+		at := line.LastVerified.UTC()
+		body.LastVerified = &at
+	}
+	return body
+}

@@ -1,0 +1,124 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"lumin-ingest/worker"
+)
+
+// Env is what job types may need from the program that runs them.
+type Env struct {
+	Logger      *slog.Logger
+	LuminAPIKey string // LUMIN_API_KEY, for job types that call Lumin; may be empty
+}
+
+// JobTypes makes the registry of a program. It is called only by the commands
+// that record or work events, so --help and the like need none of the clients
+// that job types are made of.
+type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
+
+// Main runs the command line of the process with these job types, and exits:
+// with 0 on success, 2 when it was called wrongly, and 1 on any other failure.
+func Main(jobTypes JobTypes) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal stops gracefully; a second one ends the program at once.
+	context.AfterFunc(ctx, stop)
+	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}, jobTypes)
+	stop()
+	os.Exit(code)
+}
+
+// streams are the standard streams of a command.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// commands is the command line. Each command is a struct in a file of its own.
+type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Receive deliveries and work their events."`
+	Dev     devCommand     `cmd:"" help:"Try it out: a private PostgreSQL, the program, and a demo against itself."`
+	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date, or take it back."`
+	Trigger triggerCommand `cmd:"" help:"Send correctly signed sample deliveries."`
+	Events  eventsCommand  `cmd:"" help:"Look at stored events."`
+	Replay  replayCommand  `cmd:"" help:"Run failed runs once more."`
+	Replays replaysCommand `cmd:"" help:"Look at replay orders."`
+	Sign    signCommand    `cmd:"" help:"Compute the X-Signature of a body."`
+	Verify  verifyCommand  `cmd:"" help:"Check the X-Signature of a body."`
+}
+
+// errUsage marks a call that cannot be right: exit code 2.
+var errUsage = errors.New("usage")
+
+// hinted is an error with a second line that says what to do.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e *hinted) Unwrap() error { return e.error }
+
+func hint(err error, format string, args ...any) error {
+	return &hinted{error: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// usage is an error of whoever called, with what to do about it.
+func usage(what, hintFormat string, args ...any) error {
+	return hint(&usageError{what}, hintFormat, args...)
+}
+
+type usageError struct{ what string }
+
+func (e *usageError) Error() string        { return e.what }
+func (e *usageError) Is(target error) bool { return target == errUsage }
+
+func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int {
+	var cli commands
+	exited := -1
+	parser, err := kong.New(&cli,
+		kong.Name("lumin-ingest"),
+		kong.Description("A durable ingester for Lumin Sign webhooks. Every setting is a flag or an environment variable."),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(std, jobTypes),
+	)
+	if err != nil {
+		panic(err) // the structs are part of the program
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 { // --help
+		return exited
+	}
+	if err != nil {
+		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
+	}
+	return report(std.err, parsed.Run())
+}
+
+// report prints an error as two lines, what went wrong and what to do, and
+// returns the exit code.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(w, "lumin-ingest: %v\n", err)
+	var h *hinted
+	if errors.As(err, &h) {
+		fmt.Fprintf(w, "  %s\n", h.hint)
+	}
+	if errors.Is(err, errUsage) {
+		return 2
+	}
+	return 1
+}

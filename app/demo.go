@@ -1,0 +1,212 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// demo sends deliveries to the program that it runs in, and shows what became
+// of them.
+type demo struct {
+	out     io.Writer
+	invoice demoInvoice
+	rows    [][]string
+}
+
+func newDemo(out io.Writer) *demo {
+	d := &demo{out: out, invoice: demoInvoice{broken: new(atomic.Bool)}}
+	d.invoice.broken.Store(true)
+	return d
+}
+
+// demoInvoice writes one invoice for each approved signature request, once it
+// has been repaired.
+type demoInvoice struct {
+	worker.Defaults
+	broken *atomic.Bool
+}
+
+// Kind implements worker.JobType.
+func (demoInvoice) Kind() string { return "demo_invoice" }
+
+// Events implements worker.JobType.
+func (demoInvoice) Events() []lumin.EventType {
+	return []lumin.EventType{lumin.SignatureRequestApproved}
+}
+
+// MaxAttempts is 1: nobody waits for a retry in a demo.
+func (demoInvoice) MaxAttempts() int { return 1 }
+
+// WorkTx implements worker.Transactional.
+func (j demoInvoice) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+	_, err := tx.Exec(ctx, `INSERT INTO lumin_demo.invoices (signature_request_id, event_key) VALUES ($1, $2)`,
+		e.SignatureRequestID, e.Key.String())
+	if err != nil {
+		return err
+	}
+	if j.broken.Load() {
+		return errors.New("the demo's invoice is broken on purpose; its row is rolled back")
+	}
+	return nil
+}
+
+func (d *demo) run(ctx context.Context, s *service) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := waitFor(ctx, func() (bool, error) { return s.runtime.Ready(ctx) == nil, nil }); err != nil {
+		return err
+	}
+	request := sample.RandomHex(20)
+	if err := d.deliver(ctx, "http://"+s.public.addr(), request); err != nil {
+		return err
+	}
+	fmt.Fprintln(d.out, "\nDeliveries")
+	table(d.out, []string{"SENT", "ANSWER", "", "EVENT"}, d.rows)
+	return d.work(ctx, s, request)
+}
+
+// deliver sends the signing scenario, a repeat under a new token, and what must
+// be refused.
+func (d *demo) deliver(ctx context.Context, base, request string) error {
+	account := &sender{endpoint: base + "/webhooks/account", key: sample.AccountKey, client: http.DefaultClient}
+	app := &sender{endpoint: base + "/webhooks/apps/demo", key: sample.AppSecret, client: http.DefaultClient}
+
+	start := time.Now()
+	var last sample.Delivery
+	for i, t := range signingScenario() {
+		at := start.Add(time.Duration(i) * time.Second)
+		what := string(t)
+		if t == lumin.SignatureRequestApproved {
+			at = last.At
+			what += ", in the same millisecond"
+		}
+		last = sample.Delivery{EventType: t, SignatureRequestID: request, At: at}
+		if err := d.send(ctx, account, what, last.Body()); err != nil {
+			return err
+		}
+	}
+	approved := sample.Delivery{EventType: lumin.SignatureRequestApproved, SignatureRequestID: request, At: start.Add(2 * time.Second)}
+	if err := d.send(ctx, account, "approved again, under a new token", approved.Body()); err != nil {
+		return err
+	}
+	if err := d.send(ctx, app, "approved as an app reports it", approved.Body()); err != nil {
+		return err
+	}
+	body := approved.Body()
+	altered := bytes.Replace(body, []byte("Sample"), []byte("Simple"), 1)
+	got, err := account.sendSigned(ctx, altered, lumin.Sign(body, sample.AccountKey))
+	d.note("approved with an altered byte", got)
+	return err
+}
+
+func (d *demo) send(ctx context.Context, to *sender, what string, body []byte) error {
+	got, err := to.send(ctx, body)
+	d.note(what, got)
+	return err
+}
+
+func (d *demo) note(what string, a answer) {
+	d.rows = append(d.rows, []string{what, strconv.Itoa(a.status), a.outcome, a.eventID()})
+}
+
+// work waits for the runs, repairs the broken job type and replays it twice.
+func (d *demo) work(ctx context.Context, s *service, request string) error {
+	failed := store.ReplayFilter{Kinds: []string{d.invoice.Kind()}, SignatureRequestIDs: []string{request}}
+	if err := waitIdle(ctx, s); err != nil {
+		return err
+	}
+	before, err := d.invoices(ctx, s, request)
+	if err != nil {
+		return err
+	}
+	d.invoice.broken.Store(false)
+	replayed, err := replayOnce(ctx, s, failed)
+	if err != nil {
+		return err
+	}
+	after, err := d.invoices(ctx, s, request)
+	if err != nil {
+		return err
+	}
+	again, err := replayOnce(ctx, s, failed)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "\n%s failed and left %d invoices. Repaired and replayed: %d run, %d invoice. A second replay: %d runs, nothing to do.\n",
+		d.invoice.Kind(), before, replayed, after, again)
+	return d.jobTypes(ctx, s)
+}
+
+// replayOnce places a replay order and waits until its runs are settled. It
+// returns how many there were.
+func replayOnce(ctx context.Context, s *service, filter store.ReplayFilter) (runs int64, err error) {
+	id, err := s.store.OrderReplay(ctx, filter, "demo")
+	if err != nil {
+		return 0, err
+	}
+	err = waitFor(ctx, func() (bool, error) {
+		replay, err := s.store.Replay(ctx, id)
+		runs = replay.Enqueued
+		return replay.State == "done", err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return runs, waitIdle(ctx, s)
+}
+
+// waitIdle waits until no run is pending.
+func waitIdle(ctx context.Context, s *service) error {
+	return waitFor(ctx, func() (bool, error) {
+		age, err := s.store.OldestPending(ctx)
+		return age == 0, err
+	})
+}
+
+func waitFor(ctx context.Context, done func() (bool, error)) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (d *demo) invoices(ctx context.Context, s *service, request string) (n int, err error) {
+	err = s.store.Pool().QueryRow(ctx, `SELECT count(*) FROM lumin_demo.invoices WHERE signature_request_id = $1`, request).Scan(&n)
+	return n, err
+}
+
+func (d *demo) jobTypes(ctx context.Context, s *service) error {
+	counts, err := s.store.RunCounts(ctx)
+	if err != nil {
+		return err
+	}
+	rows := make([][]string, len(counts))
+	for i, n := range counts {
+		rows[i] = []string{n.Kind, n.State, strconv.FormatInt(n.Runs, 10)}
+	}
+	fmt.Fprintln(d.out, "\nJob types")
+	table(d.out, []string{"KIND", "STATE", "RUNS"}, rows)
+	return nil
+}

@@ -1,0 +1,139 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+	"lumin-ingest/migrations"
+)
+
+// devCommand takes no DATABASE_URL: the address of a production database, set in
+// somebody's shell, must never meet the published key that is accepted here.
+type devCommand struct {
+	listenSettings
+	DevDatabaseURL string `env:"DEV_DATABASE_URL" placeholder:"URL" help:"Use this server and database instead of a private one ($DEV_DATABASE_URL)."`
+	Demo           bool   `default:"true" negatable:"" help:"Run the demo before serving."`
+}
+
+// Run implements the command.
+func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) error {
+	url, closeServer, err := c.database(ctx, std)
+	if err != nil {
+		return err
+	}
+	defer closeServer()
+	if err := migrations.Up(ctx, url); err != nil {
+		return err
+	}
+	level := new(slog.LevelVar)
+	level.Set(slog.LevelError + 1) // the demo shows on purpose what would be logged as failing
+	cfg := serviceConfig{
+		logger:      slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: level})),
+		databaseURL: url, publicAddr: c.publicAddr(), adminAddr: c.AdminListenAddr,
+		ingest: true, work: true, maxWorkers: 8,
+		maxEventAge: 0, // the documentation's example is from 2023
+	}
+	if cfg.sources, err = devSources(); err != nil {
+		return err
+	}
+	if cfg.registry, err = makeRegistry(ctx, jobTypes, Env{Logger: cfg.logger}); err != nil {
+		return err
+	}
+	demo := newDemo(std.out)
+	if c.Demo {
+		if err := prepareDemo(ctx, url); err != nil {
+			return err
+		}
+		cfg.registry.AddTx(demo.invoice)
+		if err := cfg.registry.Err(); err != nil {
+			return err
+		}
+	}
+	s, err := start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	go func() {
+		if c.Demo {
+			if err := demo.run(ctx, s); err != nil && ctx.Err() == nil {
+				s.failed <- fmt.Errorf("demo: %w", err)
+				return
+			}
+		}
+		level.Set(slog.LevelInfo)
+		c.howToLook(std, s, url)
+	}()
+	return s.untilDone(ctx)
+}
+
+// database is the server of DEV_DATABASE_URL, or a private one that ends with
+// this program.
+func (c *devCommand) database(ctx context.Context, std streams) (url string, closeServer func(), err error) {
+	if c.DevDatabaseURL != "" {
+		return c.DevDatabaseURL, func() {}, nil
+	}
+	fmt.Fprintln(std.out, "starting a private PostgreSQL ...")
+	server, err := pgdev.Start(ctx, pgdev.Config{Durable: true})
+	if err != nil {
+		return "", nil, err
+	}
+	return server.DatabaseURL("postgres"), func() {
+		if err := server.Close(); err != nil {
+			fmt.Fprintln(std.err, "lumin-ingest:", err)
+		}
+	}, nil
+}
+
+// devSources accept the secrets of Lumin's documentation.
+func devSources() (map[string]*lumin.Keyring, error) {
+	account, err := lumin.NewKeyring(sample.AccountKey)
+	if err != nil {
+		return nil, err
+	}
+	app, err := lumin.NewKeyring(sample.AppSecret)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]*lumin.Keyring{accountSource: account, "app:demo": app}, nil
+}
+
+// prepareDemo makes the table that the demo's job type writes to.
+func prepareDemo(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return fmt.Errorf("connect for the demo: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, `
+		CREATE SCHEMA IF NOT EXISTS lumin_demo;
+		CREATE TABLE IF NOT EXISTS lumin_demo.invoices (
+			id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+			signature_request_id text NOT NULL,
+			event_key uuid NOT NULL
+		)`)
+	if err != nil {
+		return fmt.Errorf("make the demo's table: %w", err)
+	}
+	return nil
+}
+
+// howToLook says where everything is.
+func (c *devCommand) howToLook(std streams, s *service, url string) {
+	fmt.Fprintf(std.out, `
+Look at it:
+  psql '%[1]s' -c 'TABLE lumin.signature_requests'
+  export DATABASE_URL='%[1]s'   # for: lumin-ingest events list, events show 1, replays list
+  http://%[2]s/readyz  http://%[2]s/metrics
+Send something:
+  lumin-ingest trigger --scenario signing --url http://%[3]s
+  POST http://%[3]s/webhooks/account     signed with %[4]s
+  POST http://%[3]s/webhooks/apps/demo   signed with %[5]s
+Serving until Ctrl-C.
+`, url, s.admin.addr(), s.public.addr(), sample.AccountKey, sample.AppSecret)
+}

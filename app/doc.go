@@ -1,0 +1,15 @@
+// Package app is the command line of lumin-ingest, and the one place where its
+// rooms are wired together. It is importable so that a program with job types
+// of its own has a main as short as the stock one:
+//
+//	func main() {
+//		app.Main(func(ctx context.Context, env app.Env) (*worker.Registry, error) {
+//			registry := worker.NewRegistry()
+//			registry.AddTx(BookRevenue{})
+//			return registry, nil
+//		})
+//	}
+//
+// Such a program has all the stock commands: serve, dev, migrate, trigger,
+// events, replay, replays, sign and verify.
+package app

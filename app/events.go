@@ -1,0 +1,159 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"lumin-ingest/store"
+)
+
+type eventsCommand struct {
+	List    eventsListCommand    `cmd:"" help:"List events, the newest first."`
+	Show    eventsShowCommand    `cmd:"" help:"Show one event, its redeliveries and its runs."`
+	Payload eventsPayloadCommand `cmd:"" help:"Print the exact bytes that were signed."`
+}
+
+type outputSettings struct {
+	Output string `default:"table" enum:"table,json" help:"table, or json: one object a line."`
+}
+
+type eventsListCommand struct {
+	databaseSettings
+	outputSettings
+	Source           string `help:"Only of this source: account or app:NAME."`
+	EventType        string `help:"Only of this event type of Lumin's."`
+	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
+	Unrecognized     bool   `help:"Only those without a sound identity, which no job type gets."`
+	Since            when   `placeholder:"TIME" help:"Only received since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
+	Until            when   `placeholder:"TIME" help:"Only received before then."`
+	Before           int64  `placeholder:"ID" help:"Only with an id below this one: the next page."`
+	Limit            int    `default:"50" help:"At most so many."`
+}
+
+// Run implements the command.
+func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
+	if c.Limit < 1 {
+		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
+	}
+	if c.Since.Time != nil && c.Until.Time != nil && !c.Since.Before(*c.Until.Time) {
+		return usage("--until is not after --since", "exchange them")
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	events, err := st.ListEvents(ctx, store.EventFilter{
+		Source: c.Source, EventType: c.EventType, SignatureRequestID: c.SignatureRequest, Unrecognized: c.Unrecognized,
+		ReceivedSince: c.Since.Time, ReceivedUntil: c.Until.Time, Before: c.Before, Limit: c.Limit,
+	})
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		for _, e := range events {
+			if err := printJSON(std.out, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(events) == 0 {
+		fmt.Fprintln(std.out, "no events")
+		return nil
+	}
+	rows := make([][]string, len(events))
+	for i, e := range events {
+		eventType := "unrecognized"
+		if e.EventType != nil {
+			eventType = *e.EventType
+		}
+		rows[i] = []string{
+			strconv.FormatInt(e.ID, 10), timeCell(&e.ReceivedAt), e.Source, eventType, textCell(e.SignatureRequestID),
+			strconv.FormatInt(e.Redeliveries, 10), e.Runs,
+		}
+	}
+	table(std.out, []string{"ID", "RECEIVED", "SOURCE", "EVENT TYPE", "SIGNATURE REQUEST", "REDELIVERIES", "RUNS"}, rows)
+	return nil
+}
+
+type eventsShowCommand struct {
+	databaseSettings
+	outputSettings
+	ID int64 `arg:"" help:"The event's id."`
+}
+
+// Run implements the command.
+func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	e, err := st.ShowEvent(ctx, c.ID)
+	if err != nil {
+		return noSuchEvent(err)
+	}
+	if c.Output == "json" {
+		return printJSON(std.out, e)
+	}
+	payload := fmt.Sprintf("%d bytes (events payload %d)", e.PayloadSize, e.ID)
+	if e.PayloadRemovedAt != nil {
+		payload = "removed " + timeCell(e.PayloadRemovedAt)
+	}
+	table(std.out, []string{"EVENT", strconv.FormatInt(e.ID, 10)}, [][]string{
+		{"event key", e.Key}, {"source", e.Source}, {"event type", textCell(e.EventType)},
+		{"signature request", textCell(e.SignatureRequestID)}, {"event time", timeCell(e.EventTime)},
+		{"received", timeCell(&e.ReceivedAt)}, {"payload", payload}, {"signed with key", e.KeyID},
+	})
+	var rows [][]string
+	for _, d := range e.Repeated {
+		rows = append(rows, []string{d.Differs, strconv.FormatInt(d.Count, 10), timeCell(&d.FirstAt), timeCell(&d.LastAt)})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(std.out)
+		table(std.out, []string{"REDELIVERY DIFFERS IN", "COUNT", "FIRST", "LAST"}, rows)
+	}
+	rows = nil
+	for _, r := range e.RunsByKind {
+		message := ""
+		if r.Error != nil {
+			message = errorCell(*r.Error)
+		}
+		rows = append(rows, []string{r.Kind, r.State, strconv.Itoa(r.Attempts), strconv.FormatInt(r.ReplayID, 10), timeCell(r.FinishedAt), message})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(std.out)
+		table(std.out, []string{"RUN OF", "STATE", "ATTEMPTS", "REPLAY", "FINISHED", "ERROR"}, rows)
+	}
+	return nil
+}
+
+type eventsPayloadCommand struct {
+	databaseSettings
+	ID int64 `arg:"" help:"The event's id."`
+}
+
+// Run implements the command.
+func (c *eventsPayloadCommand) Run(ctx context.Context, std streams) error {
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	payload, err := st.Payload(ctx, c.ID)
+	if err != nil {
+		return noSuchEvent(err)
+	}
+	_, err = std.out.Write(payload)
+	return err
+}
+
+func noSuchEvent(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return usage(err.Error(), "\"events list\" shows the ids")
+	}
+	return err
+}

@@ -1,0 +1,288 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"lumin-ingest/admin"
+	"lumin-ingest/ingest"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+const (
+	// recordConns is for the flushers of the Recorder, the looks of /readyz and
+	// a spare. Recording has a pool of its own, so that jobs cannot starve it.
+	recordConns = 4
+
+	// riverConns is what River itself needs besides one connection per job.
+	riverConns = 6
+
+	// stopTimeout bounds a graceful stop: the slowest delivery takes 25 s.
+	stopTimeout = 30 * time.Second
+
+	// schemaPoll is how often a start looks whether the database is ready.
+	schemaPoll = time.Second
+)
+
+// service is the running program.
+type service struct {
+	cfg      serviceConfig
+	pools    []*pgxpool.Pool
+	store    *store.Store // of the worker, or else of the recorder
+	recorder *store.Recorder
+	handler  *ingest.Handler
+	runtime  *worker.Runtime
+	public   *listener
+	admin    *listener
+	registry *prometheus.Registry
+	stopping atomic.Bool
+	failed   chan error
+}
+
+// start opens the listeners and begins to work as soon as the database is ready.
+// It does not wait for that: until then deliveries are answered 503, and /readyz
+// says what is missing.
+func start(ctx context.Context, cfg serviceConfig) (_ *service, err error) {
+	s := &service{cfg: cfg, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if cfg.ingest {
+		if err := s.prepareIngest(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.work {
+		if err := s.prepareWork(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.registry.MustRegister(admin.NewRunCollector(s.store.OldestPending))
+	if err := s.listen(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *service) openStore(ctx context.Context, conns int) (*store.Store, error) {
+	pool, err := openPool(ctx, s.cfg.databaseURL, conns)
+	if err != nil {
+		return nil, err
+	}
+	s.pools = append(s.pools, pool)
+	return store.New(pool, s.cfg.logger)
+}
+
+func (s *service) prepareIngest(ctx context.Context) (err error) {
+	if s.store, err = s.openStore(ctx, recordConns); err != nil {
+		return err
+	}
+	s.recorder = store.NewRecorder(s.store, s.cfg.logger, s.registry)
+	s.handler, err = ingest.New(ingest.Config{
+		Sources: s.cfg.sources, Record: s.recorder.Record, Route: s.cfg.registry.Route,
+		MaxEventAge: s.cfg.maxEventAge, Logger: s.cfg.logger, Registerer: s.registry,
+	})
+	return err
+}
+
+func (s *service) prepareWork(ctx context.Context) (err error) {
+	if s.store, err = s.openStore(ctx, s.cfg.maxWorkers*len(s.cfg.registry.Queues())+riverConns); err != nil {
+		return err
+	}
+	s.runtime, err = worker.New(worker.Config{
+		Store: s.store, Registry: s.cfg.registry, Logger: s.cfg.logger,
+		MaxWorkers: s.cfg.maxWorkers, Registerer: s.registry,
+	})
+	return err
+}
+
+func (s *service) listen(ctx context.Context) (err error) {
+	handler := admin.New(admin.Config{
+		Ready: s.checks(), Sources: s.sourceLines, Gatherer: s.registry, Logger: s.cfg.logger,
+	})
+	if s.admin, err = open(ctx, s.cfg.adminAddr, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
+		return err
+	}
+	s.admin.serve(s.failed)
+	s.cfg.logger.Info("health and metrics", "address", s.admin.addr())
+	if s.handler == nil {
+		return nil
+	}
+	if s.public, err = open(ctx, s.cfg.publicAddr, ingest.NewServer(s.handler), "LISTEN_ADDR"); err != nil {
+		return err
+	}
+	s.public.serve(s.failed)
+	s.cfg.logger.Info("receiving deliveries", "address", s.public.addr())
+	return nil
+}
+
+// checks are what /readyz looks at.
+func (s *service) checks() []admin.Check {
+	checks := []admin.Check{
+		{Name: "program", Probe: func(context.Context) error {
+			if s.stopping.Load() {
+				return errors.New("stopping")
+			}
+			return nil
+		}},
+		{Name: "database", Probe: s.schemaReady},
+	}
+	if s.runtime != nil {
+		checks = append(checks, admin.Check{Name: "workers", Probe: s.runtime.Ready})
+	}
+	return checks
+}
+
+// schemaReady tells why the database cannot be used yet.
+func (s *service) schemaReady(ctx context.Context) error {
+	status, err := s.store.SchemaStatus(ctx)
+	if err != nil {
+		return err
+	}
+	if !status.Current() {
+		return errors.New(status.String())
+	}
+	return nil
+}
+
+func (s *service) sourceLines() []admin.SourceLine {
+	if s.handler == nil {
+		return nil
+	}
+	var lines []admin.SourceLine
+	for _, status := range s.handler.Sources() {
+		lines = append(lines, admin.SourceLine(status))
+	}
+	return lines
+}
+
+// untilDone works until ctx ends or a listener fails, then stops gracefully.
+func (s *service) untilDone(ctx context.Context) error {
+	defer s.close()
+	if err := s.work(ctx); err != nil {
+		return errors.Join(err, s.stop())
+	}
+	select {
+	case <-ctx.Done():
+		return s.stop()
+	case err := <-s.failed:
+		return errors.Join(err, s.stop())
+	}
+}
+
+// work starts the workers once the database is ready. It returns when they run,
+// when ctx ends, or when a listener failed.
+func (s *service) work(ctx context.Context) error {
+	said := ""
+	for {
+		err := s.schemaReady(ctx)
+		if err == nil && s.runtime != nil {
+			err = s.runtime.Start(ctx)
+		}
+		if err == nil {
+			s.cfg.logger.Info("ready")
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err.Error() != said {
+			said = err.Error()
+			s.cfg.logger.Warn("waiting for the database", "reason", said)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.failed:
+			return err
+		case <-time.After(schemaPoll):
+		}
+	}
+}
+
+// stop ends in the order that keeps every promise: no new deliveries, those in
+// flight recorded and answered, then no new jobs.
+func (s *service) stop() error {
+	s.stopping.Store(true)
+	s.cfg.logger.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var errs []error
+	if s.public != nil {
+		errs = append(errs, s.public.shutdown(ctx))
+	}
+	if s.recorder != nil {
+		s.recorder.Close()
+		s.recorder = nil
+	}
+	if s.runtime != nil {
+		errs = append(errs, s.runtime.Stop(ctx))
+	}
+	if s.admin != nil {
+		errs = append(errs, s.admin.shutdown(ctx))
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		s.cfg.logger.Info("stopped")
+	}
+	return err
+}
+
+// close lets go of what stop leaves, or of what a failed start had opened.
+func (s *service) close() {
+	for _, l := range []*listener{s.public, s.admin} {
+		if l != nil {
+			_ = l.server.Close()
+		}
+	}
+	if s.recorder != nil {
+		s.recorder.Close()
+	}
+	for _, pool := range s.pools {
+		pool.Close()
+	}
+}
+
+// listener is a server with its address.
+type listener struct {
+	server *http.Server
+	socket net.Listener
+}
+
+func open(ctx context.Context, addr string, server *http.Server, setting string) (*listener, error) {
+	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, hint(fmt.Errorf("cannot listen on %s: %w", addr, err), "end what listens there, or set %s to another address", setting)
+	}
+	return &listener{server, socket}, nil
+}
+
+func (l *listener) addr() string { return l.socket.Addr().String() }
+
+func (l *listener) serve(failed chan<- error) {
+	go func() {
+		if err := l.server.Serve(l.socket); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("listener %s: %w", l.addr(), err)
+		}
+	}()
+}
+
+func (l *listener) shutdown(ctx context.Context) error {
+	if err := l.server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("close listener %s: %w", l.addr(), err)
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// databaseSettings say which database.
+type databaseSettings struct {
+	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, such as postgres://user:password@host/database ($DATABASE_URL)."`
+	DatabaseURLFile string `env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds it ($DATABASE_URL_FILE)."`
+}
+
+func (s databaseSettings) url() (string, error) {
+	url, err := secret("DATABASE_URL", s.DatabaseURL, s.DatabaseURLFile)
+	if err != nil {
+		return "", err
+	}
+	if url == "" {
+		return "", usage("no database is given", "set DATABASE_URL, such as postgres://user:password@host:5432/database; \"lumin-ingest dev\" needs none")
+	}
+	if _, err := pgxpool.ParseConfig(url); err != nil {
+		// The error of the parser shows the URL, with its password.
+		return "", usage("DATABASE_URL is not a PostgreSQL URL", "write it as postgres://user:password@host:5432/database")
+	}
+	return url, nil
+}
+
+// openStore connects for one command; the returned function disconnects.
+func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), error) {
+	url, err := s.url()
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := openPool(ctx, url, 4)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, nil, hint(fmt.Errorf("the database does not answer: %w", err), "check DATABASE_URL and whether the server runs")
+	}
+	st, err := store.New(pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	status, err := st.SchemaStatus(ctx)
+	if err == nil && !status.Current() {
+		err = hint(errors.New(status.String()), "DATABASE_URL names the database; is it the right one?")
+	}
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	return st, pool.Close, nil
+}
+
+// openPool makes a pool of at most maxConns connections, none of them made yet.
+func openPool(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL is not a PostgreSQL URL")
+	}
+	cfg.MaxConns = int32(maxConns)
+	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "lumin-ingest"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the connection pool: %w", err)
+	}
+	return pool, nil
+}
+
+// sourceSettings say whose deliveries are accepted.
+type sourceSettings struct {
+	AccountAPIKeys     string `name:"lumin-account-api-keys" env:"LUMIN_ACCOUNT_API_KEYS" placeholder:"KEY,..." help:"The workspace's Primary API key, which signs account webhooks; two while it is rotated ($LUMIN_ACCOUNT_API_KEYS)."`
+	AccountAPIKeysFile string `name:"lumin-account-api-keys-file" env:"LUMIN_ACCOUNT_API_KEYS_FILE" placeholder:"FILE" help:"File that holds it ($LUMIN_ACCOUNT_API_KEYS_FILE)."`
+	AppSecrets         string `name:"lumin-app-secrets" env:"LUMIN_APP_SECRETS" placeholder:"NAME=SECRET,..." help:"Signing Secrets of apps; a name may repeat while its secret is rotated ($LUMIN_APP_SECRETS)."`
+	AppSecretsFile     string `name:"lumin-app-secrets-file" env:"LUMIN_APP_SECRETS_FILE" placeholder:"FILE" help:"File that holds them ($LUMIN_APP_SECRETS_FILE)."`
+}
+
+const accountSource = "account"
+
+// secrets are the configured secrets by source, the current ones first.
+func (s sourceSettings) secrets() (map[string][]string, error) {
+	keys, err := secret("LUMIN_ACCOUNT_API_KEYS", s.AccountAPIKeys, s.AccountAPIKeysFile)
+	if err != nil {
+		return nil, err
+	}
+	apps, err := secret("LUMIN_APP_SECRETS", s.AppSecrets, s.AppSecretsFile)
+	if err != nil {
+		return nil, err
+	}
+	secrets := map[string][]string{}
+	if keys != "" {
+		for key := range strings.SplitSeq(keys, ",") {
+			secrets[accountSource] = append(secrets[accountSource], strings.TrimSpace(key))
+		}
+	}
+	if apps != "" {
+		for i, pair := range strings.Split(apps, ",") {
+			name, value, found := strings.Cut(strings.TrimSpace(pair), "=")
+			if !found || name == "" {
+				return nil, usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1), "write it as name=secret,other=secret")
+			}
+			secrets["app:"+name] = append(secrets["app:"+name], value)
+		}
+	}
+	return secrets, nil
+}
+
+// keyrings are the configured sources; none is an error.
+func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
+	secrets, err := s.secrets()
+	if err != nil {
+		return nil, err
+	}
+	keyrings := make(map[string]*lumin.Keyring, len(secrets))
+	for source, list := range secrets {
+		keyring, err := lumin.NewKeyring(list...)
+		if err != nil {
+			return nil, usage(fmt.Sprintf("the secrets of source %s: %v", source, err), "look for an empty entry or a stray comma in LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
+		}
+		keyrings[source] = keyring
+	}
+	if len(keyrings) == 0 {
+		return nil, usage("no source of deliveries is configured",
+			"set LUMIN_ACCOUNT_API_KEYS to the workspace's Primary API key, or LUMIN_APP_SECRETS to name=secret of an app")
+	}
+	return keyrings, nil
+}
+
+// secret returns a value that is given either in itself or as a file.
+func secret(name, value, file string) (string, error) {
+	if file == "" {
+		return value, nil
+	}
+	if value != "" {
+		return "", usage(fmt.Sprintf("%s and %s_FILE are both set", name, name), "keep one of them")
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a file that this program may read")
+	}
+	content := strings.TrimSpace(string(text))
+	if content == "" {
+		return "", usage(fmt.Sprintf("%s_FILE: %s is empty", name, file), "write the value into it")
+	}
+	return content, nil
+}
+
+// logSettings say what the log looks like.
+type logSettings struct {
+	LogLevel  slog.Level `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error ($LOG_LEVEL)."`
+	LogFormat string     `env:"LOG_FORMAT" default:"json" enum:"json,text" help:"json or text ($LOG_FORMAT)."`
+}
+
+func (s logSettings) logger(std streams) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.LogLevel}
+	if s.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(std.err, options))
+	}
+	return slog.New(slog.NewJSONHandler(std.err, options))
+}

@@ -1,0 +1,92 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+
+	"lumin-ingest/lumin"
+)
+
+// bodySettings say which body, and with whose secrets.
+type bodySettings struct {
+	sourceSettings
+	Source string `default:"account" help:"Whose secret: account or app:NAME."`
+	Key    string `placeholder:"SECRET" help:"The secret itself, in place of a configured one."`
+	File   string `arg:"" optional:"" help:"File with the exact bytes of the body; standard input by default."`
+}
+
+func (s bodySettings) body(std streams) ([]byte, error) {
+	if s.File == "" || s.File == "-" {
+		return io.ReadAll(std.in)
+	}
+	body, err := os.ReadFile(s.File)
+	if err != nil {
+		return nil, usage(err.Error(), "name a file with the body, or pipe it in")
+	}
+	return body, nil
+}
+
+// keys are the secrets to use, the current one first.
+func (s bodySettings) keys() ([]string, error) {
+	if s.Key != "" {
+		return []string{s.Key}, nil
+	}
+	secrets, err := s.secrets()
+	if err != nil {
+		return nil, err
+	}
+	if len(secrets[s.Source]) == 0 || slices.Contains(secrets[s.Source], "") {
+		return nil, usage(fmt.Sprintf("no secret for source %s", s.Source), "give --key, or set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
+	}
+	return secrets[s.Source], nil
+}
+
+type signCommand struct{ bodySettings }
+
+// Run implements the command.
+func (c *signCommand) Run(std streams) error {
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	body, err := c.body(std)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(std.out, lumin.Sign(body, keys[0]))
+	return nil
+}
+
+type verifyCommand struct {
+	bodySettings
+	Signature string `required:"" placeholder:"HEX" help:"The value of the X-Signature header."`
+}
+
+// Run implements the command.
+func (c *verifyCommand) Run(std streams) error {
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	body, err := c.body(std)
+	if err != nil {
+		return err
+	}
+	keyring, err := lumin.NewKeyring(keys...)
+	if err != nil {
+		return err
+	}
+	match, err := keyring.Verify(body, http.Header{lumin.SignatureHeader: {c.Signature}})
+	if errors.Is(err, lumin.ErrSignatureMismatch) {
+		return hint(err, "the body must be the exact bytes that were sent (%d were read here): a trailing newline or re-serialized JSON changes the signature", len(body))
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "valid, signed with the key of fingerprint %s\n", match.KeyID)
+	return nil
+}

@@ -1,0 +1,184 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+)
+
+type triggerCommand struct {
+	sourceSettings
+	EventType        string        `arg:"" optional:"" help:"Event type to send, such as signature_request_signed or just signed; others than Lumin's ten are sent as they are."`
+	Scenario         string        `enum:"signing," default:"" placeholder:"NAME" help:"signing: created, viewed, signed, approved and downloadable of one signature request."`
+	URL              string        `name:"url" default:"http://127.0.0.1:8080" help:"Where the program listens."`
+	Source           string        `default:"account" help:"As which source: account or app:NAME."`
+	Key              string        `placeholder:"SECRET" help:"Secret to sign with; by default the configured one, or else the one in Lumin's documentation, which dev accepts."`
+	SignatureRequest string        `placeholder:"ID" help:"Of which signature request; a new one by default."`
+	Duplicate        bool          `help:"Send each delivery a second time, as Lumin's retries do."`
+	NewToken         bool          `help:"Send each delivery a second time with a fresh token in its details_url."`
+	BadSignature     bool          `help:"Sign with a wrong key."`
+	Timeout          time.Duration `default:"30s" help:"How long to wait for an answer; Lumin waits 30 s."`
+}
+
+// Run implements the command.
+func (c *triggerCommand) Run(ctx context.Context, std streams) error {
+	types, err := c.eventTypes()
+	if err != nil {
+		return err
+	}
+	sender, err := c.sender()
+	if err != nil {
+		return err
+	}
+	if c.SignatureRequest == "" {
+		c.SignatureRequest = sample.RandomHex(20)
+	}
+	start := time.Now()
+	var rows [][]string
+	unexpected := 0
+	for i, t := range types {
+		// A millisecond apart, so that the scenario has an order.
+		d := sample.Delivery{EventType: t, SignatureRequestID: c.SignatureRequest, At: start.Add(time.Duration(i) * time.Millisecond)}
+		body := d.Body()
+		bodies := [][]byte{body}
+		if c.Duplicate {
+			bodies = append(bodies, body)
+		}
+		if c.NewToken {
+			d.Token = sample.RandomHex(8)
+			bodies = append(bodies, d.Body())
+		}
+		for _, body := range bodies {
+			answer, err := sender.send(ctx, body)
+			if err != nil {
+				return hint(fmt.Errorf("nothing answers at %s: %w", sender.endpoint, err), "start \"lumin-ingest dev\" or \"serve\", or give --url")
+			}
+			rows = append(rows, []string{string(t), strconv.Itoa(answer.status), answer.outcome, answer.eventID()})
+			if (answer.status == http.StatusOK) == c.BadSignature {
+				unexpected++
+			}
+		}
+	}
+	table(std.out, []string{"EVENT TYPE", "ANSWER", "", "EVENT"}, rows)
+	if unexpected > 0 {
+		return hint(fmt.Errorf("%d of %d answers were not as they should be", unexpected, len(rows)), "the log of the program that answered says why")
+	}
+	return nil
+}
+
+func (c *triggerCommand) eventTypes() ([]lumin.EventType, error) {
+	switch {
+	case c.Scenario != "" && c.EventType != "":
+		return nil, usage("an event type and a scenario are given", "give one of them")
+	case c.Scenario != "":
+		return signingScenario(), nil
+	case c.EventType == "":
+		return nil, usage("nothing to send", "give an event type, such as %s, or --scenario signing", lumin.SignatureRequestSigned)
+	}
+	if full := lumin.EventType("signature_request_" + c.EventType); full.Documented() {
+		return []lumin.EventType{full}, nil
+	}
+	return []lumin.EventType{lumin.EventType(c.EventType)}, nil
+}
+
+func signingScenario() []lumin.EventType {
+	return []lumin.EventType{
+		lumin.SignatureRequestCreated, lumin.SignatureRequestViewed, lumin.SignatureRequestSigned,
+		lumin.SignatureRequestApproved, lumin.SignatureRequestDownloadable,
+	}
+}
+
+func (c *triggerCommand) sender() (*sender, error) {
+	secrets, err := c.secrets()
+	if err != nil {
+		return nil, err
+	}
+	key := c.Key
+	if key == "" && len(secrets[c.Source]) > 0 {
+		key = secrets[c.Source][0]
+	}
+	path := "/webhooks/account"
+	name, isApp := strings.CutPrefix(c.Source, "app:")
+	switch {
+	case isApp:
+		path = "/webhooks/apps/" + name
+	case c.Source != accountSource:
+		return nil, usage(fmt.Sprintf("%q is not a source", c.Source), "write account, or app:NAME")
+	}
+	if key == "" {
+		key = sample.AccountKey
+		if isApp {
+			key = sample.AppSecret
+		}
+	}
+	if c.BadSignature {
+		key += " but wrong"
+	}
+	return &sender{endpoint: strings.TrimSuffix(c.URL, "/") + path, key: key, client: &http.Client{Timeout: c.Timeout}}, nil
+}
+
+// sender sends deliveries as Lumin does.
+type sender struct {
+	endpoint string
+	key      string
+	client   *http.Client
+}
+
+// answer is what came back for a delivery.
+type answer struct {
+	status  int
+	outcome string // recorded, duplicate, ..., or the code of the problem
+	id      int64
+}
+
+func (a answer) eventID() string {
+	if a.id == 0 {
+		return "-"
+	}
+	return strconv.FormatInt(a.id, 10)
+}
+
+func (s *sender) send(ctx context.Context, body []byte) (answer, error) {
+	return s.sendSigned(ctx, body, lumin.Sign(body, s.key))
+}
+
+func (s *sender) sendSigned(ctx context.Context, body []byte, signature string) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "Lumin Sign API")
+	req.Header.Set(lumin.SignatureHeader, signature)
+	res, err := s.client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer res.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	if err != nil {
+		return answer{}, err
+	}
+	var told struct {
+		ID     int64
+		Status any // a word on success, a number in a problem
+		Code   string
+	}
+	a := answer{status: res.StatusCode}
+	if json.Unmarshal(content, &told) == nil {
+		a.id, a.outcome = told.ID, told.Code
+		if word, ok := told.Status.(string); ok {
+			a.outcome = word
+		}
+	}
+	return a, nil
+}

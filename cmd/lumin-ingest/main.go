@@ -1,0 +1,20 @@
+// Command lumin-ingest receives Lumin Sign's webhooks, keeps them in PostgreSQL
+// and works them with the built-in job types. Programs with job types of their
+// own have a main like this one.
+package main
+
+import (
+	"context"
+
+	"lumin-ingest/app"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs"
+)
+
+func main() {
+	app.Main(func(context.Context, app.Env) (*worker.Registry, error) {
+		registry := worker.NewRegistry()
+		registry.AddTx(jobs.SignatureRequestState{})
+		return registry, nil
+	})
+}

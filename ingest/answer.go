@@ -1,0 +1,171 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// Why a request is refused, apart from what lumin and store report.
+var (
+	errUnknownSource     = errors.New("unknown source")
+	errContentEncoding   = errors.New("unsupported content encoding")
+	errBodyTooLarge      = errors.New("body too large")
+	errBodyIncomplete    = errors.New("body incomplete")
+	errBodyTimeout       = errors.New("body timeout")
+	errTimestampExpired  = errors.New("timestamp expired")
+	errTimestampInFuture = errors.New("timestamp in future")
+	errPanicked          = errors.New("panicked")
+)
+
+// errMethodNotAllowed is for a path that is there, but not with this method.
+type errMethodNotAllowed struct{ allow string }
+
+func (errMethodNotAllowed) Error() string { return "method not allowed" }
+
+// Results of deliveries that have no receipt; else the receipt's status is it.
+const (
+	refused     = "refused"     // something has to change: there or in the configuration here
+	unavailable = "unavailable" // our fault; repeating it later will do
+)
+
+// retryAfter is in seconds. Lumin keeps to its own schedule; others may heed it.
+const retryAfter = "5"
+
+// answer is a whole answer, and what to call it in the log and the metrics.
+type answer struct {
+	status      int
+	result      string
+	code        string // empty when recorded
+	contentType string
+	body        any
+	header      map[string]string
+}
+
+// receiptBody is the body of a 200.
+type receiptBody struct {
+	ID     int64        `json:"id"`
+	Status store.Status `json:"status"`
+}
+
+// problemBody is the body of every other answer, after RFC 9457: of the type
+// about:blank, which makes the title that of the status.
+type problemBody struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// answerTo maps every outcome to its answer.
+func answerTo(receipt store.Receipt, err error) answer {
+	var notAllowed errMethodNotAllowed
+	switch {
+	case err == nil:
+		return answer{
+			status: http.StatusOK, result: string(receipt.Status), contentType: echo.MIMEApplicationJSON,
+			body: receiptBody{ID: receipt.EventID, Status: receipt.Status},
+		}
+
+	case errors.Is(err, echo.ErrNotFound):
+		return problem(http.StatusNotFound, "not_found",
+			"There is nothing at this path. Webhooks are received at /webhooks/account and /webhooks/apps/NAME.")
+	case errors.As(err, &notAllowed):
+		return problem(http.StatusMethodNotAllowed, "method_not_allowed",
+			"Webhooks are delivered with POST; /healthz is read with GET.").with(echo.HeaderAllow, notAllowed.allow)
+	case errors.Is(err, errUnknownSource):
+		return problem(http.StatusNotFound, "unknown_source",
+			"No secret is configured for this webhook. Set LUMIN_ACCOUNT_API_KEYS for /webhooks/account, or add NAME=SECRET to LUMIN_APP_SECRETS for /webhooks/apps/NAME.")
+
+	case errors.Is(err, errContentEncoding):
+		return problem(http.StatusUnsupportedMediaType, "unsupported_content_encoding",
+			"The body must be sent as it was signed, without any Content-Encoding header.")
+	case errors.Is(err, errBodyTooLarge):
+		return problem(http.StatusRequestEntityTooLarge, "body_too_large",
+			"The body may have at most 1048576 bytes.")
+	case errors.Is(err, errBodyTimeout):
+		return problem(http.StatusRequestTimeout, "body_timeout",
+			"The body did not arrive in time. Send it again, and look for a slow connection or proxy in between.")
+	case errors.Is(err, errBodyIncomplete):
+		return problem(http.StatusBadRequest, "body_incomplete",
+			"The body ended early or its framing is broken. Send it again, and look for a proxy in between that cuts connections.")
+
+	case errors.Is(err, lumin.ErrSignatureMissing):
+		return problem(http.StatusUnauthorized, "signature_missing",
+			"Send one X-Signature header with the HMAC-SHA256 of the body in hexadecimal. If Lumin sent this, a proxy in between removes the header.")
+	case errors.Is(err, lumin.ErrSignatureMalformed):
+		return problem(http.StatusUnauthorized, "signature_malformed",
+			"Send X-Signature exactly once, as 64 hexadecimal digits and nothing else.")
+	case errors.Is(err, lumin.ErrSignatureMismatch):
+		return problem(http.StatusUnauthorized, "signature_mismatch",
+			"No configured key of this webhook signed these bytes. If the key is new at Lumin, add it to LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS; else look for a proxy in between that rewrites the body, or for a webhook URL of another source.")
+
+	case errors.Is(err, errTimestampExpired):
+		return problem(http.StatusBadRequest, "timestamp_expired",
+			"event_time is further back than MAX_EVENT_AGE allows. Check the clock of the receiving machine; raise MAX_EVENT_AGE, or set it to 0 for no limit, to take older events.")
+	case errors.Is(err, errTimestampInFuture):
+		return problem(http.StatusBadRequest, "timestamp_in_future",
+			"event_time is more than 10 minutes ahead. Check the clock of the receiving machine.")
+
+	case errors.Is(err, store.ErrOverloaded):
+		return problem(http.StatusServiceUnavailable, "overloaded",
+			"Too many deliveries are waiting for the database. Send it again later; if this lasts, see why the database is slow.").with(echo.HeaderRetryAfter, retryAfter)
+	case errors.Is(err, store.ErrUnavailable):
+		return problem(http.StatusServiceUnavailable, "database_unavailable",
+			"The database did not take the delivery. Send it again later; the admin listener's /readyz says what is wrong.").with(echo.HeaderRetryAfter, retryAfter)
+	case errors.Is(err, store.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return problem(http.StatusServiceUnavailable, "record_timeout",
+			"The database did not confirm the delivery in time. Send it again: if it was recorded after all, the repetition is recognized.").with(echo.HeaderRetryAfter, retryAfter)
+
+	default:
+		return problem(http.StatusInternalServerError, "internal_error",
+			"This is a fault of the receiving program; its log has more. Send it again later.")
+	}
+}
+
+func problem(status int, code, detail string) answer {
+	a := answer{
+		status: status, result: refused, code: code, contentType: "application/problem+json",
+		body: problemBody{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail},
+	}
+	if status >= http.StatusInternalServerError {
+		a.result = unavailable
+	}
+	return a
+}
+
+// with adds a header.
+func (a answer) with(name, value string) answer {
+	a.header = map[string]string{name: value}
+	return a
+}
+
+// finish answers a delivery, logs it and counts it. It is the end of every
+// request but those for /healthz.
+func (h *Handler) finish(c echo.Context, err error) {
+	d := deliveryOf(c)
+	a := answerTo(d.receipt, err)
+
+	if !c.Response().Committed {
+		header := c.Response().Header()
+		header.Set(echo.HeaderContentType, a.contentType)
+		for name, value := range a.header {
+			header.Set(name, value)
+		}
+		if !d.read && c.Request().ContentLength != 0 {
+			// Or the server would wait for the body before it lets the answer go.
+			header.Set(echo.HeaderConnection, "close")
+		}
+		_ = c.JSON(a.status, a.body) // fails when the caller has gone
+	}
+
+	took := h.now().Sub(d.receivedAt)
+	h.metrics.count(d, a, took)
+	h.log(c, d, a, err, took)
+}

@@ -1,0 +1,104 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// maxAhead is how far in the future an event may be: more than clocks differ
+// that are set at all.
+const maxAhead = 10 * time.Minute
+
+// deliveryKey is where the context keeps its *delivery.
+const deliveryKey = "delivery"
+
+// delivery is what is known of a request so far, for the log and the metrics.
+type delivery struct {
+	receivedAt   time.Time
+	source       *source // nil: none that is configured
+	bytes        int     // of the body, as far as it was read
+	read         bool    // to its end
+	keyID        string  // of the key that verified it; empty: not verified
+	eventType    lumin.EventType
+	unrecognized string // why there is no event type
+	receipt      store.Receipt
+}
+
+// deliveryOf returns what [Handler.begin] put into the context.
+func deliveryOf(c echo.Context) *delivery { return c.Get(deliveryKey).(*delivery) }
+
+// receive answers a delivery of the source that its path has named.
+func (h *Handler) receive(c echo.Context) error {
+	if err := h.deliver(c, deliveryOf(c)); err != nil {
+		return err
+	}
+	h.finish(c, nil)
+	return nil
+}
+
+// deliver takes a request from its path to its receipt.
+func (h *Handler) deliver(c echo.Context, d *delivery) error {
+	if d.source == nil {
+		return errUnknownSource
+	}
+
+	r := c.Request()
+	body, err := readBody(c.Response().Writer, r)
+	d.bytes, d.read = len(body), err == nil
+	if err != nil {
+		return err
+	}
+
+	match, err := d.source.verify(body, r.Header, d.receivedAt)
+	if err != nil {
+		return err
+	}
+	d.keyID = match.KeyID
+
+	verified := store.Delivery{
+		Source: d.source.name, Payload: body, Signature: match.Signature, KeyID: match.KeyID, ReceivedAt: d.receivedAt,
+	}
+	envelope, err := lumin.DecodeEnvelope(body)
+	if err == nil {
+		d.eventType = envelope.EventType
+		if err := h.checkAge(envelope.EventTime, d.receivedAt); err != nil {
+			return err
+		}
+		verified.Envelope = &envelope
+		verified.Jobs = h.route(d.source.name, envelope.EventType)
+	} else {
+		d.unrecognized = reason(err)
+	}
+
+	// Lumin would repeat what its caller's disconnection cut off, so finish it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.recordTimeout)
+	defer cancel()
+	d.receipt, err = h.record(ctx, verified)
+	return err
+}
+
+// checkAge refuses events that are too old or from the future.
+func (h *Handler) checkAge(eventTime, now time.Time) error {
+	switch {
+	case h.maxEventAge > 0 && eventTime.Before(now.Add(-h.maxEventAge)):
+		return errTimestampExpired
+	case eventTime.After(now.Add(maxAhead)):
+		return errTimestampInFuture
+	}
+	return nil
+}
+
+// reason is the phrase that says why an event is unrecognized.
+func reason(err error) string {
+	var unrecognized *lumin.UnrecognizedError
+	if errors.As(err, &unrecognized) {
+		return unrecognized.Reason
+	}
+	return "unknown"
+}

@@ -1,0 +1,191 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// Config is what a [Handler] needs. Sources, Record, Route and Logger must be
+// set. The functions must be safe for concurrent use.
+type Config struct {
+	// Sources holds the keys of each webhook: "account", or "app:NAME" with a NAME
+	// of 1 to 63 characters out of a–z, 0–9 and hyphen. At least one.
+	Sources map[string]*lumin.Keyring
+
+	// Record commits a delivery: [store.Recorder.Record].
+	Record func(context.Context, store.Delivery) (store.Receipt, error)
+
+	// Route returns the jobs that a recognized event of this source and type is
+	// to have, one for each job type that subscribes to it.
+	Route func(source string, t lumin.EventType) []store.JobSpec
+
+	// MaxEventAge refuses recognized events that are older: 0 refuses none. At
+	// least 31 h otherwise, because Lumin's last repetition of a delivery comes
+	// 30 h 20 min after the first and is as legitimate.
+	MaxEventAge time.Duration
+
+	Now        func() time.Time      // nil: time.Now
+	Logger     *slog.Logger          // one line per delivery, and the alarm about keys that do not match
+	Registerer prometheus.Registerer // nil: metrics are not registered
+}
+
+const (
+	// minEventAge is more than [lumin.RetryWindow] and the six times 30 s that
+	// Lumin may have waited for an answer meanwhile.
+	minEventAge = 31 * time.Hour
+
+	// recordTimeout and readTimeout together are less than the 30 s that Lumin
+	// waits for an answer.
+	recordTimeout = 10 * time.Second
+)
+
+// Handler is the public listener's HTTP handler.
+type Handler struct {
+	echo    *echo.Echo
+	sources map[string]*source
+	metrics *metrics
+	logger  *slog.Logger
+	now     func() time.Time
+
+	record        func(context.Context, store.Delivery) (store.Receipt, error)
+	recordTimeout time.Duration
+	route         func(string, lumin.EventType) []store.JobSpec
+	maxEventAge   time.Duration
+}
+
+// New returns a Handler, or says what is wrong with cfg.
+func New(cfg Config) (*Handler, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	h := &Handler{
+		sources:       make(map[string]*source, len(cfg.Sources)),
+		logger:        cfg.Logger,
+		now:           cfg.Now,
+		record:        cfg.Record,
+		recordTimeout: recordTimeout,
+		route:         cfg.Route,
+		maxEventAge:   cfg.MaxEventAge,
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	for name, keyring := range cfg.Sources {
+		h.sources[name] = &source{name: name, keyring: keyring, logger: cfg.Logger}
+	}
+	h.metrics = newMetrics(h.sortedSources())
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(h.metrics); err != nil {
+			return nil, fmt.Errorf("ingest: register metrics: %w", err)
+		}
+	}
+	h.echo = h.routes()
+	return h, nil
+}
+
+func (cfg Config) check() error {
+	if len(cfg.Sources) == 0 {
+		return errors.New("no source is configured: set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Sources)) {
+		if !validSource(name) {
+			return fmt.Errorf(`source %q is neither "account" nor "app:NAME" with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen`, name)
+		}
+		if keyring := cfg.Sources[name]; keyring == nil || len(keyring.KeyIDs()) == 0 {
+			return fmt.Errorf("source %s has no secret", name)
+		}
+	}
+	switch {
+	case cfg.Record == nil:
+		return errors.New("Record is not set")
+	case cfg.Route == nil:
+		return errors.New("Route is not set")
+	case cfg.Logger == nil:
+		return errors.New("Logger is not set")
+	case cfg.MaxEventAge < 0, cfg.MaxEventAge > 0 && cfg.MaxEventAge < minEventAge:
+		return fmt.Errorf("a maximum event age of %v would refuse Lumin's own repetitions, which come up to %v late: set %v or more, or 0 for no limit",
+			cfg.MaxEventAge, lumin.RetryWindow, minEventAge)
+	}
+	return nil
+}
+
+func validSource(name string) bool {
+	app, isApp := strings.CutPrefix(name, "app:")
+	if !isApp {
+		return name == "account"
+	}
+	return len(app) >= 1 && len(app) <= 63 && strings.Trim(app, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.echo.ServeHTTP(w, r) }
+
+func (h *Handler) routes() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Logger.SetOutput(io.Discard)         // what there is to say goes to our own log
+	e.IPExtractor = echo.ExtractIPDirect() // headers about the caller's address can be made up
+	e.HTTPErrorHandler = func(err error, c echo.Context) { h.finish(c, err) }
+	e.Use(h.begin)
+
+	h.webhook(e, "/webhooks/account", func(echo.Context) string { return "account" })
+	h.webhook(e, "/webhooks/apps/:app", func(c echo.Context) string { return "app:" + c.Param("app") })
+	e.GET("/healthz", healthy)
+	e.HEAD("/healthz", healthy)
+	e.RouteNotFound("/healthz", func(echo.Context) error { return errMethodNotAllowed{allow: "GET, HEAD"} })
+	return e
+}
+
+// webhook receives deliveries on path, from the source that name tells.
+func (h *Handler) webhook(e *echo.Echo, path string, name func(echo.Context) string) {
+	e.POST(path, func(c echo.Context) error {
+		deliveryOf(c).source = h.sources[name(c)]
+		return h.receive(c)
+	})
+	// All other methods. Left to itself Echo would answer OPTIONS with 204.
+	e.RouteNotFound(path, func(echo.Context) error { return errMethodNotAllowed{allow: "POST"} })
+}
+
+func healthy(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// begin puts a fresh delivery into the context and turns a panic into an error.
+func (h *Handler) begin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		d := &delivery{receivedAt: h.now()}
+		c.Set(deliveryKey, d)
+		defer func() {
+			if v := recover(); v != nil {
+				h.logger.Error("panic while handling a delivery", "panic", describePanic(v), "stack", string(debug.Stack()))
+				err = errPanicked
+			}
+		}()
+		return next(c)
+	}
+}
+
+// describePanic tells a panic's value by its type, because the value itself may
+// hold some of the body. Those of the Go runtime are about indexes and types.
+func describePanic(v any) string {
+	if err, ok := v.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", v)
+}

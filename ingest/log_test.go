@@ -1,0 +1,104 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// What a caller writes shows neither in the log nor in an answer.
+func TestNothingOfTheCallerIsRepeated(t *testing.T) {
+	t.Parallel()
+	const canary = "c0ffeeca11ab1e"
+	body := fmt.Sprintf(`{"event":{"event_time":1694664207595,"event_type":"signature_request_signed","event_metadata":{"signer_email":"%[1]s@example.com"}},
+		"signature_request":{"signature_request_id":"%[1]s","title":"%[1]s","details_url":"https://sign.example/?token=%[1]s"},"details_url":"https://sign.example/?token=%[1]s"}`, canary)
+	unsound := strings.Replace(body, `"event_time"`, `"`+canary+`"`, 1)
+	old := strings.Replace(body, "1694664207595", "1", 1)
+	post := func(path, body, signature string) func(*rig) *http.Request {
+		return func(*rig) *http.Request { return newPost(path, body, signature) }
+	}
+	signed := func(body string) func(*rig) *http.Request {
+		return post("/webhooks/account", body, lumin.Sign([]byte(body), accountKey))
+	}
+	recording := func(record func(context.Context, store.Delivery) (store.Receipt, error)) func(*rig) *http.Request {
+		return func(r *rig) *http.Request {
+			r.record = record
+			return signed(body)(r)
+		}
+	}
+	for name, request := range map[string]func(*rig) *http.Request{
+		"recorded":            signed(body),
+		"unrecognized":        signed(unsound),
+		"too old":             signed(old),
+		"unsigned":            post("/webhooks/account", body, ""),
+		"malformed signature": post("/webhooks/account", body, canary),
+		"wrong signature":     post("/webhooks/account", body, (canary + strings.Repeat("0", 64))[:64]),
+		"unknown app":         post("/webhooks/apps/"+canary, body, accountSignature),
+		"unknown path":        post("/"+canary, body, accountSignature),
+		"not allowed": func(*rig) *http.Request {
+			request := newPost("/webhooks/apps/"+canary, body, accountSignature)
+			request.Method = strings.ToUpper(canary)
+			return request
+		},
+		"encoded": func(*rig) *http.Request {
+			request := newPost("/webhooks/account", body, accountSignature)
+			request.Header.Set("Content-Encoding", canary)
+			return request
+		},
+		"too large": post("/webhooks/account", strings.Repeat(canary, 1<<17), accountSignature),
+		"broken": func(*rig) *http.Request {
+			request := newPost("/webhooks/account", body, accountSignature)
+			request.Body = brokenBody{errors.New(canary)}
+			return request
+		},
+		"database away": recording(func(context.Context, store.Delivery) (store.Receipt, error) {
+			return store.Receipt{}, fmt.Errorf("%w: %s", store.ErrUnavailable, canary)
+		}),
+		"an error nobody expects": recording(func(context.Context, store.Delivery) (store.Receipt, error) {
+			return store.Receipt{}, errors.New(canary)
+		}),
+		"panic":            recording(func(context.Context, store.Delivery) (store.Receipt, error) { panic(canary) }),
+		"panic with error": recording(func(context.Context, store.Delivery) (store.Receipt, error) { panic(errors.New(canary)) }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			sent := request(r)
+			sent.URL.RawQuery = "token=" + canary
+			for _, header := range []string{"User-Agent", "X-Forwarded-For", "X-Real-Ip", "X-Request-Id", "Referer", "Cookie", "Authorization"} {
+				sent.Header.Set(header, canary)
+			}
+			response := r.do(sent)
+			if got := len(r.output.with(t, "delivery")); got != 1 {
+				t.Errorf("%d lines about the delivery", got)
+			}
+			answer := fmt.Sprint(response.Header(), response.Body)
+			for where, text := range map[string]string{"log": r.output.String(), "answer": answer} {
+				if strings.Contains(strings.ToLower(text), canary) {
+					t.Errorf("the %s repeats what was sent: %s", where, text)
+				}
+			}
+		})
+	}
+	t.Run("ten mismatches", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		for range 10 {
+			r.post("/webhooks/account", body, (canary + strings.Repeat("0", 64))[:64])
+		}
+		if len(r.output.with(t, alarmMessage)) != 1 || strings.Contains(r.output.String(), canary) || strings.Contains(r.output.String(), accountKey) {
+			t.Errorf("logged %s", r.output)
+		}
+	})
+}
+
+type brokenBody struct{ err error }
+
+func (b brokenBody) Read([]byte) (int, error) { return 0, b.err }
+func (brokenBody) Close() error               { return nil }

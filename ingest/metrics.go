@@ -1,0 +1,92 @@
+package ingest
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lumin-ingest/store"
+)
+
+// metrics is everything that the package counts, as one collector. Labels take
+// values out of the configuration and the code only, so nobody outside can make
+// more of them.
+type metrics struct {
+	sources []*source
+
+	deliveries   *prometheus.CounterVec
+	seconds      *prometheus.HistogramVec
+	conflicts    *prometheus.CounterVec
+	lastVerified *prometheus.Desc
+	mismatches   *prometheus.Desc
+}
+
+func newMetrics(sources []*source) *metrics {
+	m := &metrics{
+		sources: sources,
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lumin_deliveries_total",
+			Help: "Requests to the public listener by result; reason is the code of the answer if it was not 200.",
+		}, []string{"source", "result", "reason"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lumin_delivery_seconds",
+			Help: "Time from the header of a verified delivery to its answer.",
+			// Up to the 30 s after which Lumin no longer waits.
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"source"}),
+		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lumin_conflicts_total",
+			Help: "Redeliveries whose content differs from the first delivery of the event.",
+		}, []string{"source"}),
+		lastVerified: prometheus.NewDesc("lumin_source_last_verified_timestamp_seconds",
+			"When a delivery of this source was last verified; 0 if none was since the start.", []string{"source"}, nil),
+		mismatches: prometheus.NewDesc("lumin_source_mismatches_since_verified",
+			"Signature mismatches since a delivery of this source was last verified.", []string{"source"}, nil),
+	}
+	for _, s := range sources { // there from the start, so that rates see the first one
+		for _, status := range []store.Status{store.Recorded, store.Duplicate, store.Unrecognized} {
+			m.deliveries.WithLabelValues(s.name, string(status), "")
+		}
+		m.seconds.WithLabelValues(s.name)
+		m.conflicts.WithLabelValues(s.name)
+	}
+	return m
+}
+
+// count counts one answered delivery. Time is kept of verified deliveries only:
+// others could be as slow as they like.
+func (m *metrics) count(d *delivery, a answer, took time.Duration) {
+	source := d.sourceName()
+	m.deliveries.WithLabelValues(source, a.result, a.code).Inc()
+	if d.keyID != "" {
+		m.seconds.WithLabelValues(source).Observe(took.Seconds())
+	}
+	if d.receipt.Conflict {
+		m.conflicts.WithLabelValues(source).Inc()
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	m.deliveries.Describe(out)
+	m.seconds.Describe(out)
+	m.conflicts.Describe(out)
+	out <- m.lastVerified
+	out <- m.mismatches
+}
+
+// Collect implements [prometheus.Collector].
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	m.deliveries.Collect(out)
+	m.seconds.Collect(out)
+	m.conflicts.Collect(out)
+	for _, s := range m.sources {
+		status := s.status()
+		last := 0.0
+		if !status.LastVerified.IsZero() {
+			last = float64(status.LastVerified.UnixMilli()) / 1000
+		}
+		out <- prometheus.MustNewConstMetric(m.lastVerified, prometheus.GaugeValue, last, s.name)
+		out <- prometheus.MustNewConstMetric(m.mismatches, prometheus.GaugeValue, float64(status.MismatchesSince), s.name)
+	}
+}

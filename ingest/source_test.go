@@ -1,0 +1,176 @@
+package ingest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lumin-ingest/lumin"
+)
+
+const (
+	alarmMessage   = "signatures do not match any configured key: was the key rotated at Lumin?"
+	allFineMessage = "signatures match again"
+)
+
+// Lumin's key was rotated: everything is refused until the new one is known.
+func TestRotatedKeyIsNoticed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	start := r.now()
+	newKeySignature := lumin.Sign([]byte(documentedBody), "rotated")
+	mismatch := func() { r.post("/webhooks/account", documentedBody, newKeySignature) }
+	alarms := func(want int) {
+		t.Helper()
+		if got := len(r.output.with(t, alarmMessage)); got != want {
+			t.Fatalf("%d alarms, want %d", got, want)
+		}
+	}
+
+	wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
+	for range 9 {
+		mismatch()
+	}
+	// Neither of these says anything about a key, and another source is another matter.
+	r.post("/webhooks/account", documentedBody, "")
+	r.post("/webhooks/account", documentedBody, "abc")
+	r.post("/webhooks/apps/demo", documentedBody, newKeySignature)
+	alarms(0)
+	mismatch()
+	alarms(1)
+
+	alarm := r.output.with(t, alarmMessage)[0]
+	if alarm["level"] != "ERROR" || alarm["source"] != "account" || alarm["mismatches"] != 10. ||
+		alarm["last_verified"] != "2023-09-14T04:03:28Z" || !strings.Contains(fmt.Sprint(alarm["remedy"]), "LUMIN_ACCOUNT_API_KEYS") {
+		t.Errorf("logged %v", alarm)
+	}
+	want := []SourceStatus{{"account", start, 10}, {"app:demo", time.Time{}, 1}}
+	if got := r.Sources(); !slices.Equal(got, want) {
+		t.Errorf("Sources() = %v, want %v", got, want)
+	}
+	for name, want := range map[string]float64{"account": 10, "app:demo": 1} {
+		if got := r.metric("lumin_source_mismatches_since_verified", "source="+name); got != want {
+			t.Errorf("%v mismatches of %s, want %v", got, name, want)
+		}
+	}
+	for name, want := range map[string]float64{"account": 1694664208.595, "app:demo": 0} {
+		if got := r.metric("lumin_source_last_verified_timestamp_seconds", "source="+name); got != want {
+			t.Errorf("%s last verified at %f, want %f", name, got, want)
+		}
+	}
+
+	r.setClock(start.Add(10*time.Minute - 1))
+	mismatch()
+	alarms(1)
+	r.setClock(start.Add(10 * time.Minute))
+	mismatch()
+	alarms(2)
+
+	wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
+	again := r.output.with(t, allFineMessage)
+	if len(again) != 1 || again[0]["level"] != "INFO" || again[0]["source"] != "account" || again[0]["mismatches"] != 12. {
+		t.Errorf("logged %v", again)
+	}
+	want[0] = SourceStatus{"account", start.Add(10 * time.Minute), 0}
+	if got := r.Sources(); !slices.Equal(got, want) {
+		t.Errorf("Sources() = %v, want %v", got, want)
+	}
+	if got := r.metric("lumin_source_mismatches_since_verified", "source=account"); got != 0 {
+		t.Errorf("%v mismatches", got)
+	}
+
+	// Said once, and the next run of mismatches begins at one.
+	r.postAccount(documentedBody)
+	r.setClock(start.Add(time.Hour))
+	for range 9 {
+		mismatch()
+	}
+	alarms(2)
+	if got := len(r.output.with(t, allFineMessage)); got != 1 {
+		t.Errorf("%d times", got)
+	}
+	mismatch()
+	alarms(3)
+}
+
+// Alarms are no more frequent when good and bad deliveries take turns.
+func TestAlarmsAreRationed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range 5 {
+		for range 12 {
+			r.post("/webhooks/apps/demo", documentedBody, accountSignature)
+		}
+		wantReceipt(t, r.post("/webhooks/apps/demo", documentedBody, appSignature), `{"id":17,"status":"recorded"}`)
+	}
+	alarms, fine := r.output.with(t, alarmMessage), r.output.with(t, allFineMessage)
+	if len(alarms) != 1 || len(fine) != 1 {
+		t.Fatalf("%d alarms, %d times fine again, want 1 each", len(alarms), len(fine))
+	}
+	if remedy := fmt.Sprint(alarms[0]["remedy"]); !strings.Contains(remedy, "LUMIN_APP_SECRETS") || alarms[0]["last_verified"] != "never since start" {
+		t.Errorf("logged %v", alarms[0])
+	}
+}
+
+// A signature may be right and the delivery refused all the same.
+func TestVerifiedThoughRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.setClock(documentedTime.Add(100 * 24 * time.Hour))
+	wantProblem(t, r.postAccount(documentedBody).Result(), 400, "timestamp_expired")
+	if got := r.Sources()[0]; !got.LastVerified.Equal(r.now()) {
+		t.Errorf("%v", got)
+	}
+}
+
+// Nobody can make up values of labels.
+func TestLabelsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	request := func(i int) {
+		path := fmt.Sprintf("/webhooks/apps/made-up-%d", i)
+		r.post(path, documentedBody, accountSignature)
+		r.post(fmt.Sprintf("/%d", i), documentedBody, accountSignature)
+		odd := newPost(path, documentedBody, accountSignature)
+		odd.Method = fmt.Sprintf("M%d", i)
+		r.do(odd)
+	}
+	request(0)
+	before := len(r.series("lumin_deliveries_total"))
+	for i := range 50 {
+		request(i)
+	}
+	if after := len(r.series("lumin_deliveries_total")); after != before {
+		t.Errorf("%d series became %d", before, after)
+	}
+	for _, m := range r.series("lumin_deliveries_total") {
+		for _, label := range m.GetLabel() {
+			if label.GetName() == "source" && !slices.Contains([]string{"account", "app:demo", "unknown"}, label.GetValue()) {
+				t.Errorf("source %q", label.GetValue())
+			}
+		}
+	}
+}
+
+// All metrics of a source are there before its first delivery.
+func TestMetricsFromTheStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, source := range []string{"source=account", "source=app:demo"} {
+		for _, result := range []string{"recorded", "duplicate", "unrecognized"} {
+			if got := r.metric("lumin_deliveries_total", source, "result="+result, "reason="); got != 0 {
+				t.Errorf("%s %s: %v", source, result, got)
+			}
+		}
+		for _, name := range []string{
+			"lumin_delivery_seconds", "lumin_conflicts_total",
+			"lumin_source_last_verified_timestamp_seconds", "lumin_source_mismatches_since_verified",
+		} {
+			if got := r.metric(name, source); got != 0 {
+				t.Errorf("%s %s: %v", source, name, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,135 @@
+//go:build unix
+
+package pgdev
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// jar returns an archive as the repository publishes them. testdata/programs.txz is a tar of shell scripts, bin/initdb, bin/pg_ctl and
+// bin/postgres, and of a last file share/last; initdb fails and postgres tells a version. truncated.txz ends before the last file does.
+func jar(t *testing.T, name string) []byte {
+	t.Helper()
+	programs, err := os.ReadFile(filepath.Join("testdata", name))
+	check(t, err)
+	var archive bytes.Buffer
+	writer := zip.NewWriter(&archive)
+	file, err := writer.Create("postgres.txz")
+	check(t, err)
+	_, err = file.Write(programs)
+	check(t, err)
+	check(t, writer.Close())
+	return archive.Bytes()
+}
+
+func TestDownload(t *testing.T) {
+	t.Parallel()
+	archive := jar(t, "programs.txz")
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if !strings.HasSuffix(r.URL.Path, ".jar") {
+			http.NotFound(w, r) // no checksum
+			return
+		}
+		_, _ = w.Write(archive)
+	}))
+	defer server.Close()
+	cache := t.TempDir()
+	var first int64
+	for range 2 { // the second time out of the cache
+		dir, err := fetch(t.Context(), cache, server.URL)
+		check(t, err)
+		found, err := search{owner: account{name: "tester"}}.inspect(t.Context(), dir)
+		check(t, err)
+		if !exists(filepath.Join(found.dir, "../share/last")) {
+			t.Error("only a part was unpacked")
+		}
+		if first == 0 {
+			first = requests.Load()
+		}
+	}
+	if requests.Load() != first {
+		t.Error("downloaded twice")
+	}
+	if left, err := filepath.Glob(filepath.Join(cache, "unpack-*")); err != nil || len(left) > 0 {
+		t.Errorf("left in the cache: %v, %v", left, err)
+	}
+}
+
+func TestDownloadFails(t *testing.T) {
+	t.Parallel()
+	whole, truncated := jar(t, "programs.txz"), jar(t, "truncated.txz")
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
+		"not there": http.NotFound,
+		"garbage":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) },
+		"truncated": func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, ".jar") {
+				_, _ = w.Write(truncated)
+			} else {
+				http.NotFound(w, r)
+			}
+		},
+		"wrong checksum": func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, ".jar") {
+				_, _ = w.Write(whole)
+			} else {
+				_, _ = w.Write(bytes.Repeat([]byte("0"), 64))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(answer))
+			defer server.Close()
+			cache := t.TempDir()
+			if dir, err := fetch(t.Context(), cache, server.URL); err == nil {
+				t.Errorf("got programs in %s", dir)
+			}
+			if exists(filepath.Join(cache, "postgresql-"+string(downloadVersion))) {
+				t.Error("the cache has programs")
+			}
+		})
+	}
+}
+
+func TestDownloadStopsWithContext(t *testing.T) {
+	t.Parallel()
+	reached, release := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(reached)
+		<-release
+		http.NotFound(w, r)
+	}))
+	defer server.Close()
+	defer close(release)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-reached
+		cancel()
+	}()
+	if _, err := fetch(ctx, t.TempDir(), server.URL); err == nil {
+		t.Error("fetched from a server that never answers")
+	}
+}
+
+// Root's cache is closed to the user that root runs the server as.
+func TestCacheFolderCanBeEntered(t *testing.T) {
+	t.Parallel()
+	owner, err := findAccount()
+	check(t, err)
+	folder, err := cacheFolder(t.Context(), owner)
+	check(t, err)
+	if !owner.can(t.Context(), "-x", folder) {
+		t.Errorf("user %s cannot enter %s", owner.name, folder)
+	}
+}
