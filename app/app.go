@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"lumin-ingest/worker"
 )
@@ -103,7 +105,11 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	if err != nil {
 		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
 	}
-	return report(std.err, parsed.Run())
+	err = parsed.Run()
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
+		err = errors.New("interrupted") // whoever sent the signal knows the rest
+	}
+	return report(std.err, err)
 }
 
 // report prints an error as two lines, what went wrong and what to do, and
@@ -112,10 +118,19 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(w, "lumin-ingest: %v\n", err)
+	text, advice := err.Error(), ""
+	var unreachable *pgconn.ConnectError
+	if errors.As(err, &unreachable) {
+		text = strings.Join(strings.Fields(text), " ") // it has a line for each address of the host
+		advice = "check DATABASE_URL and whether the server runs"
+	}
 	var h *hinted
 	if errors.As(err, &h) {
-		fmt.Fprintf(w, "  %s\n", h.hint)
+		advice = h.hint
+	}
+	fmt.Fprintf(w, "lumin-ingest: %s\n", text)
+	if advice != "" {
+		fmt.Fprintf(w, "  %s\n", advice)
 	}
 	if errors.Is(err, errUsage) {
 		return 2

@@ -126,7 +126,7 @@ func (d *demo) note(what string, a answer) {
 // work waits for the runs, repairs the broken job type and replays it twice.
 func (d *demo) work(ctx context.Context, s *service, request string) error {
 	failed := store.ReplayFilter{Kinds: []string{d.invoice.Kind()}, SignatureRequestIDs: []string{request}}
-	if err := waitIdle(ctx, s); err != nil {
+	if err := d.waitSettled(ctx, s, request); err != nil {
 		return err
 	}
 	before, err := d.invoices(ctx, s, request)
@@ -134,7 +134,7 @@ func (d *demo) work(ctx context.Context, s *service, request string) error {
 		return err
 	}
 	d.invoice.broken.Store(false)
-	replayed, err := replayOnce(ctx, s, failed)
+	replayed, err := d.replayOnce(ctx, s, failed)
 	if err != nil {
 		return err
 	}
@@ -142,39 +142,61 @@ func (d *demo) work(ctx context.Context, s *service, request string) error {
 	if err != nil {
 		return err
 	}
-	again, err := replayOnce(ctx, s, failed)
+	again, err := d.replayOnce(ctx, s, failed)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(d.out, "\n%s failed and left %d invoices. Repaired and replayed: %d run, %d invoice. A second replay: %d runs, nothing to do.\n",
 		d.invoice.Kind(), before, replayed, after, again)
-	return d.jobTypes(ctx, s)
+	return d.jobTypes(ctx, s, request)
 }
 
 // replayOnce places a replay order and waits until its runs are settled. It
 // returns how many there were.
-func replayOnce(ctx context.Context, s *service, filter store.ReplayFilter) (runs int64, err error) {
+func (d *demo) replayOnce(ctx context.Context, s *service, filter store.ReplayFilter) (runs int64, err error) {
 	id, err := s.store.OrderReplay(ctx, filter, "demo")
 	if err != nil {
 		return 0, err
 	}
 	err = waitFor(ctx, func() (bool, error) {
 		replay, err := s.store.Replay(ctx, id)
+		if err == nil && replay.State == "refused" {
+			err = fmt.Errorf("replay %d was refused: %s", id, replay.Error)
+		}
 		runs = replay.Enqueued
 		return replay.State == "done", err
 	})
 	if err != nil {
 		return 0, err
 	}
-	return runs, waitIdle(ctx, s)
+	return runs, d.waitSettled(ctx, s, filter.SignatureRequestIDs[0])
 }
 
-// waitIdle waits until no run is pending.
-func waitIdle(ctx context.Context, s *service) error {
-	return waitFor(ctx, func() (bool, error) {
-		age, err := s.store.OldestPending(ctx)
-		return age == 0, err
-	})
+// waitSettled waits for the runs of the demo's own job type: others in this
+// program may be slow, or fail and be tried again for hours.
+func (d *demo) waitSettled(ctx context.Context, s *service, request string) error {
+	return waitFor(ctx, func() (bool, error) { return settled(ctx, s, request, d.invoice.Kind()) })
+}
+
+// settled reports whether no run of a signature request is pending: of one job
+// type, or of any for "".
+func settled(ctx context.Context, s *service, request, kind string) (bool, error) {
+	events, err := s.store.ListEvents(ctx, store.EventFilter{SignatureRequestID: request, Limit: 100})
+	if err != nil {
+		return false, err
+	}
+	for _, e := range events {
+		details, err := s.store.ShowEvent(ctx, e.ID)
+		if err != nil {
+			return false, err
+		}
+		for _, r := range details.RunsByKind {
+			if r.State == "pending" && (kind == "" || r.Kind == kind) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 func waitFor(ctx context.Context, done func() (bool, error)) error {
@@ -197,7 +219,17 @@ func (d *demo) invoices(ctx context.Context, s *service, request string) (n int,
 	return n, err
 }
 
-func (d *demo) jobTypes(ctx context.Context, s *service) error {
+// patience is how long the demo waits for job types that are not its own. What
+// is pending then is shown as pending.
+const patience = 5 * time.Second
+
+func (d *demo) jobTypes(ctx context.Context, s *service, request string) error {
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := waitFor(soon, func() (bool, error) { return settled(soon, s, request, "") })
+	if err != nil && soon.Err() == nil {
+		return err
+	}
 	counts, err := s.store.RunCounts(ctx)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 // somebody's shell, must never meet the published key that is accepted here.
 type devCommand struct {
 	listenSettings
-	DevDatabaseURL string `env:"DEV_DATABASE_URL" placeholder:"URL" help:"Use this server and database instead of a private one ($DEV_DATABASE_URL)."`
+	DevDatabaseURL string `env:"DEV_DATABASE_URL" placeholder:"URL" help:"Use this server and database instead of a private one."`
 	Demo           bool   `default:"true" negatable:"" help:"Run the demo before serving."`
 }
 
@@ -29,13 +29,16 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 	}
 	defer closeServer()
 	if err := migrations.Up(ctx, url); err != nil {
+		if c.DevDatabaseURL != "" {
+			return hint(err, "check DEV_DATABASE_URL and whether the server runs; unset, a private server is started")
+		}
 		return err
 	}
 	level := new(slog.LevelVar)
 	level.Set(slog.LevelError + 1) // the demo shows on purpose what would be logged as failing
 	cfg := serviceConfig{
 		logger:      slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: level})),
-		databaseURL: url, publicAddr: c.publicAddr(), adminAddr: c.AdminListenAddr,
+		databaseURL: url, publicAddr: c.publicAddr("127.0.0.1"), adminAddr: c.AdminListenAddr,
 		ingest: true, work: true, maxWorkers: 8,
 		maxEventAge: 0, // the documentation's example is from 2023
 	}
@@ -61,7 +64,11 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 	}
 	go func() {
 		if c.Demo {
-			if err := demo.run(ctx, s); err != nil && ctx.Err() == nil {
+			err := demo.run(ctx, s)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
 				s.failed <- fmt.Errorf("demo: %w", err)
 				return
 			}
@@ -76,7 +83,7 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 // this program.
 func (c *devCommand) database(ctx context.Context, std streams) (url string, closeServer func(), err error) {
 	if c.DevDatabaseURL != "" {
-		return c.DevDatabaseURL, func() {}, nil
+		return c.DevDatabaseURL, func() {}, checkURL("DEV_DATABASE_URL", c.DevDatabaseURL)
 	}
 	fmt.Fprintln(std.out, "starting a private PostgreSQL ...")
 	server, err := pgdev.Start(ctx, pgdev.Config{Durable: true})
@@ -123,17 +130,22 @@ func prepareDemo(ctx context.Context, url string) error {
 	return nil
 }
 
-// howToLook says where everything is.
+// howToLook says where everything is. An address that was given is not shown: it
+// may hold a password.
 func (c *devCommand) howToLook(std streams, s *service, url string) {
+	shown := "'" + url + "'"
+	if c.DevDatabaseURL != "" {
+		shown = `"$DEV_DATABASE_URL"`
+	}
 	fmt.Fprintf(std.out, `
 Look at it:
-  psql '%[1]s' -c 'TABLE lumin.signature_requests'
-  export DATABASE_URL='%[1]s'   # for: lumin-ingest events list, events show 1, replays list
+  psql %[1]s -c 'TABLE lumin.signature_requests'
+  export DATABASE_URL=%[1]s   # for: lumin-ingest events list, events show 1, replays list
   http://%[2]s/readyz  http://%[2]s/metrics
 Send something:
   lumin-ingest trigger --scenario signing --url http://%[3]s
   POST http://%[3]s/webhooks/account     signed with %[4]s
   POST http://%[3]s/webhooks/apps/demo   signed with %[5]s
 Serving until Ctrl-C.
-`, url, s.admin.addr(), s.public.addr(), sample.AccountKey, sample.AppSecret)
+`, shown, s.admin.addr(), s.public.addr(), sample.AccountKey, sample.AppSecret)
 }

@@ -37,7 +37,12 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	if c.Limit < 1 {
 		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
 	}
-	if c.Since.Time != nil && c.Until.Time != nil && !c.Since.Before(*c.Until.Time) {
+	if c.Source != "" {
+		if err := checkSource(c.Source); err != nil {
+			return err
+		}
+	}
+	if c.Since.at != nil && c.Until.at != nil && !c.Since.at.Before(*c.Until.at) {
 		return usage("--until is not after --since", "exchange them")
 	}
 	st, closeStore, err := c.openStore(ctx)
@@ -47,7 +52,7 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	defer closeStore()
 	events, err := st.ListEvents(ctx, store.EventFilter{
 		Source: c.Source, EventType: c.EventType, SignatureRequestID: c.SignatureRequest, Unrecognized: c.Unrecognized,
-		ReceivedSince: c.Since.Time, ReceivedUntil: c.Until.Time, Before: c.Before, Limit: c.Limit,
+		ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at, Before: c.Before, Limit: c.Limit,
 	})
 	if err != nil {
 		return err
@@ -152,8 +157,11 @@ func (c *eventsPayloadCommand) Run(ctx context.Context, std streams) error {
 }
 
 func noSuchEvent(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return usage(err.Error(), "\"events list\" shows the ids")
+	case errors.Is(err, store.ErrPayloadRemoved):
+		return hint(err, "\"events show\" tells when; it cannot be had back")
 	}
 	return err
 }

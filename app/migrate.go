@@ -65,7 +65,7 @@ func (c *migrateStatusCommand) Run(ctx context.Context, std streams) error {
 func printStatus(ctx context.Context, std streams, url string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return hint(fmt.Errorf("the database does not answer: %w", err), "check DATABASE_URL and whether the server runs")
+		return fmt.Errorf("the database does not answer: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	status, err := migrations.ReadStatus(ctx, conn)

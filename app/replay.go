@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"lumin-ingest/store"
 )
@@ -30,12 +31,15 @@ type replayCommand struct {
 func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	filter := store.ReplayFilter{
 		Failed: c.Failed, Kinds: c.Kind, EventTypes: c.EventType, Sources: c.Source,
-		SignatureRequestIDs: c.SignatureRequest, EventIDs: c.Event, ReceivedSince: c.Since.Time, ReceivedUntil: c.Until.Time,
+		SignatureRequestIDs: c.SignatureRequest, EventIDs: c.Event, ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at,
 	}
 	if err := filter.Validate(); errors.Is(err, store.ErrNoFilter) {
 		return usage("nothing says what to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
 	} else if err != nil {
 		return usage(err.Error(), "--since must be before --until")
+	}
+	if err := checkSource(c.Source...); err != nil {
+		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -74,7 +78,11 @@ func checkNames(ctx context.Context, st *store.Store, filter store.ReplayFilter)
 	}
 	for _, kind := range filter.Kinds {
 		if !slices.Contains(kinds, kind) {
-			return usage(fmt.Sprintf("no job type %q has ever been registered in this database", kind), "known are: %s", strings.Join(kinds, ", "))
+			known := "none is: no worker has run on it yet"
+			if len(kinds) > 0 {
+				known = "known are: " + strings.Join(kinds, ", ")
+			}
+			return usage(fmt.Sprintf("no job type %q has ever been registered in this database", kind), "%s", known)
 		}
 	}
 	for _, id := range filter.EventIDs {
@@ -91,6 +99,38 @@ func printPlan(w io.Writer, plan []store.PlannedReplay) {
 		rows[i] = []string{p.Kind, strconv.FormatInt(p.Runs, 10), timeCell(&p.FirstEvent), timeCell(&p.LastEvent)}
 	}
 	table(w, []string{"JOB TYPE", "FAILED RUNS", "FIRST RECEIVED", "LAST RECEIVED"}, rows)
+}
+
+// filterText says in one line what an order is about.
+func filterText(f store.ReplayFilter) string {
+	var parts []string
+	add := func(what string, values []string) {
+		if len(values) > 0 {
+			parts = append(parts, what+" "+strings.Join(values, ", "))
+		}
+	}
+	bound := func(what string, at *time.Time) {
+		if at != nil {
+			parts = append(parts, what+" "+at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if f.Failed {
+		parts = append(parts, "failed")
+	}
+	add("job type", f.Kinds)
+	add("event type", f.EventTypes)
+	add("source", f.Sources)
+	add("signature request", f.SignatureRequestIDs)
+	var ids []string
+	for _, id := range f.EventIDs {
+		ids = append(ids, strconv.FormatInt(id, 10))
+	}
+	add("event", ids)
+	bound("received since", f.ReceivedSince)
+	bound("received until", f.ReceivedUntil)
+	bound("event time since", f.EventSince)
+	bound("event time until", f.EventUntil)
+	return strings.Join(parts, "; ")
 }
 
 type replaysCommand struct {
@@ -172,7 +212,7 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 		}{replay, counts})
 	}
 	rows := [][]string{
-		{"state", replay.State}, {"ordered by", replay.OrderedBy}, {"reason", replay.Reason},
+		{"state", replay.State}, {"ordered by", replay.OrderedBy}, {"reason", replay.Reason}, {"filter", filterText(replay.Filter)},
 		{"ordered", timeCell(&replay.CreatedAt)}, {"started", timeCell(replay.StartedAt)}, {"finished", timeCell(replay.FinishedAt)},
 		{"runs put back to pending", strconv.FormatInt(replay.Enqueued, 10)},
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"time"
 
 	"lumin-ingest/lumin"
@@ -16,26 +18,27 @@ type serveCommand struct {
 	sourceSettings
 	logSettings
 	listenSettings
-	Role        string        `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all, or only to receive (ingest) or to work (worker) ($LUMIN_ROLE)."`
-	Workers     int           `env:"WORKERS" default:"16" help:"Jobs that run at a time in each queue ($WORKERS)."`
-	MaxEventAge time.Duration `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of older events; 0 for any age. Lumin's retries come up to 30 h 20 min late ($MAX_EVENT_AGE)."`
-	LuminAPIKey string        `env:"LUMIN_API_KEY" placeholder:"KEY" help:"For job types that call Lumin ($LUMIN_API_KEY)."`
-	APIKeyFile  string        `name:"lumin-api-key-file" env:"LUMIN_API_KEY_FILE" placeholder:"FILE" help:"File that holds it ($LUMIN_API_KEY_FILE)."`
+	Role        string        `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all, or only to receive (ingest) or to work (worker)."`
+	Workers     int           `env:"WORKERS" default:"16" help:"Jobs that run at a time in each queue."`
+	MaxEventAge time.Duration `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of older events; 0 for any age. Lumin's retries come up to 30 h 20 min late."`
+	LuminAPIKey string        `env:"LUMIN_API_KEY" placeholder:"KEY" help:"For job types that call Lumin."`
+	APIKeyFile  string        `name:"lumin-api-key-file" env:"LUMIN_API_KEY_FILE" placeholder:"FILE" help:"File that holds it."`
 }
 
 // listenSettings say where the program listens.
 type listenSettings struct {
-	ListenAddr      string `env:"LISTEN_ADDR" placeholder:"HOST:PORT" help:"Public listener, for Lumin; 127.0.0.1:8080 by default ($LISTEN_ADDR)."`
-	Port            int    `env:"PORT" placeholder:"N" help:"Public listener on this port of every address, if LISTEN_ADDR is not set ($PORT)."`
-	AdminListenAddr string `env:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Health and metrics ($ADMIN_LISTEN_ADDR)."`
+	ListenAddr      string `env:"LISTEN_ADDR" placeholder:"HOST:PORT" help:"Public listener, for Lumin; 127.0.0.1:8080 by default."`
+	Port            *int   `env:"PORT" placeholder:"N" help:"Public listener on this port of every address, if LISTEN_ADDR is not set."`
+	AdminListenAddr string `env:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Health and metrics."`
 }
 
-func (s listenSettings) publicAddr() string {
+// publicAddr is where to receive deliveries; host goes with a PORT.
+func (s listenSettings) publicAddr(host string) string {
 	switch {
 	case s.ListenAddr != "":
 		return s.ListenAddr
-	case s.Port != 0:
-		return fmt.Sprintf(":%d", s.Port)
+	case s.Port != nil:
+		return net.JoinHostPort(host, strconv.Itoa(*s.Port))
 	}
 	return "127.0.0.1:8080"
 }
@@ -60,7 +63,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) 
 // cannot work.
 func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobTypes) (serviceConfig, error) {
 	cfg := serviceConfig{
-		logger: c.logger(std), publicAddr: c.publicAddr(), adminAddr: c.AdminListenAddr,
+		logger: c.logger(std), publicAddr: c.publicAddr(""), adminAddr: c.AdminListenAddr,
 		ingest: c.Role != "worker", work: c.Role != "ingest",
 		maxWorkers: c.Workers, maxEventAge: c.MaxEventAge,
 	}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -30,8 +33,18 @@ const (
 	// stopTimeout bounds a graceful stop: the slowest delivery takes 25 s.
 	stopTimeout = 30 * time.Second
 
-	// schemaPoll is how often a start looks whether the database is ready.
-	schemaPoll = time.Second
+	// jobsTimeout is for the jobs' part of it: they are cancelled after ten
+	// seconds, and one that does not heed that is not waited for much longer.
+	jobsTimeout = 13 * time.Second
+
+	// closeTimeout bounds the wait for connections that such a job still holds.
+	closeTimeout = 2 * time.Second
+
+	// schemaPoll is how often a start looks whether the database is ready, and
+	// lookTimeout how long it waits for an answer: a connection may have gone dead
+	// without a word.
+	schemaPoll  = time.Second
+	lookTimeout = 5 * time.Second
 )
 
 // service is the running program.
@@ -109,6 +122,7 @@ func (s *service) prepareWork(ctx context.Context) (err error) {
 	return err
 }
 
+// listen takes both addresses before it serves on either.
 func (s *service) listen(ctx context.Context) (err error) {
 	handler := admin.New(admin.Config{
 		Ready: s.checks(), Sources: s.sourceLines, Gatherer: s.registry, Logger: s.cfg.logger,
@@ -116,16 +130,18 @@ func (s *service) listen(ctx context.Context) (err error) {
 	if s.admin, err = open(ctx, s.cfg.adminAddr, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
 		return err
 	}
+	if s.handler != nil {
+		s.public, err = open(ctx, s.cfg.publicAddr, ingest.NewServer(s.handler), "LISTEN_ADDR or PORT")
+		if err != nil {
+			return err
+		}
+	}
 	s.admin.serve(s.failed)
 	s.cfg.logger.Info("health and metrics", "address", s.admin.addr())
-	if s.handler == nil {
-		return nil
+	if s.public != nil {
+		s.public.serve(s.failed)
+		s.cfg.logger.Info("receiving deliveries", "address", s.public.addr(), "sources", slices.Sorted(maps.Keys(s.cfg.sources)))
 	}
-	if s.public, err = open(ctx, s.cfg.publicAddr, ingest.NewServer(s.handler), "LISTEN_ADDR"); err != nil {
-		return err
-	}
-	s.public.serve(s.failed)
-	s.cfg.logger.Info("receiving deliveries", "address", s.public.addr())
 	return nil
 }
 
@@ -188,12 +204,9 @@ func (s *service) untilDone(ctx context.Context) error {
 func (s *service) work(ctx context.Context) error {
 	said := ""
 	for {
-		err := s.schemaReady(ctx)
-		if err == nil && s.runtime != nil {
-			err = s.runtime.Start(ctx)
-		}
+		err := s.startWork(ctx)
 		if err == nil {
-			s.cfg.logger.Info("ready")
+			s.cfg.logger.Info("started")
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -213,6 +226,17 @@ func (s *service) work(ctx context.Context) error {
 	}
 }
 
+// startWork starts the workers, or tells why it is too early for that.
+func (s *service) startWork(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	err := s.schemaReady(ctx)
+	if err == nil && s.runtime != nil {
+		err = s.runtime.Start(ctx)
+	}
+	return err
+}
+
 // stop ends in the order that keeps every promise: no new deliveries, those in
 // flight recorded and answered, then no new jobs.
 func (s *service) stop() error {
@@ -229,7 +253,7 @@ func (s *service) stop() error {
 		s.recorder = nil
 	}
 	if s.runtime != nil {
-		errs = append(errs, s.runtime.Stop(ctx))
+		errs = append(errs, s.stopJobs(ctx))
 	}
 	if s.admin != nil {
 		errs = append(errs, s.admin.shutdown(ctx))
@@ -241,18 +265,38 @@ func (s *service) stop() error {
 	return err
 }
 
+func (s *service) stopJobs(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	defer cancel()
+	err := s.runtime.Stop(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return hint(fmt.Errorf("some jobs did not end: %w", err), "they are tried again later; their job types should return when their context ends")
+	}
+	return err
+}
+
 // close lets go of what stop leaves, or of what a failed start had opened.
 func (s *service) close() {
 	for _, l := range []*listener{s.public, s.admin} {
 		if l != nil {
 			_ = l.server.Close()
+			_ = l.socket.Close() // which the server does not know before it serves
 		}
 	}
 	if s.recorder != nil {
 		s.recorder.Close()
 	}
-	for _, pool := range s.pools {
-		pool.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for _, pool := range s.pools {
+			pool.Close() // waits until nobody uses a connection
+		}
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+		s.cfg.logger.Warn("jobs that did not end still hold connections")
 	}
 }
 
@@ -265,9 +309,26 @@ type listener struct {
 func open(ctx context.Context, addr string, server *http.Server, setting string) (*listener, error) {
 	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, hint(fmt.Errorf("cannot listen on %s: %w", addr, err), "end what listens there, or set %s to another address", setting)
+		return nil, cannotListen(addr, err, setting)
 	}
 	return &listener{server, socket}, nil
+}
+
+func cannotListen(addr string, err error, setting string) error {
+	var (
+		op        *net.OpError
+		malformed *net.AddrError
+	)
+	if errors.As(err, &op) {
+		err = op.Err // the rest of it repeats the address
+	}
+	switch {
+	case errors.As(err, &malformed):
+		return usage(fmt.Sprintf("cannot listen on %s: %v", addr, err), "set %s to an address such as 127.0.0.1:8080, or :8080 for all of this machine", setting)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return hint(fmt.Errorf("cannot listen on %s: %w", addr, err), "end what listens there, or set %s to another address", setting)
+	}
+	return hint(fmt.Errorf("cannot listen on %s: %w", addr, err), "set %s to an address of this machine that this user may listen on", setting)
 }
 
 func (l *listener) addr() string { return l.socket.Addr().String() }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -17,8 +18,8 @@ import (
 
 // databaseSettings say which database.
 type databaseSettings struct {
-	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, such as postgres://user:password@host/database ($DATABASE_URL)."`
-	DatabaseURLFile string `env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds it ($DATABASE_URL_FILE)."`
+	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, such as postgres://user:password@host/database."`
+	DatabaseURLFile string `env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds it."`
 }
 
 func (s databaseSettings) url() (string, error) {
@@ -29,11 +30,16 @@ func (s databaseSettings) url() (string, error) {
 	if url == "" {
 		return "", usage("no database is given", "set DATABASE_URL, such as postgres://user:password@host:5432/database; \"lumin-ingest dev\" needs none")
 	}
+	return url, checkURL("DATABASE_URL", url)
+}
+
+// checkURL refuses what is no address of a database. The error of the parser is
+// not shown: it quotes what may hold a password.
+func checkURL(setting, url string) error {
 	if _, err := pgxpool.ParseConfig(url); err != nil {
-		// The error of the parser shows the URL, with its password.
-		return "", usage("DATABASE_URL is not a PostgreSQL URL", "write it as postgres://user:password@host:5432/database")
+		return usage(setting+" is not a PostgreSQL URL", "write it as postgres://user:password@host:5432/database")
 	}
-	return url, nil
+	return nil
 }
 
 // openStore connects for one command; the returned function disconnects.
@@ -48,7 +54,7 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, nil, hint(fmt.Errorf("the database does not answer: %w", err), "check DATABASE_URL and whether the server runs")
+		return nil, nil, fmt.Errorf("the database does not answer: %w", err)
 	}
 	st, err := store.New(pool, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -86,13 +92,25 @@ func openPool(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, err
 
 // sourceSettings say whose deliveries are accepted.
 type sourceSettings struct {
-	AccountAPIKeys     string `name:"lumin-account-api-keys" env:"LUMIN_ACCOUNT_API_KEYS" placeholder:"KEY,..." help:"The workspace's Primary API key, which signs account webhooks; two while it is rotated ($LUMIN_ACCOUNT_API_KEYS)."`
-	AccountAPIKeysFile string `name:"lumin-account-api-keys-file" env:"LUMIN_ACCOUNT_API_KEYS_FILE" placeholder:"FILE" help:"File that holds it ($LUMIN_ACCOUNT_API_KEYS_FILE)."`
-	AppSecrets         string `name:"lumin-app-secrets" env:"LUMIN_APP_SECRETS" placeholder:"NAME=SECRET,..." help:"Signing Secrets of apps; a name may repeat while its secret is rotated ($LUMIN_APP_SECRETS)."`
-	AppSecretsFile     string `name:"lumin-app-secrets-file" env:"LUMIN_APP_SECRETS_FILE" placeholder:"FILE" help:"File that holds them ($LUMIN_APP_SECRETS_FILE)."`
+	AccountAPIKeys     string `name:"lumin-account-api-keys" env:"LUMIN_ACCOUNT_API_KEYS" placeholder:"KEY,..." help:"The workspace's Primary API key, which signs account webhooks; two while it is rotated."`
+	AccountAPIKeysFile string `name:"lumin-account-api-keys-file" env:"LUMIN_ACCOUNT_API_KEYS_FILE" placeholder:"FILE" help:"File that holds it."`
+	AppSecrets         string `name:"lumin-app-secrets" env:"LUMIN_APP_SECRETS" placeholder:"NAME=SECRET,..." help:"Signing Secrets of apps; a name may repeat while its secret is rotated."`
+	AppSecretsFile     string `name:"lumin-app-secrets-file" env:"LUMIN_APP_SECRETS_FILE" placeholder:"FILE" help:"File that holds them."`
 }
 
 const accountSource = "account"
+
+var sourceName = regexp.MustCompile(`^(account|app:[a-z0-9-]{1,63})$`) //nolint:gochecknoglobals // a constant
+
+// checkSource refuses names that no source can have.
+func checkSource(names ...string) error {
+	for _, name := range names {
+		if !sourceName.MatchString(name) {
+			return usage(fmt.Sprintf("%q is not a source", name), "write account, or app:NAME with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen")
+		}
+	}
+	return nil
+}
 
 // secrets are the configured secrets by source, the current ones first.
 func (s sourceSettings) secrets() (map[string][]string, error) {
@@ -113,10 +131,12 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 	if apps != "" {
 		for i, pair := range strings.Split(apps, ",") {
 			name, value, found := strings.Cut(strings.TrimSpace(pair), "=")
-			if !found || name == "" {
-				return nil, usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1), "write it as name=secret,other=secret")
+			name = strings.TrimSpace(name)
+			if !found || !sourceName.MatchString("app:"+name) { // not quoted: it may be a secret
+				return nil, usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1),
+					"write it as name=secret,other=secret, with names of 1 to 63 characters out of a-z, 0-9 and hyphen")
 			}
-			secrets["app:"+name] = append(secrets["app:"+name], value)
+			secrets["app:"+name] = append(secrets["app:"+name], strings.TrimSpace(value))
 		}
 	}
 	return secrets, nil
@@ -164,8 +184,8 @@ func secret(name, value, file string) (string, error) {
 
 // logSettings say what the log looks like.
 type logSettings struct {
-	LogLevel  slog.Level `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error ($LOG_LEVEL)."`
-	LogFormat string     `env:"LOG_FORMAT" default:"json" enum:"json,text" help:"json or text ($LOG_FORMAT)."`
+	LogLevel  slog.Level `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogFormat string     `env:"LOG_FORMAT" default:"json" enum:"json,text" help:"json or text."`
 }
 
 func (s logSettings) logger(std streams) *slog.Logger {

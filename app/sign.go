@@ -35,6 +35,9 @@ func (s bodySettings) keys() ([]string, error) {
 	if s.Key != "" {
 		return []string{s.Key}, nil
 	}
+	if err := checkSource(s.Source); err != nil {
+		return nil, err
+	}
 	secrets, err := s.secrets()
 	if err != nil {
 		return nil, err
@@ -85,7 +88,7 @@ func (c *verifyCommand) Run(std streams) error {
 		return hint(err, "the body must be the exact bytes that were sent (%d were read here): a trailing newline or re-serialized JSON changes the signature", len(body))
 	}
 	if err != nil {
-		return err
+		return usage(err.Error(), "give the value of the header as it came, 64 hexadecimal digits")
 	}
 	fmt.Fprintf(std.out, "valid, signed with the key of fingerprint %s\n", match.KeyID)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,10 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 	if c.SignatureRequest == "" {
 		c.SignatureRequest = sample.RandomHex(20)
 	}
+	wanted := http.StatusOK
+	if c.BadSignature {
+		wanted = http.StatusUnauthorized
+	}
 	start := time.Now()
 	var rows [][]string
 	unexpected := 0
@@ -60,17 +65,17 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 		for _, body := range bodies {
 			answer, err := sender.send(ctx, body)
 			if err != nil {
-				return hint(fmt.Errorf("nothing answers at %s: %w", sender.endpoint, err), "start \"lumin-ingest dev\" or \"serve\", or give --url")
+				return hint(fmt.Errorf("nothing answers: %w", err), "start \"lumin-ingest dev\" or \"serve\", or give --url")
 			}
 			rows = append(rows, []string{string(t), strconv.Itoa(answer.status), answer.outcome, answer.eventID()})
-			if (answer.status == http.StatusOK) == c.BadSignature {
+			if answer.status != wanted {
 				unexpected++
 			}
 		}
 	}
 	table(std.out, []string{"EVENT TYPE", "ANSWER", "", "EVENT"}, rows)
 	if unexpected > 0 {
-		return hint(fmt.Errorf("%d of %d answers were not as they should be", unexpected, len(rows)), "the log of the program that answered says why")
+		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(rows), wanted), "the log of the program that answered says why")
 	}
 	return nil
 }
@@ -98,6 +103,12 @@ func signingScenario() []lumin.EventType {
 }
 
 func (c *triggerCommand) sender() (*sender, error) {
+	if err := checkSource(c.Source); err != nil {
+		return nil, err
+	}
+	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usage("--url is not the URL of a server", "write it as http://127.0.0.1:8080")
+	}
 	secrets, err := c.secrets()
 	if err != nil {
 		return nil, err
@@ -108,11 +119,8 @@ func (c *triggerCommand) sender() (*sender, error) {
 	}
 	path := "/webhooks/account"
 	name, isApp := strings.CutPrefix(c.Source, "app:")
-	switch {
-	case isApp:
+	if isApp {
 		path = "/webhooks/apps/" + name
-	case c.Source != accountSource:
-		return nil, usage(fmt.Sprintf("%q is not a source", c.Source), "write account, or app:NAME")
 	}
 	if key == "" {
 		key = sample.AccountKey
@@ -123,7 +131,10 @@ func (c *triggerCommand) sender() (*sender, error) {
 	if c.BadSignature {
 		key += " but wrong"
 	}
-	return &sender{endpoint: strings.TrimSuffix(c.URL, "/") + path, key: key, client: &http.Client{Timeout: c.Timeout}}, nil
+	return &sender{endpoint: strings.TrimSuffix(c.URL, "/") + path, key: key, client: &http.Client{
+		Timeout:       c.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // Lumin follows none
+	}}, nil
 }
 
 // sender sends deliveries as Lumin does.

@@ -8,7 +8,8 @@ import (
 )
 
 // when is a point in time on the command line: a time, a day, or how long ago.
-type when struct{ *time.Time }
+// The time is not embedded: its own ways to be parsed would come first.
+type when struct{ at *time.Time }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (w *when) UnmarshalText(text []byte) error {
@@ -16,7 +17,7 @@ func (w *when) UnmarshalText(text []byte) error {
 	if err != nil {
 		return err
 	}
-	w.Time = &at
+	w.at = &at
 	return nil
 }
 

@@ -104,10 +104,10 @@ func TestReceipts(t *testing.T) {
 // An authentic body without an identity is kept, without jobs and whatever its age.
 func TestUnrecognized(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct{ body, reason string }{
-		"empty":            {"", "not one JSON object"},
-		"not JSON":         {"hello", "not one JSON object"},
-		"no type, and old": {`{"event":{"event_time":1},"signature_request":{"signature_request_id":"r1"}}`, "event_type is missing"},
+	for name, body := range map[string]string{
+		"empty":            "",
+		"not JSON":         "hello",
+		"no type, and old": `{"event":{"event_time":1},"signature_request":{"signature_request_id":"r1"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -115,9 +115,9 @@ func TestUnrecognized(t *testing.T) {
 			r.record = func(context.Context, store.Delivery) (store.Receipt, error) {
 				return store.Receipt{EventID: 9, Status: store.Unrecognized}, nil
 			}
-			wantReceipt(t, r.postAccount(test.body), `{"id":9,"status":"unrecognized"}`)
+			wantReceipt(t, r.postAccount(body), `{"id":9,"status":"unrecognized"}`)
 			got := r.deliveries()
-			if len(got) != 1 || got[0].Envelope != nil || got[0].Jobs != nil || string(got[0].Payload) != test.body {
+			if len(got) != 1 || got[0].Envelope != nil || got[0].Jobs != nil || string(got[0].Payload) != body {
 				t.Errorf("recorded %+v", got)
 			}
 			if r.routed != nil {
@@ -128,7 +128,7 @@ func TestUnrecognized(t *testing.T) {
 				t.Errorf("logged %v", line)
 			}
 			var unrecognized *lumin.UnrecognizedError
-			if _, err := lumin.DecodeEnvelope([]byte(test.body)); !errors.As(err, &unrecognized) || line["reason"] != unrecognized.Reason {
+			if _, err := lumin.DecodeEnvelope([]byte(body)); !errors.As(err, &unrecognized) || line["reason"] != unrecognized.Reason {
 				t.Errorf("logged the reason %v", line["reason"])
 			}
 		})
@@ -372,7 +372,8 @@ func TestRecordErrors(t *testing.T) {
 		{"unavailable", store.ErrUnavailable, 503, "database_unavailable"},
 		{"unavailable, out of time", fmt.Errorf("%w: %w", store.ErrUnavailable, context.DeadlineExceeded), 503, "database_unavailable"},
 		{"overloaded", store.ErrOverloaded, 503, "overloaded"},
-		{"timeout", fmt.Errorf("%w: %w", store.ErrTimeout, context.DeadlineExceeded), 503, "record_timeout"},
+		{"timeout", store.ErrTimeout, 503, "record_timeout"},
+		{"timeout with its cause", fmt.Errorf("%w: %w", store.ErrTimeout, context.DeadlineExceeded), 503, "record_timeout"},
 		{"a deadline without a name", context.DeadlineExceeded, 503, "record_timeout"},
 		{"anything else", errors.New("boom"), 500, "internal_error"},
 	} {

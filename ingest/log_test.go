@@ -98,6 +98,20 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 	})
 }
 
+// Only the connection tells who is calling.
+func TestRemoteIP(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	request := newPost("/webhooks/account", documentedBody, accountSignature)
+	request.RemoteAddr = "127.0.0.1:4711"
+	request.Header.Set("X-Forwarded-For", "203.0.113.9")
+	request.Header.Set("X-Real-Ip", "203.0.113.9")
+	r.do(request)
+	if got := r.output.only(t)["remote_ip"]; got != "127.0.0.1" {
+		t.Errorf("logged %v", got)
+	}
+}
+
 type brokenBody struct{ err error }
 
 func (b brokenBody) Read([]byte) (int, error) { return 0, b.err }

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,6 +34,8 @@ ON CONFLICT (kind) DO UPDATE SET
 func (s *Store) RegisterJobTypes(ctx context.Context, types []JobType) (unknown []string, err error) {
 	batch := &pgx.Batch{}
 	kinds := make([]string, len(types))
+	// Sorted, so that programs which start together do not wait for each other.
+	types = slices.SortedFunc(slices.Values(types), func(a, b JobType) int { return cmp.Compare(a.Kind, b.Kind) })
 	for i, t := range types {
 		kinds[i] = t.Kind
 		batch.Queue(registerJobTypesSQL, t.Kind, nonNil(t.Events), nonNil(t.Sources), t.Transactional, t.Queue)

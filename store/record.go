@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // runs, the jobs of the new runs, and a count of what was delivered before.
 // Receipts are in the order of the batch.
 func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error) {
-	tx, err := s.pool.Begin(ctx)
+	tx, err := s.pool.BeginTx(ctx, readCommitted)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
@@ -39,6 +40,13 @@ func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error)
 	}
 	return receipts(batch, groups), nil
 }
+
+// readCommitted is what the statements of a transaction count on: each sees what
+// others have committed before it began. Roles and databases may have another
+// level as their default.
+//
+//nolint:gochecknoglobals // a constant, if Go had such
+var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 
 // group is one event in a batch: all deliveries of one key and source, the
 // first of them first.
@@ -148,35 +156,48 @@ func find(groups []*group, id identity) *group {
 	return groups[i]
 }
 
+// Runs that are there already are left out before ON CONFLICT sees them: it would
+// wait for whoever is changing one, and a worker does for as long as it works on
+// the event that another source has brought. OFFSET 0 keeps the look-up a look-up:
+// as a join it could come to read the whole table.
 const insertRunsSQL = `
 INSERT INTO lumin.runs (event_key, job_kind, event_id)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[])
+SELECT w.event_key, w.job_kind, w.event_id
+FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS w (event_key, job_kind, event_id)
+WHERE NOT EXISTS (
+    SELECT FROM lumin.runs r WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind OFFSET 0)
 ON CONFLICT (event_key, job_kind) DO NOTHING
 RETURNING event_key, job_kind`
 
 // insertRuns makes the runs of the new events and puts one job into the queue
 // for each run that is new: another source may have brought the same event.
 func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group) error {
-	var (
-		keys     [][16]byte
-		kinds    []string
-		eventIDs []int64
-		specs    = map[runKey]JobSpec{}
-	)
+	specs := map[runKey]JobSpec{}
+	eventOf := map[runKey]int64{} // of several sources the first
 	for _, g := range groups {
 		if !g.inserted {
 			continue
 		}
-		// Sorted within the event as well: see fold.
-		for _, spec := range slices.SortedFunc(slices.Values(g.deliveries[0].Jobs), func(a, b JobSpec) int {
-			return cmp.Compare(a.Kind, b.Kind)
-		}) {
-			keys, kinds, eventIDs = append(keys, g.key), append(kinds, spec.Kind), append(eventIDs, g.eventID)
-			specs[runKey{g.key, spec.Kind}] = spec
+		for _, spec := range g.deliveries[0].Jobs {
+			k := runKey{g.key, spec.Kind}
+			if _, known := specs[k]; !known {
+				specs[k], eventOf[k] = spec, g.eventID
+			}
 		}
 	}
-	if len(keys) == 0 {
+	if len(specs) == 0 {
 		return nil
+	}
+	var (
+		n        = len(specs)
+		keys     = make([][16]byte, 0, n)
+		kinds    = make([]string, 0, n)
+		eventIDs = make([]int64, 0, n)
+	)
+	// Sorted as a whole, and not event by event: see fold. Two sources of one event
+	// may have different job types.
+	for _, k := range slices.SortedFunc(maps.Keys(specs), runKey.compare) {
+		keys, kinds, eventIDs = append(keys, k.key), append(kinds, k.kind), append(eventIDs, eventOf[k])
 	}
 	rows, err := tx.Query(ctx, insertRunsSQL, keys, kinds, eventIDs)
 	if err != nil {
@@ -204,6 +225,10 @@ func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group) erro
 type runKey struct {
 	key  lumin.EventKey
 	kind string
+}
+
+func (k runKey) compare(l runKey) int {
+	return cmp.Or(bytes.Compare(k.key[:], l.key[:]), cmp.Compare(k.kind, l.kind))
 }
 
 func receipts(batch []*pending, groups []*group) []Receipt {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,6 +133,9 @@ func NewRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer
 // once that is not going to be known in time. ctx bounds the wait only: what has
 // been queued is written even when nobody waits for it any more.
 func (r *Recorder) Record(ctx context.Context, d Delivery) (Receipt, error) {
+	if d.Payload == nil {
+		d.Payload = []byte{} // NULL is for what has been removed
+	}
 	answer := make(chan result, 1)
 	if err := r.enqueue(&pending{delivery: &d, key: d.key(), result: answer}); err != nil {
 		return Receipt{}, err
@@ -257,12 +261,15 @@ func refusesRow(err error) bool {
 	if errors.Is(err, errInDoubt) || !errors.As(err, &pgErr) {
 		return false
 	}
-	switch pgErr.Code[:2] {
-	case "22", // data exception
+	for _, class := range []string{
+		"22", // data exception
 		"23", // integrity constraint violation
 		"54", // program limit exceeded: a row too large for an index
-		"P0": // raised by a trigger
-		return true
+		"P0", // raised by a trigger
+	} {
+		if strings.HasPrefix(pgErr.Code, class) { // something between us and the server may have sent none
+			return true
+		}
 	}
 	return false
 }

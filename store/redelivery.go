@@ -71,12 +71,15 @@ type original struct {
 // A statement of its own: the one that inserted with ON CONFLICT DO NOTHING does
 // not see what a concurrent transaction committed while it waited. The payload
 // is read only where a body differs, and then the event is locked, so that two
-// transactions cannot both find room for the last body that is kept.
+// transactions cannot both find room for the last body that is kept. OFFSET 0: see
+// insertRunsSQL.
 const (
 	loadEventsSQL = `
-SELECT e.id, e.event_key, e.source, e.payload_sha256
+SELECT e.*
 FROM unnest($1::uuid[], $2::text[]) AS w (event_key, source)
-JOIN lumin.events e USING (event_key, source)`
+CROSS JOIN LATERAL (
+    SELECT id, event_key, source, payload_sha256 FROM lumin.events
+    WHERE event_key = w.event_key AND source = w.source OFFSET 0) e`
 
 	lockEventsSQL = `
 SELECT e.event_key, e.source, e.payload, e.payload_removed_at IS NOT NULL

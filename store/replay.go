@@ -241,17 +241,38 @@ SET state = 'pending', replay_id = $10, attempts = 0, error = NULL, pending_sinc
 FROM page p WHERE r.event_key = p.event_key AND r.job_kind = p.job_kind
 RETURNING r.event_key, r.job_kind`
 
+// The order is locked first: a refusal ends it between two pages, and a second
+// worker that was given the same order waits.
+const lockReplaySQL = `
+SELECT state IN ('ordered', 'running') FROM lumin.replays WHERE id = $1 FOR NO KEY UPDATE`
+
 // ReplayPage puts the next runs of an order back to pending, with a job each, in
 // one transaction. It acts on the job types in specs only, by kind. When nothing
-// is left it marks the order done and returns 0. What it did is told by the runs'
-// own state, so it may be stopped and called again at any time.
+// is left it marks the order done and returns 0; it also returns 0, and does
+// nothing, when the order is over by now. What it did is told by the runs' own
+// state, so it may be stopped and called again at any time.
 func (s *Store) ReplayPage(ctx context.Context, order Replay, specs map[string]JobSpec) (n int, err error) {
+	return s.replayPage(ctx, order, specs, replayPage)
+}
+
+func (s *Store) replayPage(ctx context.Context, order Replay, specs map[string]JobSpec, limit int) (n int, err error) {
 	kinds := make([]string, 0, len(specs))
 	for kind := range specs {
 		kinds = append(kinds, kind)
 	}
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, replayPageSQL, append(order.Filter.args(), order.ID, kinds, replayPage)...)
+	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
+		var open bool
+		err := tx.QueryRow(ctx, lockReplaySQL, order.ID).Scan(&open)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("replay %d: %w", order.ID, ErrNotFound)
+		}
+		if err != nil {
+			return fmt.Errorf("lock replay %d: %w", order.ID, err)
+		}
+		if !open {
+			return nil
+		}
+		rows, err := tx.Query(ctx, replayPageSQL, append(order.Filter.args(), order.ID, kinds, limit)...)
 		if err != nil {
 			return fmt.Errorf("take a page of replay %d: %w", order.ID, err)
 		}

@@ -2,12 +2,10 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
@@ -16,53 +14,69 @@ import (
 	"lumin-ingest/internal/redact"
 )
 
-// contain calls work and turns a panic into an error. The text of the error is
-// clean (see redact.Text), what it wraps can still be found.
+// failure is what is left of an error or a panic once [contain] has looked at it.
+// River, the database and the log get to see nothing else: the original may have
+// methods that panic, or that print what should not be printed.
+type failure struct {
+	text  string  // clean, see redact.Text
+	means []error // what River acts on: a snooze, a cancellation, context.Canceled
+	stack []byte  // of a panic
+}
+
+func (f *failure) Error() string   { return f.text }
+func (f *failure) Unwrap() []error { return f.means }
+
+// errTurnedAway ends a job that had nothing to do. River never sees it.
+var errTurnedAway error = &failure{text: "nothing to do"}
+
+// contain calls work and turns an error or a panic into a failure.
 func contain(work func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = cleanError(&panicError{value: value, stack: debug.Stack()})
+			err = &failure{text: redact.Text(fmt.Sprintf("panic: %v", value)), stack: debug.Stack()}
 		}
 	}()
-	return cleanError(work())
+	return clean(work())
 }
 
-// panicError is a panic of a job.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
-
-func (e *panicError) Unwrap() error {
-	err, _ := e.value.(error)
+// isolate is contain for code that may also end its goroutine. River would never
+// hear of such a job: its slot would be lost, and the program could not stop.
+func isolate(work func() error) error {
+	var err error = &failure{text: "the job ended its goroutine (runtime.Goexit, t.FailNow): let it return an error instead"}
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		err = contain(work)
+	}()
+	<-finished
 	return err
 }
 
-// cleaned is an error with another text.
-type cleaned struct {
-	text  string
-	cause error
-}
-
-func (e *cleaned) Error() string { return e.text }
-func (e *cleaned) Unwrap() error { return e.cause }
-
-func cleanError(err error) error {
+// clean reduces an error to a failure.
+func clean(err error) error {
 	if err == nil {
 		return nil
 	}
-	raw := err.Error()
-	text := redact.Text(raw)
-	if text == raw {
-		return err
+	if f, ok := err.(*failure); ok { //nolint:errorlint // one that is wrapped needs cleaning
+		return f
 	}
-	return &cleaned{text: text, cause: err}
+	f := &failure{text: redact.Text(err.Error())}
+	var (
+		snooze *rivertype.JobSnoozeError
+		cancel *rivertype.JobCancelError
+	)
+	// Made anew, because those found may wrap what is not ours.
+	if errors.As(err, &snooze) {
+		f.means = append(f.means, river.JobSnooze(max(snooze.Duration, 0)))
+	}
+	if errors.As(err, &cancel) {
+		f.means = append(f.means, river.JobCancel(nil))
+	}
+	if errors.Is(err, context.Canceled) {
+		f.means = append(f.means, context.Canceled)
+	}
+	return f
 }
-
-// errTurnedAway ends a job that had nothing to do. River never sees it.
-var errTurnedAway = errors.New("nothing to do")
 
 // Outcomes of an attempt, as the metric has them.
 const (
@@ -75,7 +89,8 @@ const (
 	outcomeInterrupted = "interrupted" // by a stop; tried again without counting
 )
 
-func outcomeOf(job *rivertype.JobRow, err error) string {
+// outcomeOf tells what River makes of the error of an attempt with this context.
+func outcomeOf(ctx context.Context, job *rivertype.JobRow, err error) string {
 	var (
 		cancel *rivertype.JobCancelError
 		snooze *rivertype.JobSnoozeError
@@ -85,11 +100,13 @@ func outcomeOf(job *rivertype.JobRow, err error) string {
 		return outcomeSucceeded
 	case errors.Is(err, errTurnedAway):
 		return outcomeTurnedAway
+	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely):
+		return outcomeCancelled
 	case errors.As(err, &snooze):
 		return outcomeSnoozed
 	case errors.As(err, &cancel):
 		return outcomeCancelled
-	case errors.Is(err, context.Canceled):
+	case stopping(ctx) && errors.Is(err, context.Canceled):
 		return outcomeInterrupted
 	case job.Attempt >= job.MaxAttempts:
 		return outcomeFailed
@@ -98,78 +115,68 @@ func outcomeOf(job *rivertype.JobRow, err error) string {
 	}
 }
 
-// containment is the outermost middleware of every job that the program works,
-// job types or not. River keeps the texts of errors and the metadata that a job
-// sets in jsonb, which takes no NUL: one of them would keep River from
-// completing any job of this program.
+// stopping reports whether River has taken the context from its jobs in order to
+// stop. The other reasons why a context ends are a timeout and a cancellation.
+func stopping(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return cause != nil && !errors.Is(cause, context.DeadlineExceeded) && !errors.Is(cause, rivertype.ErrJobCancelledRemotely)
+}
+
+// containment surrounds every job that the program works, job types or not. What
+// a job leaves behind must not keep River from completing other jobs, so errors
+// are cleaned by [contain] and metadata by [storable]: River keeps both in jsonb,
+// and what jsonb refuses would be sent again for ever, with the jobs of others.
 type containment struct {
 	river.MiddlewareDefaults
 	logger   *slog.Logger
 	outcomes *prometheus.CounterVec
+	keys     riverKeys
 }
 
 // Work implements rivertype.WorkerMiddleware.
 func (c *containment) Work(ctx context.Context, job *rivertype.JobRow, doInner func(context.Context) error) error {
-	metadata := &metadataSpy{Context: ctx}
-	err := contain(func() error { return doInner(metadata) })
-	metadata.clean()
-	outcome := outcomeOf(job, err)
+	err := contain(func() error { return doInner(ctx) })
+	if metadata, ok := ctx.Value(c.keys.metadata).(map[string]any); ok && len(metadata) > 0 {
+		makeStorable(metadata)
+	}
+	var f *failure
+	if errors.As(err, &f) && f.stack == nil && stopping(ctx) && !errors.Is(err, errTurnedAway) {
+		// Taken from the job by the stop: nothing that counts as an attempt, even
+		// if the job's error does not wrap that of its context.
+		err = &failure{text: f.text, means: append(f.means[:len(f.means):len(f.means)], context.Canceled)}
+	}
+	outcome := outcomeOf(ctx, job, err)
 	c.outcomes.WithLabelValues(job.Kind, outcome).Inc()
-	c.log(job, outcome, err)
+	c.log(ctx, job, outcome, err)
 	if outcome == outcomeTurnedAway {
 		return nil
 	}
 	return err
 }
 
-func (c *containment) log(job *rivertype.JobRow, outcome string, err error) {
-	attrs := []any{"kind", job.Kind, "job_id", job.ID, "attempt", job.Attempt, "max_attempts", job.MaxAttempts}
-	if err != nil {
-		attrs = append(attrs, "error", err)
-	}
+func (c *containment) log(ctx context.Context, job *rivertype.JobRow, outcome string, err error) {
+	level, message := slog.LevelDebug, "attempt "+outcome
 	switch outcome {
 	case outcomeRetried:
-		c.logger.Warn("attempt failed", attrs...)
+		level, message = slog.LevelWarn, "attempt failed"
 	case outcomeFailed:
-		c.logger.Error("last attempt failed", attrs...)
+		level, message = slog.LevelError, "last attempt failed"
 	case outcomeCancelled:
-		c.logger.Warn("job cancelled", attrs...)
-	default:
-		c.logger.Debug("attempt "+outcome, attrs...)
+		level, message = slog.LevelWarn, "job cancelled"
 	}
-	var p *panicError
-	if errors.As(err, &p) {
-		c.logger.Error("panic in a job", "kind", job.Kind, "job_id", job.ID, "stack", string(p.stack))
+	if !c.logger.Enabled(ctx, level) {
+		return
 	}
-}
-
-// metadataSpy is the context that River's MetadataSet and RecordOutput look for
-// the job's metadata in. River has no way to read what they left there, so the
-// spy takes note of the map when they ask for it.
-type metadataSpy struct {
-	context.Context
-	seen map[string]any
-}
-
-// Value implements context.Context.
-func (s *metadataSpy) Value(key any) any {
-	value := s.Context.Value(key)
-	if m, ok := value.(map[string]any); ok {
-		s.seen = m
+	attrs := []slog.Attr{
+		slog.String("kind", job.Kind), slog.Int64("job_id", job.ID),
+		slog.Int("attempt", job.Attempt), slog.Int("max_attempts", job.MaxAttempts),
 	}
-	return value
-}
-
-// clean takes NULs out of the metadata that the job has set.
-func (s *metadataSpy) clean() {
-	for key, value := range s.seen {
-		encoded, err := json.Marshal(value)
-		if err != nil {
-			s.seen[key] = "not kept: it cannot be encoded as JSON"
-			continue
-		}
-		if strings.Contains(string(encoded), `\u0000`) {
-			s.seen[key] = "not kept: it contains a NUL character"
+	var f *failure
+	if errors.As(err, &f) {
+		attrs = append(attrs, slog.String("error", f.text))
+		if f.stack != nil {
+			attrs = append(attrs, slog.String("stack", string(f.stack)))
 		}
 	}
+	c.logger.LogAttrs(ctx, level, message, attrs...)
 }

@@ -7,9 +7,9 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
 )
 
@@ -19,18 +19,32 @@ type executor struct {
 	jobType registered
 	store   *store.Store
 	logger  *slog.Logger
+	keys    riverKeys
 }
 
 // Timeout implements river.Worker.
-func (x *executor) Timeout(*river.Job[store.JobArgs]) time.Duration { return x.jobType.Timeout() }
+func (x *executor) Timeout(*river.Job[store.JobArgs]) time.Duration { return x.jobType.timeout }
 
-// NextRetry implements river.Worker.
+// NextRetry implements river.Worker. River calls it where a panic would end the
+// program.
 func (x *executor) NextRetry(job *river.Job[store.JobArgs]) time.Time {
-	return time.Now().Add(x.jobType.Backoff(job.Attempt))
+	wait := Defaults{}.Backoff(job.Attempt)
+	if err := isolate(func() error {
+		wait = max(x.jobType.Backoff(job.Attempt), 0)
+		return nil
+	}); err != nil {
+		x.logger.Error("Backoff failed: the default is used", "kind", job.Kind, "error", err.Error())
+	}
+	return time.Now().Add(wait)
 }
 
-// lockedRetry is when a job looks again at a run that somebody else works on.
-const lockedRetry = time.Second
+const (
+	// lockedRetry is when a job looks again at a run that somebody else works on.
+	lockedRetry = time.Second
+
+	// What must still be done after an attempt has used up its time gets this long.
+	afterwards = 5 * time.Second
+)
 
 // Work implements river.Worker.
 func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) error {
@@ -42,14 +56,7 @@ func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) erro
 		}
 		return x.work(ctx, attempt)
 	})
-	switch {
-	case errors.Is(err, store.ErrRunSettled):
-		return errTurnedAway
-	case errors.Is(err, store.ErrRunLocked):
-		return river.JobSnooze(lockedRetry)
-	case errors.Is(err, store.ErrEventGone):
-		return river.JobCancel(err)
-	case outcomeOf(job.JobRow, err) == outcomeRetried:
+	if err != nil && outcomeOf(ctx, job.JobRow, err) == outcomeRetried {
 		x.note(ctx, attempt, err)
 	}
 	return err
@@ -59,41 +66,61 @@ func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) erro
 func (x *executor) work(ctx context.Context, attempt store.Attempt) error {
 	event, err := x.store.ReadRun(ctx, attempt)
 	if err != nil {
+		return notNow(err)
+	}
+	err = isolate(func() error { return x.jobType.plain.Work(jobContext{ctx, x.keys.resumable}, event) })
+	if err != nil {
 		return err
 	}
-	if err := x.jobType.plain.Work(ctx, event); err != nil {
-		return err
-	}
+	// The effect is there, so this must not fail for want of time.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
 	return x.store.Settle(ctx, attempt)
 }
 
 // workTx calls a transactional job type in the transaction that settles its run.
 func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
-	tx, err := x.store.Pool().Begin(ctx)
+	conn, err := x.store.Pool().Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("get a connection: %w", err)
+	}
+	defer conn.Release()
+	tx, err := conn.Conn().BeginTx(ctx, guarded)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	// The rollback must reach the server although the attempt has timed out.
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit there is nothing to roll back
+	defer func() {
+		// It must reach the server although the attempt has timed out.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+		defer cancel()
+		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
+	}()
 
 	event, err := x.store.ClaimTx(ctx, tx, attempt)
 	if err != nil {
+		return notNow(err)
+	}
+	err = isolate(func() error {
+		return x.jobType.transactional.WorkTx(jobContext{ctx, x.keys.resumable}, manage(tx), event)
+	})
+	if err != nil {
 		return err
 	}
-	if err := x.jobType.transactional.WorkTx(ctx, managedTx{tx}, event); err != nil {
-		return err
-	}
-	switch status := tx.Conn().PgConn().TxStatus(); status {
-	case 'T':
-	case 'E':
-		return errors.New("WorkTx returned nil after a statement failed, so nothing of it can be committed: return the statement's error, or use a savepoint (tx.Begin)")
+	return commit(ctx, tx)
+}
+
+// notNow makes of a refused claim what is to become of the job.
+func notNow(err error) error {
+	switch {
+	case errors.Is(err, store.ErrRunSettled):
+		return errTurnedAway
+	case errors.Is(err, store.ErrRunLocked):
+		return river.JobSnooze(lockedRetry)
+	case errors.Is(err, store.ErrEventGone):
+		return river.JobCancel(err)
 	default:
-		return errors.New("WorkTx ended its transaction by itself: leave COMMIT and ROLLBACK to the worker")
+		return err
 	}
-	if err := tx.Commit(ctx); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
 }
 
 // note keeps the error of an attempt where people look for it. It is no part of
@@ -102,16 +129,7 @@ func (x *executor) note(ctx context.Context, attempt store.Attempt, cause error)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if err := x.store.NoteAttempt(ctx, attempt, cause.Error()); err != nil {
-		x.logger.Warn("error of an attempt not kept", "kind", attempt.JobKind, "job_id", attempt.JobID, "error", err)
+		x.logger.Warn("error of an attempt not kept", "kind", attempt.JobKind, "job_id", attempt.JobID,
+			"error", redact.Text(err.Error()))
 	}
 }
-
-// ErrManagedTx is what Commit and Rollback of the transaction answer that a job
-// type is given.
-var ErrManagedTx = errors.New("the worker ends this transaction: return nil to commit it, an error to roll it back")
-
-// managedTx is a transaction that its user cannot end.
-type managedTx struct{ pgx.Tx }
-
-func (managedTx) Commit(context.Context) error   { return ErrManagedTx }
-func (managedTx) Rollback(context.Context) error { return ErrManagedTx }

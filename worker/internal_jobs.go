@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
 )
 
@@ -52,23 +54,24 @@ func (*replayer) NextRetry(*river.Job[replayArgs]) time.Time { return time.Now()
 // Work implements river.Worker.
 func (w *replayer) Work(ctx context.Context, job *river.Job[replayArgs]) error {
 	order, err := w.store.StartReplay(ctx, job.Args.OrderID)
-	if errors.Is(err, store.ErrNotFound) {
+	var unreadable pgx.ScanArgError
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return river.JobCancel(err)
-	}
-	if err != nil {
-		return err
-	}
-	if order.State != "running" {
+	case errors.As(err, &unreadable): // such as a NULL among the job kinds
+		return w.refuse(ctx, job.Args.OrderID, "a filter of the order cannot be read: "+unreadable.Error())
+	case err != nil:
+		return w.givenUp(ctx, job, err)
+	case order.State != "running":
 		return nil
 	}
 	if why := w.refusal(order.Filter); why != "" {
-		w.logger.Warn("replay refused", "replay_id", order.ID, "reason", why)
-		return w.store.RefuseReplay(ctx, order.ID, why)
+		return w.refuse(ctx, order.ID, why)
 	}
 	for end := time.Now().Add(internalSlice); time.Now().Before(end); {
 		n, err := w.store.ReplayPage(ctx, order, w.specs)
 		if err != nil {
-			return err
+			return w.givenUp(ctx, job, err)
 		}
 		if n == 0 {
 			w.logger.Info("replay done", "replay_id", order.ID)
@@ -76,6 +79,23 @@ func (w *replayer) Work(ctx context.Context, job *river.Job[replayArgs]) error {
 		}
 	}
 	return river.JobSnooze(0)
+}
+
+func (w *replayer) refuse(ctx context.Context, id int64, why string) error {
+	why = redact.Text(why)
+	w.logger.Warn("replay refused", "replay_id", id, "reason", why)
+	return w.store.RefuseReplay(ctx, id, why)
+}
+
+// givenUp ends the order with its last attempt, so that none waits for a job that
+// is gone.
+func (w *replayer) givenUp(ctx context.Context, job *river.Job[replayArgs], cause error) error {
+	if job.Attempt < job.MaxAttempts || stopping(ctx) {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
+	return errors.Join(cause, w.refuse(ctx, job.Args.OrderID, "given up: "+cause.Error()))
 }
 
 // refusal tells why an order cannot be carried out; empty if it can. Orders may
@@ -125,8 +145,9 @@ func (w *sweeper) Work(ctx context.Context, _ *river.Job[sweepArgs]) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	next := from
+	defer func() { w.next <- next }()
 	settled, next, err := w.store.Sweep(ctx, from)
-	w.next <- next
 	if settled > 0 {
 		w.logger.Warn("runs settled by the sweep", "count", settled)
 	}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
@@ -16,14 +18,21 @@ import (
 // not safe to add to afterwards.
 type Registry struct {
 	types map[string]registered
+	kinds []string // in alphabetical order
 	errs  []error
 }
 
-// registered is a job type with one of its two ways to work.
+// registered is a job type with one of its two ways to work, and its settings as
+// they were when it was added.
 type registered struct {
 	JobType
 	plain         Plain
 	transactional Transactional
+
+	spec    store.JobSpec
+	events  []lumin.EventType
+	sources []string
+	timeout time.Duration
 }
 
 // NewRegistry returns an empty Registry.
@@ -32,62 +41,104 @@ func NewRegistry() *Registry {
 }
 
 // Add registers a job type that works outside a transaction. What is wrong with
-// it is told by [Registry.Err], which every program asks at its start.
+// it is told by [Registry.Err], which every program asks at its start. Settings
+// are read here, once; only Backoff is asked again.
 func (r *Registry) Add(t Plain) { r.add(registered{JobType: t, plain: t}) }
 
-// AddTx registers a job type that works in a transaction.
+// AddTx registers a job type that works in a transaction; see [Registry.Add].
 func (r *Registry) AddTx(t Transactional) { r.add(registered{JobType: t, transactional: t}) }
 
-// kindPattern is what River takes for a kind, less what reads badly in commands
-// and metrics.
-var kindPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{1,126}$`)
+var (
+	// kindPattern is what River takes for a kind, less what reads badly in commands
+	// and metrics.
+	kindPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{1,126}$`)
 
-// internalPrefix marks the kinds of our own jobs that are no job types.
-const internalPrefix = "lumin_"
+	// queuePattern is River's, with its limit of 64 characters checked apart.
+	queuePattern = regexp.MustCompile(`^[a-z0-9]+([_-]?[a-z0-9]+)*$`)
+
+	sourcePattern = regexp.MustCompile(`^(account|app:[a-z0-9-]{1,63})$`)
+)
+
+const (
+	maxQueueLength = 64
+
+	// internalPrefix marks the kinds of our own jobs that are no job types.
+	internalPrefix = "lumin_"
+)
 
 func (r *Registry) add(t registered) {
-	kind := t.Kind()
-	refuse := func(format string, args ...any) {
-		r.errs = append(r.errs, fmt.Errorf("job type %q (%T): %s", kind, t.JobType, fmt.Sprintf(format, args...)))
+	if isNil(t.JobType) {
+		r.errs = append(r.errs, fmt.Errorf("job type %T is nil: add a value", t.JobType))
+		return
 	}
+	t.spec = store.JobSpec{Kind: t.Kind(), Queue: t.Queue(), MaxAttempts: t.MaxAttempts(), Priority: t.Priority()}
+	t.events, t.sources, t.timeout = slices.Clone(t.Events()), slices.Clone(t.Sources()), t.Timeout()
+	if why := r.refusal(t); why != "" {
+		r.errs = append(r.errs, fmt.Errorf("job type %q (%T): %s", t.spec.Kind, t.JobType, why))
+		return
+	}
+	r.types[t.spec.Kind] = t
+	r.kinds = slices.Sorted(maps.Keys(r.types))
+}
+
+// refusal tells why a job type cannot be registered; empty if it can.
+func (r *Registry) refusal(t registered) string {
+	kind, queue := t.spec.Kind, t.spec.Queue
 	other, taken := r.types[kind]
 	switch {
 	case !kindPattern.MatchString(kind):
-		refuse("Kind must be 2 to 127 letters, digits, _ or -, beginning with a letter")
-	case strings.HasPrefix(kind, internalPrefix):
-		refuse("kinds that begin with %s are kept for the program itself: choose another", internalPrefix)
+		return "Kind must be 2 to 127 letters, digits, _ or -, beginning with a letter"
+	case strings.HasPrefix(strings.ToLower(kind), internalPrefix):
+		return fmt.Sprintf("kinds that begin with %s are kept for the program itself: choose another", internalPrefix)
 	case taken:
-		refuse("Kind is taken by %T: a kind is stored with every run, so each job type needs its own", other.JobType)
-	case len(t.Events()) == 0:
-		refuse("Events is empty, so it would never run: name event types, or lumin.AnyEvent")
-	case t.MaxAttempts() < 1 || t.MaxAttempts() > 32767:
-		refuse("MaxAttempts is %d: give 1 to 32767", t.MaxAttempts())
-	case t.Priority() < 1 || t.Priority() > 4:
-		refuse("Priority is %d: give 1 to 4", t.Priority())
-	case t.Timeout() <= 0:
-		refuse("Timeout is %s: give a positive duration", t.Timeout())
-	case t.Queue() == internalQueue || t.Queue() == "":
-		refuse("Queue is %q: choose another name", t.Queue())
-	default:
-		r.types[kind] = t
+		return fmt.Sprintf("Kind is taken by %T: a kind is stored with every run, so each job type needs its own", other.JobType)
+	case len(t.events) == 0:
+		return "Events is empty, so it would never run: name event types, or lumin.AnyEvent"
+	case slices.Contains(t.events, ""):
+		return "Events contains an empty event type: take it out"
+	case t.spec.MaxAttempts < 1 || t.spec.MaxAttempts > 32767:
+		return fmt.Sprintf("MaxAttempts is %d: give 1 to 32767", t.spec.MaxAttempts)
+	case t.spec.Priority < 1 || t.spec.Priority > 4:
+		return fmt.Sprintf("Priority is %d: give 1 to 4", t.spec.Priority)
+	case t.timeout <= 0:
+		return fmt.Sprintf("Timeout is %s: give a positive duration", t.timeout)
+	case queue == internalQueue:
+		return fmt.Sprintf("Queue %q is kept for the program itself: choose another", queue)
+	case len(queue) > maxQueueLength || !queuePattern.MatchString(queue):
+		return fmt.Sprintf("Queue is %q: give at most %d lower-case letters and digits, in words joined by _ or -", queue, maxQueueLength)
 	}
+	for _, source := range t.sources {
+		if !sourcePattern.MatchString(source) {
+			return fmt.Sprintf("Sources contains %q, from which no event comes: give account or app:NAME", source)
+		}
+	}
+	return ""
+}
+
+// isNil reports whether t is nil or a pointer that is.
+func isNil(t JobType) bool {
+	if t == nil {
+		return true
+	}
+	v := reflect.ValueOf(t)
+	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Err tells what is wrong with the job types that were added.
 func (r *Registry) Err() error { return errors.Join(r.errs...) }
 
 // Kinds lists the registered kinds in alphabetical order.
-func (r *Registry) Kinds() []string { return slices.Sorted(maps.Keys(r.types)) }
+func (r *Registry) Kinds() []string { return slices.Clone(r.kinds) }
 
 // Route tells which jobs an event of this type from this source is for.
 func (r *Registry) Route(source string, event lumin.EventType) []store.JobSpec {
 	var specs []store.JobSpec
-	for _, kind := range r.Kinds() {
+	for _, kind := range r.kinds {
 		t := r.types[kind]
-		wantsEvent := slices.Contains(t.Events(), event) || slices.Contains(t.Events(), lumin.AnyEvent)
-		wantsSource := len(t.Sources()) == 0 || slices.Contains(t.Sources(), source)
+		wantsEvent := slices.Contains(t.events, event) || slices.Contains(t.events, lumin.AnyEvent)
+		wantsSource := len(t.sources) == 0 || slices.Contains(t.sources, source)
 		if wantsEvent && wantsSource {
-			specs = append(specs, t.spec())
+			specs = append(specs, t.spec)
 		}
 	}
 	return specs
@@ -97,7 +148,7 @@ func (r *Registry) Route(source string, event lumin.EventType) []store.JobSpec {
 func (r *Registry) Queues() []string {
 	var queues []string
 	for _, t := range r.types {
-		queues = append(queues, t.Queue())
+		queues = append(queues, t.spec.Queue)
 	}
 	slices.Sort(queues)
 	return slices.Compact(queues)
@@ -107,23 +158,19 @@ func (r *Registry) Queues() []string {
 func (r *Registry) specs() map[string]store.JobSpec {
 	specs := make(map[string]store.JobSpec, len(r.types))
 	for kind, t := range r.types {
-		specs[kind] = t.spec()
+		specs[kind] = t.spec
 	}
 	return specs
 }
 
-func (t registered) spec() store.JobSpec {
-	return store.JobSpec{Kind: t.Kind(), Queue: t.Queue(), MaxAttempts: t.MaxAttempts(), Priority: t.Priority()}
-}
-
 // rows describes the registered job types for lumin.job_types.
 func (r *Registry) rows() []store.JobType {
-	rows := make([]store.JobType, 0, len(r.types))
-	for _, kind := range r.Kinds() {
+	rows := make([]store.JobType, 0, len(r.kinds))
+	for _, kind := range r.kinds {
 		t := r.types[kind]
-		row := store.JobType{Kind: kind, Sources: t.Sources(), Transactional: t.transactional != nil, Queue: t.Queue()}
-		if !slices.Contains(t.Events(), lumin.AnyEvent) {
-			for _, e := range t.Events() {
+		row := store.JobType{Kind: kind, Sources: t.sources, Transactional: t.transactional != nil, Queue: t.spec.Queue}
+		if !slices.Contains(t.events, lumin.AnyEvent) {
+			for _, e := range t.events {
 				row.Events = append(row.Events, string(e))
 			}
 		}

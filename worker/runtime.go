@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type Config struct {
 	MaxWorkers int
 
 	Registerer prometheus.Registerer // nil: metrics are not registered
+
+	softStop     time.Duration // 0 means defaultSoftStop; tests wait for less
+	pollInterval time.Duration // 0 means River's second; likewise
 }
 
 // DefaultMaxWorkers keeps two cores of server and database busy with small
@@ -45,7 +49,7 @@ const (
 
 	// When the program stops, running jobs get this long before their context
 	// is cancelled.
-	softStop = 10 * time.Second
+	defaultSoftStop = 10 * time.Second
 )
 
 // Runtime works the jobs of a Registry through River.
@@ -53,6 +57,7 @@ type Runtime struct {
 	store    *store.Store
 	registry *Registry
 	logger   *slog.Logger
+	keys     riverKeys
 	client   *river.Client[pgx.Tx]
 	running  atomic.Bool
 }
@@ -66,34 +71,34 @@ func New(cfg Config) (*Runtime, error) {
 		Name: "lumin_attempts_total",
 		Help: "Attempts of jobs by kind and outcome.",
 	}, []string{"kind", "outcome"})
-	if cfg.Registerer != nil {
-		cfg.Registerer.MustRegister(outcomes)
-	}
-	r := &Runtime{store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger}
+	r := &Runtime{store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys()}
 	client, err := river.NewClient(riverpgxv5.New(cfg.Store.Pool()), &river.Config{
 		Schema:               migrations.Schema,
 		Logger:               slog.New(warnings{cfg.Logger.Handler()}),
-		Queues:               r.queues(cfg.MaxWorkers),
+		Queues:               r.queues(cmp.Or(cfg.MaxWorkers, DefaultMaxWorkers)),
 		Workers:              r.workers(),
 		PeriodicJobs:         periodicJobs(),
-		Middleware:           []rivertype.Middleware{&containment{logger: cfg.Logger, outcomes: outcomes}},
+		Middleware:           []rivertype.Middleware{&containment{logger: cfg.Logger, outcomes: outcomes, keys: r.keys}},
 		FetchCooldown:        fetchCooldown,
+		FetchPollInterval:    cfg.pollInterval,
 		FetchOnlyKnownKinds:  true, // another program on this database may know the others
 		JobTimeout:           Defaults{}.Timeout(),
 		RescueStuckJobsAfter: rescueAfter,
-		SoftStopTimeout:      softStop,
+		SoftStopTimeout:      cmp.Or(cfg.softStop, defaultSoftStop),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create the queue client: %w", err)
 	}
 	r.client = client
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(outcomes); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
 	return r, nil
 }
 
 func (r *Runtime) queues(maxWorkers int) map[string]river.QueueConfig {
-	if maxWorkers == 0 {
-		maxWorkers = DefaultMaxWorkers
-	}
 	queues := map[string]river.QueueConfig{internalQueue: {MaxWorkers: 2}}
 	for _, queue := range r.registry.Queues() {
 		queues[queue] = river.QueueConfig{MaxWorkers: maxWorkers}
@@ -107,7 +112,7 @@ func (r *Runtime) workers() *river.Workers {
 		// River means this function for itself: it takes the kind from the value
 		// and not from the type. A test holds it to that.
 		river.AddWorkerArgs(workers, store.JobArgs{JobKind: kind}, &executor{
-			jobType: r.registry.types[kind], store: r.store, logger: r.logger,
+			jobType: r.registry.types[kind], store: r.store, logger: r.logger, keys: r.keys,
 		})
 	}
 	river.AddWorker(workers, &replayer{store: r.store, specs: r.registry.specs(), logger: r.logger})
@@ -134,12 +139,12 @@ func (r *Runtime) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop takes no new jobs and waits for the running ones, which are cancelled
-// after ten seconds and tried again later. It may be called without Start.
+// Stop takes no new jobs and waits for the running ones, whose contexts are
+// cancelled after ten seconds; what is interrupted so is tried again later, and
+// the attempt is not counted. If ctx ends first, Stop returns its error and may be
+// called again. It may be called without Start.
 func (r *Runtime) Stop(ctx context.Context) error {
-	if !r.running.Swap(false) {
-		return nil
-	}
+	r.running.Store(false)
 	if err := r.client.Stop(ctx); err != nil {
 		return fmt.Errorf("stop the queue client: %w", err)
 	}
@@ -162,3 +167,11 @@ type warnings struct{ slog.Handler }
 func (h warnings) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, level)
 }
+
+// WithAttrs implements slog.Handler.
+func (h warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h warnings) WithGroup(name string) slog.Handler { return warnings{h.Handler.WithGroup(name)} }

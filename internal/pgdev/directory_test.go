@@ -94,9 +94,18 @@ func TestDirectoryCheckRefuses(t *testing.T) {
 			d.token = ""
 			check(t, os.WriteFile(d.marker(), nil, 0o600))
 		},
-		"another owner":       func(_ *testing.T, d *directory) { d.owner.uid++ },
-		"a marker that links": func(t *testing.T, d *directory) { linkTo(t, d.marker(), d.token) },
-		"data that is a link": func(t *testing.T, d *directory) { check(t, os.Symlink("/", d.data())) },
+		"another owner": func(_ *testing.T, d *directory) { d.owner.uid++ },
+		"a marker that is a link": func(t *testing.T, d *directory) {
+			check(t, os.Rename(d.marker(), d.marker()+".away"))
+			link(t, d, d.marker()+".away", d.marker())
+		},
+		"data that is a link": func(t *testing.T, d *directory) { link(t, d, "/", d.data()) },
+		"data of another owner": func(t *testing.T, d *directory) {
+			check(t, os.Mkdir(d.data(), 0o700))
+			if os.Geteuid() != 0 {
+				t.Skip("needs root to own a folder that is not the server's")
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,20 +119,18 @@ func TestDirectoryCheckRefuses(t *testing.T) {
 	}
 }
 
-// linkTo replaces a file with a link to a file with the same text.
-func linkTo(t *testing.T, path, text string) {
+// link makes the owner's symbolic link.
+func link(t *testing.T, d *directory, target, path string) {
 	t.Helper()
-	check(t, os.Remove(path))
-	check(t, os.WriteFile(path+".target", []byte(text), 0o600))
-	check(t, os.Symlink(path+".target", path))
+	check(t, os.Symlink(target, path))
+	check(t, os.Lchown(path, int(d.owner.uid), int(d.owner.gid)))
 }
 
 func TestServerRefusesForeignDirectory(t *testing.T) {
 	t.Parallel()
+	s := startServer(t, Config{})
 	for name, spoil := range spoiled {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := start(t, Config{})
+		t.Run(name, func(t *testing.T) { // one after the other: they share the server
 			spoil.do(t, s.dir)
 			if s.Halt(Fast) == nil || s.Resume(t.Context()) == nil || s.Close() == nil {
 				t.Error("one of Halt, Resume and Close accepted it")
@@ -135,15 +142,18 @@ func TestServerRefusesForeignDirectory(t *testing.T) {
 			if got := query(t, s.URL(), "SELECT 1"); got != "1" {
 				t.Errorf("SELECT 1 = %s", got)
 			}
-			check(t, s.Close())
 		})
+	}
+	check(t, s.Close())
+	if exists(s.Dir()) {
+		t.Error("its own folder is left")
 	}
 }
 
 // Only the process that postmaster.pid names is signalled.
 func TestHaltRefusesAnotherPID(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{})
+	s := startServer(t, Config{})
 	file := filepath.Join(s.dir.data(), "postmaster.pid")
 	text, err := s.dir.read(filepath.Join(dataName, "postmaster.pid"))
 	check(t, err)

@@ -20,23 +20,22 @@ const (
 
 // downloadPrograms returns the folder of downloaded programs; the download happens once per user and version.
 func downloadPrograms(ctx context.Context, owner account) (string, error) {
-	cache, err := cacheFolder(ctx, owner)
+	caches := []string{"/var/cache"}
+	if own, err := os.UserCacheDir(); err == nil {
+		caches = []string{own, "/var/cache"}
+	}
+	cache, err := cacheFolder(ctx, owner, caches)
 	if err != nil {
 		return "", err
 	}
 	return fetch(ctx, cache, repository)
 }
 
-// cacheFolder returns a folder in the user's cache. Root's own is closed to the user that root runs the server as; then it is in the
-// system's.
-func cacheFolder(ctx context.Context, owner account) (string, error) {
-	candidates := []string{"/var/cache"}
-	if own, err := os.UserCacheDir(); err == nil {
-		candidates = []string{own, "/var/cache"}
-	}
+// cacheFolder makes a folder in the first cache that works. Root's own is usually closed to the user that root runs the server as.
+func cacheFolder(ctx context.Context, owner account, caches []string) (string, error) {
 	var errs []error
-	for _, candidate := range candidates {
-		folder := filepath.Join(candidate, "lumin-ingest")
+	for _, cache := range caches {
+		folder := filepath.Join(cache, "lumin-ingest")
 		err := os.MkdirAll(folder, 0o755)
 		if err == nil && owner.can(ctx, "-x", folder) {
 			return folder, nil

@@ -122,14 +122,25 @@ func TestDownloadStopsWithContext(t *testing.T) {
 	}
 }
 
-// Root's cache is closed to the user that root runs the server as.
-func TestCacheFolderCanBeEntered(t *testing.T) {
+// The first cache cannot be used by anybody, the second not by the user that root runs the server as.
+func TestCacheFolder(t *testing.T) {
 	t.Parallel()
 	owner, err := findAccount()
 	check(t, err)
-	folder, err := cacheFolder(t.Context(), owner)
-	check(t, err)
-	if !owner.can(t.Context(), "-x", folder) {
-		t.Errorf("user %s cannot enter %s", owner.name, folder)
+	temp := t.TempDir()
+	check(t, os.Chmod(filepath.Dir(temp), 0o755))
+	file, closed, open := filepath.Join(temp, "file"), filepath.Join(temp, "closed"), filepath.Join(temp, "open")
+	check(t, os.WriteFile(file, nil, 0o600))
+	check(t, os.Mkdir(closed, 0o700))
+	check(t, os.Mkdir(open, 0o755))
+	want := filepath.Join(open, "lumin-ingest")
+	if !owner.switched {
+		want = filepath.Join(closed, "lumin-ingest") // closed to others only
+	}
+	if got, err := cacheFolder(t.Context(), owner, []string{file, closed, open}); err != nil || got != want {
+		t.Errorf("cacheFolder = %s, %v, want %s", got, err, want)
+	}
+	if got, err := cacheFolder(t.Context(), owner, []string{file}); err == nil {
+		t.Errorf("cacheFolder = %s, want an error", got)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// helperVariable makes the test binary a program that starts servers and then waits to be killed.
+// helperVariable makes the test binary a program that starts so many servers and then waits to be killed.
 const helperVariable = "PGDEV_TEST_HELPER"
 
 func TestMain(m *testing.M) {
@@ -42,10 +42,14 @@ type started struct {
 	Child         int // a process that the helper started later and that outlives it
 }
 
-// helper starts two servers at the same time, and a child that has nothing to do with them.
+// helper starts servers, all at the same time, and then a child that has nothing to do with them.
 func helper() error {
+	count, err := strconv.Atoi(os.Getenv(helperVariable))
+	if err != nil {
+		return err
+	}
 	servers := make(chan *Server)
-	for range 2 {
+	for range count {
 		go func() {
 			server, err := Start(context.Background(), Config{})
 			if err != nil {
@@ -55,25 +59,28 @@ func helper() error {
 			servers <- server
 		}()
 	}
-	both := []*Server{<-servers, <-servers}
+	var all []*Server
+	for range count {
+		all = append(all, <-servers)
+	}
 	child := exec.Command("/bin/sleep", "120")
 	if err := child.Start(); err != nil {
 		return err
 	}
-	for _, s := range both {
+	for _, s := range all {
 		report := started{URL: s.URL(), Dir: s.Dir(), PID: s.PID(), Watchdog: s.watchdog.cmd.Process.Pid, Child: child.Process.Pid}
 		if err := json.NewEncoder(os.Stdout).Encode(report); err != nil {
 			return err
 		}
 	}
-	_, err := io.Copy(io.Discard, os.Stdin) // until the test kills us, or has ended itself
-	return errors.Join(err, child.Process.Kill(), both[0].Close(), both[1].Close())
+	_, err = io.Copy(io.Discard, os.Stdin) // until the test kills us, or has ended itself
+	return errors.Join(err, child.Process.Kill())
 }
 
-// startHelper runs the helper and returns it with what it has started.
-func startHelper(t *testing.T, cmd *exec.Cmd) []started {
+// startHelper runs the helper and returns what it has started.
+func startHelper(t *testing.T, cmd *exec.Cmd, count int) []started {
 	t.Helper()
-	cmd.Env = append(cmd.Environ(), helperVariable+"=1")
+	cmd.Env = append(cmd.Environ(), helperVariable+"="+strconv.Itoa(count))
 	stderr := &strings.Builder{}
 	cmd.Stderr = stderr
 	cmd.WaitDelay = time.Second // its child inherits nothing of ours, but a broken helper might
@@ -88,15 +95,15 @@ func startHelper(t *testing.T, cmd *exec.Cmd) []started {
 		_ = cmd.Wait()
 	})
 	var all []started
-	for lines := bufio.NewScanner(stdout); len(all) < 2 && lines.Scan(); {
+	for lines := bufio.NewScanner(stdout); len(all) < count && lines.Scan(); {
 		var one started
 		check(t, json.Unmarshal(lines.Bytes(), &one))
 		all = append(all, one)
 		t.Cleanup(func() { _ = syscall.Kill(one.Child, syscall.SIGKILL) })
 	}
-	if len(all) != 2 {
+	if len(all) != count {
 		_ = cmd.Wait()
-		t.Fatalf("the helper started %d servers, want 2: %s", len(all), stderr)
+		t.Fatalf("the helper started %d servers, want %d: %s", len(all), count, stderr)
 	}
 	return all
 }
@@ -134,8 +141,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// start starts a server for one test.
-func start(t *testing.T, cfg Config) *Server {
+// startServer starts a server for one test.
+func startServer(t *testing.T, cfg Config) *Server {
 	t.Helper()
 	s, err := Start(t.Context(), cfg)
 	check(t, err)

@@ -48,23 +48,34 @@ type Server struct {
 //
 // Where no PostgreSQL programs can be had, the error says in several lines what its reader can do.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
+	s, err := start(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
+	}
+	return s, nil
+}
+
+func start(ctx context.Context, cfg Config) (*Server, error) {
 	settings, err := cfg.settings()
 	if err != nil {
 		return nil, err
 	}
 	owner, err := findAccount()
 	if err != nil {
-		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
+		return nil, err
 	}
 	found, err := newSearch(owner).find(ctx, cfg.BinDir)
 	if err != nil {
-		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
+		return nil, err
+	}
+	s := &Server{programs: found, settings: settings, password: rand.Text()}
+	if _, err := clientConfig(s.address(1, "postgres")); err != nil { // the port does not matter; better known now than after initdb
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	s := &Server{programs: found, settings: settings, password: rand.Text()}
 	if err := s.create(ctx, owner, cfg.Durable); err != nil {
-		return nil, fmt.Errorf("start a private PostgreSQL server: %w", err)
+		return nil, err
 	}
 	return s, nil
 }

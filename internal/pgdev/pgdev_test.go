@@ -23,7 +23,7 @@ import (
 
 func TestStartConnectClose(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{})
+	s := startServer(t, Config{})
 	if got := query(t, s.URL(), "SELECT 1"); got != "1" {
 		t.Errorf("SELECT 1 = %s", got)
 	}
@@ -59,7 +59,7 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("durable=%t", server.config.Durable), func(t *testing.T) {
 			t.Parallel()
-			s := start(t, server.config)
+			s := startServer(t, server.config)
 			for name, want := range server.want {
 				if name == "lc_collate" { // no setting any more since version 16
 					if got := query(t, s.URL(), "SELECT datcollate::text FROM pg_database WHERE datname = 'postgres'"); got != want {
@@ -87,7 +87,7 @@ func TestSettingsRefused(t *testing.T) {
 
 func TestPrivate(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{})
+	s := startServer(t, Config{})
 	wrong, err := url.Parse(s.URL())
 	check(t, err)
 	wrong.User = url.UserPassword(superuser, "guess")
@@ -117,7 +117,7 @@ func TestPrivate(t *testing.T) {
 
 func TestDatabaseURL(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{})
+	s := startServer(t, Config{})
 	for _, name := range []string{"orders", `a b/c?d"é`} {
 		execute(t, s.URL(), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 		if got := query(t, s.DatabaseURL(name), "SELECT current_database()::text"); got != name {
@@ -161,15 +161,19 @@ func TestHaltResume(t *testing.T) {
 	for _, mode := range []ShutdownMode{Fast, Immediate, Kill} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			s := start(t, Config{})
+			s := startServer(t, Config{})
 			address, pid := s.URL(), s.PID()
 			execute(t, address, "CREATE TABLE kept AS SELECT 42 AS answer")
 			busy := busyBackend(t, s)
 
 			check(t, s.Halt(mode))
-			if alive(pid) || alive(busy) || s.PID() != 0 {
-				t.Errorf("after Halt: server %t, its backend %t, PID %d", alive(pid), alive(busy), s.PID())
+			if alive(pid) || s.PID() != 0 {
+				t.Errorf("after Halt: server %t, PID %d", alive(pid), s.PID())
 			}
+			if mode == Kill && !exists(filepath.Join(s.Dir(), "finished")) {
+				t.Error("Halt did not wait for a backend that was still busy")
+			}
+			eventually(t, "the busy backend is gone", func() bool { return !alive(busy) })
 			if conn, err := pgx.Connect(t.Context(), address); err == nil {
 				_ = conn.Close(t.Context())
 				t.Error("a halted server answers")
@@ -192,13 +196,17 @@ func TestHaltResume(t *testing.T) {
 	}
 }
 
-// busyBackend leaves a backend computing for a second, so that it does not notice at once that the postmaster is gone.
+// busyBackend leaves a backend computing for a second, so that it does not notice at once that the postmaster is gone. If nobody
+// ends it before, it writes the file "finished".
 func busyBackend(t *testing.T, s *Server) (pid int) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.URL())
 	check(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	conn.PgConn().Exec(t.Context(), "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '1 second' LOOP END LOOP; END $$")
+	conn.PgConn().Exec(t.Context(), fmt.Sprintf(`DO $$ BEGIN
+		WHILE clock_timestamp() < now() + interval '1 second' LOOP END LOOP;
+		COPY (SELECT 1) TO '%s/finished';
+	END $$`, s.Dir()))
 	pid = int(conn.PgConn().PID())
 	eventually(t, "the backend is busy", func() bool {
 		return query(t, s.URL(), "SELECT state FROM pg_stat_activity WHERE pid = $1", pid) == "active"
@@ -209,7 +217,7 @@ func busyBackend(t *testing.T, s *Server) (pid int) {
 // A server killed by somebody else is as good as halted.
 func TestResumeAfterCrash(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{})
+	s := startServer(t, Config{})
 	execute(t, s.URL(), "CREATE TABLE kept AS SELECT 42 AS answer")
 	check(t, syscall.Kill(s.PID(), syscall.SIGKILL))
 	eventually(t, "PID notices the crash", func() bool { return s.PID() == 0 })
@@ -222,7 +230,7 @@ func TestResumeAfterCrash(t *testing.T) {
 // The System V segment that PostgreSQL guards its data with outlives a killed server; close must not leak it.
 func TestCloseAfterKillFreesMemory(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{})
+	s := startServer(t, Config{})
 	lock, err := s.dir.read(filepath.Join(dataName, "postmaster.pid"))
 	check(t, err)
 	segment := strings.Fields(strings.Split(lock, "\n")[6])[1]
@@ -243,10 +251,12 @@ func TestCloseAfterKillFreesMemory(t *testing.T) {
 	}
 }
 
-func TestResumeWaitsForItsPort(t *testing.T) {
+func TestTakenPort(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{})
+	s := startServer(t, Config{})
 	check(t, s.Halt(Fast))
+
+	// Resume has promised to keep its port, and waits for it.
 	squatter, err := net.Listen("tcp4", "127.0.0.1:"+strconv.Itoa(s.port))
 	check(t, err)
 	resumed := make(chan error)
@@ -255,13 +265,10 @@ func TestResumeWaitsForItsPort(t *testing.T) {
 	check(t, squatter.Close())
 	check(t, <-resumed)
 	query(t, s.URL(), "SELECT 1")
-}
 
-func TestLaunchTakesAnotherPort(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{})
+	// Start takes another one.
 	check(t, s.Halt(Fast))
-	squatter, err := net.Listen("tcp4", "127.0.0.1:0")
+	squatter, err = net.Listen("tcp4", "127.0.0.1:0")
 	check(t, err)
 	defer squatter.Close()
 	ports := []int{squatter.Addr().(*net.TCPAddr).Port, s.port}

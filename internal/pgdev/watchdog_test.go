@@ -28,7 +28,7 @@ func TestKilledParent(t *testing.T) {
 // killParent kills a process that has two servers, which must both go although a child of that process stays.
 func killParent(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	all := startHelper(t, cmd)
+	all := startHelper(t, cmd, 2)
 	for _, one := range all {
 		if got := query(t, one.URL, "SELECT 1"); got != "1" {
 			t.Errorf("SELECT 1 = %s", got)
@@ -99,7 +99,7 @@ func TestEnvironmentHasNoEffect(t *testing.T) {
 		"PGDATABASE=nothing", "PGOPTIONS=-c nonsense=1", "PGTZ=Mars/Olympus", "PGTARGETSESSIONATTRS=standby", "PGSSLMODE=verify-full",
 		"PGREQUIREAUTH=none", "PGCHANNELBINDING=require", "PGAPPNAME=intruder",
 		"DATABASE_URL=postgres://nowhere/", "TEST_DATABASE_URL=postgres://nowhere/", "LC_ALL=xx_YY", "TZ=Mars/Olympus")
-	for _, one := range startHelper(t, cmd) {
+	for _, one := range startHelper(t, cmd, 1) {
 		if got := query(t, one.URL, "SHOW data_directory"); got != filepath.Join(one.Dir, dataName) {
 			t.Errorf("data_directory = %s, want it in %s", got, one.Dir)
 		}
@@ -125,7 +125,7 @@ func TestClosedTemporaryFolder(t *testing.T) {
 	check(t, os.Chmod(closed, 0o700))
 	cmd := exec.Command(self(t))
 	cmd.Env = append(os.Environ(), "TMPDIR="+closed)
-	for _, one := range startHelper(t, cmd) {
+	for _, one := range startHelper(t, cmd, 1) {
 		if filepath.Dir(one.Dir) != "/tmp" {
 			t.Errorf("the folder is %s, want it in /tmp", one.Dir)
 		}

@@ -1,0 +1,28 @@
+# The program by itself: one static binary, the public certificate authorities
+# and a user without rights. The image has no shell and nothing to update.
+
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /out/lumin-ingest ./cmd/lumin-ingest
+RUN echo 'lumin:x:65532:65532:lumin-ingest:/:/sbin/nologin' > /out/passwd
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/passwd /etc/passwd
+COPY --from=build /out/lumin-ingest /lumin-ingest
+
+# Inside a container loopback is the container itself, so listen everywhere and
+# let whoever publishes the ports decide who reaches them.
+ENV LISTEN_ADDR=0.0.0.0:8080 ADMIN_LISTEN_ADDR=0.0.0.0:9090
+EXPOSE 8080 9090
+
+# Numeric, so that an orchestrator can see that it is not root.
+USER 65532:65532
+
+# No HEALTHCHECK: there is no program in here to run one. Ask /healthz and
+# /readyz on port 9090 from outside.
+ENTRYPOINT ["/lumin-ingest"]
+CMD ["serve"]

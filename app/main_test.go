@@ -1,0 +1,382 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs"
+)
+
+// TestMain also makes the test binary the program itself, with the job types of
+// these tests, for the scripts and the tests that kill it.
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){
+		"lumin-ingest": func() { Main(testJobTypes) },
+	})
+}
+
+// leakChecked fails when the tests leave goroutines behind: of a service that
+// has stopped, above all.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	client.CloseIdleConnections()
+	err := goleak.Find(
+		goleak.IgnoreAnyFunction("lumin-ingest/internal/pgdev.(*run).watch"), // of the server that all tests share
+	)
+	if err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// What must never be logged. The people are those of package sample.
+const (
+	accountKey  = "canary_account_key"
+	appSecret   = "canary_app_secret"
+	bodyToken   = "canary-details-url-token"
+	apiKey      = "canary_api_key"
+	otherSecret = "canary_password"
+)
+
+// leaks lists what of that a text shows.
+func leaks(text string) []string {
+	return slices.DeleteFunc([]string{
+		accountKey, appSecret, bodyToken, apiKey, otherSecret,
+		"Ada Example", "ada@example.com", "Sample agreement", "?token=",
+		"pgtdbpass", // the password of the databases that pgtest makes
+	}, func(canary string) bool { return !strings.Contains(text, canary) })
+}
+
+// testJobTypes are the stock job type and two more. LUMIN_TEST_JOBS=stock leaves
+// those out: their tables are only there in databases of these tests.
+func testJobTypes(context.Context, Env) (*worker.Registry, error) {
+	registry := worker.NewRegistry()
+	registry.AddTx(jobs.SignatureRequestState{})
+	if os.Getenv("LUMIN_TEST_JOBS") != "stock" {
+		registry.AddTx(countEffects{})
+		registry.AddTx(bookInvoice{})
+	}
+	return registry, nil
+}
+
+// countEffects writes a row for each event it is called for.
+type countEffects struct{ worker.Defaults }
+
+func (countEffects) Kind() string              { return "count_effects" }
+func (countEffects) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
+
+func (countEffects) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+	_, err := tx.Exec(ctx, `INSERT INTO lumin_test.effects (event_key, job_kind) VALUES ($1, 'count_effects')`, e.Key.String())
+	return err
+}
+
+// bookInvoice fails at once as long as lumin_test.broken has a row, with an error
+// that shows what it should not.
+type bookInvoice struct{ worker.Defaults }
+
+func (bookInvoice) Kind() string { return "book_invoice" }
+func (bookInvoice) Events() []lumin.EventType {
+	return []lumin.EventType{lumin.SignatureRequestApproved}
+}
+func (bookInvoice) MaxAttempts() int { return 1 }
+
+func (bookInvoice) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+	_, err := tx.Exec(ctx, `INSERT INTO lumin_test.effects (event_key, job_kind) VALUES ($1, 'book_invoice')`, e.Key.String())
+	if err != nil {
+		return err
+	}
+	var broken bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM lumin_test.broken)`).Scan(&broken); err != nil {
+		return err
+	}
+	if broken {
+		return fmt.Errorf("no invoice for ada@example.com: GET https://sign.example.com/x?token=%s: 500", bodyToken)
+	}
+	return nil
+}
+
+// newDatabase is a migrated database with the tables of the test job types.
+func newDatabase(tb testing.TB) string {
+	tb.Helper()
+	url := pgtest.New(tb)
+	prepareTestJobs(tb, url)
+	return url
+}
+
+func prepareTestJobs(tb testing.TB, url string) {
+	tb.Helper()
+	conn := connect(tb, url)
+	_, err := conn.Exec(context.Background(), `
+		CREATE SCHEMA lumin_test;
+		CREATE TABLE lumin_test.effects (event_key uuid NOT NULL, job_kind text NOT NULL);
+		CREATE TABLE lumin_test.broken (reason text)`)
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func connect(tb testing.TB, url string) *pgx.Conn {
+	tb.Helper()
+	conn, err := pgx.Connect(context.Background(), url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+// number is the result of a query for one number.
+func number(tb testing.TB, conn *pgx.Conn, sql string, args ...any) (n int) {
+	tb.Helper()
+	if err := conn.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return n
+}
+
+func wantNumber(tb testing.TB, conn *pgx.Conn, want int, sql string, args ...any) {
+	tb.Helper()
+	if got := number(tb, conn, sql, args...); got != want {
+		tb.Errorf("%s: %d, want %d", sql, got, want)
+	}
+}
+
+// eventually polls a condition until it holds.
+func eventually(tb testing.TB, within time.Duration, what string, condition func() bool) {
+	tb.Helper()
+	deadline, tick := time.After(within), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			tb.Fatalf("not within %s: %s", within, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// settledRuns waits until no run and no replay is under way.
+func waitSettled(tb testing.TB, conn *pgx.Conn) {
+	tb.Helper()
+	eventually(tb, 30*time.Second, "all runs and replays are settled", func() bool {
+		return number(tb, conn, `SELECT (SELECT count(*) FROM lumin.runs WHERE state = 'pending')
+		    + (SELECT count(*) FROM lumin.replays WHERE state NOT IN ('done', 'refused'))`) == 0
+	})
+}
+
+// client is that of all tests. It waits a little longer than Lumin does.
+var client = &http.Client{Timeout: 31 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+
+// reply is what came back for a delivery.
+type reply struct {
+	code   int
+	header http.Header
+	body   string
+
+	ID      int64
+	Status  any    // a word in a receipt, a number in a problem
+	Problem string `json:"code"`
+}
+
+// post delivers a body. It returns an error only when there was no answer.
+func post(url string, body []byte, signatures ...string) (reply, error) {
+	request, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	request.Header[lumin.SignatureHeader] = signatures
+	response, err := client.Do(request)
+	if err != nil {
+		return reply{}, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return reply{}, err
+	}
+	r := reply{code: response.StatusCode, header: response.Header, body: string(content)}
+	if err := json.Unmarshal(content, &r); err != nil {
+		return r, fmt.Errorf("answered %d with %q: %w", r.code, content, err)
+	}
+	return r, nil
+}
+
+func mustPost(tb testing.TB, url string, body []byte, signatures ...string) reply {
+	tb.Helper()
+	r, err := post(url, body, signatures...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+// get returns the status and the body of an answer; 0 when there was none.
+func get(url string) (int, string) {
+	response, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(body)
+}
+
+// body is one of package sample, whose token is a canary.
+func body(d sample.Delivery) []byte {
+	d.Token = bodyToken
+	return d.Body()
+}
+
+// lines collects what is printed.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// logged returns the first entry of a JSON log with this message, or nil.
+func (l *lines) logged(message string) map[string]any {
+	for line := range strings.Lines(l.String()) {
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
+			return entry
+		}
+	}
+	return nil
+}
+
+// noSleepAtExit spares each process under the race detector a second.
+const noSleepAtExit = "atexit_sleep_ms=0"
+
+// program is the program in a process of its own.
+type program struct {
+	tb     testing.TB
+	cmd    *exec.Cmd
+	stdout *lines
+	stderr *lines
+	exited chan struct{}
+}
+
+// startProgram runs the program with nothing in its environment but what it is
+// given. It ends with the test, and must not have logged any canary.
+func startProgram(tb testing.TB, env []string, args ...string) *program {
+	tb.Helper()
+	p := &program{tb: tb, cmd: exec.Command("lumin-ingest", args...), stdout: &lines{}, stderr: &lines{}, exited: make(chan struct{})}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=" + noSleepAtExit}, env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	p.cmd.WaitDelay = 5 * time.Second
+	if err := p.cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait() // told by ProcessState
+	}()
+	tb.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		if found := leaks(p.stderr.String()); len(found) > 0 {
+			tb.Errorf("the log of %v shows %q", args, found)
+		}
+		if tb.Failed() {
+			tb.Logf("%v %v\n%s%s", args, p.cmd.ProcessState, p.stdout, p.stderr)
+		}
+	})
+	return p
+}
+
+// serveEnv are the settings of a program that serves on free ports.
+func serveEnv(url string, more ...string) []string {
+	return append([]string{
+		"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0",
+		"LUMIN_ACCOUNT_API_KEYS=" + accountKey, "LUMIN_APP_SECRETS=demo=" + appSecret, "LUMIN_API_KEY=" + apiKey,
+	}, more...)
+}
+
+// public and admin are where a program listens.
+func (p *program) public() string { return p.listens("receiving deliveries") }
+func (p *program) admin() string  { return p.listens("health and metrics") }
+
+func (p *program) listens(message string) string {
+	p.tb.Helper()
+	var address string
+	eventually(p.tb, 30*time.Second, message, func() bool {
+		p.mustRun()
+		address, _ = p.stderr.logged(message)["address"].(string)
+		return address != ""
+	})
+	return "http://" + address
+}
+
+func (p *program) mustRun() {
+	p.tb.Helper()
+	select {
+	case <-p.exited:
+		p.tb.Fatalf("it has ended: %v\n%s", p.cmd.ProcessState, p.stderr)
+	default:
+	}
+}
+
+func (p *program) waitReady() {
+	p.tb.Helper()
+	admin := p.admin()
+	eventually(p.tb, 30*time.Second, "/readyz answers 200", func() bool {
+		p.mustRun()
+		status, _ := get(admin + "/readyz")
+		return status == http.StatusOK
+	})
+}
+
+func (p *program) signal(s syscall.Signal) {
+	p.tb.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.tb.Fatal(err)
+	}
+}
+
+// wait waits for the end and returns the exit code; -1 if it was a signal.
+func (p *program) wait(within time.Duration) int {
+	p.tb.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(within):
+		p.tb.Fatalf("it still runs after %s", within)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}

@@ -1,0 +1,159 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/lumin"
+)
+
+// TestScripts runs the command line as its users do. What the scripts have
+// besides testscript's own commands:
+//
+//	database [empty]   a fresh database, migrated or not; sets DATABASE_URL
+//	fails CODE ARG...  the program must end with this code and a message of two lines
+//	server [ARG...]    serve, until it is ready; sets SERVER and ADMIN to its addresses
+//	stop-server        SIGTERM; it must end with 0
+//	deliver FILE       POST it to SERVER, signed as from the account
+//	settled            wait until no run and no replay is under way
+//	sql STATEMENT      print its rows
+//	occupy NAME        listen on a port; sets NAME to its address
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	commands := map[string]func(*testscript.TestScript, bool, []string){}
+	for name, do := range map[string]func(*script, []string){
+		"database": (*script).database, "fails": (*script).fails,
+		"server": (*script).server, "stop-server": (*script).stopServer,
+		"deliver": (*script).deliver, "settled": (*script).settled,
+		"sql": (*script).sql, "occupy": (*script).occupy,
+	} {
+		commands[name] = func(ts *testscript.TestScript, negated bool, args []string) {
+			if negated {
+				ts.Fatalf("%s cannot be negated", name)
+			}
+			s := ts.Value(scriptKey{}).(*script)
+			s.TestScript = ts
+			do(s, args)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:  "testdata",
+		Cmds: commands,
+		Setup: func(env *testscript.Env) error {
+			env.Values[scriptKey{}] = &script{tb: env.T().(testing.TB)}
+			env.Setenv("LUMIN_ACCOUNT_API_KEYS", accountKey)
+			env.Setenv("GORACE", noSleepAtExit)
+			return nil
+		},
+	})
+}
+
+type scriptKey struct{}
+
+// script is the state of one script.
+type script struct {
+	*testscript.TestScript
+	tb      testing.TB
+	running *program
+}
+
+func (s *script) database(args []string) {
+	if len(args) == 1 && args[0] == "empty" {
+		s.Setenv("DATABASE_URL", pgtest.NewEmpty(s.tb))
+		return
+	}
+	s.Setenv("DATABASE_URL", newDatabase(s.tb))
+}
+
+// environment is what the script has set of what the program reads.
+func (s *script) environment() []string {
+	var env []string
+	for _, name := range []string{
+		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE",
+		"LUMIN_ACCOUNT_API_KEYS", "LUMIN_ACCOUNT_API_KEYS_FILE", "LUMIN_APP_SECRETS", "LUMIN_APP_SECRETS_FILE",
+		"LUMIN_API_KEY", "LUMIN_API_KEY_FILE", "LUMIN_ROLE", "WORKERS", "LOG_LEVEL", "LOG_FORMAT", "PATH", "HOME", "GORACE",
+	} {
+		if value := s.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+func (s *script) fails(args []string) {
+	code, err := strconv.Atoi(args[0])
+	s.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "lumin-ingest", args[1:]...)
+	cmd.Env, cmd.Dir = s.environment(), s.MkAbs(".")
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = s.Stdout(), &stderr
+	err = cmd.Run()
+	_, _ = s.Stderr().Write(stderr.Bytes())
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != code {
+		s.Fatalf("%v, want exit code %d", err, code)
+	}
+	said := strings.Split(stderr.String(), "\n")
+	if len(said) != 3 || !strings.HasPrefix(said[0], "lumin-ingest: ") || !strings.HasPrefix(said[1], "  ") || said[2] != "" {
+		s.Fatalf("want two lines, what went wrong and what to do: %q", stderr.String())
+	}
+	if found := leaks(stderr.String()); len(found) > 0 {
+		s.Fatalf("the message shows %q", found)
+	}
+}
+
+func (s *script) server(args []string) {
+	env := append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0"}, s.environment()...)
+	s.running = startProgram(s.tb, env, append([]string{"serve"}, args...)...)
+	s.running.waitReady()
+	s.Setenv("ADMIN", s.running.admin())
+	s.Setenv("SERVER", s.running.public())
+}
+
+func (s *script) stopServer([]string) {
+	s.running.signal(syscall.SIGTERM)
+	if code := s.running.wait(30 * time.Second); code != 0 {
+		s.Fatalf("it ended with %d", code)
+	}
+}
+
+func (s *script) deliver(args []string) {
+	content := []byte(s.ReadFile(args[0]))
+	r := mustPost(s.tb, s.Getenv("SERVER")+"/webhooks/account", content, lumin.Sign(content, s.Getenv("LUMIN_ACCOUNT_API_KEYS")))
+	fmt.Fprintln(s.Stdout(), r.code, strings.TrimSpace(r.body))
+}
+
+func (s *script) settled([]string) { waitSettled(s.tb, connect(s.tb, s.Getenv("DATABASE_URL"))) }
+
+func (s *script) sql(args []string) {
+	rows, err := connect(s.tb, s.Getenv("DATABASE_URL")).Query(context.Background(), args[0])
+	s.Check(err)
+	defer rows.Close()
+	for rows.Next() {
+		values, err := rows.Values()
+		s.Check(err)
+		fmt.Fprintln(s.Stdout(), values...)
+	}
+	s.Check(rows.Err())
+}
+
+func (s *script) occupy(args []string) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	s.Check(err)
+	s.tb.Cleanup(func() { _ = taken.Close() })
+	s.Setenv(args[0], taken.Addr().String())
+}

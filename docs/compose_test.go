@@ -1,0 +1,173 @@
+package docs
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// composeSecrets are what a user must set.
+func composeSecrets() types.Mapping {
+	return types.Mapping{"POSTGRES_PASSWORD": "p%ss word", "LUMIN_ACCOUNT_API_KEYS": "key"}
+}
+
+func loadCompose(t *testing.T, environment types.Mapping) (*types.Project, error) {
+	t.Helper()
+	return loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir:  root,
+		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml", Content: []byte(read(t, "docker-compose.yml"))}},
+		Environment: environment,
+	})
+}
+
+func mustLoadCompose(t *testing.T) *types.Project {
+	t.Helper()
+	project, err := loadCompose(t, composeSecrets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
+}
+
+func TestComposeRefusesMissingSecrets(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ missing, says string }{
+		{"POSTGRES_PASSWORD", "set it in .env, to any password"},
+		{"LUMIN_ACCOUNT_API_KEYS", "set it in .env to the Primary API key of the workspace"},
+	} {
+		t.Run(test.missing, func(t *testing.T) {
+			t.Parallel()
+			environment := composeSecrets()
+			delete(environment, test.missing)
+			_, err := loadCompose(t, environment)
+			if err == nil || !strings.Contains(err.Error(), test.missing) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("loaded with %v, want an error that names %s and says %q", err, test.missing, test.says)
+			}
+		})
+	}
+	t.Run("an empty password", func(t *testing.T) {
+		t.Parallel()
+		environment := composeSecrets()
+		environment["POSTGRES_PASSWORD"] = ""
+		if _, err := loadCompose(t, environment); err == nil {
+			t.Error("loaded")
+		}
+	})
+	t.Run("only apps deliver", func(t *testing.T) {
+		t.Parallel()
+		environment := composeSecrets()
+		environment["LUMIN_ACCOUNT_API_KEYS"], environment["LUMIN_APP_SECRETS"] = "", "crm=secret"
+		project, err := loadCompose(t, environment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := project.Services["server"].Environment["LUMIN_APP_SECRETS"]; got == nil || *got != "crm=secret" {
+			t.Errorf("LUMIN_APP_SECRETS is %v", got)
+		}
+	})
+}
+
+func TestComposePostgres(t *testing.T) {
+	t.Parallel()
+	project := mustLoadCompose(t)
+	postgres := project.Services["postgres"]
+
+	name, tag, _ := strings.Cut(postgres.Image, ":")
+	if major, _, _ := strings.Cut(tag, "-"); name != "postgres" || major == "" || strings.Trim(major, "0123456789") != "" {
+		t.Errorf("image %s does not pin a major version", postgres.Image)
+	}
+	if check := postgres.HealthCheck; check == nil || !slices.Contains(check.Test, "pg_isready") || check.Interval == nil || check.Retries == nil {
+		t.Errorf("health check %+v", check)
+	} else if !slices.Contains(check.Test, "--host=127.0.0.1") {
+		t.Errorf("the health check %v would pass before the database is there", check.Test)
+	}
+	if len(postgres.Volumes) != 1 || postgres.Volumes[0].Type != "volume" || postgres.Volumes[0].Target != "/var/lib/postgresql/data" {
+		t.Errorf("volumes %+v", postgres.Volumes)
+	} else if _, declared := project.Volumes[postgres.Volumes[0].Source]; !declared {
+		t.Errorf("volume %s is not declared", postgres.Volumes[0].Source)
+	}
+	if len(postgres.Ports) > 0 {
+		t.Errorf("ports %+v are published", postgres.Ports)
+	}
+	if postgres.Restart != "unless-stopped" {
+		t.Errorf("restart %s", postgres.Restart)
+	}
+}
+
+func TestComposeProgram(t *testing.T) {
+	t.Parallel()
+	project := mustLoadCompose(t)
+	if names := project.ServiceNames(); !slices.Equal(names, []string{"migrate", "postgres", "server"}) {
+		t.Fatalf("services %v", names)
+	}
+	password := *project.Services["postgres"].Environment["POSTGRES_PASSWORD"]
+	for _, name := range []string{"migrate", "server"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := project.Services[name]
+			if s.Build == nil || s.Entrypoint != nil {
+				t.Errorf("build %v, entrypoint %v: the Dockerfile's should be used", s.Build, s.Entrypoint)
+			}
+			if what := theProgram(t).complaint(s.Command); what != "" {
+				t.Errorf("command %v: %s", s.Command, what)
+			}
+			if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.Privileged || len(s.CapAdd) > 0 {
+				t.Errorf("read_only %v, cap_drop %v, cap_add %v, security_opt %v, privileged %v", s.ReadOnly, s.CapDrop, s.CapAdd, s.SecurityOpt, s.Privileged)
+			}
+			if s.User != "" && !unprivileged(s.User) {
+				t.Errorf("runs as %s", s.User)
+			}
+			settings := theProgram(t).settings()
+			for variable, value := range s.Environment {
+				// The PostgreSQL driver reads its own.
+				if !settings[variable] && variable != "PGPASSWORD" {
+					t.Errorf("%s is no setting of the program", variable)
+				}
+				if value == nil {
+					t.Errorf("%s has no value", variable)
+				}
+			}
+			if got := s.Environment["PGPASSWORD"]; got == nil || *got != password {
+				t.Errorf("PGPASSWORD is %v, that of postgres %q", got, password)
+			}
+			url := s.Environment["DATABASE_URL"]
+			if url == nil || !strings.HasPrefix(*url, "postgres://lumin@postgres:5432/lumin") {
+				t.Errorf("DATABASE_URL is %v", url)
+			}
+			if dependency := s.DependsOn["postgres"]; dependency.Condition != types.ServiceConditionHealthy {
+				t.Errorf("depends on postgres: %+v", dependency)
+			}
+		})
+	}
+
+	migrate, server := project.Services["migrate"], project.Services["server"]
+	if strings.Join(migrate.Command, " ") != "migrate up" || migrate.Restart != "no" {
+		t.Errorf("migrate runs %v, restart %s", migrate.Command, migrate.Restart)
+	}
+	if strings.Join(server.Command, " ") != "serve" || server.Restart != "unless-stopped" {
+		t.Errorf("server runs %v, restart %s", server.Command, server.Restart)
+	}
+	if dependency := server.DependsOn["migrate"]; dependency.Condition != types.ServiceConditionCompletedSuccessfully {
+		t.Errorf("server depends on migrate: %+v", dependency)
+	}
+	if grace := server.StopGracePeriod; grace == nil || time.Duration(*grace) <= 30*time.Second {
+		t.Errorf("stop_grace_period %v cuts a graceful stop of 30 s off", grace)
+	}
+	if server.Image != migrate.Image {
+		t.Errorf("server is of %s and migrate of %s", server.Image, migrate.Image)
+	}
+	published := map[string]string{}
+	for _, port := range server.Ports {
+		published[port.Published] = port.HostIP
+		if !slices.Contains(imagePorts(t), port.Target) {
+			t.Errorf("port %d is none of the image's", port.Target)
+		}
+	}
+	if published["9090"] != "127.0.0.1" || len(published) != 2 {
+		t.Errorf("published %v", published)
+	}
+}

@@ -1,0 +1,240 @@
+package docs
+
+import (
+	"encoding/json"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// stage is one FROM of the Dockerfile and what follows it.
+type stage struct {
+	image, name  string
+	instructions []instruction
+}
+
+type instruction struct{ keyword, args string }
+
+// dockerfile reads the Dockerfile's stages, as far as it uses the language.
+func dockerfile(t *testing.T) []stage {
+	t.Helper()
+	var stages []stage
+	joined := regexp.MustCompile(`\\\n\s*`).ReplaceAllString(read(t, "Dockerfile"), " ")
+	for line := range strings.Lines(joined) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		keyword, args, _ := strings.Cut(line, " ")
+		args = strings.TrimSpace(args)
+		if keyword != strings.ToUpper(keyword) {
+			t.Errorf("%q is no instruction", line)
+		}
+		if keyword == "FROM" {
+			fields := strings.Fields(args)
+			s := stage{image: fields[0]}
+			if len(fields) == 3 && fields[1] == "AS" {
+				s.name = fields[2]
+			}
+			stages = append(stages, s)
+			continue
+		}
+		if len(stages) == 0 {
+			t.Fatalf("%q stands before the first FROM", line)
+		}
+		last := &stages[len(stages)-1]
+		last.instructions = append(last.instructions, instruction{keyword, args})
+	}
+	if len(stages) != 2 {
+		t.Fatalf("%d stages, want one that builds and one that runs", len(stages))
+	}
+	return stages
+}
+
+// all returns the arguments of every instruction of a keyword.
+func (s stage) all(keyword string) []string {
+	var args []string
+	for _, i := range s.instructions {
+		if i.keyword == keyword {
+			args = append(args, i.args)
+		}
+	}
+	return args
+}
+
+// one returns the arguments of the only instruction of a keyword.
+func (s stage) one(t *testing.T, keyword string) string {
+	t.Helper()
+	args := s.all(keyword)
+	if len(args) != 1 {
+		t.Fatalf("%d × %s in the stage of %s", len(args), keyword, s.image)
+	}
+	return args[0]
+}
+
+func unprivileged(user string) bool {
+	uid, _, _ := strings.Cut(user, ":")
+	n, err := strconv.Atoi(uid)
+	return err == nil && n > 0
+}
+
+func TestDockerfileBuild(t *testing.T) {
+	t.Parallel()
+	build := dockerfile(t)[0]
+
+	language := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))[1]
+	if _, tag, _ := strings.Cut(build.image, ":"); !regexp.MustCompile(`^` + regexp.QuoteMeta(language) + `(\.\d+)?(-|$)`).MatchString(tag) {
+		t.Errorf("builds with %s, go.mod wants go %s", build.image, language)
+	}
+
+	for _, args := range build.all("COPY") {
+		fields := strings.Fields(args)
+		for _, source := range fields[:len(fields)-1] {
+			if _, err := os.Stat(filepath.Join(root, source)); err != nil {
+				t.Errorf("COPY %s: %v", args, err)
+			}
+		}
+	}
+
+	compile := ""
+	for _, args := range build.all("RUN") {
+		if strings.Contains(args, "go build") {
+			compile = args
+		}
+	}
+	for _, want := range []string{"CGO_ENABLED=0 ", " -trimpath ", " -ldflags '-s -w' "} {
+		if !strings.Contains(compile, want) {
+			t.Errorf("%q is missing in RUN %s", want, compile)
+		}
+	}
+	fields := strings.Fields(compile)
+	if main := filepath.Join(root, fields[len(fields)-1], "main.go"); !exists(main) {
+		t.Errorf("there is no %s", main)
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+func TestDockerfileImage(t *testing.T) {
+	t.Parallel()
+	stages := dockerfile(t)
+	build, image := stages[0], stages[1]
+	if image.image != "scratch" && !regexp.MustCompile(`:.*\d`).MatchString(image.image) {
+		t.Errorf("%s is not pinned", image.image)
+	}
+	if user := image.one(t, "USER"); !unprivileged(user) {
+		t.Errorf("USER %s is not a number, or root", user)
+	}
+
+	made := regexp.MustCompile(`(?:-o|>) (/out/\S+)`).FindAllStringSubmatch(strings.Join(build.all("RUN"), "\n"), -1)
+	into := map[string]string{} // path in the image, by path in the build stage
+	for _, args := range image.all("COPY") {
+		fields := strings.Fields(args)
+		if len(fields) != 3 || fields[0] != "--from="+build.name {
+			t.Fatalf("COPY %s does not copy one file from stage %q", args, build.name)
+		}
+		into[fields[1]] = fields[2]
+	}
+	for from := range into {
+		known := from == "/etc/ssl/certs/ca-certificates.crt" // comes with the golang image
+		for _, m := range made {
+			known = known || m[1] == from
+		}
+		if !known {
+			t.Errorf("nothing in the build stage makes %s", from)
+		}
+	}
+
+	var entrypoint, cmd []string
+	if err := json.Unmarshal([]byte(image.one(t, "ENTRYPOINT")), &entrypoint); err != nil {
+		t.Fatalf("ENTRYPOINT needs a shell, which is not there: %v", err)
+	}
+	if err := json.Unmarshal([]byte(image.one(t, "CMD")), &cmd); err != nil {
+		t.Fatalf("CMD needs a shell, which is not there: %v", err)
+	}
+	if len(entrypoint) != 1 || into["/out/lumin-ingest"] != entrypoint[0] {
+		t.Errorf("ENTRYPOINT %v, the binary is at %s", entrypoint, into["/out/lumin-ingest"])
+	}
+	if what := theProgram(t).complaint(cmd); what != "" {
+		t.Errorf("CMD %v: %s", cmd, what)
+	}
+
+	settings := theProgram(t).settings()
+	var listens []uint32
+	for _, pair := range strings.Fields(image.one(t, "ENV")) {
+		name, value, _ := strings.Cut(pair, "=")
+		if !settings[name] {
+			t.Errorf("%s is no setting of the program", name)
+		}
+		port, found := strings.CutPrefix(value, "0.0.0.0:")
+		n, err := strconv.ParseUint(port, 10, 16)
+		if !found || err != nil {
+			t.Errorf("%s=%s cannot be reached from outside the container", name, value)
+		}
+		listens = append(listens, uint32(n))
+	}
+	if ports := imagePorts(t); !slices.Equal(ports, listens) {
+		t.Errorf("EXPOSE %v, but it listens on %v", ports, listens)
+	}
+}
+
+// imagePorts are those that the image exposes.
+func imagePorts(t *testing.T) []uint32 {
+	t.Helper()
+	var ports []uint32
+	for port := range strings.FieldsSeq(dockerfile(t)[1].one(t, "EXPOSE")) {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, uint32(n))
+	}
+	return ports
+}
+
+// What .dockerignore leaves out must hold every secret and no part of the build.
+func TestDockerignore(t *testing.T) {
+	t.Parallel()
+	var patterns []string
+	for line := range strings.Lines(read(t, ".dockerignore")) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			if strings.ContainsAny(line, "/!") {
+				t.Fatalf("%q is more than this test understands", line)
+			}
+			patterns = append(patterns, line)
+		}
+	}
+	ignored := func(name string) bool {
+		return slices.ContainsFunc(patterns, func(pattern string) bool {
+			matched, err := path.Match(pattern, name)
+			return matched && err == nil
+		})
+	}
+	for _, secret := range []string{".env", ".env.production", ".git"} {
+		if !ignored(secret) {
+			t.Errorf("%s gets into the image's build", secret)
+		}
+	}
+	output, err := goTool(t.Context(), root, "readonly", "list", "-deps", "-f", "{{if .Module}}{{if .Module.Main}}{{.ImportPath}}{{end}}{{end}}", "./cmd/lumin-ingest")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	packages := strings.Fields(output)
+	if len(packages) < 5 {
+		t.Fatalf("packages %v", packages)
+	}
+	for _, needed := range append(packages, "lumin-ingest/go.mod", "lumin-ingest/go.sum") {
+		folder, _, _ := strings.Cut(strings.TrimPrefix(needed, "lumin-ingest/"), "/")
+		if ignored(folder) {
+			t.Errorf("%s is left out of the build", needed)
+		}
+	}
+}

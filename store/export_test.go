@@ -1,0 +1,60 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// What the tests outside the package are to reach of its inside.
+const (
+	InsertEventsSQL       = insertEventsSQL
+	InsertRunsSQL         = insertRunsSQL
+	LoadEventsSQL         = loadEventsSQL
+	LockEventsSQL         = lockEventsSQL
+	KeptBodiesSQL         = keptBodiesSQL
+	UpsertRedeliveriesSQL = upsertRedeliveriesSQL
+	ClaimSQL              = claimSQL
+	RunActsSQL            = runActsSQL
+	ReadRunSQL            = readRunSQL
+	SettleSQL             = settleSQL
+	NoteAttemptSQL        = noteAttemptSQL
+	ListEventsSQL         = listEventsSQL
+	SweepOrphansSQL       = sweepOrphansSQL
+	SweepFinalizedSQL     = sweepFinalizedSQL
+	ReplayPageSQL         = replayPageSQL
+
+	MaxBodies      = maxBodies
+	MaxQueued      = maxQueued
+	MaxQueuedBytes = maxQueuedBytes
+	Flushers       = flushers
+	FlushTimeout   = flushTimeout
+)
+
+// RecordBatch records deliveries in one transaction of their own.
+func (s *Store) RecordBatch(ctx context.Context, deliveries ...Delivery) ([]Receipt, error) {
+	batch := make([]*pending, len(deliveries))
+	for i := range deliveries {
+		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key()}
+	}
+	return s.record(ctx, batch)
+}
+
+// Key is the key of the event that a delivery reports.
+func (d *Delivery) Key() [16]byte { return d.key() }
+
+// Waiting is how many deliveries no flusher has taken yet.
+func (r *Recorder) Waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting)
+}
+
+// SweepPage is a Sweep that looks at a page of the given size.
+func (s *Store) SweepPage(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
+	return s.sweep(ctx, after, page)
+}
+
+// ReplayPageOf is a ReplayPage of at most limit runs.
+func (s *Store) ReplayPageOf(ctx context.Context, order Replay, specs map[string]JobSpec, limit int) (int, error) {
+	return s.replayPage(ctx, order, specs, limit)
+}

@@ -1,0 +1,67 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"lumin-ingest/store"
+)
+
+func TestRegisterJobTypes(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	register := func(types ...store.JobType) []string {
+		t.Helper()
+		unknown, err := s.RegisterJobTypes(t.Context(), types)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unknown
+	}
+	if unknown := register(store.JobType{Kind: "mail", Queue: "default"}, store.JobType{Kind: "book", Queue: "default"}); len(unknown) != 0 {
+		t.Errorf("unknown: %v", unknown)
+	}
+	since := value[string](t, s.Pool(), `SELECT since::text FROM lumin.job_types WHERE kind = 'book'`)
+	unknown := register(store.JobType{Kind: "book", Queue: "slow", Events: []string{"a"}, Sources: []string{"account"}, Transactional: true})
+	if fmt.Sprint(unknown) != "[mail]" {
+		t.Errorf("unknown: %v", unknown)
+	}
+	row := value[string](t, s.Pool(), `
+		SELECT concat_ws(' ', queue, events, sources, transactional, since::text, last_seen > since) FROM lumin.job_types WHERE kind = 'book'`)
+	if want := "slow {a} {account} t " + since + " t"; row != want {
+		t.Errorf("job type %s, want %s", row, want)
+	}
+	if unknown := register(); fmt.Sprint(unknown) != "[book mail]" {
+		t.Errorf("to a program without job types these are unknown: %v", unknown)
+	}
+	known, err := s.KnownKinds(t.Context())
+	if err != nil || fmt.Sprint(known) != "[book mail]" {
+		t.Errorf("known: %v, %v", known, err)
+	}
+}
+
+// Programs that start together register the same job types in any order.
+func TestRegisterAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	var types []store.JobType
+	for n := range 50 {
+		types = append(types, store.JobType{Kind: fmt.Sprintf("kind_%02d", n), Queue: "default"})
+	}
+	reversed := slices.Clone(types)
+	slices.Reverse(reversed)
+	var programs sync.WaitGroup
+	for _, mine := range [][]store.JobType{types, reversed, types, reversed} {
+		programs.Go(func() {
+			for range 10 {
+				if _, err := s.RegisterJobTypes(t.Context(), mine); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	programs.Wait()
+}

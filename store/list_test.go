@@ -1,0 +1,171 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+func TestListEvents(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	all := []store.Delivery{
+		delivery(0, "book", "mail"),
+		from("app:crm", delivery(1, "book")),
+		delivery(2),
+		{Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: delivery(3).ReceivedAt},
+	}
+	all[2].Envelope.EventType = "signature_request_sent"
+	receipts := recordAll(t, s, all...)
+	recordAll(t, s, delivery(0, "book"), delivery(0), variant(0, "fresh", "title"))
+	if err := s.Settle(t.Context(), attempt(all[0], "mail", 0)); err != nil {
+		t.Fatal(err)
+	}
+	number := map[int64]int{}
+	for n, r := range receipts {
+		number[r.EventID] = n
+	}
+	at := func(n int) *time.Time { return &all[n].ReceivedAt }
+	// Ids are given in the order of keys; what is asked for here is the order of ids.
+	for name, c := range map[string]struct {
+		filter store.EventFilter
+		want   string
+	}{
+		"all":               {store.EventFilter{}, "0 1 2 3"},
+		"source":            {store.EventFilter{Source: "app:crm"}, "1"},
+		"event type":        {store.EventFilter{EventType: "signature_request_sent"}, "2"},
+		"signature request": {store.EventFilter{SignatureRequestID: "request-0"}, "0"},
+		"unrecognized":      {store.EventFilter{Unrecognized: true}, "3"},
+		"received since":    {store.EventFilter{ReceivedSince: at(2)}, "2 3"},
+		"received until":    {store.EventFilter{ReceivedUntil: at(2)}, "0 1"},
+		"together":          {store.EventFilter{Source: "account", ReceivedSince: at(1), ReceivedUntil: at(3)}, "2"},
+		"nothing":           {store.EventFilter{Source: "account", EventType: "none"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen []int
+			for c.filter.Limit = 2; ; { // pages of two
+				page, err := s.ListEvents(t.Context(), c.filter)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range page {
+					if c.filter.Before > 0 && e.ID >= c.filter.Before {
+						t.Errorf("event %d is not before %d", e.ID, c.filter.Before)
+					}
+					c.filter.Before = e.ID
+					seen = append(seen, number[e.ID])
+				}
+				if len(page) < 2 {
+					break
+				}
+			}
+			var want []int
+			for n := range all {
+				if strings.Contains(c.want, fmt.Sprint(n)) {
+					want = append(want, n)
+				}
+			}
+			if len(seen) != len(want) {
+				t.Fatalf("listed %v, want %v", seen, want)
+			}
+			for _, n := range want {
+				if !strings.Contains(fmt.Sprint(seen), fmt.Sprint(n)) {
+					t.Errorf("listed %v, want %v", seen, want)
+				}
+			}
+		})
+	}
+
+	page, err := s.ListEvents(t.Context(), store.EventFilter{SignatureRequestID: "request-0", Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := page[0]
+	if e.ID != receipts[0].EventID || e.Key != all[0].Envelope.Key().String() || e.Source != "account" || *e.EventType != "signature_request_signed" ||
+		!e.EventTime.Equal(all[0].Envelope.EventTime) || !e.ReceivedAt.Equal(all[0].ReceivedAt) ||
+		e.Redeliveries != 3 || e.Runs != "1 pending, 1 succeeded" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestShowEvent(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := delivery(1, "mail", "book")
+	id := recordAll(t, s, d)[0].EventID
+	recordAll(t, s, from("app:crm", delivery(1, "crm")))
+	recordAll(t, s, later(1, d), later(2, variant(1, "fresh", "title")), later(3, variant(1, "x", "other")))
+	finalize(t, s, d, "discarded", "oh")
+	got, err := s.ShowEvent(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.ID != id || got.KeyID != d.KeyID || got.PayloadSize != int64(len(d.Payload)) || got.PayloadRemovedAt != nil ||
+		got.Redeliveries != 3 || got.Runs != "3 failed" {
+		t.Errorf("%+v", got)
+	}
+	var repeated []string
+	for _, r := range got.Repeated {
+		repeated = append(repeated, fmt.Sprintf("%s %d", r.Differs, r.Count))
+	}
+	if fmt.Sprint(repeated) != "[nothing 1 details_url 1 content 1]" {
+		t.Errorf("repeated %v", repeated)
+	}
+	var runs []string
+	for _, r := range got.RunsByKind {
+		runs = append(runs, fmt.Sprintf("%s %s %d %d %s", r.Kind, r.State, r.ReplayID, r.Attempts, *r.Error))
+		if r.JobID == nil || r.FinishedAt == nil || r.CreatedAt.IsZero() {
+			t.Errorf("%+v", r)
+		}
+	}
+	if fmt.Sprint(runs) != "[book failed 0 1 oh crm failed 0 1 oh mail failed 0 1 oh]" {
+		t.Errorf("runs %v", runs)
+	}
+	_, err = s.ShowEvent(t.Context(), id+1000)
+	wantError(t, err, store.ErrNotFound)
+
+	exec(t, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now()`)
+	if got, err = s.ShowEvent(t.Context(), id); err != nil || got.PayloadSize != 0 || got.PayloadRemovedAt == nil {
+		t.Errorf("removed: %+v, %v", got, err)
+	}
+}
+
+func TestPayload(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := delivery(1)
+	id := recordAll(t, s, d)[0].EventID
+	got, err := s.Payload(t.Context(), id)
+	if err != nil || string(got) != string(d.Payload) {
+		t.Errorf("%q, %v", got, err)
+	}
+	_, err = s.Payload(t.Context(), id+1000)
+	wantError(t, err, store.ErrNotFound)
+	exec(t, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now()`)
+	_, err = s.Payload(t.Context(), id)
+	wantError(t, err, store.ErrPayloadRemoved)
+}
+
+func TestRunCounts(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	if age, err := s.OldestPending(t.Context()); err != nil || age != 0 {
+		t.Errorf("oldest of none: %s, %v", age, err)
+	}
+	fail(t, s, delivery(1, "book"))
+	recordAll(t, s, delivery(2, "book", "mail"), delivery(3, "book"))
+	age(t, s)
+	counts, err := s.RunCounts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(counts) != "[{book failed 1} {book pending 2} {mail pending 1}]" {
+		t.Errorf("%v", counts)
+	}
+	if age, err := s.OldestPending(t.Context()); err != nil || age < 2*time.Minute || age > time.Hour {
+		t.Errorf("oldest: %s, %v", age, err)
+	}
+}

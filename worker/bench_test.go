@@ -1,0 +1,164 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/lumin"
+	"lumin-ingest/migrations"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// Both sides of BenchmarkRun have as many connections and run as many jobs at a
+// time.
+const (
+	benchConns   = worker.DefaultMaxWorkers + 6
+	benchWorkers = worker.DefaultMaxWorkers
+)
+
+// BenchmarkRun compares a transactional job type with what River offers for the
+// same effect: JobCompleteTx. The server commits durably.
+func BenchmarkRun(b *testing.B) {
+	server, err := pgdev.Start(b.Context(), pgdev.Config{Durable: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = server.Close() })
+	if err := migrations.Up(b.Context(), server.URL()); err != nil {
+		b.Fatal(err)
+	}
+	config, err := pgxpool.ParseConfig(server.URL())
+	if err != nil {
+		b.Fatal(err)
+	}
+	config.MaxConns = benchConns
+	pool, err := pgxpool.NewWithConfig(b.Context(), config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	if _, err := pool.Exec(b.Context(), `CREATE TABLE public.bench_effects (event_key uuid)`); err != nil {
+		b.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+
+	b.Run("Runtime", func(b *testing.B) {
+		s, err := store.New(pool, logger)
+		if err != nil {
+			b.Fatal(err)
+		}
+		registry := worker.NewRegistry()
+		registry.AddTx(benchJob{})
+		runtime, err := worker.New(worker.Config{Store: s, Registry: registry, Logger: logger, MaxWorkers: benchWorkers})
+		if err != nil {
+			b.Fatal(err)
+		}
+		drain(b, pool, benchJob{}.Kind(), runtime.Start, runtime.Stop)
+	})
+	b.Run("JobCompleteTx", func(b *testing.B) {
+		workers := river.NewWorkers()
+		river.AddWorker(workers, &completeTxWorker{pool: pool})
+		client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+			Schema: migrations.Schema, Logger: logger, Workers: workers,
+			Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: benchWorkers}},
+			FetchCooldown: 2 * time.Millisecond, FetchOnlyKnownKinds: true,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		drain(b, pool, completeTxArgs{}.Kind(), client.Start, client.Stop)
+	})
+}
+
+// drain queues b.N jobs with events and runs, and measures how long they take.
+func drain(b *testing.B, pool *pgxpool.Pool, kind string, start, stop func(context.Context) error) {
+	ctx := context.Background()
+	_, err := pool.Exec(ctx, `TRUNCATE lumin.events, lumin.runs, lumin.river_job, public.bench_effects RESTART IDENTITY`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, sql := range []string{`
+		INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+		SELECT md5(n::text)::uuid, 'account', 'r' || n, 'x', now(), convert_to(repeat('x', 600), 'UTF8'), '\x00', '\x00', 'k', now()
+		FROM generate_series(1, $2::int) n WHERE $1::text <> ''`,
+		`INSERT INTO lumin.runs (event_key, job_kind, event_id) SELECT event_key, $1, id FROM lumin.events WHERE $2::int > 0`,
+		`INSERT INTO lumin.river_job (args, kind, max_attempts)
+		SELECT jsonb_build_object('event_key', event_key, 'replay_id', 0), $1, 10 FROM lumin.events WHERE $2::int > 0`,
+	} {
+		if _, err := pool.Exec(ctx, sql, kind, b.N); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := pool.Exec(ctx, `VACUUM ANALYZE lumin.events, lumin.runs, lumin.river_job`); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	if err := start(ctx); err != nil {
+		b.Fatal(err)
+	}
+	for done := 0; done < b.N; {
+		time.Sleep(5 * time.Millisecond)
+		if err := pool.QueryRow(ctx, `SELECT count(*) FROM public.bench_effects`).Scan(&done); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+	if err := stop(ctx); err != nil {
+		b.Fatal(err)
+	}
+	var left int
+	if err := pool.QueryRow(ctx, `SELECT count(*) FROM lumin.river_job WHERE kind = $1 AND state <> 'completed'`, kind).Scan(&left); err != nil {
+		b.Fatal(err)
+	}
+	if left > 0 {
+		b.Fatal(fmt.Errorf("%d jobs are not completed", left))
+	}
+}
+
+// benchJob has the effect that is measured.
+type benchJob struct{ worker.Defaults }
+
+func (benchJob) Kind() string              { return "bench_claim" }
+func (benchJob) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
+func (benchJob) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+	_, err := tx.Exec(ctx, `INSERT INTO public.bench_effects (event_key) VALUES ($1)`, [16]byte(e.Key))
+	return err
+}
+
+// completeTxArgs and completeTxWorker are River's own way to the same effect.
+type completeTxArgs struct {
+	EventKey lumin.EventKey `json:"event_key"`
+}
+
+func (completeTxArgs) Kind() string { return "bench_complete_tx" }
+
+type completeTxWorker struct {
+	river.WorkerDefaults[completeTxArgs]
+	pool *pgxpool.Pool
+}
+
+func (w *completeTxWorker) Work(ctx context.Context, job *river.Job[completeTxArgs]) error {
+	tx, err := w.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(ctx) //nolint:errcheck // after a commit there is nothing to roll back
+	if _, err := tx.Exec(ctx, `INSERT INTO public.bench_effects (event_key) VALUES ($1)`, [16]byte(job.Args.EventKey)); err != nil {
+		return err
+	}
+	if _, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}

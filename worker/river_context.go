@@ -1,0 +1,154 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/riverqueue/river"
+)
+
+// riverKeys are two keys of River's job context, which River itself does not
+// hand out.
+type riverKeys struct {
+	metadata  any // of the map in which MetadataSet and RecordOutput leave their values
+	resumable any // of the state of ResumableStep
+}
+
+// findRiverKeys learns the keys by watching River look for them. Tests hold River
+// to it.
+func findRiverKeys() riverKeys {
+	var metadata, resumable keyProbe
+	metadata.watch(func() { _ = river.MetadataSet(&metadata, "probe", nil) })
+	resumable.watch(func() { river.ResumableStep(&resumable, "probe", nil, nil) })
+	return riverKeys{metadata: metadata.key, resumable: resumable.key}
+}
+
+// keyProbe is an empty context that remembers what it was last asked for.
+type keyProbe struct {
+	context.Context
+	key any
+}
+
+func (p *keyProbe) watch(look func()) {
+	defer func() { _ = recover() }() // River's answer where a key must be there and is not
+	p.Context = context.Background()
+	look()
+}
+
+// Value implements context.Context.
+func (p *keyProbe) Value(key any) any {
+	p.key = key
+	return nil
+}
+
+// jobContext is the context of a job type. It hides River's resumable steps: they
+// keep their errors to themselves until the run has been settled.
+type jobContext struct {
+	context.Context
+	hidden any
+}
+
+// Value implements context.Context.
+func (c jobContext) Value(key any) any {
+	if key == c.hidden {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
+// cancelRequested is metadata that River keeps itself; its rescuer gives up on
+// all jobs if one of them has something else there than a time.
+const cancelRequested = "cancel_attempted_at"
+
+// makeStorable replaces the metadata that a job has set by what jsonb takes.
+func makeStorable(metadata map[string]any) {
+	set := maps.Clone(metadata)
+	clear(metadata)
+	for key, value := range set {
+		if key == cancelRequested {
+			continue
+		}
+		var encoded json.RawMessage
+		err := isolate(func() (err error) {
+			encoded, err = storable(value)
+			return err
+		})
+		if err != nil {
+			encoded, _ = json.Marshal("not kept: " + err.Error()) // a string can always be encoded
+		}
+		metadata[withoutNUL(key)] = encoded
+	}
+}
+
+// maxMetadataDepth is far below what the stack of a PostgreSQL server can take.
+const maxMetadataDepth = 200
+
+// storable encodes a value as JSON that jsonb takes: without NULs and lone
+// surrogates, with numbers in range, and not too deep.
+func storable(value any) (json.RawMessage, error) {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return nil, errors.New("it cannot be encoded as JSON")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	var decoded any // lone surrogates and bytes that are not UTF-8 have become U+FFFD
+	if err := decoder.Decode(&decoded); err != nil {
+		return nil, errors.New("it is nested too deeply")
+	}
+	if decoded, err = storableValue(decoded, maxMetadataDepth); err != nil {
+		return nil, err
+	}
+	return json.Marshal(decoded)
+}
+
+func storableValue(value any, depth int) (_ any, err error) {
+	if depth == 0 {
+		return nil, errors.New("it is nested too deeply")
+	}
+	switch v := value.(type) {
+	case string:
+		return withoutNUL(v), nil
+	case json.Number:
+		return storableNumber(v)
+	case []any:
+		for i := range v {
+			if v[i], err = storableValue(v[i], depth-1); err != nil {
+				return nil, err
+			}
+		}
+		return v, nil
+	case map[string]any:
+		members := make(map[string]any, len(v))
+		for name, member := range v {
+			if members[withoutNUL(name)], err = storableValue(member, depth-1); err != nil {
+				return nil, err
+			}
+		}
+		return members, nil
+	default:
+		return value, nil
+	}
+}
+
+// storableNumber keeps a number as it is unless its exponent might be beyond what
+// PostgreSQL's numeric holds.
+func storableNumber(n json.Number) (any, error) {
+	if len(n) <= 100 && !strings.ContainsAny(n.String(), "eE") {
+		return n, nil
+	}
+	f, err := strconv.ParseFloat(n.String(), 64)
+	if err != nil {
+		return nil, errors.New("a number in it is out of range")
+	}
+	return f, nil
+}
+
+func withoutNUL(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
+}

@@ -1,0 +1,479 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// txCase is one way in which a transactional job type may behave, and what must
+// come of it.
+type txCase struct {
+	name     string
+	work     func(ctx context.Context, tx pgx.Tx, call int) error
+	attempts int // of the job type; 0: 2
+	timeout  time.Duration
+	backoff  func(int) time.Duration
+
+	effects  int
+	calls    int
+	state    string // of the run
+	tries    int    // attempts that the run and the job have counted
+	jobState string
+	errors   []string // what the text of each failed attempt contains
+}
+
+const (
+	endedTx    = "ended its transaction by itself"
+	returnsNil = "returned nil after a statement failed"
+)
+
+func txCases() []txCase {
+	exec := func(ctx context.Context, tx pgx.Tx, sql string) { _, _ = tx.Exec(ctx, sql) }
+	raw := func(ctx context.Context, tx pgx.Tx, sql string) { _, _ = tx.Conn().Exec(ctx, sql) }
+	const insert = `INSERT INTO shop.effects VALUES ('later', gen_random_uuid())`
+	fails := func(err error) func(context.Context, pgx.Tx, int) error {
+		return func(context.Context, pgx.Tx, int) error { return err }
+	}
+	panics := func(value func() any) func(context.Context, pgx.Tx, int) error {
+		return func(context.Context, pgx.Tx, int) error { panic(value()) }
+	}
+	succeeded := func(c txCase) txCase {
+		c.effects, c.state, c.jobState = 1, "succeeded", "completed"
+		c.calls, c.tries = max(c.calls, 1), max(c.tries, 1)
+		return c
+	}
+	failed := func(c txCase) txCase {
+		c.effects, c.calls, c.state, c.tries, c.jobState = 0, 2, "failed", 2, "discarded"
+		if len(c.errors) == 1 {
+			c.errors = []string{c.errors[0], c.errors[0]}
+		}
+		return c
+	}
+
+	return []txCase{
+		succeeded(txCase{name: "succeeds"}),
+		succeeded(txCase{name: "fails twice then succeeds", attempts: 3, calls: 3, tries: 3, errors: []string{"call 1", "call 2"},
+			work: func(_ context.Context, _ pgx.Tx, call int) error {
+				if call < 3 {
+					return fmt.Errorf("call %d", call)
+				}
+				return nil
+			}}),
+		failed(txCase{name: "fails for good", errors: []string{"call 1", "call 2"},
+			work: func(_ context.Context, _ pgx.Tx, call int) error { return fmt.Errorf("call %d", call) }}),
+
+		failed(txCase{name: "panics with a string", errors: []string{"panic: oh"}, work: panics(func() any { return "oh" })}),
+		failed(txCase{name: "panics with an error", errors: []string{"panic: no"}, work: panics(func() any { return errNo })}),
+		failed(txCase{name: "panics with a NUL", errors: []string{"panic: o[]h"}, work: panics(func() any { return "o[\x00]h" })}),
+		failed(txCase{name: "panics with a cancellation", errors: []string{"panic: JobCancelError: no"},
+			work: panics(func() any { return river.JobCancel(errNo) })}),
+		failed(txCase{name: "panics over nil", errors: []string{"panic: runtime error: invalid memory address"},
+			work: func(context.Context, pgx.Tx, int) error { var e *store.Event; return errors.New(e.Source) }}),
+		failed(txCase{name: "ends its goroutine", errors: []string{"the job ended its goroutine"},
+			work: func(context.Context, pgx.Tx, int) error { runtime.Goexit(); return nil }}),
+		failed(txCase{name: "error whose text panics", errors: []string{"panic: no text"}, work: fails(brokenError{text: true})}),
+		failed(txCase{name: "error whose chain panics", errors: []string{"panic: no chain"}, work: fails(brokenError{})}),
+
+		succeeded(txCase{name: "snoozes then succeeds", calls: 3,
+			work: func(_ context.Context, _ pgx.Tx, call int) error {
+				if call < 3 {
+					return fmt.Errorf("not yet: %w", river.JobSnooze(time.Millisecond))
+				}
+				return nil
+			}}),
+		{name: "cancels", calls: 1, state: "cancelled", tries: 1, jobState: "cancelled", errors: []string{"never: JobCancelError: no"},
+			work: fails(fmt.Errorf("never: %w", river.JobCancel(errNo)))},
+
+		succeeded(txCase{name: "calls Commit and Rollback", work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+			if !errors.Is(tx.Commit(ctx), worker.ErrManagedTx) || !errors.Is(tx.Rollback(ctx), worker.ErrManagedTx) {
+				return errors.New("not refused")
+			}
+			return nil
+		}}),
+		failed(txCase{name: "calls Commit then fails", errors: []string{"the worker ends this transaction"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error { return tx.Commit(ctx) }}),
+
+		// What was committed by hand was committed with the mark: the next attempt is turned away.
+		succeeded(txCase{name: "sends COMMIT", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "COMMIT"); return nil }}),
+		succeeded(txCase{name: "sends COMMIT then fails", errors: []string{"no"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "COMMIT"); return errNo }}),
+		succeeded(txCase{name: "sends COMMIT then panics", errors: []string{"panic: no"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "COMMIT"); panic("no") }}),
+		succeeded(txCase{name: "sends COMMIT then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				exec(ctx, tx, "COMMIT")
+				exec(ctx, tx, insert)
+				return nil
+			}}),
+		succeeded(txCase{name: "sends COMMIT and BEGIN then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				raw(ctx, tx, "COMMIT; BEGIN")
+				exec(ctx, tx, insert)
+				return nil
+			}}),
+		succeeded(txCase{name: "sends COMMIT in its only attempt", attempts: 1, errors: []string{"no"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "COMMIT"); return errNo }}).discarded(),
+
+		failed(txCase{name: "sends ROLLBACK", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "ROLLBACK"); return nil }}),
+		failed(txCase{name: "sends ROLLBACK then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				exec(ctx, tx, "ROLLBACK")
+				exec(ctx, tx, insert)
+				_, _ = tx.Query(ctx, insert)
+				_ = tx.QueryRow(ctx, insert).Scan()
+				batch := &pgx.Batch{}
+				batch.Queue(insert)
+				_ = tx.SendBatch(ctx, batch).Close()
+				_, _ = tx.CopyFrom(ctx, pgx.Identifier{"shop", "effects"}, []string{"kind", "event_key"},
+					pgx.CopyFromRows([][]any{{"later", [16]byte{}}}))
+				if _, err := tx.Begin(ctx); !errors.Is(err, pgx.ErrTxClosed) {
+					return errors.New("not refused")
+				}
+				return nil
+			}}),
+		failed(txCase{name: "sends ROLLBACK in a savepoint then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				savepoint, err := tx.Begin(ctx)
+				if err != nil {
+					return err
+				}
+				exec(ctx, savepoint, "ROLLBACK")
+				exec(ctx, savepoint, insert)
+				_ = savepoint.Commit(ctx)
+				return nil
+			}}),
+		failed(txCase{name: "sends ROLLBACK and BEGIN then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				exec(ctx, tx, "ROLLBACK; BEGIN")
+				exec(ctx, tx, insert)
+				return nil
+			}}),
+		failed(txCase{name: "sends ROLLBACK AND CHAIN then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				exec(ctx, tx, "ROLLBACK AND CHAIN")
+				exec(ctx, tx, insert)
+				return nil
+			}}),
+
+		failed(txCase{name: "swallows an SQL error", errors: []string{returnsNil},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "SELECT 1/0"); return nil }}),
+		failed(txCase{name: "violates a deferred constraint", errors: []string{"commit: ERROR: duplicate key"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				exec(ctx, tx, `CREATE TEMP TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP`)
+				exec(ctx, tx, `INSERT INTO t VALUES (1), (1)`)
+				return nil
+			}}),
+		succeeded(txCase{name: "uses savepoints", work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+			for _, sql := range []string{"SELECT 1/0", insert} {
+				err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+					_, err := tx.Exec(ctx, sql)
+					return errors.Join(err, errNo)
+				})
+				if !errors.Is(err, errNo) {
+					return fmt.Errorf("savepoint: %w", err)
+				}
+			}
+			return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+				return pgx.BeginFunc(ctx, tx, func(pgx.Tx) error { return nil })
+			})
+		}}),
+		failed(txCase{name: "leaves rows unread", errors: []string{"close them"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				_, err := tx.Query(ctx, `SELECT generate_series(1, 100000)`) //nolint:sqlclosecheck,rowserrcheck // on purpose
+				return err
+			}}),
+		failed(txCase{name: "loses its connection", errors: []string{"FATAL: terminating connection"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				_, err := tx.Exec(ctx, `SELECT pg_terminate_backend(pg_backend_pid())`)
+				return err
+			}}),
+
+		failed(txCase{name: "times out in a query", timeout: 200 * time.Millisecond, errors: []string{"timeout: context deadline exceeded"},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				_, err := tx.Exec(ctx, `SELECT pg_sleep(60)`)
+				return err
+			}}),
+		failed(txCase{name: "ignores its context a little", timeout: 200 * time.Millisecond, errors: []string{"commit: context deadline exceeded"},
+			work: func(ctx context.Context, _ pgx.Tx, _ int) error {
+				<-ctx.Done()
+				<-time.After(200 * time.Millisecond)
+				return nil
+			}}),
+
+		failed(txCase{name: "NUL in the error", errors: []string{"a[]b"}, work: fails(errors.New("a[\x00]b"))}),
+		failed(txCase{name: "address in the error", errors: []string{"mail to [address] bounced"},
+			work: fails(errors.New("mail to canary@example.com bounced"))}),
+		failed(txCase{name: "query in the error", errors: []string{`Get "https://sign.example/d[query]": EOF`},
+			work: fails(errors.New(`Get "https://sign.example/d?token=canary": EOF`))}),
+		failed(txCase{name: "1 MiB of error", errors: []string{strings.Repeat("x", 1994) + " [...]"},
+			work: fails(errors.New(strings.Repeat("x", 1<<20)))}),
+		failed(txCase{name: "error that is not UTF-8", errors: []string{"a\uFFFDb"}, work: fails(errors.New("a\xff\xfeb"))}),
+		failed(txCase{name: "error that prints itself otherwise", errors: []string{"harmless"}, work: fails(loggingError{})}),
+
+		// Errors that mean something to the worker or to River, from code that does not mean it.
+		failed(txCase{name: "returns ErrRunSettled", errors: []string{"the run is settled"}, work: fails(store.ErrRunSettled)}),
+		failed(txCase{name: "returns ErrRunLocked", errors: []string{"the run is being worked on"}, work: fails(store.ErrRunLocked)}),
+		failed(txCase{name: "returns ErrEventGone", errors: []string{"the event of the run is gone"}, work: fails(store.ErrEventGone)}),
+		failed(txCase{name: "returns context.Canceled", errors: []string{"context canceled"}, work: fails(context.Canceled)}),
+		failed(txCase{name: "is every error", errors: []string{"any"}, work: fails(anyError{})}),
+		failed(txCase{name: "uses resumable steps", errors: []string{"resumable step can only be used within a Worker"},
+			work: func(ctx context.Context, _ pgx.Tx, _ int) error {
+				river.ResumableStep(ctx, "step", nil, func(context.Context) error { return errNo })
+				return nil
+			}}),
+		succeeded(txCase{name: "backoff panics", calls: 2, tries: 2, errors: []string{"no"},
+			backoff: func(int) time.Duration { panic("canary@example.com") }, work: failOnce}),
+		succeeded(txCase{name: "backoff is negative", calls: 2, tries: 2, errors: []string{"no"},
+			backoff: func(int) time.Duration { return -time.Hour }, work: failOnce}),
+	}
+}
+
+func failOnce(_ context.Context, _ pgx.Tx, call int) error {
+	if call == 1 {
+		return errNo
+	}
+	return nil
+}
+
+func (c txCase) discarded() txCase { c.jobState = "discarded"; return c }
+
+func (c txCase) kind() string {
+	return "is_" + strings.NewReplacer(" ", "_", ".", "_").Replace(c.name)
+}
+
+// All cases are job types of one program, on one event: each must also bear with
+// the others.
+func TestTransactional(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	good := newTxJob("good", nil)
+	types := []worker.JobType{good}
+	cases := txCases()
+	jobs := make([]*txJob, len(cases))
+	for i, c := range cases {
+		jobs[i] = newTxJob(c.kind(), c.work)
+		jobs[i].attempts, jobs[i].timeout, jobs[i].backoff = c.attempts, c.timeout, c.backoff
+		types = append(types, jobs[i])
+	}
+	r.start(types...)
+	start := time.Now()
+	key := r.record(1, types...)
+	r.wait("the good job type", func() bool { return r.run("good", key).State == "succeeded" })
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("the good job type took %s beside the others", took)
+	}
+	r.waitQuiet()
+
+	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := r.run(jobs[i].kind, key)
+			if n := r.effects(jobs[i].kind); n != c.effects {
+				t.Errorf("%d effects, want %d", n, c.effects)
+			}
+			if n := int(jobs[i].calls.Load()); n != c.calls {
+				t.Errorf("called %d times, want %d", n, c.calls)
+			}
+			if got.State != c.state || got.Attempts != c.tries || got.JobState != c.jobState {
+				t.Errorf("run %s after %d attempts, job %s; want %s, %d, %s", got.State, got.Attempts, got.JobState, c.state, c.tries, c.jobState)
+			}
+			checkTexts(t, "job errors", got.JobErrors, c.errors)
+			logged := slices.DeleteFunc(r.logs.errorsOf(jobs[i].kind), func(s string) bool {
+				return strings.HasPrefix(s, "JobSnooze") || strings.HasPrefix(s, "not yet") || s == "nothing to do" || s == "panic: [address]"
+			})
+			checkTexts(t, "logged errors", logged, c.errors)
+			if c.state == "succeeded" {
+				if got.Failures != 0 || got.Error != "" {
+					t.Errorf("%d failures, error %q", got.Failures, got.Error)
+				}
+				return
+			}
+			if got.Failures != 1 || got.FailureState != c.state {
+				t.Errorf("%d failures, %s", got.Failures, got.FailureState)
+			}
+			checkTexts(t, "errors of the failure", got.FailureErrors, c.errors)
+			checkTexts(t, "error of the run", []string{got.Error}, c.errors[len(c.errors)-1:])
+		})
+	}
+	if n := r.effects("later"); n != 0 {
+		t.Errorf("%d effects outside the transaction", n)
+	}
+	mustNotSing(t, r)
+}
+
+func checkTexts(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %.300q, want %.300q", what, got, want)
+		return
+	}
+	for i := range got {
+		if !strings.Contains(got[i], want[i]) || len(got[i]) > 2000 {
+			t.Errorf("%s: %.300q, want %.300q", what, got[i], want[i])
+		}
+	}
+}
+
+// mustNotSing looks for the canaries of the events and errors wherever they must
+// not be.
+func mustNotSing(t *testing.T, r *rig) {
+	t.Helper()
+	for _, place := range []string{
+		`SELECT r::text FROM lumin.runs r`, `SELECT f::text FROM lumin.failures f`, `SELECT j::text FROM lumin.river_job j`,
+		`SELECT r::text FROM lumin.replays r`,
+	} {
+		for _, row := range r.rows(place) {
+			if strings.Contains(row, "canary") {
+				t.Errorf("%s: %s", place, row)
+			}
+		}
+	}
+	for line := range strings.Lines(r.logs.String()) {
+		if strings.Contains(line, "canary") {
+			t.Errorf("log: %s", line)
+		}
+	}
+}
+
+// ROLLBACK by hand and statements past the given transaction cannot be undone:
+// what they write is there once per attempt. They are not taken for a success.
+func TestRawRollbackOnTheConnection(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newTxJob("raw", func(ctx context.Context, tx pgx.Tx, _ int) error {
+		if _, err := tx.Conn().Exec(ctx, `ROLLBACK`); err != nil {
+			return err
+		}
+		_, err := tx.Conn().Exec(ctx, `INSERT INTO shop.effects VALUES ('past the transaction', gen_random_uuid())`)
+		return err
+	})
+	r.start(job)
+	key := r.record(1, job)
+	r.waitQuiet()
+	got := r.run("raw", key)
+	if got.State != "failed" || got.Failures != 1 || !strings.Contains(got.Error, endedTx) {
+		t.Errorf("%+v", got)
+	}
+	if inside, outside := r.effects("raw"), r.effects("past the transaction"); inside != 0 || outside != 2 {
+		t.Errorf("%d effects in the transaction, %d past it; want 0, 2", inside, outside)
+	}
+}
+
+// A transaction that a job type keeps for later is closed by then.
+func TestTransactionIsClosedAfterwards(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	kept := make(chan pgx.Tx, 2)
+	job := newTxJob("keeps", func(ctx context.Context, tx pgx.Tx, _ int) error {
+		savepoint, err := tx.Begin(ctx)
+		kept <- tx
+		kept <- savepoint
+		return err
+	})
+	r.start(job)
+	r.record(1, job)
+	r.waitQuiet()
+	for range 2 {
+		if _, err := (<-kept).Exec(r.ctx, `INSERT INTO shop.effects VALUES ('later', gen_random_uuid())`); !errors.Is(err, pgx.ErrTxClosed) {
+			t.Errorf("%v, want %v", err, pgx.ErrTxClosed)
+		}
+	}
+	if r.effects("keeps") != 1 || r.effects("later") != 0 {
+		t.Error("effects:", r.rows(`SELECT kind FROM shop.effects`))
+	}
+}
+
+// Metadata that jsonb refuses would keep River from completing any job.
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	set := func(key string, value any) func(context.Context, pgx.Tx, int) error {
+		return func(ctx context.Context, _ pgx.Tx, _ int) error { return river.MetadataSet(ctx, key, value) }
+	}
+	good := newTxJob("good", nil)
+	types := []worker.JobType{good}
+	for kind, test := range metadataCases(set) {
+		types = append(types, newTxJob(kind, test.work))
+	}
+	r.start(types...)
+	start := time.Now()
+	key := r.record(1, types...)
+	r.waitQuiet()
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	for kind, test := range metadataCases(set) {
+		got := r.run(kind, key)
+		if got.State != "succeeded" || got.JobState != "completed" || got.Metadata != test.want {
+			t.Errorf("%s: run %s, job %s, metadata %.200s; want %.200s", kind, got.State, got.JobState, got.Metadata, test.want)
+		}
+	}
+}
+
+type metadataCase struct {
+	work func(ctx context.Context, tx pgx.Tx, call int) error
+	want string
+}
+
+func metadataCases(set func(string, any) func(context.Context, pgx.Tx, int) error) map[string]metadataCase {
+	return map[string]metadataCase{
+		"ordinary": {set("k", map[string]any{"a": []any{1, 2.5, nil, true, "é"}, "big": 12345678901234567890.0}),
+			`{"k": {"a": [1, 2.5, null, true, "é"], "big": 12345678901234567000}}`},
+		"output":          {func(ctx context.Context, _ pgx.Tx, _ int) error { return river.RecordOutput(ctx, "a\x00b") }, `{"output": "ab"}`},
+		"backslashes":     {set("k", `\u0000`), `{"k": "\\u0000"}`},
+		"NUL":             {set("k", "a\x00b"), `{"k": "ab"}`},
+		"NUL_in_key":      {set("k\x00", map[string]int{"a\x00b": 1}), `{"k": {"ab": 1}}`},
+		"not_UTF-8":       {set("k\xff", "a\xffb"), `{"k` + "\uFFFD" + `": "a` + "\uFFFD" + `b"}`},
+		"surrogate":       {set("k", json.RawMessage(`"a\ud800b"`)), `{"k": "a` + "\uFFFD" + `b"}`},
+		"huge_number":     {set("k", json.RawMessage(`1e400000`)), `{"k": "not kept: a number in it is out of range"}`},
+		"tiny_number":     {set("k", json.RawMessage(`1e-400000`)), `{"k": 0}`},
+		"deep":            {set("k", json.RawMessage(strings.Repeat("[", 9000)+strings.Repeat("]", 9000))), `{"k": "not kept: it is nested too deeply"}`},
+		"not_JSON":        {set("k", make(chan int)), `{"k": "not kept: it cannot be encoded as JSON"}`},
+		"panicking":       {set("k", panickingJSON{}), `{"k": "not kept: panic: no JSON"}`},
+		"confusing_River": {set("cancel_attempted_at", "yesterday"), `{}`},
+	}
+}
+
+type panickingJSON struct{}
+
+func (panickingJSON) MarshalJSON() ([]byte, error) { panic("no JSON") }
+
+// brokenError panics where errors are looked at.
+type brokenError struct{ text bool }
+
+func (e brokenError) Error() string {
+	if e.text {
+		panic("no text")
+	}
+	return "broken"
+}
+
+func (brokenError) Unwrap() error { panic("no chain") }
+
+// anyError claims to be every other error.
+type anyError struct{}
+
+func (anyError) Error() string   { return "any" }
+func (anyError) Is(error) bool   { return true }
+func (anyError) Timeout() bool   { return true }
+func (anyError) Temporary() bool { return true }
+
+// loggingError would rather be logged in another way.
+type loggingError struct{}
+
+func (loggingError) Error() string                { return "harmless" }
+func (loggingError) MarshalJSON() ([]byte, error) { return []byte(`"canary"`), nil }
