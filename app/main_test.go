@@ -297,7 +297,12 @@ type program struct {
 // given. It ends with the test, and must not have logged any canary.
 func startProgram(tb testing.TB, env []string, args ...string) *program {
 	tb.Helper()
-	p := &program{tb: tb, cmd: exec.Command("lumin-ingest", args...), stdout: &lines{}, stderr: &lines{}, exited: make(chan struct{})}
+	return startProgramAt(tb, "lumin-ingest", env, args...)
+}
+
+func startProgramAt(tb testing.TB, path string, env []string, args ...string) *program {
+	tb.Helper()
+	p := &program{tb: tb, cmd: exec.Command(path, args...), stdout: &lines{}, stderr: &lines{}, exited: make(chan struct{})}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=" + noSleepAtExit}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.WaitDelay = 5 * time.Second

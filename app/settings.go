@@ -100,7 +100,7 @@ type sourceSettings struct {
 
 const accountSource = "account"
 
-var sourceName = regexp.MustCompile(`^(account|app:[a-z0-9-]{1,63})$`) //nolint:gochecknoglobals // a constant
+var sourceName = regexp.MustCompile(`^(account|app:[a-z0-9-]{1,63})$`)
 
 // checkSource refuses names that no source can have.
 func checkSource(names ...string) error {

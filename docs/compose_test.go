@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,14 @@ func mustLoadCompose(t *testing.T) *types.Project {
 		t.Fatal(err)
 	}
 	return project
+}
+
+// value is what a service has in its environment; empty if nothing.
+func value(s types.ServiceConfig, variable string) string {
+	if v := s.Environment[variable]; v != nil {
+		return *v
+	}
+	return ""
 }
 
 func TestComposeRefusesMissingSecrets(t *testing.T) {
@@ -65,8 +74,8 @@ func TestComposeRefusesMissingSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := project.Services["server"].Environment["LUMIN_APP_SECRETS"]; got == nil || *got != "crm=secret" {
-			t.Errorf("LUMIN_APP_SECRETS is %v", got)
+		if got := value(project.Services["server"], "LUMIN_APP_SECRETS"); got != "crm=secret" {
+			t.Errorf("LUMIN_APP_SECRETS is %q", got)
 		}
 	})
 }
@@ -104,7 +113,8 @@ func TestComposeProgram(t *testing.T) {
 	if names := project.ServiceNames(); !slices.Equal(names, []string{"migrate", "postgres", "server"}) {
 		t.Fatalf("services %v", names)
 	}
-	password := *project.Services["postgres"].Environment["POSTGRES_PASSWORD"]
+	postgres := project.Services["postgres"]
+	password := value(postgres, "POSTGRES_PASSWORD")
 	for _, name := range []string{"migrate", "server"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -122,21 +132,21 @@ func TestComposeProgram(t *testing.T) {
 				t.Errorf("runs as %s", s.User)
 			}
 			settings := theProgram(t).settings()
-			for variable, value := range s.Environment {
+			for variable, given := range s.Environment {
 				// The PostgreSQL driver reads its own.
 				if !settings[variable] && variable != "PGPASSWORD" {
 					t.Errorf("%s is no setting of the program", variable)
 				}
-				if value == nil {
+				if given == nil {
 					t.Errorf("%s has no value", variable)
 				}
 			}
-			if got := s.Environment["PGPASSWORD"]; got == nil || *got != password {
-				t.Errorf("PGPASSWORD is %v, that of postgres %q", got, password)
+			if got := value(s, "PGPASSWORD"); got != password {
+				t.Errorf("PGPASSWORD is %q, that of postgres %q", got, password)
 			}
-			url := s.Environment["DATABASE_URL"]
-			if url == nil || !strings.HasPrefix(*url, "postgres://lumin@postgres:5432/lumin") {
-				t.Errorf("DATABASE_URL is %v", url)
+			want := fmt.Sprintf("postgres://%s@postgres:5432/%s?", value(postgres, "POSTGRES_USER"), value(postgres, "POSTGRES_DB"))
+			if url := value(s, "DATABASE_URL"); !strings.HasPrefix(url, want) {
+				t.Errorf("DATABASE_URL is %q, want %s", url, want)
 			}
 			if dependency := s.DependsOn["postgres"]; dependency.Condition != types.ServiceConditionHealthy {
 				t.Errorf("depends on postgres: %+v", dependency)

@@ -4,6 +4,8 @@ package docs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"lumin-ingest/app"
+	"lumin-ingest/worker"
 )
 
 // root is the folder of the module.
@@ -47,7 +52,7 @@ func raceFlag() []string {
 	return nil
 }
 
-// program is what the binary's own help says about it.
+// program is what the program's own help says about it.
 type program struct {
 	commands map[string]*command // "serve", "migrate up", ...
 }
@@ -55,89 +60,89 @@ type program struct {
 type command struct {
 	flags map[string]bool   // "--dry-run"
 	env   map[string]string // setting by flag: DATABASE_URL by --database-url
-	deflt map[string]string // default by flag, where the help shows one
+}
+
+// asProgram makes this test program be lumin-ingest, with the job types that do
+// not matter here.
+const asProgram = "LUMIN_INGEST_DOCS_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		app.Main(func(context.Context, app.Env) (*worker.Registry, error) { return worker.NewRegistry(), nil })
+	}
+	os.Exit(m.Run())
+}
+
+// help is what the program says to --help after the given words.
+func help(words ...string) (string, error) {
+	itself, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	command := exec.Command(itself, append(words, "--help")...)
+	command.Env = append(os.Environ(), asProgram+"=1")
+	output, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("lumin-ingest %s --help: %w", strings.Join(words, " "), err)
+	}
+	return string(output), nil
 }
 
 var (
-	buildProgram = sync.OnceValues(func() (*program, error) {
-		dir, err := os.MkdirTemp("", "lumin-ingest-docs-")
+	askProgram = sync.OnceValues(func() (*program, error) {
+		overview, err := help()
 		if err != nil {
 			return nil, err
 		}
-		defer os.RemoveAll(dir)
-		binary := filepath.Join(dir, "lumin-ingest")
-		args := append([]string{"build", "-o", binary}, raceFlag()...)
-		build := exec.Command("go", append(args, "./cmd/lumin-ingest")...)
-		build.Dir = root
-		if output, err := build.CombinedOutput(); err != nil {
-			return nil, &buildError{string(output), err}
+		_, list, _ := strings.Cut(overview, "\nCommands:\n")
+		names := matches(helpCommand, list)
+		texts, errs := make([]string, len(names)), make([]error, len(names))
+		var asking sync.WaitGroup
+		for i, name := range names {
+			asking.Go(func() { texts[i], errs[i] = help(strings.Fields(name)...) })
 		}
-		return askProgram(binary)
+		asking.Wait()
+		p := &program{commands: map[string]*command{}}
+		for i, name := range names {
+			p.commands[name] = readHelp(texts[i])
+		}
+		return p, errors.Join(errs...)
 	})
 
-	helpCommand = regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z]+)?)(?:  |$)`)
-	helpFlag    = regexp.MustCompile(`(--(?:\[no-\])?[a-z][a-z0-9-]*)(?:=(\S+))?`)
-	helpEnv     = regexp.MustCompile(`\(\$([A-Z][A-Z0-9_]*)\)`)
+	helpFlag = regexp.MustCompile(`--(\[no-\])?([a-z][a-z0-9-]*)`)
 )
 
-type buildError struct {
-	output string
-	err    error
-}
+const (
+	helpCommand = `(?m)^  ([a-z]+(?: [a-z]+)?)(?:  |$)`
+	helpEnv     = `\(\$([A-Z][A-Z0-9_]*)\)`
+)
 
-func (e *buildError) Error() string { return e.err.Error() + "\n" + e.output }
-
-// theProgram builds the program once and reads its help.
+// theProgram reads the program's help once.
 func theProgram(t *testing.T) *program {
 	t.Helper()
-	p, err := buildProgram()
+	p, err := askProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func askProgram(binary string) (*program, error) {
-	help, err := exec.Command(binary, "--help").CombinedOutput()
-	if err != nil {
-		return nil, &buildError{string(help), err}
-	}
-	_, list, _ := strings.Cut(string(help), "\nCommands:\n")
-	p := &program{commands: map[string]*command{}}
-	for _, match := range helpCommand.FindAllStringSubmatch(list, -1) {
-		name := match[1]
-		help, err := exec.Command(binary, append(strings.Fields(name), "--help")...).CombinedOutput()
-		if err != nil {
-			return nil, &buildError{string(help), err}
-		}
-		p.commands[name] = readHelp(string(help))
-	}
-	return p, nil
-}
-
 // readHelp reads the help of one command. A flag begins a line; its description
 // may go on over several.
 func readHelp(help string) *command {
-	c := &command{flags: map[string]bool{"--help": true}, env: map[string]string{}, deflt: map[string]string{}}
+	c := &command{flags: map[string]bool{"--help": true}, env: map[string]string{}}
 	flag := ""
 	for line := range strings.Lines(help) {
 		if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "--") {
 			match := helpFlag.FindStringSubmatch(trimmed)
-			flag = strings.Replace(match[1], "[no-]", "", 1)
+			flag = "--" + match[2]
 			c.flags[flag] = true
-			if flag != match[1] {
-				c.flags[strings.Replace(match[1], "[no-]", "no-", 1)] = true
-			}
-			if value := strings.Trim(match[2], `"`); value != "" && strings.ToUpper(value) != value {
-				c.deflt[flag] = value
-			} else if strings.Trim(value, "0123456789") == "" && value != "" {
-				c.deflt[flag] = value
-			} else if strings.ContainsAny(value, ":.") && strings.ContainsAny(value, "0123456789") {
-				c.deflt[flag] = value
+			if match[1] != "" {
+				c.flags["--no-"+match[2]] = true
 			}
 		}
-		for _, match := range helpEnv.FindAllStringSubmatch(line, -1) {
-			c.env[flag] = match[1]
+		for _, name := range matches(helpEnv, line) {
+			c.env[flag] = name
 		}
 	}
 	return c

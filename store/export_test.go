@@ -7,21 +7,23 @@ import (
 
 // What the tests outside the package are to reach of its inside.
 const (
-	InsertEventsSQL       = insertEventsSQL
-	InsertRunsSQL         = insertRunsSQL
-	LoadEventsSQL         = loadEventsSQL
-	LockEventsSQL         = lockEventsSQL
-	KeptBodiesSQL         = keptBodiesSQL
-	UpsertRedeliveriesSQL = upsertRedeliveriesSQL
-	ClaimSQL              = claimSQL
-	RunActsSQL            = runActsSQL
-	ReadRunSQL            = readRunSQL
-	SettleSQL             = settleSQL
-	NoteAttemptSQL        = noteAttemptSQL
-	ListEventsSQL         = listEventsSQL
-	SweepOrphansSQL       = sweepOrphansSQL
-	SweepFinalizedSQL     = sweepFinalizedSQL
-	ReplayPageSQL         = replayPageSQL
+	InsertEventsSQL           = insertEventsSQL
+	InsertRunsSQL             = insertRunsSQL
+	LoadEventsSQL             = loadEventsSQL
+	LockEventsSQL             = lockEventsSQL
+	KeptBodiesSQL             = keptBodiesSQL
+	UpsertRedeliveriesSQL     = upsertRedeliveriesSQL
+	ClaimSQL                  = claimSQL
+	RunActsSQL                = runActsSQL
+	ReadRunSQL                = readRunSQL
+	SettleSQL                 = settleSQL
+	UpdateSignatureRequestSQL = updateSignatureRequestSQL
+	LockSignatureRequestSQL   = lockSignatureRequestSQL
+	NoteAttemptSQL            = noteAttemptSQL
+	ListEventsSQL             = listEventsSQL
+	SweepOrphansSQL           = sweepOrphansSQL
+	SweepFinalizedSQL         = sweepFinalizedSQL
+	ReplayPageSQL             = replayPageSQL
 
 	MaxBodies      = maxBodies
 	MaxQueued      = maxQueued

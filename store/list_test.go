@@ -29,7 +29,8 @@ func TestListEvents(t *testing.T) {
 		number[r.EventID] = n
 	}
 	at := func(n int) *time.Time { return &all[n].ReceivedAt }
-	// Ids are given in the order of keys; what is asked for here is the order of ids.
+	// Events of one batch have their ids in the order of their keys, so each page's
+	// order is looked at by id.
 	for name, c := range map[string]struct {
 		filter store.EventFilter
 		want   string

@@ -83,8 +83,8 @@ CROSS JOIN LATERAL (
 
 	lockEventsSQL = `
 SELECT e.event_key, e.source, e.payload, e.payload_removed_at IS NOT NULL
-FROM lumin.events e WHERE e.id = ANY ($1::bigint[])
-ORDER BY e.id FOR NO KEY UPDATE`
+FROM unnest($1::bigint[]) AS w (id)
+CROSS JOIN LATERAL (SELECT * FROM lumin.events WHERE id = w.id FOR NO KEY UPDATE OFFSET 0) e`
 )
 
 func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identity]*original, error) {
@@ -126,6 +126,7 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	if len(differ) == 0 {
 		return originals, nil
 	}
+	slices.Sort(differ) // they are locked in this order: see fold
 	rows, err = tx.Query(ctx, lockEventsSQL, differ)
 	if err != nil {
 		return nil, fmt.Errorf("lock %d events: %w", len(differ), err)
@@ -184,8 +185,11 @@ func compare(d *delivered, first *original) *redelivery {
 }
 
 const keptBodiesSQL = `
-SELECT event_id, payload_sha256 FROM lumin.redeliveries
-WHERE event_id = ANY ($1::bigint[]) AND payload IS NOT NULL`
+SELECT d.*
+FROM unnest($1::bigint[]) AS w (id)
+CROSS JOIN LATERAL (
+    SELECT event_id, payload_sha256 FROM lumin.redeliveries
+    WHERE event_id = w.id AND payload IS NOT NULL OFFSET 0) d`
 
 // foldBeyondLimit moves the counts of bodies that find no room into the row of
 // their event that keeps none.

@@ -106,7 +106,8 @@ func (s *Store) PlanReplay(ctx context.Context, f ReplayFilter) ([]PlannedReplay
 	if err := f.Validate(); err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, planReplaySQL, f.args()...)
+	// Planned for the filter given: see ListEvents.
+	rows, err := s.pool.Query(ctx, planReplaySQL, append([]any{pgx.QueryExecModeCacheDescribe}, f.args()...)...)
 	if err != nil {
 		return nil, fmt.Errorf("plan replay: %w", err)
 	}
@@ -272,7 +273,9 @@ func (s *Store) replayPage(ctx context.Context, order Replay, specs map[string]J
 		if !open {
 			return nil
 		}
-		rows, err := tx.Query(ctx, replayPageSQL, append(order.Filter.args(), order.ID, kinds, limit)...)
+		// Planned for the filter given: see ListEvents.
+		args := append([]any{pgx.QueryExecModeCacheDescribe}, order.Filter.args()...)
+		rows, err := tx.Query(ctx, replayPageSQL, append(args, order.ID, kinds, limit)...)
 		if err != nil {
 			return fmt.Errorf("take a page of replay %d: %w", order.ID, err)
 		}

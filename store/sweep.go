@@ -4,19 +4,24 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // The trigger on River's table skips a run that somebody holds; those are found
 // by their job. finalized_at is another machine's clock, hence the wide window.
+// OFFSET 0: see insertRunsSQL.
 const sweepFinalizedSQL = `
 SELECT count(*) FROM (
-    SELECT lumin.settle_failure(r.event_key, r.job_kind, r.replay_id, j.id,
+    SELECT lumin.settle_failure(j.event_key, j.kind, j.replay_id, j.id,
                CASE j.state::text WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END, j.attempt, j.errors) AS settled
-    FROM lumin.river_job j
-    CROSS JOIN LATERAL lumin.run_of(j.args) w
-    JOIN lumin.runs r ON r.event_key = w.event_key AND r.job_kind = j.kind AND r.replay_id = w.replay_id
-    WHERE j.state IN ('discarded', 'cancelled') AND j.finalized_at > now() - interval '1 hour'
-      AND r.state = 'pending'
+    FROM (
+        SELECT j.id, j.kind, j.state, j.attempt, j.errors, w.event_key, w.replay_id
+        FROM lumin.river_job j CROSS JOIN LATERAL lumin.run_of(j.args) w
+        WHERE j.state IN ('discarded', 'cancelled') AND j.finalized_at > now() - interval '1 hour' OFFSET 0) j
+    CROSS JOIN LATERAL (
+        SELECT state, replay_id FROM lumin.runs WHERE event_key = j.event_key AND job_kind = j.kind OFFSET 0) r
+    WHERE r.state = 'pending' AND r.replay_id = j.replay_id
 ) s WHERE settled`
 
 // sweepPage bounds the runs that one sweep looks at for a missing job.
@@ -25,25 +30,29 @@ const sweepPage = 5000
 // A pending run without a job that could still work on it would wait for ever.
 // Runs younger than a minute are left alone: River may be finishing their job.
 // A page ends between two times, because many runs may have been put to pending
-// at the same one. OFFSET 0 keeps the search for a job a look into the index of
-// arguments: as a join it could come to compare each run with each job.
+// at the same one.
+const pendingPageSQL = `
+SELECT event_key, job_kind, replay_id, attempts, pending_since
+FROM lumin.runs
+WHERE state = 'pending' AND pending_since > $1 AND pending_since < now() - interval '1 minute'
+ORDER BY pending_since FETCH FIRST $2 ROWS WITH TIES`
+
+// All live jobs are read once. To look each run's job up in River's index of
+// arguments takes longer, and reads the whole table each time when the planner
+// thinks little of that index.
 const sweepOrphansSQL = `
-WITH page AS MATERIALIZED (
-    SELECT r.event_key, r.job_kind, r.replay_id, r.attempts, r.pending_since
-    FROM lumin.runs r
-    WHERE r.state = 'pending' AND r.pending_since > $1 AND r.pending_since < now() - interval '1 minute'
-    ORDER BY r.pending_since FETCH FIRST $2 ROWS WITH TIES
-), settled AS (
-    SELECT lumin.settle_failure(p.event_key, p.job_kind, p.replay_id, NULL, 'failed', p.attempts,
-               ARRAY[jsonb_build_object('at', now(), 'attempt', p.attempts, 'error', 'its job is gone from the queue', 'trace', '')]) AS ok
-    FROM page p
-    WHERE NOT EXISTS (
-        SELECT FROM lumin.river_job j
-        WHERE j.args @> jsonb_build_object('event_key', p.event_key::text, 'replay_id', p.replay_id)
-          AND j.kind = p.job_kind AND j.state NOT IN ('completed', 'discarded', 'cancelled') OFFSET 0)
+WITH live AS MATERIALIZED (
+    SELECT kind, args ->> 'event_key' AS event_key, args -> 'replay_id' AS replay_id FROM lumin.river_job
+    WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
 )
-SELECT (SELECT count(*) FROM settled WHERE ok), (SELECT count(*) FROM page),
-       (SELECT coalesce(max(pending_since), $1) FROM page)`
+SELECT count(*) FROM (
+    SELECT lumin.settle_failure(w.event_key, w.job_kind, w.replay_id, NULL, 'failed', w.attempts,
+               ARRAY[jsonb_build_object('at', now(), 'attempt', w.attempts, 'error', 'its job is gone from the queue', 'trace', '')]) AS settled
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::integer[]) AS w (event_key, job_kind, replay_id, attempts)
+    WHERE NOT EXISTS (
+        SELECT FROM live l
+        WHERE l.event_key = w.event_key::text AND l.kind = w.job_kind AND l.replay_id = to_jsonb(w.replay_id))
+) s WHERE settled`
 
 // Sweep settles the final failures that were missed when they happened, and
 // pending runs whose job is gone. It looks at a bounded number of runs that were
@@ -54,15 +63,44 @@ func (s *Store) Sweep(ctx context.Context, after time.Time) (settled int, next t
 }
 
 func (s *Store) sweep(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
-	var late, orphans, looked int
-	if err := s.pool.QueryRow(ctx, sweepFinalizedSQL).Scan(&late); err != nil {
+	var late int
+	// Both are planned for what they are given and what the tables hold by now.
+	if err := s.pool.QueryRow(ctx, sweepFinalizedSQL, pgx.QueryExecModeCacheDescribe).Scan(&late); err != nil {
 		return 0, after, fmt.Errorf("sweep finalized jobs: %w", err)
 	}
-	if err := s.pool.QueryRow(ctx, sweepOrphansSQL, after, page).Scan(&orphans, &looked, &next); err != nil {
-		return late, after, fmt.Errorf("sweep pending runs: %w", err)
+	rows, err := s.pool.Query(ctx, pendingPageSQL, after, page)
+	if err != nil {
+		return late, after, fmt.Errorf("list pending runs: %w", err)
 	}
-	if looked < page {
+	var (
+		key      [16]byte
+		kind     string
+		replayID int64
+		attempt  int32
+
+		keys      [][16]byte
+		kinds     []string
+		replayIDs []int64
+		attempts  []int32
+	)
+	_, err = pgx.ForEachRow(rows, []any{&key, &kind, &replayID, &attempt, &next}, func() error {
+		keys, kinds = append(keys, key), append(kinds, kind)
+		replayIDs, attempts = append(replayIDs, replayID), append(attempts, attempt)
+		return nil
+	})
+	if err != nil {
+		return late, after, fmt.Errorf("list pending runs: %w", err)
+	}
+	if len(keys) < page {
 		next = time.Time{}
+	}
+	if len(keys) == 0 {
+		return late, next, nil
+	}
+	var orphans int
+	err = s.pool.QueryRow(ctx, sweepOrphansSQL, pgx.QueryExecModeCacheDescribe, keys, kinds, replayIDs, attempts).Scan(&orphans)
+	if err != nil {
+		return late, after, fmt.Errorf("sweep pending runs: %w", err)
 	}
 	return late + orphans, next, nil
 }

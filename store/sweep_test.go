@@ -248,6 +248,16 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
+// The sweep must know all states of River's: a run whose job is in one that it
+// does not know would be failed.
+func TestSweepKnowsStates(t *testing.T) {
+	t.Parallel()
+	states := value[string](t, newStore(t).Pool(), `SELECT array_to_string(array(SELECT unnest(enum_range(NULL::lumin.river_job_state))::text ORDER BY 1), ' ')`)
+	if states != "available cancelled completed discarded pending retryable running scheduled" {
+		t.Errorf("River has the states %s: look at sweepOrphansSQL and the trigger on lumin.river_job", states)
+	}
+}
+
 // A job of an older order keeps no run from being found.
 func TestOrphanOfReplay(t *testing.T) {
 	t.Parallel()

@@ -106,13 +106,18 @@ func outcomeOf(ctx context.Context, job *rivertype.JobRow, err error) string {
 		return outcomeSnoozed
 	case errors.As(err, &cancel):
 		return outcomeCancelled
-	case stopping(ctx) && errors.Is(err, context.Canceled):
-		return outcomeInterrupted
+	case stopping(ctx) && !panicked(err):
+		return outcomeInterrupted // whether or not its error wraps that of the context
 	case job.Attempt >= job.MaxAttempts:
 		return outcomeFailed
 	default:
 		return outcomeRetried
 	}
+}
+
+func panicked(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.stack != nil
 }
 
 // stopping reports whether River has taken the context from its jobs in order to
@@ -139,13 +144,11 @@ func (c *containment) Work(ctx context.Context, job *rivertype.JobRow, doInner f
 	if metadata, ok := ctx.Value(c.keys.metadata).(map[string]any); ok && len(metadata) > 0 {
 		makeStorable(metadata)
 	}
-	var f *failure
-	if errors.As(err, &f) && f.stack == nil && stopping(ctx) && !errors.Is(err, errTurnedAway) {
-		// Taken from the job by the stop: nothing that counts as an attempt, even
-		// if the job's error does not wrap that of its context.
-		err = &failure{text: f.text, means: append(f.means[:len(f.means):len(f.means)], context.Canceled)}
-	}
 	outcome := outcomeOf(ctx, job, err)
+	if outcome == outcomeInterrupted {
+		// By this River knows it for one that does not count.
+		err = &failure{text: err.Error(), means: []error{context.Canceled}}
+	}
 	c.outcomes.WithLabelValues(job.Kind, outcome).Inc()
 	c.log(ctx, job, outcome, err)
 	if outcome == outcomeTurnedAway {

@@ -1,6 +1,9 @@
 package worker
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // Quick makes a Runtime of this Config look for jobs more often, and gives
 // running ones less time when it stops.
@@ -9,8 +12,14 @@ func (c Config) Quick(softStop time.Duration) Config {
 	return c
 }
 
-// Rows is what a Registry writes into lumin.job_types.
-func (r *Registry) Rows() any { return r.rows() }
-
 // InternalQueue is the queue of the program's own jobs.
 const InternalQueue = internalQueue
+
+// Warnings is what River's log goes through.
+func Warnings(h slog.Handler) slog.Handler { return warnings{h} }
+
+// Unpolled makes a Runtime of this Config wait for notifications only.
+func (c Config) Unpolled() Config {
+	c.pollInterval = time.Hour
+	return c
+}

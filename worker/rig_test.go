@@ -74,13 +74,19 @@ func (r *rig) connect() *pgxpool.Pool {
 // start runs job types until the test ends or the Runtime is stopped.
 func (r *rig) start(types ...worker.JobType) *worker.Runtime {
 	r.t.Helper()
-	return r.startConfig(worker.Config{MaxWorkers: 8}, types...)
+	return r.startConfig(worker.Config{MaxWorkers: 8}.Quick(200*time.Millisecond), types...)
+}
+
+// startUnpolled is start for a Runtime that hears of jobs by notification only.
+func (r *rig) startUnpolled(types ...worker.JobType) *worker.Runtime {
+	r.t.Helper()
+	return r.startConfig(worker.Config{}.Unpolled(), types...)
 }
 
 func (r *rig) startConfig(cfg worker.Config, types ...worker.JobType) *worker.Runtime {
 	r.t.Helper()
 	cfg.Store, cfg.Logger, cfg.Registry = r.store, r.logger, registryOf(types...)
-	rt, err := worker.New(cfg.Quick(200 * time.Millisecond))
+	rt, err := worker.New(cfg)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -203,7 +209,7 @@ func (r *rig) rows(sql string) (all []string) {
 	}
 	all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
 		values, err := row.Values()
-		return fmt.Sprint(values...), err
+		return strings.TrimSpace(fmt.Sprintln(values...)), err
 	})
 	if err != nil {
 		return []string{err.Error()}
@@ -359,3 +365,8 @@ func (b *logBuffer) errorsOf(kind string) (texts []string) {
 }
 
 var errNo = errors.New("no")
+
+// hasty is a plain job type with little time.
+type hasty struct{ *plainJob }
+
+func (hasty) Timeout() time.Duration { return 100 * time.Millisecond }

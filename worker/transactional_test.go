@@ -208,7 +208,7 @@ func txCases() []txCase {
 				_, err := tx.Exec(ctx, `SELECT pg_sleep(60)`)
 				return err
 			}}),
-		failed(txCase{name: "ignores its context a little", timeout: 200 * time.Millisecond, errors: []string{"commit: context deadline exceeded"},
+		failed(txCase{name: "ignores its context a little", timeout: 200 * time.Millisecond, errors: []string{"context already done: context deadline exceeded"},
 			work: func(ctx context.Context, _ pgx.Tx, _ int) error {
 				<-ctx.Done()
 				<-time.After(200 * time.Millisecond)
@@ -305,6 +305,9 @@ func TestTransactional(t *testing.T) {
 			if got.Failures != 1 || got.FailureState != c.state {
 				t.Errorf("%d failures, %s", got.Failures, got.FailureState)
 			}
+			if c.state == "failed" && !strings.Contains(r.logs.String(), `"msg":"last attempt failed","kind":"`+jobs[i].kind+`"`) {
+				t.Error("the last attempt is not logged as such")
+			}
 			checkTexts(t, "errors of the failure", got.FailureErrors, c.errors)
 			checkTexts(t, "error of the run", []string{got.Error}, c.errors[len(c.errors)-1:])
 		})
@@ -334,7 +337,7 @@ func mustNotSing(t *testing.T, r *rig) {
 	t.Helper()
 	for _, place := range []string{
 		`SELECT r::text FROM lumin.runs r`, `SELECT f::text FROM lumin.failures f`, `SELECT j::text FROM lumin.river_job j`,
-		`SELECT r::text FROM lumin.replays r`,
+		`SELECT coalesce(error, '') FROM lumin.replays`,
 	} {
 		for _, row := range r.rows(place) {
 			if strings.Contains(row, "canary") {

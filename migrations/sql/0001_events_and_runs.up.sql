@@ -1,5 +1,10 @@
 -- Events, runs and what is known about them. Every name is qualified: the
 -- search_path of whoever migrates or connects has no say.
+--
+-- Tables that are looked into for each event are not vacuumed or analyzed while
+-- they are small. The planner takes a table without statistics to be of some size
+-- and looks rows up; told that it has fifty rows, it would read all of it, and a
+-- connection keeps such a plan while the table grows under it.
 
 CREATE TABLE lumin.events (
     id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -18,7 +23,7 @@ CREATE TABLE lumin.events (
     CONSTRAINT events_event_key_source_key UNIQUE (event_key, source),
     CONSTRAINT events_identity_whole CHECK (num_nulls(signature_request_id, event_type, event_time) IN (0, 3)),
     CONSTRAINT events_payload_kept_or_removed CHECK ((payload IS NULL) = (payload_removed_at IS NOT NULL))
-);
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 CREATE INDEX events_signature_request_idx ON lumin.events (signature_request_id, event_time)
     WHERE signature_request_id IS NOT NULL;
 CREATE INDEX events_received_at_idx ON lumin.events (received_at);
@@ -39,7 +44,7 @@ CREATE TABLE lumin.redeliveries (
     first_at       timestamptz NOT NULL,
     last_at        timestamptz NOT NULL,
     PRIMARY KEY (event_id, payload_sha256)
-);
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 CREATE INDEX redeliveries_conflict_idx ON lumin.redeliveries (event_id) WHERE differs = 'content';
 
 COMMENT ON TABLE lumin.redeliveries IS 'One distinct repeated body of one event; those past the tenth are counted in the row with the empty payload_sha256.';
@@ -59,7 +64,7 @@ CREATE TABLE lumin.runs (
     finished_at   timestamptz,
     PRIMARY KEY (event_key, job_kind),
     CONSTRAINT runs_finished CHECK ((state = 'pending') = (finished_at IS NULL))
-);
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 CREATE INDEX runs_pending_idx ON lumin.runs (pending_since) WHERE state = 'pending';
 CREATE INDEX runs_failed_idx ON lumin.runs (event_key, job_kind) WHERE state = 'failed';
 CREATE INDEX runs_replay_idx ON lumin.runs (replay_id) WHERE replay_id > 0;
@@ -108,7 +113,7 @@ CREATE TABLE lumin.signature_requests (
     last_event_type      text,
     last_event_time      timestamptz,
     versions             jsonb NOT NULL DEFAULT '{}'
-);
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 CREATE INDEX signature_requests_status_idx ON lumin.signature_requests (status);
 
 COMMENT ON TABLE lumin.signature_requests IS 'Latest known state of one signature request, kept by the job type signature_request_state.';

@@ -27,9 +27,12 @@ func (SignatureRequestState) Events() []lumin.EventType { return []lumin.EventTy
 
 // WorkTx implements worker.Transactional.
 func (SignatureRequestState) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
-	told, err := lumin.DecodeSignatureRequest(e.Payload)
-	if err != nil {
-		return fmt.Errorf("read the signature request of event %d: %w", e.ID, err)
+	var told lumin.SignatureRequest // of a removed body only type and time are left
+	if e.Payload != nil {
+		var err error
+		if told, err = lumin.DecodeSignatureRequest(e.Payload); err != nil {
+			return fmt.Errorf("read the signature request of event %d: %w", e.ID, err)
+		}
 	}
 	row, err := store.LockSignatureRequest(ctx, tx, e.SignatureRequestID)
 	if err != nil {
@@ -73,10 +76,14 @@ func take[T any](versions map[string]string, field, version string, to **T, told
 	}
 }
 
+// maxStatus is the length of what can be a status, in bytes. The column is
+// indexed, and PostgreSQL refuses index entries of more than some 2,700 bytes.
+const maxStatus = 255
+
 // statusTold is the status that an event's body names, or else the one that its
 // type implies.
 func statusTold(t lumin.EventType, told lumin.SignatureRequest) (lumin.Status, bool) {
-	if told.Status != nil {
+	if told.Status != nil && *told.Status != "" && len(*told.Status) <= maxStatus {
 		return *told.Status, true
 	}
 	return t.ImpliedStatus()

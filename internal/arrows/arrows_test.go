@@ -1,0 +1,166 @@
+package arrows
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "lumin-ingest"
+
+// pkg is what the go command tells of a package.
+type pkg struct {
+	ImportPath   string
+	Name         string
+	Doc          string
+	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+	Imports      []string
+}
+
+// mayImport lists, for each package, which others of the project it may import;
+// those of internal that know nothing of the project are free to all.
+var mayImport = map[string][]string{
+	"lumin":       nil,
+	"migrations":  nil,
+	"store":       {"lumin", "migrations"},
+	"ingest":      {"lumin", "store"},
+	"worker":      {"lumin", "store", "migrations"},
+	"worker/jobs": {"lumin", "store", "worker"},
+	"admin":       {"lumin", "store"},
+	"app": {
+		"lumin", "store", "ingest", "worker", "admin", "migrations", // and no job types: those are its caller's
+		"internal/pgdev", "internal/sample",
+	},
+	"cmd/lumin-ingest": {"app", "lumin", "store", "worker", "worker/jobs"},
+	"internal/redact":  nil,
+	"internal/pgdev":   nil,
+	"internal/pgproxy": nil,
+	"internal/sample":  {"lumin"},
+	"internal/pgtest":  {"internal/pgdev", "migrations"},
+}
+
+// free may be imported by everybody but lumin.
+var free = []string{"internal/redact"}
+
+// outside says which packages alone may import a library.
+var outside = map[string][]string{
+	"github.com/labstack/echo/":        {"ingest", "admin", "app"},
+	"github.com/riverqueue/":           {"store", "worker", "migrations", "app"},
+	"github.com/golang-migrate/":       {"migrations"},
+	"github.com/alecthomas/kong":       {"app"},
+	"github.com/fergusstrange/":        {"internal/pgdev"},
+	"github.com/peterldowns/pgtestdb":  {"internal/pgtest"},
+	"github.com/compose-spec/":         nil, // tests only, like the next three
+	"github.com/rogpeppe/go-internal/": nil,
+	"go.uber.org/goleak":               nil,
+	"pgregory.net/rapid":               nil,
+	"testing":                          {"internal/pgtest"},
+}
+
+// complaints lists what is wrong with a package.
+func complaints(p pkg) []string {
+	name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+	var found []string
+	if len(p.GoFiles) == 0 {
+		return nil // tests only
+	}
+	if strings.TrimSpace(p.Doc) == "" {
+		found = append(found, p.ImportPath+" has no doc comment")
+	}
+	allowed, known := mayImport[name]
+	for _, path := range p.Imports {
+		inner, ours := strings.CutPrefix(path, module+"/")
+		switch {
+		case name == "lumin" && strings.Contains(strings.SplitN(path, "/", 2)[0], "."), name == "lumin" && ours:
+			found = append(found, "lumin imports "+path+": it knows the standard library only")
+		case ours && known && !slices.Contains(allowed, inner) && !slices.Contains(free, inner):
+			found = append(found, p.ImportPath+" imports "+path+": that is not one of its arrows")
+		case ours && !known && !strings.HasPrefix(name, "internal/"):
+			found = append(found, p.ImportPath+" imports "+path+", and nothing says what it may import: write it down here")
+		}
+		for library, users := range outside {
+			if strings.HasPrefix(path+"/", strings.TrimSuffix(library, "/")+"/") && !slices.Contains(users, name) {
+				found = append(found, p.ImportPath+" imports "+path+", which only these may: "+strings.Join(users, ", "))
+			}
+		}
+	}
+	return found
+}
+
+func TestArrows(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Doc,GoFiles,TestGoFiles,XTestGoFiles,Imports", module+"/...")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v: %s", err, &stderr)
+	}
+	seen := map[string]bool{}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen[strings.TrimPrefix(p.ImportPath, module+"/")] = true
+		for _, complaint := range complaints(p) {
+			t.Error(complaint)
+		}
+	}
+	for _, must := range []string{"lumin", "migrations", "store", "ingest", "worker", "worker/jobs", "admin", "app", "cmd/lumin-ingest"} {
+		if !seen[must] {
+			t.Errorf("there is no package %s", must)
+		}
+	}
+}
+
+// Each arrow that must not be there is complained about.
+func TestArrowsAreNoticed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ from, to, doc string }{
+		{"lumin", module + "/store", "d"},
+		{"lumin", module + "/internal/redact", "d"},
+		{"lumin", "github.com/tidwall/gjson", "d"},
+		{"store", module + "/ingest", "d"},
+		{"store", module + "/worker", "d"},
+		{"store", "github.com/labstack/echo/v4", "d"},
+		{"ingest", module + "/worker", "d"},
+		{"ingest", module + "/admin", "d"},
+		{"ingest", "github.com/riverqueue/river", "d"},
+		{"worker", module + "/ingest", "d"},
+		{"worker", "github.com/labstack/echo/v4/middleware", "d"},
+		{"admin", module + "/ingest", "d"},
+		{"admin", module + "/worker", "d"},
+		{"admin", module + "/app", "d"},
+		{"migrations", module + "/store", "d"},
+		{"migrations", module + "/ingest", "d"},
+		{"app", module + "/worker/jobs", "d"},
+		{"app", module + "/internal/pgtest", "d"},
+		{"cmd/lumin-ingest", module + "/ingest", "d"},
+		{"newcomer", module + "/store", "d"},
+		{"store", "testing", "d"},
+		{"store", "fmt", ""},
+	} {
+		p := pkg{ImportPath: module + "/" + c.from, Doc: c.doc, GoFiles: []string{"x.go"}, Imports: []string{c.to}}
+		if got := complaints(p); len(got) != 1 {
+			t.Errorf("%s imports %s, doc %q: complaints %q, want one", c.from, c.to, c.doc, got)
+		}
+	}
+	for _, p := range []pkg{
+		{ImportPath: module + "/app", Doc: "d", GoFiles: []string{"x.go"}, Imports: []string{module + "/store", "fmt", "github.com/labstack/echo/v4"}},
+		{ImportPath: module + "/lumin", Doc: "d", GoFiles: []string{"x.go"}, Imports: []string{"encoding/json"}},
+		{ImportPath: module + "/documents", XTestGoFiles: []string{"x_test.go"}},
+	} {
+		if got := complaints(p); len(got) != 0 {
+			t.Errorf("%s: complaints %q, want none", p.ImportPath, got)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store"
+)
+
+// The queries that run for each event or job, by name, with arguments as SQL has
+// them: those of an event, source, job type and id that are there once the tables
+// are filled.
+func hotQueries() map[string]struct{ sql, args string } {
+	const (
+		key  = `md5('25000')::uuid`
+		keys = `ARRAY[md5('25000')::uuid, md5('9')::uuid, md5('40000')::uuid]`
+	)
+	many := func(value string) string { return fmt.Sprintf("ARRAY[%s, %s, %s]", value, value, value) }
+	return map[string]struct{ sql, args string }{
+		"insert events": {store.InsertEventsSQL, strings.Join([]string{
+			keys, many(`'account'`), many(`'r'`), many(`'t'`), many(`now()`),
+			many(`'\x00'::bytea`), many(`'\x00'::bytea`), many(`'\x00'::bytea`), many(`'k'`), many(`now()`),
+		}, ", ")},
+		"insert runs":        {store.InsertRunsSQL, strings.Join([]string{keys, many(`'book'`), many(`7`)}, ", ")},
+		"load events":        {store.LoadEventsSQL, strings.Join([]string{keys, many(`'account'`)}, ", ")},
+		"lock events":        {store.LockEventsSQL, `ARRAY[5, 25000]`},
+		"kept bodies":        {store.KeptBodiesSQL, `ARRAY[5, 25000]`},
+		"count redeliveries": {store.UpsertRedeliveriesSQL, strings.Join([]string{`ARRAY[5]`, `ARRAY['\x00'::bytea]`, `ARRAY['nothing']`, `ARRAY['\x00'::bytea]`, `ARRAY[1]`, `ARRAY[now()]`, `ARRAY[now()]`}, ", ")},
+		"claim":              {store.ClaimSQL, key + `, 'book', 0, 5, 1`},
+		"look at run":        {store.RunActsSQL, key + `, 'book', 0`},
+		"read run":           {store.ReadRunSQL, key + `, 'book', 0`},
+		"settle":             {store.SettleSQL, key + `, 'book', 0, 5, 1`},
+		"note attempt":       {store.NoteAttemptSQL, key + `, 'book', 0, 5, 1, 'error'`},
+	}
+}
+
+// keepPlansSQL has nobody analyze the tables, which would throw away old plans.
+const keepPlansSQL = `
+ALTER TABLE lumin.events SET (autovacuum_enabled = false);
+ALTER TABLE lumin.runs SET (autovacuum_enabled = false);
+ALTER TABLE lumin.redeliveries SET (autovacuum_enabled = false);
+ALTER TABLE lumin.signature_requests SET (autovacuum_enabled = false);
+ALTER TABLE lumin.river_job SET (autovacuum_enabled = false)`
+
+const analyzeSQL = `ANALYZE lumin.events, lumin.runs, lumin.redeliveries, lumin.signature_requests, lumin.river_job`
+
+// fill makes events from one number to another, with a run, a job, a redelivery
+// and a signature request each.
+func fill(tb testing.TB, conn *pgx.Conn, from, to int) {
+	tb.Helper()
+	exec(tb, conn, `
+		WITH e AS (
+		    INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+		    SELECT md5(n::text)::uuid, 'account', 'request-' || n, 'signature_request_signed', now(), convert_to(repeat('x', 300), 'UTF8'), '\x00', '\x00', 'k', now()
+		    FROM generate_series($1::int, $2::int) n RETURNING *
+		), r AS (
+		    INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at, pending_since)
+		    SELECT event_key, 'book', id, CASE WHEN id % 50 = 0 THEN 'pending' WHEN id % 10 = 1 THEN 'failed' ELSE 'succeeded' END,
+		           CASE WHEN id % 50 = 0 THEN NULL ELSE now() END, now() - interval '1 hour' - interval '1 ms' * id
+		    FROM e RETURNING *
+		), d AS (
+		    INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, count, first_at, last_at)
+		    SELECT id, '\x00', 'nothing', 1, now(), now() FROM e
+		), s AS (
+		    INSERT INTO lumin.signature_requests (signature_request_id) SELECT signature_request_id FROM e
+		)
+		INSERT INTO lumin.river_job (args, kind, max_attempts, state, finalized_at)
+		SELECT jsonb_build_object('event_key', event_key::text, 'replay_id', 0), 'book', 3,
+		       CASE state WHEN 'pending' THEN 'available' WHEN 'failed' THEN 'discarded' ELSE 'completed' END::lumin.river_job_state, finished_at
+		FROM r`, from, to)
+}
+
+// readsAll finds what reads the whole of a table, be it by way of an index.
+var readsAll = regexp.MustCompile(`Seq Scan on (lumin\.)?(events|runs|redeliveries|signature_requests|river_job)\b`)
+
+func explain(tb testing.TB, conn *pgx.Conn, sql string) string {
+	tb.Helper()
+	rows, err := conn.Query(tb.Context(), `EXPLAIN (ANALYZE, VERBOSE, TIMING OFF, SUMMARY OFF) `+sql, pgx.QueryExecModeSimpleProtocol)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func connect(tb testing.TB, url string) *pgx.Conn {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close(tb.Context()) })
+	return conn
+}
+
+// A plan serves as long as its connection lives. Those made when the tables were
+// empty, or just large enough to be analyzed for the first time, must be as good
+// as those made for full ones.
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"made for empty tables": 0, "made for small tables": 1000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testPlans(t, size)
+		})
+	}
+}
+
+func testPlans(t *testing.T, size int) {
+	url := pgtest.New(t)
+	fresh, old := connect(t, url), connect(t, url)
+	if least := value[int](t, fresh, `
+		SELECT min(substring(option from '[0-9]+')::int) FROM pg_class, unnest(reloptions) option
+		WHERE relnamespace = 'lumin'::regnamespace AND option LIKE 'autovacuum_%_threshold=%'`); least < 1000 {
+		t.Errorf("tables may be analyzed with %d rows", least)
+	}
+	if _, err := fresh.Exec(t.Context(), keepPlansSQL); err != nil {
+		t.Fatal(err)
+	}
+	if size > 0 {
+		fill(t, fresh, 1, size)
+		exec(t, fresh, analyzeSQL)
+	}
+	exec(t, old, `SET plan_cache_mode = force_generic_plan`)
+	name := map[string]string{}
+	for query, q := range hotQueries() {
+		name[query] = fmt.Sprintf("q%d", len(name))
+		exec(t, old, `PREPARE `+name[query]+` AS `+q.sql)
+		exec(t, old, `BEGIN`)
+		exec(t, old, `EXECUTE `+name[query]+`(`+q.args+`)`)
+		exec(t, old, `ROLLBACK`)
+	}
+	fill(t, fresh, size+1, 50_000)
+	check := func(t *testing.T, conn *pgx.Conn, sql string) {
+		t.Helper()
+		exec(t, conn, `BEGIN`)
+		plan := explain(t, conn, sql)
+		exec(t, conn, `ROLLBACK`)
+		if readsAll.MatchString(plan) {
+			t.Errorf("reads a whole table:\n%s", plan)
+		}
+		for _, line := range removedLines.FindAllStringSubmatch(plan, -1) {
+			if len(line[1]) > 3 {
+				t.Errorf("looks at %s rows in vain:\n%s", line[1], plan)
+			}
+		}
+	}
+	for query, q := range hotQueries() {
+		t.Run("old connection/"+query, func(t *testing.T) { check(t, old, `EXECUTE `+name[query]+`(`+q.args+`)`) })
+	}
+	// A sweep has 30 seconds; it once took minutes when nobody had analyzed.
+	s := storeOn(t, pgtest.Pool(t, url))
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if settled, _, err := s.Sweep(ctx, time.Time{}); err != nil || settled != 0 {
+			t.Errorf("sweep: %d settled, %v", settled, err)
+		}
+		cancel()
+		exec(t, fresh, analyzeSQL)
+	}
+	planned := func(t *testing.T, mode, sql, args string) {
+		t.Helper()
+		exec(t, fresh, `SET plan_cache_mode = `+mode)
+		exec(t, fresh, `PREPARE q AS `+sql)
+		check(t, fresh, `EXECUTE q(`+args+`)`)
+		exec(t, fresh, `DEALLOCATE q`)
+	}
+	for query, q := range hotQueries() {
+		t.Run("new connection/"+query, func(t *testing.T) {
+			planned(t, "force_custom_plan", q.sql, q.args)
+			planned(t, "force_generic_plan", q.sql, q.args)
+		})
+	}
+	// A list is planned for its filter each time: see ListEvents.
+	for filter, args := range map[string]string{
+		"none": `'', '', '', false, NULL, NULL, 0, 50`, "a later page": `'', '', '', false, NULL, NULL, 20000, 50`,
+		"signature request": `'', '', 'request-40000', false, NULL, NULL, 0, 50`, "unrecognized": `'', '', '', true, NULL, NULL, 0, 50`,
+	} {
+		t.Run("list/"+filter, func(t *testing.T) { planned(t, "force_custom_plan", store.ListEventsSQL, args) })
+	}
+}
+
+var removedLines = regexp.MustCompile(`Rows Removed by (?:Join )?Filter: (\d+)`)

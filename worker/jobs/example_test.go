@@ -1,0 +1,18 @@
+package jobs_test
+
+import (
+	"fmt"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs"
+)
+
+func Example() {
+	registry := worker.NewRegistry()
+	registry.AddTx(jobs.SignatureRequestState{})
+	for _, job := range registry.Route("account", lumin.SignatureRequestViewed) {
+		fmt.Println(job.Kind)
+	}
+	// Output: signature_request_state
+}

@@ -1,0 +1,439 @@
+package jobs_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"pgregory.net/rapid"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs"
+)
+
+// happened is one event of a signature request: when, what, and what its body
+// tells, as members of the signature_request object.
+type happened struct {
+	at   int64 // milliseconds
+	what lumin.EventType
+	body string
+}
+
+func (h happened) payload(id string) []byte {
+	body := h.body
+	if body != "" {
+		body = "," + body
+	}
+	return fmt.Appendf(nil, `{"event":{"event_time":%d,"event_type":%q},"signature_request":{"signature_request_id":%q%s}}`,
+		h.at, h.what, id, body)
+}
+
+func (h happened) event(t interface{ Fatal(...any) }, id string) (*store.Event, lumin.SignatureRequest) {
+	told, err := lumin.DecodeSignatureRequest(h.payload(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &store.Event{SignatureRequestID: id, Type: h.what, Time: time.UnixMilli(h.at).UTC(), Payload: h.payload(id)}, told
+}
+
+// state is a row of lumin.signature_requests in words.
+func state(r store.SignatureRequest) string {
+	text := func(s *string) string {
+		if s == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%q", *s)
+	}
+	at := func(t *time.Time) string {
+		if t == nil {
+			return "-"
+		}
+		return fmt.Sprint(t.UnixMilli())
+	}
+	return strings.Join([]string{text(r.Status), text(r.Title), text(r.Reason), text(r.SigningType), at(r.CreatedAt),
+		at(r.UpdatedAt), at(r.ExpiresAt), text(r.LastEventType), at(r.LastEventTime)}, " ")
+}
+
+func merged(t interface{ Fatal(...any) }, events []happened) store.SignatureRequest {
+	row := store.SignatureRequest{ID: "id"}
+	for _, h := range events {
+		e, told := h.event(t, "id")
+		jobs.Merge(&row, e, told)
+	}
+	return row
+}
+
+// Every history is merged in its order and the other way round.
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	const (
+		created   = lumin.SignatureRequestCreated
+		viewed    = lumin.SignatureRequestViewed
+		signed    = lumin.SignatureRequestSigned
+		dueDate   = lumin.SignatureRequestDueDateUpdated
+		approved  = lumin.SignatureRequestApproved
+		available = lumin.SignatureRequestDownloadable
+		declined  = lumin.SignatureRequestDeclined
+		canceled  = lumin.SignatureRequestCanceled
+		notCancel = lumin.SignatureRequestCancelFailed
+		invalid   = lumin.SignatureRequestInvalid
+		sent      = lumin.EventType("signature_request_sent")
+	)
+	status := func(s string) string { return fmt.Sprintf(`"status":%q`, s) }
+	for _, test := range []struct {
+		name    string
+		history []happened
+		want    string // status title reason signing_type created updated expires last type, time
+	}{
+		{"one event", []happened{{5, created, `"title":"T","status":"NEED_TO_SIGN","signing_type":"ORDER","created_at":1,"updated_at":2,"expires_at":3`}},
+			`"NEED_TO_SIGN" "T" - "ORDER" 1 2 3 "signature_request_created" 5`},
+		{"an event that tells nothing", []happened{{5, sent, ``}}, `- - - - - - - "signature_request_sent" 5`},
+		{"the newest of each field", []happened{{5, created, `"title":"old","expires_at":1`}, {6, viewed, `"title":"new"`}, {7, signed, `"expires_at":9`}},
+			`- "new" - - - - 9 "signature_request_signed" 7`},
+		{"what is not told is kept", []happened{{5, created, `"title":"T","reason":"R","signing_type":"ORDER","created_at":1`}, {6, viewed, ``}},
+			`- "T" "R" "ORDER" 1 - - "signature_request_viewed" 6`},
+		{"an empty text is told", []happened{{5, created, `"title":"T"`}, {6, viewed, `"title":""`}}, `- "" - - - - - "signature_request_viewed" 6`},
+		{"null is not told", []happened{{5, created, `"title":"T","expires_at":4`}, {6, viewed, `"title":null,"expires_at":null`}},
+			`- "T" - - - - 4 "signature_request_viewed" 6`},
+
+		{"a newer status", []happened{{5, created, status("NEED_TO_SIGN")}, {6, signed, status("WAITING_FOR_OTHERS")}},
+			`"WAITING_FOR_OTHERS" - - - - - - "signature_request_signed" 6`},
+		{"terminal before a newer one that is not", []happened{{5, approved, status("APPROVED")}, {6, signed, status("WAITING_FOR_OTHERS")}},
+			`"APPROVED" - - - - - - "signature_request_signed" 6`},
+		{"terminal gives way to a newer terminal one", []happened{{5, approved, ``}, {6, canceled, ``}}, `"CANCELLED" - - - - - - "signature_request_canceled" 6`},
+		{"an unknown status is not terminal", []happened{{5, declined, ``}, {6, viewed, status("EXPIRED")}}, `"REJECTED" - - - - - - "signature_request_viewed" 6`},
+
+		{"approved implies", []happened{{5, approved, ``}}, `"APPROVED" - - - - - - "signature_request_approved" 5`},
+		{"declined implies", []happened{{5, declined, ``}}, `"REJECTED" - - - - - - "signature_request_declined" 5`},
+		{"canceled implies", []happened{{5, canceled, ``}}, `"CANCELLED" - - - - - - "signature_request_canceled" 5`},
+		{"invalid implies", []happened{{5, invalid, `"message":"bad tags"`}}, `"FAILED" - "bad tags" - - - - "signature_request_invalid" 5`},
+		{"cancel_failed implies nothing", []happened{{4, signed, status("WAITING_FOR_OTHERS")}, {5, notCancel, ``}},
+			`"WAITING_FOR_OTHERS" - - - - - - "signature_request_cancel_failed" 5`},
+		{"a status that is told comes first", []happened{{5, declined, status("WAITING_FOR_PROCESSING")}},
+			`"WAITING_FOR_PROCESSING" - - - - - - "signature_request_declined" 5`},
+		{"an empty status is none", []happened{{5, declined, status("")}}, `"REJECTED" - - - - - - "signature_request_declined" 5`},
+		{"nor is one that no index takes", []happened{{5, declined, status(strings.Repeat("x", 256))}}, `"REJECTED" - - - - - - "signature_request_declined" 5`},
+
+		{"created, viewed, signed, due date in one millisecond", []happened{
+			{5, created, `"title":"1"`}, {5, sent, `"title":"2"`}, {5, viewed, `"title":"3"`}, {5, signed, `"title":"4"`}, {5, dueDate, `"title":"5"`}},
+			`- "5" - - - - - "signature_request_due_date_updated" 5`},
+		{"the terminal ones after them", []happened{
+			{5, dueDate, `"title":"5"`}, {5, notCancel, `"title":"6"`}, {5, approved, `"title":"7"`}},
+			`"APPROVED" "7" - - - - - "signature_request_approved" 5`},
+		{"the last signature and the approval", []happened{{5, signed, status("WAITING_FOR_OTHERS")}, {5, approved, status("APPROVED")}, {5, available, status("APPROVED")}},
+			`"APPROVED" - - - - - - "signature_request_downloadable" 5`},
+		{"two unknown types in one millisecond", []happened{{5, "a", `"title":"a"`}, {5, "b", `"title":"b"`}}, `- "b" - - - - - "b" 5`},
+		{"the range of times", []happened{{1, created, `"title":"old"`}, {253402300799999, viewed, `"title":"new"`}},
+			`- "new" - - - - - "signature_request_viewed" 253402300799999`},
+		{"times of different length", []happened{{999, created, `"title":"old"`}, {1000, created, `"title":"new"`}},
+			`- "new" - - - - - "signature_request_created" 1000`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			backwards := slices.Clone(test.history)
+			slices.Reverse(backwards)
+			for _, history := range [][]happened{test.history, backwards, append(backwards, test.history...)} {
+				if got := state(merged(t, history)); got != test.want {
+					t.Errorf("%v\n got %s\nwant %s", history, got, test.want)
+				}
+			}
+		})
+	}
+}
+
+// order is the order of events in one millisecond, as the rules have it.
+func order(t lumin.EventType) int {
+	known := []lumin.EventType{"signature_request_created", "", "signature_request_viewed", "signature_request_signed",
+		"signature_request_due_date_updated", "signature_request_cancel_failed", "signature_request_approved", "signature_request_declined",
+		"signature_request_invalid", "signature_request_canceled", "signature_request_downloadable"}
+	if i := slices.Index(known, t); i >= 0 {
+		return i
+	}
+	return 1 // undocumented
+}
+
+// model says again, in another way, what must come of a history: sort it, then
+// take what is told, the last one last.
+func model(history []happened) string {
+	sorted := slices.Clone(history)
+	slices.SortFunc(sorted, func(a, b happened) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(order(a.what), order(b.what)), cmp.Compare(a.what, b.what))
+	})
+	implied := map[lumin.EventType]string{"signature_request_approved": "APPROVED", "signature_request_declined": "REJECTED",
+		"signature_request_canceled": "CANCELLED", "signature_request_invalid": "FAILED"}
+	var row store.SignatureRequest
+	var final bool
+	for _, h := range sorted {
+		var body struct {
+			Status, Title, Reason *string
+			SigningType           *string `json:"signing_type"`
+			ExpiresAt             *int64  `json:"expires_at"`
+		}
+		if err := json.Unmarshal([]byte("{"+h.body+"}"), &body); err != nil {
+			panic(err)
+		}
+		what, at := string(h.what), time.UnixMilli(h.at)
+		row.LastEventType, row.LastEventTime = &what, &at
+		row.Title, row.Reason, row.SigningType = cmp.Or(body.Title, row.Title), cmp.Or(body.Reason, row.Reason), cmp.Or(body.SigningType, row.SigningType)
+		if body.ExpiresAt != nil {
+			expires := time.UnixMilli(*body.ExpiresAt)
+			row.ExpiresAt = &expires
+		}
+		status := body.Status
+		if s, ok := implied[h.what]; status == nil && ok {
+			status = &s
+		}
+		if status == nil {
+			continue
+		}
+		ends := slices.Contains([]string{"APPROVED", "REJECTED", "FAILED", "CANCELLED"}, *status)
+		if ends || !final {
+			row.Status, final = status, final || ends
+		}
+	}
+	return state(row)
+}
+
+// history draws events that differ in time or type, a few to a millisecond.
+func history(t *rapid.T) []happened {
+	types := append(lumin.EventTypes(), "signature_request_sent", "a_new_one")
+	return rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) happened {
+		h := happened{at: rapid.Int64Range(998, 1002).Draw(t, "at"), what: rapid.SampledFrom(types).Draw(t, "what")}
+		var members []string
+		for _, name := range []string{"title", "reason", "signing_type"} {
+			if rapid.Bool().Draw(t, name) {
+				members = append(members, fmt.Sprintf("%q:%q", name, rapid.StringMatching(`[a-z]{0,3}`).Draw(t, name)))
+			}
+		}
+		if rapid.Bool().Draw(t, "expires") {
+			members = append(members, fmt.Sprintf(`"expires_at":%d`, rapid.Int64Range(1, 9).Draw(t, "expires_at")))
+		}
+		if rapid.Bool().Draw(t, "status") {
+			members = append(members, fmt.Sprintf(`"status":%q`, rapid.SampledFrom([]string{"NEED_TO_SIGN", "WAITING_FOR_OTHERS",
+				"WAITING_FOR_PROCESSING", "APPROVED", "REJECTED", "FAILED", "CANCELLED", "NEW"}).Draw(t, "status")))
+		}
+		h.body = strings.Join(members, ",")
+		return h
+	}), 1, 12, func(h happened) string { return fmt.Sprint(h.at, h.what) }).Draw(t, "history")
+}
+
+func TestMergeInAnyOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		events := history(t)
+		again := rapid.SliceOf(rapid.SampledFrom(events)).Draw(t, "repeated")
+		shuffled := rapid.Permutation(append(slices.Clone(events), again...)).Draw(t, "shuffled")
+		if got, want := state(merged(t, shuffled)), model(events); got != want {
+			t.Fatalf("got  %s\nwant %s", got, want)
+		}
+	})
+}
+
+// rig runs the job type on a database of its own.
+type rig struct {
+	pool     *pgxpool.Pool
+	recorder *store.Recorder
+	registry *worker.Registry
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(pgtest.New(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 16
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s, err := store.New(pool, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{pool: pool, recorder: store.NewRecorder(s, logger, nil), registry: worker.NewRegistry()}
+	t.Cleanup(r.recorder.Close)
+	r.registry.AddTx(jobs.SignatureRequestState{})
+	rt, err := worker.New(worker.Config{Store: s, Registry: r.registry, Logger: logger, MaxWorkers: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rt.Stop(context.Background()) })
+	return r
+}
+
+func (r *rig) record(t *testing.T, payload []byte) {
+	envelope, err := lumin.DecodeEnvelope(payload)
+	if err != nil {
+		t.Errorf("%s: %v", payload, err)
+		return
+	}
+	_, err = r.recorder.Record(context.Background(), store.Delivery{
+		Source: "account", Envelope: &envelope, Payload: payload, Signature: make([]byte, 32), KeyID: "k",
+		ReceivedAt: time.Now(), Jobs: r.registry.Route("account", envelope.EventType),
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func (r *rig) count(t *testing.T, sql string, args ...any) (n int) {
+	t.Helper()
+	if err := r.pool.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// waitQuiet waits until no run is pending, and fails the test if that takes too
+// long or one has failed.
+func (r *rig) waitQuiet(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(45 * time.Second); r.count(t, `SELECT count(*) FROM lumin.runs WHERE state = 'pending'`) > 0; {
+		if time.Now().After(deadline) {
+			var why string
+			_ = r.pool.QueryRow(context.Background(), `SELECT error FROM lumin.runs WHERE error IS NOT NULL LIMIT 1`).Scan(&why)
+			t.Fatal("runs are pending: ", why)
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks
+	}
+	if n := r.count(t, `SELECT count(*) FROM lumin.runs WHERE state <> 'succeeded' OR attempts <> 1`); n > 0 {
+		t.Errorf("%d runs did not succeed at once", n)
+	}
+}
+
+func (r *rig) state(t *testing.T, id string) string {
+	t.Helper()
+	tx, err := r.pool.Begin(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background()) //nolint:errcheck // nothing to keep
+	row, err := store.LockSignatureRequest(context.Background(), tx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state(row)
+}
+
+// Shuffled, repeated histories of a few signature requests at the same time,
+// worked by several workers.
+func TestConcurrentHistories(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	histories := map[string][]happened{}
+	var payloads [][]byte
+	for n := range 12 {
+		id := fmt.Sprintf("request-%d", n)
+		histories[id] = rapid.Custom(history).Example(n)
+		for _, h := range histories[id] {
+			payloads = append(payloads, h.payload(id), h.payload(id))
+		}
+	}
+	rand.Shuffle(len(payloads), func(i, j int) { payloads[i], payloads[j] = payloads[j], payloads[i] })
+	var group sync.WaitGroup
+	for _, payload := range payloads {
+		group.Go(func() { r.record(t, payload) })
+	}
+	group.Wait()
+	r.waitQuiet(t)
+	for id, events := range histories {
+		if got, want := r.state(t, id), model(events); got != want {
+			t.Errorf("%s: %v\n got %s\nwant %s", id, events, got, want)
+		}
+	}
+	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests`); n != len(histories) {
+		t.Errorf("%d rows for %d signature requests", n, len(histories))
+	}
+}
+
+// Whatever a body holds beside a sound identity, the run succeeds.
+func TestWeirdBodies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	deep := strings.Repeat("[", 50_000) + strings.Repeat("]", 50_000)
+	var noise strings.Builder // that PostgreSQL cannot compress
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 100_000 {
+		noise.WriteRune(rune('a' + random.IntN(26)))
+	}
+	want := map[string]string{}
+	for name, body := range map[string]struct{ members, want string }{
+		"nested deeply":      {`"title":"T","x":` + deep, `"REJECTED" "T" - - - - -`},
+		"deep title":         {`"title":` + deep, `"REJECTED" - - - - - -`},
+		"NUL":                {`"title":"a\u0000b","reason":"\u0000","signing_type":"\u0000","status":"\u0000"`, `"REJECTED" "ab" "" "" - - -`},
+		"lone surrogates":    {`"title":"a\ud800b","reason":"\udc00"`, `"REJECTED" "a` + "\ufffd" + `b" "` + "\ufffd" + `" - - - -`},
+		"other types":        {`"title":1,"status":{},"reason":[],"signing_type":true,"created_at":"x","updated_at":{},"expires_at":-1`, `"REJECTED" - - - - - -`},
+		"a long status":      {`"status":"` + noise.String() + `"`, `"REJECTED" - - - - - -`},
+		"a long title":       {`"title":"` + noise.String() + `"`, `"REJECTED" "` + noise.String() + `" - - - - -`},
+		"a status of 255":    {`"status":"` + noise.String()[:255] + `"`, `"` + noise.String()[:255] + `" - - - - - -`},
+		"the ends of time":   {`"created_at":1,"updated_at":253402300799999,"expires_at":253402300800000`, `"REJECTED" - - - 1 253402300799999 -`},
+		"not UTF-8":          {`"title":"a` + "\xff" + `b"`, `"REJECTED" "a` + "\ufffd" + `b" - - - - -`},
+		"repeated members":   {`"title":"a","title":"b","status":"NEW","status":7`, `"NEW" "b" - - - - -`},
+		"quotes for SQL":     {`"title":"'; DROP TABLE lumin.events; --"`, `"REJECTED" "'; DROP TABLE lumin.events; --" - - - - -`},
+		"an id of 255 bytes": {`"title":"T"`, `"REJECTED" "T" - - - - -`},
+	} {
+		id := name
+		if name == "an id of 255 bytes" {
+			id = noise.String()[:255]
+		}
+		r.record(t, happened{7, lumin.SignatureRequestDeclined, body.members}.payload(id))
+		want[id] = body.want + ` "signature_request_declined" 7`
+	}
+	// A type as long as may be, with what JSON has to escape.
+	long := strings.Repeat("\"\n\u2028😀", 25)
+	escaped, err := json.Marshal(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.record(t, fmt.Appendf(nil, `{"event":{"event_time":7,"event_type":%s},"signature_request":{"signature_request_id":"odd type"}}`, escaped))
+	want["odd type"] = `- - - - - - - ` + fmt.Sprintf("%q", long) + ` 7`
+
+	r.waitQuiet(t)
+	for id, want := range want {
+		if got := r.state(t, id); got != want {
+			t.Errorf("%.40s:\n got %.300s\nwant %.300s", id, got, want)
+		}
+	}
+}
+
+// Of an event whose body has been removed its type and time are left.
+func TestRemovedBody(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	ctx := context.Background()
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(ctx) //nolint:errcheck // nothing to keep
+	e, _ := happened{7, lumin.SignatureRequestApproved, ""}.event(t, "id")
+	e.Payload = nil
+	if err := (jobs.SignatureRequestState{}).WorkTx(ctx, tx, e); err != nil {
+		t.Fatal(err)
+	}
+	row, err := store.LockSignatureRequest(ctx, tx, "id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := state(row), `"APPROVED" - - - - - - "signature_request_approved" 7`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

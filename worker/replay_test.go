@@ -1,0 +1,240 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/store"
+)
+
+// breakable is a job type that fails until it is repaired.
+type breakable struct {
+	*txJob
+	repaired *atomic.Bool
+}
+
+func newBreakable(kind string) breakable {
+	repaired := &atomic.Bool{}
+	return breakable{repaired: repaired, txJob: newTxJob(kind, func(context.Context, pgx.Tx, int) error {
+		if repaired.Load() {
+			return nil
+		}
+		return errors.New("broken")
+	})}
+}
+
+func (breakable) MaxAttempts() int { return 1 }
+
+func (r *rig) order(f store.ReplayFilter) int64 {
+	r.t.Helper()
+	id, err := r.store.OrderReplay(r.ctx, f, "test")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+// waitOrder waits until an order is over and returns it.
+func (r *rig) waitOrder(id int64) (order store.Replay) {
+	r.t.Helper()
+	r.wait(fmt.Sprintf("order %d", id), func() bool {
+		var err error
+		if order, err = r.store.Replay(r.ctx, id); err != nil {
+			r.t.Fatal(err)
+		}
+		return order.State == "done" || order.State == "refused"
+	})
+	return order
+}
+
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job, other := newBreakable("broken"), newBreakable("also_broken")
+	r.start(job, other)
+	key := r.record(1, job, other)
+	r.waitQuiet()
+	if got := r.run("broken", key); got.State != "failed" || got.Failures != 1 || r.effects("broken") != 0 {
+		t.Fatalf("before: %+v", got)
+	}
+	firstFailure := r.rows(`SELECT f::text FROM lumin.failures f WHERE job_kind = 'broken'`)
+
+	// Not repaired yet: fails again, once, and is not replayed for ever.
+	if order := r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"broken"}})); order.Enqueued != 1 {
+		t.Errorf("first order: %+v", order)
+	}
+	r.waitQuiet()
+	if got := r.run("broken", key); got.State != "failed" || got.Failures != 2 {
+		t.Errorf("after the first order: %+v", got)
+	}
+
+	job.repaired.Store(true)
+	order := r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"broken"}}))
+	r.waitQuiet()
+	if got := r.run("broken", key); order.Enqueued != 1 || got.State != "succeeded" || got.ReplayID != order.ID || got.Failures != 2 || got.Error != "" {
+		t.Errorf("after the second order: %+v, %+v", got, order)
+	}
+	if all := r.rows(`SELECT f::text FROM lumin.failures f WHERE job_kind = 'broken' ORDER BY id`); all[0] != firstFailure[0] {
+		t.Errorf("the failure was %q and is %q", firstFailure[0], all[0])
+	}
+
+	if order := r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"broken"}})); order.State != "done" || order.Enqueued != 0 {
+		t.Errorf("third order: %+v", order)
+	}
+	// Jobs of earlier orders do nothing any more.
+	r.exec(`INSERT INTO lumin.river_job (args, kind, max_attempts)
+		SELECT jsonb_build_object('event_key', $1::text, 'replay_id', n), 'broken', 1 FROM generate_series(0, $2::int) n`, key.String(), order.ID)
+	r.waitQuiet()
+	if r.effects("broken") != 1 || job.calls.Load() != 3 {
+		t.Errorf("%d effects, %d calls; want 1, 3", r.effects("broken"), job.calls.Load())
+	}
+	if got := r.run("also_broken", key); got.State != "failed" || got.Failures != 1 || other.calls.Load() != 1 {
+		t.Errorf("the job type that nobody ordered: %+v", got)
+	}
+}
+
+func TestTwoOrdersAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newBreakable("broken")
+	r.start(job)
+	r.recordMany(1, 50, job)
+	r.waitQuiet()
+	job.repaired.Store(true)
+	// Both in one transaction, so that their jobs start together.
+	r.exec(`INSERT INTO lumin.replays (status) SELECT 'failed' FROM generate_series(1, 2)`)
+	enqueued := r.waitOrder(1).Enqueued + r.waitOrder(2).Enqueued
+	r.waitQuiet()
+	if enqueued != 50 || r.effects("broken") != 50 {
+		t.Errorf("%d enqueued, %d effects; want 50 each", enqueued, r.effects("broken"))
+	}
+}
+
+// An order is a row, whoever inserts it. No poll is needed to notice it: River
+// polls once in this test, at the start.
+func TestOrderBySQL(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newBreakable("broken")
+	r.startUnpolled(job)
+	r.record(1, job)
+	started := func() bool { return r.count(`SELECT count(*) FROM lumin.replays WHERE state = 'done'`) > 0 }
+	// An order placed before the client listens may be missed; one of them is not.
+	for deadline := time.Now().Add(patience); !started(); {
+		if time.Now().After(deadline) {
+			t.Fatal("no order has started")
+		}
+		r.exec(`INSERT INTO lumin.replays (job_kinds, event_types) VALUES ('{broken}', '{no_such_type}')`)
+		for until := time.Now().Add(time.Second); !started() && time.Now().Before(until); {
+			time.Sleep(5 * time.Millisecond) // between two looks
+		}
+	}
+	begin := time.Now()
+	r.exec(`INSERT INTO lumin.replays (job_kinds) VALUES ('{broken}')`)
+	r.wait("the order", func() bool {
+		return r.count(`SELECT count(*) FROM lumin.replays WHERE event_types = '{}' AND state = 'done'`) == 1
+	})
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestOrderRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newBreakable("broken")
+	r.start(job)
+	key := r.record(1, job)
+	r.waitQuiet()
+	for _, test := range []struct{ name, columns, values, why string }{
+		{"no filter", "reason", `'because'`, "no filter given"},
+		{"unknown kind", "job_kinds", `'{broken,no_such_kind,canary@example.com}'`, "does not know the job types no_such_kind, [address]"},
+		{"times exchanged", "received_since, received_until", `now(), now() - interval '1 day'`, "ends before it begins"},
+		{"a NULL among the kinds", "job_kinds", `'{broken,NULL}'`, "cannot be read"},
+		{"a time without end", "status, received_until", `'failed', 'infinity'`, "cannot be read"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			id := int64(r.count(`INSERT INTO lumin.replays (` + test.columns + `) VALUES (` + test.values + `) RETURNING id`))
+			r.wait("the refusal", func() bool {
+				return r.count(`SELECT count(*) FROM lumin.replays WHERE id = $1 AND state = 'refused' AND finished_at IS NOT NULL`, id) == 1
+			})
+			if n := r.count(`SELECT count(*) FROM lumin.replays WHERE id = $1 AND strpos(error, $2) > 0`, id, test.why); n != 1 {
+				t.Error(r.rows(`SELECT error FROM lumin.replays ORDER BY id DESC LIMIT 1`))
+			}
+		})
+	}
+	if got := r.run("broken", key); got.State != "failed" || got.ReplayID != 0 {
+		t.Errorf("%+v", got)
+	}
+	mustNotSing(t, r)
+}
+
+// Whoever stops in the middle of an order leaves the rest of it to the next.
+func TestOrderInterrupted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newBreakable("broken")
+	job.repaired.Store(true)
+	const runs = 1100 // two pages
+	r.recordMany(1, runs, job)
+	r.exec(`DELETE FROM lumin.river_job`)
+	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
+
+	// Somebody holds the last run, so the last page cannot be taken.
+	tx, err := r.pool.Begin(r.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(r.ctx, `SELECT FROM lumin.runs ORDER BY event_key DESC LIMIT 1 FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	first := r.start(job)
+	id := r.order(store.ReplayFilter{Failed: true})
+	r.wait("the first page", func() bool { return r.count(`SELECT enqueued FROM lumin.replays WHERE id = $1`, id) == 1000 })
+	r.stop(first)
+	if err := tx.Rollback(r.ctx); err != nil {
+		t.Fatal(err)
+	}
+	order, err := r.store.Replay(r.ctx, id)
+	if err != nil || order.State != "running" || order.Enqueued != 1000 {
+		t.Fatalf("interrupted: %+v, %v", order, err)
+	}
+	if n := r.count(`SELECT attempt FROM lumin.river_job WHERE kind = 'lumin_replay'`); n != 0 {
+		t.Errorf("the interruption counts as attempt %d", n)
+	}
+
+	r.start(job)
+	if order := r.waitOrder(id); order.Enqueued != runs {
+		t.Errorf("%+v", order)
+	}
+	r.waitQuiet()
+	if all, distinct := r.effects("broken"), r.count(`SELECT count(DISTINCT event_key) FROM shop.effects`); all != runs || distinct != runs {
+		t.Errorf("%d effects on %d events, want %d", all, distinct, runs)
+	}
+}
+
+// An order does not wait for ever for a job that has used up its attempts.
+func TestOrderGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newBreakable("broken")
+	r.record(1, job)
+	r.exec(`DELETE FROM lumin.river_job`)
+	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
+	r.exec(`CREATE FUNCTION shop.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no replay for canary@example.com'; END $$`)
+	r.exec(`CREATE TRIGGER fail BEFORE UPDATE ON lumin.runs FOR EACH ROW EXECUTE FUNCTION shop.fail()`)
+	id := r.order(store.ReplayFilter{Failed: true})
+	r.exec(`UPDATE lumin.river_job SET max_attempts = 1`)
+	r.start(job)
+	if order := r.waitOrder(id); order.State != "refused" || !strings.Contains(order.Error, "given up: ") || !strings.Contains(order.Error, "no replay for [address]") {
+		t.Errorf("%+v", order)
+	}
+	mustNotSing(t, r)
+}
