@@ -19,11 +19,15 @@ import (
 // runs, the jobs of the new runs, and a count of what was delivered before.
 // Receipts are in the order of the batch.
 func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error) {
-	tx, err := s.pool.BeginTx(ctx, readCommitted)
+	tx, err := s.beginRecording(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit there is nothing to roll back
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
+	}()
 
 	groups := fold(batch)
 	if err := insertEvents(ctx, tx, groups); err != nil {
@@ -47,6 +51,21 @@ func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error)
 //
 //nolint:gochecknoglobals // a constant, if Go had such
 var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+
+// rollbackTimeout bounds the wait for an answer that changes nothing any more.
+const rollbackTimeout = time.Second
+
+// beginRecording tries twice, because the pool may hold connections from before
+// a restart of the server: at this point nothing has been sent that could happen
+// twice, and a delivery that is refused comes back only after five minutes.
+func (s *Store) beginRecording(ctx context.Context) (pgx.Tx, error) {
+	tx, err := s.pool.BeginTx(ctx, readCommitted)
+	if err == nil || ctx.Err() != nil {
+		return tx, err
+	}
+	s.pool.Reset()
+	return s.pool.BeginTx(ctx, readCommitted)
+}
 
 // group is one event in a batch: all deliveries of one key and source, the
 // first of them first.

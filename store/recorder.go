@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 )
 
@@ -222,7 +223,7 @@ func (r *Recorder) flush(batch []*pending) {
 		r.flush(batch[:len(batch)/2])
 		r.flush(batch[len(batch)/2:])
 	default:
-		r.logger.Error("deliveries not recorded", "count", len(batch), "error", err)
+		r.logger.Error("deliveries not recorded", "count", len(batch), "error", redact.Text(err.Error()))
 		for _, p := range batch {
 			p.result <- result{err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
 		}

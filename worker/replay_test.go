@@ -75,6 +75,13 @@ func TestReplay(t *testing.T) {
 		t.Errorf("after the first order: %+v", got)
 	}
 
+	// Taken up again after an interruption, the order leaves alone what has failed under it.
+	r.exec(`UPDATE lumin.replays SET state = 'running', finished_at = NULL`)
+	r.exec(`INSERT INTO lumin.river_job (args, kind, max_attempts, queue) SELECT args, kind, max_attempts, queue FROM lumin.river_job WHERE kind = 'lumin_replay'`)
+	if order := r.waitOrder(1); order.Enqueued != 1 {
+		t.Errorf("first order, taken up again: %+v", order)
+	}
+
 	job.repaired.Store(true)
 	order := r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"broken"}}))
 	r.waitQuiet()
@@ -136,6 +143,9 @@ func TestOrderBySQL(t *testing.T) {
 			time.Sleep(5 * time.Millisecond) // between two looks
 		}
 	}
+	r.wait("the jobs of all orders", func() bool {
+		return r.count(`SELECT count(*) FROM lumin.river_job WHERE queue = 'lumin' AND state <> 'completed'`) == 0
+	})
 	begin := time.Now()
 	r.exec(`INSERT INTO lumin.replays (job_kinds) VALUES ('{broken}')`)
 	r.wait("the order", func() bool {

@@ -132,6 +132,10 @@ func (r *Runtime) Start(ctx context.Context) error {
 			"their jobs wait for a program that does, and runs that this one records are not made for them",
 			"kinds", unknown)
 	}
+	// River's start looks at the database without a deadline; this look has one.
+	if err := r.store.Pool().Ping(ctx); err != nil {
+		return fmt.Errorf("start the queue client: %w", err)
+	}
 	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start the queue client: %w", err)
 	}

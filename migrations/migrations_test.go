@@ -1,0 +1,649 @@
+package migrations_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/migrations"
+)
+
+// ourTables are those of the newest version, without River's.
+const ourTables = "events failures job_types redeliveries replays runs schema_migrations signature_requests"
+
+func up(tb testing.TB, url string) {
+	tb.Helper()
+	if err := migrations.Up(tb.Context(), url); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func down(tb testing.TB, url string, n int) {
+	tb.Helper()
+	if err := migrations.Down(tb.Context(), url, n); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func exec(tb testing.TB, pool *pgxpool.Pool, sql string) {
+	tb.Helper()
+	if _, err := pool.Exec(tb.Context(), sql); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func value[T any](tb testing.TB, pool *pgxpool.Pool, sql string) (v T) {
+	tb.Helper()
+	if err := pool.QueryRow(tb.Context(), sql).Scan(&v); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+func status(tb testing.TB, pool *pgxpool.Pool) migrations.Status {
+	tb.Helper()
+	s, err := migrations.ReadStatus(tb.Context(), pool)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// tables are the tables of schema lumin but River's.
+func tables(tb testing.TB, pool *pgxpool.Pool) string {
+	tb.Helper()
+	return value[string](tb, pool, `SELECT coalesce(string_agg(relname, ' ' ORDER BY relname), '') FROM pg_class
+		WHERE relnamespace = to_regnamespace('lumin') AND relkind = 'r' AND relname NOT LIKE 'river%'`)
+}
+
+func schemaThere(tb testing.TB, pool *pgxpool.Pool) bool {
+	tb.Helper()
+	return value[bool](tb, pool, `SELECT to_regnamespace('lumin') IS NOT NULL`)
+}
+
+// works has the triggers on both sides do what they are for.
+func works(tb testing.TB, pool *pgxpool.Pool) {
+	tb.Helper()
+	const key = "018a8ca2-3c4d-8e5f-a012-3456789abcde"
+	exec(tb, pool, `INSERT INTO lumin.runs (event_key, job_kind, event_id) VALUES ('`+key+`', 'book', 1)`)
+	exec(tb, pool, `INSERT INTO lumin.river_job (args, kind, max_attempts) VALUES ('{"event_key": "`+key+`", "replay_id": 0}', 'book', 1)`)
+	exec(tb, pool, `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now()`)
+	if state := value[string](tb, pool, `SELECT state FROM lumin.runs`); state != "failed" {
+		tb.Errorf("a run whose job has failed for good is %s", state)
+	}
+	if value[bool](tb, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`) {
+		exec(tb, pool, `INSERT INTO lumin.replays (status) VALUES ('failed')`)
+		if n := value[int](tb, pool, `SELECT count(*) FROM lumin.river_job WHERE kind = 'lumin_replay'`); n != 1 {
+			tb.Errorf("an order has %d jobs", n)
+		}
+	}
+}
+
+func TestUpDownUp(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewEmpty(t)
+	pool := pgtest.Pool(t, url)
+	if s := status(t, pool); s != (migrations.Status{Latest: migrations.Latest()}) || s.Current() || !strings.Contains(s.String(), "not migrated") {
+		t.Errorf("before: %+v, %s", s, s)
+	}
+	down(t, url, 1) // nothing there, nothing to do
+	for range 2 {
+		up(t, url)
+		up(t, url)
+		if s := status(t, pool); !s.Current() || s.Version != migrations.Latest() || s.River == 0 || !strings.Contains(s.String(), "up to date") {
+			t.Errorf("up: %+v, %s", s, s)
+		}
+		if got := tables(t, pool); got != ourTables {
+			t.Errorf("up: tables %s", got)
+		}
+		down(t, url, migrations.Latest())
+		if schemaThere(t, pool) {
+			t.Error("down: schema lumin is still there")
+		}
+		if s := status(t, pool); s != (migrations.Status{Latest: migrations.Latest()}) {
+			t.Errorf("down: %+v", s)
+		}
+	}
+	up(t, url)
+	works(t, pool)
+	if n := value[int](t, pool, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('public')`); n != 0 {
+		t.Errorf("%d things in schema public", n)
+	}
+}
+
+func TestDownInSteps(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewEmpty(t)
+	pool := pgtest.Pool(t, url)
+	up(t, url)
+	for _, n := range []int{0, -1, migrations.Latest() + 1} {
+		if err := migrations.Down(t.Context(), url, n); err == nil {
+			t.Errorf("down %d works", n)
+		}
+	}
+	if s := status(t, pool); !s.Current() {
+		t.Errorf("after refusals: %s", s)
+	}
+	for version := migrations.Latest() - 1; version > 0; version-- {
+		down(t, url, 1)
+		s := status(t, pool)
+		if s.Version != version || s.Dirty || s.Current() || !s.Attached || !strings.Contains(s.String(), fmt.Sprintf("version %d of %d", version, migrations.Latest())) {
+			t.Errorf("%+v: %s", s, s)
+		}
+	}
+	works(t, pool) // what is left of it
+	up(t, url)
+	if s := status(t, pool); !s.Current() {
+		t.Errorf("up again: %s", s)
+	}
+	for range migrations.Latest() {
+		down(t, url, 1)
+	}
+	if schemaThere(t, pool) {
+		t.Error("schema lumin is still there")
+	}
+}
+
+func TestUpAtOnce(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewEmpty(t)
+	var programs sync.WaitGroup
+	for range 8 {
+		programs.Go(func() {
+			if err := migrations.Up(t.Context(), url); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	programs.Wait()
+	pool := pgtest.Pool(t, url)
+	if s := status(t, pool); !s.Current() {
+		t.Error(s)
+	}
+	works(t, pool)
+}
+
+// The database may belong to another application, whatever that has in it and
+// whatever it is set to.
+func TestOtherApplication(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{`''`, `nowhere`, `theirs`, `theirs, pg_catalog`} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			address := pgtest.NewEmpty(t)
+			admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+			owner := pgtest.Pool(t, address)
+			exec(t, admin, `GRANT ALL ON SCHEMA public TO PUBLIC`)
+			exec(t, owner, `
+				CREATE TABLE public.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);
+				INSERT INTO public.schema_migrations VALUES (20240101, true);
+				CREATE SCHEMA theirs;
+				CREATE TABLE theirs.events (id int);
+				CREATE TABLE theirs.runs (id int);
+				CREATE TABLE theirs.schema_migrations (version bigint, dirty boolean);
+				INSERT INTO theirs.schema_migrations VALUES (7, true);
+				CREATE FUNCTION theirs.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT 'epoch'::timestamptz $$`)
+			river(t, owner)
+			exec(t, owner, `INSERT INTO public.river_job (args, kind, max_attempts) VALUES ('{"event_key": "x", "replay_id": 1}', 'theirs', 1)`)
+			exec(t, admin, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = `+strings.ReplaceAll(path, "'", "''")+`', current_database()); END $$`)
+
+			before := contents(t, admin)
+			up(t, address)
+			up(t, address)
+			pool := pgtest.Pool(t, address) // with that search_path
+			works(t, pool)
+			if s := status(t, pool); !s.Current() {
+				t.Error(s)
+			}
+			if after := contents(t, admin); after != before {
+				t.Errorf("what is not ours has changed from\n%s\nto\n%s", before, after)
+			}
+			exec(t, pool, `UPDATE public.river_job SET state = 'discarded', finalized_at = now()`)
+			exec(t, pool, `UPDATE public.river_job SET state = 'available', finalized_at = NULL`)
+			if at := value[time.Time](t, pool, `SELECT max(created_at) FROM lumin.runs`); time.Since(at) > time.Hour {
+				t.Errorf("a run was made at %s: somebody else's now()", at)
+			}
+			down(t, address, migrations.Latest())
+			if after := contents(t, admin); after != before {
+				t.Errorf("taking ours away has changed what is not from\n%s\nto\n%s", before, after)
+			}
+			if schemaThere(t, pool) {
+				t.Error("schema lumin is still there")
+			}
+		})
+	}
+}
+
+// river installs another application's River in schema public.
+func river(tb testing.TB, pool *pgxpool.Pool) {
+	tb.Helper()
+	config := pool.Config()
+	config.ConnConfig.RuntimeParams["search_path"] = "public"
+	theirs, err := pgxpool.NewWithConfig(tb.Context(), config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer theirs.Close()
+	m, err := rivermigrate.New(riverpgxv5.New(theirs), &rivermigrate.Config{Schema: "public"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := m.Migrate(tb.Context(), rivermigrate.DirectionUp, nil); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// contents describes all that is outside of our schema, rows of tables included.
+func contents(tb testing.TB, pool *pgxpool.Pool) string {
+	tb.Helper()
+	list := value[string](tb, pool, `
+		SELECT string_agg(line, E'\n' ORDER BY line) FROM (
+		    SELECT n.nspname || '.' || c.relname || ' ' || c.relkind::text || ' ' ||
+		        (SELECT coalesce(string_agg(a.attname || ' ' || a.atttypid, ','), '') FROM pg_attribute a WHERE a.attrelid = c.oid) AS line
+		    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		    WHERE n.nspname IN ('public', 'theirs')
+		    UNION ALL SELECT 'function ' || oid || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace::regnamespace::text IN ('public', 'theirs')
+		    UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger
+		        WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace::regnamespace::text IN ('public', 'theirs'))
+		    UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname <> 'lumin'
+		    UNION ALL SELECT query_to_xml('SELECT * FROM ' || t, true, false, '')::text
+		        FROM unnest(ARRAY['public.schema_migrations', 'theirs.schema_migrations', 'public.river_job', 'public.river_migration']) t
+		) l`)
+	return fmt.Sprintf("%x\n%s", sha256.Sum256([]byte(list)), list)
+}
+
+// role makes a role of a test's own that may log in and nothing else, and returns
+// the address of the database for it.
+func role(tb testing.TB, address string) (name, itsURL string) {
+	tb.Helper()
+	admin := pgtest.Pool(tb, pgtest.AdminURL(tb, address))
+	name = fmt.Sprintf("role_%x", sha256.Sum256([]byte(address)))[:30]
+	exec(tb, admin, `CREATE ROLE `+name+` LOGIN PASSWORD 'secret'`)
+	tb.Cleanup(func() {
+		for _, sql := range []string{`DROP OWNED BY ` + name + ` CASCADE`, `DROP ROLE ` + name} {
+			if _, err := admin.Exec(context.WithoutCancel(tb.Context()), sql); err != nil {
+				tb.Error(err)
+			}
+		}
+	})
+	parsed, err := url.Parse(address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	parsed.User = url.UserPassword(name, "secret")
+	return name, parsed.String()
+}
+
+func TestRoleWithoutSchemaPublic(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	name, itsURL := role(t, address)
+	exec(t, admin, `REVOKE ALL ON SCHEMA public FROM PUBLIC`)
+	exec(t, admin, `DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO `+name+`', current_database()); END $$`)
+	up(t, itsURL)
+	pool := pgtest.Pool(t, itsURL)
+	works(t, pool)
+	down(t, itsURL, migrations.Latest())
+	if schemaThere(t, pool) {
+		t.Error("schema lumin is still there")
+	}
+}
+
+// The schema is an administrator's to make where the role must not.
+func TestRoleWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	for how, sql := range map[string]string{
+		"owner":   `CREATE SCHEMA lumin AUTHORIZATION %s`,
+		"granted": `CREATE SCHEMA lumin; GRANT ALL ON SCHEMA lumin TO %s`,
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			address := pgtest.NewEmpty(t)
+			admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+			name, itsURL := role(t, address)
+			err := migrations.Up(t.Context(), itsURL)
+			if err == nil || !strings.Contains(err.Error(), "CREATE SCHEMA lumin AUTHORIZATION") {
+				t.Errorf("without a schema: %v", err)
+			}
+			exec(t, admin, fmt.Sprintf(sql, name))
+			for range 2 { // it is there for the next time, too
+				up(t, itsURL)
+				down(t, itsURL, migrations.Latest())
+				if n := value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace`); n != 0 {
+					t.Errorf("%d things are left in the schema", n)
+				}
+			}
+			up(t, itsURL)
+			works(t, pgtest.Pool(t, itsURL))
+		})
+	}
+}
+
+func TestDirty(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	pool := pgtest.Pool(t, address)
+	up(t, address)
+	for name, c := range map[string]struct {
+		row     string // of the version table
+		version int
+	}{
+		"on the way up or down":   {`2, true`, 2},
+		"on the way to the first": {`1, true`, 1},
+		"on the way to none":      {`-1, true`, 0},
+	} {
+		exec(t, pool, `DELETE FROM lumin.schema_migrations; INSERT INTO lumin.schema_migrations VALUES (`+c.row+`)`)
+		if s := status(t, pool); !s.Dirty || s.Version != c.version || s.Current() || !strings.Contains(s.String(), "migrate up") {
+			t.Errorf("%s: %+v: %s", name, s, s)
+		}
+		for act, err := range map[string]error{
+			"up":   migrations.Up(t.Context(), address),
+			"down": migrations.Down(t.Context(), address, 1),
+		} {
+			if !errors.Is(err, migrations.ErrDirty) {
+				t.Errorf("%s, %s: %v", name, act, err)
+				continue
+			}
+			for _, advice := range []string{"0001_events_and_runs: events, ", "0002_replays: replays", "UPDATE lumin.schema_migrations SET version", "DELETE FROM lumin.schema_migrations", `"migrate up"`} {
+				if !strings.Contains(err.Error(), advice) {
+					t.Errorf("%s, %s: %q does not say %q", name, act, err, advice)
+				}
+			}
+		}
+		if row := value[string](t, pool, `SELECT version || ', ' || dirty FROM lumin.schema_migrations`); row != c.row {
+			t.Errorf("%s: the version table was changed to %s", name, row)
+		}
+		if got := tables(t, pool); got != ourTables {
+			t.Errorf("%s: tables %s", name, got)
+		}
+	}
+	// Following the advice.
+	exec(t, pool, `UPDATE lumin.schema_migrations SET version = 2, dirty = false`)
+	up(t, address)
+	works(t, pool)
+}
+
+// A migration that the database refuses says right away what to do, and can be
+// done over.
+func TestRefusedMigration(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	pool := pgtest.Pool(t, address)
+	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.replays (theirs int)`)
+	err := migrations.Up(t.Context(), address)
+	if !errors.Is(err, migrations.ErrDirty) || !strings.Contains(err.Error(), `"replays" already exists`) {
+		t.Errorf("up: %v", err)
+	}
+	exec(t, pool, `DROP TABLE lumin.replays; UPDATE lumin.schema_migrations SET version = 1, dirty = false`)
+	up(t, address)
+
+	// The same on the way down, where somebody's view needs one of our tables.
+	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT * FROM lumin.events`)
+	if err := migrations.Down(t.Context(), address, migrations.Latest()); !errors.Is(err, migrations.ErrDirty) {
+		t.Errorf("down: %v", err)
+	}
+	exec(t, pool, `UPDATE lumin.schema_migrations SET version = 1, dirty = false`)
+	up(t, address)
+	works(t, pool)
+}
+
+func TestForeignObjectSurvivesDown(t *testing.T) {
+	t.Parallel()
+	for kind, sql := range map[string]string{
+		"table":     `CREATE TABLE lumin.theirs (id int)`,
+		"function":  `CREATE FUNCTION lumin.theirs() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+		"type":      `CREATE TYPE lumin.theirs AS ENUM ('a')`,
+		"collation": `CREATE COLLATION lumin.theirs (locale = 'C')`,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			address := pgtest.New(t)
+			pool := pgtest.Pool(t, address)
+			exec(t, pool, sql)
+			down(t, address, migrations.Latest())
+			if !schemaThere(t, pool) {
+				t.Fatal("gone, with the schema")
+			}
+			if n := value[int](t, pool, `
+				SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace AND relname <> 'theirs'`); n != 0 {
+				t.Errorf("%d things of ours are left", n)
+			}
+			up(t, address)
+			works(t, pool)
+		})
+	}
+}
+
+func TestNewerSchema(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool := pgtest.Pool(t, address)
+	newer := migrations.Latest() + 3
+	exec(t, pool, fmt.Sprintf(`UPDATE lumin.schema_migrations SET version = %d`, newer))
+	exec(t, pool, `DROP TABLE lumin.replays`) // by that newer version
+	up(t, address)
+	if s := status(t, pool); s.Version != newer || !s.Current() || !strings.Contains(s.String(), "newer than this program") {
+		t.Errorf("%+v: %s", s, s)
+	}
+	if value[bool](t, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`) {
+		t.Error("up has changed a newer schema")
+	}
+	err := migrations.Down(t.Context(), address, 1)
+	if err == nil || !strings.Contains(err.Error(), "newer program") {
+		t.Errorf("down: %v", err)
+	}
+	if s := status(t, pool); s.Version != newer || s.Dirty || !s.Attached {
+		t.Errorf("down has changed a newer schema: %+v", s)
+	}
+}
+
+// A program that ended between our migrations and the triggers leaves a schema
+// that looks complete and is not.
+func TestMissingTriggers(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool := pgtest.Pool(t, address)
+	exec(t, pool, `DROP TRIGGER lumin_job_finalized ON lumin.river_job; DROP TRIGGER lumin_replay_ordered ON lumin.replays`)
+	if s := status(t, pool); s.Current() || !strings.Contains(s.String(), "triggers are missing") {
+		t.Errorf("%+v: %s", s, s)
+	}
+	up(t, address)
+	works(t, pool)
+}
+
+// Down goes on where one before it was cut short.
+func TestDownCutShort(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool := pgtest.Pool(t, address)
+	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.river_job`)
+	if err := migrations.Down(t.Context(), address, migrations.Latest()); err == nil {
+		t.Error("River's tables were taken from under a view")
+	}
+	if s := status(t, pool); s.Version != 0 || s.River == 0 || s.Dirty {
+		t.Errorf("cut short: %+v", s)
+	}
+	exec(t, pool, `DROP VIEW theirs.v`)
+	down(t, address, 1)
+	if schemaThere(t, pool) {
+		t.Error("schema lumin is still there")
+	}
+
+	// Between River's tables and the version table.
+	up(t, address)
+	down(t, address, migrations.Latest())
+	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
+	down(t, address, 1)
+	if schemaThere(t, pool) {
+		t.Error("schema lumin is still there after the version table")
+	}
+}
+
+// Settings for queries of other kinds do not hinder migrating, and neither do
+// those that a URL has for pools.
+func TestSettingsOfRoleAndURL(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	exec(t, admin, `DO $$ BEGIN
+		EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''50ms''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET lock_timeout = ''50ms''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''serializable''', current_database()); END $$`)
+	blocker, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blocker.Close(context.WithoutCancel(t.Context()))
+	if _, err := blocker.Exec(t.Context(), `SELECT pg_advisory_lock(x'6c756d696e'::bigint)`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- migrations.Up(t.Context(), address+"&pool_max_conns=3&pool_max_conn_lifetime=1h") }()
+	waits := func() bool {
+		return value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
+	}
+	awaitEither(t, waits, done)
+	if _, err := admin.Exec(t.Context(), `SELECT pg_sleep(0.2)`); err != nil { // several times the limits
+		t.Fatal(err)
+	}
+	if err := blocker.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	works(t, admin)
+}
+
+// awaitEither waits until a condition holds, unless the work ends before.
+func awaitEither(tb testing.TB, holds func() bool, done chan error) {
+	tb.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		select {
+		case err := <-done:
+			done <- err
+			return
+		default:
+		}
+		if time.Now().After(deadline) {
+			tb.Fatal("in vain")
+		}
+	}
+}
+
+// Whatever moment the connections are ended at, migrating again works or says
+// what to do, and doing that works.
+func TestTerminatedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	cut, dirty := 0, 0
+	for moment := range 12 {
+		done := make(chan error, 1)
+		go func() { done <- migrations.Up(t.Context(), address) }()
+		// Tables come one after the other; each moment waits for one more.
+		awaitEither(t, func() bool {
+			return value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('lumin') AND relkind = 'r'`) >= moment
+		}, done)
+		exec(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		if err := <-done; err != nil {
+			cut++
+		}
+		err := migrations.Up(t.Context(), address)
+		if errors.Is(err, migrations.ErrDirty) {
+			dirty++
+			follow(t, admin)
+			err = migrations.Up(t.Context(), address)
+		}
+		if err != nil {
+			t.Fatalf("moment %d: %v", moment, err)
+		}
+		works(t, admin)
+		down(t, address, migrations.Latest())
+		if schemaThere(t, admin) {
+			t.Fatalf("moment %d: schema lumin is still there", moment)
+		}
+	}
+	t.Logf("%d of 12 cut, %d of them left dirty", cut, dirty)
+	if cut == 0 {
+		t.Error("every program was done before its connections were ended")
+	}
+}
+
+// The same in the one place that leaves a dirty version: within a file.
+func TestTerminatedWithinFile(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	owner := pgtest.Pool(t, address)
+	up(t, address)
+	down(t, address, 1)
+	// The second file's table needs a lock on the schema's name that nobody gives.
+	tx, err := owner.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `CREATE TABLE lumin.replays (id int)`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- migrations.Up(t.Context(), address) }()
+	const waiting = `FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%CREATE TABLE lumin.replays%'`
+	awaitEither(t, func() bool { return value[bool](t, admin, `SELECT EXISTS (SELECT `+waiting+`)`) }, done)
+	exec(t, admin, `SELECT pg_terminate_backend(pid) `+waiting)
+	if err := <-done; err == nil {
+		t.Error("up: no error")
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := migrations.Up(t.Context(), address); !errors.Is(err, migrations.ErrDirty) {
+		t.Fatalf("up again: %v", err)
+	}
+	follow(t, admin)
+	up(t, address)
+	works(t, admin)
+}
+
+// follow does what the error about a dirty schema says.
+func follow(tb testing.TB, pool *pgxpool.Pool) {
+	tb.Helper()
+	switch {
+	case value[bool](tb, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`):
+		exec(tb, pool, `UPDATE lumin.schema_migrations SET version = 2, dirty = false`)
+	case value[bool](tb, pool, `SELECT to_regclass('lumin.events') IS NOT NULL`):
+		exec(tb, pool, `UPDATE lumin.schema_migrations SET version = 1, dirty = false`)
+	default:
+		exec(tb, pool, `DELETE FROM lumin.schema_migrations`)
+	}
+}
+
+// Databases that are up to date see a change of attach.sql only through a
+// numbered migration. Whoever changes it adds one, which may be empty, and then
+// writes both down here.
+func TestAttachComesWithMigration(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("attach.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const latest, sum = 2, "357dc2d55cbeb660"
+	if got := fmt.Sprintf("%.8x", sha256.Sum256(text)); migrations.Latest() != latest || got != sum {
+		t.Errorf("attach.sql is %s at migration %d; this test knows %s at %d", got, migrations.Latest(), sum, latest)
+	}
+}
