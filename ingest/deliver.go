@@ -31,7 +31,7 @@ type delivery struct {
 }
 
 // deliveryOf returns what [Handler.begin] put into the context.
-func deliveryOf(c echo.Context) *delivery { return c.Get(deliveryKey).(*delivery) }
+func deliveryOf(c echo.Context) *delivery { return c.Get(deliveryKey).(*delivery) } //nolint:forcetypeassert // begin runs before every handler
 
 // receive answers a delivery of the source that its path has named.
 func (h *Handler) receive(c echo.Context) error {

@@ -113,11 +113,11 @@ func (cfg Config) check() error {
 	}
 	switch {
 	case cfg.Record == nil:
-		return errors.New("Record is not set")
+		return errors.New("no function to record with is given: set Record")
 	case cfg.Route == nil:
-		return errors.New("Route is not set")
+		return errors.New("no function to route with is given: set Route")
 	case cfg.Logger == nil:
-		return errors.New("Logger is not set")
+		return errors.New("no logger is given: set Logger")
 	case cfg.MaxEventAge < 0, cfg.MaxEventAge > 0 && cfg.MaxEventAge < minEventAge:
 		return fmt.Errorf("a maximum event age of %v would refuse Lumin's own repetitions, which come up to %v late: set %v or more, or 0 for no limit",
 			cfg.MaxEventAge, lumin.RetryWindow, minEventAge)

@@ -191,6 +191,33 @@ func TestWritersInOppositeOrder(t *testing.T) {
 	wantTally(t, s, want)
 }
 
+// Transactions that bring other sources of the same events wait for each other's
+// runs, and must come to them in the same order whichever source has which job
+// types.
+func TestRunsInOneOrder(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	const rounds, events = 10, 100
+	for round := range rounds {
+		programs := [2][]store.Delivery{}
+		for n := range events {
+			n += round * events
+			programs[0] = append(programs[0], from("app:a", delivery(n, "zebra")), from("app:b", delivery(n, "ant")))
+			programs[1] = append(programs[1], from("app:c", delivery(n, "ant")), from("app:d", delivery(n, "zebra")))
+		}
+		var group sync.WaitGroup
+		for _, batch := range programs {
+			group.Go(func() {
+				if _, err := s.RecordBatch(t.Context(), batch...); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+	}
+	wantTally(t, s, tally{Events: rounds * events * 4, Runs: rounds * events * 2, Jobs: rounds * events * 2})
+}
+
 func TestTwoSources(t *testing.T) {
 	t.Parallel()
 	for name, together := range map[string]bool{"in one batch": true, "one after the other": false} {
@@ -236,7 +263,7 @@ func TestRecordWhileRunIsWorkedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // closes the test
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
 	if _, err := s.ClaimTx(t.Context(), tx, attempt(d, "book", 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +324,7 @@ func TestRecordUnderOtherIsolationDefaults(t *testing.T) {
 }
 
 // One delivery that the database refuses, at whichever table, costs its
-// neighbours nothing.
+// neighbors nothing.
 func TestRefusedRow(t *testing.T) {
 	t.Parallel()
 	poisoned := delivery(13, "book")
@@ -342,7 +369,7 @@ func TestRefusedRow(t *testing.T) {
 				if n == 13 {
 					wantError(t, err, store.ErrUnavailable)
 				} else if err != nil {
-					t.Errorf("neighbour %d: %v", n, err)
+					t.Errorf("neighbor %d: %v", n, err)
 				}
 			}
 			wantTally(t, s, tally{Events: deliveries - 1 + store.Flushers, Runs: deliveries - 1, Jobs: deliveries - 1})

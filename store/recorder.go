@@ -18,7 +18,7 @@ import (
 
 // Errors that [Recorder.Record] returns. After ErrUnavailable and ErrTimeout the
 // delivery may or may not be in the database: the sender repeats it, and the
-// repetition is recognised.
+// repetition is recognized.
 var (
 	ErrUnavailable = errors.New("the database did not take the delivery")
 	ErrOverloaded  = errors.New("too many deliveries are waiting for the database")

@@ -258,7 +258,7 @@ func blockFlushers(tb testing.TB, s *store.Store, r *store.Recorder) (release fu
 	tb.Helper()
 	release = lockEvents(tb, s)
 	for n := range store.Flushers {
-		go r.Record(context.WithoutCancel(tb.Context()), delivery(-1-n)) //nolint:errcheck // only there to be waited with
+		go r.Record(context.WithoutCancel(tb.Context()), delivery(-1-n))
 		eventually(tb, "a flusher waits for the table", func() bool { return waitingForEvents(tb, s) == n+1 })
 	}
 	return release

@@ -153,7 +153,7 @@ func (w *completeTxWorker) Work(ctx context.Context, job *river.Job[completeTxAr
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback(ctx)
 	if _, err := tx.Exec(ctx, `INSERT INTO public.bench_effects (event_key) VALUES ($1)`, [16]byte(job.Args.EventKey)); err != nil {
 		return err
 	}

@@ -186,7 +186,7 @@ func TestKindsShareOneArgsType(t *testing.T) {
 	if err := client.Start(r.ctx); err != nil {
 		t.Fatal(err)
 	}
-	defer client.Stop(r.ctx) //nolint:errcheck // the end of the test
+	defer client.Stop(r.ctx)
 	key := r.record(1, newTxJob("first_kind", nil), newTxJob("second_kind", nil))
 	got := []string{<-seen, <-seen}
 	for _, kind := range []string{"first_kind", "second_kind"} {

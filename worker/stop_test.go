@@ -71,7 +71,7 @@ func TestStopInterruptsLongJobs(t *testing.T) {
 	r := newRig(t)
 	waits := func(ctx context.Context) error {
 		<-ctx.Done()
-		return fmt.Errorf("stopped: %v", ctx.Err()) //nolint:errorlint // does not wrap, on purpose
+		return fmt.Errorf("stopped: %v", ctx.Err())
 	}
 	var restarted bool
 	job := newTxJob("tx", func(ctx context.Context, _ pgx.Tx, _ int) error {

@@ -194,7 +194,7 @@ func txCases() []txCase {
 		}}),
 		failed(txCase{name: "leaves rows unread", errors: []string{"close them"},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
-				_, err := tx.Query(ctx, `SELECT generate_series(1, 100000)`) //nolint:sqlclosecheck,rowserrcheck // on purpose
+				_, err := tx.Query(ctx, `SELECT generate_series(1, 100000)`)
 				return err
 			}}),
 		failed(txCase{name: "loses its connection", errors: []string{"FATAL: terminating connection"},

@@ -55,6 +55,8 @@ func (m ShutdownMode) String() string {
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$`)
 
 // reservedSettings are those that the guarantees of this package rest on.
+//
+//nolint:gochecknoglobals // a table
 var reservedSettings = []string{
 	"config_file", "data_directory", "external_pid_file", "hba_file", "ident_file",
 	"listen_addresses", "port", "unix_socket_directories",

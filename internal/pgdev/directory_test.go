@@ -150,7 +150,7 @@ func TestServerRefusesForeignDirectory(t *testing.T) {
 	}
 }
 
-// Only the process that postmaster.pid names is signalled.
+// Only the process that postmaster.pid names is signaled.
 func TestHaltRefusesAnotherPID(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, Config{})
@@ -159,7 +159,7 @@ func TestHaltRefusesAnotherPID(t *testing.T) {
 	check(t, err)
 	check(t, os.WriteFile(file, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600))
 	if s.Halt(Immediate) == nil {
-		t.Error("Halt signalled a process that postmaster.pid does not name")
+		t.Error("Halt signaled a process that postmaster.pid does not name")
 	}
 	check(t, syscall.Kill(s.PID(), 0))
 	check(t, os.WriteFile(file, []byte(text), 0o600))

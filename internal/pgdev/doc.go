@@ -9,7 +9,7 @@
 //     in the environment (PGDATA, PGPORT, DATABASE_URL, LC_ALL, TZ, ...) reaches it.
 //   - Gone with its parent. When the process that called [Start] ends, however it ends, a small watchdog stops the server and
 //     deletes its folder. [Server.Close] does the same in an orderly way.
-//   - Careful. Nothing is signalled, restarted or deleted unless the folder still carries the marker that Start put there and
+//   - Careful. Nothing is signaled, restarted or deleted unless the folder still carries the marker that Start put there and
 //     still belongs to the user that the server runs as.
 //   - Root is welcome. PostgreSQL refuses to run as root, so a root caller's server runs as "postgres" or "nobody".
 //

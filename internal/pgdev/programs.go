@@ -28,6 +28,8 @@ func (p programs) initdb() string   { return filepath.Join(p.dir, "initdb") }
 func (p programs) postgres() string { return filepath.Join(p.dir, "postgres") }
 
 // installFolders are where packages put the programs that they keep out of PATH.
+//
+//nolint:gochecknoglobals // a table
 var installFolders = []string{
 	"/usr/lib/postgresql/*/bin",                          // Debian, Ubuntu
 	"/usr/pgsql-*/bin",                                   // PostgreSQL's own packages for Red Hat

@@ -172,7 +172,7 @@ func (s *Server) halt(mode ShutdownMode) error {
 			return err
 		}
 		if ours := s.run.cmd.Process.Pid; pid != ours {
-			return fmt.Errorf("postmaster.pid names process %d, not %d; it is not signalled, look at %s", pid, ours, s.dir.path)
+			return fmt.Errorf("postmaster.pid names process %d, not %d; it is not signaled, look at %s", pid, ours, s.dir.path)
 		}
 		if err := s.run.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
@@ -201,7 +201,7 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find a free port on 127.0.0.1: %w", err)
 	}
-	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, listener.Close() //nolint:forcetypeassert // it listens on TCP
 }
 
 // lastLines returns the end of a text, enough of it to show why a program failed.

@@ -179,6 +179,6 @@ func TestWatchdogSignalsNoProcessGroup(t *testing.T) {
 	check(t, os.Chown(d.data(), int(d.owner.uid), int(d.owner.gid)))
 	guard.release()
 	if !alive(victim.Process.Pid) {
-		t.Error("the watchdog signalled a process group")
+		t.Error("the watchdog signaled a process group")
 	}
 }

@@ -325,7 +325,7 @@ func (r *rig) state(t *testing.T, id string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background()) //nolint:errcheck // nothing to keep
+	defer tx.Rollback(context.Background())
 	row, err := store.LockSignatureRequest(context.Background(), tx, id)
 	if err != nil {
 		t.Fatal(err)
@@ -423,7 +423,7 @@ func TestRemovedBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // nothing to keep
+	defer tx.Rollback(ctx)
 	e, _ := happened{7, lumin.SignatureRequestApproved, ""}.event(t, "id")
 	e.Payload = nil
 	if err := (jobs.SignatureRequestState{}).WorkTx(ctx, tx, e); err != nil {
