@@ -11,6 +11,7 @@ import (
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
 	"lumin-ingest/migrations"
+	"lumin-ingest/store"
 )
 
 // devCommand takes no DATABASE_URL: the address of a production database, set in
@@ -107,7 +108,7 @@ func devSources() (map[string]*lumin.Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]*lumin.Keyring{accountSource: account, "app:demo": app}, nil
+	return map[string]*lumin.Keyring{store.AccountSource: account, "app:demo": app}, nil
 }
 
 // prepareDemo makes the table that the demo's job type writes to.

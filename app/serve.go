@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"lumin-ingest/ingest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 )
@@ -43,9 +44,6 @@ func (s listenSettings) publicAddr(host string) string {
 	return "127.0.0.1:8080"
 }
 
-// minEventAge is the least MAX_EVENT_AGE that refuses no retry of Lumin's.
-const minEventAge = 31 * time.Hour
-
 // Run implements the command.
 func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) error {
 	cfg, err := c.config(ctx, std, jobTypes)
@@ -67,9 +65,9 @@ func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobType
 		ingest: c.Role != "worker", work: c.Role != "ingest",
 		maxWorkers: c.Workers, maxEventAge: c.MaxEventAge,
 	}
-	if c.MaxEventAge < 0 || (c.MaxEventAge > 0 && c.MaxEventAge < minEventAge) {
+	if c.MaxEventAge < 0 || (c.MaxEventAge > 0 && c.MaxEventAge < ingest.MinEventAge) {
 		return cfg, usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
-			"they come up to %s late: give at least %s, or 0 for any age", lumin.RetryWindow, minEventAge)
+			"they come up to %s late: give at least %s, or 0 for any age", lumin.RetryWindow, ingest.MinEventAge)
 	}
 	if c.Workers < 1 || c.Workers > 1000 {
 		return cfg, usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")

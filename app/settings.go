@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -98,14 +97,10 @@ type sourceSettings struct {
 	AppSecretsFile     string `name:"lumin-app-secrets-file" env:"LUMIN_APP_SECRETS_FILE" placeholder:"FILE" help:"File that holds them."`
 }
 
-const accountSource = "account"
-
-var sourceName = regexp.MustCompile(`^(account|app:[a-z0-9-]{1,63})$`)
-
 // checkSource refuses names that no source can have.
 func checkSource(names ...string) error {
 	for _, name := range names {
-		if !sourceName.MatchString(name) {
+		if !store.ValidSource(name) {
 			return usage(fmt.Sprintf("%q is not a source", name), "write account, or app:NAME with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen")
 		}
 	}
@@ -125,14 +120,14 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 	secrets := map[string][]string{}
 	if keys != "" {
 		for key := range strings.SplitSeq(keys, ",") {
-			secrets[accountSource] = append(secrets[accountSource], strings.TrimSpace(key))
+			secrets[store.AccountSource] = append(secrets[store.AccountSource], strings.TrimSpace(key))
 		}
 	}
 	if apps != "" {
 		for i, pair := range strings.Split(apps, ",") {
 			name, value, found := strings.Cut(strings.TrimSpace(pair), "=")
 			name = strings.TrimSpace(name)
-			if !found || !sourceName.MatchString("app:"+name) { // not quoted: it may be a secret
+			if !found || !store.ValidSource("app:"+name) { // not quoted: it may be a secret
 				return nil, usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1),
 					"write it as name=secret,other=secret, with names of 1 to 63 characters out of a-z, 0-9 and hyphen")
 			}

@@ -303,8 +303,8 @@ func TestFreshness(t *testing.T) {
 		{"just young enough", max - time.Millisecond, max, ""},
 		{"at the limit", max, max, ""},
 		{"just too old", max + time.Millisecond, max, "timestamp_expired"},
-		{"at the least limit", minEventAge, minEventAge, ""},
-		{"over the least limit", minEventAge + time.Millisecond, minEventAge, "timestamp_expired"},
+		{"at the least limit", MinEventAge, MinEventAge, ""},
+		{"over the least limit", MinEventAge + time.Millisecond, MinEventAge, "timestamp_expired"},
 		{"decades old", 50 * 365 * 24 * time.Hour, max, "timestamp_expired"},
 		{"decades old and no limit", 50 * 365 * 24 * time.Hour, 0, ""},
 		{"just early enough", -ahead + time.Millisecond, max, ""},
@@ -340,7 +340,7 @@ func TestFreshness(t *testing.T) {
 // failed attempt may have taken Lumin 30 s more.
 func TestEveryRetryIsFreshEnough(t *testing.T) {
 	t.Parallel()
-	for _, maxAge := range []time.Duration{48 * time.Hour, minEventAge, 0} {
+	for _, maxAge := range []time.Duration{48 * time.Hour, MinEventAge, 0} {
 		for _, patience := range []time.Duration{0, 30 * time.Second} {
 			t.Run(fmt.Sprintf("%v, %v", maxAge, patience), func(t *testing.T) {
 				t.Parallel()

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -45,15 +44,14 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: metrics are not registered
 }
 
-const (
-	// minEventAge is more than [lumin.RetryWindow] and the six times 30 s that
-	// Lumin may have waited for an answer meanwhile.
-	minEventAge = 31 * time.Hour
+// MinEventAge is the least [Config.MaxEventAge] that refuses none of Lumin's
+// retries: more than [lumin.RetryWindow] and the six times 30 s that Lumin may
+// have waited for an answer meanwhile.
+const MinEventAge = 31 * time.Hour
 
-	// recordTimeout and readTimeout together are less than the 30 s that Lumin
-	// waits for an answer.
-	recordTimeout = 10 * time.Second
-)
+// recordTimeout and readTimeout together are less than the 30 s that Lumin waits
+// for an answer.
+const recordTimeout = 10 * time.Second
 
 // Handler is the public listener's HTTP handler.
 type Handler struct {
@@ -104,7 +102,7 @@ func (cfg Config) check() error {
 		return errors.New("no source is configured: set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Sources)) {
-		if !validSource(name) {
+		if !store.ValidSource(name) {
 			return fmt.Errorf(`source %q is neither "account" nor "app:NAME" with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen`, name)
 		}
 		if keyring := cfg.Sources[name]; keyring == nil || len(keyring.KeyIDs()) == 0 {
@@ -118,19 +116,11 @@ func (cfg Config) check() error {
 		return errors.New("no function to route with is given: set Route")
 	case cfg.Logger == nil:
 		return errors.New("no logger is given: set Logger")
-	case cfg.MaxEventAge < 0, cfg.MaxEventAge > 0 && cfg.MaxEventAge < minEventAge:
+	case cfg.MaxEventAge < 0, cfg.MaxEventAge > 0 && cfg.MaxEventAge < MinEventAge:
 		return fmt.Errorf("a maximum event age of %v would refuse Lumin's own repetitions, which come up to %v late: set %v or more, or 0 for no limit",
-			cfg.MaxEventAge, lumin.RetryWindow, minEventAge)
+			cfg.MaxEventAge, lumin.RetryWindow, MinEventAge)
 	}
 	return nil
-}
-
-func validSource(name string) bool {
-	app, isApp := strings.CutPrefix(name, "app:")
-	if !isApp {
-		return name == "account"
-	}
-	return len(app) >= 1 && len(app) <= 63 && strings.Trim(app, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // ServeHTTP implements [http.Handler].
@@ -144,7 +134,7 @@ func (h *Handler) routes() *echo.Echo {
 	e.HTTPErrorHandler = func(err error, c echo.Context) { h.finish(c, err) }
 	e.Use(h.begin)
 
-	h.webhook(e, "/webhooks/account", func(echo.Context) string { return "account" })
+	h.webhook(e, "/webhooks/account", func(echo.Context) string { return store.AccountSource })
 	h.webhook(e, "/webhooks/apps/:app", func(c echo.Context) string { return "app:" + c.Param("app") })
 	e.GET("/healthz", healthy)
 	e.HEAD("/healthz", healthy)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
+	"lumin-ingest/store"
 )
 
 // When mismatches are worth an alarm. One wrong signature may be anybody's; ten
@@ -106,7 +107,7 @@ func (s *source) countMismatch(now time.Time) {
 
 func (s *source) remedy() string {
 	setting := "LUMIN_APP_SECRETS"
-	if s.name == "account" {
+	if s.name == store.AccountSource {
 		setting = "LUMIN_ACCOUNT_API_KEYS"
 	}
 	return "if the key is new at Lumin, add it to " + setting + " beside the old one and restart; " +

@@ -55,14 +55,14 @@
 // it. A transactional job type still takes effect once then, because the second
 // attempt finds the run locked; a plain one is simply called again.
 //
-// Leave COMMIT and ROLLBACK to the worker. If code sends them all the same,
-// the attempt counts as failed and the following holds. The run is marked as
-// succeeded in the same transaction before the code is called, so a COMMIT takes
-// the effect and the mark together and no further attempt follows. After a
-// ROLLBACK the transaction takes no more statements, and nothing that was written
-// remains. Out of reach is what code sends past its transaction, over
-// [pgx.Tx.Conn] or behind a ROLLBACK in the same string: it is there once per
-// attempt.
+// Leave COMMIT and ROLLBACK to the worker. If code sends them all the same, the
+// following holds. The run is marked as succeeded in the same transaction before
+// the code is called, so a COMMIT takes the effect and the mark together and no
+// further attempt is made. After a ROLLBACK the transaction takes no more
+// statements, nothing that was written remains, and the attempt counts as failed,
+// even if the code began another transaction. Out of reach is what code commits
+// past its transaction, over [pgx.Tx.Conn] or in the same string as a ROLLBACK:
+// it is there once per attempt.
 //
 // Settings of the session (SET, LISTEN, advisory locks) outlive the transaction
 // and meet other jobs on the same connection: use SET LOCAL and pg_advisory_xact_lock.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/internal/redact"
@@ -85,7 +86,7 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 		return fmt.Errorf("get a connection: %w", err)
 	}
 	defer conn.Release()
-	tx, err := conn.Conn().BeginTx(ctx, guarded)
+	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -100,13 +101,40 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 	if err != nil {
 		return notNow(err)
 	}
+	managed := manage(tx)
 	err = isolate(func() error {
-		return x.jobType.transactional.WorkTx(jobContext{ctx, x.keys.resumable}, manage(tx), event)
+		return x.jobType.transactional.WorkTx(jobContext{ctx, x.keys.resumable}, managed, event)
 	})
 	if err != nil {
 		return err
 	}
-	return commit(ctx, tx)
+	if err := unfit(tx.Conn().PgConn()); err != nil {
+		return err
+	}
+	if managed.watch.maybeNew {
+		if err := x.stillClaimed(ctx, tx, attempt); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// stillClaimed makes sure that the mark of the run will be there after a commit,
+// although WorkTx may have sent ROLLBACK and BEGIN: the mark of this transaction,
+// or of one that is committed, turns away a second claim.
+func (x *executor) stillClaimed(ctx context.Context, tx pgx.Tx, attempt store.Attempt) error {
+	_, err := x.store.ClaimTx(ctx, tx, attempt)
+	switch {
+	case errors.Is(err, store.ErrRunSettled):
+		return nil
+	case err == nil, errors.Is(err, store.ErrRunLocked), errors.Is(err, store.ErrEventGone):
+		return errEndedTx
+	default:
+		return err
+	}
 }
 
 // notNow makes of a refused claim what is to become of the job.

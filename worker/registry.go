@@ -55,8 +55,6 @@ var (
 
 	// queuePattern is River's, with its limit of 64 characters checked apart.
 	queuePattern = regexp.MustCompile(`^[a-z0-9]+([_-]?[a-z0-9]+)*$`)
-
-	sourcePattern = regexp.MustCompile(`^(account|app:[a-z0-9-]{1,63})$`)
 )
 
 const (
@@ -108,7 +106,7 @@ func (r *Registry) refusal(t registered) string {
 		return fmt.Sprintf("Queue is %q: give at most %d lower-case letters and digits, in words joined by _ or -", queue, maxQueueLength)
 	}
 	for _, source := range t.sources {
-		if !sourcePattern.MatchString(source) {
+		if !store.ValidSource(source) {
 			return fmt.Sprintf("Sources contains %q, from which no event comes: give account or app:NAME", source)
 		}
 	}

@@ -119,11 +119,12 @@ func txCases() []txCase {
 				exec(ctx, tx, insert)
 				return nil
 			}}),
-		succeeded(txCase{name: "sends COMMIT and BEGIN then writes", errors: []string{endedTx},
+		// It does as the worker would have done, and goes on.
+		succeeded(txCase{name: "sends COMMIT and BEGIN then writes",
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
 				raw(ctx, tx, "COMMIT; BEGIN")
-				exec(ctx, tx, insert)
-				return nil
+				_, err := tx.Exec(ctx, `INSERT INTO shop.effects VALUES ('second half', gen_random_uuid())`)
+				return err
 			}}),
 		succeeded(txCase{name: "sends COMMIT in its only attempt", attempts: 1, errors: []string{"no"},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "COMMIT"); return errNo }}).discarded(),
@@ -169,6 +170,38 @@ func txCases() []txCase {
 				exec(ctx, tx, insert)
 				return nil
 			}}),
+
+		failed(txCase{name: "sends ROLLBACK and BEGIN over the connection then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				raw(ctx, tx, "ROLLBACK; BEGIN")
+				exec(ctx, tx, insert)
+				return nil
+			}}),
+		failed(txCase{name: "sends ROLLBACK AND CHAIN in a batch then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				batch := &pgx.Batch{}
+				batch.Queue("SELECT 1")
+				batch.Queue("/* x */rollback and chain")
+				_ = tx.SendBatch(ctx, batch).Close()
+				exec(ctx, tx, insert)
+				return nil
+			}}),
+		failed(txCase{name: "sends a prepared ROLLBACK AND CHAIN then writes", errors: []string{endedTx},
+			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+				_, err := tx.Prepare(ctx, "harmless", "ABORT AND CHAIN")
+				if rows, err := tx.Query(ctx, "harmless"); err == nil {
+					rows.Close()
+				}
+				exec(ctx, tx, insert)
+				return err
+			}}),
+		succeeded(txCase{name: "uses CASE and Conn", work: func(ctx context.Context, tx pgx.Tx, _ int) error {
+			if _, ok := tx.Conn().TypeMap().TypeForName("uuid"); !ok {
+				return errNo
+			}
+			_, err := tx.Exec(ctx, `SELECT CASE WHEN true THEN 'COMMIT' END`)
+			return err
+		}}),
 
 		failed(txCase{name: "swallows an SQL error", errors: []string{returnsNil},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "SELECT 1/0"); return nil }}),
@@ -311,6 +344,9 @@ func TestTransactional(t *testing.T) {
 			checkTexts(t, "errors of the failure", got.FailureErrors, c.errors)
 			checkTexts(t, "error of the run", []string{got.Error}, c.errors[len(c.errors)-1:])
 		})
+	}
+	if n := r.effects("second half"); n != 1 {
+		t.Errorf("%d second halves", n)
 	}
 	if n := r.effects("later"); n != 0 {
 		t.Errorf("%d effects outside the transaction", n)
