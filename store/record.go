@@ -5,12 +5,14 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"lumin-ingest/lumin"
 )
@@ -60,7 +62,8 @@ const rollbackTimeout = time.Second
 // twice, and a delivery that is refused comes back only after five minutes.
 func (s *Store) beginRecording(ctx context.Context) (pgx.Tx, error) {
 	tx, err := s.pool.BeginTx(ctx, readCommitted)
-	if err == nil || ctx.Err() != nil {
+	var refused *pgconn.PgError
+	if err == nil || ctx.Err() != nil || errors.As(err, &refused) {
 		return tx, err
 	}
 	s.pool.Reset()

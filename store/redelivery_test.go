@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
 )
 
@@ -146,10 +147,12 @@ func TestRedeliveryOfRemovedPayload(t *testing.T) {
 // Two transactions must not both find room for the tenth body.
 func TestBodiesKeptAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
+	s := storeOn(t, poolOf(t, pgtest.New(t), 8))
 	recordAll(t, s, delivery(1))
+	// Whoever has looked for room waits here before taking it.
+	tx := begin(t, s)
+	exec(t, tx, `LOCK TABLE lumin.redeliveries IN EXCLUSIVE MODE`)
 	const writers, each = 4, 8
-	start := make(chan struct{})
 	var group sync.WaitGroup
 	for w := range writers {
 		var bodies []store.Delivery
@@ -157,13 +160,17 @@ func TestBodiesKeptAtOnce(t *testing.T) {
 			bodies = append(bodies, variant(1, fmt.Sprint(w, i), "title"))
 		}
 		group.Go(func() {
-			<-start
 			if _, err := s.RecordBatch(t.Context(), bodies...); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	close(start)
+	eventually(t, "all wait", func() bool {
+		return value[int](t, s.Pool(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == writers
+	})
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	group.Wait()
 	if kept := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL`); kept != store.MaxBodies {
 		t.Errorf("%d bodies kept, want %d", kept, store.MaxBodies)

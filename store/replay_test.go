@@ -316,7 +316,7 @@ func TestReplayPages(t *testing.T) {
 		if want := map[bool]string{true: "done", false: "running"}[n == 0]; at.State != want {
 			t.Errorf("after %v: %s", pages, at.State)
 		}
-		if n == 0 {
+		if n == 0 || len(pages) > 10 {
 			break
 		}
 		// Those that fail again at once are not for this order.
