@@ -63,6 +63,8 @@ func (c *migrateStatusCommand) Run(ctx context.Context, std streams) error {
 
 // printStatus fails when the schema is dirty, which nothing else may change.
 func printStatus(ctx context.Context, std streams, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return fmt.Errorf("the database does not answer: %w", err)

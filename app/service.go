@@ -30,11 +30,13 @@ const (
 	// riverConns is what River itself needs besides one connection per job.
 	riverConns = 6
 
-	// stopTimeout bounds a graceful stop: the slowest delivery takes 25 s.
-	stopTimeout = 30 * time.Second
+	// stopTimeout bounds how long deliveries in flight are waited for when the
+	// program stops. Recording one takes 10 s at most; a caller that needs longer
+	// to send its body is cut off and repeats it.
+	stopTimeout = 20 * time.Second
 
-	// jobsTimeout is for the jobs' part of it: they are cancelled after ten
-	// seconds, and one that does not heed that is not waited for much longer.
+	// jobsTimeout is for the jobs after that: they are cancelled after ten seconds,
+	// and one that does not heed that is not waited for much longer.
 	jobsTimeout = 13 * time.Second
 
 	// closeTimeout bounds the wait for connections that such a job still holds.
@@ -59,7 +61,9 @@ type service struct {
 	admin    *listener
 	registry *prometheus.Registry
 	stopping atomic.Bool
-	failed   chan error
+
+	waitingFor atomic.Value // string: what the workers could last not be started for
+	failed     chan error
 }
 
 // start opens the listeners and begins to work as soon as the database is ready.
@@ -91,7 +95,7 @@ func start(ctx context.Context, cfg serviceConfig) (_ *service, err error) {
 }
 
 func (s *service) openStore(ctx context.Context, conns int) (*store.Store, error) {
-	pool, err := openPool(ctx, s.cfg.databaseURL, conns)
+	pool, err := store.OpenPool(ctx, s.cfg.databaseURL, conns)
 	if err != nil {
 		return nil, err
 	}
@@ -154,24 +158,21 @@ func (s *service) checks() []admin.Check {
 			}
 			return nil
 		}},
-		{Name: "database", Probe: s.schemaReady},
+		{Name: "database", Probe: s.store.Ready},
 	}
 	if s.runtime != nil {
-		checks = append(checks, admin.Check{Name: "workers", Probe: s.runtime.Ready})
+		checks = append(checks, admin.Check{Name: "workers", Probe: s.workersReady})
 	}
 	return checks
 }
 
-// schemaReady tells why the database cannot be used yet.
-func (s *service) schemaReady(ctx context.Context) error {
-	status, err := s.store.SchemaStatus(ctx)
-	if err != nil {
-		return err
+// workersReady tells why no jobs are worked.
+func (s *service) workersReady(ctx context.Context) error {
+	err := s.runtime.Ready(ctx)
+	if reason, ok := s.waitingFor.Load().(string); ok && err != nil {
+		return fmt.Errorf("%w: %s", err, reason)
 	}
-	if !status.Current() {
-		return errors.New(status.String())
-	}
-	return nil
+	return err
 }
 
 func (s *service) sourceLines() []admin.SourceLine {
@@ -214,6 +215,7 @@ func (s *service) work(ctx context.Context) error {
 		}
 		if err.Error() != said {
 			said = err.Error()
+			s.waitingFor.Store(said)
 			s.cfg.logger.Warn("waiting for the database", "reason", said)
 		}
 		select {
@@ -230,7 +232,7 @@ func (s *service) work(ctx context.Context) error {
 func (s *service) startWork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	err := s.schemaReady(ctx)
+	err := s.store.Ready(ctx)
 	if err == nil && s.runtime != nil {
 		err = s.runtime.Start(ctx)
 	}
@@ -249,14 +251,14 @@ func (s *service) stop() error {
 		errs = append(errs, s.public.shutdown(ctx))
 	}
 	if s.recorder != nil {
-		s.recorder.Close()
+		s.recorder.Shutdown(ctx)
 		s.recorder = nil
 	}
 	if s.runtime != nil {
-		errs = append(errs, s.stopJobs(ctx))
+		errs = append(errs, s.stopJobs())
 	}
 	if s.admin != nil {
-		errs = append(errs, s.admin.shutdown(ctx))
+		_ = s.admin.server.Close() // nobody is kept waiting by a look at the health
 	}
 	err := errors.Join(errs...)
 	if err == nil {
@@ -265,8 +267,8 @@ func (s *service) stop() error {
 	return err
 }
 
-func (s *service) stopJobs(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+func (s *service) stopJobs() error {
+	ctx, cancel := context.WithTimeout(context.Background(), jobsTimeout)
 	defer cancel()
 	err := s.runtime.Stop(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {

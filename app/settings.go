@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -47,7 +46,7 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 	if err != nil {
 		return nil, nil, err
 	}
-	pool, err := openPool(ctx, url, 4)
+	pool, err := store.OpenPool(ctx, url, 4)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,24 +68,6 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 		return nil, nil, err
 	}
 	return st, pool.Close, nil
-}
-
-// openPool makes a pool of at most maxConns connections, none of them made yet.
-func openPool(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, errors.New("DATABASE_URL is not a PostgreSQL URL")
-	}
-	cfg.MaxConns = int32(maxConns)
-	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
-	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "lumin-ingest"
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("open the connection pool: %w", err)
-	}
-	return pool, nil
 }
 
 // sourceSettings say whose deliveries are accepted.

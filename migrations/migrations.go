@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/golang-migrate/migrate/v4"
 	"github.com/golang-migrate/migrate/v4/database"
@@ -36,6 +37,9 @@ const riverVersion = 8
 // lockKey serializes migrating programs on one database: "lumin" in ASCII, as
 // pg_advisory_lock takes a number.
 const lockKey = 0x6c756d696e
+
+// connectTimeout bounds how long a connection may take, unless the URL says so.
+const connectTimeout = 10 * time.Second
 
 //go:embed sql/*.sql
 var numbered embed.FS
@@ -99,6 +103,9 @@ func locked(ctx context.Context, databaseURL string, act func(*migrator) error) 
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
@@ -117,7 +124,7 @@ func locked(ctx context.Context, databaseURL string, act func(*migrator) error) 
 // settle frees a connection from what its role or database is set to: limits
 // meant for small queries, and a search_path of somebody else's choosing.
 func settle(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_catalog, pg_temp`)
+	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_catalog, pg_temp; SET client_encoding = 'UTF8'`)
 	if err != nil {
 		return fmt.Errorf("prepare a connection to migrate: %w", err)
 	}
@@ -134,6 +141,9 @@ func (m *migrator) up(ctx context.Context) error {
 	}
 	if status.Current() || status.Version > status.Latest {
 		return nil
+	}
+	if err := m.checkEncoding(ctx); err != nil {
+		return err
 	}
 	if err := m.createSchema(ctx); err != nil {
 		return err
@@ -191,6 +201,19 @@ func (m *migrator) down(ctx context.Context, n int) error {
 		}
 	}
 	return m.dropRest(ctx)
+}
+
+// checkEncoding refuses a database that cannot hold every text: what such a one
+// does not take would be lost, or would keep River from completing jobs.
+func (m *migrator) checkEncoding(ctx context.Context) error {
+	var encoding string
+	if err := m.conn.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
+		return fmt.Errorf("ask for the encoding of the database: %w", err)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the encoding of the database is %s, which cannot hold every text: make one with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0", encoding)
+	}
+	return nil
 }
 
 // createSchema asks before it creates: CREATE SCHEMA IF NOT EXISTS wants the

@@ -647,3 +647,29 @@ func TestAttachComesWithMigration(t *testing.T) {
 		t.Errorf("attach.sql is %s at migration %d; this test knows %s at %d", got, migrations.Latest(), sum, latest)
 	}
 }
+
+func TestUpRefusesAnEncodingThatCannotHoldEveryText(t *testing.T) {
+	t.Parallel()
+	admin := pgtest.AdminURL(t, pgtest.NewEmpty(t))
+	pool := pgtest.Pool(t, admin)
+	name := fmt.Sprintf("ascii_%d", time.Now().UnixNano())
+	exec(t, pool, `CREATE DATABASE `+name+` ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
+	t.Cleanup(func() {
+		conn, err := pgx.Connect(context.Background(), admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.Background())
+		if _, err := conn.Exec(context.Background(), `DROP DATABASE `+name+` WITH (FORCE)`); err != nil {
+			t.Error(err)
+		}
+	})
+	address, err := url.Parse(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.Path = "/" + name
+	if err := migrations.Up(t.Context(), address.String()); err == nil || !strings.Contains(err.Error(), "ENCODING 'UTF8'") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -50,18 +50,50 @@ WITH claimed AS (
 SELECT e.* FROM settled s
 LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.event_id OFFSET 0) e ON true`
 
+// BeginClaim begins a transaction on conn and claims the run of a job in it, like
+// [Store.ClaimTx], in one round trip. The transaction is the caller's to end
+// whenever it is not nil, also beside an error.
+func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
+	batch := &pgx.Batch{}
+	batch.BeginTx(readCommitted)
+	batch.Queue(claimSQL, a.claimArgs()...)
+	results := conn.SendBatch(ctx, batch)
+	tx := results.Tx()
+	if _, err := results.Exec(); err != nil {
+		_ = results.Close() // it has no other error
+		return tx, nil, fmt.Errorf("begin: %w", err)
+	}
+	rows, _ := results.Query() // its error is that of the rows
+	event, err := claimed(rows)
+	if closeErr := results.Close(); closeErr != nil {
+		return tx, nil, fmt.Errorf("claim run: %w", closeErr)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = s.whyNot(ctx, tx, a)
+	}
+	return tx, event, err
+}
+
 // ClaimTx locks the run of a job, marks it succeeded in tx, and returns its
 // event. Nothing of that is seen by others, or lasts, unless tx commits.
 // ErrRunSettled and ErrRunLocked say that there is nothing to do in tx.
 func (s *Store) ClaimTx(ctx context.Context, tx pgx.Tx, a Attempt) (*Event, error) {
-	rows, err := tx.Query(ctx, claimSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number)
-	if err != nil {
-		return nil, fmt.Errorf("claim run: %w", err)
+	rows, _ := tx.Query(ctx, claimSQL, a.claimArgs()...) // its error is that of the rows
+	event, err := claimed(rows)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = s.whyNot(ctx, tx, a)
 	}
+	return event, err
+}
+
+func (a Attempt) claimArgs() []any {
+	return []any{[16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number}
+}
+
+// claimed reads the result of claimSQL: pgx.ErrNoRows when nothing was claimed.
+func claimed(rows pgx.Rows) (*Event, error) {
 	event, err := pgx.CollectExactlyOneRow(rows, scanEvent)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil, s.whyNot(ctx, tx, a)
 	case err != nil:
 		return nil, fmt.Errorf("claim run: %w", err)
 	case event == nil:

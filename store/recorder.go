@@ -163,12 +163,30 @@ func (r *Recorder) enqueue(p *pending) error {
 
 // Close refuses further deliveries, writes those that wait, and returns when
 // everybody is answered.
-func (r *Recorder) Close() {
+func (r *Recorder) Close() { r.Shutdown(context.Background()) }
+
+// Shutdown is [Recorder.Close] for whoever has not that much time: once ctx ends,
+// what still waits is answered with ErrUnavailable, and only the transactions
+// under way are waited for, eight seconds at most.
+func (r *Recorder) Shutdown(ctx context.Context) {
 	r.mu.Lock()
 	r.closed = true
 	r.wake.Broadcast()
 	r.mu.Unlock()
+	stop := context.AfterFunc(ctx, r.drop)
+	defer stop()
 	r.done.Wait()
+}
+
+// drop answers what waits without writing it.
+func (r *Recorder) drop() {
+	r.mu.Lock()
+	dropped := r.waiting
+	r.waiting, r.bytes = nil, 0
+	r.mu.Unlock()
+	for _, p := range dropped {
+		p.result <- result{err: fmt.Errorf("%w: the program is stopping", ErrUnavailable)}
+	}
 }
 
 func (r *Recorder) flushLoop() {

@@ -219,3 +219,37 @@ func TestTerminatedBackend(t *testing.T) {
 	}
 	wantTally(t, s, tally{Events: 1, Runs: 1, Jobs: 1})
 }
+
+// A stop must not take as long as the queue of a database that hangs.
+func TestShutdownDropsWhatWaits(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	r := newRecorder(t, s)
+	release := blockFlushers(t, s, r)
+	answers := make(chan error)
+	for n := range 3 {
+		go func() {
+			_, err := r.Record(context.WithoutCancel(t.Context()), delivery(n))
+			answers <- err
+		}()
+	}
+	eventually(t, "three deliveries wait", func() bool { return r.Waiting() == 3 })
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		r.Shutdown(ctx)
+	}()
+	cancel()
+	for range 3 {
+		wantError(t, <-answers, store.ErrUnavailable)
+	}
+	select {
+	case <-stopped:
+		t.Error("Shutdown returned while transactions are under way")
+	default:
+	}
+	release()
+	<-stopped
+	wantTally(t, s, tally{Events: store.Flushers})
+}

@@ -86,9 +86,9 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 		return fmt.Errorf("get a connection: %w", err)
 	}
 	defer conn.Release()
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+	tx, event, err := x.store.BeginClaim(ctx, conn.Conn(), attempt)
+	if tx == nil {
+		return err
 	}
 	defer func() {
 		// It must reach the server although the attempt has timed out.
@@ -96,8 +96,6 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 		defer cancel()
 		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
 	}()
-
-	event, err := x.store.ClaimTx(ctx, tx, attempt)
 	if err != nil {
 		return notNow(err)
 	}

@@ -1,0 +1,70 @@
+package store_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store"
+)
+
+// with adds a setting of the session, as a role or a database may have it.
+func with(tb testing.TB, databaseURL, setting, value string) string {
+	tb.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	query := u.Query()
+	query.Set(setting, value)
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+func TestPoolDependsOnNoDefaults(t *testing.T) {
+	t.Parallel()
+	address := with(t, pgtest.New(t), "default_transaction_isolation", "serializable")
+	pool, err := store.OpenPool(t.Context(), with(t, address, "client_encoding", "LATIN1"), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	if level := value[string](t, pool, `SHOW transaction_isolation`); level != "read committed" {
+		t.Errorf("transactions are %s", level)
+	}
+	if encoding := value[string](t, pool, `SHOW client_encoding`); encoding != "UTF8" {
+		t.Errorf("texts are sent in %s", encoding)
+	}
+}
+
+func TestPoolOfNoURL(t *testing.T) {
+	t.Parallel()
+	_, err := store.OpenPool(t.Context(), "postgres://user:hunter2@host:port/x", 2)
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestReady(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("a migrated database: %v", err)
+	}
+
+	readOnly := storeOn(t, pgtest.Pool(t, with(t, pgtest.New(t), "default_transaction_read_only", "on")))
+	if err := readOnly.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("a read-only database: %v", err)
+	}
+
+	unmigrated := storeOn(t, pgtest.Pool(t, pgtest.NewEmpty(t)))
+	if err := unmigrated.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "migrate up") {
+		t.Errorf("an empty database: %v", err)
+	}
+
+	exec(t, s.Pool(), `REVOKE INSERT ON lumin.events FROM CURRENT_USER`)
+	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "lumin.events (INSERT)") {
+		t.Errorf("without the right to insert: %v", err)
+	}
+}
