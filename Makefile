@@ -14,7 +14,7 @@ BENCHTIME ?= 2s
 
 .PHONY: help
 help: ## list these targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/lumin-ingest
@@ -29,8 +29,16 @@ test: ## all tests, with the race detector and a private PostgreSQL
 	@test -n "$(RACE)" || echo "no C compiler found: the tests run WITHOUT the race detector" >&2
 	go test $(RACE) -timeout 10m ./...
 
+.PHONY: test-memory
+test-memory: ## memory of an idle program, which the race detector would distort
+	go test -count 1 -run Idle ./app
+
+.PHONY: test-slow
+test-slow: ## a job whose program is killed while it runs: River takes it up again within 90 s
+	LUMIN_TEST_SLOW=1 go test -count 1 -v -run WhileWorking ./app
+
 .PHONY: check
-check: fmt vet lint test ## what CI runs: format, vet, lint, test
+check: fmt vet lint test test-memory ## what CI runs: format, vet, lint, test
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
