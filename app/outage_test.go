@@ -111,6 +111,9 @@ func TestDatabaseStoppedBeforeStart(t *testing.T) {
 		reason, _ := i.log.logged("waiting for the database")["reason"].(string)
 		return strings.Contains(reason, "connection refused")
 	})
+	if _, why := i.ready(); !strings.Contains(why, `"name":"workers","ok":false,"error":"not started: `) {
+		t.Errorf("/readyz does not say what the workers wait for: %s", why)
+	}
 	if err := server.Resume(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ type service struct {
 	registry *prometheus.Registry
 	stopping atomic.Bool
 
-	waitingFor atomic.Value // string: what the workers could last not be started for
+	waitingFor atomic.Value // string: what the workers cannot be started for; empty once they were
 	failed     chan error
 }
 
@@ -169,7 +169,7 @@ func (s *service) checks() []admin.Check {
 // workersReady tells why no jobs are worked.
 func (s *service) workersReady(ctx context.Context) error {
 	err := s.runtime.Ready(ctx)
-	if reason, ok := s.waitingFor.Load().(string); ok && err != nil {
+	if reason, _ := s.waitingFor.Load().(string); reason != "" && err != nil {
 		return fmt.Errorf("%w: %s", err, reason)
 	}
 	return err
@@ -207,6 +207,7 @@ func (s *service) work(ctx context.Context) error {
 	for {
 		err := s.startWork(ctx)
 		if err == nil {
+			s.waitingFor.Store("") // what stops the workers later is something else
 			s.cfg.logger.Info("started")
 			return nil
 		}

@@ -48,15 +48,20 @@ func (s bodySettings) keys() ([]string, error) {
 	return secrets[s.Source], nil
 }
 
+// keysAndBody are what both commands work on.
+func (s bodySettings) keysAndBody(std streams) (keys []string, body []byte, err error) {
+	if keys, err = s.keys(); err != nil {
+		return nil, nil, err
+	}
+	body, err = s.body(std)
+	return keys, body, err
+}
+
 type signCommand struct{ bodySettings }
 
 // Run implements the command.
 func (c *signCommand) Run(std streams) error {
-	keys, err := c.keys()
-	if err != nil {
-		return err
-	}
-	body, err := c.body(std)
+	keys, body, err := c.keysAndBody(std)
 	if err != nil {
 		return err
 	}
@@ -71,11 +76,7 @@ type verifyCommand struct {
 
 // Run implements the command.
 func (c *verifyCommand) Run(std streams) error {
-	keys, err := c.keys()
-	if err != nil {
-		return err
-	}
-	body, err := c.body(std)
+	keys, body, err := c.keysAndBody(std)
 	if err != nil {
 		return err
 	}

@@ -265,3 +265,43 @@ func TestClaimDoesNotWait(t *testing.T) {
 	_, err := s.ClaimTx(ctx, tx, attempt(d, "book", 0))
 	wantError(t, err, store.ErrRunLocked)
 }
+
+// Begun in one round trip, the transaction is what ClaimTx expects, whatever the
+// role has for a default, and it is there beside an error as well.
+func TestBeginClaim(t *testing.T) {
+	t.Parallel()
+	s := storeOn(t, pgtest.Pool(t, with(t, pgtest.New(t), "default_transaction_isolation", "serializable")))
+	d := delivery(1, "book")
+	recordAll(t, s, d)
+	begin := func() (pgx.Tx, *store.Event, error) {
+		conn, err := s.Pool().Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(conn.Release)
+		return s.BeginClaim(t.Context(), conn.Conn(), attempt(d, "book", 0))
+	}
+
+	first, event, err := begin()
+	if err != nil || event == nil || string(event.Payload) != string(d.Payload) {
+		t.Fatalf("event %+v, error %v", event, err)
+	}
+	if level := value[string](t, first, `SHOW transaction_isolation`); level != "read committed" {
+		t.Errorf("the transaction is %s", level)
+	}
+	second, _, err := begin()
+	wantError(t, err, store.ErrRunLocked)
+	if err := second.Rollback(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wantState(t, s, d, "book", "pending 0")
+	if err := first.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, s, d, "book", "succeeded 0")
+	third, _, err := begin()
+	wantError(t, err, store.ErrRunSettled)
+	if err := third.Rollback(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
