@@ -1,5 +1,5 @@
-# The program by itself: one static binary, the public certificate authorities
-# and a user without rights. The image has no shell and nothing to update.
+# The program by itself: one static binary, the public certificate authorities,
+# a folder for temporary files and a user without rights. The image has no shell and nothing to update.
 
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
@@ -7,11 +7,14 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /out/lumin-ingest ./cmd/lumin-ingest
+# For what archive_contract downloads.
+RUN mkdir -p /out/root/tmp && chmod 1777 /out/root/tmp
 RUN echo 'lumin:x:65532:65532:lumin-ingest:/:/sbin/nologin' > /out/passwd
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/passwd /etc/passwd
+COPY --from=build /out/root /
 COPY --from=build /out/lumin-ingest /lumin-ingest
 
 # Inside a container loopback is the container itself, so listen everywhere and

@@ -9,12 +9,15 @@ RACE := $(shell command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null 2>&1 && ec
 
 FUZZTIME  ?= 60s
 BENCHTIME ?= 2s
+REPLAY_RUNS ?= 1000000
+TOGETHER    ?= 3m
+JOBS        ?= 200000
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## list these targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/lumin-ingest
@@ -33,12 +36,31 @@ test: ## all tests, with the race detector and a private PostgreSQL
 test-memory: ## memory of an idle program, which the race detector would distort
 	go test -count 1 -run Idle ./app
 
+.PHONY: test-memory-jobs
+test-memory-jobs: ## memory over JOBS (200000) jobs, which must stay what it is
+	LUMIN_TEST_JOBS=$(JOBS) go test -count 1 -v -timeout 1h -run TestMemoryIsFlat ./worker | grep -v '^ *{'
+
 .PHONY: test-slow
 test-slow: ## a job whose program is killed while it runs: River takes it up again within 90 s
 	LUMIN_TEST_SLOW=1 go test -count 1 -v -run WhileWorking ./app
 
+.PHONY: test-replay
+test-replay: ## a replay of REPLAY_RUNS (1000000) runs with ten kills of the program; an hour or so
+	LUMIN_TEST_REPLAY=$(REPLAY_RUNS) go test -count 1 -v -timeout 3h -run ReplayKilled ./app
+
+.PHONY: test-together
+test-together: ## ingest, replays, retention and erasures at once, for TOGETHER (3m)
+	LUMIN_TEST_TOGETHER=$(TOGETHER) go test -race -count 1 -v -timeout 1h -run 'TestTogether$$' ./app | grep -v '^ *{'
+
+.PHONY: examples
+examples: ## build, vet and test the examples, which are modules of their own, against this checkout
+	@for module in examples examples/starter; do \
+		echo "$$module"; \
+		(cd $$module && go build -o /dev/null ./... && go vet ./... && go test $(RACE) -timeout 10m ./...) || exit 1; \
+	done
+
 .PHONY: check
-check: fmt vet lint test test-memory ## what CI runs: format, vet, lint, test
+check: fmt vet lint test test-memory examples ## what CI runs: format, vet, lint, test, and the examples
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
@@ -53,8 +75,9 @@ lint: ## golangci-lint, built from the versions in tools/go.mod
 	$(LINT) run ./...
 
 .PHONY: bench
-bench: ## Go benchmarks, on a private PostgreSQL with fsync on
+bench: ## Go benchmarks, then operations on 1,000,000 events; on private PostgreSQLs with fsync on
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./lumin ./store ./worker
+	go run ./internal/bench
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (60s)

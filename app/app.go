@@ -13,14 +13,26 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 )
 
 // Env is what job types may need from the program that runs them.
 type Env struct {
-	Logger      *slog.Logger
-	LuminAPIKey string // LUMIN_API_KEY, for job types that call Lumin; may be empty
+	Logger *slog.Logger
+
+	// DB leads to the database that holds the events, with at most WORKERS connections;
+	// none is made before it is used. It is for plain job types: what a transactional
+	// one writes past its tx is not part of the promise.
+	DB *pgxpool.Pool
+
+	// Lumin asks Lumin's API with LUMIN_API_KEY; nil if that is not set.
+	Lumin       *lumin.Client
+	LuminAPIKey string
+
+	builtIn *builtInSettings
 }
 
 // JobTypes makes the registry of a program. It is called only by the commands
@@ -47,15 +59,22 @@ type streams struct {
 
 // commands is the command line. Each command is a struct in a file of its own.
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Receive deliveries and work their events."`
-	Dev     devCommand     `cmd:"" help:"Try it out: a private PostgreSQL, the program, and a demo against itself."`
-	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date, or take it back."`
-	Trigger triggerCommand `cmd:"" help:"Send correctly signed sample deliveries."`
-	Events  eventsCommand  `cmd:"" help:"Look at stored events."`
-	Replay  replayCommand  `cmd:"" help:"Run failed runs once more."`
-	Replays replaysCommand `cmd:"" help:"Look at replay orders."`
-	Sign    signCommand    `cmd:"" help:"Compute the X-Signature of a body."`
-	Verify  verifyCommand  `cmd:"" help:"Check the X-Signature of a body."`
+	Serve     serveCommand     `cmd:"" help:"Receive deliveries and work their events."`
+	Dev       devCommand       `cmd:"" help:"Try it out: a private PostgreSQL, the program, and a demo against itself."`
+	Migrate   migrateCommand   `cmd:"" help:"Bring the database schema up to date, or take it back."`
+	Trigger   triggerCommand   `cmd:"" help:"Send correctly signed sample deliveries."`
+	Events    eventsCommand    `cmd:"" help:"Look at stored events."`
+	Failures  failuresCommand  `cmd:"" help:"Group failed runs by job type and error, with the command that replays each group."`
+	Replay    replayCommand    `cmd:"" help:"Run failed runs once more, or others that are asked for."`
+	Replays   replaysCommand   `cmd:"" help:"Look at replay orders, watch and cancel them."`
+	Doctor    doctorCommand    `cmd:"" help:"Check the database, its queue and the public URL, and say what to do."`
+	Retention retentionCommand `cmd:"" help:"Remove what is older than it is to be kept, as a running worker does by itself."`
+	Erase     eraseCommand     `cmd:"" help:"Erase signature requests, or all that mentions an e-mail address."`
+	Audit     auditCommand     `cmd:"" help:"Check stored events against their hashes, signatures and identity."`
+	Reconcile reconcileCommand `cmd:"" help:"Ask Lumin for the state of signature requests that are not over, and compare."`
+	Keys      keysCommand      `cmd:"" help:"Tell which keys are configured, and when each was first and last used."`
+	Sign      signCommand      `cmd:"" help:"Compute the X-Signature of a body."`
+	Verify    verifyCommand    `cmd:"" help:"Check the X-Signature of a body."`
 }
 
 // errUsage marks a call that cannot be right: exit code 2.

@@ -154,7 +154,7 @@ func (d *demo) work(ctx context.Context, s *service, request string) error {
 // replayOnce places a replay order and waits until its runs are settled. It
 // returns how many there were.
 func (d *demo) replayOnce(ctx context.Context, s *service, filter store.ReplayFilter) (runs int64, err error) {
-	id, err := s.store.OrderReplay(ctx, filter, "demo")
+	id, err := s.store.OrderReplay(ctx, store.NewReplay{Filter: filter, Reason: "demo"})
 	if err != nil {
 		return 0, err
 	}

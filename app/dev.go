@@ -12,6 +12,7 @@ import (
 	"lumin-ingest/lumin"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
+	"lumin-ingest/worker"
 )
 
 // devCommand takes no DATABASE_URL: the address of a production database, set in
@@ -43,10 +44,10 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 		ingest: true, work: true, maxWorkers: 8,
 		maxEventAge: 0, // the documentation's example is from 2023
 	}
-	if cfg.sources, err = devSources(); err != nil {
+	if err = cfg.addJobTypes(ctx, jobTypes, Env{builtIn: &builtInSettings{}}); err != nil {
 		return err
 	}
-	if cfg.registry, err = makeRegistry(ctx, jobTypes, Env{Logger: cfg.logger}); err != nil {
+	if cfg.sources, err = devSources(cfg.registry); err != nil {
 		return err
 	}
 	demo := newDemo(std.out)
@@ -98,8 +99,9 @@ func (c *devCommand) database(ctx context.Context, std streams) (url string, clo
 	}, nil
 }
 
-// devSources accept the secrets of Lumin's documentation.
-func devSources() (map[string]*lumin.Keyring, error) {
+// devSources accept the secrets of Lumin's documentation, also for the apps that job
+// types ask for.
+func devSources(registry *worker.Registry) (map[string]*lumin.Keyring, error) {
 	account, err := lumin.NewKeyring(sample.AccountKey)
 	if err != nil {
 		return nil, err
@@ -108,7 +110,13 @@ func devSources() (map[string]*lumin.Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]*lumin.Keyring{store.AccountSource: account, "app:demo": app}, nil
+	sources := map[string]*lumin.Keyring{store.AccountSource: account, "app:demo": app}
+	for source := range registry.Sources() {
+		if source != store.AccountSource {
+			sources[source] = app
+		}
+	}
+	return sources, nil
 }
 
 // prepareDemo makes the table that the demo's job type writes to.

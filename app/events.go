@@ -1,6 +1,8 @@
 package app
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 
 type eventsCommand struct {
 	List    eventsListCommand    `cmd:"" help:"List events, the newest first."`
+	Tail    eventsTailCommand    `cmd:"" help:"Show the newest events last, and follow what is recorded with -f."`
 	Show    eventsShowCommand    `cmd:"" help:"Show one event, its redeliveries and its runs."`
 	Payload eventsPayloadCommand `cmd:"" help:"Print the exact bytes that were signed."`
 }
@@ -28,14 +31,20 @@ type eventsListCommand struct {
 	Unrecognized     bool   `help:"Only those without a sound identity, which no job type gets."`
 	Since            when   `placeholder:"TIME" help:"Only received since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
 	Until            when   `placeholder:"TIME" help:"Only received before then."`
-	Before           int64  `placeholder:"ID" help:"Only with an id below this one: the next page."`
-	Limit            int    `default:"50" help:"At most so many."`
+	Before           *int64 `placeholder:"ID" help:"Only what is older than this event: the next page."`
+	After            *int64 `placeholder:"ID" help:"Only what is newer than this event: the next page with --oldest-first."`
+	OldestFirst      bool   `help:"The oldest first."`
+	Payload          bool   `help:"With the exact body in base64, its signature and key id; only as json. Bodies hold personal data."`
+	Limit            *int   `placeholder:"N" help:"At most so many; 50 in a table, and all as json."`
 }
 
 // Run implements the command.
 func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
-	if c.Limit < 1 {
-		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
+	if c.Limit != nil && *c.Limit < 1 {
+		return usage(fmt.Sprintf("--limit is %d", *c.Limit), "give 1 or more")
+	}
+	if c.Payload && c.Output != "json" {
+		return usage("--payload does not fit into a table", "add --output json, or see \"events payload\"")
 	}
 	if c.Source != "" {
 		if err := checkSource(c.Source); err != nil {
@@ -50,20 +59,30 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	events, err := st.ListEvents(ctx, store.EventFilter{
+	filter := store.EventFilter{
 		Source: c.Source, EventType: c.EventType, SignatureRequestID: c.SignatureRequest, Unrecognized: c.Unrecognized,
-		ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at, Before: c.Before, Limit: c.Limit,
-	})
-	if err != nil {
-		return err
+		ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at, OldestFirst: c.OldestFirst, Bodies: c.Payload,
+	}
+	for id, position := range map[*int64]*store.EventPosition{c.Before: &filter.Before, c.After: &filter.After} {
+		if id == nil {
+			continue
+		}
+		e, err := st.ShowEvent(ctx, *id)
+		if err != nil {
+			return noSuchEvent(err)
+		}
+		*position = e.Position()
+	}
+	if c.Limit != nil {
+		filter.Limit = *c.Limit
 	}
 	if c.Output == "json" {
-		for _, e := range events {
-			if err := printJSON(std.out, e); err != nil {
-				return err
-			}
-		}
-		return nil
+		return exportEvents(ctx, st, std, filter)
+	}
+	filter.Limit = cmp.Or(filter.Limit, 50)
+	events, err := st.ListEvents(ctx, filter)
+	if err != nil {
+		return err
 	}
 	if len(events) == 0 {
 		fmt.Fprintln(std.out, "no events")
@@ -71,17 +90,39 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	}
 	rows := make([][]string, len(events))
 	for i, e := range events {
-		eventType := "unrecognized"
-		if e.EventType != nil {
-			eventType = *e.EventType
+		rows[i] = eventCells(e)
+	}
+	table(std.out, eventHeadings(), rows)
+	return nil
+}
+
+func eventHeadings() []string {
+	return []string{"ID", "RECEIVED", "SOURCE", "EVENT TYPE", "SIGNATURE REQUEST", "REDELIVERIES", "RUNS"}
+}
+
+func eventCells(e store.EventSummary) []string {
+	eventType := "unrecognized"
+	if e.EventType != nil {
+		eventType = *e.EventType
+	}
+	return []string{
+		strconv.FormatInt(e.ID, 10), timeCell(&e.ReceivedAt), e.Source, eventType, textCell(e.SignatureRequestID),
+		strconv.FormatInt(e.Redeliveries, 10), e.Runs,
+	}
+}
+
+// exportEvents prints an object a line, however many there are.
+func exportEvents(ctx context.Context, st *store.Store, std streams, filter store.EventFilter) error {
+	out := bufio.NewWriterSize(std.out, 1<<16)
+	for e, err := range st.Events(ctx, filter) {
+		if err == nil {
+			err = printJSON(out, e)
 		}
-		rows[i] = []string{
-			strconv.FormatInt(e.ID, 10), timeCell(&e.ReceivedAt), e.Source, eventType, textCell(e.SignatureRequestID),
-			strconv.FormatInt(e.Redeliveries, 10), e.Runs,
+		if err != nil {
+			return errors.Join(err, out.Flush())
 		}
 	}
-	table(std.out, []string{"ID", "RECEIVED", "SOURCE", "EVENT TYPE", "SIGNATURE REQUEST", "REDELIVERIES", "RUNS"}, rows)
-	return nil
+	return out.Flush()
 }
 
 type eventsShowCommand struct {

@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+	_ "gocloud.dev/blob/fileblob" // of ARCHIVE_URL
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/sample"
@@ -72,17 +73,49 @@ func leaks(text string) []string {
 	}, func(canary string) bool { return !strings.Contains(text, canary) })
 }
 
-// testJobTypes are the stock job type and two more. LUMIN_TEST_JOBS=stock leaves
-// those out: their tables are only there in databases of these tests.
-func testJobTypes(context.Context, Env) (*worker.Registry, error) {
+// testJobTypes are the stock job types and two more. LUMIN_TEST_JOBS=stock leaves
+// those out: their tables are only there in databases of these tests. Other values
+// get something wrong.
+func testJobTypes(ctx context.Context, env Env) (*worker.Registry, error) {
 	registry := worker.NewRegistry()
 	registry.AddTx(jobs.SignatureRequestState{})
-	if os.Getenv("LUMIN_TEST_JOBS") != "stock" {
+	switch os.Getenv("LUMIN_TEST_JOBS") {
+	case "stock":
+		return registry, env.AddBuiltIn(ctx, registry)
+	case "unmade":
+		return nil, errors.New("no bucket of that name")
+	case "twice":
 		registry.AddTx(countEffects{})
-		registry.AddTx(bookInvoice{})
+	case "unnamed":
+		registry.AddTx(unnamed{})
+	case "unconfigured":
+		registry.Add(ofApp{})
+	case "plain":
+		registry.Add(plainEffects{})
+		return registry, nil
 	}
-	return registry, nil
+	registry.AddTx(countEffects{})
+	registry.AddTx(bookInvoice{})
+	return registry, env.AddBuiltIn(ctx, registry)
 }
+
+// unnamed has no kind.
+type unnamed struct{ countEffects }
+
+func (unnamed) Kind() string { return "" }
+
+// plainEffects has the kind of countEffects and works in another way.
+type plainEffects struct{ worker.Defaults }
+
+func (plainEffects) Kind() string                             { return countEffects{}.Kind() }
+func (plainEffects) Events() []lumin.EventType                { return []lumin.EventType{lumin.AnyEvent} }
+func (plainEffects) Work(context.Context, *store.Event) error { return nil }
+
+// ofApp waits for the webhook of an app.
+type ofApp struct{ plainEffects }
+
+func (ofApp) Kind() string      { return "of_app" }
+func (ofApp) Sources() []string { return []string{"app:crm"} }
 
 // countEffects writes a row for each event it is called for.
 type countEffects struct{ worker.Defaults }
@@ -185,7 +218,7 @@ func waitSettled(tb testing.TB, conn *pgx.Conn) {
 	tb.Helper()
 	eventually(tb, 30*time.Second, "all runs and replays are settled", func() bool {
 		return number(tb, conn, `SELECT (SELECT count(*) FROM lumin.runs WHERE state = 'pending')
-		    + (SELECT count(*) FROM lumin.replays WHERE state NOT IN ('done', 'refused'))`) == 0
+		    + (SELECT count(*) FROM lumin.replays WHERE finished_at IS NULL)`) == 0
 	})
 }
 

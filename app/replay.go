@@ -1,10 +1,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,30 +18,81 @@ import (
 
 type replayCommand struct {
 	databaseSettings
-	Failed           bool     `help:"All failed runs, or those of them that the other filters leave."`
+	Failed           bool     `xor:"status" help:"Failed runs: all, or those that the other filters leave. What is meant if no status is given."`
+	Retrying         bool     `xor:"status" help:"Runs that wait for their next attempt: make it now."`
+	Cancelled        bool     `xor:"status" help:"Cancelled runs."`
+	Missing          bool     `xor:"status" help:"Stored events that the job types given with --kind came too late for, the oldest first."`
+	Again            bool     `xor:"status" help:"Succeeded runs, to take effect once more. Needs another filter."`
+	Unrecognized     bool     `xor:"status" help:"Decode unrecognized events anew, after an upgrade."`
 	Kind             []string `help:"Only of these job types."`
 	EventType        []string `help:"Only of these event types of Lumin's."`
 	Source           []string `help:"Only of these sources: account or app:NAME."`
 	SignatureRequest []string `placeholder:"ID" help:"Only of these signature requests."`
 	Event            []int64  `placeholder:"ID" help:"Only of these events."`
+	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, as \"failures\" groups them."`
 	Since            when     `placeholder:"TIME" help:"Only of events received since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
 	Until            when     `placeholder:"TIME" help:"Only of events received before then."`
+	Rate             *int     `placeholder:"N" help:"At most N runs a second."`
 	Reason           string   `help:"Why, for whoever reads the order later."`
+	By               string   `placeholder:"WHO" help:"Who orders it; the user and host of this program by default."`
 	DryRun           bool     `help:"Print the plan and change nothing."`
+	Wait             bool     `help:"Show the progress until every run is settled; exit 1 if some did not succeed."`
+}
+
+// status is the one that was asked for; empty for none.
+func (c *replayCommand) status() store.ReplayStatus {
+	for status, given := range map[store.ReplayStatus]bool{
+		store.ReplayFailed: c.Failed, store.ReplayRetrying: c.Retrying, store.ReplayCancelled: c.Cancelled,
+		store.ReplayMissing: c.Missing, store.ReplaySucceeded: c.Again, store.ReplayUnrecognized: c.Unrecognized,
+	} {
+		if given {
+			return status
+		}
+	}
+	return ""
+}
+
+// order is what the flags ask for, or what is wrong with them.
+func (c *replayCommand) order() (store.NewReplay, error) {
+	order := store.NewReplay{
+		Filter: store.ReplayFilter{
+			Status: c.status(), Kinds: c.Kind, EventTypes: c.EventType, Sources: c.Source, SignatureRequestIDs: c.SignatureRequest,
+			EventIDs: c.Event, ErrorFingerprints: c.Error, ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at,
+		},
+		Reason: c.Reason, OrderedBy: cmp.Or(c.By, whoAmI()),
+	}
+	if c.Rate != nil {
+		if order.Rate = *c.Rate; order.Rate < 1 {
+			return order, usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
+		}
+	}
+	switch err := order.Validate(); {
+	case errors.Is(err, store.ErrInverted):
+		return order, usage(err.Error(), "--since must be before --until")
+	case errors.Is(err, store.ErrNoFilter):
+		return order, usage("nothing says what to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
+	case err != nil:
+		return order, usage(err.Error(), "\"replay --help\" tells what each filter is for")
+	}
+	return order, checkSource(c.Source...)
+}
+
+// whoAmI names the user and host of this program, as far as they are known.
+func whoAmI() string {
+	who := "somebody"
+	if u, err := user.Current(); err == nil {
+		who = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		who += "@" + host
+	}
+	return who
 }
 
 // Run implements the command.
 func (c *replayCommand) Run(ctx context.Context, std streams) error {
-	filter := store.ReplayFilter{
-		Failed: c.Failed, Kinds: c.Kind, EventTypes: c.EventType, Sources: c.Source,
-		SignatureRequestIDs: c.SignatureRequest, EventIDs: c.Event, ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at,
-	}
-	if err := filter.Validate(); errors.Is(err, store.ErrNoFilter) {
-		return usage("nothing says what to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
-	} else if err != nil {
-		return usage(err.Error(), "--since must be before --until")
-	}
-	if err := checkSource(c.Source...); err != nil {
+	order, err := c.order()
+	if err != nil {
 		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
@@ -46,28 +100,46 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	if err := checkNames(ctx, st, filter); err != nil {
+	if err := checkNames(ctx, st, order.Filter); err != nil {
 		return err
 	}
-	plan, err := st.PlanReplay(ctx, filter)
+	plan, err := st.PlanReplay(ctx, order.Filter)
 	if err != nil {
 		return err
 	}
 	if len(plan) == 0 {
-		fmt.Fprintln(std.out, "nothing to replay: no failed run matches")
+		fmt.Fprintf(std.out, "nothing to replay: no %s matches\n", whatIsReplayed(order.Filter.Status))
 		return nil
 	}
-	printPlan(std.out, plan)
+	printPlan(std.out, plan, order)
 	if c.DryRun {
 		fmt.Fprintln(std.out, "dry run: nothing changed")
 		return nil
 	}
-	id, err := st.OrderReplay(ctx, filter, c.Reason)
+	id, err := st.OrderReplay(ctx, order)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.out, "replay %d ordered; a running worker carries it out: lumin-ingest replays show %d\n", id, id)
+	if c.Wait {
+		fmt.Fprintf(std.out, "replay %d ordered\n", id)
+		return watchReplay(ctx, st, std, id)
+	}
+	fmt.Fprintf(std.out, "replay %d ordered; a running worker carries it out: lumin-ingest replays watch %d\n", id, id)
 	return nil
+}
+
+// whatIsReplayed is what an order of this status is about, in words.
+func whatIsReplayed(status store.ReplayStatus) string {
+	switch status {
+	case store.ReplayMissing:
+		return "stored event without a run"
+	case store.ReplayUnrecognized:
+		return "unrecognized event that can be decoded now"
+	case "":
+		return "failed run"
+	default:
+		return string(status) + " run"
+	}
 }
 
 // checkNames refuses names and ids that match nothing because they do not exist.
@@ -85,6 +157,15 @@ func checkNames(ctx context.Context, st *store.Store, filter store.ReplayFilter)
 			return usage(fmt.Sprintf("no job type %q has ever been registered in this database", kind), "%s", known)
 		}
 	}
+	for _, id := range filter.SignatureRequestIDs {
+		events, err := st.ListEvents(ctx, store.EventFilter{SignatureRequestID: id, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(events) == 0 {
+			return usage(fmt.Sprintf("there is no event of a signature request %q", id), "\"events list\" shows the ids")
+		}
+	}
 	for _, id := range filter.EventIDs {
 		if _, err := st.ShowEvent(ctx, id); err != nil {
 			return noSuchEvent(err)
@@ -93,12 +174,36 @@ func checkNames(ctx context.Context, st *store.Store, filter store.ReplayFilter)
 	return nil
 }
 
-func printPlan(w io.Writer, plan []store.PlannedReplay) {
+func printPlan(w io.Writer, plan []store.PlannedReplay, order store.NewReplay) {
+	heading := strings.ToUpper(string(cmp.Or(order.Filter.Status, store.ReplayFailed))) + " RUNS"
+	if order.Filter.Status == store.ReplayUnrecognized {
+		heading = "UNRECOGNIZED EVENTS"
+	}
+	var total int64
 	rows := make([][]string, len(plan))
 	for i, p := range plan {
-		rows[i] = []string{p.Kind, strconv.FormatInt(p.Runs, 10), timeCell(&p.FirstEvent), timeCell(&p.LastEvent)}
+		total += p.Runs
+		estimate := "-"
+		if p.Estimate > 0 {
+			estimate = roughly(p.Estimate)
+		}
+		rows[i] = []string{cmp.Or(p.Kind, "(made into events)"), strconv.FormatInt(p.Runs, 10), timeCell(p.FirstEvent), timeCell(p.LastEvent), estimate}
 	}
-	table(w, []string{"JOB TYPE", "FAILED RUNS", "FIRST RECEIVED", "LAST RECEIVED"}, rows)
+	table(w, []string{"JOB TYPE", heading, "FIRST RECEIVED", "LAST RECEIVED", "TAKES ABOUT"}, rows)
+	if order.Rate > 0 {
+		fmt.Fprintf(w, "at %d a second: at least %s\n", order.Rate, roughly(time.Duration(float64(total)/float64(order.Rate)*float64(time.Second))))
+	}
+}
+
+// roughly is a duration to the second, or the minute when it is long.
+func roughly(d time.Duration) string {
+	if d < time.Second {
+		return "1s"
+	}
+	if d > time.Hour {
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return d.Round(time.Second).String()
 }
 
 // filterText says in one line what an order is about.
@@ -114,8 +219,8 @@ func filterText(f store.ReplayFilter) string {
 			parts = append(parts, what+" "+at.UTC().Format(time.RFC3339Nano))
 		}
 	}
-	if f.Failed {
-		parts = append(parts, "failed")
+	if f.Status != "" {
+		parts = append(parts, string(f.Status))
 	}
 	add("job type", f.Kinds)
 	add("event type", f.EventTypes)
@@ -126,107 +231,10 @@ func filterText(f store.ReplayFilter) string {
 		ids = append(ids, strconv.FormatInt(id, 10))
 	}
 	add("event", ids)
+	add("error", f.ErrorFingerprints)
 	bound("received since", f.ReceivedSince)
 	bound("received until", f.ReceivedUntil)
 	bound("event time since", f.EventSince)
 	bound("event time until", f.EventUntil)
 	return strings.Join(parts, "; ")
-}
-
-type replaysCommand struct {
-	List replaysListCommand `cmd:"" help:"List replay orders, the newest first."`
-	Show replaysShowCommand `cmd:"" help:"Show one order and where its runs are."`
-}
-
-type replaysListCommand struct {
-	databaseSettings
-	outputSettings
-	Limit int `default:"20" help:"At most so many."`
-}
-
-// Run implements the command.
-func (c *replaysListCommand) Run(ctx context.Context, std streams) error {
-	if c.Limit < 1 {
-		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
-	}
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeStore()
-	replays, err := st.Replays(ctx, c.Limit)
-	if err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		for _, r := range replays {
-			if err := printJSON(std.out, r); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if len(replays) == 0 {
-		fmt.Fprintln(std.out, "no replay orders")
-		return nil
-	}
-	rows := make([][]string, len(replays))
-	for i, r := range replays {
-		rows[i] = []string{
-			strconv.FormatInt(r.ID, 10), r.State, strconv.FormatInt(r.Enqueued, 10),
-			timeCell(&r.CreatedAt), r.OrderedBy, r.Reason,
-		}
-	}
-	table(std.out, []string{"ID", "STATE", "RUNS", "ORDERED", "BY", "REASON"}, rows)
-	return nil
-}
-
-type replaysShowCommand struct {
-	databaseSettings
-	outputSettings
-	ID int64 `arg:"" help:"The order's id."`
-}
-
-// Run implements the command.
-func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeStore()
-	replay, err := st.Replay(ctx, c.ID)
-	if errors.Is(err, store.ErrNotFound) {
-		return usage(err.Error(), "\"replays list\" shows the ids")
-	}
-	if err != nil {
-		return err
-	}
-	counts, err := st.ReplayRuns(ctx, c.ID)
-	if err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		return printJSON(std.out, struct {
-			store.Replay
-			Runs []store.RunCount `json:"runs"`
-		}{replay, counts})
-	}
-	rows := [][]string{
-		{"state", replay.State}, {"ordered by", replay.OrderedBy}, {"reason", replay.Reason}, {"filter", filterText(replay.Filter)},
-		{"ordered", timeCell(&replay.CreatedAt)}, {"started", timeCell(replay.StartedAt)}, {"finished", timeCell(replay.FinishedAt)},
-		{"runs put back to pending", strconv.FormatInt(replay.Enqueued, 10)},
-	}
-	if replay.Error != "" {
-		rows = append(rows, []string{"refused because", replay.Error})
-	}
-	table(std.out, []string{"REPLAY", strconv.FormatInt(replay.ID, 10)}, rows)
-	if len(counts) > 0 {
-		rows = nil
-		for _, n := range counts {
-			rows = append(rows, []string{n.Kind, n.State, strconv.FormatInt(n.Runs, 10)})
-		}
-		fmt.Fprintln(std.out)
-		table(std.out, []string{"JOB TYPE", "STATE NOW", "RUNS"}, rows)
-	}
-	return nil
 }

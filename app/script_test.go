@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lumin-ingest/internal/luminapi"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 )
@@ -29,7 +30,10 @@ import (
 //	deliver FILE       POST it to SERVER, signed as from the account
 //	settled            wait until no run and no replay is under way
 //	sql STATEMENT      print its rows
+//	sql-until S TEXT   until statement S gives this one text
 //	occupy NAME        listen on a port; sets NAME to its address
+//	lumin-api          start a stand-in of Lumin's API; sets LUMIN_API_URL and LUMIN_API_KEY
+//	lumin-tells ID S   it tells status S of signature request ID
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	commands := map[string]func(*testscript.TestScript, bool, []string){}
@@ -37,7 +41,8 @@ func TestScripts(t *testing.T) {
 		"database": (*script).database, "fails": (*script).fails,
 		"server": (*script).server, "stop-server": (*script).stopServer,
 		"deliver": (*script).deliver, "settled": (*script).settled,
-		"sql": (*script).sql, "occupy": (*script).occupy,
+		"sql": (*script).sql, "sql-until": (*script).sqlUntil, "occupy": (*script).occupy,
+		"lumin-api": (*script).luminAPI, "lumin-tells": (*script).luminTells,
 	} {
 		commands[name] = func(ts *testscript.TestScript, negated bool, args []string) {
 			if negated {
@@ -67,6 +72,7 @@ type script struct {
 	*testscript.TestScript
 	tb      testing.TB
 	running *program
+	api     *luminapi.Server
 }
 
 func (s *script) database(args []string) {
@@ -83,7 +89,9 @@ func (s *script) environment() []string {
 	for _, name := range []string{
 		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE",
 		"LUMIN_ACCOUNT_API_KEYS", "LUMIN_ACCOUNT_API_KEYS_FILE", "LUMIN_APP_SECRETS", "LUMIN_APP_SECRETS_FILE",
-		"LUMIN_API_KEY", "LUMIN_API_KEY_FILE", "LUMIN_ROLE", "WORKERS", "LOG_LEVEL", "LOG_FORMAT", "PATH", "HOME", "GORACE",
+		"LUMIN_API_KEY", "LUMIN_API_KEY_FILE", "LUMIN_API_URL", "LUMIN_ROLE", "WORKERS", "QUEUES", "LUMIN_TEST_JOBS",
+		"FORWARD_URLS", "FORWARD_SECRETS", "FORWARD_ALLOW_NETWORKS", "ARCHIVE_URL", "ARCHIVE_FILES", "RECONCILE_EVERY", "RECONCILE_REPAIR",
+		"RETAIN_PAYLOADS", "RETAIN_EVENTS", "LOG_LEVEL", "LOG_FORMAT", "PATH", "HOME", "GORACE",
 	} {
 		if value := s.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
@@ -137,6 +145,18 @@ func (s *script) deliver(args []string) {
 	fmt.Fprintln(s.Stdout(), r.code, strings.TrimSpace(r.body))
 }
 
+func (s *script) luminAPI([]string) {
+	s.api = luminapi.New()
+	s.Defer(s.api.Close)
+	s.Setenv("LUMIN_API_URL", s.api.URL())
+	s.Setenv("LUMIN_API_KEY", luminapi.APIKey)
+}
+
+func (s *script) luminTells(args []string) {
+	s.api.SetRequest(args[0], map[string]any{"status": args[1]})
+	s.api.SetFile(args[0], lumin.FileAgreement, luminapi.PDF(5000))
+}
+
 func (s *script) settled([]string) { waitSettled(s.tb, connect(s.tb, s.Getenv("DATABASE_URL"))) }
 
 func (s *script) sql(args []string) {
@@ -149,6 +169,15 @@ func (s *script) sql(args []string) {
 		fmt.Fprintln(s.Stdout(), values...)
 	}
 	s.Check(rows.Err())
+}
+
+func (s *script) sqlUntil(args []string) {
+	conn := connect(s.tb, s.Getenv("DATABASE_URL"))
+	eventually(s.tb, 30*time.Second, args[0]+" gives "+args[1], func() bool {
+		var got string
+		s.Check(conn.QueryRow(context.Background(), args[0]).Scan(&got))
+		return got == args[1]
+	})
 }
 
 func (s *script) occupy(args []string) {

@@ -5,12 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"os"
+	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/ingest"
 	"lumin-ingest/lumin"
+	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -19,11 +28,13 @@ type serveCommand struct {
 	sourceSettings
 	logSettings
 	listenSettings
-	Role        string        `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all, or only to receive (ingest) or to work (worker)."`
-	Workers     int           `env:"WORKERS" default:"16" help:"Jobs that run at a time in each queue."`
-	MaxEventAge time.Duration `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of older events; 0 for any age. Lumin's retries come up to 30 h 20 min late."`
-	LuminAPIKey string        `env:"LUMIN_API_KEY" placeholder:"KEY" help:"For job types that call Lumin."`
-	APIKeyFile  string        `name:"lumin-api-key-file" env:"LUMIN_API_KEY_FILE" placeholder:"FILE" help:"File that holds it."`
+	retentionSettings
+	luminSettings
+	builtInSettings `group:"Built-in job types, none of which is there unless it is asked for:"`
+	Role            string         `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all, or only to receive (ingest) or to work (worker)."`
+	Workers         int            `env:"WORKERS" default:"16" help:"Jobs that run at a time in each queue."`
+	Queue           map[string]int `env:"QUEUES" mapsep:"," placeholder:"NAME=N,..." help:"Jobs that run at a time in these queues, instead of WORKERS."`
+	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of older events; 0 for any age. Lumin's retries come up to 30 h 20 min late."`
 }
 
 // listenSettings say where the program listens.
@@ -50,6 +61,10 @@ func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) 
 	if err != nil {
 		return err
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	cfg.rotation.hangups = hangups
 	s, err := start(ctx, cfg)
 	if err != nil {
 		return err
@@ -63,7 +78,7 @@ func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobType
 	cfg := serviceConfig{
 		logger: c.logger(std), publicAddr: c.publicAddr(""), adminAddr: c.AdminListenAddr,
 		ingest: c.Role != "worker", work: c.Role != "ingest",
-		maxWorkers: c.Workers, maxEventAge: c.MaxEventAge,
+		maxWorkers: c.Workers, queues: c.Queue, maxEventAge: c.MaxEventAge,
 	}
 	if c.MaxEventAge < 0 || (c.MaxEventAge > 0 && c.MaxEventAge < ingest.MinEventAge) {
 		return cfg, usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
@@ -73,6 +88,9 @@ func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobType
 		return cfg, usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")
 	}
 	var err error
+	if cfg.retention, err = c.retention(c.MaxEventAge); err != nil {
+		return cfg, err
+	}
 	if cfg.databaseURL, err = c.url(); err != nil {
 		return cfg, err
 	}
@@ -80,27 +98,58 @@ func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobType
 		if cfg.sources, err = c.keyrings(); err != nil {
 			return cfg, err
 		}
+		if c.inFiles() {
+			cfg.rotation = rotation{read: c.keyrings, every: secretPoll, patience: secretPatience}
+		}
 	}
-	apiKey, err := secret("LUMIN_API_KEY", c.LuminAPIKey, c.APIKeyFile)
-	if err != nil {
+	env := Env{builtIn: &c.builtInSettings}
+	if env.Lumin, env.LuminAPIKey, err = c.client(); err != nil {
 		return cfg, err
 	}
-	cfg.registry, err = makeRegistry(ctx, jobTypes, Env{Logger: cfg.logger, LuminAPIKey: apiKey})
+	if err := cfg.addJobTypes(ctx, jobTypes, env); err != nil {
+		return cfg, err
+	}
+	if cfg.ingest {
+		err = checkSourcesOf(cfg.registry, cfg.sources)
+	}
 	return cfg, err
 }
 
-func makeRegistry(ctx context.Context, jobTypes JobTypes, env Env) (*worker.Registry, error) {
-	registry, err := jobTypes(ctx, env)
+// addJobTypes has the registry made, with a pool for the job types' own use.
+func (c *serviceConfig) addJobTypes(ctx context.Context, jobTypes JobTypes, env Env) (err error) {
+	if c.jobsDB, err = store.OpenPool(ctx, c.databaseURL, c.maxWorkers); err != nil {
+		return err
+	}
+	env.Logger, env.DB = c.logger, c.jobsDB
+	c.registry, err = jobTypes(ctx, env)
+	switch {
+	case errors.Is(err, errUsage):
+	case err != nil:
+		err = hint(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
+	case c.registry == nil:
+		err = errors.New("make the job types: the function given to app.Main returned no registry")
+	case env.builtIn.forgotten():
+		err = usage("settings of built-in job types are set, and this program has none: "+strings.Join(env.builtIn.set(), ", "),
+			"let the function given to app.Main call env.AddBuiltIn(ctx, registry), or unset them")
+	case c.registry.Err() != nil:
+		err = hint(c.registry.Err(), "job types are registered in the function given to app.Main")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("make the job types: %w", err)
+		c.jobsDB.Close()
 	}
-	if registry == nil {
-		return nil, errors.New("make the job types: the function given to app.Main returned no registry")
+	return err
+}
+
+// checkSourcesOf refuses job types that wait for what cannot come.
+func checkSourcesOf(registry *worker.Registry, configured map[string]*lumin.Keyring) error {
+	wanted := registry.Sources()
+	for _, source := range slices.Sorted(maps.Keys(wanted)) {
+		if _, ok := configured[source]; !ok {
+			return usage(fmt.Sprintf("job type %s wants events of source %s, of which no secret is configured", strings.Join(wanted[source], ", "), source),
+				"add the secret to LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS, or take the source out of what Sources returns")
+		}
 	}
-	if err := registry.Err(); err != nil {
-		return nil, hint(err, "job types are registered in the function given to app.Main")
-	}
-	return registry, nil
+	return nil
 }
 
 // serviceConfig is what a service is started with.
@@ -110,9 +159,24 @@ type serviceConfig struct {
 	publicAddr  string
 	adminAddr   string
 	sources     map[string]*lumin.Keyring
+	rotation    rotation
 	registry    *worker.Registry
-	ingest      bool // receive deliveries
-	work        bool // work jobs
+	ingest      bool          // receive deliveries
+	work        bool          // work jobs
+	jobsDB      *pgxpool.Pool // what job types use besides their transactions
 	maxWorkers  int
+	queues      map[string]int // workers of some queues
 	maxEventAge time.Duration
+	retention   store.Retention
+}
+
+// role is what the program does, in the words of LUMIN_ROLE.
+func (c serviceConfig) role() string {
+	switch {
+	case !c.work:
+		return "ingest"
+	case !c.ingest:
+		return "worker"
+	}
+	return "all"
 }

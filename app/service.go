@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,9 +27,6 @@ const (
 	// recordConns is for the flushers of the Recorder, the looks of /readyz and
 	// a spare. Recording has a pool of its own, so that jobs cannot starve it.
 	recordConns = 4
-
-	// riverConns is what River itself needs besides one connection per job.
-	riverConns = 6
 
 	// stopTimeout bounds how long deliveries in flight are waited for when the
 	// program stops. Recording one takes 10 s at most; a caller that needs longer
@@ -62,6 +60,8 @@ type service struct {
 	registry *prometheus.Registry
 	stopping atomic.Bool
 
+	heartbeat *heartbeat // nil until the database is ready
+
 	waitingFor atomic.Value // string: what the workers cannot be started for; empty once they were
 	failed     chan error
 }
@@ -70,7 +70,7 @@ type service struct {
 // It does not wait for that: until then deliveries are answered 503, and /readyz
 // says what is missing.
 func start(ctx context.Context, cfg serviceConfig) (_ *service, err error) {
-	s := &service{cfg: cfg, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
+	s := &service{cfg: cfg, pools: []*pgxpool.Pool{cfg.jobsDB}, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -116,13 +116,17 @@ func (s *service) prepareIngest(ctx context.Context) (err error) {
 }
 
 func (s *service) prepareWork(ctx context.Context) (err error) {
-	if s.store, err = s.openStore(ctx, s.cfg.maxWorkers*len(s.cfg.registry.Queues())+riverConns); err != nil {
+	cfg := worker.Config{
+		Registry: s.cfg.registry, Logger: s.cfg.logger, MaxWorkers: s.cfg.maxWorkers, Queues: s.cfg.queues,
+		Retention: s.cfg.retention, Registerer: s.registry,
+	}
+	if s.store, err = s.openStore(ctx, cfg.Connections()); err != nil {
 		return err
 	}
-	s.runtime, err = worker.New(worker.Config{
-		Store: s.store, Registry: s.cfg.registry, Logger: s.cfg.logger,
-		MaxWorkers: s.cfg.maxWorkers, Registerer: s.registry,
-	})
+	cfg.Store = s.store
+	if s.runtime, err = worker.New(cfg); errors.Is(err, worker.ErrQueue) {
+		return usage(err.Error(), "they are given by --queue or QUEUES, as in slow=5,bulk=2")
+	}
 	return err
 }
 
@@ -189,6 +193,11 @@ func (s *service) sourceLines() []admin.SourceLine {
 // untilDone works until ctx ends or a listener fails, then stops gracefully.
 func (s *service) untilDone(ctx context.Context) error {
 	defer s.close()
+	ctx, cancel := context.WithCancel(ctx)
+	var rotating sync.WaitGroup
+	rotating.Go(func() { s.rotate(ctx) })
+	defer rotating.Wait()
+	defer cancel()
 	if err := s.work(ctx); err != nil {
 		return errors.Join(err, s.stop())
 	}
@@ -208,11 +217,15 @@ func (s *service) work(ctx context.Context) error {
 		err := s.startWork(ctx)
 		if err == nil {
 			s.waitingFor.Store("") // what stops the workers later is something else
+			s.heartbeat = s.beat()
 			s.cfg.logger.Info("started")
 			return nil
 		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, store.ErrJobTypeChanged) {
+			return hint(err, "give what works in the new way a new Kind; or let the old program finish its jobs, end it, and start again")
 		}
 		if err.Error() != said {
 			said = err.Error()
@@ -233,9 +246,16 @@ func (s *service) work(ctx context.Context) error {
 func (s *service) startWork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	err := s.store.Ready(ctx)
-	if err == nil && s.runtime != nil {
-		err = s.runtime.Start(ctx)
+	if err := s.store.Ready(ctx); err != nil {
+		return err
+	}
+	if s.runtime != nil {
+		return s.runtime.Start(ctx)
+	}
+	err := s.cfg.registry.Register(ctx, s.store, s.cfg.logger)
+	if errors.Is(err, store.ErrJobTypeChanged) { // which is for those who work it to mend
+		s.cfg.logger.Warn("job types are not written down", "reason", err.Error())
+		return nil
 	}
 	return err
 }
@@ -257,6 +277,9 @@ func (s *service) stop() error {
 	}
 	if s.runtime != nil {
 		errs = append(errs, s.stopJobs())
+	}
+	if s.heartbeat != nil {
+		s.heartbeat.stop()
 	}
 	if s.admin != nil {
 		_ = s.admin.server.Close() // nobody is kept waiting by a look at the health

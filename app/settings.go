@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -88,6 +90,9 @@ func checkSource(names ...string) error {
 	return nil
 }
 
+// inFiles tells whether there are files to read again.
+func (s sourceSettings) inFiles() bool { return s.AccountAPIKeysFile != "" || s.AppSecretsFile != "" }
+
 // secrets are the configured secrets by source, the current ones first.
 func (s sourceSettings) secrets() (map[string][]string, error) {
 	keys, err := secret("LUMIN_ACCOUNT_API_KEYS", s.AccountAPIKeys, s.AccountAPIKeysFile)
@@ -100,13 +105,11 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 	}
 	secrets := map[string][]string{}
 	if keys != "" {
-		for key := range strings.SplitSeq(keys, ",") {
-			secrets[store.AccountSource] = append(secrets[store.AccountSource], strings.TrimSpace(key))
-		}
+		secrets[store.AccountSource] = entries(keys)
 	}
 	if apps != "" {
-		for i, pair := range strings.Split(apps, ",") {
-			name, value, found := strings.Cut(strings.TrimSpace(pair), "=")
+		for i, pair := range entries(apps) {
+			name, value, found := strings.Cut(pair, "=")
 			name = strings.TrimSpace(name)
 			if !found || !store.ValidSource("app:"+name) { // not quoted: it may be a secret
 				return nil, usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1),
@@ -118,6 +121,13 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 	return secrets, nil
 }
 
+// separator is a comma, a new line, or a comma at the end or the beginning of one.
+var separator = regexp.MustCompile(`\s*,\s*|\s*\n\s*`)
+
+// entries are the parts of a list. What is between two commas may be empty, which
+// is refused later; empty lines are only white space.
+func entries(list string) []string { return separator.Split(strings.TrimSpace(list), -1) }
+
 // keyrings are the configured sources; none is an error.
 func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 	secrets, err := s.secrets()
@@ -128,7 +138,8 @@ func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 	for source, list := range secrets {
 		keyring, err := lumin.NewKeyring(list...)
 		if err != nil {
-			return nil, usage(fmt.Sprintf("the secrets of source %s: %v", source, err), "look for an empty entry or a stray comma in LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
+			return nil, usage(fmt.Sprintf("the secrets of source %s: %v", source, err),
+				"see what LUMIN_ACCOUNT_API_KEYS and LUMIN_APP_SECRETS hold, or their files: nothing but secrets as Lumin shows them, with a comma or a new line between two")
 		}
 		keyrings[source] = keyring
 	}
@@ -147,15 +158,43 @@ func secret(name, value, file string) (string, error) {
 	if value != "" {
 		return "", usage(fmt.Sprintf("%s and %s_FILE are both set", name, name), "keep one of them")
 	}
-	text, err := os.ReadFile(file)
+	text, err := readSecret(file)
 	if err != nil {
-		return "", usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a file that this program may read")
+		return "", usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a plain file that this program may read and that holds nothing but the value")
 	}
-	content := strings.TrimSpace(string(text))
+	content := strings.TrimSpace(text)
 	if content == "" {
 		return "", usage(fmt.Sprintf("%s_FILE: %s is empty", name, file), "write the value into it")
 	}
 	return content, nil
+}
+
+// maxSecretFile is far more than any list of secrets takes.
+const maxSecretFile = 64 << 10
+
+// readSecret reads a plain file, or what a symbolic link to one leads to. To open a
+// pipe would wait until somebody writes into it, and a device may never end.
+func readSecret(file string) (string, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is not a plain file", file)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(text) > maxSecretFile {
+		return "", fmt.Errorf("%s has more than %d bytes", file, maxSecretFile)
+	}
+	return string(text), nil
 }
 
 // logSettings say what the log looks like.

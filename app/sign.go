@@ -82,7 +82,7 @@ func (c *verifyCommand) Run(std streams) error {
 	}
 	keyring, err := lumin.NewKeyring(keys...)
 	if err != nil {
-		return err
+		return usage(err.Error(), "give the secret as Lumin shows it")
 	}
 	match, err := keyring.Verify(body, http.Header{lumin.SignatureHeader: {c.Signature}})
 	if errors.Is(err, lumin.ErrSignatureMismatch) {

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,9 +19,15 @@ func composeSecrets() types.Mapping {
 
 func loadCompose(t *testing.T, environment types.Mapping) (*types.Project, error) {
 	t.Helper()
+	return loadComposeOf(t, "", environment)
+}
+
+// loadComposeOf loads the compose file of a folder.
+func loadComposeOf(t *testing.T, folder string, environment types.Mapping) (*types.Project, error) {
+	t.Helper()
 	return loader.LoadWithContext(t.Context(), types.ConfigDetails{
-		WorkingDir:  root,
-		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml", Content: []byte(read(t, "docker-compose.yml"))}},
+		WorkingDir:  filepath.Join(root, folder),
+		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml", Content: []byte(read(t, filepath.Join(folder, "docker-compose.yml")))}},
 		Environment: environment,
 	})
 }

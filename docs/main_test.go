@@ -31,13 +31,21 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// goTool runs the go command in a folder, without the network. What it may do to
-// the go.mod there is up to mod: readonly or mod.
-func goTool(ctx context.Context, dir, mod string, args ...string) (string, error) {
-	command := exec.CommandContext(ctx, "go", args...)
+// goTool runs a command of go in a folder and returns what it prints; the error
+// holds what it complains of. What it may do to the go.mod there is up to mod:
+// readonly or mod. What a cold module cache lacks comes from where this machine
+// has its modules from, once: another module than the checkout needs more of the
+// module graph than building the checkout has fetched.
+func goTool(ctx context.Context, dir, mod, verb string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, "go", append([]string{verb, "-mod=" + mod}, args...)...)
 	command.Dir = dir
-	command.Env = append(os.Environ(), "GOFLAGS=-mod="+mod, "GOPROXY=off", "GOWORK=off", "PWD="+dir)
-	output, err := command.CombinedOutput()
+	command.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
+	var stderr strings.Builder // apart: it tells of downloads as well
+	command.Stderr = &stderr
+	output, err := command.Output()
+	if err != nil {
+		err = fmt.Errorf("go %s: %w\n%s", verb, err, &stderr)
+	}
 	return string(output), err
 }
 

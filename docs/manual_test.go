@@ -12,12 +12,14 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
+	"lumin-ingest/worker"
 )
 
 // pages are the documents for people.
@@ -83,7 +85,7 @@ func blocksOf(t *testing.T, language string) []block {
 }
 
 // The Go blocks of a page are the files of one program, each of which says its
-// name, and the README says what its go.mod is.
+// name, and the README says what its go.mod is. Tests among them pass.
 func TestGoBlocksCompile(t *testing.T) {
 	t.Parallel()
 	programs := map[string][]block{}
@@ -110,13 +112,19 @@ func TestGoBlocksCompile(t *testing.T) {
 				write(t, dir, name, b.text)
 			}
 			// vet type-checks all of it, and says more than build.
-			for _, args := range [][]string{append([]string{"vet"}, raceFlag()...), {"list", "-f", "{{.Name}}"}} {
-				output, err := goTool(t.Context(), dir, "mod", append(args, ".")...)
-				if err != nil {
-					t.Fatalf("go %v: %v\n%s", args, err, output)
-				}
-				if args[0] == "list" && strings.TrimSpace(output) != "main" {
-					t.Errorf("the blocks are package %s, want a whole program", output)
+			if _, err := goTool(t.Context(), dir, "mod", "vet", append(raceFlag(), ".")...); err != nil {
+				t.Fatal(err)
+			}
+			name, err := goTool(t.Context(), dir, "mod", "list", "-f", "{{.Name}}", ".")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.TrimSpace(name) != "main" {
+				t.Errorf("the blocks are package %s, want a whole program", name)
+			}
+			if tests, _ := filepath.Glob(filepath.Join(dir, "*_test.go")); len(tests) > 0 {
+				if output, err := goTool(t.Context(), dir, "mod", "test", append(raceFlag(), ".")...); err != nil {
+					t.Errorf("%v\n%s", err, output)
 				}
 			}
 			if output, err := exec.CommandContext(t.Context(), "gofmt", "-l", dir).CombinedOutput(); err != nil || len(output) > 0 {
@@ -402,6 +410,31 @@ func matches(pattern, text string) []string {
 	return slices.Compact(found)
 }
 
+// The page on job types has a row for each default, with its value.
+func TestDefaultsTable(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(read(t, "docs/job-types.md"), "\n## Settings\n")
+	d := worker.Defaults{}
+	want := map[string]string{
+		"MaxAttempts": strconv.Itoa(d.MaxAttempts()), "Timeout": fmt.Sprintf("%.0f s", d.Timeout().Seconds()),
+		"Backoff": fmt.Sprintf("%.0f s", d.Backoff(1).Seconds()), "Sources": "all", "Queue": "`" + d.Queue() + "`",
+		"Priority": strconv.Itoa(d.Priority()),
+	}
+	if n := reflect.TypeFor[worker.Defaults]().NumMethod(); n != len(want) {
+		t.Errorf("%d defaults, want %d", n, len(want))
+	}
+	for _, row := range rows(text) {
+		name := strings.Trim(row[0], "`")
+		if value, found := want[name]; !found || !regexp.MustCompile("^"+regexp.QuoteMeta(value)+`\b|^`+regexp.QuoteMeta(value)+"$").MatchString(row[1]) {
+			t.Errorf("%s: the page says %q, want %q", name, row[1], value)
+		}
+		delete(want, name)
+	}
+	if len(want) > 0 {
+		t.Errorf("without a row: %v", want)
+	}
+}
+
 func TestAnswersTable(t *testing.T) {
 	t.Parallel()
 	var statuses, codes string
@@ -465,7 +498,11 @@ func TestLinksResolve(t *testing.T) {
 		return strings.ReplaceAll(heading, " ", "-")
 	}
 	for _, page := range pages(t) {
-		for _, match := range regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]+))?\)`).FindAllStringSubmatch(read(t, page), -1) {
+		text := read(t, page)
+		for _, b := range blocks(t, page) {
+			text = strings.Replace(text, b.text, "", 1)
+		}
+		for _, match := range regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]+))?\)`).FindAllStringSubmatch(text, -1) {
 			target, fragment := match[1], match[2]
 			if strings.Contains(target, "://") {
 				if !strings.HasPrefix(target, "https://") {

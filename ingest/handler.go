@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"runtime"
 	"runtime/debug"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -56,7 +55,7 @@ const recordTimeout = 10 * time.Second
 // Handler is the public listener's HTTP handler.
 type Handler struct {
 	echo    *echo.Echo
-	sources map[string]*source
+	sources atomic.Pointer[map[string]*source] // the map never changes
 	metrics *metrics
 	logger  *slog.Logger
 	now     func() time.Time
@@ -73,7 +72,6 @@ func New(cfg Config) (*Handler, error) {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	h := &Handler{
-		sources:       make(map[string]*source, len(cfg.Sources)),
 		logger:        cfg.Logger,
 		now:           cfg.Now,
 		record:        cfg.Record,
@@ -84,10 +82,8 @@ func New(cfg Config) (*Handler, error) {
 	if h.now == nil {
 		h.now = time.Now
 	}
-	for name, keyring := range cfg.Sources {
-		h.sources[name] = &source{name: name, keyring: keyring, logger: cfg.Logger}
-	}
-	h.metrics = newMetrics(h.sortedSources())
+	h.metrics = newMetrics(h.sortedSources)
+	h.swapSources(cfg.Sources)
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(h.metrics); err != nil {
 			return nil, fmt.Errorf("ingest: register metrics: %w", err)
@@ -98,16 +94,8 @@ func New(cfg Config) (*Handler, error) {
 }
 
 func (cfg Config) check() error {
-	if len(cfg.Sources) == 0 {
-		return errors.New("no source is configured: set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
-	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Sources)) {
-		if !store.ValidSource(name) {
-			return fmt.Errorf(`source %q is neither "account" nor "app:NAME" with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen`, name)
-		}
-		if keyring := cfg.Sources[name]; keyring == nil || len(keyring.KeyIDs()) == 0 {
-			return fmt.Errorf("source %s has no secret", name)
-		}
+	if err := checkSources(cfg.Sources); err != nil {
+		return err
 	}
 	switch {
 	case cfg.Record == nil:
@@ -145,7 +133,7 @@ func (h *Handler) routes() *echo.Echo {
 // webhook receives deliveries on path, from the source that name tells.
 func (h *Handler) webhook(e *echo.Echo, path string, name func(echo.Context) string) {
 	e.POST(path, func(c echo.Context) error {
-		deliveryOf(c).source = h.sources[name(c)]
+		deliveryOf(c).source = (*h.sources.Load())[name(c)]
 		return h.receive(c)
 	})
 	// All other methods. Left to itself Echo would answer OPTIONS with 204.

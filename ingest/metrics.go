@@ -12,7 +12,7 @@ import (
 // values out of the configuration and the code only, so nobody outside can make
 // more of them.
 type metrics struct {
-	sources []*source
+	sources func() []*source
 
 	deliveries   *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
@@ -21,8 +21,8 @@ type metrics struct {
 	mismatches   *prometheus.Desc
 }
 
-func newMetrics(sources []*source) *metrics {
-	m := &metrics{
+func newMetrics(sources func() []*source) *metrics {
+	return &metrics{
 		sources: sources,
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lumin_deliveries_total",
@@ -43,14 +43,16 @@ func newMetrics(sources []*source) *metrics {
 		mismatches: prometheus.NewDesc("lumin_source_mismatches_since_verified",
 			"Signature mismatches since a delivery of this source was last verified.", []string{"source"}, nil),
 	}
-	for _, s := range sources { // there from the start, so that rates see the first one
-		for _, status := range []store.Status{store.Recorded, store.Duplicate, store.Unrecognized} {
-			m.deliveries.WithLabelValues(s.name, string(status), "")
-		}
-		m.seconds.WithLabelValues(s.name)
-		m.conflicts.WithLabelValues(s.name)
+}
+
+// expect has the counters of a source there from the start, so that rates see
+// the first delivery. Those of a source that goes stay as they are.
+func (m *metrics) expect(source string) {
+	for _, status := range []store.Status{store.Recorded, store.Duplicate, store.Unrecognized} {
+		m.deliveries.WithLabelValues(source, string(status), "")
 	}
-	return m
+	m.seconds.WithLabelValues(source)
+	m.conflicts.WithLabelValues(source)
 }
 
 // count counts one answered delivery. Time is kept of verified deliveries only:
@@ -80,7 +82,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.deliveries.Collect(out)
 	m.seconds.Collect(out)
 	m.conflicts.Collect(out)
-	for _, s := range m.sources {
+	for _, s := range m.sources() {
 		status := s.status()
 		last := 0.0
 		if !status.LastVerified.IsZero() {

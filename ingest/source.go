@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -39,18 +40,69 @@ func (h *Handler) Sources() []SourceStatus {
 
 func (h *Handler) sortedSources() []*source {
 	var sources []*source
-	for _, name := range slices.Sorted(maps.Keys(h.sources)) {
-		sources = append(sources, h.sources[name])
+	if current := h.sources.Load(); current != nil {
+		for _, name := range slices.Sorted(maps.Keys(*current)) {
+			sources = append(sources, (*current)[name])
+		}
 	}
 	return sources
 }
 
-// source is one webhook set up at Lumin.
+// SetSources puts other sources, or other keys of theirs, in place of the present
+// ones: see [Config]. Deliveries that have begun are verified with the keys that
+// were there when they began. On an error nothing has changed. Calls must not
+// overlap.
+func (h *Handler) SetSources(sources map[string]*lumin.Keyring) error {
+	if err := checkSources(sources); err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	h.swapSources(sources)
+	return nil
+}
+
+// swapSources keeps the tally of sources that stay: new keys do not make
+// anything verified.
+func (h *Handler) swapSources(keyrings map[string]*lumin.Keyring) {
+	tallies := map[string]*tally{}
+	for _, s := range h.sortedSources() {
+		tallies[s.name] = s.tally
+	}
+	sources := make(map[string]*source, len(keyrings))
+	for name, keyring := range keyrings {
+		if tallies[name] == nil {
+			tallies[name] = &tally{}
+		}
+		sources[name] = &source{name: name, keyring: keyring, logger: h.logger, tally: tallies[name]}
+		h.metrics.expect(name)
+	}
+	h.sources.Store(&sources)
+}
+
+func checkSources(sources map[string]*lumin.Keyring) error {
+	if len(sources) == 0 {
+		return errors.New("no source is configured: set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
+	}
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		if !store.ValidSource(name) {
+			return fmt.Errorf(`source %q is neither "account" nor "app:NAME" with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen`, name)
+		}
+		if keyring := sources[name]; keyring == nil || len(keyring.KeyIDs()) == 0 {
+			return fmt.Errorf("source %s has no secret", name)
+		}
+	}
+	return nil
+}
+
+// source is one webhook set up at Lumin, with the keys of the moment.
 type source struct {
 	name    string
 	keyring *lumin.Keyring
 	logger  *slog.Logger
+	*tally
+}
 
+// tally is how verifying goes for one source, whatever its keys.
+type tally struct {
 	mu           sync.Mutex
 	lastVerified time.Time
 	mismatches   int64     // since lastVerified
@@ -110,7 +162,7 @@ func (s *source) remedy() string {
 	if s.name == store.AccountSource {
 		setting = "LUMIN_ACCOUNT_API_KEYS"
 	}
-	return "if the key is new at Lumin, add it to " + setting + " beside the old one and restart; " +
+	return "if the key is new at Lumin, add it to " + setting + " beside the old one, and restart unless it is in a file; " +
 		"Lumin repeats what was refused for 30 h 20 min. If Lumin's own deliveries are fine, somebody else is sending these."
 }
 

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
+	"lumin-ingest/store"
 )
 
 const (
@@ -172,5 +174,64 @@ func TestMetricsFromTheStart(t *testing.T) {
 				t.Errorf("%s %s: %v", source, name, got)
 			}
 		}
+	}
+}
+
+// New keys take the place of the old ones at once, and disturb nobody.
+func TestSetSources(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}), make(chan struct{})
+	r := newRig(t)
+	r.record = func(context.Context, store.Delivery) (store.Receipt, error) {
+		close(entered)
+		<-release
+		return store.Receipt{EventID: 17, Status: store.Recorded}, nil
+	}
+	rotated := lumin.Sign([]byte(documentedBody), "rotated")
+	r.post("/webhooks/account", documentedBody, rotated) // a mismatch, which is remembered
+	inFlight := make(chan int)
+	go func() { inFlight <- r.post("/webhooks/apps/demo", documentedBody, appSignature).Code }()
+	<-entered
+	if err := r.SetSources(map[string]*lumin.Keyring{"account": newKeyring(t, "rotated"), "app:new": newKeyring(t, appKey)}); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	if code := <-inFlight; code != 200 {
+		t.Errorf("the delivery in flight was answered %d", code)
+	}
+	r.mu.Lock()
+	r.record = nil
+	r.mu.Unlock()
+
+	want := []SourceStatus{{"account", time.Time{}, 1}, {"app:new", time.Time{}, 0}}
+	if got := r.Sources(); !slices.Equal(got, want) {
+		t.Errorf("Sources() = %v, want %v", got, want)
+	}
+	for _, c := range []struct {
+		path, signature string
+		want            int
+	}{
+		{"/webhooks/account", rotated, 200}, {"/webhooks/account", accountSignature, 401},
+		{"/webhooks/apps/new", appSignature, 200}, {"/webhooks/apps/demo", appSignature, 404},
+	} {
+		if got := r.post(c.path, documentedBody, c.signature).Code; got != c.want {
+			t.Errorf("%s answered %d, want %d", c.path, got, c.want)
+		}
+	}
+	for source, want := range map[string]float64{"app:new": 1, "app:demo": 1} {
+		if got := r.metric("lumin_deliveries_total", "source="+source, "result=recorded", "reason="); got != want {
+			t.Errorf("%v recorded of %s, want %v", got, source, want)
+		}
+	}
+
+	for name, sources := range map[string]map[string]*lumin.Keyring{
+		"none": {}, "no source": {"crm": newKeyring(t, "x")}, "no keys": {"account": {}},
+	} {
+		if r.SetSources(sources) == nil {
+			t.Errorf("%s: taken over", name)
+		}
+	}
+	if got := r.post("/webhooks/account", documentedBody, rotated).Code; got != 200 {
+		t.Errorf("after that it answered %d", got)
 	}
 }

@@ -50,6 +50,15 @@ func UnrecognizedKey(body []byte) EventKey {
 	return EventKey(digest[:16]).version8()
 }
 
+// Derive returns the key of one of several things that belong to an event, told
+// apart by their names: the time of k in front, and behind it the first ten bytes
+// of SHA-256 over k and name, with version and variant as in any key.
+func (k EventKey) Derive(name string) EventKey {
+	digest := sha256.Sum256(append(k[:], name...))
+	copy(k[6:], digest[:])
+	return k.version8()
+}
+
 // version8 returns k with the version and variant bits of an RFC 9562 UUIDv8.
 func (k EventKey) version8() EventKey {
 	k[6] = 0x80 | k[6]&0x0f

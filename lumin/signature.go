@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // SignatureHeader is the header that carries a delivery's signature.
@@ -55,16 +56,18 @@ type key struct {
 }
 
 // NewKeyring returns a keyring of the given secrets. Repeated secrets count
-// once. It refuses an empty secret, with which anybody could sign, and a keyring
-// without secrets, which could only ever refuse.
+// once. It refuses an empty secret, with which anybody could sign; a keyring
+// without secrets, which could only ever refuse; and what cannot be a secret of
+// Lumin's: anything but printable ASCII characters without space, < and >. Its
+// errors do not show secrets.
 func NewKeyring(secrets ...string) (*Keyring, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("keyring: no secrets")
 	}
 	k := &Keyring{}
 	for i, secret := range secrets {
-		if secret == "" {
-			return nil, fmt.Errorf("keyring: secret %d of %d is empty", i+1, len(secrets))
+		if err := checkSecret(secret); err != nil {
+			return nil, fmt.Errorf("keyring: secret %d of %d %w", i+1, len(secrets), err)
 		}
 		if slices.Contains(secrets[:i], secret) {
 			continue
@@ -75,6 +78,26 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 		})
 	}
 	return k, nil
+}
+
+// checkSecret refuses what Lumin gives to nobody: a byte order mark, a web page
+// that reports an error, a sentence, noise. Were it taken for a secret, the right
+// one would have gone for it.
+func checkSecret(secret string) error {
+	const byteOrderMark = "\uFEFF"
+	switch {
+	case secret == "":
+		return errors.New("is empty")
+	case strings.Contains(secret, byteOrderMark):
+		return errors.New("has a byte order mark")
+	case strings.ContainsFunc(secret, func(r rune) bool { return r > '~' }): // also of invalid UTF-8
+		return errors.New("has something other than ASCII characters in it")
+	case strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' }):
+		return errors.New("has white space or a control character in it")
+	case strings.ContainsAny(secret, "<>"):
+		return errors.New("has < or > in it, as a web page has")
+	}
+	return nil
 }
 
 // Verify reports which key signed body, or fails with [ErrSignatureMissing],

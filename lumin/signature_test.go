@@ -68,6 +68,30 @@ func TestNewKeyring(t *testing.T) {
 			t.Errorf("the error shows a secret: %v", err)
 		}
 	})
+	t.Run("what is no secret", func(t *testing.T) {
+		t.Parallel()
+		for _, secret := range []string{
+			"\uFEFFhunter2", "hunter2\uFEFF", "\xFF\xFEhunter2", "\xEF\xBBhunter2", "hunter\x802", "hünter2", "hunter\u00A02", "hunter\uFFFD2",
+			"hunter2\n", " hunter2", "hunter 2", "hunter\t2", "hunter\r2", "hunter2\nhunter3", "hunter\x002", "hunter\x1B2", "hunter\x7F2",
+			"<hunter2", "hunter2>", "<html><body>hunter2</body></html>", "hunter2 502 Bad Gateway",
+		} {
+			for _, secrets := range [][]string{{secret}, {"hunter3", secret}, {secret, "hunter3"}} {
+				if _, err := lumin.NewKeyring(secrets...); err == nil || strings.Contains(err.Error(), "hunter") {
+					t.Errorf("%q: %v", secrets, err)
+				}
+			}
+		}
+	})
+	t.Run("every other character", func(t *testing.T) {
+		t.Parallel()
+		var all strings.Builder
+		for c := '!'; c <= '~'; c++ {
+			if c != '<' && c != '>' {
+				all.WriteRune(c)
+			}
+		}
+		newKeyring(t, all.String())
+	})
 	t.Run("repeated secrets count once", func(t *testing.T) {
 		t.Parallel()
 		keyring := newKeyring(t, "b", "a", "b", "a")
@@ -213,11 +237,12 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add([]byte(documentedBody), accountKey, appKey, strings.ToUpper(appSignature), byte(0))
 	f.Add([]byte(nil), "a", "a", "", byte(0))
-	f.Add([]byte("x"), "a", "a\x00", "\n", byte(1)) // two secrets that are one HMAC key
+	f.Add([]byte("x"), "a", "a\x00", "\n", byte(1)) // two secrets that would be one HMAC key
+	f.Add([]byte("x"), "a", "\x80", "", byte(1))
 	f.Add([]byte("x"), strings.Repeat("long", 40), "k", strings.Repeat("0", 64), byte(2))
 	f.Fuzz(func(t *testing.T, body []byte, first, second, value string, how byte) {
 		keyring, err := lumin.NewKeyring(first, second)
-		if (err != nil) != (first == "" || second == "") {
+		if (err != nil) != !(handSecret(first) && handSecret(second)) {
 			t.Fatalf("NewKeyring: %v", err)
 		}
 		if err != nil {
@@ -277,6 +302,16 @@ func handHMAC(secret string, message []byte) [32]byte {
 	}
 	sum := sha256.Sum256(append(inner, message...))
 	return sha256.Sum256(append(outer, sum[:]...))
+}
+
+// handSecret tells byte by byte what may be a secret.
+func handSecret(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7E || s[i] == '<' || s[i] == '>' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func handVerify(values []string, secret string, body []byte) bool {

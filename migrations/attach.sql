@@ -3,15 +3,16 @@
 -- migrations change them, and put back afterwards. A change here comes with a
 -- numbered migration, or databases that are up to date will not see it.
 
--- run_of reads from a job's arguments which run it works on. Jobs of other
--- making may hold anything there: then it returns NULLs rather than raise.
-CREATE OR REPLACE FUNCTION lumin.run_of(args jsonb, OUT event_key uuid, OUT replay_id bigint)
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN args ->> 'event_key' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                THEN (args ->> 'event_key')::uuid END,
-           CASE WHEN jsonb_typeof(args -> 'replay_id') = 'number' AND args ->> 'replay_id' ~ '^[0-9]{1,18}$'
-                THEN (args ->> 'replay_id')::bigint END
-$$;
+-- run_key and run_replay read from a job's arguments which run it works on. Jobs
+-- of other making may hold anything there: then they return NULL rather than
+-- raise. Their bodies are parsed here and now, so that they need no search_path of
+-- their own, which would keep them from becoming part of the queries that call them.
+CREATE OR REPLACE FUNCTION lumin.run_key(args jsonb) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN args ->> 'event_key' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (args ->> 'event_key')::uuid END;
+
+CREATE OR REPLACE FUNCTION lumin.run_replay(args jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN jsonb_typeof(args -> 'replay_id') = 'number' AND args ->> 'replay_id' ~ '^[0-9]{1,18}$'
+            THEN (args ->> 'replay_id')::bigint END;
 
 -- settle_failure marks a pending run failed or cancelled and keeps the errors
 -- of its job. It acts only on the run as this replay_id left it, and never
@@ -63,21 +64,21 @@ $$;
 CREATE OR REPLACE FUNCTION lumin.on_river_job_finalized() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run record;
+    run_key    uuid := lumin.run_key(NEW.args);
+    run_replay bigint := lumin.run_replay(NEW.args);
 BEGIN
-    SELECT * INTO run FROM lumin.run_of(NEW.args);
-    IF run.event_key IS NULL OR run.replay_id IS NULL THEN
+    IF run_key IS NULL OR run_replay IS NULL THEN
         RETURN NULL; -- not a job of ours
     END IF;
     CASE NEW.state::text
     WHEN 'discarded' THEN
-        PERFORM lumin.settle_failure(run.event_key, NEW.kind, run.replay_id, NEW.id, 'failed', NEW.attempt, NEW.errors);
+        PERFORM lumin.settle_failure(run_key, NEW.kind, run_replay, NEW.id, 'failed', NEW.attempt, NEW.errors);
     WHEN 'cancelled' THEN
-        PERFORM lumin.settle_failure(run.event_key, NEW.kind, run.replay_id, NEW.id, 'cancelled', NEW.attempt, NEW.errors);
+        PERFORM lumin.settle_failure(run_key, NEW.kind, run_replay, NEW.id, 'cancelled', NEW.attempt, NEW.errors);
     WHEN 'completed' THEN
         NULL;
     ELSE
-        PERFORM lumin.reopen_run(run.event_key, NEW.kind, run.replay_id);
+        PERFORM lumin.reopen_run(run_key, NEW.kind, run_replay);
     END CASE;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -94,8 +95,9 @@ CREATE OR REPLACE TRIGGER lumin_job_finalized
           AND NEW.args ? 'event_key' AND NEW.args ? 'replay_id')
     EXECUTE FUNCTION lumin.on_river_job_finalized();
 
--- Placing an order is inserting a row, from wherever: the job that carries it
--- out is put into the queue here, and River's clients are woken.
+-- Placing an order is inserting a row, from wherever, and cancelling it is setting
+-- its state: the job that carries either out is put into the queue here, and
+-- River's clients are woken.
 CREATE OR REPLACE FUNCTION lumin.on_replay_ordered() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -112,7 +114,78 @@ BEGIN
     IF to_regclass('lumin.replays') IS NOT NULL THEN
         CREATE OR REPLACE TRIGGER lumin_replay_ordered
             AFTER INSERT ON lumin.replays
-            FOR EACH ROW EXECUTE FUNCTION lumin.on_replay_ordered();
+            FOR EACH ROW WHEN (NEW.finished_at IS NULL) EXECUTE FUNCTION lumin.on_replay_ordered();
+        CREATE OR REPLACE TRIGGER lumin_replay_cancelled
+            AFTER UPDATE OF state ON lumin.replays
+            FOR EACH ROW WHEN (NEW.state = 'cancelled' AND OLD.state <> 'cancelled')
+            EXECUTE FUNCTION lumin.on_replay_ordered();
     END IF;
 END
 $$;
+
+-- job_of finds the job of a run by its arguments. The planner takes those for
+-- less telling than they are, and would read the whole table, or all of it by its
+-- primary key: hence OFFSET 0.
+CREATE OR REPLACE FUNCTION lumin.job_of(run_key uuid, run_kind text, run_replay_id bigint,
+    OUT id bigint, OUT state lumin.river_job_state, OUT attempt smallint, OUT scheduled_at timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    SELECT j.* FROM (
+        SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q
+        WHERE q.args @> jsonb_build_object('event_key', run_key, 'replay_id', run_replay_id) AND q.kind = run_kind OFFSET 0
+    ) j ORDER BY j.id DESC LIMIT 1
+$$;
+
+-- The job of a pending run is known by its id from the first attempt on; before
+-- that it is found by its arguments. OFFSET 0 keeps look-ups look-ups.
+CREATE OR REPLACE VIEW lumin.event_status AS
+SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
+       k.kind AS job_kind,
+       CASE
+           WHEN r.state <> 'pending' THEN r.state
+           WHEN r.state IS NULL AND t.kind IS NOT NULL AND e.signature_request_id IS NOT NULL
+                AND (t.events = '{}' OR e.event_type = ANY (t.events))
+                AND (t.sources = '{}' OR e.source = ANY (t.sources)) THEN 'missing'
+           WHEN r.state IS NULL THEN 'not_subscribed'
+           WHEN j.state = 'running' THEN 'running'
+           WHEN coalesce(j.attempt, r.attempts) > 0 THEN 'retrying'
+           ELSE 'queued'
+       END AS status,
+       CASE WHEN r.state = 'pending' THEN coalesce(j.attempt, r.attempts) ELSE r.attempts END AS attempts,
+       CASE WHEN r.state = 'pending' AND j.state <> 'running' THEN j.scheduled_at END AS next_attempt_at,
+       r.error, r.replay_id, r.pending_since, r.finished_at, coalesce(j.id, r.job_id) AS job_id
+FROM lumin.events e
+CROSS JOIN LATERAL (
+    SELECT kind FROM lumin.job_types
+    UNION
+    SELECT job_kind FROM lumin.runs WHERE event_key = e.event_key
+) k
+LEFT JOIN lumin.job_types t ON t.kind = k.kind
+LEFT JOIN LATERAL (
+    SELECT * FROM lumin.runs WHERE event_key = e.event_key AND job_kind = k.kind OFFSET 0
+) r ON true
+LEFT JOIN LATERAL (
+    SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q
+    WHERE r.state = 'pending' AND q.id = r.job_id
+    UNION ALL
+    SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.job_of(r.event_key, r.job_kind, r.replay_id) q
+    WHERE r.state = 'pending' AND r.job_id IS NULL
+    LIMIT 1
+) j ON true;
+COMMENT ON VIEW lumin.event_status IS 'Each event with each job type: queued, running, retrying, succeeded, failed, cancelled; missing where it would want the event and has no run, not_subscribed where it would not.';
+
+CREATE OR REPLACE VIEW lumin.queue_health AS
+SELECT j.queue, j.kind AS job_kind,
+       t.kind IS NOT NULL OR starts_with(j.kind, 'lumin_') AS registered,
+       q.paused_at,
+       count(*) FILTER (WHERE j.state = 'available') AS queued,
+       count(*) FILTER (WHERE j.state = 'running') AS running,
+       count(*) FILTER (WHERE j.state IN ('retryable', 'scheduled', 'pending')) AS waiting,
+       now() - min(j.scheduled_at) FILTER (WHERE j.state = 'available') AS longest_queued,
+       now() - min(j.attempted_at) FILTER (WHERE j.state = 'running') AS longest_running,
+       min(j.scheduled_at) FILTER (WHERE j.state IN ('retryable', 'scheduled')) AS next_attempt_at
+FROM lumin.river_job j
+LEFT JOIN lumin.job_types t ON t.kind = j.kind
+LEFT JOIN lumin.river_queue q ON q.name = j.queue
+WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+GROUP BY j.queue, j.kind, t.kind, q.paused_at;
+COMMENT ON VIEW lumin.queue_health IS 'Jobs that are not finished, by queue and kind. One that is not registered waits for a program that knows it.';

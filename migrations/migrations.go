@@ -163,8 +163,10 @@ func (m *migrator) up(ctx context.Context) error {
 	return m.attach(ctx)
 }
 
+// attach makes anew what hangs on River's tables, in one transaction: a view that
+// has changed cannot always be replaced.
 func (m *migrator) attach(ctx context.Context) error {
-	if _, err := m.conn.Exec(ctx, attachSQL); err != nil {
+	if _, err := m.conn.Exec(ctx, detachSQL+attachSQL); err != nil {
 		return fmt.Errorf("attach to River's tables: %w", err)
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 var (
 	ErrRunSettled = errors.New("the run is settled or belongs to a later replay")
 	ErrRunLocked  = errors.New("the run is being worked on")
-	ErrEventGone  = errors.New("the event of the run is gone")
+	ErrEventGone  = errors.New("the event of the run is gone, or its body has been erased")
 )
 
 // Attempt is one attempt of a River job at a run.
@@ -45,9 +45,9 @@ WITH claimed AS (
     UPDATE lumin.runs r
     SET state = 'succeeded', replay_id = $3, job_id = $4, attempts = $5, error = NULL, finished_at = clock_timestamp()
     FROM claimed c WHERE r.event_key = c.event_key AND r.job_kind = c.job_kind
-    RETURNING r.event_id
+    RETURNING r.event_id, r.again
 )
-SELECT e.* FROM settled s
+SELECT e.*, s.again FROM settled s
 LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.event_id OFFSET 0) e ON true`
 
 // BeginClaim begins a transaction on conn and claims the run of a job in it, like
@@ -64,7 +64,7 @@ func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.
 		return tx, nil, fmt.Errorf("begin: %w", err)
 	}
 	rows, _ := results.Query() // its error is that of the rows
-	event, err := claimed(rows)
+	event, err := claimed(rows, a.JobKind)
 	if closeErr := results.Close(); closeErr != nil {
 		return tx, nil, fmt.Errorf("claim run: %w", closeErr)
 	}
@@ -79,7 +79,7 @@ func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.
 // ErrRunSettled and ErrRunLocked say that there is nothing to do in tx.
 func (s *Store) ClaimTx(ctx context.Context, tx pgx.Tx, a Attempt) (*Event, error) {
 	rows, _ := tx.Query(ctx, claimSQL, a.claimArgs()...) // its error is that of the rows
-	event, err := claimed(rows)
+	event, err := claimed(rows, a.JobKind)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = s.whyNot(ctx, tx, a)
 	}
@@ -91,12 +91,12 @@ func (a Attempt) claimArgs() []any {
 }
 
 // claimed reads the result of claimSQL: pgx.ErrNoRows when nothing was claimed.
-func claimed(rows pgx.Rows) (*Event, error) {
-	event, err := pgx.CollectExactlyOneRow(rows, scanEvent)
+func claimed(rows pgx.Rows, kind string) (*Event, error) {
+	event, err := pgx.CollectExactlyOneRow(rows, scanEventOf(kind))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("claim run: %w", err)
-	case event == nil:
+	case event == nil || event.Payload == nil:
 		return nil, ErrEventGone
 	}
 	return event, nil
@@ -117,7 +117,7 @@ func (s *Store) whyNot(ctx context.Context, tx pgx.Tx, a Attempt) error {
 }
 
 const readRunSQL = `
-SELECT e.* FROM lumin.runs r
+SELECT e.*, r.again FROM lumin.runs r
 LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = r.event_id OFFSET 0) e ON true
 WHERE ` + actsOnRun
 
@@ -129,13 +129,13 @@ func (s *Store) ReadRun(ctx context.Context, a Attempt) (*Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read run: %w", err)
 	}
-	event, err := pgx.CollectExactlyOneRow(rows, scanEvent)
+	event, err := pgx.CollectExactlyOneRow(rows, scanEventOf(a.JobKind))
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, ErrRunSettled
 	case err != nil:
 		return nil, fmt.Errorf("read run: %w", err)
-	case event == nil:
+	case event == nil || event.Payload == nil:
 		return nil, ErrEventGone
 	}
 	return event, nil
@@ -169,26 +169,33 @@ func (s *Store) NoteAttempt(ctx context.Context, a Attempt, message string) erro
 	return nil
 }
 
-const eventColumns = `id, event_key, source, signature_request_id, event_type, event_time, payload, received_at`
+const eventColumns = `id, event_key, source, signature_request_id, event_type, event_time, payload, signature, received_at`
 
-// scanEvent reads eventColumns; nil for a row of NULLs from an outer join.
-func scanEvent(row pgx.CollectableRow) (*Event, error) {
-	var (
-		id                         *int64
-		key                        *[16]byte
-		source, request, eventType *string
-		eventTime, receivedAt      *time.Time
-		payload                    []byte
-	)
-	if err := row.Scan(&id, &key, &source, &request, &eventType, &eventTime, &payload, &receivedAt); err != nil {
-		return nil, err
+// scanEventOf reads eventColumns and how often the run of this job type was asked
+// for again; nil for a row of NULLs from an outer join.
+func scanEventOf(kind string) pgx.RowToFunc[*Event] {
+	return func(row pgx.CollectableRow) (*Event, error) {
+		var (
+			id                         *int64
+			key                        *[16]byte
+			source, request, eventType *string
+			eventTime, receivedAt      *time.Time
+			payload, signature         []byte
+			again                      int
+		)
+		if err := row.Scan(&id, &key, &source, &request, &eventType, &eventTime, &payload, &signature, &receivedAt, &again); err != nil {
+			return nil, err
+		}
+		if id == nil {
+			return nil, nil
+		}
+		e := &Event{
+			ID: *id, Key: *key, Source: *source, Payload: payload, Signature: signature, ReceivedAt: receivedAt.UTC(),
+			JobKind: kind, Again: again,
+		}
+		if request != nil {
+			e.SignatureRequestID, e.Type, e.Time = *request, lumin.EventType(*eventType), eventTime.UTC()
+		}
+		return e, nil
 	}
-	if id == nil {
-		return nil, nil
-	}
-	e := &Event{ID: *id, Key: *key, Source: *source, Payload: payload, ReceivedAt: receivedAt.UTC()}
-	if request != nil {
-		e.SignatureRequestID, e.Type, e.Time = *request, lumin.EventType(*eventType), eventTime.UTC()
-	}
-	return e, nil
 }

@@ -46,7 +46,7 @@ func TestClaim(t *testing.T) {
 	a := attempt(d, "book", 0)
 	want := &store.Event{
 		ID: id, Key: d.Key(), Source: "account", SignatureRequestID: "request-1", Type: d.Envelope.EventType,
-		Time: d.Envelope.EventTime, Payload: d.Payload, ReceivedAt: d.ReceivedAt,
+		Time: d.Envelope.EventTime, Payload: d.Payload, Signature: d.Signature, ReceivedAt: d.ReceivedAt, JobKind: "book",
 	}
 
 	tx := begin(t, s)

@@ -20,10 +20,10 @@ const (
 	UpdateSignatureRequestSQL = updateSignatureRequestSQL
 	LockSignatureRequestSQL   = lockSignatureRequestSQL
 	NoteAttemptSQL            = noteAttemptSQL
-	ListEventsSQL             = listEventsSQL
+	ListEventsSQL             = listNewestSQL
 	SweepOrphansSQL           = sweepOrphansSQL
 	SweepFinalizedSQL         = sweepFinalizedSQL
-	ReplayPageSQL             = replayPageSQL
+	KeyUseSQL                 = keyUseSQL
 
 	MaxBodies      = maxBodies
 	MaxQueued      = maxQueued
@@ -56,7 +56,29 @@ func (s *Store) SweepPage(ctx context.Context, after time.Time, page int) (settl
 	return s.sweep(ctx, after, page)
 }
 
-// ReplayPageOf is a ReplayPage of at most limit runs.
+// RunsPageSQL is the query of a page of failed runs without further filters.
+func RunsPageSQL() string { return runsPageSQL(ReplayFilter{Status: ReplayFailed}) }
+
+// ReplayPageOf takes a page of at most limit runs from the beginning, and returns
+// how many they were.
 func (s *Store) ReplayPageOf(ctx context.Context, order Replay, specs map[string]JobSpec, limit int) (int, error) {
-	return s.replayPage(ctx, order, specs, limit)
+	for {
+		page, err := s.ReplayPage(ctx, order, ReplayPosition{}, ReplayJobs{Specs: specs}, limit)
+		if err != nil || !page.Wait {
+			return page.Enqueued, err
+		}
+		// Somebody else holds what is left, another order of the same test: look again.
+	}
 }
+
+// Gaps is how many ranges of ids a tail still waits for.
+func (t *Tail) Gaps() int {
+	n := 0
+	for _, g := range t.gaps {
+		n += len(g.low)
+	}
+	return n
+}
+
+// Mentions tells whether a word is in a text.
+func Mentions(word string, text []byte) bool { return newMention(word).in(text) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +18,20 @@ type EventFilter struct {
 	Unrecognized       bool // only those without a sound identity
 	ReceivedSince      *time.Time
 	ReceivedUntil      *time.Time
-	Before             int64 // only ids below this one; 0 for no bound
+	Before             EventPosition // only what is older; zero for no bound
+	After              EventPosition // only what is newer; zero for no bound
+	OldestFirst        bool          // instead of the newest
 	Limit              int
+	Bodies             bool // Events gives what was signed as well
+
+	lastID int64 // only ids up to this one; 0 for no bound
+}
+
+// EventPosition is the place of an event in a list. Those received at the same
+// time stand in the order of their ids.
+type EventPosition struct {
+	ReceivedAt time.Time
+	ID         int64
 }
 
 // EventSummary is one line of a list of events.
@@ -32,6 +45,19 @@ type EventSummary struct {
 	ReceivedAt         time.Time  `json:"received_at"`
 	Redeliveries       int64      `json:"redeliveries"`
 	Runs               string     `json:"runs"` // "2 succeeded, 1 failed"; empty without runs
+
+	*EventBody `db:"-"` // nil unless asked for
+}
+
+// Position is where the event stands in a list.
+func (e EventSummary) Position() EventPosition { return EventPosition{e.ReceivedAt, e.ID} }
+
+// EventBody is what was signed, with which key.
+type EventBody struct {
+	KeyID            string     `json:"key_id"`
+	Signature        string     `json:"signature"` // of the first delivery, in hex
+	Payload          []byte     `json:"payload"`   // the exact bytes; nil once removed
+	PayloadRemovedAt *time.Time `json:"payload_removed_at"`
 }
 
 const summaryColumns = `
@@ -43,21 +69,125 @@ const summaryColumns = `
 const listEventsSQL = `
 SELECT ` + summaryColumns + `
 FROM lumin.events e
-WHERE ($1 = '' OR e.source = $1)
+WHERE ($1 = '' OR e.source || '' = $1)
   AND ($2 = '' OR e.event_type = $2)
   AND ($3 = '' OR e.signature_request_id = $3)
   AND (NOT $4 OR e.signature_request_id IS NULL)
   AND ($5::timestamptz IS NULL OR e.received_at >= $5)
   AND ($6::timestamptz IS NULL OR e.received_at < $6)
-  AND ($7 = 0 OR e.id < $7)
-ORDER BY e.id DESC LIMIT $8`
+  AND ($7::bigint = 0 OR (e.received_at, e.id) < ($8, $7))
+  AND ($9::bigint = 0 OR (e.received_at, e.id) > ($10, $9))
+  AND ($11::bigint = 0 OR e.id <= $11)
+ORDER BY e.received_at `
 
-// ListEvents returns the newest events first.
+const (
+	listNewestSQL = listEventsSQL + `DESC, e.id DESC LIMIT $12`
+	listOldestSQL = listEventsSQL + `ASC, e.id ASC LIMIT $12`
+)
+
+// An export reads so many events at once; fewer with their bodies, each of which
+// may have a MiB.
+const (
+	exportPage       = 1000
+	exportBodiesPage = 32
+)
+
+// Events goes through all events that match, in the order of ListEvents, page by
+// page: it holds neither many of them nor a snapshot of the database. Limit bounds
+// all of them; 0 does not. It ends with the first error.
+func (s *Store) Events(ctx context.Context, f EventFilter) iter.Seq2[EventSummary, error] {
+	return func(yield func(EventSummary, error) bool) {
+		left, size := f.Limit, exportPage
+		if f.Bodies {
+			size = exportBodiesPage
+		}
+		for {
+			f.Limit = size
+			if left > 0 {
+				f.Limit = min(left, size)
+			}
+			page, err := s.ListEvents(ctx, f)
+			if err == nil && f.Bodies {
+				err = s.addBodies(ctx, page)
+			}
+			if err != nil {
+				yield(EventSummary{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				if f.OldestFirst {
+					f.After = e.Position()
+				} else {
+					f.Before = e.Position()
+				}
+			}
+			if left -= len(page); len(page) < f.Limit || left == 0 {
+				return
+			}
+		}
+	}
+}
+
+// addBodies adds what was signed to each of a few events.
+func (s *Store) addBodies(ctx context.Context, events []EventSummary) error {
+	ids, byID := make([]int64, len(events)), map[int64]*EventSummary{}
+	for i := range events {
+		ids[i], byID[events[i].ID] = events[i].ID, &events[i]
+		events[i].EventBody = &EventBody{} // for one that retention has just taken
+	}
+	rows, err := s.pool.Query(ctx, `
+		SELECT e.id, e.key_id, pg_catalog.encode(e.signature, 'hex'), e.payload, e.payload_removed_at
+		FROM lumin.events e WHERE e.id = ANY ($1)`, ids)
+	if err != nil {
+		return fmt.Errorf("load bodies: %w", err)
+	}
+	for rows.Next() {
+		var (
+			id   int64
+			body EventBody
+		)
+		if err := rows.Scan(&id, &body.KeyID, &body.Signature, &body.Payload, &body.PayloadRemovedAt); err != nil {
+			return fmt.Errorf("load bodies: %w", err)
+		}
+		byID[id].EventBody = &body
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("load bodies: %w", err)
+	}
+	return nil
+}
+
+const eventsByIDSQL = `
+SELECT ` + summaryColumns + `
+FROM lumin.events e WHERE e.id = ANY ($1) ORDER BY e.id`
+
+// eventsByID returns those of the events that are still there, by id.
+func (s *Store) eventsByID(ctx context.Context, ids []int64) ([]EventSummary, error) {
+	rows, err := s.pool.Query(ctx, eventsByIDSQL, ids)
+	if err != nil {
+		return nil, fmt.Errorf("load events: %w", err)
+	}
+	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[EventSummary])
+	if err != nil {
+		return nil, fmt.Errorf("load events: %w", err)
+	}
+	return events, nil
+}
+
+// ListEvents returns a page of events: the newest first, unless the filter has
+// OldestFirst.
 func (s *Store) ListEvents(ctx context.Context, f EventFilter) ([]EventSummary, error) {
+	sql := listNewestSQL
+	if f.OldestFirst {
+		sql = listOldestSQL
+	}
 	// Planned for the filter given: a plan for all of them reads every event when a
 	// filter matches few.
-	rows, err := s.pool.Query(ctx, listEventsSQL, pgx.QueryExecModeCacheDescribe, f.Source, f.EventType, f.SignatureRequestID,
-		f.Unrecognized, f.ReceivedSince, f.ReceivedUntil, f.Before, f.Limit)
+	rows, err := s.pool.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, f.Source, f.EventType, f.SignatureRequestID,
+		f.Unrecognized, f.ReceivedSince, f.ReceivedUntil, f.Before.ID, f.Before.ReceivedAt, f.After.ID, f.After.ReceivedAt, f.lastID, f.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}

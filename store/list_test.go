@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -54,10 +55,10 @@ func TestListEvents(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, e := range page {
-					if c.filter.Before > 0 && e.ID >= c.filter.Before {
-						t.Errorf("event %d is not before %d", e.ID, c.filter.Before)
+					if before := c.filter.Before; before.ID > 0 && (e.ReceivedAt.After(before.ReceivedAt) || e.ReceivedAt.Equal(before.ReceivedAt) && e.ID >= before.ID) {
+						t.Errorf("event %+v is not before %+v", e, before)
 					}
-					c.filter.Before = e.ID
+					c.filter.Before = e.Position()
 					seen = append(seen, number[e.ID])
 				}
 				if len(page) < 2 {
@@ -170,5 +171,45 @@ func TestRunCounts(t *testing.T) {
 	}
 	if age, err := s.OldestPending(t.Context()); err != nil || age < 2*time.Minute || age > time.Hour {
 		t.Errorf("oldest: %s, %v", age, err)
+	}
+}
+
+// An export has every event once, whatever the sizes of its pages are.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	exec(t, s.Pool(), `
+		INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
+		SELECT gen_random_uuid(), CASE WHEN n % 3 = 0 THEN 'app:crm' ELSE 'account' END, '', '', '', 'k', now() FROM generate_series(1, 3000) n`)
+	for name, c := range map[string]struct {
+		filter store.EventFilter
+		want   int
+	}{
+		"all":          {store.EventFilter{}, 3000},
+		"a page":       {store.EventFilter{Limit: 1000}, 1000},
+		"over a page":  {store.EventFilter{Limit: 1001}, 1001},
+		"one":          {store.EventFilter{Limit: 1}, 1},
+		"more":         {store.EventFilter{Limit: 5000}, 3000},
+		"of a source":  {store.EventFilter{Source: "app:crm"}, 1000},
+		"of no source": {store.EventFilter{Source: "app:none"}, 0},
+	} {
+		seen, last := 0, int64(1<<62)
+		for e, err := range s.Events(t.Context(), c.filter) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.ID >= last {
+				t.Fatalf("%s: %d after %d", name, e.ID, last)
+			}
+			seen, last = seen+1, e.ID
+		}
+		if seen != c.want {
+			t.Errorf("%s: %d events, want %d", name, seen, c.want)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range s.Events(ended, store.EventFilter{}) {
+		wantError(t, err, context.Canceled)
 	}
 }

@@ -28,7 +28,7 @@ func hotQueries() map[string]struct{ sql, args string } {
 			keys, many(`'account'`), many(`'r'`), many(`'t'`), many(`now()`),
 			many(`'\x00'::bytea`), many(`'\x00'::bytea`), many(`'\x00'::bytea`), many(`'k'`), many(`now()`),
 		}, ", ")},
-		"insert runs":        {store.InsertRunsSQL, strings.Join([]string{keys, many(`'book'`), many(`7`)}, ", ")},
+		"insert runs":        {store.InsertRunsSQL, strings.Join([]string{keys, many(`'book'`), many(`7`), `0`}, ", ")},
 		"load events":        {store.LoadEventsSQL, strings.Join([]string{keys, many(`'account'`)}, ", ")},
 		"lock events":        {store.LockEventsSQL, `ARRAY[5, 25000]`},
 		"kept bodies":        {store.KeptBodiesSQL, `ARRAY[5, 25000]`},
@@ -183,10 +183,17 @@ func testPlans(t *testing.T, size int) {
 	}
 	// A list is planned for its filter each time: see ListEvents.
 	for filter, args := range map[string]string{
-		"none": `'', '', '', false, NULL, NULL, 0, 50`, "a later page": `'', '', '', false, NULL, NULL, 20000, 50`,
-		"signature request": `'', '', 'request-40000', false, NULL, NULL, 0, 50`, "unrecognized": `'', '', '', true, NULL, NULL, 0, 50`,
+		"none":              `'', '', '', false, NULL, NULL, 0`,
+		"a later page":      `'', '', '', false, NULL, NULL, 20000`,
+		"signature request": `'', '', 'request-40000', false, NULL, NULL, 0`,
+		"unrecognized":      `'', '', '', true, NULL, NULL, 0`,
+		"another source":    `'app:none', '', '', false, NULL, NULL, 0`,
+		"another type":      `'', 'signature_request_invalid', '', false, NULL, NULL, 0`,
+		"until then":        `'', '', '', false, NULL, now() - interval '1 year', 0`,
 	} {
-		t.Run("list/"+filter, func(t *testing.T) { planned(t, "force_custom_plan", store.ListEventsSQL, args) })
+		t.Run("list/"+filter, func(t *testing.T) {
+			planned(t, "force_custom_plan", store.ListEventsSQL, args+`, now(), 0, now(), 0, 50`)
+		})
 	}
 }
 

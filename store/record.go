@@ -35,7 +35,7 @@ func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error)
 	if err := insertEvents(ctx, tx, groups); err != nil {
 		return nil, err
 	}
-	if err := s.insertRuns(ctx, tx, groups); err != nil {
+	if err := s.insertRuns(ctx, tx, groups, 0); err != nil {
 		return nil, err
 	}
 	if err := countRedeliveries(ctx, tx, groups); err != nil {
@@ -78,6 +78,7 @@ type group struct {
 
 	eventID  int64
 	inserted bool // by this transaction, out of deliveries[0]
+	bodiless bool // inserted without its body, because that of another source has been removed
 }
 
 // identity is what events is unique on.
@@ -119,13 +120,21 @@ func fold(batch []*pending) []*group {
 	return groups
 }
 
+// What has been erased does not come back from another source. OFFSET 0: see
+// insertRunsSQL.
 const insertEventsSQL = `
 INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time,
-                          payload, payload_sha256, signature, key_id, received_at)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
-                     $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
+                          payload, payload_sha256, signature, key_id, received_at, payload_removed_at)
+SELECT w.event_key, w.source, w.signature_request_id, w.event_type, w.event_time,
+       CASE WHEN e.removed_at IS NULL THEN w.payload END, w.payload_sha256, w.signature, w.key_id, w.received_at, e.removed_at
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
+            $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
+     AS w (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+CROSS JOIN LATERAL (
+    SELECT max(o.payload_removed_at) AS removed_at
+    FROM (SELECT payload_removed_at FROM lumin.events WHERE event_key = w.event_key OFFSET 0) o) e
 ON CONFLICT (event_key, source) DO NOTHING
-RETURNING id, event_key, source`
+RETURNING id, event_key, source, payload IS NULL`
 
 func insertEvents(ctx context.Context, tx pgx.Tx, groups []*group) error {
 	n := len(groups)
@@ -157,13 +166,14 @@ func insertEvents(ctx context.Context, tx pgx.Tx, groups []*group) error {
 		return fmt.Errorf("insert %d events: %w", n, err)
 	}
 	var (
-		id     int64
-		key    [16]byte
-		source string
+		id       int64
+		key      [16]byte
+		source   string
+		bodiless bool
 	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &key, &source}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &key, &source, &bodiless}, func() error {
 		g := find(groups, identity{key, source})
-		g.eventID, g.inserted = id, true
+		g.eventID, g.inserted, g.bodiless = id, true, bodiless
 		return nil
 	})
 	if err != nil {
@@ -183,8 +193,8 @@ func find(groups []*group, id identity) *group {
 // the event that another source has brought. OFFSET 0 keeps the look-up a look-up:
 // as a join it could come to read the whole table.
 const insertRunsSQL = `
-INSERT INTO lumin.runs (event_key, job_kind, event_id)
-SELECT w.event_key, w.job_kind, w.event_id
+INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id)
+SELECT w.event_key, w.job_kind, w.event_id, $4
 FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS w (event_key, job_kind, event_id)
 WHERE NOT EXISTS (
     SELECT FROM lumin.runs r WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind OFFSET 0)
@@ -192,12 +202,13 @@ ON CONFLICT (event_key, job_kind) DO NOTHING
 RETURNING event_key, job_kind`
 
 // insertRuns makes the runs of the new events and puts one job into the queue
-// for each run that is new: another source may have brought the same event.
-func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group) error {
+// for each run that is new: another source may have brought the same event. They
+// are of a replay order, or of none: 0.
+func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group, replayID int64) error {
 	specs := map[runKey]JobSpec{}
 	eventOf := map[runKey]int64{} // of several sources the first
 	for _, g := range groups {
-		if !g.inserted {
+		if !g.inserted || g.bodiless {
 			continue
 		}
 		for _, spec := range g.deliveries[0].Jobs {
@@ -221,7 +232,7 @@ func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group) erro
 	for _, k := range slices.SortedFunc(maps.Keys(specs), runKey.compare) {
 		keys, kinds, eventIDs = append(keys, k.key), append(kinds, k.kind), append(eventIDs, eventOf[k])
 	}
-	rows, err := tx.Query(ctx, insertRunsSQL, keys, kinds, eventIDs)
+	rows, err := tx.Query(ctx, insertRunsSQL, keys, kinds, eventIDs, replayID)
 	if err != nil {
 		return fmt.Errorf("insert %d runs: %w", len(keys), err)
 	}
@@ -232,7 +243,7 @@ func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group) erro
 	)
 	_, err = pgx.ForEachRow(rows, []any{&key, &kind}, func() error {
 		jobs = append(jobs, queuedJob{
-			args: JobArgs{EventKey: key, JobKind: kind},
+			args: JobArgs{EventKey: key, ReplayID: replayID, JobKind: kind},
 			spec: specs[runKey{key, kind}],
 		})
 		return nil

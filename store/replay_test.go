@@ -37,7 +37,7 @@ func failAll(tb testing.TB, s *store.Store) {
 
 func order(tb testing.TB, s *store.Store, f store.ReplayFilter) store.Replay {
 	tb.Helper()
-	id, err := s.OrderReplay(tb.Context(), f, "a reason")
+	id, err := s.OrderReplay(tb.Context(), store.NewReplay{Filter: f, Reason: "a reason"})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -46,6 +46,14 @@ func order(tb testing.TB, s *store.Store, f store.ReplayFilter) store.Replay {
 		tb.Fatal(err)
 	}
 	return r
+}
+
+// finish asks whether an order is over by now.
+func finish(tb testing.TB, s *store.Store, id int64, want bool) {
+	tb.Helper()
+	if over, err := s.FinishReplay(tb.Context(), id); err != nil || over != want {
+		tb.Errorf("order %d is over: %t, %v", id, over, err)
+	}
 }
 
 // carryOut works through an order in pages of the given size.
@@ -76,7 +84,7 @@ func TestReplay(t *testing.T) {
 	finalize(t, s, cancelled, "cancelled")
 	fail(t, s, failed)
 
-	r := order(t, s, store.ReplayFilter{Failed: true, Kinds: []string{"book"}})
+	r := order(t, s, store.ReplayFilter{Status: store.ReplayFailed, Kinds: []string{"book"}})
 	if r.State != "running" || r.StartedAt == nil || r.FinishedAt != nil || r.Enqueued != 0 {
 		t.Errorf("started: %+v", r)
 	}
@@ -90,19 +98,20 @@ func TestReplay(t *testing.T) {
 	jobs := value[string](t, s.Pool(), `
 		SELECT string_agg(concat_ws(' ', kind, queue, max_attempts, priority, args ->> 'replay_id'), ', ')
 		FROM lumin.river_job WHERE args ->> 'event_key' = $1 AND state = 'available'`, failed.Envelope.Key().String())
-	if want := fmt.Sprintf("book default 3 1 %d", r.ID); jobs != want {
+	if want := fmt.Sprintf("book default 3 2 %d", r.ID); jobs != want {
 		t.Errorf("jobs %q, want %q", jobs, want)
 	}
 
+	finish(t, s, r.ID, false) // its run is pending
 	done, err := s.Replay(t.Context(), r.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if done.State != "done" || done.Enqueued != 1 || done.FinishedAt == nil || done.Reason != "a reason" || done.OrderedBy == "" ||
-		!done.Filter.Failed || fmt.Sprint(done.Filter.Kinds) != "[book]" {
+	if done.State != "running" || done.EnqueuedAt == nil || done.FinishedAt != nil || done.Enqueued != 1 || done.Reason != "a reason" || done.OrderedBy == "" ||
+		done.Filter.Status != store.ReplayFailed || fmt.Sprint(done.Filter.Kinds) != "[book]" {
 		t.Errorf("done: %+v", done)
 	}
-	// Done is done, also when it is called again.
+	// What is enqueued is enqueued, also when it is called again.
 	if n := carryOut(t, s, r, 1000, "book", "mail"); n != 0 {
 		t.Errorf("%d runs replayed by an order that is done", n)
 	}
@@ -111,6 +120,7 @@ func TestReplay(t *testing.T) {
 	if _, err := claim(t, s, attempt(failed, "book", r.ID)); err != nil {
 		t.Fatal(err)
 	}
+	finish(t, s, r.ID, true)
 	wantFailures(t, s, "cancelled 0 0 []", "failed 0 1 [of replay 0]", "failed 0 1 [of replay 0]")
 	counts, err := s.ReplayRuns(t.Context(), r.ID)
 	if err != nil {
@@ -148,7 +158,7 @@ func TestReplayFilters(t *testing.T) {
 		filter store.ReplayFilter
 		want   string // "0book" is job type book on event 0
 	}{
-		"failed":                 {store.ReplayFilter{Failed: true}, "0book 0mail 1book 1mail 2book 2mail 3book 3mail ?book"},
+		"failed":                 {store.ReplayFilter{Status: store.ReplayFailed}, "0book 0mail 1book 1mail 2book 2mail 3book 3mail ?book"},
 		"kind":                   {store.ReplayFilter{Kinds: []string{"mail"}}, "0mail 1mail 2mail 3mail"},
 		"kinds":                  {store.ReplayFilter{Kinds: []string{"mail", "book"}}, "0book 0mail 1book 1mail 2book 2mail 3book 3mail ?book"},
 		"kind of nothing":        {store.ReplayFilter{Kinds: []string{"nobody"}}, ""},
@@ -163,7 +173,7 @@ func TestReplayFilters(t *testing.T) {
 		"happened since":         {store.ReplayFilter{EventSince: happened(3)}, "3book 3mail"},
 		"happened until":         {store.ReplayFilter{EventUntil: happened(1)}, "0book 0mail"},
 		"all together": {store.ReplayFilter{
-			Failed: true, Kinds: []string{"book"}, EventTypes: []string{"signature_request_approved"}, Sources: []string{"account"},
+			Status: store.ReplayFailed, Kinds: []string{"book"}, EventTypes: []string{"signature_request_approved"}, Sources: []string{"account"},
 			SignatureRequestIDs: []string{"request-1"}, EventIDs: []int64{receipts[1].EventID}, ReceivedSince: received(1), ReceivedUntil: received(2),
 			EventSince: happened(1), EventUntil: happened(2),
 		}, "1book"},
@@ -177,12 +187,12 @@ func TestReplayFilters(t *testing.T) {
 			planned := map[string]int64{}
 			for _, p := range plan {
 				planned[p.Kind] = p.Runs
-				if p.FirstEvent.After(p.LastEvent) || p.FirstEvent.IsZero() {
+				if p.FirstEvent.After(*p.LastEvent) || p.FirstEvent.IsZero() {
 					t.Errorf("plan: %+v", p)
 				}
 			}
 			r := order(t, s, c.filter)
-			if r.Filter.Failed != c.filter.Failed || len(r.Filter.EventIDs) != len(c.filter.EventIDs) {
+			if r.Filter.Status != c.filter.Status || len(r.Filter.EventIDs) != len(c.filter.EventIDs) {
 				t.Errorf("order %+v, want %+v", r.Filter, c.filter)
 			}
 			carryOut(t, s, r, 2, "book", "mail")
@@ -220,17 +230,17 @@ func TestReplayRefusals(t *testing.T) {
 	before := now.Add(-time.Second)
 	for name, f := range map[string]store.ReplayFilter{
 		"received": {ReceivedSince: &now, ReceivedUntil: &before},
-		"happened": {Failed: true, EventSince: &now, EventUntil: &before},
+		"happened": {Status: store.ReplayFailed, EventSince: &now, EventUntil: &before},
 		"empty":    {EventSince: &now, EventUntil: &now},
 	} {
-		if _, err := s.OrderReplay(t.Context(), f, ""); err == nil || !strings.Contains(err.Error(), "ends before it begins") {
+		if _, err := s.OrderReplay(t.Context(), store.NewReplay{Filter: f}); err == nil || !strings.Contains(err.Error(), "ends before it begins") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.PlanReplay(t.Context(), f); err == nil {
 			t.Errorf("%s: planned", name)
 		}
 	}
-	_, err := s.OrderReplay(t.Context(), store.ReplayFilter{}, "")
+	_, err := s.OrderReplay(t.Context(), store.NewReplay{})
 	wantError(t, err, store.ErrNoFilter)
 	_, err = s.PlanReplay(t.Context(), store.ReplayFilter{Kinds: []string{}})
 	wantError(t, err, store.ErrNoFilter)
@@ -242,9 +252,9 @@ func TestReplayRefusals(t *testing.T) {
 	wantError(t, err, store.ErrNotFound)
 	_, err = s.StartReplay(t.Context(), 5)
 	wantError(t, err, store.ErrNotFound)
-	_, err = s.ReplayPage(t.Context(), store.Replay{ID: 5}, nil)
+	_, err = s.ReplayPageOf(t.Context(), store.Replay{ID: 5}, nil, 1)
 	wantError(t, err, store.ErrNotFound)
-	if plan, err := s.PlanReplay(t.Context(), store.ReplayFilter{Failed: true}); err != nil || len(plan) != 0 {
+	if plan, err := s.PlanReplay(t.Context(), store.ReplayFilter{Status: store.ReplayFailed}); err != nil || len(plan) != 0 {
 		t.Errorf("plan of nothing: %v, %v", plan, err)
 	}
 }
@@ -280,10 +290,10 @@ func TestOrderByInsert(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.State != "ordered" || r.OrderedBy == "" || fmt.Sprint(r.Filter.Kinds) != "[book]" || r.Filter.Failed {
+	if r.State != "ordered" || r.OrderedBy == "" || fmt.Sprint(r.Filter.Kinds) != "[book]" || r.Filter.Status != "" {
 		t.Errorf("%+v", r)
 	}
-	second := order(t, s, store.ReplayFilter{Failed: true})
+	second := order(t, s, store.ReplayFilter{Status: store.ReplayFailed})
 	list, err := s.Replays(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
@@ -301,7 +311,7 @@ func TestReplayPages(t *testing.T) {
 		all = append(all, delivery(n, "book"))
 	}
 	fail(t, s, all...)
-	r := order(t, s, store.ReplayFilter{Failed: true})
+	r := order(t, s, store.ReplayFilter{Status: store.ReplayFailed})
 	var pages []int
 	for {
 		n, err := s.ReplayPageOf(t.Context(), r, specsByKind("book"), 10)
@@ -313,8 +323,8 @@ func TestReplayPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := map[bool]string{true: "done", false: "running"}[n == 0]; at.State != want {
-			t.Errorf("after %v: %s", pages, at.State)
+		if at.State != "running" || (at.EnqueuedAt != nil) != (n == 0) {
+			t.Errorf("after %v: %+v", pages, at)
 		}
 		if n == 0 || len(pages) > 10 {
 			break
@@ -328,11 +338,12 @@ func TestReplayPages(t *testing.T) {
 	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.failures WHERE replay_id = $1`, r.ID); n != 25 {
 		t.Errorf("%d runs failed again, want 25", n)
 	}
-	if r, _ = s.Replay(t.Context(), r.ID); r.Enqueued != 25 {
+	finish(t, s, r.ID, true)
+	if r, _ = s.Replay(t.Context(), r.ID); r.Enqueued != 25 || r.State != "done" || r.Planned == nil || *r.Planned != 25 {
 		t.Errorf("%d enqueued", r.Enqueued)
 	}
 	// But for the next one.
-	next := order(t, s, store.ReplayFilter{Failed: true})
+	next := order(t, s, store.ReplayFilter{Status: store.ReplayFailed})
 	if n := carryOut(t, s, next, 1000, "book"); n != 25 {
 		t.Errorf("the next order replays %d", n)
 	}
@@ -348,7 +359,7 @@ func TestOrdersAtOnce(t *testing.T) {
 	fail(t, s, all...)
 	var replayed atomic.Int64
 	var group sync.WaitGroup
-	orders := []store.Replay{order(t, s, store.ReplayFilter{Failed: true}), order(t, s, store.ReplayFilter{Kinds: []string{"mail", "book"}})}
+	orders := []store.Replay{order(t, s, store.ReplayFilter{Status: store.ReplayFailed}), order(t, s, store.ReplayFilter{Kinds: []string{"mail", "book"}})}
 	for _, r := range append(orders, orders...) { // each by two workers
 		group.Go(func() { replayed.Add(int64(carryOut(t, s, r, 7, "book", "mail"))) })
 	}
@@ -362,8 +373,8 @@ func TestOrdersAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.State != "done" {
-			t.Errorf("order %d is %s", r.ID, r.State)
+		if r.EnqueuedAt == nil {
+			t.Errorf("order %d is not at its end", r.ID)
 		}
 		enqueued += r.Enqueued
 	}
@@ -387,7 +398,7 @@ func TestReplayOfUnknownKind(t *testing.T) {
 	s := newStore(t)
 	d := delivery(1, "book", "retired")
 	fail(t, s, d)
-	if n := carryOut(t, s, order(t, s, store.ReplayFilter{Failed: true}), 1000, "book"); n != 1 {
+	if n := carryOut(t, s, order(t, s, store.ReplayFilter{Status: store.ReplayFailed}), 1000, "book"); n != 1 {
 		t.Errorf("%d runs replayed", n)
 	}
 	wantState(t, s, d, "retired", "failed 0")
@@ -398,11 +409,11 @@ func TestRefuseReplay(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	fail(t, s, delivery(1, "book"), delivery(2, "book"))
-	r := order(t, s, store.ReplayFilter{Failed: true})
+	r := order(t, s, store.ReplayFilter{Status: store.ReplayFailed})
 	if _, err := s.ReplayPageOf(t.Context(), r, specsByKind("book"), 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RefuseReplay(t.Context(), r.ID, "because"); err != nil {
+	if err := s.EndReplay(t.Context(), r.ID, "refused", "because"); err != nil {
 		t.Fatal(err)
 	}
 	if n := carryOut(t, s, r, 1, "book"); n != 0 {
@@ -421,7 +432,8 @@ func TestRefuseReplay(t *testing.T) {
 	// What is over stays as it is.
 	done := order(t, s, store.ReplayFilter{Kinds: []string{"none"}})
 	carryOut(t, s, done, 1)
-	if err := s.RefuseReplay(t.Context(), done.ID, "too late"); err != nil {
+	finish(t, s, done.ID, true)
+	if err := s.EndReplay(t.Context(), done.ID, "refused", "too late"); err != nil {
 		t.Fatal(err)
 	}
 	if done, err = s.Replay(t.Context(), done.ID); err != nil || done.State != "done" || done.Error != "" {
@@ -436,7 +448,7 @@ func TestReplayFencesOldJob(t *testing.T) {
 	s := newStore(t)
 	d := delivery(1, "book")
 	fail(t, s, d)
-	r := order(t, s, store.ReplayFilter{Failed: true})
+	r := order(t, s, store.ReplayFilter{Status: store.ReplayFailed})
 	carryOut(t, s, r, 1, "book")
 	_, err := claim(t, s, attempt(d, "book", 0))
 	wantError(t, err, store.ErrRunSettled)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,15 +33,21 @@ type SignatureRequest struct {
 const lockSignatureRequestSQL = `
 INSERT INTO lumin.signature_requests AS s (signature_request_id) VALUES ($1)
 ON CONFLICT (signature_request_id) DO UPDATE SET signature_request_id = s.signature_request_id
-RETURNING signature_request_id, status, title, reason, signing_type, created_at, updated_at, expires_at,
-          last_event_type, last_event_time, versions`
+RETURNING ` + signatureRequestColumns
+
+const signatureRequestColumns = `signature_request_id, status, title, reason, signing_type, created_at, updated_at, expires_at,
+    last_event_type, last_event_time, versions`
+
+func scanSignatureRequest(row pgx.Row) (r SignatureRequest, err error) {
+	err = row.Scan(&r.ID, &r.Status, &r.Title, &r.Reason, &r.SigningType,
+		&r.CreatedAt, &r.UpdatedAt, &r.ExpiresAt, &r.LastEventType, &r.LastEventTime, &r.Versions)
+	return r, err
+}
 
 // LockSignatureRequest returns the row of a signature request, made if need be,
 // and keeps it locked until tx ends.
 func LockSignatureRequest(ctx context.Context, tx pgx.Tx, id string) (SignatureRequest, error) {
-	var r SignatureRequest
-	err := tx.QueryRow(ctx, lockSignatureRequestSQL, id).Scan(&r.ID, &r.Status, &r.Title, &r.Reason, &r.SigningType,
-		&r.CreatedAt, &r.UpdatedAt, &r.ExpiresAt, &r.LastEventType, &r.LastEventTime, &r.Versions)
+	r, err := scanSignatureRequest(tx.QueryRow(ctx, lockSignatureRequestSQL, id))
 	if err != nil {
 		return r, fmt.Errorf("lock signature request: %w", err)
 	}
@@ -59,6 +66,50 @@ func UpdateSignatureRequest(ctx context.Context, tx pgx.Tx, r SignatureRequest) 
 		r.CreatedAt, r.UpdatedAt, r.ExpiresAt, r.LastEventType, r.LastEventTime, r.Versions)
 	if err != nil {
 		return fmt.Errorf("update signature request: %w", err)
+	}
+	return nil
+}
+
+// openStatus is that of signature requests that are not over, as the index on
+// checked_at has it.
+const openStatus = `(status IS NULL OR status NOT IN ('APPROVED', 'REJECTED', 'FAILED', 'CANCELLED'))`
+
+const uncheckedSQL = `
+SELECT signature_request_id FROM lumin.signature_requests
+WHERE ` + openStatus + ` AND (checked_at IS NULL OR checked_at < $1)
+ORDER BY checked_at NULLS FIRST, signature_request_id LIMIT $2`
+
+// UncheckedSignatureRequests lists signature requests that are not over and whose
+// state has not been asked for since a time, those first that were never asked for.
+func (s *Store) UncheckedSignatureRequests(ctx context.Context, since time.Time, limit int) ([]string, error) {
+	rows, err := s.pool.Query(ctx, uncheckedSQL, since, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list open signature requests: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list open signature requests: %w", err)
+	}
+	return ids, nil
+}
+
+// CheckSignatureRequest notes that the state of a signature request has been asked
+// for at a time, and has compare look at its row, which is locked, and perhaps change
+// it. Nothing happens if there is no such row any more.
+func (s *Store) CheckSignatureRequest(ctx context.Context, id string, at time.Time, compare func(*SignatureRequest) (changed bool)) error {
+	err := pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
+		row, err := scanSignatureRequest(tx.QueryRow(ctx, `
+			UPDATE lumin.signature_requests SET checked_at = $2 WHERE signature_request_id = $1 RETURNING `+signatureRequestColumns, id, at))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil || !compare(&row) {
+			return err
+		}
+		return UpdateSignatureRequest(ctx, tx, row)
+	})
+	if err != nil {
+		return fmt.Errorf("check signature request: %w", err)
 	}
 	return nil
 }

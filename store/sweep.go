@@ -16,8 +16,8 @@ SELECT count(*) FROM (
     SELECT lumin.settle_failure(j.event_key, j.kind, j.replay_id, j.id,
                CASE j.state::text WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END, j.attempt, j.errors) AS settled
     FROM (
-        SELECT j.id, j.kind, j.state, j.attempt, j.errors, w.event_key, w.replay_id
-        FROM lumin.river_job j CROSS JOIN LATERAL lumin.run_of(j.args) w
+        SELECT j.id, j.kind, j.state, j.attempt, j.errors, lumin.run_key(j.args) AS event_key, lumin.run_replay(j.args) AS replay_id
+        FROM lumin.river_job j
         WHERE j.state IN ('discarded', 'cancelled') AND j.finalized_at > now() - interval '1 hour' OFFSET 0) j
     CROSS JOIN LATERAL (
         SELECT state, replay_id FROM lumin.runs WHERE event_key = j.event_key AND job_kind = j.kind OFFSET 0) r

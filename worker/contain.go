@@ -23,8 +23,28 @@ type failure struct {
 	stack []byte  // of a panic
 }
 
+// errFinal is among what a failure means when no further attempt is wanted.
+var errFinal = errors.New("final")
+
 func (f *failure) Error() string   { return f.text }
 func (f *failure) Unwrap() []error { return f.means }
+
+// JobFail is for a job type to return when no further attempt would help, such as
+// when another system has called a request wrong. The run ends as failed at once,
+// with err as its error, and can be replayed like any failed run once the cause is
+// mended. ([river.JobCancel] ends it as cancelled: nothing is to be mended.) Like
+// that, it may be wrapped.
+func JobFail(err error) error {
+	if err == nil {
+		err = errors.New("failed without an error")
+	}
+	return finalError{err}
+}
+
+// finalError is an error after which no further attempt is made.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
 
 // errTurnedAway ends a job that had nothing to do. River never sees it.
 var errTurnedAway error = &failure{text: "nothing to do"}
@@ -64,6 +84,7 @@ func clean(err error) error {
 	var (
 		snooze *rivertype.JobSnoozeError
 		cancel *rivertype.JobCancelError
+		final  finalError
 	)
 	// Made anew, because those found may wrap what is not ours.
 	if errors.As(err, &snooze) {
@@ -71,6 +92,9 @@ func clean(err error) error {
 	}
 	if errors.As(err, &cancel) {
 		f.means = append(f.means, river.JobCancel(nil))
+	}
+	if errors.As(err, &final) {
+		f.means = append(f.means, errFinal)
 	}
 	if errors.Is(err, context.Canceled) {
 		f.means = append(f.means, context.Canceled)
@@ -83,7 +107,7 @@ const (
 	outcomeSucceeded   = "succeeded"
 	outcomeTurnedAway  = "turned_away" // the run was settled before
 	outcomeRetried     = "retried"
-	outcomeFailed      = "failed" // that was the last attempt
+	outcomeFailed      = "failed" // that was the last attempt, or made to be it by JobFail
 	outcomeCancelled   = "cancelled"
 	outcomeSnoozed     = "snoozed"
 	outcomeInterrupted = "interrupted" // by a stop; tried again without counting
@@ -106,6 +130,8 @@ func outcomeOf(ctx context.Context, job *rivertype.JobRow, err error) string {
 		return outcomeSnoozed
 	case errors.As(err, &cancel):
 		return outcomeCancelled
+	case errors.Is(err, errFinal):
+		return outcomeFailed
 	case stopping(ctx) && !panicked(err):
 		return outcomeInterrupted // whether or not its error wraps that of the context
 	case job.Attempt >= job.MaxAttempts:
@@ -151,6 +177,9 @@ func (c *containment) Work(ctx context.Context, job *rivertype.JobRow, doInner f
 	}
 	c.outcomes.WithLabelValues(job.Kind, outcome).Inc()
 	c.log(ctx, job, outcome, err)
+	if outcome == outcomeFailed {
+		job.MaxAttempts = min(job.MaxAttempts, job.Attempt) // River asks its copy whether this was the last
+	}
 	if outcome == outcomeTurnedAway {
 		return nil
 	}

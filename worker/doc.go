@@ -14,8 +14,8 @@
 //     for each replay that asks for it, whatever crashes, repeats or runs at the
 //     same time. Its tables must be in the database that holds the events, and
 //     it must write to them through the transaction that it is given.
-//   - A plain job type works at least once per event. store.Event.Key is the same
-//     every time: hand it to the other system as the idempotency key.
+//   - A plain job type works at least once per event. Hand store.Event.IdempotencyKey
+//     to the other system: it is the same every time.
 //   - A run is never given up silently. It succeeds, or ends as failed or
 //     cancelled with a row in lumin.failures that keeps the error of each attempt.
 //     Failed runs can be replayed.
@@ -42,8 +42,9 @@
 // # What the code of a job type should know
 //
 // Return nil when the work is done and an error to have it tried again after
-// Backoff. [river.JobCancel] ends the run as cancelled at once; [river.JobSnooze]
-// puts it off without counting an attempt. Both may be wrapped.
+// Backoff. [JobFail] ends the run as failed at once, [river.JobCancel] as cancelled;
+// [river.JobSnooze] puts it off without counting an attempt. All of them may be
+// wrapped. [Logger] returns a logger for the context that the code gets.
 //
 // Several attempts, and several events of one signature request, may run at the
 // same time and in any order. Lock what you update.
@@ -52,8 +53,8 @@
 // seconds after the program began to stop; only the last of these does not count
 // as an attempt. Code that ignores it keeps its place among the workers, and
 // once Timeout and fifteen seconds are over, River has the job tried again beside
-// it. A transactional job type still takes effect once then, because the second
-// attempt finds the run locked; a plain one is simply called again.
+// it. A transactional job type still takes effect once then: five seconds after its
+// time the connection is closed under it. A plain one is simply called again.
 //
 // Leave COMMIT and ROLLBACK to the worker. If code sends them all the same, the
 // following holds. The run is marked as succeeded in the same transaction before

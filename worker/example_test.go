@@ -79,7 +79,7 @@ func ExampleRegistry() {
 		fmt.Printf("%s waits in queue %s\n", job.Kind, job.Queue)
 	}
 	// Output:
-	// job type "notify_crm" (worker_test.NotifyCRM): Kind is taken by worker_test.NotifyCRM: a kind is stored with every run, so each job type needs its own
+	// job type "notify_crm" (worker_test.NotifyCRM): Kind is taken by worker_test.NotifyCRM: kinds are stored with runs and jobs, so each needs its own
 	// book_revenue waits in queue default
 	// notify_crm waits in queue slow
 }
@@ -131,4 +131,83 @@ func ExampleRuntime() {
 	check(pool.QueryRow(ctx, `SELECT signature_request_id FROM shop.revenue`).Scan(&request))
 	fmt.Println("booked", request)
 	// Output: booked fa5c8a0b
+}
+
+// RemindArgs name a row of shop.revenue.
+type RemindArgs struct {
+	SignatureRequestID string `json:"signature_request_id"`
+}
+
+// Kind implements river.JobArgs.
+func (RemindArgs) Kind() string { return "remind" }
+
+// Remind sends a reminder.
+type Remind struct {
+	river.WorkerDefaults[RemindArgs]
+}
+
+func (Remind) Work(_ context.Context, job *river.Job[RemindArgs]) error {
+	fmt.Println("reminded of", job.Args.SignatureRequestID)
+	return nil
+}
+
+// BookAndRemind writes a row, and has a reminder sent once that is committed.
+type BookAndRemind struct{ BookRevenue }
+
+func (BookAndRemind) Kind() string { return "book_and_remind" }
+
+func (b BookAndRemind) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+	if err := b.BookRevenue.WorkTx(ctx, tx, e); err != nil {
+		return err
+	}
+	_, err := river.ClientFromContext[pgx.Tx](ctx).InsertTx(ctx, tx, RemindArgs{e.SignatureRequestID}, nil)
+	return err
+}
+
+func ExampleAddFollowUp() {
+	registry := worker.NewRegistry()
+	registry.AddTx(BookAndRemind{})
+	worker.AddFollowUp(registry, Remind{})
+	worker.AddFollowUp(registry, Remind{})
+	fmt.Println(registry.Err())
+	// Output:
+	// follow-up job "remind" (worker_test.Remind): Kind is taken by worker_test.Remind: kinds are stored with runs and jobs, so each needs its own
+}
+
+func ExampleRegistry_AddPeriodic() {
+	registry := worker.NewRegistry()
+	registry.AddPeriodic(worker.Periodic{
+		Kind: "close_books", Every: 24 * time.Hour, Timeout: time.Minute,
+		Work: func(context.Context) error { return nil },
+	})
+	registry.AddPeriodic(worker.Periodic{Kind: "hurry", Every: time.Millisecond, Timeout: time.Minute})
+	fmt.Println(registry.Err())
+	// Output:
+	// periodic job "hurry": Every is 1ms: give at least a second
+}
+
+// What the CRM will never take is failed at once: somebody has to mend it.
+func ExampleJobFail() {
+	answered := func(status int) error {
+		err := fmt.Errorf("the CRM answered %d", status)
+		if status == http.StatusBadRequest {
+			return worker.JobFail(err)
+		}
+		return err // tried again
+	}
+	fmt.Println(answered(http.StatusBadRequest))
+	fmt.Println(answered(http.StatusBadGateway))
+	// Output:
+	// the CRM answered 400
+	// the CRM answered 502
+}
+
+// In a job type, each line has event_id, kind and attempt by itself.
+func ExampleLogger() {
+	work := func(ctx context.Context, _ *store.Event) error {
+		worker.Logger(ctx).Info("booked", "rows", 1)
+		return nil
+	}
+	fmt.Println(work(context.Background(), nil)) // here it is slog.Default
+	// Output: <nil>
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,10 +58,24 @@ func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) erro
 		}
 		return x.work(ctx, attempt)
 	})
-	if err != nil && outcomeOf(ctx, job.JobRow, err) == outcomeRetried {
-		x.note(ctx, attempt, err)
+	if err != nil {
+		switch outcomeOf(ctx, job.JobRow, err) {
+		case outcomeRetried:
+			x.note(ctx, attempt, err)
+		case outcomeSnoozed:
+			if saysWhy(err) {
+				attempt.Number-- // it does not count
+				x.note(ctx, attempt, err)
+			}
+		}
 	}
 	return err
+}
+
+// saysWhy reports whether a snooze comes with a reason.
+func saysWhy(err error) bool {
+	var snooze *river.JobSnoozeError
+	return errors.As(err, &snooze) && err.Error() != snooze.Error()
 }
 
 // work calls a plain job type between two looks at its run.
@@ -69,7 +84,7 @@ func (x *executor) work(ctx context.Context, attempt store.Attempt) error {
 	if err != nil {
 		return notNow(err)
 	}
-	err = isolate(func() error { return x.jobType.plain.Work(jobContext{ctx, x.keys.resumable}, event) })
+	err = isolate(func() error { return x.jobType.plain.Work(x.context(ctx, attempt, event), event) })
 	if err != nil {
 		return err
 	}
@@ -77,6 +92,12 @@ func (x *executor) work(ctx context.Context, attempt store.Attempt) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
 	return x.store.Settle(ctx, attempt)
+}
+
+// context is what the job type's code gets.
+func (x *executor) context(ctx context.Context, attempt store.Attempt, event *store.Event) context.Context {
+	return jobContext{ctx, x.keys.resumable, x.logger.With(
+		slog.Int64("event_id", event.ID), slog.String("kind", attempt.JobKind), slog.Int("attempt", attempt.Number))}
 }
 
 // workTx calls a transactional job type in the transaction that settles its run.
@@ -99,10 +120,11 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 	if err != nil {
 		return notNow(err)
 	}
-	managed := manage(tx)
+	managed, returned := manage(tx), letGo(ctx, conn.Conn().PgConn().Conn())
 	err = isolate(func() error {
-		return x.jobType.transactional.WorkTx(jobContext{ctx, x.keys.resumable}, managed, event)
+		return x.jobType.transactional.WorkTx(x.context(ctx, attempt, event), managed, event)
 	})
+	returned()
 	if err != nil {
 		return err
 	}
@@ -118,6 +140,25 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
+}
+
+// letGo closes the connection of an attempt whose code goes on although its time is
+// over: its transaction must not hold the run, nor anything else, for as long as the
+// code likes. The attempt fails then. The returned function says that the code has
+// returned.
+func letGo(ctx context.Context, conn net.Conn) (returned func()) {
+	done := make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		select {
+		case <-done:
+		case <-time.After(afterwards):
+			_ = conn.Close()
+		}
+	})
+	return func() {
+		unwatch()
+		close(done)
+	}
 }
 
 // stillClaimed makes sure that the mark of the run will be there after a commit,

@@ -3,6 +3,10 @@ package worker
 import (
 	"log/slog"
 	"time"
+
+	"github.com/riverqueue/river"
+
+	"lumin-ingest/store"
 )
 
 // Quick makes a Runtime of this Config look for jobs more often, and gives
@@ -13,7 +17,7 @@ func (c Config) Quick(softStop time.Duration) Config {
 }
 
 // InternalQueue is the queue of the program's own jobs.
-const InternalQueue = internalQueue
+const InternalQueue = replayQueue
 
 // Warnings is what River's log goes through.
 func Warnings(h slog.Handler) slog.Handler { return warnings{h} }
@@ -22,4 +26,12 @@ func Warnings(h slog.Handler) slog.Handler { return warnings{h} }
 func (c Config) Unpolled() Config {
 	c.pollInterval = time.Hour
 	return c
+}
+
+// RetainArgs are those of the periodic retention.
+type RetainArgs = retainArgs
+
+// Retainer is the worker of the periodic retention, with slices of a given length.
+func Retainer(s *store.Store, r store.Retention, slice time.Duration) river.Worker[RetainArgs] {
+	return &retainer{store: s, retention: r, slice: slice, logger: slog.New(slog.DiscardHandler)}
 }

@@ -62,13 +62,16 @@ type Transactional interface {
 // Defaults are the settings of a job type that does not override them.
 type Defaults struct{}
 
-// Sources is none, which means all.
+// Sources is none, which means all: what several webhooks report is worked once
+// anyway.
 func (Defaults) Sources() []string { return nil }
 
-// Queue is River's default queue.
+// Queue is default, which job types share unless one of them is slow enough to keep
+// the others waiting: that one should have a queue, and workers, of its own.
 func (Defaults) Queue() string { return "default" }
 
-// Priority is 1, River's default.
+// Priority is 1, the first: a queue is worked in the order of arrival until some job
+// type is worth less.
 func (Defaults) Priority() int { return 1 }
 
 // MaxAttempts is 10, which with Backoff takes about three hours: long enough for
@@ -76,8 +79,9 @@ func (Defaults) Priority() int { return 1 }
 // own 25 take twenty days.
 func (Defaults) MaxAttempts() int { return 10 }
 
-// Timeout is 10 seconds: less than the time after which River takes a job for
-// stuck and has it tried again.
+// Timeout is 10 seconds, enough for statements and for a call of another system,
+// and less than the 15 seconds after which River takes a job for stuck and has it
+// tried again. For a longer one River waits longer, too.
 func (Defaults) Timeout() time.Duration { return 10 * time.Second }
 
 // Backoff grows from 4 seconds by a factor of 2.5, to 1 h 42 min before the

@@ -107,7 +107,7 @@ func TestPlainFence(t *testing.T) {
 	key := r.record(1, job)
 	r.wait("the first call", func() bool { return job.calls.Load() == 1 })
 	r.exec(`UPDATE lumin.river_job SET state = 'discarded', finalized_at = now() WHERE kind = 'slow'`)
-	id, err := r.store.OrderReplay(r.ctx, store.ReplayFilter{Kinds: []string{"slow"}}, "")
+	id, err := r.store.OrderReplay(r.ctx, store.NewReplay{Filter: store.ReplayFilter{Kinds: []string{"slow"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"reflect"
 	"regexp"
@@ -17,9 +19,11 @@ import (
 // Registry holds the job types of a program. Fill it before it is used; it is
 // not safe to add to afterwards.
 type Registry struct {
-	types map[string]registered
-	kinds []string // in alphabetical order
-	errs  []error
+	types     map[string]registered
+	kinds     []string // in alphabetical order
+	followUps map[string]followUp
+	periodic  map[string]Periodic
+	errs      []error
 }
 
 // registered is a job type with one of its two ways to work, and its settings as
@@ -37,7 +41,7 @@ type registered struct {
 
 // NewRegistry returns an empty Registry.
 func NewRegistry() *Registry {
-	return &Registry{types: map[string]registered{}}
+	return &Registry{types: map[string]registered{}, followUps: map[string]followUp{}, periodic: map[string]Periodic{}}
 }
 
 // Add registers a job type that works outside a transaction. What is wrong with
@@ -79,17 +83,34 @@ func (r *Registry) add(t registered) {
 	r.kinds = slices.Sorted(maps.Keys(r.types))
 }
 
-// refusal tells why a job type cannot be registered; empty if it can.
-func (r *Registry) refusal(t registered) string {
-	kind, queue := t.spec.Kind, t.spec.Queue
-	other, taken := r.types[kind]
+// refuseKind tells why nothing can be registered under a kind; empty if it can.
+func (r *Registry) refuseKind(kind string) string {
+	var other any
+	if t, taken := r.types[kind]; taken {
+		other = t.JobType
+	} else if f, taken := r.followUps[kind]; taken {
+		other = f.worker
+	} else if p, taken := r.periodic[kind]; taken {
+		other = p
+	}
 	switch {
 	case !kindPattern.MatchString(kind):
 		return "Kind must be 2 to 127 letters, digits, _ or -, beginning with a letter"
 	case strings.HasPrefix(strings.ToLower(kind), internalPrefix):
 		return fmt.Sprintf("kinds that begin with %s are kept for the program itself: choose another", internalPrefix)
-	case taken:
-		return fmt.Sprintf("Kind is taken by %T: a kind is stored with every run, so each job type needs its own", other.JobType)
+	case other != nil:
+		return fmt.Sprintf("Kind is taken by %T: kinds are stored with runs and jobs, so each needs its own", other)
+	}
+	return ""
+}
+
+// refusal tells why a job type cannot be registered; empty if it can.
+func (r *Registry) refusal(t registered) string {
+	queue := t.spec.Queue
+	if why := r.refuseKind(t.spec.Kind); why != "" {
+		return why
+	}
+	switch {
 	case len(t.events) == 0:
 		return "Events is empty, so it would never run: name event types, or lumin.AnyEvent"
 	case slices.Contains(t.events, ""):
@@ -100,10 +121,9 @@ func (r *Registry) refusal(t registered) string {
 		return fmt.Sprintf("Priority is %d: give 1 to 4", t.spec.Priority)
 	case t.timeout <= 0:
 		return fmt.Sprintf("Timeout is %s: give a positive duration", t.timeout)
-	case queue == internalQueue:
-		return fmt.Sprintf("Queue %q is kept for the program itself: choose another", queue)
-	case len(queue) > maxQueueLength || !queuePattern.MatchString(queue):
-		return fmt.Sprintf("Queue is %q: give at most %d lower-case letters and digits, in words joined by _ or -", queue, maxQueueLength)
+	}
+	if why := refuseQueue(queue); why != "" {
+		return why
 	}
 	for _, source := range t.sources {
 		if !store.ValidSource(source) {
@@ -113,8 +133,19 @@ func (r *Registry) refusal(t registered) string {
 	return ""
 }
 
+// refuseQueue tells why jobs cannot wait in a queue of this name; empty if they can.
+func refuseQueue(queue string) string {
+	switch {
+	case queue == replayQueue || queue == periodicQueue:
+		return fmt.Sprintf("Queue %q is kept for the program itself: choose another", queue)
+	case len(queue) > maxQueueLength || !queuePattern.MatchString(queue):
+		return fmt.Sprintf("Queue is %q: give at most %d lower-case letters and digits, in words joined by _ or -", queue, maxQueueLength)
+	}
+	return ""
+}
+
 // isNil reports whether t is nil or a pointer that is.
-func isNil(t JobType) bool {
+func isNil(t any) bool {
 	if t == nil {
 		return true
 	}
@@ -142,11 +173,25 @@ func (r *Registry) Route(source string, event lumin.EventType) []store.JobSpec {
 	return specs
 }
 
-// Queues lists the queues that the registered job types wait in.
+// Sources tells which sources job types ask for by name, with their kinds.
+func (r *Registry) Sources() map[string][]string {
+	sources := map[string][]string{}
+	for _, kind := range r.kinds {
+		for _, source := range r.types[kind].sources {
+			sources[source] = append(sources[source], kind)
+		}
+	}
+	return sources
+}
+
+// Queues lists the queues that the registered job types and follow-up jobs wait in.
 func (r *Registry) Queues() []string {
 	var queues []string
 	for _, t := range r.types {
 		queues = append(queues, t.spec.Queue)
+	}
+	for _, f := range r.followUps {
+		queues = append(queues, f.queue)
 	}
 	slices.Sort(queues)
 	return slices.Compact(queues)
@@ -159,6 +204,23 @@ func (r *Registry) specs() map[string]store.JobSpec {
 		specs[kind] = t.spec
 	}
 	return specs
+}
+
+// Register writes the job types down in lumin.job_types, where replays and people
+// look for them, and warns of those that other programs have registered and this
+// one does not know. [Runtime.Start] does it; a program that only receives does it
+// by itself.
+func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.Logger) error {
+	unknown, err := st.RegisterJobTypes(ctx, r.rows())
+	if err != nil {
+		return err
+	}
+	if len(unknown) > 0 {
+		logger.Warn("job types that other programs have registered and this one does not know: "+
+			"their jobs wait for a program that does, and runs that this one records are not made for them",
+			"kinds", unknown)
+	}
+	return nil
 }
 
 // rows describes the registered job types for lumin.job_types.

@@ -85,7 +85,12 @@ func (r *rig) startUnpolled(types ...worker.JobType) *worker.Runtime {
 
 func (r *rig) startConfig(cfg worker.Config, types ...worker.JobType) *worker.Runtime {
 	r.t.Helper()
-	cfg.Store, cfg.Logger, cfg.Registry = r.store, r.logger, registryOf(types...)
+	return r.startRegistry(cfg, registryOf(types...))
+}
+
+func (r *rig) startRegistry(cfg worker.Config, registry *worker.Registry) *worker.Runtime {
+	r.t.Helper()
+	cfg.Store, cfg.Logger, cfg.Registry = r.store, r.logger, registry
 	rt, err := worker.New(cfg)
 	if err != nil {
 		r.t.Fatal(err)

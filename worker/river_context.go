@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"strconv"
 	"strings"
@@ -46,19 +47,38 @@ func (p *keyProbe) Value(key any) any {
 	return nil
 }
 
-// jobContext is the context of a job type. It hides River's resumable steps: they
-// keep their errors to themselves until the run has been settled.
+// jobContext is the context of a job type. It carries a logger, and hides River's
+// resumable steps: they keep their errors to themselves until the run has been
+// settled.
 type jobContext struct {
 	context.Context
 	hidden any
+	logger *slog.Logger
 }
+
+// loggerKey is the key of the logger in a jobContext.
+type loggerKey struct{}
 
 // Value implements context.Context.
 func (c jobContext) Value(key any) any {
-	if key == c.hidden {
+	switch key {
+	case c.hidden:
 		return nil
+	case loggerKey{}:
+		return c.logger
 	}
 	return c.Context.Value(key)
+}
+
+// Logger returns the logger of the attempt whose context this is, or of one derived
+// from it: the program's, with event_id, kind and attempt in every line. Any other
+// context has [slog.Default]. What is logged is up to the job type: keep names,
+// addresses and bodies out of it.
+func Logger(ctx context.Context) *slog.Logger {
+	if logger, ok := ctx.Value(loggerKey{}).(*slog.Logger); ok {
+		return logger
+	}
+	return slog.Default()
 }
 
 // cancelRequested is metadata that River keeps itself; its rescuer gives up on

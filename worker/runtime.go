@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +32,12 @@ type Config struct {
 	// [DefaultMaxWorkers]. A transactional job holds a connection while it runs.
 	MaxWorkers int
 
+	// Queues overrides MaxWorkers for some queues, each by its name. [New] refuses
+	// one in which no job of the Registry waits.
+	Queues map[string]int
+
+	Retention store.Retention // what is removed when it is too old; the zero value keeps all
+
 	Registerer prometheus.Registerer // nil: metrics are not registered
 
 	softStop     time.Duration // 0 means defaultSoftStop; tests wait for less
@@ -40,6 +49,16 @@ type Config struct {
 const DefaultMaxWorkers = 16
 
 const (
+	// maxReplays is how many replay orders are carried out side by side; they spend
+	// much of their time waiting.
+	maxReplays = 16
+
+	// maxPeriodic has room for each of the program's own periodic jobs.
+	maxPeriodic = 3
+
+	// clientConns are what River itself needs: to listen, to fetch, to complete.
+	clientConns = 3
+
 	// River fetches at most MaxWorkers jobs per cooldown and queue.
 	fetchCooldown = 2 * time.Millisecond
 
@@ -64,7 +83,7 @@ type Runtime struct {
 
 // New prepares a Runtime without connecting. It refuses a Registry with errors.
 func New(cfg Config) (*Runtime, error) {
-	if err := cfg.Registry.Err(); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -72,12 +91,16 @@ func New(cfg Config) (*Runtime, error) {
 		Help: "Attempts of jobs by kind and outcome.",
 	}, []string{"kind", "outcome"})
 	r := &Runtime{store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys()}
+	workers, err := r.workers(cfg.Retention)
+	if err != nil {
+		return nil, err
+	}
 	client, err := river.NewClient(riverpgxv5.New(cfg.Store.Pool()), &river.Config{
 		Schema:               migrations.Schema,
 		Logger:               slog.New(warnings{cfg.Logger.Handler()}),
-		Queues:               r.queues(cmp.Or(cfg.MaxWorkers, DefaultMaxWorkers)),
-		Workers:              r.workers(),
-		PeriodicJobs:         periodicJobs(),
+		Queues:               cfg.queues(),
+		Workers:              workers,
+		PeriodicJobs:         periodicJobs(cfg.Registry.periodic),
 		Middleware:           []rivertype.Middleware{&containment{logger: cfg.Logger, outcomes: outcomes, keys: r.keys}},
 		FetchCooldown:        fetchCooldown,
 		FetchPollInterval:    cfg.pollInterval,
@@ -98,15 +121,59 @@ func New(cfg Config) (*Runtime, error) {
 	return r, nil
 }
 
-func (r *Runtime) queues(maxWorkers int) map[string]river.QueueConfig {
-	queues := map[string]river.QueueConfig{internalQueue: {MaxWorkers: 2}}
-	for _, queue := range r.registry.Queues() {
-		queues[queue] = river.QueueConfig{MaxWorkers: maxWorkers}
+// validate refuses what the settings cannot mean.
+func (c Config) validate() error {
+	if err := c.Registry.Err(); err != nil {
+		return err
+	}
+	known := c.Registry.Queues()
+	for _, queue := range slices.Sorted(maps.Keys(c.Queues)) {
+		switch n := c.Queues[queue]; {
+		case !slices.Contains(known, queue):
+			return fmt.Errorf("%w: %q is given workers, and no job waits in it; those of the job types are %s", ErrQueue, queue, strings.Join(known, ", "))
+		case n < 1 || n > maxWorkers:
+			return fmt.Errorf("%w: %q is given %d workers: give 1 to %d", ErrQueue, queue, n, maxWorkers)
+		}
+	}
+	return nil
+}
+
+// ErrQueue is that of Config.Queues that cannot be meant.
+var ErrQueue = errors.New("queue")
+
+// maxWorkers is River's limit for a queue, as far as it makes sense.
+const maxWorkers = 1000
+
+// queueWorkers are the workers of each queue of the Registry.
+func (c Config) queueWorkers() map[string]int {
+	workers := map[string]int{}
+	for _, queue := range c.Registry.Queues() {
+		workers[queue] = cmp.Or(c.Queues[queue], c.MaxWorkers, DefaultMaxWorkers)
+	}
+	return workers
+}
+
+// Connections is how many connections the Store's pool should have: one for each
+// job that can run, and some for the queue and the program's own jobs.
+func (c Config) Connections() int {
+	n := clientConns + maxPeriodic + len(c.Registry.periodic)
+	for _, workers := range c.queueWorkers() {
+		n += workers
+	}
+	return n
+}
+
+func (c Config) queues() map[string]river.QueueConfig {
+	queues := map[string]river.QueueConfig{
+		replayQueue: {MaxWorkers: maxReplays}, periodicQueue: {MaxWorkers: maxPeriodic + len(c.Registry.periodic)},
+	}
+	for queue, workers := range c.queueWorkers() {
+		queues[queue] = river.QueueConfig{MaxWorkers: workers}
 	}
 	return queues
 }
 
-func (r *Runtime) workers() *river.Workers {
+func (r *Runtime) workers(retention store.Retention) (*river.Workers, error) {
 	workers := river.NewWorkers()
 	for _, kind := range r.registry.Kinds() {
 		// River means this function for itself: it takes the kind from the value
@@ -115,22 +182,26 @@ func (r *Runtime) workers() *river.Workers {
 			jobType: r.registry.types[kind], store: r.store, logger: r.logger, keys: r.keys,
 		})
 	}
-	river.AddWorker(workers, &replayer{store: r.store, specs: r.registry.specs(), logger: r.logger})
+	river.AddWorker(workers, newReplayer(r.store, r.registry, r.logger))
 	river.AddWorker(workers, newSweeper(r.store, r.logger))
-	return workers
+	river.AddWorker(workers, &eraser{store: r.store, logger: r.logger})
+	river.AddWorker(workers, &retainer{store: r.store, retention: retention, slice: internalSlice, logger: r.logger})
+	for kind, p := range r.registry.periodic {
+		river.AddWorkerArgs(workers, periodicArgs{kind}, &periodicWorker{periodic: p})
+	}
+	for _, f := range r.registry.followUps {
+		if err := f.add(workers); err != nil {
+			return nil, fmt.Errorf("register follow-up job %T: %w", f.worker, err)
+		}
+	}
+	return workers, nil
 }
 
 // Start registers the job types in the database and begins to work. The schema
 // must be up to date. It goes on until [Runtime.Stop], whatever becomes of ctx.
 func (r *Runtime) Start(ctx context.Context) error {
-	unknown, err := r.store.RegisterJobTypes(ctx, r.registry.rows())
-	if err != nil {
+	if err := r.registry.Register(ctx, r.store, r.logger); err != nil {
 		return err
-	}
-	if len(unknown) > 0 {
-		r.logger.Warn("job types that other programs have registered and this one does not know: "+
-			"their jobs wait for a program that does, and runs that this one records are not made for them",
-			"kinds", unknown)
 	}
 	// River's start looks at the database without a deadline; this look has one.
 	if err := r.store.Pool().Ping(ctx); err != nil {

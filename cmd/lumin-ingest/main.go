@@ -6,15 +6,18 @@ package main
 import (
 	"context"
 
+	_ "gocloud.dev/blob/fileblob" // buckets of ARCHIVE_URL: file://
+	_ "gocloud.dev/blob/s3blob"   // and s3://, with all that speaks its protocol
+
 	"lumin-ingest/app"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs"
 )
 
 func main() {
-	app.Main(func(context.Context, app.Env) (*worker.Registry, error) {
+	app.Main(func(ctx context.Context, env app.Env) (*worker.Registry, error) {
 		registry := worker.NewRegistry()
 		registry.AddTx(jobs.SignatureRequestState{})
-		return registry, nil
+		return registry, env.AddBuiltIn(ctx, registry)
 	})
 }

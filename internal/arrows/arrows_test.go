@@ -26,23 +26,26 @@ type pkg struct {
 // mayImport lists, for each package, which others of the project it may import;
 // those of internal that know nothing of the project are free to all.
 var mayImport = map[string][]string{
-	"lumin":       nil,
-	"migrations":  nil,
-	"store":       {"lumin", "migrations"},
-	"ingest":      {"lumin", "store"},
-	"worker":      {"lumin", "store", "migrations"},
-	"worker/jobs": {"lumin", "store", "worker"},
-	"admin":       {"lumin", "store"},
+	"lumin":             nil,
+	"migrations":        nil,
+	"store":             {"lumin", "migrations"},
+	"ingest":            {"lumin", "store"},
+	"worker":            {"lumin", "store", "migrations"},
+	"worker/jobs":       {"lumin", "store", "worker"},
+	"worker/workertest": {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
+	"admin":             {"lumin", "store"},
 	"app": {
-		"lumin", "store", "ingest", "worker", "admin", "migrations", // and no job types: those are its caller's
+		"lumin", "store", "ingest", "worker", "worker/jobs", "admin", "migrations",
 		"internal/pgdev", "internal/sample",
 	},
-	"cmd/lumin-ingest": {"app", "lumin", "store", "worker", "worker/jobs"},
-	"internal/redact":  nil,
-	"internal/pgdev":   nil,
-	"internal/pgproxy": nil,
-	"internal/sample":  {"lumin"},
-	"internal/pgtest":  {"internal/pgdev", "migrations"},
+	"cmd/lumin-ingest":  {"app", "lumin", "store", "worker", "worker/jobs"},
+	"internal/redact":   nil,
+	"internal/bench":    {"store", "migrations", "internal/pgdev", "lumin"},
+	"internal/pgdev":    nil,
+	"internal/pgproxy":  nil,
+	"internal/sample":   {"lumin"},
+	"internal/luminapi": {"lumin"},
+	"internal/pgtest":   {"internal/pgdev", "migrations"},
 }
 
 // free may be imported by everybody but lumin.
@@ -51,7 +54,13 @@ var free = []string{"internal/redact"}
 // outside says which packages alone may import a library.
 var outside = map[string][]string{
 	"github.com/labstack/echo/":        {"ingest", "admin", "app"},
-	"github.com/riverqueue/":           {"store", "worker", "migrations", "app"},
+	"github.com/riverqueue/":           {"store", "worker", "worker/jobs", "worker/workertest", "migrations", "app"},
+	"github.com/doyensec/safeurl":      {"worker/jobs"},
+	"github.com/standard-webhooks/":    {"worker/jobs"},
+	"gocloud.dev":                      {"worker/jobs", "app", "cmd/lumin-ingest"},
+	"gocloud.dev/blob/fileblob":        {"cmd/lumin-ingest"}, // who uses a bucket chooses its driver
+	"gocloud.dev/blob/s3blob":          {"cmd/lumin-ingest"},
+	"github.com/johannesboyne/":        nil, // tests only
 	"github.com/golang-migrate/":       {"migrations"},
 	"github.com/alecthomas/kong":       {"app"},
 	"github.com/fergusstrange/":        {"internal/pgdev"},
@@ -60,7 +69,7 @@ var outside = map[string][]string{
 	"github.com/rogpeppe/go-internal/": nil,
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
-	"testing":                          {"internal/pgtest"},
+	"testing":                          {"internal/pgtest", "worker/workertest"},
 }
 
 // complaints lists what is wrong with a package.
@@ -142,8 +151,15 @@ func TestArrowsAreNoticed(t *testing.T) {
 		{"admin", module + "/app", "d"},
 		{"migrations", module + "/store", "d"},
 		{"migrations", module + "/ingest", "d"},
-		{"app", module + "/worker/jobs", "d"},
+		{"ingest", module + "/worker/jobs", "d"},
+		{"app", "github.com/doyensec/safeurl", "d"},
+		{"worker", "gocloud.dev/blob", "d"},
+		{"worker/jobs", "gocloud.dev/blob/s3blob", "d"},
+		{"worker/jobs", "github.com/johannesboyne/gofakes3", "d"},
+		{"worker/jobs", module + "/internal/luminapi", "d"},
 		{"app", module + "/internal/pgtest", "d"},
+		{"app", module + "/worker/workertest", "d"},
+		{"worker/jobs", module + "/worker/workertest", "d"},
 		{"cmd/lumin-ingest", module + "/ingest", "d"},
 		{"newcomer", module + "/store", "d"},
 		{"store", "testing", "d"},

@@ -121,7 +121,7 @@ func selfAsNobody(t *testing.T) *exec.Cmd {
 	text, err := os.ReadFile(self(t))
 	check(t, err)
 	program := filepath.Join(dir, "helper")
-	check(t, os.WriteFile(program, text, 0o755))
+	writeProgram(t, program, text)
 	cmd := account{uid: 65534, gid: 65534, switched: true}.command(t.Context(), program)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	return cmd

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -84,8 +85,18 @@ func install(t *testing.T, dir, script string) {
 	t.Helper()
 	check(t, os.MkdirAll(dir, 0o755))
 	for _, name := range []string{"initdb", "pg_ctl", "postgres"} {
-		check(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		writeProgram(t, filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"))
 	}
+}
+
+// writeProgram writes a file that can be run at once. A program that another test
+// starts meanwhile must not inherit the file open for writing: then the system
+// would refuse to run it, "text file busy".
+func writeProgram(t *testing.T, path string, text []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	check(t, os.WriteFile(path, text, 0o755))
 }
 
 func under(root, path string) string {
@@ -127,7 +138,7 @@ func TestNoProgramsSaysWhatToDo(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
 			install(t, filepath.Join(root, "old"), v("13.2"))
-			check(t, os.WriteFile(filepath.Join(root, "old", test.manager), []byte("#!/bin/sh\n"), 0o755))
+			writeProgram(t, filepath.Join(root, "old", test.manager), []byte("#!/bin/sh\n"))
 			s := fakeSearch(root, "old", nil, "")
 			s.system = test.system
 			_, err := s.find(t.Context(), "")

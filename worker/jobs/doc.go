@@ -10,6 +10,10 @@
 //	SELECT status, title, expires_at FROM lumin.signature_requests
 //	WHERE signature_request_id = 'fa5c8a0b0f492d768749333ad6fcc214c111e967';
 //
+// [Forward] posts events to other systems, [ArchiveContract] keeps the signed files in
+// a bucket, and [Reconcile] asks Lumin for what deliveries have not told; each says
+// by itself what it guarantees.
+//
 // [SignatureRequestState] guarantees that the row of a signature request depends
 // on which events have been worked, and not on the order in which they came, on
 // repetitions, or on how many workers there are:

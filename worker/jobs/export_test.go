@@ -1,6 +1,8 @@
 package jobs
 
 import (
+	"time"
+
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -9,3 +11,6 @@ import (
 func Merge(row *store.SignatureRequest, e *store.Event, told lumin.SignatureRequest) {
 	merge(row, e, told)
 }
+
+// Sliced has r give up a slice of its periodic work after this time.
+func (r *Reconcile) Sliced(slice time.Duration) { r.slice = slice }

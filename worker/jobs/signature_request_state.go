@@ -50,13 +50,23 @@ func merge(row *store.SignatureRequest, e *store.Event, told lumin.SignatureRequ
 		row.Versions = map[string]string{}
 	}
 	version := versionOf(e.Time, e.Type)
-
 	eventType, eventTime := string(e.Type), e.Time
 	take(row.Versions, "last_event_type", version, &row.LastEventType, &eventType)
 	take(row.Versions, "last_event_time", version, &row.LastEventTime, &eventTime)
 	if status, ok := statusTold(e.Type, told); ok {
-		text, finality := string(status), "0/"
-		if status.Terminal() {
+		told.Status = &status
+	} else {
+		told.Status = nil
+	}
+	mergeTold(row, version, told)
+}
+
+// mergeTold takes what is told of a signature request by something of the given
+// version.
+func mergeTold(row *store.SignatureRequest, version string, told lumin.SignatureRequest) {
+	if told.Status != nil {
+		text, finality := string(*told.Status), "0/"
+		if told.Status.Terminal() {
 			finality = "1/"
 		}
 		take(row.Versions, "status", finality+version, &row.Status, &text)
@@ -83,11 +93,13 @@ const maxStatus = 255
 // statusTold is the status that an event's body names, or else the one that its
 // type implies.
 func statusTold(t lumin.EventType, told lumin.SignatureRequest) (lumin.Status, bool) {
-	if told.Status != nil && *told.Status != "" && len(*told.Status) <= maxStatus {
+	if usableStatus(told.Status) {
 		return *told.Status, true
 	}
 	return t.ImpliedStatus()
 }
+
+func usableStatus(s *lumin.Status) bool { return s != nil && *s != "" && len(*s) <= maxStatus }
 
 // versionOf orders the events of one signature request, as text: by time, then
 // by what must have happened first, then by type so that no two are equal.

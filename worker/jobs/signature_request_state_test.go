@@ -244,11 +244,42 @@ func TestMergeInAnyOrder(t *testing.T) {
 // rig runs the job type on a database of its own.
 type rig struct {
 	pool     *pgxpool.Pool
+	store    *store.Store
 	recorder *store.Recorder
 	registry *worker.Registry
 }
 
 func newRig(t *testing.T) *rig {
+	t.Helper()
+	registry := worker.NewRegistry()
+	registry.AddTx(jobs.SignatureRequestState{})
+	return newRigOf(t, registry, slog.LevelWarn, 10)
+}
+
+// newRigOf runs the job types of a registry, and logs from this level on.
+func newRigOf(t *testing.T, registry *worker.Registry, level slog.Level, maxWorkers int) *rig {
+	t.Helper()
+	pool := newPool(t)
+	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
+	s, err := store.New(pool, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{pool: pool, store: s, recorder: store.NewRecorder(s, logger, nil), registry: registry}
+	t.Cleanup(r.recorder.Close)
+	rt, err := worker.New(worker.Config{Store: s, Registry: registry, Logger: logger, MaxWorkers: maxWorkers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rt.Stop(context.Background()) })
+	return r
+}
+
+// newPool connects to a database of its own.
+func newPool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(pgtest.New(t))
 	if err != nil {
@@ -260,23 +291,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := store.New(pool, logger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{pool: pool, recorder: store.NewRecorder(s, logger, nil), registry: worker.NewRegistry()}
-	t.Cleanup(r.recorder.Close)
-	r.registry.AddTx(jobs.SignatureRequestState{})
-	rt, err := worker.New(worker.Config{Store: s, Registry: r.registry, Logger: logger, MaxWorkers: 10})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rt.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = rt.Stop(context.Background()) })
-	return r
+	return pool
 }
 
 func (r *rig) record(t *testing.T, payload []byte) {

@@ -1,0 +1,132 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+type auditCommand struct {
+	databaseSettings
+	sourceSettings
+	outputSettings
+	Since when `placeholder:"TIME" help:"Only received since then: 2006-01-02, a time, or how long ago: 24h, 7d. Without, no event is left out, whatever its time."`
+	Until when `placeholder:"TIME" help:"Only received before then."`
+}
+
+// Run implements the command.
+func (c *auditCommand) Run(ctx context.Context, std streams) error {
+	if c.Since.at != nil && c.Until.at != nil && !c.Since.at.Before(*c.Until.at) {
+		return usage("--until is not after --since", "exchange them")
+	}
+	keyrings, err := c.keyrings()
+	if err != nil {
+		return err // none is one: no signature could be checked
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	out, headed := bufio.NewWriter(std.out), false
+	result, err := st.Audit(ctx, c.Since.at, c.Until.at, keyrings, func(t store.Tampered) error {
+		if c.Output == "json" {
+			return printJSON(out, tamperedLine{t.EventID, t.What, t.Source, finiteTime(t.ReceivedAt)})
+		}
+		if !headed {
+			headed = true
+			fmt.Fprintln(out, "EVENT       DO NOT FIT EACH OTHER")
+		}
+		_, err := fmt.Fprintf(out, "%-10d  %s\n", t.EventID, t.What)
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, out.Flush())
+	}
+	if c.Output == "json" {
+		err = printJSON(out, auditJSON(result))
+	} else {
+		printAudit(out, result)
+	}
+	if err := errors.Join(err, out.Flush()); err != nil {
+		return err
+	}
+	if result.Tampered > 0 {
+		return hint(fmt.Errorf("%d of %d events are not as they were recorded", result.Tampered, result.Checked+result.Removed),
+			"compare with a backup: \"events show\" and \"events payload\" print what is there now")
+	}
+	return nil
+}
+
+func printAudit(out *bufio.Writer, a store.Audit) {
+	if a.Checked+a.Removed == 0 {
+		fmt.Fprintln(out, "no events")
+		return
+	}
+	var revoked int64
+	rows := make([][]string, len(a.Revoked))
+	for i, use := range a.Revoked {
+		revoked += use.Events
+		rows[i] = []string{use.Source, use.KeyID, strconv.FormatInt(use.Events, 10), timeCell(finiteTime(use.FirstAt)), timeCell(finiteTime(use.LastAt))}
+	}
+	table(out, []string{"AUDIT", ""}, [][]string{
+		{"events", strconv.FormatInt(a.Checked+a.Removed, 10)},
+		{"checked", strconv.FormatInt(a.Checked, 10)},
+		{"of these under a key since revoked", strconv.FormatInt(revoked, 10)},
+		{"without a body to check", strconv.FormatInt(a.Removed, 10)},
+		{"bodies of redeliveries checked", strconv.FormatInt(a.Redeliveries, 10)},
+		{"tampered with", strconv.FormatInt(a.Tampered, 10)},
+	})
+	if len(rows) > 0 {
+		fmt.Fprintln(out, "\nAccepted under a key that is not configured any more. Hash and identity were checked; the signature cannot be:")
+		table(out, []string{"SOURCE", "KEY NO LONGER CONFIGURED", "EVENTS", "FIRST", "LAST"}, rows)
+	}
+}
+
+// tamperedLine is one finding as json.
+type tamperedLine struct {
+	EventID    int64      `json:"event_id"`
+	What       string     `json:"what"`
+	Source     string     `json:"source"`
+	ReceivedAt *time.Time `json:"received_at"`
+}
+
+// auditLine is the last line as json.
+type auditLine struct {
+	Checked      int64         `json:"checked"`
+	Redeliveries int64         `json:"redeliveries"`
+	Removed      int64         `json:"removed"`
+	Tampered     int64         `json:"tampered"`
+	Revoked      []revokedLine `json:"revoked_keys"`
+}
+
+type revokedLine struct {
+	Source  string     `json:"source"`
+	KeyID   string     `json:"key_id"`
+	Events  int64      `json:"events"`
+	FirstAt *time.Time `json:"first_at"`
+	LastAt  *time.Time `json:"last_at"`
+}
+
+func auditJSON(a store.Audit) auditLine {
+	line := auditLine{a.Checked, a.Redeliveries, a.Removed, a.Tampered, make([]revokedLine, len(a.Revoked))}
+	for i, use := range a.Revoked {
+		line.Revoked[i] = revokedLine{use.Source, use.KeyID, use.Events, finiteTime(use.FirstAt), finiteTime(use.LastAt)}
+	}
+	return line
+}
+
+// finiteTime is nil for what JSON has no word for: tampering may have moved a time
+// into any year, and beyond.
+func finiteTime(t time.Time) *time.Time {
+	t = t.UTC()
+	if t.IsZero() || t.Year() < 0 || t.Year() > 9999 {
+		return nil
+	}
+	return &t
+}

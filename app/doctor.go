@@ -1,0 +1,305 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+type doctorCommand struct {
+	databaseSettings
+	sourceSettings
+	outputSettings
+	PublicURL string `env:"PUBLIC_URL" placeholder:"URL" help:"Where Lumin delivers to, such as https://hooks.example.com: also check that this leads here."`
+}
+
+// verdict is what a check came to.
+type verdict string
+
+const (
+	ok      verdict = "ok"
+	warning verdict = "warning"
+	failure verdict = "failure"
+)
+
+// finding is the outcome of one check, and what to do about it.
+type finding struct {
+	Check   string  `json:"check"`
+	Verdict verdict `json:"verdict"`
+	Found   string  `json:"found"`
+	Remedy  string  `json:"remedy,omitempty"`
+}
+
+// Run implements the command.
+func (c *doctorCommand) Run(ctx context.Context, std streams) error {
+	url, err := c.url()
+	if err != nil {
+		return err
+	}
+	secrets, err := c.secrets()
+	if err != nil {
+		return err
+	}
+	public, err := publicURL(c.PublicURL)
+	if err != nil {
+		return err
+	}
+	findings, err := examineDatabase(ctx, url)
+	if err != nil {
+		return err
+	}
+	if public != nil {
+		findings = append(findings, examinePublic(ctx, public, secrets)...)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := c.print(std, findings); err != nil {
+		return err
+	}
+	failures := 0
+	for _, f := range findings {
+		if f.Verdict == failure {
+			failures++
+		}
+	}
+	switch failures {
+	case 0:
+		return nil
+	case 1:
+		return hint(errors.New("1 check has failed"), "do what stands beside it, and ask again")
+	}
+	return hint(fmt.Errorf("%d checks have failed", failures), "do what stands beside them, and ask again")
+}
+
+func (c *doctorCommand) print(std streams, findings []finding) error {
+	if c.Output == "json" {
+		for _, f := range findings {
+			if err := printJSON(std.out, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	rows := make([][]string, len(findings))
+	for i, f := range findings {
+		rows[i] = []string{string(f.Verdict), f.Check, f.Found, f.Remedy}
+	}
+	table(std.out, []string{"", "CHECK", "FOUND", "WHAT TO DO"}, rows)
+	return nil
+}
+
+// examineDatabase makes all checks that need the database. It ends with the
+// first without which the others can tell nothing.
+func examineDatabase(ctx context.Context, url string) ([]finding, error) {
+	pool, err := store.OpenPool(ctx, url, 2)
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	st, err := store.New(pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	server, err := st.Server(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return []finding{{"connection", failure, oneLine(err), "check DATABASE_URL and whether the server runs; nothing else of it was checked"}}, nil
+	}
+	findings := []finding{{"connection", ok, fmt.Sprintf("database %s as role %s", server.Database, server.Role), ""}}
+	findings = append(findings, examineServer(server)...)
+	offset, within, err := st.ClockOffset(ctx)
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, examineClock(offset, within), examineSchema(ctx, st))
+	if findings[len(findings)-1].Verdict == failure {
+		return findings, nil
+	}
+	queue, err := examineQueue(ctx, st)
+	return append(findings, queue...), err
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// examineServer judges the server and how far its commits can be relied on.
+func examineServer(s store.Server) []finding {
+	version := finding{"version", ok, "PostgreSQL " + s.Version, ""}
+	if s.VersionNumber < 140000 {
+		version.Verdict, version.Remedy = failure, "upgrade to PostgreSQL 14 or newer"
+	}
+	encoding := finding{"encoding", ok, s.Encoding, ""}
+	if s.Encoding != "UTF8" {
+		encoding.Verdict, encoding.Remedy = failure, "create a database with ENCODING 'UTF8' TEMPLATE template0; others do not take every event"
+	}
+	findings := []finding{version, encoding}
+	for _, setting := range []struct{ name, value, loses string }{
+		{"fsync", s.Fsync, "a crash of the machine can lose or damage everything"},
+		{"full_page_writes", s.FullPageWrites, "a crash of the machine can damage pages beyond repair"},
+	} {
+		f := finding{setting.name, ok, setting.value, ""}
+		if setting.value != "on" {
+			f.Verdict, f.Remedy = failure, "turn it on in the server's configuration: "+setting.loses
+		}
+		findings = append(findings, f)
+	}
+	return append(findings, examineCommit(s))
+}
+
+// examineCommit judges what a confirmed commit, and so a 200, is worth. Without
+// synchronous standbys all values but off are the same.
+func examineCommit(s store.Server) finding {
+	f := finding{"synchronous_commit", ok, s.SynchronousCommit, ""}
+	switch {
+	case s.SynchronousCommit == "off":
+		f.Verdict = failure
+		f.Remedy = "a crash loses events that were acknowledged; it may be set for the role, the database or in DATABASE_URL: " +
+			"try ALTER ROLE ... RESET synchronous_commit, or the same of the database"
+	case s.StandbyNames == "":
+		f.Found += "; no synchronous standby"
+	case s.SynchronousCommit == "local":
+		f.Verdict, f.Found = warning, "local, though there are synchronous standbys"
+		f.Remedy = "a failover loses the last events that were acknowledged; set it to on to wait for the standbys"
+	case s.SynchronousCommit == "remote_write":
+		f.Found += ": standbys have it in memory, not yet on disk"
+		f.Verdict, f.Remedy = warning, "if the machines crash together, a failover loses the last events that were acknowledged; set it to on to rule that out"
+	default:
+		f.Found += ", with synchronous standbys"
+	}
+	return f
+}
+
+// The age check compares Lumin's times with the clock of the receiving machine.
+const (
+	clockSuspect = 5 * time.Second
+	clockWrong   = time.Minute
+)
+
+// examineClock judges the difference between two clocks that is known up to within.
+func examineClock(offset, within time.Duration) finding {
+	f := finding{"clock", ok, fmt.Sprintf("the database's is %s ahead of this machine's, give or take %s",
+		offset.Round(time.Millisecond), max(within.Round(time.Millisecond), time.Millisecond)), ""}
+	switch least := offset.Abs() - within; {
+	case least > clockWrong:
+		f.Verdict, f.Remedy = failure, "synchronize both machines by NTP: deliveries are refused by their age, and retries run at the wrong time"
+	case least > clockSuspect:
+		f.Verdict, f.Remedy = warning, "synchronize both machines by NTP"
+	}
+	return f
+}
+
+func examineSchema(ctx context.Context, st *store.Store) finding {
+	status, err := st.SchemaStatus(ctx)
+	if err == nil && !status.Current() {
+		return finding{"schema", failure, status.String(), "what is in it was not checked"}
+	}
+	if err == nil {
+		err = st.Ready(ctx)
+	}
+	if err != nil {
+		return finding{"schema", failure, oneLine(err), "let the role of DATABASE_URL write, or name another database; what is in the schema was not checked"}
+	}
+	return finding{"schema", ok, status.String(), ""}
+}
+
+// oldRun is longer than ten attempts take, with their waits.
+const oldRun = 4 * time.Hour
+
+// examineQueue judges what waits, and who there is to work on it.
+func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
+	programs, err := st.Programs(ctx, store.ProgramSeenWithin)
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := st.KnownKinds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	complaints, err := st.Complaints(ctx, oldRun)
+	if err != nil {
+		return nil, err
+	}
+	return append(examinePrograms(programs, kinds), examineComplaints(complaints)...), nil
+}
+
+// examinePrograms judges who is there: programs seen lately, and the kinds that
+// were ever registered.
+func examinePrograms(programs []store.Program, registered []string) []finding {
+	if len(programs) == 0 {
+		return []finding{{"programs", warning, "none runs", "start \"lumin-ingest serve\"; until then Lumin's deliveries fail, and it repeats them for 30 h 20 min"}}
+	}
+	var receiving, working int
+	var known []string // to those that work
+	for _, p := range programs {
+		if p.Receives() {
+			receiving++
+		}
+		if p.Works() {
+			working++
+			known = append(known, p.Kinds...)
+		}
+	}
+	found := fmt.Sprintf("%d receive, %d work", receiving, working)
+	var findings []finding
+	switch {
+	case receiving == 0:
+		findings = append(findings, finding{"programs", warning, found, "start one with the role ingest or all: nobody receives deliveries"})
+	case working == 0:
+		return []finding{{"programs", warning, found, "start one with the role worker or all: events are kept, and nobody works them"}}
+	default:
+		findings = append(findings, finding{"programs", ok, found, ""})
+	}
+	if lost := without(registered, known); len(lost) > 0 {
+		findings = append(findings, finding{"job types", warning, "no running program works " + strings.Join(lost, ", "),
+			"deploy a program that has it; if it is gone for good, DELETE FROM lumin.job_types WHERE kind = '...'"})
+	}
+	for _, p := range programs {
+		if missing := without(known, p.Kinds); p.Receives() && len(missing) > 0 {
+			findings = append(findings, finding{"job types", warning,
+				fmt.Sprintf("%s (process %d) receives and does not know %s", p.Host, p.PID, strings.Join(missing, ", ")),
+				"deploy the same program there: it makes no runs for it; afterwards \"lumin-ingest replay --missing --kind ...\" makes them"})
+		}
+	}
+	if len(findings) == 1 {
+		findings = append(findings, finding{"job types", ok, fmt.Sprintf("all %d are known to all that run", len(registered)), ""})
+	}
+	return findings
+}
+
+// without returns what is in all and not in some, sorted.
+func without(all, some []string) []string {
+	rest := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
+	slices.Sort(rest)
+	return slices.Compact(rest)
+}
+
+func examineComplaints(c store.Complaints) []finding {
+	queue := []finding{}
+	add := func(bad bool, found, remedy string) {
+		if bad {
+			queue = append(queue, finding{"queue", warning, found, remedy})
+		}
+	}
+	add(len(c.UnregisteredKinds) > 0, "jobs of kinds that no program has registered: "+strings.Join(c.UnregisteredKinds, ", "),
+		"they wait until a program that knows them runs: was a job type renamed?")
+	add(len(c.PausedQueues) > 0, "paused: "+strings.Join(c.PausedQueues, ", "),
+		"resume them, by River's QueueResume, once the reason is gone")
+	add(c.OldRuns > 0, fmt.Sprintf("%d runs are pending for more than %s", c.OldRuns, roughly(oldRun)),
+		"see \"SELECT * FROM lumin.queue_health\" for what they wait for: too few workers, or a slow job type")
+	add(len(c.OpenErasures) > 0, "erasures that are not finished: "+strings.Trim(fmt.Sprint(c.OpenErasures), "[]"),
+		"see whether a program works; they wait for jobs at work on their events: \"SELECT * FROM lumin.river_job WHERE state = 'running'\"")
+	add(len(c.IdleReplays) > 0, fmt.Sprintf("replay orders that nobody has begun: %s", strings.Trim(fmt.Sprint(c.IdleReplays), "[]")),
+		"see whether a program works and the queue lumin is not paused; \"lumin-ingest replays show\" tells more")
+	if len(queue) == 0 {
+		return []finding{{"queue", ok, "nothing waits in vain", ""}}
+	}
+	return queue
+}

@@ -1,0 +1,120 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+type eraseCommand struct {
+	databaseSettings
+	outputSettings
+	SignatureRequest []string `placeholder:"ID" help:"These signature requests."`
+	Email            string   `placeholder:"ADDRESS" help:"Every signature request that mentions this address."`
+	Reason           string   `help:"Why; kept with the erasure, so name nobody in it."`
+	By               string   `placeholder:"WHO" help:"Who erases; the user and host of this program by default."`
+	DryRun           bool     `help:"Count what would be erased, and change nothing."`
+}
+
+// How long the command waits for jobs that are at work on what is to be erased,
+// and how often it looks.
+const (
+	erasePatience = time.Minute
+	erasePoll     = 200 * time.Millisecond
+)
+
+// Run implements the command.
+func (c *eraseCommand) Run(ctx context.Context, std streams) error {
+	subject := store.ErasureSubject{SignatureRequestIDs: c.SignatureRequest, Email: strings.TrimSpace(c.Email)}
+	if err := subject.Validate(); err != nil {
+		return usage(err.Error(), "give --signature-request or --email; --dry-run counts what would go")
+	}
+	if strings.TrimSpace(c.Reason) == "" && !c.DryRun {
+		return usage("no reason is given, and what is erased does not come back", "say why with --reason, or look first with --dry-run")
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	plan, err := st.PlanErasure(ctx, subject)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return usage(err.Error(), "\"events list\" shows the signature requests of the newest events")
+	case err != nil:
+		return err
+	case c.DryRun:
+		return c.print(std, plan, "WOULD BE ERASED", plan.Erased, plan.SignatureRequests, "dry run: nothing changed")
+	case plan.Nothing():
+		return c.print(std, plan, "ERASED", store.Erased{}, 0, "nothing to erase: "+whyNothing(plan))
+	}
+	id, err := st.OrderErasure(ctx, plan, c.Reason, cmp.Or(c.By, whoAmI()))
+	if err != nil {
+		return err
+	}
+	erasure, err := untilErased(ctx, st, id)
+	if err != nil {
+		return hint(err, "erasure %d is ordered, and a running worker carries it on: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
+	}
+	if c.Output == "json" {
+		err = printJSON(std.out, erasure)
+	} else {
+		err = c.print(std, plan, "ERASED", erasure.Erased, plan.SignatureRequests, fmt.Sprintf("erasure %d is finished", id))
+	}
+	if erasure.FinishedAt != nil || err != nil {
+		return err
+	}
+	if erasure.FilesLeft > 0 {
+		return hint(fmt.Errorf("erasure %d waits for %d archived files to be removed", id, erasure.FilesLeft),
+			"a running worker that has their bucket in ARCHIVE_URL does it within a minute or two: look at finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
+	}
+	return hint(fmt.Errorf("erasure %d waits for jobs that are at work on its events", id),
+		"a running worker finishes it: look at finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
+}
+
+// untilErased comes again until the erasure is finished, or jobs take too long.
+func untilErased(ctx context.Context, st *store.Store, id int64) (store.Erasure, error) {
+	for start := time.Now(); ; {
+		erasure, err := st.Erase(ctx, id)
+		if err != nil || erasure.FinishedAt != nil || time.Since(start) > erasePatience {
+			return erasure, err
+		}
+		select {
+		case <-ctx.Done():
+			return erasure, ctx.Err()
+		case <-time.After(erasePoll):
+		}
+	}
+}
+
+func whyNothing(plan store.ErasurePlan) string {
+	if plan.Events == 0 {
+		return "nothing that is kept mentions it"
+	}
+	return "of these events only their identity is left"
+}
+
+func (c *eraseCommand) print(std streams, plan store.ErasurePlan, heading string, e store.Erased, requests int64, last string) error {
+	if c.Output == "json" {
+		return printJSON(std.out, plan)
+	}
+	count := func(n int64) string { return strconv.FormatInt(n, 10) }
+	table(std.out, []string{heading, ""}, [][]string{
+		{"signature requests, as far as they are known", count(int64(len(plan.SignatureRequestIDs)))},
+		{"events of these, whose identity stays", count(plan.Events)},
+		{"bodies", count(e.Bodies)},
+		{"bodies of redeliveries", count(e.Redeliveries)},
+		{"runs and failures with error texts", count(e.Errors)},
+		{"pending and failed runs, which are cancelled", count(e.RunsCancelled)},
+		{"archived files", count(e.Files)},
+		{"rows of lumin.signature_requests", count(requests)},
+	})
+	_, err := fmt.Fprintln(std.out, last)
+	return err
+}

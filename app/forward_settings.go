@@ -1,0 +1,184 @@
+package app
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/worker/jobs"
+)
+
+// forwardSettings say where events are forwarded to.
+type forwardSettings struct {
+	ForwardURLs          string `name:"forward-urls" env:"FORWARD_URLS" placeholder:"NAME=URL,..." help:"Forward events to these addresses, signed as Standard Webhooks has it."`
+	ForwardSecrets       string `name:"forward-secrets" env:"FORWARD_SECRETS" placeholder:"NAME=SECRET,..." help:"What signs them, as whsec_BASE64; a name may repeat while its secret is rotated."`
+	ForwardSecretsFile   string `name:"forward-secrets-file" env:"FORWARD_SECRETS_FILE" placeholder:"FILE" help:"File that holds them."`
+	ForwardEvents        string `name:"forward-events" env:"FORWARD_EVENTS" placeholder:"NAME=TYPE,..." help:"Forward only these event types; a name may repeat. All, for a name that is not here."`
+	ForwardAllowNetworks string `name:"forward-allow-networks" env:"FORWARD_ALLOW_NETWORKS" placeholder:"NAME=CIDR,..." help:"Forward to addresses in these networks only, private ones included; a name may repeat. Public addresses, for a name that is not here."`
+}
+
+// forwards are the job types of the configured targets.
+func (s forwardSettings) forwards() ([]*jobs.Forward, error) {
+	targets, err := s.targets()
+	if err != nil {
+		return nil, err
+	}
+	forwards := make([]*jobs.Forward, 0, len(targets))
+	for _, target := range targets {
+		forward, err := jobs.NewForward(target)
+		if err != nil {
+			return nil, usage(err.Error(), "see what FORWARD_URLS, FORWARD_SECRETS and FORWARD_ALLOW_NETWORKS hold for %s", target.Name)
+		}
+		forwards = append(forwards, forward)
+	}
+	return forwards, nil
+}
+
+// targets are the configured targets, in the order of FORWARD_URLS.
+func (s forwardSettings) targets() ([]jobs.ForwardTarget, error) {
+	targets, err := s.addresses()
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := secret("FORWARD_SECRETS", s.ForwardSecrets, s.ForwardSecretsFile)
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range []struct {
+		setting, form, value string
+		add                  addFunc
+	}{
+		{"FORWARD_SECRETS", "NAME=SECRET", secrets, addSecret},
+		{"FORWARD_EVENTS", "NAME=TYPE", s.ForwardEvents, addEvent},
+		{"FORWARD_ALLOW_NETWORKS", "NAME=CIDR", s.ForwardAllowNetworks, addNetwork},
+	} {
+		if err := addTo(targets, list.setting, list.form, list.value, list.add); err != nil {
+			return nil, err
+		}
+	}
+	for _, target := range targets {
+		if len(target.Secrets) == 0 {
+			return nil, usage(fmt.Sprintf("FORWARD_URLS has %s, and FORWARD_SECRETS has no secret for it", target.Name),
+				"nothing is forwarded unsigned: add %s=whsec_SECRET, with the Base64 of 24 to 64 random bytes for SECRET", target.Name)
+		}
+	}
+	return targets, nil
+}
+
+// addresses are targets with nothing but a name and a URL.
+func (s forwardSettings) addresses() ([]jobs.ForwardTarget, error) {
+	const setting = "FORWARD_URLS"
+	list, err := namedEntries(setting, "NAME=URL", s.ForwardURLs)
+	if err != nil {
+		return nil, err
+	}
+	var targets []jobs.ForwardTarget
+	for _, entry := range list {
+		if find(targets, entry.name) != nil {
+			return nil, usage(fmt.Sprintf("%s has %s twice", setting, entry.name), "give each address a name of its own")
+		}
+		targets = append(targets, jobs.ForwardTarget{Name: entry.name, URL: entry.value})
+	}
+	return targets, nil
+}
+
+// addFunc adds a value to a target, or tells what is wrong with it and what to do.
+type addFunc = func(target *jobs.ForwardTarget, value string) (wrong, remedy string)
+
+// addTo adds the values of a list to the targets that it names.
+func addTo(targets []jobs.ForwardTarget, setting, form, list string, add addFunc) error {
+	entries, err := namedEntries(setting, form, list)
+	if err != nil {
+		return err
+	}
+	for i, entry := range entries {
+		target := find(targets, entry.name)
+		if target == nil { // and is not quoted: it may be part of a secret
+			return usage(fmt.Sprintf("%s: entry %d has a name that FORWARD_URLS has not", setting, i+1),
+				"add NAME=https://... to FORWARD_URLS, or take the entry out; the names there are: %s", names(targets))
+		}
+		if wrong, remedy := add(target, entry.value); wrong != "" {
+			return usage(fmt.Sprintf("%s: entry %d, for %s, has %s", setting, i+1, entry.name, wrong), "%s", remedy)
+		}
+	}
+	return nil
+}
+
+func find(targets []jobs.ForwardTarget, name string) *jobs.ForwardTarget {
+	for i := range targets {
+		if targets[i].Name == name {
+			return &targets[i]
+		}
+	}
+	return nil
+}
+
+func names(targets []jobs.ForwardTarget) string {
+	if len(targets) == 0 {
+		return "none"
+	}
+	all := make([]string, 0, len(targets))
+	for _, target := range targets {
+		all = append(all, target.Name)
+	}
+	return strings.Join(all, ", ")
+}
+
+type namedEntry struct{ name, value string }
+
+// namedEntries reads a list of NAME=VALUE. Its errors quote nothing: what is not of
+// this form may be a secret.
+func namedEntries(setting, form, list string) ([]namedEntry, error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil
+	}
+	var all []namedEntry
+	for i, text := range entries(list) {
+		name, value, found := strings.Cut(text, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !found || value == "" || !jobs.ValidForwardName(name) {
+			return nil, usage(fmt.Sprintf("%s: entry %d is not %s", setting, i+1, form),
+				"write it as %s,..., with names of 1 to 56 characters out of a-z, 0-9 and single hyphens between them; write a comma in a URL as %%2C", form)
+		}
+		all = append(all, namedEntry{name, value})
+	}
+	return all, nil
+}
+
+func addSecret(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
+	target.Secrets = append(target.Secrets, value) // jobs.NewForward looks at it
+	return "", ""
+}
+
+// undocumented marks an event type that is meant, although Lumin does not document it:
+// a misspelled one would quietly forward nothing.
+const undocumented = "undocumented:"
+
+func addEvent(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
+	text, marked := strings.CutPrefix(value, undocumented)
+	eventType := lumin.EventType(text)
+	if text == "" || (!marked && !eventType.Documented()) {
+		return "an event type that Lumin does not document",
+			"documented are " + documentedTypes() + "; one that is not, and is meant all the same, is written NAME=" + undocumented + "TYPE"
+	}
+	target.Events = append(target.Events, eventType)
+	return "", ""
+}
+
+func documentedTypes() string {
+	var all []string
+	for _, eventType := range lumin.EventTypes() {
+		all = append(all, string(eventType))
+	}
+	return strings.Join(all, ", ")
+}
+
+func addNetwork(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
+	network, err := netip.ParsePrefix(value)
+	if err != nil || network.Addr().Is4In6() || network != network.Masked() {
+		return "what is no network", "write a network as 10.1.0.0/16 or fd00:1::/32, with zeros behind its length, and one address as 10.1.2.3/32"
+	}
+	target.AllowNetworks = append(target.AllowNetworks, network)
+	return "", ""
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+const (
+	// beatEvery is how often a program says that it still runs.
+	beatEvery = store.ProgramSeenWithin / 4
+
+	// forgetTimeout bounds the wait for the database when the program stops.
+	forgetTimeout = 2 * time.Second
+)
+
+// heartbeat keeps the row of this program in lumin.programs. Nothing but that
+// depends on it: what fails is logged once and tried again.
+type heartbeat struct {
+	store   *store.Store
+	logger  *slog.Logger
+	program store.Program
+	failing bool
+	cancel  context.CancelFunc
+	ended   chan struct{}
+}
+
+// beat shows this program from now on, until the heartbeat is stopped.
+func (s *service) beat() *heartbeat {
+	program := store.Program{Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Kinds: s.cfg.registry.Kinds()}
+	_, _ = rand.Read(program.ID[:]) // never fails
+	if host, err := os.Hostname(); err == nil {
+		program.Host = host
+	}
+	return startHeartbeat(s.store, s.cfg.logger, program, beatEvery)
+}
+
+func startHeartbeat(st *store.Store, logger *slog.Logger, program store.Program, every time.Duration) *heartbeat {
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &heartbeat{store: st, logger: logger, program: program, cancel: cancel, ended: make(chan struct{})}
+	go h.run(ctx, every)
+	return h
+}
+
+func (h *heartbeat) run(ctx context.Context, every time.Duration) {
+	defer close(h.ended)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		h.once(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (h *heartbeat) once(ctx context.Context) {
+	looking, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	err := h.store.SeeProgram(looking, h.program)
+	if err != nil && !h.failing && ctx.Err() == nil {
+		h.logger.Warn("cannot write down in lumin.programs that this program runs; it goes on without", "reason", err.Error())
+	}
+	h.failing = err != nil
+}
+
+// stop takes the row away. Should that fail, it is not seen for a minute, and
+// then counts no more.
+func (h *heartbeat) stop() {
+	h.cancel()
+	<-h.ended
+	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
+	defer cancel()
+	if err := h.store.ForgetProgram(ctx, h.program.ID); err != nil {
+		h.logger.Debug("the row in lumin.programs stays for a day", "reason", err.Error())
+	}
+}

@@ -1,0 +1,75 @@
+package app
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+// A program shows itself while it runs, whatever its role, and one that only
+// receives registers its job types as well.
+func TestProgramIsSeen(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		role         string
+		ingest, work bool
+	}{{"all", true, true}, {"ingest", true, false}, {"worker", false, true}} {
+		t.Run(c.role, func(t *testing.T) {
+			t.Parallel()
+			url := newDatabase(t)
+			db := connect(t, url)
+			i := startInstance(t, url, func(cfg *serviceConfig) { cfg.ingest, cfg.work = c.ingest, c.work })
+			eventually(t, 30*time.Second, "it is seen", func() bool {
+				return number(t, db, `SELECT count(*) FROM lumin.programs
+					WHERE role = $1 AND pid > 0 AND host <> '' AND job_kinds = '{book_invoice,count_effects,signature_request_state}'`, c.role) == 1
+			})
+			wantNumber(t, db, 3, `SELECT count(*) FROM lumin.job_types`)
+			if err := i.stop(); err != nil {
+				t.Fatal(err)
+			}
+			wantNumber(t, db, 0, `SELECT count(*) FROM lumin.programs`)
+		})
+	}
+}
+
+// It goes on beating, complains once, and outlives what it complains of.
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	db := connect(t, url)
+	pool, err := store.OpenPool(t.Context(), url, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	st, err := store.New(pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &lines{}
+	h := startHeartbeat(st, slog.New(slog.NewTextHandler(log, nil)), store.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"}, 5*time.Millisecond)
+	beats := func() bool {
+		return number(t, db, `SELECT count(*) FROM lumin.programs WHERE last_seen > started_at AND last_seen > now() - interval '1 second'`) == 1
+	}
+	eventually(t, 30*time.Second, "it beats", beats)
+
+	if _, err := db.Exec(t.Context(), `ALTER TABLE lumin.programs RENAME TO hidden`); err != nil {
+		t.Fatal(err)
+	}
+	tries := func() int64 { return pool.Stat().AcquireCount() }
+	eventually(t, 30*time.Second, "it complains", func() bool { return strings.Contains(log.String(), "lumin.programs") })
+	before := tries()
+	eventually(t, 30*time.Second, "it goes on", func() bool { return tries() > before+3 })
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+		t.Errorf("it complained %d times", n)
+	}
+	if _, err := db.Exec(t.Context(), `ALTER TABLE lumin.hidden RENAME TO programs; UPDATE lumin.programs SET last_seen = started_at`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "it beats again", beats)
+	h.stop()
+	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.programs`)
+}

@@ -1,0 +1,144 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"lumin-ingest/store"
+)
+
+// unbegunFor is how long an order may wait before it is said that nobody works.
+const unbegunFor = 3 * time.Second
+
+// watchReplay shows the progress of an order until it is over, across failures of
+// the connection. The error tells that runs were left failed or cancelled.
+func watchReplay(ctx context.Context, st *store.Store, std streams, id int64) error {
+	show, lost, alone := newProgress(std.out), false, false
+	for begun := time.Now(); ; {
+		start := time.Now()
+		now, err := readProgress(ctx, st, id)
+		switch {
+		case ctx.Err() != nil: // told below
+		case errors.Is(err, store.ErrNotFound), err != nil && !passing(err):
+			return noSuchReplay(err)
+		case err != nil:
+			if !lost {
+				fmt.Fprintln(std.err, "lumin-ingest: lost the database, trying on; the replay does not depend on it")
+				lost = true
+			}
+		default:
+			lost = false
+			show(now)
+			if now.over {
+				return now.result(std.out)
+			}
+			if !alone && now.order.State == "ordered" && time.Since(begun) > unbegunFor {
+				fmt.Fprintln(std.err, "lumin-ingest: nobody has begun with it yet: is a worker running, as of \"lumin-ingest serve\"? \"lumin-ingest doctor\" tells")
+				alone = true
+			}
+		}
+		// To count a million runs takes a while: at most a tenth of the time goes
+		// into it.
+		select {
+		case <-ctx.Done():
+			return hint(errors.New("interrupted; the replay goes on"), "lumin-ingest replays watch %d shows it again, replays cancel %d ends it", id, id)
+		case <-time.After(max(300*time.Millisecond, 10*time.Since(start))):
+		}
+	}
+}
+
+// progress is how far an order is.
+type progress struct {
+	order store.Replay
+	over  bool
+	total int64
+	runs  map[string]int64 // by state
+}
+
+func readProgress(ctx context.Context, st *store.Store, id int64) (progress, error) {
+	order, err := st.Replay(ctx, id)
+	if err != nil {
+		return progress{}, err
+	}
+	counts, err := st.ReplayRuns(ctx, id)
+	if err != nil {
+		return progress{}, err
+	}
+	p := progress{order: order, runs: map[string]int64{}, total: order.Enqueued}
+	for _, c := range counts {
+		p.runs[c.State] += c.Runs
+	}
+	if order.Planned != nil {
+		p.total = max(p.total, *order.Planned)
+	}
+	// What was put back belongs to the order no more, though it still has its number.
+	if state := order.Filter.Status.RunState(); p.runs[state] > 0 {
+		p.runs[state] = max(p.runs[state]-order.Withdrawn, 0)
+	}
+	// The order itself is told a little later.
+	p.over = order.Over() || (order.State == "running" && order.EnqueuedAt != nil && p.runs["pending"] == 0)
+	return p, nil
+}
+
+func (p progress) settled() int64 {
+	return p.runs["succeeded"] + p.runs["failed"] + p.runs["cancelled"]
+}
+
+// result says how the order ended.
+func (p progress) result(w io.Writer) error {
+	const advice = "\"failures\" groups what failed, \"replays show %d\" tells more"
+	switch {
+	case p.order.State == "refused" || p.order.State == "failed":
+		return hint(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "mend the order and place it again")
+	case p.order.State == "cancelled":
+		return hint(fmt.Errorf("replay %d was cancelled: %d runs are as they were", p.order.ID, p.total-p.settled()), advice, p.order.ID)
+	case p.runs["failed"]+p.runs["cancelled"] > 0:
+		return hint(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"]), advice, p.order.ID)
+	case p.order.Error != "":
+		return hint(fmt.Errorf("replay %d: %s", p.order.ID, p.order.Error), advice, p.order.ID)
+	case p.total > p.settled() && p.order.Filter.Status != store.ReplayUnrecognized:
+		return hint(fmt.Errorf("replay %d: %d succeeded, %d others were settled otherwise or are another order's", p.order.ID, p.runs["succeeded"], p.total-p.settled()),
+			"\"replays list\" shows the orders")
+	case p.order.Filter.Status == store.ReplayUnrecognized:
+		fmt.Fprintf(w, "replay %d done: %d events decoded\n", p.order.ID, p.order.Enqueued)
+	default:
+		fmt.Fprintf(w, "replay %d done: %d succeeded\n", p.order.ID, p.runs["succeeded"])
+	}
+	return nil
+}
+
+// newProgress returns what shows progress: a bar on a terminal, and elsewhere a
+// line whenever something has changed, every few seconds at most.
+func newProgress(w io.Writer) func(progress) {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(f), progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionSetDescription("replay"))
+		return func(p progress) {
+			bar.ChangeMax64(max(p.total, 1))
+			_ = bar.Set64(p.settled()) // a terminal that is gone needs no bar
+			if p.over {
+				fmt.Fprintln(f)
+			}
+		}
+	}
+	const every = 5 * time.Second
+	var (
+		said string
+		at   time.Time
+	)
+	return func(p progress) {
+		line := fmt.Sprintf("%s: %d of %d enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
+			p.order.Enqueued, p.total, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
+		if line != said && (p.over || time.Since(at) >= every) {
+			fmt.Fprintln(w, line)
+			said, at = line, time.Now()
+		}
+	}
+}

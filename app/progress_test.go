@@ -1,0 +1,67 @@
+package app
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+// The end of --wait tells success from failures left, whoever took runs away.
+func TestProgressResult(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, c := range map[string]struct {
+		state    string
+		status   store.ReplayStatus
+		enqueued int64
+		total    int64
+		runs     map[string]int64
+		note     string
+		want     string // of the error; empty: success
+	}{
+		"all succeeded":        {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 3}},
+		"nothing was left":     {state: "done"},
+		"some failed":          {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 2, "failed": 1}, want: "2 succeeded, 1 failed, 0 cancelled"},
+		"taken by another":     {state: "done", enqueued: 6, total: 100, runs: map[string]int64{}, want: "0 succeeded, 100 others were settled otherwise"},
+		"partly by another":    {state: "done", enqueued: 6, total: 6, runs: map[string]int64{"succeeded": 4}, want: "4 succeeded, 2 others"},
+		"of unknown job types": {state: "done", enqueued: 1, total: 1, runs: map[string]int64{"succeeded": 1}, note: "were left", want: "were left"},
+		"refused":              {state: "refused", note: "no filter", want: "refused: no filter"},
+		"cancelled half-way":   {state: "cancelled", enqueued: 200, total: 200, runs: map[string]int64{"succeeded": 92}, want: "108 runs are as they were"},
+		"decoded":              {state: "done", status: store.ReplayUnrecognized, enqueued: 2, total: 3, runs: map[string]int64{"succeeded": 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := progress{
+				order: store.Replay{ID: 7, State: c.state, Filter: store.ReplayFilter{Status: c.status}, Enqueued: c.enqueued, Error: c.note, FinishedAt: &now},
+				total: c.total, runs: c.runs, over: true,
+			}
+			var out strings.Builder
+			err := p.result(&out)
+			if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if err == nil && !strings.Contains(out.String(), "replay 7 done") {
+				t.Errorf("said %q", out.String())
+			}
+		})
+	}
+}
+
+// What a cancelled order has put back does not count as failed by it, although it
+// keeps the order's number.
+func TestProgressOfCancelled(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	conn := connect(t, url)
+	execute(t, conn, `
+		INSERT INTO lumin.replays (status, state, planned, enqueued, withdrawn, finished_at) VALUES ('failed', 'cancelled', 5, 5, 3, now());
+		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, finished_at)
+		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'succeeded' ELSE 'failed' END, 1, now() FROM generate_series(1, 5) n`)
+	i := startInstance(t, url)
+	p, err := readProgress(t.Context(), i.store, 1)
+	if err != nil || !p.over || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -1,0 +1,322 @@
+//go:build unix
+
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+)
+
+const newKey = "canary_account_key_2" // contains accountKey, so leaks sees it as well
+
+// secretFile is a file behind two symbolic links, as Kubernetes mounts secrets:
+// writing another version swaps the folder.
+type secretFile struct {
+	t       *testing.T
+	dir     string
+	version int
+}
+
+func (f *secretFile) path() string { return filepath.Join(f.dir, "secret") }
+
+func (f *secretFile) write(content string) {
+	f.t.Helper()
+	f.version++
+	folder := "..v" + string(rune('a'+f.version))
+	must := func(err error) {
+		f.t.Helper()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(filepath.Join(f.dir, folder), 0o700))
+	must(os.WriteFile(filepath.Join(f.dir, folder, "secret"), []byte(content), 0o600))
+	must(os.Symlink(folder, filepath.Join(f.dir, "..next")))
+	must(os.Rename(filepath.Join(f.dir, "..next"), filepath.Join(f.dir, "..data")))
+	if f.version == 1 {
+		must(os.Symlink(filepath.Join("..data", "secret"), f.path()))
+	}
+}
+
+// answers delivers an event signed with a key and returns the status.
+func answers(t *testing.T, url, key string) int {
+	t.Helper()
+	b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned})
+	return mustPost(t, url, b, lumin.Sign(b, key)).code
+}
+
+// The whole of a rotation, with the real program: nothing is restarted.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	file := &secretFile{t: t, dir: t.TempDir()}
+	file.write(accountKey + "\n")
+	apps := filepath.Join(t.TempDir(), "apps")
+	if err := os.WriteFile(apps, []byte("demo="+appSecret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startProgram(t, append(serveEnv(newDatabase(t)), "LUMIN_ACCOUNT_API_KEYS=", "LUMIN_APP_SECRETS=",
+		"LUMIN_ACCOUNT_API_KEYS_FILE="+file.path(), "LUMIN_APP_SECRETS_FILE="+apps), "serve")
+	p.waitReady()
+	account, app := p.public()+"/webhooks/account", p.public()+"/webhooks/apps/"
+	want := func(code int, url, key string) {
+		t.Helper()
+		if got := answers(t, url, key); got != code {
+			t.Errorf("%s answered %d, want %d", url, got, code)
+		}
+	}
+	reached := func(code int, url, key string) {
+		t.Helper()
+		eventually(t, 20*time.Second, "the secrets are taken over", func() bool { return answers(t, url, key) == code })
+	}
+	want(200, account, accountKey)
+	want(401, account, newKey)
+
+	file.write(newKey + "," + accountKey)
+	reached(200, account, newKey)
+	want(200, account, accountKey)
+	file.write(newKey)
+	reached(401, account, accountKey)
+	want(200, account, newKey)
+
+	// Broken in whatever way, it changes nothing and is said once; mended, it works.
+	for _, broken := range []string{" \n", "a,,b"} {
+		file.write(broken)
+		p.signal(syscall.SIGHUP)
+	}
+	eventually(t, 20*time.Second, "both are complained of", func() bool {
+		return strings.Count(p.stderr.String(), "cannot be read again") >= 2 || strings.Contains(p.stderr.String(), "secret 2 of 3")
+	})
+	want(200, account, newKey)
+	want(200, app+"demo", appSecret)
+	file.write(newKey)
+
+	// On SIGHUP at once: an app comes, another goes.
+	if err := os.WriteFile(apps, []byte("other="+appSecret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGHUP)
+	reached(200, app+"other", appSecret)
+	want(404, app+"demo", appSecret)
+	want(200, account, newKey)
+	_, metrics := get(p.admin() + "/metrics")
+	if !strings.Contains(metrics, `lumin_source_mismatches_since_verified{source="app:other"} 0`) ||
+		strings.Contains(metrics, `lumin_source_mismatches_since_verified{source="app:demo"}`) {
+		t.Errorf("the gauges are not those of the sources that are there")
+	}
+	changed := p.stderr.logged("the secrets have changed")
+	ids, _ := changed["key_ids"].(map[string]any)
+	if list, _ := ids["account"].([]any); len(list) != 2 || list[0] != lumin.KeyID(newKey) {
+		t.Errorf("logged %v", changed)
+	}
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(20 * time.Second); code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+}
+
+// SIGHUP does not end a program that has nothing to read again.
+func TestHangupWithoutFiles(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"all", "worker"} {
+		p := startProgram(t, serveEnv(newDatabase(t), "LUMIN_ROLE="+role), "serve")
+		p.waitReady()
+		p.signal(syscall.SIGHUP)
+		eventually(t, 20*time.Second, "it says so", func() bool {
+			p.mustRun()
+			return p.stderr.logged("SIGHUP: there is nothing to read again") != nil
+		})
+		p.signal(syscall.SIGTERM)
+		if code := p.wait(20 * time.Second); code != 0 {
+			t.Errorf("it ended with %d", code)
+		}
+	}
+}
+
+// What is broken for long is complained of once, and what is half written for one
+// look is not taken over.
+func TestSecretWatch(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settings := sourceSettings{AccountAPIKeysFile: file}
+	write(accountKey)
+	i := startInstance(t, newDatabase(t), func(cfg *serviceConfig) {
+		sources, err := settings.keyrings()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.sources = sources
+		cfg.rotation.read = settings.keyrings
+		cfg.rotation.every = time.Hour // looks are made by hand
+		cfg.rotation.patience = time.Hour
+	})
+	i.waitReady(t)
+	w := secretWatch{service: i.service, valid: keyIDs(i.cfg.sources)}
+	accepts := func(want int, key string) {
+		t.Helper()
+		if got := answers(t, i.accountURL(), key); got != want {
+			t.Errorf("answered %d, want %d", got, want)
+		}
+	}
+	write("")
+	w.look(t.Context(), false)
+	w.look(t.Context(), false)
+	w.look(t.Context(), false)
+	if n := strings.Count(i.log.String(), "cannot be read again"); n != 1 {
+		t.Errorf("complained of %d times", n)
+	}
+	accepts(200, accountKey)
+	write(newKey)
+	w.look(t.Context(), false)
+	accepts(200, accountKey)
+	w.look(t.Context(), false)
+	accepts(401, accountKey)
+	accepts(200, newKey)
+	write(accountKey)
+	w.look(t.Context(), true)
+	accepts(200, accountKey)
+}
+
+// What is no list of secrets does not put one out of force, even if somebody asks
+// to have it read; and nothing of it is said.
+func TestSecretsThatAreNone(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys")
+	settings := sourceSettings{AccountAPIKeysFile: file}
+	noise := make([]byte, 200)
+	_, _ = rand.Read(noise)
+	for name, content := range map[string]string{
+		"nothing":           "\n",
+		"an empty entry":    newKey + ",,other",
+		"noise":             "\x80" + string(noise),
+		"a web page":        "<html><head><title>502 Bad Gateway</title></head></html>\n",
+		"a short web page":  "<html>" + newKey + "</html>",
+		"a sentence":        newKey + " is the key",
+		"a byte order mark": "\uFEFF" + newKey + "\n",
+		"UTF-16":            "\xFF\xFEk\x00e\x00y\x00",
+		"a zero byte":       newKey + "\x00",
+		"much":              strings.Repeat("k", maxSecretFile+1),
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := settings.keyrings()
+		if err == nil {
+			t.Errorf("%s is accepted", name)
+		} else if said := err.Error(); len(leaks(said)) > 0 || strings.Contains(said, "html") || strings.Contains(said, "kkk") {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
+	for _, content := range []string{
+		newKey + "," + accountKey, newKey + "\n" + accountKey + "\n", newKey + "\r\n" + accountKey + "\r\n",
+		"\n " + newKey + " ,\n\n" + accountKey, newKey + "\n, " + accountKey, newKey + "\n\n\n" + accountKey + "\n\n",
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		keyrings, err := settings.keyrings()
+		if err != nil || !slices.Equal(keyrings["account"].KeyIDs(), []string{lumin.KeyID(newKey), lumin.KeyID(accountKey)}) {
+			t.Errorf("%q: %v, %v", content, keyIDs(keyrings), err)
+		}
+	}
+}
+
+// A file that never ends, or never begins, is not waited for.
+func TestSecretsNotInPlainFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe, link, plain := filepath.Join(dir, "pipe"), filepath.Join(dir, "link"), filepath.Join(dir, "plain")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(pipe, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(plain, []byte(strings.Repeat("k", maxSecretFile)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused := make(chan error)
+	for _, file := range []string{pipe, link, dir, "/dev/zero"} {
+		go func() { _, err := secret("KEY", "", file); refused <- err }()
+		select {
+		case err := <-refused:
+			if err == nil || !strings.Contains(err.Error(), "not a plain file") {
+				t.Errorf("%s: %v", file, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("in vain: %s is refused", file)
+		}
+	}
+	if text, err := secret("KEY", "", plain); err != nil || len(text) != maxSecretFile {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
+// A mount that hangs keeps the program from neither serving nor ending.
+func TestSecretsOnHangingMount(t *testing.T) {
+	t.Parallel()
+	hung, reading := make(chan struct{}), make(chan struct{}, 1)
+	defer close(hung)
+	i := startInstance(t, newDatabase(t), func(cfg *serviceConfig) {
+		cfg.rotation = rotation{every: time.Millisecond, patience: time.Hour, read: func() (map[string]*lumin.Keyring, error) {
+			reading <- struct{}{}
+			<-hung
+			return nil, context.Canceled
+		}}
+	})
+	i.waitReady(t)
+	<-reading
+	stopped := make(chan error, 1)
+	go func() { stopped <- i.stop() }()
+	select {
+	case <-stopped: // the cleanup looks at it
+	case <-time.After(30 * time.Second):
+		t.Error("in vain: it stops")
+	}
+}
+
+// It is said once, whatever is read at last is taken over, and there is only one
+// reading that hangs.
+func TestSecretsThatHangForAWhile(t *testing.T) {
+	t.Parallel()
+	var readings atomic.Int32
+	comes, log := make(chan map[string]*lumin.Keyring), &lines{}
+	w := secretWatch{service: &service{cfg: serviceConfig{logger: slog.New(slog.NewJSONHandler(log, nil))}}}
+	w.cfg.rotation.read = func() (map[string]*lumin.Keyring, error) {
+		readings.Add(1)
+		return <-comes, nil
+	}
+	for range 3 {
+		w.look(t.Context(), false) // without any patience
+	}
+	if n := strings.Count(log.String(), `"remedy":"see whether what they are mounted from hangs"`); n != 1 {
+		t.Errorf("complained of %d times: %s", n, log)
+	}
+	w.cfg.rotation.patience = time.Hour
+	keyring, err := lumin.NewKeyring(newKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { comes <- map[string]*lumin.Keyring{"account": keyring} }()
+	w.look(t.Context(), false)
+	if want := lumin.KeyID(newKey); len(w.seen["account"]) != 1 || w.seen["account"][0] != want || w.failed != "" || readings.Load() != 1 {
+		t.Errorf("seen %v, failed %q, %d readings", w.seen, w.failed, readings.Load())
+	}
+}

@@ -1,0 +1,170 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lumin-ingest/store"
+)
+
+type eventsTailCommand struct {
+	databaseSettings
+	outputSettings
+	Source           string `help:"Only of this source: account or app:NAME."`
+	EventType        string `help:"Only of this event type of Lumin's."`
+	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
+	Lines            int    `short:"n" default:"10" help:"Begin with so many of the newest."`
+	Follow           bool   `short:"f" help:"Go on with each event as it is recorded, until interrupted."`
+}
+
+// Run implements the command.
+func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
+	if c.Lines < 0 {
+		return usage(fmt.Sprintf("--lines is %d", c.Lines), "give 0 or more")
+	}
+	if c.Source != "" {
+		if err := checkSource(c.Source); err != nil {
+			return err
+		}
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	tail, events, err := st.NewTail(ctx, store.EventFilter{
+		Source: c.Source, EventType: c.EventType, SignatureRequestID: c.SignatureRequest, Limit: c.Lines,
+	})
+	if err != nil {
+		return err
+	}
+	show := showJSON(std.out)
+	if c.Output == "table" {
+		if len(events) == 0 && !c.Follow {
+			fmt.Fprintln(std.out, "no events")
+			return nil
+		}
+		show = showLines(std.out)
+	}
+	if err := show(events); err != nil || !c.Follow {
+		return err
+	}
+	f := follower{next: tail.Next, show: show, err: std.err, every: 500 * time.Millisecond}
+	return f.run(ctx)
+}
+
+func showJSON(w io.Writer) func([]store.EventSummary) error {
+	return func(events []store.EventSummary) error {
+		for _, e := range events {
+			if err := printJSON(w, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// showLines prints lines under a heading. What is to come is not known, so the
+// columns are as wide as what Lumin sends usually is.
+func showLines(w io.Writer) func([]store.EventSummary) error {
+	const layout = "%-8s  %-24s  %-12s  %-34s  %-32s  %-12s  %s\n"
+	line := func(cells []string) error {
+		values := make([]any, len(cells))
+		for i, cell := range cells {
+			values[i] = printable(cell)
+		}
+		_, err := fmt.Fprintf(w, layout, values...)
+		return err
+	}
+	headed := false
+	return func(events []store.EventSummary) error {
+		if !headed {
+			headed = true
+			if err := line(eventHeadings()); err != nil {
+				return err
+			}
+		}
+		for _, e := range events {
+			if err := line(eventCells(e)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// follower shows what comes next until it is interrupted, across failures of the
+// connection.
+type follower struct {
+	next  func(context.Context) ([]store.EventSummary, error)
+	show  func([]store.EventSummary) error
+	err   io.Writer
+	every time.Duration
+}
+
+// Waits between attempts double up to this; one attempt has so much time.
+const (
+	maxFollowWait   = 10 * time.Second
+	followTimeout   = 30 * time.Second
+	databaseIsAgain = "lumin-ingest: the database answers again; nothing was missed"
+)
+
+func (f *follower) run(ctx context.Context) error {
+	wait, lost := f.every, false
+	for {
+		events, err := f.ask(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil // interrupted, as it is meant to end
+		case err != nil && !passing(err):
+			return err
+		case err != nil:
+			if !lost {
+				fmt.Fprintf(f.err, "lumin-ingest: lost the database, trying on: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+				lost = true
+			} else {
+				wait = min(2*wait, maxFollowWait)
+			}
+		default:
+			if lost {
+				fmt.Fprintln(f.err, databaseIsAgain)
+			}
+			wait, lost = f.every, false
+			if len(events) > 0 {
+				if err := f.show(events); err != nil {
+					return err
+				}
+				continue // there may be more
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (f *follower) ask(ctx context.Context) ([]store.EventSummary, error) {
+	ctx, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	return f.next(ctx)
+}
+
+// passing tells whether an error may go away by itself: the connection failed, or
+// the server stops, starts, or has no room.
+func passing(err error) bool {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return true
+	}
+	return pgerrcode.IsConnectionException(pgErr.Code) || pgerrcode.IsInsufficientResources(pgErr.Code) ||
+		pgerrcode.IsOperatorIntervention(pgErr.Code)
+}

@@ -1,0 +1,264 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs"
+)
+
+// unsteady fails now and then after it has written its effect, until it is told to
+// be steady; its second attempt would come in an hour.
+type unsteady struct {
+	worker.Defaults
+	steady *atomic.Bool
+}
+
+func (unsteady) Kind() string              { return "unsteady" }
+func (unsteady) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
+func (unsteady) MaxAttempts() int          { return 2 }
+func (unsteady) Backoff(int) time.Duration { return time.Hour }
+
+func (u unsteady) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+	_, err := tx.Exec(ctx, `INSERT INTO lumin_test.effects (event_key, job_kind) VALUES ($1, 'unsteady')`, e.Key.String())
+	if err == nil && !u.steady.Load() && rand.IntN(3) == 0 {
+		err = errors.New("not this time")
+	}
+	return err
+}
+
+// together is what is done at the same time to one database, and what must come of it.
+type together struct {
+	*testing.T
+	instance *instance
+	url      string
+
+	mu     sync.Mutex
+	acked  [][]byte // bodies that were answered 200
+	erased map[string]bool
+}
+
+// Ingest, replays, their cancellation, retention and erasures at once: the promise
+// holds, and nobody meets a deadlock. LUMIN_TEST_TOGETHER is how long.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	length := 5 * time.Second
+	if text := os.Getenv("LUMIN_TEST_TOGETHER"); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := newDatabase(t)
+	job := unsteady{steady: &atomic.Bool{}}
+	w := &together{T: t, url: url, erased: map[string]bool{}}
+	w.instance = startInstance(t, url, func(cfg *serviceConfig) {
+		cfg.registry = worker.NewRegistry()
+		cfg.registry.AddTx(jobs.SignatureRequestState{})
+		cfg.registry.AddTx(countEffects{})
+		cfg.registry.AddTx(job)
+	})
+	w.instance.waitReady(t)
+	ctx, cancel := context.WithTimeout(context.Background(), length)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, do := range []func(context.Context) error{w.send, w.send, w.replay, w.erase, w.age, w.retain} {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				// What has begun is brought to its end.
+				if err := do(context.WithoutCancel(ctx)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		return
+	}
+	job.steady.Store(true)
+	w.settle()
+	w.check()
+}
+
+func (w *together) store() *store.Store { return w.instance.store }
+
+// send delivers an event, or one of those before once more.
+func (w *together) send(context.Context) error {
+	id := sample.RandomHex(10)
+	body := fmt.Appendf(nil, `{"event":{"event_time":%d,"event_type":"signature_request_signed"},"signature_request":`+
+		`{"signature_request_id":%q,"title":"of %s","signers":[{"email":"%s@example.com"}]}}`, time.Now().UnixMilli(), id, id, id)
+	w.mu.Lock()
+	again := len(w.acked) > 0 && rand.IntN(4) == 0
+	if again {
+		body = w.acked[rand.IntN(len(w.acked))]
+	}
+	w.mu.Unlock()
+	url, key := w.instance.accountURL(), sample.AccountKey
+	if rand.IntN(2) == 0 {
+		url, key = w.instance.appURL(), sample.AppSecret
+	}
+	r, err := post(url, body, lumin.Sign(body, key))
+	if err != nil || r.code != 200 {
+		return fmt.Errorf("a delivery was answered %d %s, %w", r.code, r.body, err)
+	}
+	if !again {
+		w.mu.Lock()
+		w.acked = append(w.acked, body)
+		w.mu.Unlock()
+	}
+	return nil
+}
+
+// replay orders what has failed or is retrying, and changes its mind now and then.
+func (w *together) replay(ctx context.Context) error {
+	status := []store.ReplayStatus{store.ReplayFailed, store.ReplayRetrying}[rand.IntN(2)]
+	id, err := w.store().OrderReplay(ctx, store.NewReplay{Filter: store.ReplayFilter{Status: status}, Reason: "test"})
+	if err != nil {
+		return err
+	}
+	<-time.After(time.Duration(rand.IntN(200)) * time.Millisecond)
+	if rand.IntN(3) == 0 {
+		if err := w.store().CancelReplay(ctx, id); err != nil && !errors.Is(err, store.ErrOver) {
+			return err
+		}
+	}
+	return nil // an order is not over while a run of it waits for its next attempt
+}
+
+func (w *together) over(ctx context.Context, id int64) error {
+	for range 600 {
+		order, err := w.store().Replay(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case order.State == "refused" || order.State == "failed":
+			return fmt.Errorf("replay %d %s: %s", id, order.State, order.Error)
+		case order.Over():
+			return nil
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	return fmt.Errorf("replay %d is not over", id)
+}
+
+// erase erases one of the signature requests, by its id or its signer's address.
+func (w *together) erase(ctx context.Context) error {
+	<-time.After(20 * time.Millisecond)
+	w.mu.Lock()
+	if len(w.acked) == 0 {
+		w.mu.Unlock()
+		return nil
+	}
+	body := w.acked[rand.IntN(len(w.acked))]
+	w.mu.Unlock()
+	envelope, err := lumin.DecodeEnvelope(body)
+	if err != nil {
+		return err
+	}
+	subject := store.ErasureSubject{SignatureRequestIDs: []string{envelope.SignatureRequestID}}
+	if rand.IntN(2) == 0 {
+		subject = store.ErasureSubject{Email: envelope.SignatureRequestID + "@example.com"}
+	}
+	w.mu.Lock()
+	w.erased[envelope.SignatureRequestID] = true
+	w.mu.Unlock()
+	plan, err := w.store().PlanErasure(ctx, subject)
+	if err != nil || plan.Nothing() {
+		return err
+	}
+	id, err := w.store().OrderErasure(ctx, plan, "test", "")
+	if err != nil {
+		return err
+	}
+	e, err := untilErased(ctx, w.store(), id)
+	if err == nil && e.FinishedAt == nil {
+		err = fmt.Errorf("erasure %d is not finished", id)
+	}
+	return err
+}
+
+// age makes events that are too old to be kept.
+func (w *together) age(ctx context.Context) error {
+	<-time.After(50 * time.Millisecond)
+	_, err := w.store().Pool().Exec(ctx, `
+		WITH e AS (
+		    INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+		    SELECT gen_random_uuid(), 'account', 'old-' || n, 'signature_request_signed', now() - n * interval '1 day', '{}', '', '', 'k', now() - n * interval '1 day'
+		    FROM generate_series(101, 500, 4) n RETURNING id, event_key
+		), d AS (
+		    INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, payload, count, first_at, last_at) SELECT id, '', 'content', '{}', 1, now(), now() FROM e
+		)
+		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at) SELECT event_key, 'count_effects', id, 'succeeded', now() FROM e`)
+	return err
+}
+
+func (w *together) retain(ctx context.Context) error {
+	<-time.After(20 * time.Millisecond)
+	_, err := w.store().Retain(ctx, store.Retention{Payloads: 100 * 24 * time.Hour, Events: 400 * 24 * time.Hour}, time.Now())
+	return err
+}
+
+// settle replays until nothing is left to be done.
+func (w *together) settle() {
+	w.Helper()
+	ctx := context.Background()
+	conn := connect(w.T, w.url)
+	eventually(w.T, time.Minute, "all runs are settled", func() bool {
+		for _, status := range []store.ReplayStatus{store.ReplayRetrying, store.ReplayFailed} {
+			id, err := w.store().OrderReplay(ctx, store.NewReplay{Filter: store.ReplayFilter{Status: status}, Reason: "test"})
+			if err := errors.Join(err, w.over(ctx, id)); err != nil {
+				w.Fatal(err)
+			}
+		}
+		return number(w.T, conn, `SELECT count(*) FROM lumin.runs WHERE state IN ('pending', 'failed')`) == 0
+	})
+	if err := w.retain(ctx); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *together) check() {
+	w.Helper()
+	conn := connect(w.T, w.url)
+	var kept, gone []string // event keys
+	for _, body := range w.acked {
+		envelope, err := lumin.DecodeEnvelope(body)
+		if err != nil {
+			w.Fatal(err)
+		}
+		if key := envelope.Key().String(); w.erased[envelope.SignatureRequestID] {
+			gone = append(gone, key)
+		} else {
+			kept = append(kept, key)
+		}
+	}
+	w.Logf("%d events kept, %d erased, %d replay orders", len(kept), len(gone), number(w.T, conn, `SELECT count(*) FROM lumin.replays`))
+	if len(gone) == 0 || len(kept) == 0 {
+		w.Error("too little has happened to tell anything")
+	}
+	const effects = `SELECT count(*) FROM lumin_test.effects WHERE event_key = ANY ($1::uuid[])`
+	wantNumber(w.T, conn, len(kept), `SELECT count(DISTINCT event_key) FROM lumin.events WHERE event_key = ANY ($1::uuid[]) AND payload IS NOT NULL`, kept)
+	wantNumber(w.T, conn, 2*len(kept), effects, kept)
+	wantNumber(w.T, conn, 0, `SELECT count(*) FROM lumin.runs WHERE event_key = ANY ($1::uuid[]) AND state <> 'succeeded'`, kept)
+	wantNumber(w.T, conn, 0, `SELECT count(*) FROM lumin.events WHERE event_key = ANY ($1::uuid[]) AND payload IS NOT NULL`, gone)
+	wantNumber(w.T, conn, len(gone), `SELECT count(DISTINCT event_key) FROM lumin.events WHERE event_key = ANY ($1::uuid[])`, gone)
+	wantNumber(w.T, conn, 0, `SELECT count(*) FROM (SELECT FROM lumin_test.effects GROUP BY event_key, job_kind HAVING count(*) > 1) twice`)
+	wantNumber(w.T, conn, 0, `SELECT count(*) FROM lumin.erasures WHERE finished_at IS NULL`)
+	wantNumber(w.T, conn, 0, `SELECT count(*) FROM lumin.events WHERE signature_request_id LIKE 'old-%' AND (payload IS NOT NULL OR received_at < now() - interval '401 days')`)
+	wantNumber(w.T, conn, 0, `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`)
+}

@@ -1,0 +1,275 @@
+// Package luminapi is a stand-in of Lumin's API for tests: it answers as Lumin's
+// public documentation has it, misbehaves when told to, and remembers what it was
+// asked.
+//
+//	api := luminapi.New()
+//	t.Cleanup(api.Close)
+//	api.SetRequest("fa5c8a0b", map[string]any{"status": "APPROVED"})
+//	api.SetFile("fa5c8a0b", lumin.FileAgreement, luminapi.PDF(5000))
+//	client := api.Client()
+//
+// The next requests go wrong, one by one:
+//
+//	api.Next(luminapi.Status(429, "Retry-After", "7"), luminapi.Truncated())
+//
+// Signed links lead to a host of their own, which has no use for a key:
+//
+//	api.UseLinks(true)
+//	for _, r := range api.Requests(luminapi.Links) { ... r.Header.Get("X-API-Key") ... }
+package luminapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lumin-ingest/lumin"
+)
+
+// The credentials that the API takes, and the token that its links and each
+// details_url hold.
+const (
+	APIKey       = "canary-api-key"
+	Token        = "canary-oauth-token"
+	LinkToken    = "canary-link-token"
+	DetailsToken = "canary-details-token"
+)
+
+// Place is what a request was sent to.
+type Place string
+
+// The places that requests are sent to.
+const (
+	API     Place = "api"
+	Links   Place = "links"   // where signed links lead
+	Details Place = "details" // where each details_url leads, which nobody should follow
+)
+
+// Request is a request that was received.
+type Request struct {
+	Place  Place
+	Method string
+	URI    string // path and query, as sent
+	Header http.Header
+}
+
+// Server is the stand-in. Its methods are safe for concurrent use.
+type Server struct {
+	api, links, details *httptest.Server
+	closing             chan struct{}
+
+	mu       sync.Mutex
+	requests map[string]map[string]any
+	files    map[string][]byte // by id and type
+	useLinks bool
+	faults   map[Place][]Fault
+	received []Request
+}
+
+// New starts a stand-in on this machine that knows no signature request. Close it.
+func New() *Server {
+	s := &Server{
+		requests: map[string]map[string]any{}, files: map[string][]byte{}, faults: map[Place][]Fault{},
+		closing: make(chan struct{}),
+	}
+	api := http.NewServeMux()
+	api.HandleFunc("GET /v1/signature_request/{id}", s.signatureRequest)
+	api.HandleFunc("GET /v1/signature_request/{id}/file", s.file)
+	s.api = httptest.NewServer(s.at(API, keyed(api)))
+	s.links = httptest.NewServer(s.at(Links, http.HandlerFunc(s.linked)))
+	s.details = httptest.NewServer(s.at(Details, http.NotFoundHandler()))
+	return s
+}
+
+// Close ends the stand-in, and whatever it still has to answer.
+func (s *Server) Close() {
+	close(s.closing)
+	for _, server := range []*httptest.Server{s.api, s.links, s.details} {
+		server.CloseClientConnections()
+		server.Close()
+	}
+}
+
+// URL is the base URL of the API.
+func (s *Server) URL() string { return s.api.URL + "/v1" }
+
+// LinkURL is the base URL of signed links.
+func (s *Server) LinkURL() string { return s.links.URL }
+
+// Client returns a client with the right key.
+func (s *Server) Client() *lumin.Client {
+	client, err := lumin.NewClient(lumin.ClientConfig{BaseURL: s.URL(), APIKey: APIKey})
+	if err != nil {
+		panic(err) // of a URL on this machine
+	}
+	return client
+}
+
+// SetRequest sets the state of a signature request: members of its object, which gets
+// its id and a details_url beside them. Nil removes it, so that it is a 404.
+func (s *Server) SetRequest(id string, members map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if members == nil {
+		delete(s.requests, id)
+		return
+	}
+	object := map[string]any{"signature_request_id": id, "details_url": s.details.URL + "/view?token=" + DetailsToken}
+	for name, value := range members {
+		object[name] = value
+	}
+	s.requests[id] = object
+}
+
+// SetFile sets a file of a signature request. Nil removes it, so that it is a 404.
+func (s *Server) SetFile(id string, t lumin.FileType, content []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if content == nil {
+		delete(s.files, fileName(id, string(t)))
+		return
+	}
+	s.files[fileName(id, string(t))] = content
+}
+
+func fileName(id, fileType string) string { return fileType + "/" + id }
+
+// UseLinks has files answered with a signed link, and not as they are.
+func (s *Server) UseLinks(use bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.useLinks = use
+}
+
+// Next has the next requests to the API go wrong, one for each fault; after them all
+// is well again.
+func (s *Server) Next(faults ...Fault) { s.next(API, faults) }
+
+// NextLink is Next for requests to signed links.
+func (s *Server) NextLink(faults ...Fault) { s.next(Links, faults) }
+
+func (s *Server) next(place Place, faults []Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[place] = append(s.faults[place], faults...)
+}
+
+// Requests are those that the given places have received, in order; of all places
+// if none is given.
+func (s *Server) Requests(places ...Place) []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.received), func(r Request) bool {
+		return len(places) > 0 && !slices.Contains(places, r.Place)
+	})
+}
+
+// at notes each request to a place, and lets its fault go first.
+func (s *Server) at(place Place, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.received = append(s.received, Request{place, r.Method, r.RequestURI, r.Header.Clone()})
+		fault := Fine()
+		if waiting := s.faults[place]; len(waiting) > 0 {
+			fault, s.faults[place] = waiting[0], waiting[1:]
+		}
+		s.mu.Unlock()
+		fault(s, w, r, next)
+	})
+}
+
+// keyed turns away who has no credential.
+func keyed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-API-Key") != APIKey && r.Header.Get("Authorization") != "Bearer "+Token {
+			refuse(w, http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers with a status, and a body that no error text should hold.
+func refuse(w http.ResponseWriter, status int) {
+	writeJSON(w, status, map[string]any{"error_message": "canary-answer for ada@example.com"})
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value) // a client that has gone needs no answer
+}
+
+func (s *Server) signatureRequest(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	object, known := s.requests[r.PathValue("id")]
+	s.mu.Unlock()
+	if !known {
+		refuse(w, http.StatusNotFound)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"signature_request": object})
+}
+
+func (s *Server) file(w http.ResponseWriter, r *http.Request) {
+	fileType := r.URL.Query().Get("type")
+	if fileType == "" {
+		fileType = string(lumin.FileAgreement)
+	}
+	name := fileName(r.PathValue("id"), fileType)
+	s.mu.Lock()
+	content, known := s.files[name]
+	useLinks := s.useLinks
+	s.mu.Unlock()
+	switch {
+	case !known:
+		refuse(w, http.StatusNotFound)
+	case useLinks:
+		writeLink(w, s.signed(name), time.Now().Add(linkLifetime))
+	default:
+		writePDF(w, "application/pdf", content)
+	}
+}
+
+// linkLifetime is that of Lumin's documentation.
+const linkLifetime = 30 * time.Minute
+
+// signed is a link to a file.
+func (s *Server) signed(name string) string {
+	return s.links.URL + "/" + name + "?token=" + LinkToken
+}
+
+func writeLink(w http.ResponseWriter, link string, expiresAt time.Time) {
+	writeJSON(w, http.StatusOK, map[string]any{"signed_url": link, "expires_at": expiresAt.Unix()})
+}
+
+func writePDF(w http.ResponseWriter, mediaType string, content []byte) {
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+	_, _ = w.Write(content)
+}
+
+// linked answers a signed link, as stores of files do.
+func (s *Server) linked(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	content, known := s.files[strings.TrimPrefix(r.URL.Path, "/")]
+	s.mu.Unlock()
+	if !known || r.URL.Query().Get("token") != LinkToken {
+		refuse(w, http.StatusForbidden)
+		return
+	}
+	writePDF(w, "binary/octet-stream", content)
+}
+
+// PDF returns a file of so many bytes that begins and ends like a PDF; 64 at least.
+func PDF(size int) []byte {
+	const head, tail = "%PDF-1.7\n", "\nstartxref\n0\n%%EOF\n"
+	line := "0 0 m 0 0 l S\n"
+	body := strings.Repeat(line, size/len(line)+1)
+	return []byte(head + body[:max(size, 64)-len(head)-len(tail)] + tail)
+}

@@ -1,0 +1,7 @@
+package store
+
+// The queries whose plans are checked.
+const (
+	HasArchivedFileSQL     = hasArchivedFileSQL
+	ErasedArchivedFilesSQL = erasedArchivedFilesSQL
+)

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// mention looks for a word, such as an e-mail address, in texts of any form:
+// bodies need not be JSON. Upper and lower case are the same, characters may be
+// escaped as in JSON or in a URL, and a longer word that only contains this one
+// is another word.
+type mention struct {
+	word    []byte
+	scratch []byte
+}
+
+func newMention(word string) *mention { return &mention{word: []byte(strings.ToLower(word))} }
+
+// in tells whether the word is in text.
+func (m *mention) in(text []byte) bool {
+	m.scratch = unescapeJSON(m.scratch[:0], text)
+	plain := bytes.ToLower(m.scratch)
+	return m.found(plain) || (bytes.IndexByte(plain, '%') >= 0 && m.found(unescapeURL(plain)))
+}
+
+func (m *mention) found(text []byte) bool {
+	for at := 0; ; {
+		i := bytes.Index(text[at:], m.word)
+		if i < 0 {
+			return false
+		}
+		begin, end := at+i, at+i+len(m.word)
+		if !endsInWord(text[:begin]) && !goesOn(text[end:]) {
+			return true
+		}
+		at = begin + 1
+	}
+}
+
+// endsInWord tells whether what follows text would be the rest of a longer word.
+func endsInWord(text []byte) bool {
+	r, _ := utf8.DecodeLastRune(text)
+	return inWord(r) || r == '.' || r == '+' || r == '-'
+}
+
+// goesOn tells whether text goes on with a word. A dot or a hyphen belongs to it
+// only if something follows: it may end a sentence.
+func goesOn(text []byte) bool {
+	r, size := utf8.DecodeRune(text)
+	if r == '.' || r == '-' {
+		r, _ = utf8.DecodeRune(text[size:])
+	}
+	return inWord(r)
+}
+
+func inWord(r rune) bool {
+	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_')
+}
+
+// unescapeJSON appends text to out with JSON's escape sequences resolved, be they
+// in a string or not.
+func unescapeJSON(out, text []byte) []byte {
+	for len(text) > 0 {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 || i+1 == len(text) {
+			return append(out, text...)
+		}
+		out, text = append(out, text[:i]...), text[i:]
+		if r, size := escapedRune(text); size > 0 {
+			out, text = utf8.AppendRune(out, r), text[size:]
+			continue
+		}
+		if c := text[1]; strings.IndexByte("bfnrt", c) >= 0 {
+			out = append(out, ' ') // white space of one kind or another
+		} else {
+			out = append(out, c)
+		}
+		text = text[2:]
+	}
+	return out
+}
+
+// escapedRune reads \uXXXX, and the second half of a surrogate pair behind it; the
+// size is 0 if text does not begin with one.
+func escapedRune(text []byte) (r rune, size int) {
+	const length = len(`\u0000`)
+	unit := func(text []byte) (rune, bool) {
+		if len(text) < length || text[0] != '\\' || text[1] != 'u' {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(string(text[2:length]), 16, 16)
+		return rune(n), err == nil
+	}
+	r, ok := unit(text)
+	if !ok {
+		return 0, 0
+	}
+	if low, ok := unit(text[length:]); ok && utf16.IsSurrogate(r) {
+		if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+			return pair, 2 * length
+		}
+	}
+	return r, length
+}
+
+// unescapeURL resolves %XX wherever it stands.
+func unescapeURL(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if n, err := strconv.ParseUint(string(text[i+1:i+3]), 16, 8); err == nil {
+				out = append(out, byte(n))
+				i += 2
+				continue
+			}
+		}
+		out = append(out, text[i])
+	}
+	return bytes.ToLower(out)
+}

@@ -1,0 +1,92 @@
+package store_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"pgregory.net/rapid"
+
+	"lumin-ingest/store"
+)
+
+func TestMention(t *testing.T) {
+	t.Parallel()
+	const word = "Bob.Jones+x@Example.com"
+	for text, want := range map[string]bool{
+		"":                              false,
+		word:                            true,
+		"bob.jones+x@example.com":       true,
+		"<BOB.JONES+X@EXAMPLE.COM>":     true,
+		"see bob.jones+x@example.com.":  true,
+		"bob.jones+x@example.com, etc.": true,
+		"mailto:bob.jones+x@example.com?subject=x":              true,
+		`{"email":"bob\u002ejones\u002Bx\u0040example.com"}`:    true,
+		`\/bob.jones+x@example.com\n`:                           true,
+		`\nbob.jones+x@example.com`:                             true,
+		"?signer=bob.jones%2Bx%40example.com&x=1":               true,
+		`?signer=bob.jones%2bx\u002540example.com`:              true,
+		"bob.jones+x@example.co":                                false,
+		"bob.jones+x@example.company":                           false,
+		"bob.jones+x@example.com.au":                            false,
+		"bob.jones+x@example.com-x":                             false,
+		"notbob.jones+x@example.com":                            false,
+		"jim.bob.jones+x@example.com":                           false,
+		"_bob.jones+x@example.com":                              false,
+		"äbob.jones+x@example.com":                              false,
+		"notbob.jones+x@example.com, bob.jones+x@example.com":   true,
+		`bob.jones+x@example.com\`:                              true,
+		`\u`:                                                    false,
+		"%":                                                     false,
+		"100% of bob.jones+x@example.com":                       true,
+		"\xffbob.jones+x@example.com\xff":                       true,
+		"bob.jones+x@example.combob.jones+x@example.com":        false,
+		"bob.jones+x@example.com/bob.jones+x@example.com\u2029": true,
+	} {
+		if got := store.Mentions(word, []byte(text)); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
+// However a word is written in JSON, it is found.
+func TestMentionEscaped(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.StringMatching(`[a-z0-9äß😀]{1,8}@[a-z0-9é]{1,8}\.[a-z]{2,3}`).Draw(t, "word")
+		escape := rapid.SliceOfN(rapid.Bool(), len(word), len(word)).Draw(t, "escaped")
+		var text strings.Builder
+		for i, r := range []rune(strings.ToUpper(word)) {
+			if !escape[i] {
+				text.WriteRune(r)
+				continue
+			}
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&text, `\u%04x`, unit)
+			}
+		}
+		if strings.ToLower(strings.ToUpper(word)) != word {
+			t.Skip("upper case is another word: ß")
+		}
+		if body := `{"a":"` + text.String() + `"}`; !store.Mentions(word, []byte(body)) {
+			t.Fatalf("%s is not found in %s", word, body)
+		}
+	})
+}
+
+// No text makes it fail, and one that has the word between spaces has it.
+func FuzzMention(f *testing.F) {
+	f.Add("a@b.c", []byte(`\u0041%40\\u`))
+	f.Fuzz(func(t *testing.T, word string, text []byte) {
+		_ = store.Mentions(word, text)
+		plain := strings.ToLower(fmt.Sprintf("w%d@example.com", rand.IntN(1000)))
+		if strings.HasSuffix(string(text), `\`) {
+			return // escapes the space
+		}
+		if !store.Mentions(plain, append(append([]byte{}, text...), " "+plain+" "...)) {
+			t.Errorf("%q is not found behind %q", plain, text)
+		}
+	})
+}

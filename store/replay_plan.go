@@ -1,0 +1,275 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// NoFingerprint stands for that of runs whose error is not known.
+const NoFingerprint = "none"
+
+// matchesRun and matchesEvent take the parts of a filter by name; see args. The
+// first can be told by r alone, which is lumin.runs; e is lumin.events.
+const (
+	matchesRun = `
+    (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
+AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, '` + NoFingerprint + `') = ANY (@errors))`
+
+	matchesEvent = `
+    (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
+AND (cardinality(@sources::text[]) = 0 OR e.source = ANY (@sources))
+AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))
+AND (cardinality(@ids::bigint[]) = 0 OR e.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids))))
+AND (@received_since::timestamptz IS NULL OR e.received_at >= @received_since)
+AND (@received_until::timestamptz IS NULL OR e.received_at < @received_until)
+AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
+AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)`
+)
+
+func (f ReplayFilter) args() pgx.NamedArgs {
+	ids := f.EventIDs
+	if ids == nil {
+		ids = []int64{}
+	}
+	return pgx.NamedArgs{
+		"kinds": nonNil(f.Kinds), "errors": nonNil(f.ErrorFingerprints),
+		"types": nonNil(f.EventTypes), "sources": nonNil(f.Sources), "requests": nonNil(f.SignatureRequestIDs), "ids": ids,
+		"received_since": f.ReceivedSince, "received_until": f.ReceivedUntil,
+		"event_since": f.EventSince, "event_until": f.EventUntil,
+	}
+}
+
+// matchingRuns is FROM and WHERE of the runs that match: r, and e where the
+// filter needs it, or j, the River job, where that is what matches.
+func (f ReplayFilter) matchingRuns() string {
+	from, where := `FROM lumin.runs r`, `r.state = 'failed'`
+	events := f.needsEvents()
+	switch f.Status {
+	case ReplayRetrying:
+		from = `FROM lumin.river_job j
+JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)`
+		where = `j.state IN ('retryable', 'scheduled') AND r.state = 'pending'`
+	case ReplayCancelled, ReplaySucceeded:
+		// What has been erased was cancelled, and is not to come back.
+		events = true
+		where = `r.state = '` + string(f.Status) + `' AND e.payload_removed_at IS NULL`
+	}
+	if !events {
+		return from + "\nWHERE " + where + " AND " + matchesRun
+	}
+	return from + "\nJOIN lumin.events e ON e.id = r.event_id\nWHERE " + where + " AND " + matchesRun + " AND " + matchesEvent
+}
+
+// wantedBy is true where job type t would want event e.
+const wantedBy = `e.signature_request_id IS NOT NULL
+AND (t.events = '{}' OR e.event_type = ANY (t.events))
+AND (t.sources = '{}' OR e.source = ANY (t.sources))`
+
+// missingRuns is FROM and WHERE of the events and job types between which a run
+// is missing.
+const (
+	missingRuns = `FROM lumin.events e JOIN lumin.job_types t ON t.kind = ANY (@kinds::text[])
+` + runIsMissing
+
+	// The same for one job type, told in full: a planner that knows it counts several
+	// times as fast.
+	missingRunsOfOne = `FROM lumin.events e
+CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t
+` + runIsMissing
+
+	runIsMissing = `WHERE ` + wantedBy + ` AND e.payload_removed_at IS NULL AND ` + matchesEvent + `
+AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind)`
+)
+
+// PlannedReplay is what an order would do to the runs of one job type.
+type PlannedReplay struct {
+	Kind       string // empty: events that would be made out of unrecognized ones
+	Runs       int64
+	FirstEvent *time.Time    // received
+	LastEvent  *time.Time    // received
+	Estimate   time.Duration // at the pace of the last jobs of this kind; 0 when there are none
+}
+
+// planSQL counts by job type. The first and last event are looked up by their
+// ids, which grow with time, so that no event need be read to plan for all runs.
+func planSQL(kind, event, runs string) string {
+	return `
+WITH p AS (
+    SELECT ` + kind + ` AS kind, count(*) AS n, min(` + event + `) AS first_id, max(` + event + `) AS last_id
+    ` + runs + `
+    GROUP BY 1
+)
+SELECT p.kind, p.n, (SELECT received_at FROM lumin.events WHERE id = p.first_id),
+       (SELECT received_at FROM lumin.events WHERE id = p.last_id)
+FROM p ORDER BY 1`
+}
+
+// PlanReplay counts what an order of this filter would put to pending now.
+func (s *Store) PlanReplay(ctx context.Context, f ReplayFilter) ([]PlannedReplay, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	var plan []PlannedReplay
+	var err error
+	switch f.Status {
+	case ReplayUnrecognized:
+		return s.planUnrecognized(ctx, f)
+	case ReplayMissing:
+		plan, err = s.planMissing(ctx, f)
+	default:
+		plan, err = s.plan(ctx, planSQL("r.job_kind", "r.event_id", f.matchingRuns()), f.args())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plan replay: %w", err)
+	}
+	return plan, s.estimate(ctx, plan)
+}
+
+func (s *Store) plan(ctx context.Context, sql string, args pgx.NamedArgs) (plan []PlannedReplay, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
+		// Hashes of a million ids fit, and compiling takes longer than counting.
+		if _, err := tx.Exec(ctx, `SET LOCAL work_mem = '64MB'; SET LOCAL jit = off`); err != nil {
+			return err
+		}
+		// Planned for the filter given: see ListEvents.
+		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, args)
+		if err != nil {
+			return err
+		}
+		plan, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p PlannedReplay, err error) {
+			return p, row.Scan(&p.Kind, &p.Runs, &p.FirstEvent, &p.LastEvent)
+		})
+		return err
+	})
+	return plan, err
+}
+
+func (s *Store) planMissing(ctx context.Context, f ReplayFilter) ([]PlannedReplay, error) {
+	rows, err := s.pool.Query(ctx, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, f.Kinds)
+	if err != nil {
+		return nil, err
+	}
+	types, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t JobType, err error) {
+		return t, row.Scan(&t.Kind, &t.Events, &t.Sources)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var all []PlannedReplay
+	for _, t := range types {
+		args := f.args()
+		args["type_kind"], args["type_events"], args["type_sources"] = t.Kind, t.Events, t.Sources
+		plan, err := s.plan(ctx, planSQL("t.kind", "e.id", missingRunsOfOne), args)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, plan...)
+	}
+	return all, nil
+}
+
+// The last thousand completed jobs, in River's order of state and time.
+const paceSQL = `
+SELECT kind, (extract(epoch FROM sum(finalized_at - attempted_at)) / count(*))::float8
+FROM (SELECT kind, finalized_at, attempted_at FROM lumin.river_job
+      WHERE state = 'completed' AND finalized_at IS NOT NULL ORDER BY finalized_at DESC LIMIT 1000) j
+GROUP BY kind`
+
+// estimateWorkers is how many jobs of a kind are taken to run side by side: the
+// default of a worker.
+const estimateWorkers = 16
+
+func (s *Store) estimate(ctx context.Context, plan []PlannedReplay) error {
+	rows, err := s.pool.Query(ctx, paceSQL)
+	if err != nil {
+		return fmt.Errorf("look at the pace of jobs: %w", err)
+	}
+	var (
+		kind    string
+		seconds float64
+		pace    = map[string]float64{}
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&kind, &seconds}, func() error { pace[kind] = max(seconds, 0); return nil }); err != nil {
+		return fmt.Errorf("look at the pace of jobs: %w", err)
+	}
+	for i, p := range plan {
+		plan[i].Estimate = time.Duration(float64(p.Runs) * pace[p.Kind] / estimateWorkers * float64(time.Second))
+	}
+	return nil
+}
+
+const unrecognizedSQL = `
+SELECT e.id, e.source, e.payload, e.signature, e.key_id, e.received_at
+FROM lumin.events e
+WHERE e.signature_request_id IS NULL AND e.payload IS NOT NULL AND ` + matchesEvent + `
+  AND NOT EXISTS (SELECT FROM lumin.events d WHERE d.decoded_from = e.id)
+  AND e.id > @after
+ORDER BY e.id LIMIT @limit`
+
+// unrecognizedPage bounds what is read at once of bodies of up to 1 MiB.
+const unrecognizedPage = 32
+
+// unrecognizedEvent is one to decode anew; it makes nothing when its envelope is nil.
+type unrecognizedEvent struct {
+	id       int64
+	delivery Delivery
+}
+
+func readUnrecognized(ctx context.Context, q interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}, f ReplayFilter, after int64, limit int,
+) ([]unrecognizedEvent, error) {
+	args := f.args()
+	args["after"], args["limit"] = after, min(limit, unrecognizedPage)
+	rows, err := q.Query(ctx, unrecognizedSQL, args)
+	if err != nil {
+		return nil, fmt.Errorf("read unrecognized events: %w", err)
+	}
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u unrecognizedEvent, err error) {
+		d := &u.delivery
+		if err := row.Scan(&u.id, &d.Source, &d.Payload, &d.Signature, &d.KeyID, &d.ReceivedAt); err != nil {
+			return u, err
+		}
+		if envelope, err := lumin.DecodeEnvelope(d.Payload); err == nil {
+			d.Envelope = &envelope
+		}
+		return u, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read unrecognized events: %w", err)
+	}
+	return events, nil
+}
+
+func (s *Store) planUnrecognized(ctx context.Context, f ReplayFilter) ([]PlannedReplay, error) {
+	p := PlannedReplay{}
+	for after := int64(0); ; {
+		page, err := readUnrecognized(ctx, s.pool, f, after, unrecognizedPage)
+		if err != nil {
+			return nil, fmt.Errorf("plan replay: %w", err)
+		}
+		for _, u := range page {
+			after = u.id
+			if u.delivery.Envelope == nil {
+				continue
+			}
+			p.Runs++
+			p.LastEvent = &u.delivery.ReceivedAt
+			if p.FirstEvent == nil {
+				p.FirstEvent = p.LastEvent
+			}
+		}
+		if len(page) == 0 {
+			break
+		}
+	}
+	if p.Runs == 0 {
+		return nil, nil
+	}
+	return []PlannedReplay{p}, nil
+}

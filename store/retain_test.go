@@ -1,0 +1,330 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"lumin-ingest/store"
+)
+
+const day = 24 * time.Hour
+
+func retain(tb testing.TB, s *store.Store, r store.Retention, now time.Time) store.Retained {
+	tb.Helper()
+	plan, _, err := s.PlanRetention(tb.Context(), r, now)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	done, err := s.Retain(tb.Context(), r, now)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if done != plan {
+		tb.Errorf("planned %+v, done %+v", plan, done)
+	}
+	return done
+}
+
+func TestRetain(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	now := delivery(0).ReceivedAt
+	aged := func(n int, ago time.Duration, jobs ...string) store.Delivery {
+		d := delivery(n, jobs...)
+		d.ReceivedAt = now.Add(-ago)
+		return d
+	}
+	fresh, middle, old := aged(1, 89*day, "book"), aged(2, 91*day, "book"), aged(3, 401*day, "book")
+	pending, failed := aged(4, 500*day, "mail"), aged(5, 500*day, "mail")
+	shared := aged(6, 401*day) // whose other source's event is younger
+	sibling := from("app:crm", aged(6, 399*day))
+	unrecognized := store.Delivery{Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: now.Add(-401 * day)}
+	recordAll(t, s, failed)
+	failAll(t, s)
+	recordAll(t, s, fresh, middle, old, shared, sibling, unrecognized)
+	// As another program's job type would have it done.
+	for _, d := range []store.Delivery{fresh, middle, old} {
+		if _, err := claim(t, s, attempt(d, "book", 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recordAll(t, s, pending)
+	recordAll(t, s, variant(2, "https://example.com/?token=2", "title"), variant(3, "https://example.com/?token=2", "title"))
+	exec(t, s.Pool(), `INSERT INTO lumin.signature_requests (signature_request_id) VALUES ('request-1'), ('request-3'), ('request-5')`)
+
+	if got := retain(t, s, store.Retention{}, now); got != (store.Retained{}) {
+		t.Errorf("keeping all removed %+v", got)
+	}
+	got := retain(t, s, store.Retention{Payloads: 90 * day, Events: 400 * day}, now)
+	if want := (store.Retained{Payloads: 3, Events: 2, Runs: 1, Redeliveries: 1}); got != want {
+		t.Errorf("removed %+v, want %+v", got, want)
+	}
+	left := value[string](t, s.Pool(), `
+		SELECT string_agg(concat_ws(' ', signature_request_id, source, CASE WHEN payload IS NULL THEN 'removed' ELSE 'kept' END), ', ' ORDER BY signature_request_id, source)
+		FROM lumin.events`)
+	if want := "request-1 account kept, request-2 account removed, request-4 account kept, request-5 account kept, request-6 account removed, request-6 app:crm removed"; left != want {
+		t.Errorf("left are\n%s, want\n%s", left, want)
+	}
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL`); n != 0 {
+		t.Errorf("%d bodies of redeliveries are left", n)
+	}
+	if ids := value[string](t, s.Pool(), `SELECT string_agg(signature_request_id, ' ' ORDER BY 1) FROM lumin.signature_requests`); ids != "request-1 request-5" {
+		t.Errorf("signature requests left: %s", ids)
+	}
+	wantState(t, s, pending, "mail", "pending 0")
+	wantState(t, s, failed, "mail", "failed 0")
+
+	// Nothing more to do; and what came again is known, counted and not kept.
+	if got := retain(t, s, store.Retention{Payloads: 90 * day, Events: 400 * day}, now); got != (store.Retained{}) {
+		t.Errorf("a second time: %+v", got)
+	}
+	if r := recordAll(t, s, variant(2, "https://example.com/?token=3", "title")); r[0].Status != store.Duplicate {
+		t.Errorf("%+v", r[0])
+	}
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE signature_request_id = 'request-2' AND payload IS NULL`); n != 1 {
+		t.Error("the body came back with a redelivery")
+	}
+	// Once it has worked, the failed one goes too.
+	if _, err := claim(t, s, attempt(failed, "mail", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := retain(t, s, store.Retention{Events: 400 * day}, now); got.Events != 1 || got.Runs != 1 {
+		t.Errorf("afterwards: %+v", got)
+	}
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.failures`); n != 0 {
+		t.Errorf("%d failures are left", n)
+	}
+}
+
+// Many pages, most of them of events that are kept; nobody is waited for.
+func TestRetainPages(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	exec(t, s.Pool(), `
+		WITH e AS (
+		    INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+		    SELECT gen_random_uuid(), 'account', 'r' || n, 't', now(), '', '', '', 'k', now() - interval '500 days' + n / 10 * interval '1 second'
+		    FROM generate_series(1, 3000) n RETURNING id, event_key
+		)
+		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
+		SELECT event_key, 'book', id, CASE WHEN id % 3 = 0 THEN 'succeeded' ELSE 'failed' END, now() FROM e`)
+	tx, err := s.Pool().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), `SELECT FROM lumin.events WHERE id = 3 FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	done, err := s.Retain(t.Context(), store.Retention{Events: 400 * day}, time.Now())
+	if err != nil || done.Events != 999 || done.Runs != 999 {
+		t.Errorf("%+v, %v; want all but the one that is locked", done, err)
+	}
+}
+
+// agedSQL makes so many events that are old, each of two sources 500 events apart, with
+// a run in a state that its number tells.
+const agedSQL = `
+WITH e AS (
+    INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+    SELECT md5(n::text)::uuid, source, 'r' || n, 't', now(), '', '', '', 'k', now() - interval '500 days' + (n + apart) * interval '1 second'
+    FROM generate_series(1, $1::int) n, (VALUES ('account', 0), ('app:crm', 500)) s (source, apart)
+    ORDER BY n + apart, source DESC RETURNING id, event_key, source
+)
+INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
+SELECT event_key, 'book', id, $2, now() FROM e WHERE source = 'account'`
+
+// What has to stay is only looked at, and a pass that is carried on in pieces comes
+// past it, to both ends.
+func TestRetainPastWhatStays(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	exec(t, s.Pool(), agedSQL, 2000, "failed")
+	exec(t, s.Pool(), `
+		INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
+		SELECT gen_random_uuid(), 'account', '', '', '', 'k', now() - n * interval '1 day' FROM unnest(ARRAY[410, 110]) n`)
+	r := store.Retention{Payloads: 100 * day, Events: 400 * day}
+	if plan, kept, err := s.PlanRetention(t.Context(), r, time.Now()); err != nil || plan != (store.Retained{Events: 1, Payloads: 1}) || kept != 4000 {
+		t.Errorf("planned %+v, %d kept, %v", plan, kept, err)
+	}
+	if _, kept, err := s.PlanRetention(t.Context(), store.Retention{Events: 400 * day}, time.Now()); err != nil || kept != 4000 {
+		t.Errorf("%d events kept for runs, %v", kept, err)
+	}
+	var done store.Retained
+	pass, pieces := store.NewRetentionPass(r, time.Now()), 0
+	for ; !pass.Over(); pieces++ {
+		removed, err := s.RetainSome(t.Context(), pass, time.Nanosecond)
+		if err != nil || pieces > 100 {
+			t.Fatalf("no end after %d pieces, %v", pieces, err)
+		}
+		done.Events += removed.Events
+		done.Payloads += removed.Payloads
+	}
+	if done != (store.Retained{Events: 1, Payloads: 1}) || pieces < 10 {
+		t.Errorf("removed %+v in %d pieces", done, pieces)
+	}
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE xmax <> 0 AND payload IS NOT NULL`); n != 0 {
+		t.Errorf("%d of the events that stay have been written to", n)
+	}
+}
+
+// Several at once remove everything, whatever order they come to it in.
+func TestRetainAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	exec(t, s.Pool(), agedSQL, 8000, "succeeded")
+	var work sync.WaitGroup
+	for range 3 {
+		work.Go(func() {
+			if _, err := s.Retain(t.Context(), store.Retention{Payloads: 100 * day, Events: 400 * day}, time.Now()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	if got := count(t, s); got != (tally{}) {
+		t.Errorf("left are %+v", got)
+	}
+}
+
+// Of an event all goes or nothing, and nobody is waited for who holds part of it.
+func TestRetainWhole(t *testing.T) {
+	t.Parallel()
+	for _, held := range []string{
+		`SELECT FROM lumin.events WHERE source = 'app:crm' FOR KEY SHARE`,
+		`UPDATE lumin.runs SET state = 'pending', finished_at = NULL WHERE job_kind = 'mail'`,
+		`UPDATE lumin.redeliveries SET count = count + 1`,
+		`INSERT INTO lumin.runs (event_key, job_kind, event_id) SELECT event_key, 'late', id FROM (SELECT * FROM lumin.events LIMIT 1 FOR KEY SHARE) e`,
+	} {
+		s := newStore(t)
+		first := delivery(1, "book", "mail")
+		recordAll(t, s, first, from("app:crm", first), variant(1, "https://example.com/?token=2", "title"))
+		exec(t, s.Pool(), `UPDATE lumin.runs SET state = 'succeeded', finished_at = now()`)
+		before := count(t, s)
+		conn := connect(t, s.Pool().Config().ConnString())
+		exec(t, conn, `BEGIN`)
+		exec(t, conn, held)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		done, err := s.Retain(ctx, store.Retention{Events: 400 * day}, time.Now())
+		cancel()
+		if err != nil || done != (store.Retained{}) || count(t, s) != before {
+			t.Errorf("beside %s: %+v, %v, left are %+v", held, done, err, count(t, s))
+		}
+		exec(t, conn, `ROLLBACK`)
+		if done := retain(t, s, store.Retention{Events: 400 * day}, time.Now()); done != (store.Retained{Events: 2, Runs: 2, Redeliveries: 1}) {
+			t.Errorf("after %s: %+v", held, done)
+		}
+	}
+}
+
+// What has lost its event by other means goes too, once it is as old.
+func TestRetainOrphans(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	var all []store.Delivery
+	for n := range 1200 {
+		all = append(all, delivery(n, "book", "mail"))
+	}
+	fail(t, s, all...)
+	exec(t, s.Pool(), `DELETE FROM lumin.events WHERE id % 3 > 0`)
+	r := store.Retention{Events: 400 * day}
+	if done, err := s.Retain(t.Context(), r, all[0].ReceivedAt.Add(399*day)); err != nil || done != (store.Retained{}) {
+		t.Errorf("of what is younger: %+v, %v", done, err)
+	}
+	if done, err := s.Retain(t.Context(), r, time.Now()); err != nil || done != (store.Retained{Runs: 1600}) {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.failures`); n != 800 {
+		t.Errorf("%d failures are left, want those of 400 events", n)
+	}
+}
+
+// Orders to make what is missing make no run whose event is going.
+func TestRetainBesideMissing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 10 {
+		exec(t, s.Pool(), agedSQL, 600, "succeeded")
+		var work sync.WaitGroup
+		work.Go(func() {
+			r := store.Retention{Payloads: 100 * day, Events: 400 * day}
+			if round%2 == 1 {
+				r.Events = 0
+			}
+			if _, err := s.Retain(t.Context(), r, time.Now()); err != nil {
+				t.Error(err)
+			}
+		})
+		order := order(t, s, store.ReplayFilter{Status: store.ReplayMissing, Kinds: []string{"late"}})
+		for at := (store.ReplayPosition{}); ; {
+			page, err := s.ReplayPage(t.Context(), order, at, replayJobs("late"), 10+rand.IntN(90))
+			if err != nil || page.Exhausted {
+				if err != nil {
+					t.Error(err)
+				}
+				break
+			}
+			at = page.Next
+		}
+		work.Wait()
+		if n := value[int](t, s.Pool(), `
+			SELECT count(*) FROM lumin.runs r WHERE r.state = 'pending'
+			AND NOT EXISTS (SELECT FROM lumin.events e WHERE e.id = r.event_id AND e.payload IS NOT NULL)`); n != 0 {
+			t.Errorf("round %d: %d pending runs without a body", round, n)
+		}
+		empty(t, s)
+	}
+}
+
+// Beside replays and redeliveries of the same events nothing is lost or stuck.
+func TestRetainBesideOthers(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	var all []store.Delivery
+	for n := range 400 {
+		all = append(all, delivery(n, "book"))
+	}
+	fail(t, s, all...)
+	var work sync.WaitGroup
+	work.Go(func() {
+		for range 20 {
+			if _, err := s.Retain(t.Context(), store.Retention{Payloads: time.Hour, Events: 2 * time.Hour}, time.Now()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	work.Go(func() {
+		for n := range 20 {
+			recordAll(t, s, variant(n*20, fmt.Sprintf("https://example.com/?token=%d", n), "title"))
+		}
+	})
+	for range 20 {
+		id, err := s.OrderReplay(t.Context(), store.NewReplay{Filter: store.ReplayFilter{Status: store.ReplayFailed}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.StartReplay(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		carryOut(t, s, r, 100, "book")
+		exec(t, s.Pool(), `UPDATE lumin.runs SET state = 'succeeded', finished_at = now() WHERE state = 'pending' AND event_id % 7 = $1`, id%7)
+		failAll(t, s)
+	}
+	work.Wait()
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.runs r WHERE NOT EXISTS (SELECT FROM lumin.events e WHERE e.id = r.event_id)`); n != 0 {
+		t.Errorf("%d runs without their event", n)
+	}
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.runs WHERE state = 'failed'`); n != 0 {
+		if m := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events e JOIN lumin.runs r ON r.event_id = e.id WHERE r.state = 'failed' AND e.payload IS NOT NULL`); m != n {
+			t.Errorf("%d failed runs, %d of them with their body", n, m)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// stuck is a plain job type whose call lasts until it is let go, and then fails
+// with something that must not stay.
+type stuck struct {
+	worker.Defaults
+	called, release chan struct{}
+}
+
+func (stuck) Kind() string              { return "stuck" }
+func (stuck) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
+
+func (s stuck) Work(ctx context.Context, _ *store.Event) error {
+	s.called <- struct{}{}
+	select {
+	case <-s.release:
+	case <-ctx.Done():
+	}
+	return errors.New("no account of Zyzzyva")
+}
+
+// What a job at work says after the erasure goes as well, and it does not come
+// again. A running worker carries on with an erasure whose command has gone.
+func TestErasureWhileWorking(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := stuck{called: make(chan struct{}, 1), release: make(chan struct{})}
+	first := r.start(job)
+	r.record(1, job)
+	<-job.called
+	plan, err := r.store.PlanErasure(r.ctx, store.ErasureSubject{SignatureRequestIDs: []string{"request-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := r.store.OrderErasure(r.ctx, plan, "test", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := r.store.Erase(r.ctx, id)
+	if err != nil || e.FinishedAt != nil || e.Bodies != 1 || e.RunsCancelled != 1 {
+		t.Fatalf("while a job is at work: %+v, %v", e, err)
+	}
+	close(job.release)
+	r.wait("its error", func() bool {
+		return r.count(`SELECT count(*) FROM lumin.river_job WHERE errors::text LIKE '%Zyzzyva%'`) == 1
+	})
+	r.stop(first)
+	r.start(job) // which looks for erasures as soon as it leads
+	r.wait("the end of the erasure", func() bool { return r.count(`SELECT count(*) FROM lumin.erasures WHERE finished_at IS NOT NULL`) == 1 })
+	if n := r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'stuck'`); n != 0 {
+		t.Errorf("%d jobs are left", n)
+	}
+	if n := r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'cancelled' AND error IS NULL`); n != 1 {
+		t.Error("the run is not cancelled, or keeps its error")
+	}
+}

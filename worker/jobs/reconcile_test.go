@@ -1,0 +1,276 @@
+package jobs_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"lumin-ingest/internal/luminapi"
+	"lumin-ingest/lumin"
+	"lumin-ingest/worker/jobs"
+)
+
+// reconciling is a database with the states that events have told, and a stand-in
+// for Lumin.
+type reconciling struct {
+	*rig
+	t   *testing.T
+	api *luminapi.Server
+	*jobs.Reconcile
+	found []jobs.Difference
+}
+
+func newReconciling(t *testing.T) *reconciling {
+	t.Helper()
+	r := &reconciling{t: t, rig: newRig(t), api: luminapi.New()}
+	t.Cleanup(r.api.Close)
+	r.Reconcile = &jobs.Reconcile{
+		Store: r.store, Lumin: r.api.Client(), Rate: 1000,
+		Report: func(d jobs.Difference) { r.found = append(r.found, d) },
+	}
+	return r
+}
+
+// tell has an event of an hour ago told of a request, and waits until it is merged.
+func (r *reconciling) tell(id, members string) {
+	r.t.Helper()
+	r.record(r.t, happened{time.Now().Add(-time.Hour).UnixMilli(), lumin.SignatureRequestViewed, members}.payload(id))
+	r.waitQuiet(r.t)
+}
+
+func (r *reconciling) run() jobs.Reconciliation {
+	r.t.Helper()
+	r.found = nil
+	sum, err := r.Run(r.t.Context(), time.Now())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return sum
+}
+
+// status is what is kept of a signature request.
+func (r *reconciling) status(id string) (status, title string) {
+	r.t.Helper()
+	err := r.store.Pool().QueryRow(r.t.Context(), `SELECT coalesce(status, ''), coalesce(title, '') FROM lumin.signature_requests WHERE signature_request_id = $1`, id).
+		Scan(&status, &title)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return status, title
+}
+
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	r.tell("same", `"status":"NEED_TO_SIGN","title":"A"`)
+	r.tell("missed", `"status":"NEED_TO_SIGN","title":"Ada's contract"`)
+	r.tell("gone", `"status":"WAITING_FOR_OTHERS"`)
+	r.tell("over", `"status":"APPROVED"`)
+	r.api.SetRequest("same", map[string]any{"status": "NEED_TO_SIGN", "title": "A"})
+	r.api.SetRequest("missed", map[string]any{"status": "REJECTED", "title": "Ada's other contract", "reason": "no, says Ada"})
+
+	want := jobs.Reconciliation{Checked: 3, Differ: 1, Unknown: 1}
+	if sum := r.run(); sum != want || sum.Settled() {
+		t.Errorf("%+v, want %+v", sum, want)
+	}
+	text, _ := json.Marshal(r.found)
+	if strings.Contains(string(text), "Ada") {
+		t.Errorf("reported what people have written: %s", text)
+	}
+	slices.SortFunc(r.found, func(a, b jobs.Difference) int {
+		return strings.Compare(a.SignatureRequestID+a.Field, b.SignatureRequestID+b.Field)
+	})
+	if got, want := fmt.Sprint(r.found), `[{gone signature_request  not known false} {missed reason   false} {missed status NEED_TO_SIGN REJECTED false} {missed title   false}]`; got != want {
+		t.Errorf("found %s, want %s", got, want)
+	}
+	if status, title := r.status("missed"); status != "NEED_TO_SIGN" || title != "Ada's contract" {
+		t.Errorf("without Repair it has become %s, %s", status, title)
+	}
+
+	r.Repair = true
+	want.Repaired = 1
+	if sum := r.run(); sum != want {
+		t.Errorf("%+v, want %+v", sum, want)
+	}
+	if status, title := r.status("missed"); status != "REJECTED" || title != "Ada's other contract" {
+		t.Errorf("repaired to %s, %s", status, title)
+	}
+	if n := len(r.api.Requests(luminapi.Details)); n > 0 {
+		t.Errorf("%d details_urls were followed", n)
+	}
+	r.api.SetRequest("gone", map[string]any{"status": "WAITING_FOR_OTHERS"})
+	if sum := r.run(); !sum.Settled() || sum.Checked != 2 {
+		t.Errorf("afterwards: %+v", sum)
+	}
+	// An event that is older than the repair changes nothing, a newer one does.
+	r.record(t, happened{time.Now().Add(-time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"title":"old"`}.payload("missed"))
+	r.record(t, happened{time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"status":"NEED_TO_SIGN","signing_type":"ORDER"`}.payload("missed"))
+	r.waitQuiet(t)
+	if status, title := r.status("missed"); status != "REJECTED" || title != "Ada's other contract" {
+		t.Errorf("after late events: %s, %s", status, title)
+	}
+}
+
+// What a newer event has told than Lumin's answer is no difference.
+func TestReconcileNewerEvent(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	r.Repair = true
+	r.record(t, happened{time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"status":"WAITING_FOR_OTHERS","title":"new"`}.payload("id"))
+	r.waitQuiet(t)
+	r.api.SetRequest("id", map[string]any{"status": "NEED_TO_SIGN", "title": "old"})
+	if sum := r.run(); sum.Differ != 0 {
+		t.Errorf("%+v: %v", sum, r.found)
+	}
+	if status, title := r.status("id"); status != "WAITING_FOR_OTHERS" || title != "new" {
+		t.Errorf("became %s, %s", status, title)
+	}
+}
+
+// A pass waits when it is told to, passes over what fails, and gives up when
+// everything does; the next one begins with what was left.
+func TestReconcileFaults(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	for n := range 8 {
+		id := fmt.Sprintf("id-%d", n)
+		r.tell(id, `"status":"NEED_TO_SIGN"`)
+		r.api.SetRequest(id, map[string]any{"status": "NEED_TO_SIGN"})
+	}
+	r.api.Next(luminapi.Status(http.StatusTooManyRequests, "Retry-After", "1"), luminapi.Status(http.StatusInternalServerError), luminapi.Fine())
+	start := time.Now()
+	if sum := r.run(); sum.Checked != 7 || sum.Failed != 1 || sum.Settled() {
+		t.Errorf("%+v", sum)
+	}
+	if time.Since(start) < time.Second {
+		t.Error("it did not wait as it was told to")
+	}
+
+	asked := len(r.api.Requests(luminapi.API))
+	var faults []luminapi.Fault
+	for range 5 {
+		faults = append(faults, luminapi.Status(http.StatusBadGateway))
+	}
+	r.api.Next(append([]luminapi.Fault{luminapi.Fine()}, faults...)...)
+	sum, err := r.Run(t.Context(), time.Now())
+	if err == nil || sum.Checked != 1 || sum.Failed != 5 || len(r.api.Requests(luminapi.API))-asked != 6 {
+		t.Errorf("%+v, %v after %d requests", sum, err, len(r.api.Requests(luminapi.API))-asked)
+	}
+	r.api.Next(luminapi.Status(http.StatusUnauthorized))
+	sum, err = r.Run(t.Context(), time.Now())
+	var refused *lumin.APIError
+	if !errors.As(err, &refused) || refused.StatusCode != http.StatusUnauthorized || sum.Failed != 1 {
+		t.Errorf("with a wrong key: %+v, %v", sum, err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	r.api.Next(func(_ *luminapi.Server, w http.ResponseWriter, req *http.Request, next http.Handler) {
+		cancel()
+		next.ServeHTTP(w, req)
+	})
+	if _, err := r.Run(ctx, time.Now()); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+// A signature request that is erased while Lumin is asked does not come back.
+func TestReconcileErased(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	r.Repair = true
+	r.tell("id", `"status":"NEED_TO_SIGN"`)
+	r.api.SetRequest("id", map[string]any{"status": "APPROVED", "title": "Ada's contract"})
+	r.api.Next(func(_ *luminapi.Server, w http.ResponseWriter, req *http.Request, next http.Handler) {
+		if _, err := r.store.Pool().Exec(context.Background(), `DELETE FROM lumin.signature_requests`); err != nil {
+			t.Error(err)
+		}
+		next.ServeHTTP(w, req)
+	})
+	r.run()
+	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests`); n != 0 {
+		t.Errorf("%d rows", n)
+	}
+}
+
+// A program goes through all of them in slices, each of which begins where the one
+// before has ended.
+func TestReconcilePeriodic(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	r.Repair = true
+	for n := range 3 {
+		id := fmt.Sprintf("id-%d", n)
+		r.tell(id, `"status":"NEED_TO_SIGN"`)
+		r.api.SetRequest(id, map[string]any{"status": "WAITING_FOR_OTHERS"})
+	}
+	r.Sliced(time.Second)
+	p := r.Periodic(time.Hour, slog.New(slog.DiscardHandler))
+	r.api.Next(luminapi.Fine(), luminapi.Silent())
+	var snooze *river.JobSnoozeError
+	if err := p.Work(t.Context()); !errors.As(err, &snooze) {
+		t.Errorf("a slice that was cut off: %v", err)
+	}
+	if err := p.Work(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := len(r.api.Requests(luminapi.API)); n != 4 { // one of them in vain
+		t.Errorf("%d requests, want 4", n)
+	}
+	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE status = 'WAITING_FOR_OTHERS'`); n != 3 {
+		t.Errorf("%d repaired, want 3", n)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := p.Work(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+// Odd answers are about one signature request, and keep nobody from asking for the
+// others.
+func TestReconcileOddAnswers(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	r.Repair = true
+	odd := []string{
+		`{"signature_request":{}}`, `{"signature_request":{"status":""}}`, `{"signature_request":{"status":null,"title":7}}`,
+		fmt.Sprintf(`{"signature_request":{"status":%q}}`, strings.Repeat("éx", 3000)),
+		`{"signature_request":{"signature_request_id":"another","status":"APPROVED"}}`, `not JSON`, `[]`,
+	}
+	for n := range odd {
+		r.tell(fmt.Sprintf("id-%d", n), `"status":"NEED_TO_SIGN"`)
+	}
+	for range 6 {
+		r.tell("..", `"status":"NEED_TO_SIGN"`) // fits no path
+	}
+	r.tell("zz", `"status":"NEED_TO_SIGN"`)
+	r.api.SetRequest("zz", map[string]any{"status": "APPROVED"})
+	for _, body := range odd {
+		r.api.Next(luminapi.Answer("application/json", body))
+	}
+	if sum := r.run(); sum.Checked != 5 || sum.Failed != 4 || sum.Repaired != 1 {
+		t.Errorf("%+v", sum)
+	}
+	if status, _ := r.status("zz"); status != "APPROVED" {
+		t.Errorf("behind the odd ones: %s", status)
+	}
+	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE status = 'NEED_TO_SIGN' AND checked_at IS NOT NULL`); n != len(odd)+1 {
+		t.Errorf("%d of the others are checked and as they were, want %d", n, len(odd)+1)
+	}
+	for range 5 {
+		r.api.Next(luminapi.Status(http.StatusTooManyRequests, "Retry-After", "1"))
+	}
+	var refused *lumin.APIError
+	if _, err := r.Run(t.Context(), time.Now()); !errors.As(err, &refused) || refused.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("asked too often for ever: %v", err)
+	}
+}
