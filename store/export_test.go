@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // What the tests outside the package are to reach of its inside.
@@ -56,8 +58,16 @@ func (s *Store) SweepPage(ctx context.Context, after time.Time, page int) (settl
 	return s.sweep(ctx, after, page)
 }
 
-// RunsPageSQL is the query of a page of failed runs without further filters.
-func RunsPageSQL() string { return runsPageSQL(ReplayFilter{Status: ReplayFailed}) }
+// ReplayPageQuery is the query of a page of at most limit runs, from the beginning.
+func ReplayPageQuery(f ReplayFilter, jobs ReplayJobs, limit int) (sql string, args pgx.NamedArgs) {
+	args = pageArgs(Replay{ID: 1, Filter: f}, jobs, limit)
+	if f.Status == ReplayMissing {
+		args["first"], args["last"] = 1, limit
+		return missingPageSQL, args
+	}
+	args["after"] = [16]byte{}
+	return runsPageSQL(f), args
+}
 
 // ReplayPageOf takes a page of at most limit runs from the beginning, and returns
 // how many they were.

@@ -197,4 +197,40 @@ func testPlans(t *testing.T, size int) {
 	}
 }
 
+// A page of a replay reads its own runs and events, be it a large one: each page of
+// many would read the table once more.
+func TestReplayPagePlans(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	conn := connect(t, url)
+	fill(t, conn, 1, 50_000)
+	exec(t, conn, analyzeSQL)
+	if _, err := storeOn(t, pgtest.Pool(t, url)).RegisterJobTypes(t.Context(), []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, f := range map[string]store.ReplayFilter{
+		"failed":    {Status: store.ReplayFailed},
+		"succeeded": {Status: store.ReplaySucceeded},
+		"missing":   {Status: store.ReplayMissing, Kinds: []string{"late"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sql, args := store.ReplayPageQuery(f, replayJobs("book", "late"), 5000)
+			exec(t, conn, `BEGIN`)
+			defer exec(t, conn, `ROLLBACK`)
+			rows, err := conn.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) `+sql, pgx.QueryExecModeCacheDescribe, args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan := strings.Join(lines, "\n")
+			if readsAll.MatchString(plan) || !strings.Contains(plan, "rows=5000 ") {
+				t.Errorf("reads a whole table, or not a whole page:\n%s", plan)
+			}
+		})
+	}
+}
+
 var removedLines = regexp.MustCompile(`Rows Removed by (?:Join )?Filter: (\d+)`)

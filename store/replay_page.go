@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -34,7 +33,7 @@ type ReplayPosition struct {
 type ReplayPage struct {
 	Enqueued  int
 	Next      ReplayPosition
-	Exhausted bool // a whole pass found nothing: the order needs no further page
+	Exhausted bool // nothing is left: the order needs no further page
 
 	// Wait says that a whole pass found nothing, and yet something is left: for a
 	// moment, because somebody holds it, or for another program that knows its kind.
@@ -55,41 +54,39 @@ const replayPagers = 2
 // zero position or any that it returned, also by several at once. Once an order is
 // over it does nothing and returns Exhausted.
 func (s *Store) ReplayPage(ctx context.Context, order Replay, from ReplayPosition, jobs ReplayJobs, limit int) (ReplayPage, error) {
+	pagers := replayPagers
 	if limit <= 0 || limit > replayPageRuns {
 		limit = replayPageRuns
 	}
 	if limit < replayPageRuns || order.Filter.Status == ReplayRetrying || order.Filter.Status == ReplayUnrecognized {
-		return s.replayPage(ctx, order, from, jobs, limit, pager{0, 1})
+		pagers = 1
 	}
 	var (
-		pages [replayPagers]ReplayPage
-		errs  [replayPagers]error
+		pages = make([]ReplayPage, pagers)
+		errs  = make([]error, pagers)
 		all   sync.WaitGroup
 	)
 	for i := range pages {
-		all.Go(func() { pages[i], errs[i] = s.replayPage(ctx, order, from, jobs, limit, pager{i, replayPagers}) })
+		all.Go(func() { pages[i], errs[i] = s.replayPage(ctx, order, from, jobs, limit, i) })
 	}
 	all.Wait()
-	return mergePages(pages[:]), errors.Join(errs[:]...)
+	return mergePages(pages), errors.Join(errs...)
 }
 
-// pager is one of those that take pages side by side.
-type pager struct{ number, of int }
-
-// mergePages makes one page of several that were taken from one position. It goes on
-// where the first of them has come to; at its end, all begin anew.
-func mergePages(pages []ReplayPage) (all ReplayPage) {
-	all.Next = pages[0].Next
-	for _, page := range pages {
+// mergePages makes one page of several that were taken from one position. Pages of
+// runs go on where the first of them has come to; those of events lie side by side.
+// At the end, all begin anew.
+func mergePages(pages []ReplayPage) ReplayPage {
+	all := pages[0]
+	for _, page := range pages[1:] {
 		all.Enqueued += page.Enqueued
 		all.Exhausted = all.Exhausted || page.Exhausted
 		all.Wait = all.Wait || page.Wait
-		if bytes.Compare(page.Next.key[:], all.Next.key[:]) < 0 || page.Next.id < all.Next.id {
-			all.Next = page.Next
-		}
-	}
-	for _, page := range pages {
 		all.Next.found = all.Next.found || page.Next.found
+		all.Next.id = max(all.Next.id, page.Next.id)
+		if bytes.Compare(page.Next.key[:], all.Next.key[:]) < 0 {
+			all.Next.key = page.Next.key
+		}
 	}
 	all.Wait = all.Wait && all.Enqueued == 0
 	return all
@@ -98,7 +95,7 @@ func mergePages(pages []ReplayPage) (all ReplayPage) {
 // errReplayOver ends a page whose order was ended while it was taken.
 var errReplayOver = errors.New("the order was ended meanwhile")
 
-func (s *Store) replayPage(ctx context.Context, order Replay, from ReplayPosition, jobs ReplayJobs, limit int, p pager) (page ReplayPage, err error) {
+func (s *Store) replayPage(ctx context.Context, order Replay, from ReplayPosition, jobs ReplayJobs, limit, pager int) (page ReplayPage, err error) {
 	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
 		page = ReplayPage{}
 		var open bool
@@ -115,7 +112,7 @@ func (s *Store) replayPage(ctx context.Context, order Replay, from ReplayPositio
 		var end bool
 		switch order.Filter.Status {
 		case ReplayMissing:
-			end, err = s.missingPage(ctx, tx, order, from, jobs, limit, p, &page)
+			end, err = s.missingPage(ctx, tx, order, from, jobs, limit, pager, &page)
 		case ReplayRetrying:
 			end, err = s.retryingPage(ctx, tx, order, from, jobs, limit, &page)
 		case ReplayUnrecognized:
@@ -126,20 +123,17 @@ func (s *Store) replayPage(ctx context.Context, order Replay, from ReplayPositio
 		if err != nil {
 			return fmt.Errorf("take a page of replay %d: %w", order.ID, err)
 		}
-		page.Next.found = from.found || page.Enqueued > 0
+		found := from.found || page.Enqueued > 0
+		page.Next.found = found
 		if !end {
 			return s.countPage(ctx, tx, order, page, "")
 		}
-		nothing := !page.Next.found
 		page.Next = ReplayPosition{}
-		if !nothing {
-			return s.countPage(ctx, tx, order, page, "")
-		}
-		var unknown []string
-		if page.Wait, unknown, err = whatIsLeft(ctx, tx, order, jobs); err != nil {
+		left, unknown, err := whatIsLeft(ctx, tx, order, jobs, found)
+		if err != nil {
 			return err
 		}
-		page.Exhausted = !page.Wait
+		page.Wait, page.Exhausted = left && !found, !left
 		note := ""
 		if page.Exhausted && len(unknown) > 0 {
 			note = fmt.Sprintf("runs of job types that the program which carried this out does not know were left: %q", unknown)
@@ -152,32 +146,32 @@ func (s *Store) replayPage(ctx context.Context, order Replay, from ReplayPositio
 	return page, err
 }
 
-// leftSQL tells of what matches an order whether any of it has been held by others
-// all the time, and which job types nobody could make jobs for.
-func leftSQL(f ReplayFilter) string {
-	kind, matching, older := "r.job_kind", f.matchingRuns(), " AND r.replay_id < @order"
-	if f.Status == ReplayMissing {
-		kind, matching, older = "t.kind", missingRuns, ""
+// whatIsLeft looks at an order at the end of a pass over it, which has found
+// something or not: whether it is worth to come again, for what others have held or
+// know, and which job types are left that nobody at work knows.
+func whatIsLeft(ctx context.Context, tx pgx.Tx, order Replay, jobs ReplayJobs, found bool) (again bool, unknown []string, err error) {
+	var left []PlannedReplay
+	switch f := order.Filter; f.Status {
+	case ReplayUnrecognized:
+		return found, nil, nil
+	case ReplayMissing:
+		left, err = planMissing(ctx, tx, f)
+	default:
+		args := f.args()
+		args["order"] = order.ID
+		left, err = planRuns(ctx, tx, f.matchingRuns()+" AND r.replay_id < @order", args)
 	}
-	return `
-SELECT EXISTS (SELECT ` + matching + older + ` AND ` + kind + ` = ANY (@known::text[])),
-       ARRAY(SELECT DISTINCT ` + kind + ` ` + matching + older + ` AND ` + kind + ` <> ALL (@known::text[]) ORDER BY 1)`
-}
-
-// whatIsLeft looks at an order once a whole pass has found nothing: whether it is
-// worth to come again, and which job types are left that nobody at work knows.
-func whatIsLeft(ctx context.Context, tx pgx.Tx, order Replay, jobs ReplayJobs) (again bool, unknown []string, err error) {
-	if order.Filter.Status == ReplayUnrecognized {
-		return false, nil, nil
-	}
-	args := order.Filter.args()
-	args["order"], args["known"] = order.ID, slices.Collect(maps.Keys(jobs.Specs))
-	err = tx.QueryRow(ctx, leftSQL(order.Filter), pgx.QueryExecModeCacheDescribe, args).Scan(&again, &unknown)
 	if err != nil {
 		return false, nil, fmt.Errorf("look what is left: %w", err)
 	}
-	elsewhere := func(kind string) bool { return slices.Contains(jobs.Elsewhere, kind) }
-	return again || slices.ContainsFunc(unknown, elsewhere), unknown, nil
+	for _, l := range left {
+		if _, known := jobs.Specs[l.Kind]; known || slices.Contains(jobs.Elsewhere, l.Kind) {
+			again = true
+		} else {
+			unknown = append(unknown, l.Kind)
+		}
+	}
+	return again, unknown, nil
 }
 
 // countPage adds a page to its order, or has it rolled back: a cancel or a refusal
@@ -224,7 +218,8 @@ WITH page AS (
     UPDATE lumin.runs r
     SET state = 'pending', replay_id = @order, job_id = NULL, pending_since = now(), finished_at = NULL,
         again = r.again + (r.state = 'succeeded')::int
-    FROM page p WHERE r.ctid = p.ctid -- locked, so it stays where it is
+    -- Locked, so they stay where they are. A join with them would read the whole table.
+    WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
     RETURNING r.event_key, r.job_kind
 )` + enqueueTakenSQL
 }
@@ -272,12 +267,11 @@ func (s *Store) runsPage(ctx context.Context, tx pgx.Tx, order Replay, from Repl
 	return page.Enqueued < limit, err
 }
 
-// takePage runs a statement that ends in enqueueTakenSQL, perhaps with more to be
-// read, and wakes the workers.
-func takePage(ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs, page *ReplayPage, more ...any) (last *[16]byte, err error) {
+// takePage runs a statement that ends in enqueueTakenSQL, and wakes the workers.
+func takePage(ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs, page *ReplayPage) (last *[16]byte, err error) {
 	var queues []string
 	// Planned for the filter given: see ListEvents.
-	if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, args).Scan(append([]any{&page.Enqueued, &last, &queues}, more...)...); err != nil {
+	if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, args).Scan(&page.Enqueued, &last, &queues); err != nil {
 		return nil, err
 	}
 	return last, wakeWorkers(ctx, tx, queues)
@@ -295,41 +289,44 @@ func wakeWorkers(ctx context.Context, tx pgx.Tx, queues []string) error {
 // lowestPriority is River's.
 const lowestPriority = 4
 
-// missingPageSQL looks at this pager's share of the events after one id and up to
-// another, and makes at most so many runs. It ends with the id up to which it has come.
+// windowSQL is the ids, the first and the last, of so many events behind one and
+// some more.
+const windowSQL = `
+SELECT min(id), max(id) FROM (SELECT id FROM lumin.events WHERE id > $1 ORDER BY id OFFSET $2 LIMIT $3) w`
+
+// missingPageSQL makes runs for a window of events, and at most so many.
 //
 // Events are locked, because retention and erasure may be about to take the event
 // or its body: where they are, the event is left for another pass. They lock for
 // more than an update, and the recorder, which counts a redelivery, for less: it is
 // not in the way. Runs are made in the recorder's order, which is that of bytes.
 const missingPageSQL = `
-WITH first AS MATERIALIZED (
-    SELECT e.id, t.kind ` + missingRuns + `
-    AND e.id > @after AND e.id <= @until AND e.id % @pagers = @pager AND t.kind = ANY (@known::text[])
+WITH held AS MATERIALIZED (
+    SELECT e.event_key, t.kind, e.id ` + missingRuns + `
+    AND e.id BETWEEN @first AND @last AND t.kind = ANY (@known::text[])
     ORDER BY e.id, t.kind LIMIT @limit
-), held AS MATERIALIZED (
-    SELECT e.event_key, f.kind, e.id FROM first f JOIN lumin.events e ON e.id = f.id
-    WHERE e.payload_removed_at IS NULL
     FOR KEY SHARE OF e SKIP LOCKED
 ), taken AS (
     INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id)
     SELECT event_key, kind, id, @order FROM held ORDER BY event_key, kind COLLATE "C"
     ON CONFLICT (event_key, job_kind) DO NOTHING
     RETURNING event_key, job_kind
-)` + enqueueTakenSQL + `, (SELECT CASE WHEN count(*) < @limit THEN @until ELSE max(id) END FROM first)`
+)` + enqueueTakenSQL
 
 // missingPage looks at a bounded number of events, oldest first, however few of
-// them have a run to make.
-func (s *Store) missingPage(ctx context.Context, tx pgx.Tx, order Replay, from ReplayPosition, jobs ReplayJobs, limit int, p pager, page *ReplayPage) (end bool, err error) {
-	var until *int64
-	err = tx.QueryRow(ctx, `SELECT max(id) FROM (SELECT id FROM lumin.events WHERE id > $1 ORDER BY id LIMIT $2) w`,
-		from.id, max(replayPageRuns*p.of/len(order.Filter.Kinds), 1)).Scan(&until)
-	if err != nil || until == nil {
-		return err == nil, err
+// them have a run to make. Each pager has a window of its own, behind those of the
+// pagers before it.
+func (s *Store) missingPage(ctx context.Context, tx pgx.Tx, order Replay, from ReplayPosition, jobs ReplayJobs, limit, pager int, page *ReplayPage) (end bool, err error) {
+	events := max(limit/len(order.Filter.Kinds), 1)
+	var first, last *int64
+	err = tx.QueryRow(ctx, windowSQL, from.id, pager*events, events).Scan(&first, &last)
+	if err != nil || last == nil {
+		return pager == 0, err
 	}
+	page.Next.id = *last
 	args := pageArgs(order, jobs, limit)
-	args["after"], args["until"], args["pager"], args["pagers"] = from.id, *until, p.number, p.of
-	_, err = takePage(ctx, tx, missingPageSQL, args, page, &page.Next.id)
+	args["first"], args["last"] = *first, *last
+	_, err = takePage(ctx, tx, missingPageSQL, args, page)
 	return false, err
 }
 

@@ -114,43 +114,30 @@ func (s *Store) PlanReplay(ctx context.Context, f ReplayFilter) ([]PlannedReplay
 	if err := f.Validate(); err != nil {
 		return nil, err
 	}
-	var plan []PlannedReplay
-	var err error
-	switch f.Status {
-	case ReplayUnrecognized:
+	if f.Status == ReplayUnrecognized {
 		return s.planUnrecognized(ctx, f)
-	case ReplayMissing:
-		plan, err = s.planMissing(ctx, f)
-	default:
-		plan, err = s.plan(ctx, planSQL("r.job_kind", "r.event_id", f.matchingRuns()), f.args())
 	}
+	var plan []PlannedReplay
+	err := pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) (err error) {
+		if f.Status == ReplayMissing {
+			plan, err = planMissing(ctx, tx, f)
+		} else {
+			plan, err = planRuns(ctx, tx, f.matchingRuns(), f.args())
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("plan replay: %w", err)
 	}
 	return plan, s.estimate(ctx, plan)
 }
 
-func (s *Store) plan(ctx context.Context, sql string, args pgx.NamedArgs) (plan []PlannedReplay, err error) {
-	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
-		// Hashes of a million ids fit, and compiling takes longer than counting.
-		if _, err := tx.Exec(ctx, `SET LOCAL work_mem = '64MB'; SET LOCAL jit = off`); err != nil {
-			return err
-		}
-		// Planned for the filter given: see ListEvents.
-		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, args)
-		if err != nil {
-			return err
-		}
-		plan, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p PlannedReplay, err error) {
-			return p, row.Scan(&p.Kind, &p.Runs, &p.FirstEvent, &p.LastEvent)
-		})
-		return err
-	})
-	return plan, err
+func planRuns(ctx context.Context, tx pgx.Tx, runs string, args pgx.NamedArgs) ([]PlannedReplay, error) {
+	return plan(ctx, tx, planSQL("r.job_kind", "r.event_id", runs), args)
 }
 
-func (s *Store) planMissing(ctx context.Context, f ReplayFilter) ([]PlannedReplay, error) {
-	rows, err := s.pool.Query(ctx, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, f.Kinds)
+func planMissing(ctx context.Context, tx pgx.Tx, f ReplayFilter) ([]PlannedReplay, error) {
+	rows, err := tx.Query(ctx, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, f.Kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -164,13 +151,28 @@ func (s *Store) planMissing(ctx context.Context, f ReplayFilter) ([]PlannedRepla
 	for _, t := range types {
 		args := f.args()
 		args["type_kind"], args["type_events"], args["type_sources"] = t.Kind, t.Events, t.Sources
-		plan, err := s.plan(ctx, planSQL("t.kind", "e.id", missingRunsOfOne), args)
+		some, err := plan(ctx, tx, planSQL("t.kind", "e.id", missingRunsOfOne), args)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, plan...)
+		all = append(all, some...)
 	}
 	return all, nil
+}
+
+func plan(ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs) ([]PlannedReplay, error) {
+	// Hashes of a million ids fit, and compiling takes longer than counting.
+	if _, err := tx.Exec(ctx, `SET LOCAL work_mem = '64MB'; SET LOCAL jit = off`); err != nil {
+		return nil, err
+	}
+	// Planned for the filter given: see ListEvents.
+	rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, args)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (p PlannedReplay, err error) {
+		return p, row.Scan(&p.Kind, &p.Runs, &p.FirstEvent, &p.LastEvent)
+	})
 }
 
 // The last thousand completed jobs, in River's order of state and time.

@@ -313,17 +313,19 @@ func TestReplayPages(t *testing.T) {
 	fail(t, s, all...)
 	r := order(t, s, store.ReplayFilter{Status: store.ReplayFailed})
 	var pages []int
+	left := len(all)
 	for {
 		n, err := s.ReplayPageOf(t.Context(), r, specsByKind("book"), 10)
 		if err != nil {
 			t.Fatal(err)
 		}
 		pages = append(pages, n)
+		left -= n
 		at, err := s.Replay(t.Context(), r.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if at.State != "running" || (at.EnqueuedAt != nil) != (n == 0) {
+		if at.State != "running" || (at.EnqueuedAt != nil) != (left == 0) {
 			t.Errorf("after %v: %+v", pages, at)
 		}
 		if n == 0 || len(pages) > 10 {

@@ -88,10 +88,19 @@ type RetentionPass struct {
 // retainStep is what a pass does to one table.
 type retainStep struct {
 	page            func(context.Context, pgx.Tx, *retainStep) (Retained, retainPosition, int, error)
+	size            int       // how many rows one transaction looks at
 	payloads, whole time.Time // the cutoffs
 	table           string    // of rows without their event
 	at              retainPosition
 }
+
+const (
+	// Few, so that nobody waits long for one of them.
+	retainPageEvents = 500
+
+	// Next to none is without its event, and nobody waits for one.
+	retainPageOrphans = 5000
+)
 
 // retainPosition is the last row that was looked at.
 type retainPosition struct {
@@ -105,11 +114,12 @@ func NewRetentionPass(r Retention, now time.Time) *RetentionPass {
 	p := &RetentionPass{}
 	payloads, whole := r.cutoffs(now)
 	if r.Events > 0 {
-		p.steps = append(p.steps, &retainStep{page: retainEvents, whole: whole},
-			&retainStep{page: retainOrphans, whole: whole, table: "runs"}, &retainStep{page: retainOrphans, whole: whole, table: "failures"})
+		p.steps = append(p.steps, &retainStep{page: retainEvents, size: retainPageEvents, payloads: payloads, whole: whole},
+			&retainStep{page: retainOrphans, size: retainPageOrphans, whole: whole, table: "runs"},
+			&retainStep{page: retainOrphans, size: retainPageOrphans, whole: whole, table: "failures"})
 	}
-	if r.Payloads > 0 {
-		p.steps = append(p.steps, &retainStep{page: retainPayloads, payloads: payloads, whole: whole})
+	if r.Payloads > 0 { // where events do not go as well
+		p.steps = append(p.steps, &retainStep{page: retainPayloads, size: retainPageEvents, payloads: payloads, at: retainPosition{receivedAt: whole}})
 	}
 	return p
 }
@@ -151,10 +161,6 @@ func (s *Store) RetainSome(ctx context.Context, p *RetentionPass, length time.Du
 	return done, nil
 }
 
-// retainPageEvents is how many events one transaction looks at: few, so that
-// nobody waits long for one of them.
-const retainPageEvents = 500
-
 // Those that remove things take turns, or each would leave what others have
 // locked. What a crash brings back is removed again; deliveries need the disk. The
 // number only has to differ from the locks of others.
@@ -180,7 +186,7 @@ func (s *Store) retainPage(ctx context.Context, p *RetentionPass) (removed Retai
 	if err != nil {
 		return Retained{}, err
 	}
-	if step.at = at; looked < retainPageEvents {
+	if step.at = at; looked < step.size {
 		p.steps = append(p.steps[:p.next], p.steps[p.next+1:]...)
 		return removed, nil
 	}
@@ -194,48 +200,55 @@ const (
 	neededByRun = `EXISTS (
     SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.state IN ('pending', 'failed') OFFSET 0)`
 
-	// Younger than $1 by another source.
-	youngerCopy = `EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.received_at >= $1 OFFSET 0)`
+	// Younger than $4 by another source.
+	youngerCopy = `EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.received_at >= $4 OFFSET 0)`
 )
 
-// The next events of a page, and of those the ones that may go. Nothing is locked,
-// because most may have to stay.
+// The next events of a page, and of those the ones that may go, or whose body may.
+// Nothing is locked, because most may have to stay.
 const (
 	oldEventsSQL = `
 WITH e AS MATERIALIZED (
-    SELECT id, event_key, received_at FROM lumin.events
-    WHERE received_at < $1 AND (received_at, id) > ($2, $3)
-    ORDER BY received_at, id LIMIT $4
+    SELECT id, event_key, received_at, payload_removed_at IS NULL AND received_at < $5 AS body FROM lumin.events
+    WHERE received_at < $4 AND (received_at, id) > ($1, $2)
+    ORDER BY received_at, id LIMIT $3
+), old AS MATERIALIZED (
+    SELECT e.*, ` + youngerCopy + ` AS stays FROM e WHERE NOT ` + neededByRun + `
 )
 SELECT (SELECT count(*) FROM e), l.received_at, l.id,
-       ARRAY(SELECT DISTINCT e.event_key FROM e WHERE NOT ` + neededByRun + `)
+       ARRAY(SELECT DISTINCT event_key FROM old WHERE NOT stays), ARRAY(SELECT id FROM old WHERE stays AND body)
 FROM (SELECT received_at, id FROM e ORDER BY received_at DESC, id DESC LIMIT 1) l`
 
-	// Bodies that go with their event are left to it.
 	oldPayloadsSQL = `
 WITH e AS MATERIALIZED (
     SELECT id, event_key, received_at FROM lumin.events
-    WHERE payload_removed_at IS NULL AND received_at < $5 AND (received_at, id) > ($2, $3)
-    ORDER BY received_at, id LIMIT $4
+    WHERE payload_removed_at IS NULL AND received_at < $4 AND (received_at, id) > ($1, $2)
+    ORDER BY received_at, id LIMIT $3
 )
-SELECT (SELECT count(*) FROM e), l.received_at, l.id,
-       ARRAY(SELECT e.id FROM e WHERE NOT ` + neededByRun + ` AND (e.received_at >= $1 OR ` + youngerCopy + `))
+SELECT (SELECT count(*) FROM e), l.received_at, l.id, ARRAY[]::uuid[], ARRAY(SELECT e.id FROM e WHERE NOT ` + neededByRun + `)
 FROM (SELECT received_at, id FROM e ORDER BY received_at DESC, id DESC LIMIT 1) l`
 )
 
-// lookForOld reads a page; ids are those of events or event keys.
-func lookForOld[ID any](ctx context.Context, tx pgx.Tx, sql string, after retainPosition, args ...any) (ids []ID, last retainPosition, looked int, err error) {
-	last = after
-	rows, err := planned(ctx, tx, sql, args...)
-	if err != nil {
-		return nil, after, 0, fmt.Errorf("look for old events: %w", err)
+// oldEvents is what a page of events holds that may go.
+type oldEvents struct {
+	keys   [][16]byte // of events
+	bodies []int64    // ids of events that stay
+	looked int        // how many events were looked at
+	last   retainPosition
+}
+
+// lookForOld reads a page.
+func lookForOld(ctx context.Context, tx pgx.Tx, sql string, step *retainStep, cutoffs ...any) (old oldEvents, err error) {
+	old.last = step.at
+	rows, err := planned(ctx, tx, sql, append([]any{step.at.receivedAt, step.at.id, step.size}, cutoffs...)...)
+	if err == nil {
+		// No row at all where there is no event left.
+		_, err = pgx.ForEachRow(rows, []any{&old.looked, &old.last.receivedAt, &old.last.id, &old.keys, &old.bodies}, func() error { return nil })
 	}
-	// No row at all where there is no event left.
-	_, err = pgx.ForEachRow(rows, []any{&looked, &last.receivedAt, &last.id, &ids}, func() error { return nil })
 	if err != nil {
-		return nil, after, 0, fmt.Errorf("look for old events: %w", err)
+		return old, fmt.Errorf("look for old events: %w", err)
 	}
-	return ids, last, looked, nil
+	return old, nil
 }
 
 // planned has a statement planned for the tables as they are now: a connection may
@@ -263,27 +276,34 @@ WHERE d.event_id = ANY ($1) AND d.payload IS NOT NULL AND e.id = d.event_id AND 
 )
 
 func retainPayloads(ctx context.Context, tx pgx.Tx, step *retainStep) (removed Retained, last retainPosition, looked int, err error) {
-	old, last, looked, err := lookForOld[int64](ctx, tx, oldPayloadsSQL, step.at, step.whole, step.at.receivedAt, step.at.id, retainPageEvents, step.payloads)
-	if err != nil || len(old) == 0 {
-		return removed, last, looked, err
+	old, err := lookForOld(ctx, tx, oldPayloadsSQL, step, step.payloads)
+	if err == nil {
+		err = removePayloads(ctx, tx, old.bodies, &removed)
 	}
-	rows, err := planned(ctx, tx, lockPayloadsSQL, old)
-	if err != nil {
-		return removed, last, looked, fmt.Errorf("lock events: %w", err)
+	return removed, old.last, old.looked, err
+}
+
+// removePayloads removes the bodies of those events that nobody holds or needs.
+func removePayloads(ctx context.Context, tx pgx.Tx, ids []int64, removed *Retained) error {
+	if len(ids) == 0 {
+		return nil
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	rows, err := planned(ctx, tx, lockPayloadsSQL, ids)
+	if err == nil {
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+	}
 	if err != nil {
-		return removed, last, looked, fmt.Errorf("lock events: %w", err)
+		return fmt.Errorf("lock events: %w", err)
 	}
 	tag, err := tx.Exec(ctx, removePayloadsSQL, pgx.QueryExecModeCacheDescribe, ids)
 	if err != nil {
-		return removed, last, looked, fmt.Errorf("remove bodies: %w", err)
+		return fmt.Errorf("remove bodies: %w", err)
 	}
 	removed.Payloads = tag.RowsAffected()
 	if _, err = tx.Exec(ctx, removeCopiesSQL, pgx.QueryExecModeCacheDescribe, ids); err != nil {
-		return removed, last, looked, fmt.Errorf("remove bodies of redeliveries: %w", err)
+		return fmt.Errorf("remove bodies of redeliveries: %w", err)
 	}
-	return removed, last, looked, nil
+	return nil
 }
 
 // lockEventsWholeSQL locks what belongs to event keys, and counts by key what it
@@ -335,37 +355,48 @@ DELETE FROM lumin.signature_requests WHERE signature_request_id = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED))`
 
 func retainEvents(ctx context.Context, tx pgx.Tx, step *retainStep) (removed Retained, last retainPosition, looked int, err error) {
-	old, last, looked, err := lookForOld[[16]byte](ctx, tx, oldEventsSQL, step.at, step.whole, step.at.receivedAt, step.at.id, retainPageEvents)
-	if err != nil || len(old) == 0 {
-		return removed, last, looked, err
+	old, err := lookForOld(ctx, tx, oldEventsSQL, step, step.whole, step.payloads)
+	if err == nil {
+		err = removePayloads(ctx, tx, old.bodies, &removed)
 	}
-	rows, err := planned(ctx, tx, lockEventsWholeSQL, old)
-	if err != nil {
-		return removed, last, looked, fmt.Errorf("lock events: %w", err)
+	if err == nil {
+		err = removeEvents(ctx, tx, old.keys, step.whole, &removed)
+	}
+	return removed, old.last, old.looked, err
+}
+
+// removeEvents removes all that belongs to those keys of which nobody holds or
+// needs anything.
+func removeEvents(ctx context.Context, tx pgx.Tx, keys [][16]byte, whole time.Time, removed *Retained) error {
+	if len(keys) == 0 {
+		return nil
 	}
 	var (
 		key      [16]byte
 		n        int64
-		keys     [][16]byte
+		taken    [][16]byte
 		locked   []int64
 		requests []string
 	)
-	_, err = pgx.ForEachRow(rows, []any{&key, &n}, func() error {
-		keys, locked = append(keys, key), append(locked, n)
-		return nil
-	})
-	if err != nil {
-		return removed, last, looked, fmt.Errorf("lock events: %w", err)
+	rows, err := planned(ctx, tx, lockEventsWholeSQL, keys)
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&key, &n}, func() error {
+			taken, locked = append(taken, key), append(locked, n)
+			return nil
+		})
 	}
-	err = tx.QueryRow(ctx, removeEventsSQL, pgx.QueryExecModeCacheDescribe, step.whole, keys, locked).
+	if err != nil {
+		return fmt.Errorf("lock events: %w", err)
+	}
+	err = tx.QueryRow(ctx, removeEventsSQL, pgx.QueryExecModeCacheDescribe, whole, taken, locked).
 		Scan(&removed.Events, &removed.Runs, &removed.Redeliveries, &requests)
 	if err != nil {
-		return removed, last, looked, fmt.Errorf("remove events: %w", err)
+		return fmt.Errorf("remove events: %w", err)
 	}
 	if _, err = tx.Exec(ctx, removeRequestsSQL, pgx.QueryExecModeCacheDescribe, requests); err != nil {
-		return removed, last, looked, fmt.Errorf("remove signature requests without events: %w", err)
+		return fmt.Errorf("remove signature requests without events: %w", err)
 	}
-	return removed, last, looked, nil
+	return nil
 }
 
 // orphansSQL removes rows of a table that have lost their event, such as runs that
@@ -391,7 +422,7 @@ func retainOrphans(ctx context.Context, tx pgx.Tx, step *retainStep) (removed Re
 	var until [16]byte
 	copy(until[:6], at[2:])
 	last = step.at
-	rows, err := planned(ctx, tx, orphansSQL(step.table), step.at.key, until, retainPageEvents)
+	rows, err := planned(ctx, tx, orphansSQL(step.table), step.at.key, until, step.size)
 	if err != nil {
 		return removed, last, 0, fmt.Errorf("remove %s without events: %w", step.table, err)
 	}
