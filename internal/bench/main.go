@@ -47,7 +47,8 @@ type bench struct {
 }
 
 func run(ctx context.Context, events int) (err error) {
-	server, err := pgdev.Start(ctx, pgdev.Config{Durable: true})
+	// As much memory as PostgreSQL takes by itself, not as little as a server for tests.
+	server, err := pgdev.Start(ctx, pgdev.Config{Durable: true, Settings: map[string]string{"shared_buffers": "128MB"}})
 	if err != nil {
 		return err
 	}
