@@ -73,17 +73,19 @@ AND (t.sources = '{}' OR e.source = ANY (t.sources))`
 // missingRuns is FROM and WHERE of the events and job types between which a run
 // is missing.
 const (
+	// For a window of events. OFFSET 0 keeps the look-up a look-up, by kind as well.
 	missingRuns = `FROM lumin.events e JOIN lumin.job_types t ON t.kind = ANY (@kinds::text[])
-` + runIsMissing
+` + mayMissRun + `
+AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)`
 
-	// The same for one job type, told in full: a planner that knows it counts several
-	// times as fast.
+	// For all events and one job type, told in full: a planner that knows it counts
+	// several times as fast.
 	missingRunsOfOne = `FROM lumin.events e
 CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t
-` + runIsMissing
-
-	runIsMissing = `WHERE ` + wantedBy + ` AND e.payload_removed_at IS NULL AND ` + matchesEvent + `
+` + mayMissRun + `
 AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind)`
+
+	mayMissRun = `WHERE ` + wantedBy + ` AND e.payload_removed_at IS NULL AND ` + matchesEvent
 )
 
 // PlannedReplay is what an order would do to the runs of one job type.
