@@ -15,14 +15,13 @@ type auditCommand struct {
 	databaseSettings
 	sourceSettings
 	outputSettings
-	Since when `placeholder:"TIME" help:"Only received since then: 2006-01-02, a time, or how long ago: 24h, 7d. Without, no event is left out, whatever its time."`
-	Until when `placeholder:"TIME" help:"Only received before then."`
+	timeRange
 }
 
 // Run implements the command.
 func (c *auditCommand) Run(ctx context.Context, std streams) error {
-	if c.Since.at != nil && c.Until.at != nil && !c.Since.at.Before(*c.Until.at) {
-		return usage("--until is not after --since", "exchange them")
+	if err := c.check(); err != nil {
+		return err
 	}
 	keyrings, err := c.keyrings()
 	if err != nil {

@@ -227,7 +227,11 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(examinePrograms(programs, kinds), examineComplaints(complaints)...), nil
+	runs, err := examineRuns(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(examinePrograms(programs, kinds), examineComplaints(complaints), runs), nil
 }
 
 // examinePrograms judges who is there: programs seen lately, and the kinds that

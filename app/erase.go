@@ -111,7 +111,7 @@ func (c *eraseCommand) print(std streams, plan store.ErasurePlan, heading string
 		{"bodies", count(e.Bodies)},
 		{"bodies of redeliveries", count(e.Redeliveries)},
 		{"runs and failures with error texts", count(e.Errors)},
-		{"pending and failed runs, which are cancelled", count(e.RunsCancelled)},
+		{"pending, failed and dismissed runs, which are cancelled", count(e.RunsCancelled)},
 		{"archived files", count(e.Files)},
 		{"rows of lumin.signature_requests", count(requests)},
 	})

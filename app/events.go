@@ -26,11 +26,10 @@ type eventsListCommand struct {
 	databaseSettings
 	outputSettings
 	Source           string `help:"Only of this source: account or app:NAME."`
-	EventType        string `help:"Only of this event type of Lumin's."`
+	EventType        string `placeholder:"TYPE" help:"Only of this event type of Lumin's, such as signature_request_approved or just approved."`
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
 	Unrecognized     bool   `help:"Only those without a sound identity, which no job type gets."`
-	Since            when   `placeholder:"TIME" help:"Only received since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
-	Until            when   `placeholder:"TIME" help:"Only received before then."`
+	timeRange
 	Before           *int64 `placeholder:"ID" help:"Only what is older than this event: the next page."`
 	After            *int64 `placeholder:"ID" help:"Only what is newer than this event: the next page with --oldest-first."`
 	OldestFirst      bool   `help:"The oldest first."`
@@ -46,21 +45,20 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	if c.Payload && c.Output != "json" {
 		return usage("--payload does not fit into a table", "add --output json, or see \"events payload\"")
 	}
-	if c.Source != "" {
-		if err := checkSource(c.Source); err != nil {
-			return err
-		}
-	}
-	if c.Since.at != nil && c.Until.at != nil && !c.Since.at.Before(*c.Until.at) {
-		return usage("--until is not after --since", "exchange them")
+	if err := c.check(); err != nil {
+		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
+	source, eventType, err := checkEventNames(ctx, st, c.Source, c.EventType)
+	if err != nil {
+		return err
+	}
 	filter := store.EventFilter{
-		Source: c.Source, EventType: c.EventType, SignatureRequestID: c.SignatureRequest, Unrecognized: c.Unrecognized,
+		Source: source, EventType: eventType, SignatureRequestID: c.SignatureRequest, Unrecognized: c.Unrecognized,
 		ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at, OldestFirst: c.OldestFirst, Bodies: c.Payload,
 	}
 	for id, position := range map[*int64]*store.EventPosition{c.Before: &filter.Before, c.After: &filter.After} {
@@ -168,13 +166,22 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 		if r.Error != nil {
 			message = errorCell(*r.Error)
 		}
-		rows = append(rows, []string{r.Kind, r.State, strconv.Itoa(r.Attempts), strconv.FormatInt(r.ReplayID, 10), timeCell(r.FinishedAt), message})
+		rows = append(rows, []string{r.Kind, stateCell(r), strconv.Itoa(r.Attempts), strconv.FormatInt(r.ReplayID, 10), timeCell(r.FinishedAt), message})
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(std.out)
 		table(std.out, []string{"RUN OF", "STATE", "ATTEMPTS", "REPLAY", "FINISHED", "ERROR"}, rows)
 	}
 	return nil
+}
+
+// stateCell is the state of a run. A run that has not succeeded may have taken effect
+// all the same, before it was replayed.
+func stateCell(r store.Run) string {
+	if r.SucceededBefore && r.State != "succeeded" {
+		return r.State + ", had succeeded before"
+	}
+	return r.State
 }
 
 type eventsPayloadCommand struct {

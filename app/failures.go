@@ -3,60 +3,187 @@ package app
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
+	"time"
 
 	"lumin-ingest/store"
 )
 
 type failuresCommand struct {
+	List    failuresListCommand    `cmd:"" default:"withargs" help:"Group failed and retrying runs by job type and error, with the command that replays each group. The default."`
+	Dismiss failuresDismissCommand `cmd:"" help:"Take failed runs that will never succeed off the list."`
+	Restore failuresRestoreCommand `cmd:"" help:"Bring dismissed runs back: they are failed again."`
+}
+
+type failuresListCommand struct {
 	databaseSettings
 	outputSettings
-	Kind  []string `help:"Only of these job types."`
-	Since when     `placeholder:"TIME" help:"Only what failed since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
-	Limit int      `default:"20" help:"At most so many groups."`
+	Kind      []string `help:"Only of these job types."`
+	Since     when     `placeholder:"TIME" help:"Only of runs whose last attempt failed since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
+	Dismissed bool     `help:"Group dismissed runs instead, with the reason of each group."`
+	Limit     int      `default:"20" help:"At most so many groups of each table."`
 }
 
 // Run implements the command.
-func (c *failuresCommand) Run(ctx context.Context, std streams) error {
+func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 	if c.Limit < 1 {
 		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
+	}
+	if err := c.Since.checkPast(); err != nil {
+		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
-	if err := checkNames(ctx, st, store.ReplayFilter{Kinds: c.Kind}); err != nil {
+	if err := checkKinds(ctx, st, c.Kind); err != nil {
 		return err
 	}
-	groups, err := st.FailureGroups(ctx, c.Kind, c.Since.at, c.Limit)
+	if c.Dismissed {
+		return c.listDismissed(ctx, st, std.out)
+	}
+	failed, err := st.FailedGroups(ctx, c.Kind, c.Since.at, c.Limit)
+	if err != nil {
+		return err
+	}
+	retrying, err := st.RetryingGroups(ctx, c.Kind, c.Since.at, c.Limit)
 	if err != nil {
 		return err
 	}
 	if c.Output == "json" {
-		for _, g := range groups {
-			if err := printJSON(std.out, g); err != nil {
-				return err
-			}
+		return printGroups(std.out, append(failed, retrying...))
+	}
+	printFailed(std.out, failed)
+	if len(retrying) > 0 {
+		fmt.Fprintln(std.out)
+		printRetrying(std.out, retrying)
+	}
+	dismissed, err := st.AnyDismissed(ctx)
+	if dismissed {
+		fmt.Fprintln(std.out, "\nother runs are dismissed: lumin-ingest failures --dismissed")
+	}
+	return err
+}
+
+func printGroups(w io.Writer, groups []store.FailureGroup) error {
+	for _, g := range groups {
+		if err := printJSON(w, g); err != nil {
+			return err
 		}
-		return nil
+	}
+	return nil
+}
+
+func printFailed(w io.Writer, groups []store.FailureGroup) {
+	if len(groups) == 0 {
+		fmt.Fprintln(w, "no failed runs")
+		return
+	}
+	rows := make([][]string, len(groups))
+	for i, g := range groups {
+		rows[i] = []string{
+			g.Kind, runsCell(g), timeCell(&g.FirstAt), timeCell(&g.LastAt),
+			strconv.FormatInt(g.EventID, 10), errorCell(g.Error), commandOf("replay", g),
+		}
+	}
+	table(w, []string{"JOB TYPE", "FAILED RUNS", "FIRST", "LAST", "EVENT", "ERROR, SUCH AS", "TO REPLAY THEM"}, rows)
+}
+
+func printRetrying(w io.Writer, groups []store.FailureGroup) {
+	rows := make([][]string, len(groups))
+	for i, g := range groups {
+		next := "at work"
+		if g.NextAttempt != nil {
+			next = timeCell(g.NextAttempt)
+		}
+		rows[i] = []string{
+			g.Kind, runsCell(g), timeCell(&g.LastAt), next,
+			strconv.FormatInt(g.EventID, 10), errorCell(g.Error), commandOf("replay --retrying", g),
+		}
+	}
+	table(w, []string{"JOB TYPE", "RETRYING RUNS", "LAST ATTEMPT", "NEXT ATTEMPT", "EVENT", "ERROR, SUCH AS", "TO RETRY NOW"}, rows)
+}
+
+func (c *failuresListCommand) listDismissed(ctx context.Context, st *store.Store, w io.Writer) error {
+	groups, err := st.DismissedGroups(ctx, c.Kind, c.Since.at, c.Limit)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return printGroups(w, groups)
 	}
 	if len(groups) == 0 {
-		fmt.Fprintln(std.out, "no failed runs")
+		fmt.Fprintln(w, "no dismissed runs")
 		return nil
 	}
 	rows := make([][]string, len(groups))
 	for i, g := range groups {
 		rows[i] = []string{
-			g.Kind, strconv.FormatInt(g.Runs, 10), timeCell(&g.FirstAt), timeCell(&g.LastAt),
-			strconv.FormatInt(g.EventID, 10), errorCell(g.Error), replayOf(g),
+			g.Kind, runsCell(g), strconv.FormatInt(g.EventID, 10), errorCell(g.Error),
+			g.DismissedBy, g.Reason, commandOf("failures restore", g),
 		}
 	}
-	table(std.out, []string{"JOB TYPE", "FAILED RUNS", "FIRST", "LAST", "EVENT", "ERROR, SUCH AS", "TO REPLAY THEM"}, rows)
+	table(w, []string{"JOB TYPE", "DISMISSED RUNS", "EVENT", "ERROR, SUCH AS", "DISMISSED BY", "REASON", "TO BRING THEM BACK"}, rows)
 	return nil
 }
 
-// replayOf is the command that replays a group.
-func replayOf(g store.FailureGroup) string {
-	return "lumin-ingest replay --kind " + g.Kind + " --error " + g.Fingerprint
+// runsCell counts the runs of a group. Some may have taken effect all the same,
+// before they were replayed.
+func runsCell(g store.FailureGroup) string {
+	cell := strconv.FormatInt(g.Runs, 10)
+	if g.SucceededBefore > 0 {
+		cell += fmt.Sprintf(" (%d had succeeded before)", g.SucceededBefore)
+	}
+	return cell
+}
+
+// commandOf is a command on the runs of a group.
+func commandOf(command string, g store.FailureGroup) string {
+	return "lumin-ingest " + command + " --kind " + g.Kind + " --error " + g.Fingerprint
+}
+
+// longRetrying is how long a run may be retried before doctor warns.
+const longRetrying = time.Hour
+
+// examineRuns judges runs that do not get on.
+func examineRuns(ctx context.Context, st *store.Store) ([]finding, error) {
+	kinds, err := st.TroubledRuns(ctx, longRetrying)
+	if err != nil {
+		return nil, err
+	}
+	return judgeRuns(kinds), nil
+}
+
+func judgeRuns(kinds []store.TroubledRuns) []finding {
+	var failed, retrying int64
+	var ofFailed, ofRetrying string
+	list := func(total *int64, names *string, kind string, n int64) {
+		if n == 0 {
+			return
+		}
+		if *total > 0 {
+			*names += ", "
+		}
+		*total += n
+		*names += fmt.Sprintf("%s %d", kind, n)
+	}
+	for _, k := range kinds {
+		list(&failed, &ofFailed, k.Kind, k.Failed)
+		list(&retrying, &ofRetrying, k.Kind, k.Retrying)
+	}
+	var findings []finding
+	if failed > 0 {
+		findings = append(findings, finding{"runs", warning, fmt.Sprintf("%s failed and have no attempts left: %s", runs(failed), ofFailed),
+			"see \"lumin-ingest failures\"; fix the cause and replay them, or dismiss them"})
+	}
+	if retrying > 0 {
+		findings = append(findings, finding{"runs", warning, fmt.Sprintf("%s have been retrying for more than %s: %s", runs(retrying), roughly(longRetrying), ofRetrying),
+			"see \"lumin-ingest failures\" for their errors and next attempts"})
+	}
+	if len(findings) == 0 {
+		findings = append(findings, finding{"runs", ok, "none failed, none is retrying for long", ""})
+	}
+	return findings
 }

@@ -158,20 +158,15 @@ const undocumented = "undocumented:"
 func addEvent(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
 	text, marked := strings.CutPrefix(value, undocumented)
 	eventType := lumin.EventType(text)
+	if !marked {
+		eventType = fullEventType(text)
+	}
 	if text == "" || (!marked && !eventType.Documented()) {
 		return "an event type that Lumin does not document",
-			"documented are " + documentedTypes() + "; one that is not, and is meant all the same, is written NAME=" + undocumented + "TYPE"
+			didYouMean(shortEventType(text), shortEventTypes()) + "; a type that Lumin does not document is written NAME=" + undocumented + "TYPE"
 	}
 	target.Events = append(target.Events, eventType)
 	return "", ""
-}
-
-func documentedTypes() string {
-	var all []string
-	for _, eventType := range lumin.EventTypes() {
-		all = append(all, string(eventType))
-	}
-	return strings.Join(all, ", ")
 }
 
 func addNetwork(target *jobs.ForwardTarget, value string) (wrong, remedy string) {

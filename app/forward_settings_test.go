@@ -28,7 +28,7 @@ func TestForwardSettings(t *testing.T) {
 	settings := forwardSettings{
 		ForwardURLs:          "crm=https://crm.example.com/hook?x=1\n billing = http://10.1.2.3:8080/ ",
 		ForwardSecrets:       "crm=" + a + ",billing=" + b + "\r\n crm = " + c + "\n",
-		ForwardEvents:        "billing=signature_request_approved,billing=undocumented:signature_request_sent",
+		ForwardEvents:        "billing=approved,billing=undocumented:signature_request_sent",
 		ForwardAllowNetworks: "billing=10.1.0.0/16,billing=fd00:1::/32",
 	}
 	want := []jobs.ForwardTarget{
@@ -92,7 +92,7 @@ func TestForwardSettingsRefused(t *testing.T) {
 		"an empty secret":           {func(s *forwardSettings) { s.ForwardSecrets = "crm=" }, "FORWARD_SECRETS: entry 1 is not NAME=SECRET", "NAME=SECRET"},
 		"secrets and a file":        {func(s *forwardSettings) { s.ForwardSecretsFile = "x" }, "FORWARD_SECRETS and FORWARD_SECRETS_FILE are both set", "keep one"},
 		"a file that is not there":  {func(s *forwardSettings) { s.ForwardSecrets, s.ForwardSecretsFile = "", "no-such-file" }, "FORWARD_SECRETS_FILE", "name a plain file"},
-		"a misspelled event":        {func(s *forwardSettings) { s.ForwardEvents = "crm=signature_request_cancelled" }, "FORWARD_EVENTS: entry 1, for crm, has an event type that Lumin does not document", "signature_request_canceled"},
+		"a misspelled event":        {func(s *forwardSettings) { s.ForwardEvents = "crm=signature_request_cancelled" }, "FORWARD_EVENTS: entry 1, for crm, has an event type that Lumin does not document", "did you mean canceled?"},
 		"an event marked and empty": {func(s *forwardSettings) { s.ForwardEvents = "crm=undocumented:" }, "does not document", "undocumented:TYPE"},
 		"an event of nobody":        {func(s *forwardSettings) { s.ForwardEvents = "erp=signature_request_signed" }, "FORWARD_EVENTS: entry 1 has a name", "FORWARD_URLS"},
 		"no network":                {func(s *forwardSettings) { s.ForwardAllowNetworks = "crm=10.1.2.3" }, "FORWARD_ALLOW_NETWORKS: entry 1, for crm, has what is no network", "10.1.2.3/32"},

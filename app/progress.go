@@ -88,7 +88,7 @@ func readProgress(ctx context.Context, st *store.Store, id int64) (progress, err
 }
 
 func (p progress) settled() int64 {
-	return p.runs["succeeded"] + p.runs["failed"] + p.runs["cancelled"]
+	return p.runs["succeeded"] + p.runs["failed"] + p.runs["dismissed"] + p.runs["cancelled"]
 }
 
 // result says how the order ended.
@@ -99,8 +99,8 @@ func (p progress) result(w io.Writer) error {
 		return hint(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "mend the order and place it again")
 	case p.order.State == "cancelled":
 		return hint(fmt.Errorf("replay %d was cancelled: %d runs are as they were", p.order.ID, p.total-p.settled()), advice, p.order.ID)
-	case p.runs["failed"]+p.runs["cancelled"] > 0:
-		return hint(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"]), advice, p.order.ID)
+	case p.runs["failed"]+p.runs["dismissed"]+p.runs["cancelled"] > 0:
+		return hint(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"]+p.runs["dismissed"], p.runs["cancelled"]), advice, p.order.ID)
 	case p.order.Error != "":
 		return hint(fmt.Errorf("replay %d: %s", p.order.ID, p.order.Error), advice, p.order.ID)
 	case p.total > p.settled() && p.order.Filter.Status != store.ReplayUnrecognized:

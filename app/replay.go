@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/user"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,20 +17,13 @@ import (
 
 type replayCommand struct {
 	databaseSettings
-	Failed           bool     `xor:"status" help:"Failed runs: all, or those that the other filters leave. What is meant if no status is given."`
-	Retrying         bool     `xor:"status" help:"Runs that wait for their next attempt: make it now."`
-	Cancelled        bool     `xor:"status" help:"Cancelled runs."`
-	Missing          bool     `xor:"status" help:"Stored events that the job types given with --kind came too late for, the oldest first."`
-	Again            bool     `xor:"status" help:"Succeeded runs, to take effect once more. Needs another filter."`
-	Unrecognized     bool     `xor:"status" help:"Decode unrecognized events anew, after an upgrade."`
-	Kind             []string `help:"Only of these job types."`
-	EventType        []string `help:"Only of these event types of Lumin's."`
-	Source           []string `help:"Only of these sources: account or app:NAME."`
-	SignatureRequest []string `placeholder:"ID" help:"Only of these signature requests."`
-	Event            []int64  `placeholder:"ID" help:"Only of these events."`
-	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, as \"failures\" groups them."`
-	Since            when     `placeholder:"TIME" help:"Only of events received since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
-	Until            when     `placeholder:"TIME" help:"Only of events received before then."`
+	Failed       bool `xor:"status" help:"Failed runs: all, or those that the other filters leave. The default if another filter is given."`
+	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt: make it now."`
+	Cancelled    bool `xor:"status" help:"Cancelled runs."`
+	Missing      bool `xor:"status" help:"Stored events that the job types given with --kind came too late for, the oldest first."`
+	Again        bool `xor:"status" help:"Succeeded runs, to take effect once more. Needs another filter."`
+	Unrecognized bool `xor:"status" help:"Decode unrecognized events anew, after an upgrade."`
+	runFilter
 	Rate             *int     `placeholder:"N" help:"At most N runs a second."`
 	Reason           string   `help:"Why, for whoever reads the order later."`
 	By               string   `placeholder:"WHO" help:"Who orders it; the user and host of this program by default."`
@@ -54,27 +46,23 @@ func (c *replayCommand) status() store.ReplayStatus {
 
 // order is what the flags ask for, or what is wrong with them.
 func (c *replayCommand) order() (store.NewReplay, error) {
-	order := store.NewReplay{
-		Filter: store.ReplayFilter{
-			Status: c.status(), Kinds: c.Kind, EventTypes: c.EventType, Sources: c.Source, SignatureRequestIDs: c.SignatureRequest,
-			EventIDs: c.Event, ErrorFingerprints: c.Error, ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at,
-		},
-		Reason: c.Reason, OrderedBy: cmp.Or(c.By, whoAmI()),
+	filter, err := c.filter(c.status())
+	if err != nil {
+		return store.NewReplay{}, err
 	}
+	order := store.NewReplay{Filter: filter, Reason: c.Reason, OrderedBy: cmp.Or(c.By, whoAmI())}
 	if c.Rate != nil {
 		if order.Rate = *c.Rate; order.Rate < 1 {
 			return order, usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
 		}
 	}
 	switch err := order.Validate(); {
-	case errors.Is(err, store.ErrInverted):
-		return order, usage(err.Error(), "--since must be before --until")
 	case errors.Is(err, store.ErrNoFilter):
 		return order, usage("nothing says what to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
 	case err != nil:
-		return order, usage(err.Error(), "\"replay --help\" tells what each filter is for")
+		return order, usage(err.Error(), "\"replay --help\" explains the filters")
 	}
-	return order, checkSource(c.Source...)
+	return order, nil
 }
 
 // whoAmI names the user and host of this program, as far as they are known.
@@ -100,7 +88,8 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	if err := checkNames(ctx, st, order.Filter); err != nil {
+	known := func(ctx context.Context) ([]string, error) { return st.StoredFingerprints(ctx, order.Filter.Status) }
+	if err := checkNames(ctx, st, &order.Filter, known); err != nil {
 		return err
 	}
 	plan, err := st.PlanReplay(ctx, order.Filter)
@@ -109,9 +98,14 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	}
 	if len(plan) == 0 {
 		fmt.Fprintf(std.out, "nothing to replay: no %s matches\n", whatIsReplayed(order.Filter.Status))
-		return nil
+		return printLeftOut(ctx, st, std.out, order.Filter)
 	}
 	printPlan(std.out, plan, order)
+	if len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
+		if err := printLeftOut(ctx, st, std.out, order.Filter); err != nil {
+			return err
+		}
+	}
 	if c.DryRun {
 		fmt.Fprintln(std.out, "dry run: nothing changed")
 		return nil
@@ -142,36 +136,27 @@ func whatIsReplayed(status store.ReplayStatus) string {
 	}
 }
 
-// checkNames refuses names and ids that match nothing because they do not exist.
-func checkNames(ctx context.Context, st *store.Store, filter store.ReplayFilter) error {
-	kinds, err := st.KnownKinds(ctx)
+// printLeftOut explains why runs that match are not replayed.
+func printLeftOut(ctx context.Context, st *store.Store, w io.Writer, filter store.ReplayFilter) error {
+	left, err := st.LeftOut(ctx, filter)
 	if err != nil {
 		return err
 	}
-	for _, kind := range filter.Kinds {
-		if !slices.Contains(kinds, kind) {
-			known := "none is: no worker has run on it yet"
-			if len(kinds) > 0 {
-				known = "known are: " + strings.Join(kinds, ", ")
-			}
-			return usage(fmt.Sprintf("no job type %q has ever been registered in this database", kind), "%s", known)
-		}
+	if left.Bodiless > 0 {
+		fmt.Fprintf(w, "%s left out: retention or an erasure has removed the body of the event, which the job type needs\n", runs(left.Bodiless))
 	}
-	for _, id := range filter.SignatureRequestIDs {
-		events, err := st.ListEvents(ctx, store.EventFilter{SignatureRequestID: id, Limit: 1})
-		if err != nil {
-			return err
-		}
-		if len(events) == 0 {
-			return usage(fmt.Sprintf("there is no event of a signature request %q", id), "\"events list\" shows the ids")
-		}
-	}
-	for _, id := range filter.EventIDs {
-		if _, err := st.ShowEvent(ctx, id); err != nil {
-			return noSuchEvent(err)
-		}
+	if left.Dismissed > 0 {
+		fmt.Fprintf(w, "%s left out: dismissed; \"failures restore\" brings them back\n", runs(left.Dismissed))
 	}
 	return nil
+}
+
+// runs is a number of runs in words.
+func runs(n int64) string {
+	if n == 1 {
+		return "1 run"
+	}
+	return strconv.FormatInt(n, 10) + " runs"
 }
 
 func printPlan(w io.Writer, plan []store.PlannedReplay, order store.NewReplay) {

@@ -18,7 +18,7 @@ type eventsTailCommand struct {
 	databaseSettings
 	outputSettings
 	Source           string `help:"Only of this source: account or app:NAME."`
-	EventType        string `help:"Only of this event type of Lumin's."`
+	EventType        string `placeholder:"TYPE" help:"Only of this event type of Lumin's, such as signature_request_approved or just approved."`
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
 	Lines            int    `short:"n" default:"10" help:"Begin with so many of the newest."`
 	Follow           bool   `short:"f" help:"Go on with each event as it is recorded, until interrupted."`
@@ -29,18 +29,17 @@ func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 	if c.Lines < 0 {
 		return usage(fmt.Sprintf("--lines is %d", c.Lines), "give 0 or more")
 	}
-	if c.Source != "" {
-		if err := checkSource(c.Source); err != nil {
-			return err
-		}
-	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
+	source, eventType, err := checkEventNames(ctx, st, c.Source, c.EventType)
+	if err != nil {
+		return err
+	}
 	tail, events, err := st.NewTail(ctx, store.EventFilter{
-		Source: c.Source, EventType: c.EventType, SignatureRequestID: c.SignatureRequest, Limit: c.Lines,
+		Source: source, EventType: eventType, SignatureRequestID: c.SignatureRequest, Limit: c.Lines,
 	})
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 
 type triggerCommand struct {
 	sourceSettings
-	EventType        string        `arg:"" optional:"" help:"Event type to send, such as signature_request_signed or just signed; others than Lumin's ten are sent as they are."`
+	EventType        string        `arg:"" optional:"" help:"Event type to send, such as signature_request_signed or just signed. Types that Lumin does not document must begin with signature_request_."`
 	Scenario         string        `enum:"signing," default:"" placeholder:"NAME" help:"signing: created, viewed, signed, approved and downloadable of one signature request."`
 	URL              string        `name:"url" default:"http://127.0.0.1:8080" help:"Where the program listens."`
 	Source           string        `default:"account" help:"As which source: account or app:NAME."`
@@ -89,10 +89,17 @@ func (c *triggerCommand) eventTypes() ([]lumin.EventType, error) {
 	case c.EventType == "":
 		return nil, usage("nothing to send", "give an event type, such as %s, or --scenario signing", lumin.SignatureRequestSigned)
 	}
-	if full := lumin.EventType("signature_request_" + c.EventType); full.Documented() {
-		return []lumin.EventType{full}, nil
+	t := fullEventType(c.EventType)
+	if t.Documented() {
+		return []lumin.EventType{t}, nil
 	}
-	return []lumin.EventType{lumin.EventType(c.EventType)}, nil
+	// All types that Lumin sends have the prefix, also those that it does not document.
+	short, prefixed := strings.CutPrefix(c.EventType, eventTypePrefix)
+	if !prefixed || len(nearest(short, shortEventTypes())) > 0 {
+		return nil, usage(fmt.Sprintf("Lumin documents no event type %q", c.EventType),
+			"%s; any other type is sent as it is if it begins with %s", didYouMean(short, shortEventTypes()), eventTypePrefix)
+	}
+	return []lumin.EventType{t}, nil
 }
 
 func signingScenario() []lumin.EventType {

@@ -2,13 +2,11 @@ package app
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
 // when is a point in time on the command line: a time, a day, or how long ago.
-// The time is not embedded: its own ways to be parsed would come first.
+// The time is not embedded, because its own parsers would take precedence.
 type when struct{ at *time.Time }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -21,19 +19,35 @@ func (w *when) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// whenLayouts are RFC 3339, as in JSON; the same with a space, as tables print it;
+// the form of psql; and shorter ones in UTC. All accept fractions of a second.
+func whenLayouts() []string {
+	return []string{
+		time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z07:00", "2006-01-02 15:04:05 -0700",
+		"2006-01-02 15:04:05Z07", "2006-01-02T15:04:05", time.DateTime, "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly,
+	}
+}
+
+// earliestWhen is long before any event, and a time that PostgreSQL stores.
+func earliestWhen() time.Time { return time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC) }
+
 func parseWhen(s string, now time.Time) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, time.DateOnly} {
+	at, err := parseTime(s, now)
+	if err == nil && (at.Before(earliestWhen()) || at.Year() > 9999) {
+		return time.Time{}, fmt.Errorf("%q is out of range: give a time after 1900", s)
+	}
+	return at, err
+}
+
+func parseTime(s string, now time.Time) (time.Time, error) {
+	for _, layout := range whenLayouts() {
 		if at, err := time.Parse(layout, s); err == nil {
 			return at.UTC(), nil
 		}
 	}
-	if days, found := strings.CutSuffix(s, "d"); found {
-		if n, err := strconv.Atoi(days); err == nil && n >= 0 {
-			return now.AddDate(0, 0, -n).UTC(), nil
-		}
-	}
-	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
-		return now.Add(-ago).UTC(), nil
+	var ago age
+	if err := ago.UnmarshalText([]byte(s)); err == nil {
+		return now.Add(-ago.d).UTC(), nil
 	}
 	return time.Time{}, fmt.Errorf("%q is not a time: write 2006-01-02, 2006-01-02T15:04:05Z (UTC), or how long ago: 90m, 24h, 7d", s)
 }

@@ -42,14 +42,14 @@ BEGIN
 END
 $$;
 
--- reopen_run puts a failed or cancelled run back to pending, for a job that
--- somebody has revived in River: its next final failure is one more to keep.
+-- reopen_run puts a failed, cancelled or dismissed run back to pending, because its
+-- job was revived in River. Its next final failure is recorded like any other.
 CREATE OR REPLACE FUNCTION lumin.reopen_run(run_key uuid, run_kind text, run_replay_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM FROM lumin.runs r
     WHERE r.event_key = run_key AND r.job_kind = run_kind
-      AND r.state IN ('failed', 'cancelled') AND r.replay_id = run_replay_id
+      AND r.state IN ('failed', 'cancelled', 'dismissed') AND r.replay_id = run_replay_id
     FOR UPDATE SKIP LOCKED;
     IF FOUND THEN
         UPDATE lumin.runs r SET state = 'pending', pending_since = now(), finished_at = NULL
@@ -171,7 +171,7 @@ LEFT JOIN LATERAL (
     WHERE r.state = 'pending' AND r.job_id IS NULL
     LIMIT 1
 ) j ON true;
-COMMENT ON VIEW lumin.event_status IS 'Each event with each job type: queued, running, retrying, succeeded, failed, cancelled; missing where it would want the event and has no run, not_subscribed where it would not.';
+COMMENT ON VIEW lumin.event_status IS 'Each event with each job type: queued, running, retrying, succeeded, failed, cancelled, dismissed; missing where it would want the event and has no run, not_subscribed where it would not.';
 
 CREATE OR REPLACE VIEW lumin.queue_health AS
 SELECT j.queue, j.kind AS job_kind,

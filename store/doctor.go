@@ -60,7 +60,7 @@ func (s *Store) ClockOffset(ctx context.Context) (offset, within time.Duration, 
 type Complaints struct {
 	UnregisteredKinds []string // in the queue, and no program has ever registered them
 	PausedQueues      []string
-	OldRuns           int64   // pending for longer than runs should take
+	OldRuns           int64   // pending for longer than runs should take, and not retrying
 	IdleReplays       []int64 // ordered more than a minute ago and not begun
 	OpenErasures      []int64 // ordered more than ten minutes ago and not finished
 }
@@ -70,7 +70,8 @@ func (s *Store) Complaints(ctx context.Context, old time.Duration) (c Complaints
 	err = s.pool.QueryRow(ctx, `
 		SELECT ARRAY(SELECT DISTINCT job_kind FROM lumin.queue_health WHERE NOT registered ORDER BY 1),
 		       ARRAY(SELECT name FROM lumin.river_queue WHERE paused_at IS NOT NULL ORDER BY 1),
-		       (SELECT count(*) FROM lumin.runs WHERE state = 'pending' AND pending_since < now() - make_interval(secs => $1)),
+		       (SELECT count(*) FROM lumin.runs WHERE state = 'pending' AND pending_since < now() - make_interval(secs => $1)
+		            AND NOT (job_id IS NOT NULL AND error IS NOT NULL)),
 		       ARRAY(SELECT id FROM lumin.replays WHERE finished_at IS NULL AND state = 'ordered' AND created_at < now() - interval '1 minute' ORDER BY 1),
 		       ARRAY(SELECT id FROM lumin.erasures WHERE finished_at IS NULL AND created_at < now() - interval '10 minutes' ORDER BY 1)`,
 		old.Seconds()).Scan(&c.UnregisteredKinds, &c.PausedQueues, &c.OldRuns, &c.IdleReplays, &c.OpenErasures)

@@ -192,6 +192,8 @@ WITH bodies AS (
     RETURNING o.ended, o.had_error
 ), failures AS (
     UPDATE lumin.failures SET errors = NULL WHERE event_key = ANY ($2) AND errors IS NOT NULL RETURNING id
+), dismissals AS (
+    DELETE FROM lumin.dismissals WHERE event_key = ANY ($2)
 ), files AS (
     UPDATE lumin.archived_files SET erasure_id = $5
     WHERE (signature_request_id = ANY ($3) OR event_key = ANY ($2)) AND erasure_id IS NULL RETURNING event_key

@@ -63,7 +63,7 @@ func ReplayPageQuery(f ReplayFilter, jobs ReplayJobs, limit int) (sql string, ar
 	args = pageArgs(Replay{ID: 1, Filter: f}, jobs, limit)
 	if f.Status == ReplayMissing {
 		args["first"], args["last"] = 1, limit
-		return missingPageSQL, args
+		return missingPageSQL(f), args
 	}
 	args["after"] = [16]byte{}
 	return runsPageSQL(f), args

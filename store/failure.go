@@ -8,34 +8,84 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// FailureGroup is failed runs of one job type with the same kind of error.
+// FailureGroup is failed, retrying or dismissed runs of one job type with the same
+// kind of error.
 type FailureGroup struct {
+	State       string    `json:"state"` // failed, retrying or dismissed
 	Kind        string    `json:"job_kind"`
 	Fingerprint string    `json:"error_fingerprint"` // as in lumin.runs; NoFingerprint where no error is known
 	Runs        int64     `json:"count"`
-	FirstAt     time.Time `json:"first_at"`
+	FirstAt     time.Time `json:"first_at"` // of the last attempt of each run
 	LastAt      time.Time `json:"last_at"`
 	EventID     int64     `json:"event_id"` // the newest event among them
 	Error       string    `json:"error"`    // one of their errors
+
+	// SucceededBefore counts runs that took effect before a replay asked for them
+	// again.
+	SucceededBefore int64 `json:"succeeded_before"`
+
+	NextAttempt *time.Time `json:"next_attempt_at"` // the first of retrying runs; nil while all are being worked
+	DismissedBy string     `json:"dismissed_by,omitempty"`
+	Reason      string     `json:"reason,omitempty"` // of the dismissal
 }
 
-const failureGroupsSQL = `
-WITH g AS (
-    SELECT r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `') AS fingerprint, count(*) AS n,
-           min(r.finished_at) AS first_at, max(r.finished_at) AS last_at, max(r.event_id) AS event_id, max(r.error) AS error
-    FROM lumin.runs r
-    WHERE r.state = 'failed'
-      AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
-      AND ($2::timestamptz IS NULL OR r.finished_at >= $2)
-    GROUP BY 1, 2
-)
-SELECT job_kind, fingerprint, n, first_at, last_at, event_id, coalesce(error, '')
-FROM g ORDER BY n DESC, job_kind, fingerprint LIMIT $3`
+const failedGroupsSQL = `
+SELECT 'failed', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
+       min(r.finished_at), max(r.finished_at), max(r.event_id), coalesce(max(r.error), ''),
+       count(*) FILTER (WHERE r.again > 0), NULL::timestamptz, '', ''
+FROM lumin.runs r
+WHERE r.state = 'failed'
+  AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
+  AND ($2::timestamptz IS NULL OR r.finished_at >= $2)
+GROUP BY 2, 3
+ORDER BY 4 DESC, 2, 3 LIMIT $3`
 
-// FailureGroups groups failed runs by job type and error, the biggest group first:
+// A run that waits for its first attempt may still show the error that it was
+// replayed for, so the attempts of the job decide.
+const retryingGroupsSQL = `
+SELECT 'retrying', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
+       min(j.attempted_at), max(j.attempted_at), max(r.event_id), coalesce(max(r.error), ''),
+       count(*) FILTER (WHERE r.again > 0), min(j.scheduled_at) FILTER (WHERE j.state <> 'running'), '', ''
+FROM lumin.river_job j
+JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)
+WHERE j.state IN ('retryable', 'scheduled', 'running') AND j.attempted_at IS NOT NULL
+  AND j.attempt > (j.state = 'running')::int AND r.state = 'pending' AND r.error IS NOT NULL
+  AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
+  AND ($2::timestamptz IS NULL OR j.attempted_at >= $2)
+GROUP BY 2, 3
+ORDER BY 4 DESC, 2, 3 LIMIT $3`
+
+const dismissedGroupsSQL = `
+SELECT 'dismissed', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
+       min(r.finished_at), max(r.finished_at), max(r.event_id), coalesce(max(r.error), ''),
+       count(*) FILTER (WHERE r.again > 0), NULL::timestamptz, d.dismissed_by, d.reason
+FROM lumin.dismissals d
+JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind
+WHERE r.state = 'dismissed'
+  AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
+  AND ($2::timestamptz IS NULL OR r.finished_at >= $2)
+GROUP BY 2, 3, d.dismissed_by, d.reason
+ORDER BY 4 DESC, 2, 3, 11, 12 LIMIT $3`
+
+// FailedGroups groups failed runs by job type and error, the biggest group first:
 // of these kinds (none: all), failed since then (nil: ever), at most limit groups.
-func (s *Store) FailureGroups(ctx context.Context, kinds []string, since *time.Time, limit int) ([]FailureGroup, error) {
-	rows, err := s.pool.Query(ctx, failureGroupsSQL, pgx.QueryExecModeCacheDescribe, nonNil(kinds), since, limit)
+func (s *Store) FailedGroups(ctx context.Context, kinds []string, since *time.Time, limit int) ([]FailureGroup, error) {
+	return s.failureGroups(ctx, failedGroupsSQL, kinds, since, limit)
+}
+
+// RetryingGroups groups runs that failed and have attempts left, like FailedGroups.
+func (s *Store) RetryingGroups(ctx context.Context, kinds []string, since *time.Time, limit int) ([]FailureGroup, error) {
+	return s.failureGroups(ctx, retryingGroupsSQL, kinds, since, limit)
+}
+
+// DismissedGroups groups dismissed runs, like FailedGroups, and by reason and by who
+// dismissed them.
+func (s *Store) DismissedGroups(ctx context.Context, kinds []string, since *time.Time, limit int) ([]FailureGroup, error) {
+	return s.failureGroups(ctx, dismissedGroupsSQL, kinds, since, limit)
+}
+
+func (s *Store) failureGroups(ctx context.Context, sql string, kinds []string, since *time.Time, limit int) ([]FailureGroup, error) {
+	rows, err := s.pool.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, nonNil(kinds), since, limit)
 	if err != nil {
 		return nil, fmt.Errorf("group failures: %w", err)
 	}
@@ -44,4 +94,44 @@ func (s *Store) FailureGroups(ctx context.Context, kinds []string, since *time.T
 		return nil, fmt.Errorf("group failures: %w", err)
 	}
 	return groups, nil
+}
+
+// AnyDismissed reports whether any run is dismissed.
+func (s *Store) AnyDismissed(ctx context.Context) (found bool, err error) {
+	if err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM lumin.dismissed_runs)`).Scan(&found); err != nil {
+		return false, fmt.Errorf("look for dismissed runs: %w", err)
+	}
+	return found, nil
+}
+
+// TroubledRuns are the runs of one job type that do not get on.
+type TroubledRuns struct {
+	Kind     string
+	Failed   int64
+	Retrying int64 // that failed, have attempts left, and have been pending for long
+}
+
+// The job of a run is noted with its attempts, and forgotten by a replay.
+const troubledRunsSQL = `
+SELECT job_kind, count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'pending')
+FROM (
+    SELECT job_kind, state FROM lumin.runs WHERE state = 'failed'
+    UNION ALL
+    SELECT job_kind, state FROM lumin.runs
+    WHERE state = 'pending' AND pending_since < now() - make_interval(secs => $1) AND error IS NOT NULL AND job_id IS NOT NULL
+) r
+GROUP BY job_kind ORDER BY count(*) DESC, job_kind`
+
+// TroubledRuns counts failed runs, and runs that have been retrying for longer than
+// the given time, by job type.
+func (s *Store) TroubledRuns(ctx context.Context, long time.Duration) ([]TroubledRuns, error) {
+	rows, err := s.pool.Query(ctx, troubledRunsSQL, pgx.QueryExecModeCacheDescribe, long.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("count failed and retrying runs: %w", err)
+	}
+	runs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[TroubledRuns])
+	if err != nil {
+		return nil, fmt.Errorf("count failed and retrying runs: %w", err)
+	}
+	return runs, nil
 }

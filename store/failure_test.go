@@ -19,7 +19,7 @@ func TestFailureGroups(t *testing.T) {
 			delivery(n).Envelope.Key().String(), message)
 	}
 	fail(t, s, delivery(100, "mail"))
-	groups, err := s.FailureGroups(t.Context(), []string{"book"}, nil, 10)
+	groups, err := s.FailedGroups(t.Context(), []string{"book"}, nil, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,11 +33,11 @@ func TestFailureGroups(t *testing.T) {
 	if fmt.Sprint(counts) != "[3 2 1]" {
 		t.Errorf("groups of %v runs, want 3 2 1", counts)
 	}
-	if groups, err = s.FailureGroups(t.Context(), nil, nil, 2); err != nil || len(groups) != 2 || groups[0].Runs != 3 {
+	if groups, err = s.FailedGroups(t.Context(), nil, nil, 2); err != nil || len(groups) != 2 || groups[0].Runs != 3 {
 		t.Errorf("the two biggest: %+v, %v", groups, err)
 	}
 	future := time.Now().Add(time.Hour)
-	if groups, err = s.FailureGroups(t.Context(), nil, &future, 2); err != nil || len(groups) != 0 {
+	if groups, err = s.FailedGroups(t.Context(), nil, &future, 2); err != nil || len(groups) != 0 {
 		t.Errorf("of the future: %+v, %v", groups, err)
 	}
 }

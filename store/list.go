@@ -208,6 +208,10 @@ type Run struct {
 	Error      *string    `json:"error"`
 	CreatedAt  time.Time  `json:"created_at"`
 	FinishedAt *time.Time `json:"finished_at"`
+
+	// SucceededBefore says that the run took effect before a replay asked for it
+	// again, whatever became of the replay.
+	SucceededBefore bool `json:"succeeded_before"`
 }
 
 // Redelivery is one distinct repeated body of an event.
@@ -254,7 +258,7 @@ func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 		return d, fmt.Errorf("load redeliveries of event %d: %w", id, err)
 	}
 	rows, err = s.pool.Query(ctx, `
-		SELECT job_kind, state, replay_id, job_id, attempts, error, created_at, finished_at
+		SELECT job_kind, state, replay_id, job_id, attempts, error, created_at, finished_at, again > 0
 		FROM lumin.runs WHERE event_key = $1::uuid ORDER BY job_kind`, d.Key)
 	if err != nil {
 		return d, fmt.Errorf("load runs of event %d: %w", id, err)

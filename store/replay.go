@@ -59,6 +59,8 @@ type ReplayFilter struct {
 	ReceivedUntil       *time.Time   `json:"received_until"`     // exclusive
 	EventSince          *time.Time   `json:"event_since"`        // inclusive, Lumin's event_time
 	EventUntil          *time.Time   `json:"event_until"`        // exclusive
+
+	withoutBody bool // choose the runs that a status leaves out because the body is gone
 }
 
 // ErrNoFilter refuses an order that names nothing to replay.
@@ -104,13 +106,17 @@ func (f ReplayFilter) Validate() error {
 
 // narrows reports whether anything is set beside the status.
 func (f ReplayFilter) narrows() bool {
-	return len(f.Kinds)+len(f.ErrorFingerprints) > 0 || f.needsEvents()
+	return len(f.Kinds)+len(f.ErrorFingerprints)+len(f.EventIDs) > 0 || f.ofIdentity() || f.ofCopy()
 }
 
-// needsEvents reports whether anything is set that the event tells, and not the run.
-func (f ReplayFilter) needsEvents() bool {
-	return len(f.EventTypes)+len(f.Sources)+len(f.SignatureRequestIDs)+len(f.EventIDs) > 0 ||
-		f.ReceivedSince != nil || f.ReceivedUntil != nil || f.EventSince != nil || f.EventUntil != nil
+// ofIdentity reports whether the filter asks for what all copies of an event share.
+func (f ReplayFilter) ofIdentity() bool {
+	return len(f.EventTypes)+len(f.SignatureRequestIDs) > 0 || f.EventSince != nil || f.EventUntil != nil
+}
+
+// ofCopy reports whether the filter asks for what tells copies of an event apart.
+func (f ReplayFilter) ofCopy() bool {
+	return len(f.Sources) > 0 || f.ReceivedSince != nil || f.ReceivedUntil != nil
 }
 
 func inverted(since, until *time.Time) bool {

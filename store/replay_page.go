@@ -300,18 +300,20 @@ SELECT min(id), max(id) FROM (SELECT id FROM lumin.events WHERE id > $1 ORDER BY
 // or its body: where they are, the event is left for another pass. They lock for
 // more than an update, and the recorder, which counts a redelivery, for less: it is
 // not in the way. Runs are made in the recorder's order, which is that of bytes.
-const missingPageSQL = `
+func missingPageSQL(f ReplayFilter) string {
+	return `
 WITH held AS MATERIALIZED (
-    SELECT e.event_key, t.kind, e.id ` + missingRuns + `
+    SELECT e.event_key, t.kind, e.id ` + f.missingRuns() + `
     AND e.id BETWEEN @first AND @last AND t.kind = ANY (@known::text[])
     ORDER BY e.id, t.kind LIMIT @limit
     FOR KEY SHARE OF e SKIP LOCKED
 ), taken AS (
     INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id)
-    SELECT event_key, kind, id, @order FROM held ORDER BY event_key, kind COLLATE "C"
+    SELECT event_key, kind, id, @order FROM held ORDER BY event_key, kind COLLATE "C", id
     ON CONFLICT (event_key, job_kind) DO NOTHING
     RETURNING event_key, job_kind
 )` + enqueueTakenSQL
+}
 
 // missingPage looks at a bounded number of events, oldest first, however few of
 // them have a run to make. Each pager has a window of its own, behind those of the
@@ -326,7 +328,7 @@ func (s *Store) missingPage(ctx context.Context, tx pgx.Tx, order Replay, from R
 	page.Next.id = *last
 	args := pageArgs(order, jobs, limit)
 	args["first"], args["last"] = *first, *last
-	_, err = takePage(ctx, tx, missingPageSQL, args, page)
+	_, err = takePage(ctx, tx, missingPageSQL(order.Filter), args, page)
 	return false, err
 }
 

@@ -13,23 +13,42 @@ import (
 // NoFingerprint stands for that of runs whose error is not known.
 const NoFingerprint = "none"
 
-// matchesRun and matchesEvent take the parts of a filter by name; see args. The
-// first can be told by r alone, which is lumin.runs; e is lumin.events.
+// The conditions of a filter; [ReplayFilter.args] binds their parameters. r is
+// lumin.runs, and e is lumin.events.
 const (
 	matchesRun = `
     (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
 AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, '` + NoFingerprint + `') = ANY (@errors))`
 
-	matchesEvent = `
+	// The same for every stored copy of an event.
+	matchesIdentity = `
     (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
-AND (cardinality(@sources::text[]) = 0 OR e.source = ANY (@sources))
 AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))
-AND (cardinality(@ids::bigint[]) = 0 OR e.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids))))
-AND (@received_since::timestamptz IS NULL OR e.received_at >= @received_since)
-AND (@received_until::timestamptz IS NULL OR e.received_at < @received_until)
 AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
 AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)`
 )
+
+// matchesCopy is the condition that one stored copy of an event must meet.
+func matchesCopy(c string) string {
+	return `
+    (cardinality(@sources::text[]) = 0 OR ` + c + `.source = ANY (@sources))
+AND (@received_since::timestamptz IS NULL OR ` + c + `.received_at >= @received_since)
+AND (@received_until::timestamptz IS NULL OR ` + c + `.received_at < @received_until)`
+}
+
+// matchesKey is the condition on the event key of r or e: events named by any of
+// their ids, and events of which any stored copy matches. An event may be stored
+// once for each source.
+func (f ReplayFilter) matchesKey(of string) string {
+	where := "true"
+	if len(f.EventIDs) > 0 {
+		where = of + `.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))`
+	}
+	if f.ofCopy() {
+		where += ` AND EXISTS (SELECT FROM lumin.events c WHERE c.event_key = ` + of + `.event_key AND ` + matchesCopy("c") + `)`
+	}
+	return where
+}
 
 func (f ReplayFilter) args() pgx.NamedArgs {
 	ids := f.EventIDs
@@ -44,25 +63,38 @@ func (f ReplayFilter) args() pgx.NamedArgs {
 	}
 }
 
-// matchingRuns is FROM and WHERE of the runs that match: r, and e where the
-// filter needs it, or j, the River job, where that is what matches.
+// matchingRuns is FROM and WHERE of the runs that match: r, with e where the filter
+// needs it, and with j, the River job, for runs that are being retried.
 func (f ReplayFilter) matchingRuns() string {
 	from, where := `FROM lumin.runs r`, `r.state = 'failed'`
-	events := f.needsEvents()
+	events := f.ofIdentity()
 	switch f.Status {
 	case ReplayRetrying:
 		from = `FROM lumin.river_job j
 JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)`
 		where = `j.state IN ('retryable', 'scheduled') AND r.state = 'pending'`
 	case ReplayCancelled, ReplaySucceeded:
-		// What has been erased was cancelled, and is not to come back.
+		// A job cannot work without a body, and what was erased must not come back.
 		events = true
-		where = `r.state = '` + string(f.Status) + `' AND e.payload_removed_at IS NULL`
+		where = `r.state = '` + string(f.Status) + `'` + f.hasBody()
+	case replayDismissed:
+		events = true
+		from = `FROM lumin.dismissals d JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind`
+		where = `r.state = 'dismissed'` + f.hasBody()
 	}
+	where += " AND " + matchesRun + " AND " + f.matchesKey("r")
 	if !events {
-		return from + "\nWHERE " + where + " AND " + matchesRun
+		return from + "\nWHERE " + where
 	}
-	return from + "\nJOIN lumin.events e ON e.id = r.event_id\nWHERE " + where + " AND " + matchesRun + " AND " + matchesEvent
+	return from + "\nJOIN lumin.events e ON e.id = r.event_id\nWHERE " + where + " AND " + matchesIdentity
+}
+
+// hasBody leaves out events whose body was removed, or chooses only those.
+func (f ReplayFilter) hasBody() string {
+	if f.withoutBody {
+		return ` AND e.payload_removed_at IS NOT NULL`
+	}
+	return ` AND e.payload_removed_at IS NULL`
 }
 
 // wantedBy is true where job type t would want event e.
@@ -71,22 +103,26 @@ AND (t.events = '{}' OR e.event_type = ANY (t.events))
 AND (t.sources = '{}' OR e.source = ANY (t.sources))`
 
 // missingRuns is FROM and WHERE of the events and job types between which a run
-// is missing.
-const (
-	// For a window of events. OFFSET 0 keeps the look-up a look-up, by kind as well.
-	missingRuns = `FROM lumin.events e JOIN lumin.job_types t ON t.kind = ANY (@kinds::text[])
-` + mayMissRun + `
+// is missing, for a window of events. OFFSET 0 keeps the look-up a look-up, by kind
+// as well.
+func (f ReplayFilter) missingRuns() string {
+	return `FROM lumin.events e JOIN lumin.job_types t ON t.kind = ANY (@kinds::text[])
+` + f.mayMissRun() + `
 AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)`
+}
 
-	// For all events and one job type, told in full: a planner that knows it counts
-	// several times as fast.
-	missingRunsOfOne = `FROM lumin.events e
+// missingRunsOfOne is the same for all events and one job type, whose subscription
+// the planner is given: it counts several times as fast.
+func (f ReplayFilter) missingRunsOfOne() string {
+	return `FROM lumin.events e
 CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t
-` + mayMissRun + `
+` + f.mayMissRun() + `
 AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind)`
+}
 
-	mayMissRun = `WHERE ` + wantedBy + ` AND e.payload_removed_at IS NULL AND ` + matchesEvent
-)
+func (f ReplayFilter) mayMissRun() string {
+	return `WHERE ` + wantedBy + f.hasBody() + ` AND ` + matchesIdentity + ` AND ` + f.matchesKey("e")
+}
 
 // PlannedReplay is what an order would do to the runs of one job type.
 type PlannedReplay struct {
@@ -119,8 +155,15 @@ func (s *Store) PlanReplay(ctx context.Context, f ReplayFilter) ([]PlannedReplay
 	if f.Status == ReplayUnrecognized {
 		return s.planUnrecognized(ctx, f)
 	}
-	var plan []PlannedReplay
-	err := pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) (err error) {
+	plan, err := s.planRuns(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return plan, s.estimate(ctx, plan)
+}
+
+func (s *Store) planRuns(ctx context.Context, f ReplayFilter) (plan []PlannedReplay, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) (err error) {
 		if f.Status == ReplayMissing {
 			plan, err = planMissing(ctx, tx, f)
 		} else {
@@ -131,12 +174,16 @@ func (s *Store) PlanReplay(ctx context.Context, f ReplayFilter) ([]PlannedReplay
 	if err != nil {
 		return nil, fmt.Errorf("plan replay: %w", err)
 	}
-	return plan, s.estimate(ctx, plan)
+	return plan, nil
 }
 
 func planRuns(ctx context.Context, tx pgx.Tx, runs string, args pgx.NamedArgs) ([]PlannedReplay, error) {
 	return plan(ctx, tx, planSQL("r.job_kind", "r.event_id", runs), args)
 }
+
+// severalSourcesSQL looks at both ends of the index of sources.
+const severalSourcesSQL = `
+SELECT coalesce((SELECT min(source || '') FROM lumin.events) < (SELECT max(source || '') FROM lumin.events), false)`
 
 func planMissing(ctx context.Context, tx pgx.Tx, f ReplayFilter) ([]PlannedReplay, error) {
 	rows, err := tx.Query(ctx, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, f.Kinds)
@@ -149,11 +196,22 @@ func planMissing(ctx context.Context, tx pgx.Tx, f ReplayFilter) ([]PlannedRepla
 	if err != nil {
 		return nil, err
 	}
+	kind, event, from := "t.kind", "e.id", f.missingRunsOfOne()
+	// Copies of an event share one run. Where only one source has ever delivered,
+	// there are no copies to fold.
+	var copies bool
+	if err := tx.QueryRow(ctx, severalSourcesSQL).Scan(&copies); err != nil {
+		return nil, err
+	}
+	if copies {
+		kind, event = "m.kind", "m.id"
+		from = `FROM (SELECT t.kind, min(e.id) AS id ` + from + ` GROUP BY t.kind, e.event_key) m`
+	}
 	var all []PlannedReplay
 	for _, t := range types {
 		args := f.args()
 		args["type_kind"], args["type_events"], args["type_sources"] = t.Kind, t.Events, t.Sources
-		some, err := plan(ctx, tx, planSQL("t.kind", "e.id", missingRunsOfOne), args)
+		some, err := plan(ctx, tx, planSQL(kind, event, from), args)
 		if err != nil {
 			return nil, err
 		}
@@ -207,13 +265,18 @@ func (s *Store) estimate(ctx context.Context, plan []PlannedReplay) error {
 	return nil
 }
 
-const unrecognizedSQL = `
+// unrecognizedSQL decodes each stored copy for its own source, so the copy itself
+// must match.
+func unrecognizedSQL() string {
+	return `
 SELECT e.id, e.source, e.payload, e.signature, e.key_id, e.received_at
 FROM lumin.events e
-WHERE e.signature_request_id IS NULL AND e.payload IS NOT NULL AND ` + matchesEvent + `
+WHERE e.signature_request_id IS NULL AND e.payload IS NOT NULL AND ` + matchesCopy("e") + `
+  AND (cardinality(@ids::bigint[]) = 0 OR e.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids))))
   AND NOT EXISTS (SELECT FROM lumin.events d WHERE d.decoded_from = e.id)
   AND e.id > @after
 ORDER BY e.id LIMIT @limit`
+}
 
 // unrecognizedPage bounds what is read at once of bodies of up to 1 MiB.
 const unrecognizedPage = 32
@@ -230,7 +293,7 @@ func readUnrecognized(ctx context.Context, q interface {
 ) ([]unrecognizedEvent, error) {
 	args := f.args()
 	args["after"], args["limit"] = after, min(limit, unrecognizedPage)
-	rows, err := q.Query(ctx, unrecognizedSQL, args)
+	rows, err := q.Query(ctx, unrecognizedSQL(), args)
 	if err != nil {
 		return nil, fmt.Errorf("read unrecognized events: %w", err)
 	}

@@ -116,7 +116,8 @@ func NewRetentionPass(r Retention, now time.Time) *RetentionPass {
 	if r.Events > 0 {
 		p.steps = append(p.steps, &retainStep{page: retainEvents, size: retainPageEvents, payloads: payloads, whole: whole},
 			&retainStep{page: retainOrphans, size: retainPageOrphans, whole: whole, table: "runs"},
-			&retainStep{page: retainOrphans, size: retainPageOrphans, whole: whole, table: "failures"})
+			&retainStep{page: retainOrphans, size: retainPageOrphans, whole: whole, table: "failures"},
+			&retainStep{page: retainOrphans, size: retainPageOrphans, whole: whole, table: "dismissals"})
 	}
 	if r.Payloads > 0 { // where events do not go as well
 		p.steps = append(p.steps, &retainStep{page: retainPayloads, size: retainPageEvents, payloads: payloads, at: retainPosition{receivedAt: whole}})
@@ -338,6 +339,8 @@ WITH gone AS MATERIALIZED (
     DELETE FROM lumin.runs WHERE event_key = ANY (ARRAY(SELECT event_key FROM gone)) RETURNING 1
 ), failures AS (
     DELETE FROM lumin.failures WHERE event_key = ANY (ARRAY(SELECT event_key FROM gone))
+), dismissals AS (
+    DELETE FROM lumin.dismissals WHERE event_key = ANY (ARRAY(SELECT event_key FROM gone))
 ), redeliveries AS (
     DELETE FROM lumin.redeliveries
     WHERE event_id = ANY (ARRAY(SELECT id FROM lumin.events WHERE event_key = ANY (ARRAY(SELECT event_key FROM gone)))) RETURNING 1

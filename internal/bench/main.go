@@ -168,7 +168,7 @@ func (b *bench) listings(ctx context.Context) error {
 		return err
 	}
 	b.add("first page of replays", took.Round(100*time.Microsecond).String(), wanted)
-	took, err = best(func() error { _, err := b.store.FailureGroups(ctx, nil, nil, 20); return err })
+	took, err = best(func() error { _, err := b.store.FailedGroups(ctx, nil, nil, 20); return err })
 	b.add("failures, every run failed", took.Round(time.Millisecond).String(), "")
 	return err
 }
@@ -233,7 +233,7 @@ func (b *bench) fewFailures(ctx context.Context) error {
 			return fmt.Errorf("prepare failures: %w", err)
 		}
 	}
-	took, err := best(func() error { _, err := b.store.FailureGroups(ctx, nil, nil, 20); return err })
+	took, err := best(func() error { _, err := b.store.FailedGroups(ctx, nil, nil, 20); return err })
 	b.add("first page of failures, one run in 100", took.Round(100*time.Microsecond).String(), "<= 20ms")
 	return err
 }

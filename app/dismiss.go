@@ -1,0 +1,153 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"lumin-ingest/store"
+)
+
+// changeSettings are the flags of a command that shows its plan before it acts.
+type changeSettings struct {
+	DryRun bool `help:"Print the plan and change nothing."`
+	Yes    bool `help:"Carry out the plan; without, it is only printed."`
+}
+
+type failuresDismissCommand struct {
+	databaseSettings
+	All bool `help:"All failed runs, if no other filter is given."`
+	runFilter
+	changeSettings
+	Reason string `help:"Why they will never succeed; kept with each run, so name no person in it."`
+	By     string `placeholder:"WHO" help:"Who dismisses them; the user and host of this program by default."`
+}
+
+// Run implements the command.
+func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
+	filter, err := c.wanted(c.All, "dismiss")
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(c.Reason) == "" && !c.DryRun {
+		return usage("no reason is given", "say with --reason why these runs will never succeed, or look first with --dry-run")
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	known := func(ctx context.Context) ([]string, error) { return st.StoredFingerprints(ctx, store.ReplayFailed) }
+	if err := checkNames(ctx, st, &filter, known); err != nil {
+		return err
+	}
+	plan, err := st.PlanReplay(ctx, filter)
+	if err != nil {
+		return err
+	}
+	if len(plan) == 0 {
+		fmt.Fprintln(std.out, "nothing to dismiss: no failed run matches")
+		return nil
+	}
+	printRuns(std.out, "FAILED RUNS", plan)
+	if agreed, err := c.agreed(std, "dismiss"); !agreed {
+		return err
+	}
+	n, err := st.DismissFailures(ctx, filter, c.Reason, cmp.Or(c.By, whoAmI()))
+	return said(std, n, "dismissed; \"failures --dismissed\" lists them, \"failures restore\" brings them back", err)
+}
+
+type failuresRestoreCommand struct {
+	databaseSettings
+	All bool `help:"All dismissed runs, if no other filter is given."`
+	runFilter
+	changeSettings
+}
+
+// Run implements the command.
+func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
+	filter, err := c.wanted(c.All, "restore")
+	if err != nil {
+		return err
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	if err := checkNames(ctx, st, &filter, st.DismissedFingerprints); err != nil {
+		return err
+	}
+	plan, bodiless, err := st.PlanRestore(ctx, filter)
+	if err != nil {
+		return err
+	}
+	if len(plan) == 0 {
+		fmt.Fprintln(std.out, "nothing to restore: no dismissed run matches")
+	} else {
+		printRuns(std.out, "DISMISSED RUNS", plan)
+	}
+	if bodiless > 0 {
+		fmt.Fprintf(std.out, "%s left out: retention or an erasure has removed the body of the event\n", runs(bodiless))
+	}
+	if len(plan) == 0 {
+		return nil
+	}
+	if agreed, err := c.agreed(std, "restore"); !agreed {
+		return err
+	}
+	n, err := st.RestoreFailures(ctx, filter)
+	return said(std, n, "failed again; \"failures\" lists them", err)
+}
+
+// wanted is the filter of a command on all runs or on those that the flags leave.
+func (f runFilter) wanted(all bool, verb string) (store.ReplayFilter, error) {
+	filter, err := f.filter("")
+	if err != nil {
+		return filter, err
+	}
+	none := errors.Is(filter.Validate(), store.ErrNoFilter)
+	switch {
+	case none && !all:
+		return filter, usage("nothing says which runs to "+verb, "give a filter, such as --kind, --error or --event, or --all; --dry-run shows the plan")
+	case all && !none:
+		return filter, usage("--all and a filter are given", "give one of them")
+	}
+	filter.Status = store.ReplayFailed
+	return filter, nil
+}
+
+// agreed reports whether a plan that was printed is to be carried out.
+func (c changeSettings) agreed(std streams, verb string) (bool, error) {
+	switch {
+	case c.DryRun:
+		fmt.Fprintln(std.out, "dry run: nothing changed")
+		return false, nil
+	case !c.Yes:
+		return false, usage("nothing changed: the plan needs a yes", "add --yes to %s these runs", verb)
+	}
+	return true, nil
+}
+
+// said prints how many runs were changed, also if the rest could not be.
+func said(std streams, n int64, what string, err error) error {
+	if err == nil || n > 0 {
+		fmt.Fprintf(std.out, "%s %s\n", runs(n), what)
+	}
+	if err != nil && n > 0 {
+		return hint(err, "the other runs are as they were: give the command again")
+	}
+	return err
+}
+
+// printRuns prints how many runs a plan is about.
+func printRuns(w io.Writer, heading string, plan []store.PlannedReplay) {
+	rows := make([][]string, len(plan))
+	for i, p := range plan {
+		rows[i] = []string{p.Kind, fmt.Sprint(p.Runs), timeCell(p.FirstEvent), timeCell(p.LastEvent)}
+	}
+	table(w, []string{"JOB TYPE", heading, "FIRST RECEIVED", "LAST RECEIVED"}, rows)
+}

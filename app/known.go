@@ -1,0 +1,211 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// The checks in this file refuse names that match nothing because they do not
+// exist, and name the nearest ones that do.
+
+// eventTypePrefix begins all of Lumin's documented event types. Commands accept
+// them without it.
+const eventTypePrefix = "signature_request_"
+
+// fullEventType completes the short name of a documented event type, such as
+// approved. Any other text stays as it is.
+func fullEventType(name string) lumin.EventType {
+	if full := lumin.EventType(eventTypePrefix + name); full.Documented() {
+		return full
+	}
+	return lumin.EventType(name)
+}
+
+// shortEventTypes lists Lumin's documented event types by their short names.
+func shortEventTypes() []string {
+	var names []string
+	for _, t := range lumin.EventTypes() {
+		names = append(names, shortEventType(string(t)))
+	}
+	return names
+}
+
+func shortEventType(name string) string { return strings.TrimPrefix(name, eventTypePrefix) }
+
+// eventTypes returns the full names of event types that Lumin documents or that are
+// stored: Lumin sends types that it does not document.
+func eventTypes(ctx context.Context, st *store.Store, names []string) ([]string, error) {
+	var full []string
+	for _, name := range names {
+		t := string(fullEventType(name))
+		if !lumin.EventType(t).Documented() {
+			stored, err := st.StoredEventTypes(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if slices.Contains(stored, eventTypePrefix+name) {
+				t = eventTypePrefix + name
+			}
+			if !slices.Contains(stored, t) {
+				return nil, unknownEventType(name, stored)
+			}
+		}
+		full = append(full, t)
+	}
+	return full, nil
+}
+
+func unknownEventType(name string, stored []string) error {
+	known := shortEventTypes()
+	for _, t := range stored {
+		if !lumin.EventType(t).Documented() {
+			known = append(known, shortEventType(t))
+		}
+	}
+	return usage(fmt.Sprintf("Lumin documents no event type %q, and no stored event has it", name), "%s", didYouMean(shortEventType(name), known))
+}
+
+// checkSources refuses sources of which no event is stored, unless a secret is
+// configured here or a job type subscribes to it.
+func checkSources(ctx context.Context, st *store.Store, names []string) error {
+	if err := checkSource(names...); err != nil {
+		return err
+	}
+	var known []string
+	for _, name := range names {
+		if name == store.AccountSource {
+			continue
+		}
+		if known == nil {
+			var err error
+			if known, err = knownSources(ctx, st); err != nil {
+				return err
+			}
+		}
+		if !slices.Contains(known, name) {
+			return usage(fmt.Sprintf("no event of source %s is stored, and no secret of it is configured here", name), "%s", didYouMean(name, known))
+		}
+	}
+	return nil
+}
+
+func knownSources(ctx context.Context, st *store.Store) ([]string, error) {
+	known, err := st.StoredSources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	subscribed, err := st.SubscribedSources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known = append(append(known, subscribed...), store.AccountSource)
+	// Commands that only read the database need no secrets: wrong ones are no reason
+	// to refuse.
+	if secrets, err := secretsInEnvironment().secrets(); err == nil {
+		known = append(known, slices.Collect(maps.Keys(secrets))...)
+	}
+	slices.Sort(known)
+	return slices.Compact(known), nil
+}
+
+// secretsInEnvironment are the settings of the secrets, for commands without flags
+// for them.
+func secretsInEnvironment() sourceSettings {
+	return sourceSettings{
+		AccountAPIKeys: os.Getenv("LUMIN_ACCOUNT_API_KEYS"), AccountAPIKeysFile: os.Getenv("LUMIN_ACCOUNT_API_KEYS_FILE"),
+		AppSecrets: os.Getenv("LUMIN_APP_SECRETS"), AppSecretsFile: os.Getenv("LUMIN_APP_SECRETS_FILE"),
+	}
+}
+
+// checkEventNames is eventTypes and checkSources for one name each; either may be
+// empty.
+func checkEventNames(ctx context.Context, st *store.Store, source, eventType string) (string, string, error) {
+	if source != "" {
+		if err := checkSources(ctx, st, []string{source}); err != nil {
+			return "", "", err
+		}
+	}
+	if eventType != "" {
+		full, err := eventTypes(ctx, st, []string{eventType})
+		if err != nil {
+			return "", "", err
+		}
+		eventType = full[0]
+	}
+	return source, eventType, nil
+}
+
+// checkKinds refuses job types that no program has registered and that no unsettled
+// run names.
+func checkKinds(ctx context.Context, st *store.Store, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	known, err := st.KnownKinds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if slices.Contains(known, name) {
+			continue
+		}
+		switch stored, err := st.StoredKind(ctx, name); {
+		case err != nil:
+			return err
+		case stored:
+			continue
+		}
+		advice := "none is: no worker has run on it yet"
+		if len(known) > 0 {
+			advice = didYouMean(name, known)
+		}
+		return usage(fmt.Sprintf("no job type %q has ever been registered in this database", name), "%s", advice)
+	}
+	return nil
+}
+
+// checkErrors refuses error fingerprints that no run has.
+func checkErrors(names, known []string) error {
+	for _, name := range names {
+		if name == store.NoFingerprint || slices.Contains(known, name) {
+			continue
+		}
+		advice := "\"failures\" shows the errors; none of these runs has one"
+		if len(known) > 0 {
+			advice = didYouMean(name, known) + "; \"failures\" shows the errors"
+		}
+		return usage(fmt.Sprintf("no run has the error %q", name), "%s", advice)
+	}
+	return nil
+}
+
+// checkRequests refuses signature requests without a stored event.
+func checkRequests(ctx context.Context, st *store.Store, ids []string) error {
+	for _, id := range ids {
+		events, err := st.ListEvents(ctx, store.EventFilter{SignatureRequestID: id, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(events) == 0 {
+			return usage(fmt.Sprintf("there is no event of a signature request %q", id), "\"events list\" shows the ids")
+		}
+	}
+	return nil
+}
+
+// checkEvents refuses ids of events that are not stored.
+func checkEvents(ctx context.Context, st *store.Store, ids []int64) error {
+	for _, id := range ids {
+		if _, err := st.ShowEvent(ctx, id); err != nil {
+			return noSuchEvent(err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// StoredKind reports whether any run of a job type is failed, pending, cancelled or
+// dismissed. A job type that was removed from lumin.job_types may have left some.
+func (s *Store) StoredKind(ctx context.Context, kind string) (found bool, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM lumin.runs WHERE state = 'failed' AND job_kind = $1)
+		    OR EXISTS (SELECT FROM lumin.runs WHERE state = 'pending' AND job_kind = $1)
+		    OR EXISTS (SELECT FROM lumin.runs WHERE state = 'cancelled' AND job_kind = $1)
+		    OR EXISTS (SELECT FROM lumin.dismissals WHERE job_kind = $1)`, kind).Scan(&found)
+	if err != nil {
+		return false, fmt.Errorf("look for runs of %s: %w", kind, err)
+	}
+	return found, nil
+}
+
+// Both jump from one value to the next in an index: however many events there are,
+// they read a few entries for each value.
+const (
+	storedSourcesSQL = `
+WITH RECURSIVE s AS (
+    SELECT min(e.source || '') AS name FROM lumin.events e
+    UNION ALL
+    SELECT (SELECT min(e.source || '') FROM lumin.events e WHERE e.source || '' > s.name) FROM s WHERE s.name IS NOT NULL
+)
+SELECT name FROM s WHERE name IS NOT NULL`
+
+	storedEventTypesSQL = `
+WITH RECURSIVE t AS (
+    SELECT min(e.event_type) AS name FROM lumin.events e
+    UNION ALL
+    SELECT (SELECT min(e.event_type) FROM lumin.events e WHERE e.event_type > t.name) FROM t WHERE t.name IS NOT NULL
+)
+SELECT name FROM t WHERE name IS NOT NULL`
+)
+
+// StoredSources lists the sources of the stored events.
+func (s *Store) StoredSources(ctx context.Context) ([]string, error) {
+	return s.names(ctx, "list sources", storedSourcesSQL)
+}
+
+// StoredEventTypes lists the event types of the stored events.
+func (s *Store) StoredEventTypes(ctx context.Context) ([]string, error) {
+	return s.names(ctx, "list event types", storedEventTypesSQL)
+}
+
+// StoredFingerprints lists the errors of the runs that an order of this status
+// chooses among, and the errors that earlier orders named: they may have settled all
+// of their runs.
+func (s *Store) StoredFingerprints(ctx context.Context, status ReplayStatus) ([]string, error) {
+	state := status.RunState()
+	return s.names(ctx, "list errors", `
+		SELECT DISTINCT r.error_fingerprint FROM lumin.runs r WHERE r.state = $1 AND r.error_fingerprint IS NOT NULL
+		UNION SELECT unnest(o.error_fingerprints) FROM lumin.replays o ORDER BY 1`, state)
+}
+
+// DismissedFingerprints lists the errors of dismissed runs.
+func (s *Store) DismissedFingerprints(ctx context.Context) ([]string, error) {
+	return s.names(ctx, "list errors", `
+		SELECT DISTINCT error_fingerprint FROM lumin.dismissed_runs WHERE error_fingerprint IS NOT NULL ORDER BY 1`)
+}
+
+func (s *Store) names(ctx context.Context, what, sql string, args ...any) ([]string, error) {
+	rows, err := s.pool.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return names, nil
+}
+
+// SubscribedSources lists the sources that registered job types name.
+func (s *Store) SubscribedSources(ctx context.Context) ([]string, error) {
+	return s.names(ctx, "list sources of job types", `SELECT DISTINCT unnest(sources) FROM lumin.job_types ORDER BY 1`)
+}
