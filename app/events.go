@@ -30,11 +30,11 @@ type eventsListCommand struct {
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
 	Unrecognized     bool   `help:"Only those without a sound identity, which no job type gets."`
 	timeRange
-	Before           *int64 `placeholder:"ID" help:"Only what is older than this event: the next page."`
-	After            *int64 `placeholder:"ID" help:"Only what is newer than this event: the next page with --oldest-first."`
-	OldestFirst      bool   `help:"The oldest first."`
-	Payload          bool   `help:"With the exact body in base64, its signature and key id; only as json. Bodies hold personal data."`
-	Limit            *int   `placeholder:"N" help:"At most so many; 50 in a table, and all as json."`
+	Before      *int64 `placeholder:"ID" help:"Only what is older than this event: the next page."`
+	After       *int64 `placeholder:"ID" help:"Only what is newer than this event: the next page with --oldest-first."`
+	OldestFirst bool   `help:"The oldest first."`
+	Payload     bool   `help:"With the exact body in base64, its signature and key id; only as json. Bodies hold personal data."`
+	Limit       *int   `placeholder:"N" help:"At most so many; 50 in a table, and all as json."`
 }
 
 // Run implements the command.
@@ -47,6 +47,11 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	}
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.Source != "" {
+		if err := checkSource(c.Source); err != nil {
+			return err
+		}
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"lumin-ingest/store"
@@ -157,33 +158,26 @@ func examineRuns(ctx context.Context, st *store.Store) ([]finding, error) {
 }
 
 func judgeRuns(kinds []store.TroubledRuns) []finding {
-	var failed, retrying int64
-	var ofFailed, ofRetrying string
-	list := func(total *int64, names *string, kind string, n int64) {
-		if n == 0 {
-			return
-		}
-		if *total > 0 {
-			*names += ", "
-		}
-		*total += n
-		*names += fmt.Sprintf("%s %d", kind, n)
-	}
+	var failed, retrying []string
 	for _, k := range kinds {
-		list(&failed, &ofFailed, k.Kind, k.Failed)
-		list(&retrying, &ofRetrying, k.Kind, k.Retrying)
+		if k.Failed > 0 {
+			failed = append(failed, fmt.Sprintf("%s %d", k.Kind, k.Failed))
+		}
+		if k.Retrying > 0 {
+			retrying = append(retrying, fmt.Sprintf("%s %d", k.Kind, k.Retrying))
+		}
 	}
 	var findings []finding
-	if failed > 0 {
-		findings = append(findings, finding{"runs", warning, fmt.Sprintf("%s failed and have no attempts left: %s", runs(failed), ofFailed),
+	if len(failed) > 0 {
+		findings = append(findings, finding{"runs", warning, "failed, with no attempts left: " + strings.Join(failed, ", "),
 			"see \"lumin-ingest failures\"; fix the cause and replay them, or dismiss them"})
 	}
-	if retrying > 0 {
-		findings = append(findings, finding{"runs", warning, fmt.Sprintf("%s have been retrying for more than %s: %s", runs(retrying), roughly(longRetrying), ofRetrying),
+	if len(retrying) > 0 {
+		findings = append(findings, finding{"runs", warning, "retrying for more than an hour: " + strings.Join(retrying, ", "),
 			"see \"lumin-ingest failures\" for their errors and next attempts"})
 	}
 	if len(findings) == 0 {
-		findings = append(findings, finding{"runs", ok, "none failed, none is retrying for long", ""})
+		findings = append(findings, finding{"runs", ok, "none failed, and none is retrying for more than an hour", ""})
 	}
 	return findings
 }

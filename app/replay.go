@@ -24,11 +24,11 @@ type replayCommand struct {
 	Again        bool `xor:"status" help:"Succeeded runs, to take effect once more. Needs another filter."`
 	Unrecognized bool `xor:"status" help:"Decode unrecognized events anew, after an upgrade."`
 	runFilter
-	Rate             *int     `placeholder:"N" help:"At most N runs a second."`
-	Reason           string   `help:"Why, for whoever reads the order later."`
-	By               string   `placeholder:"WHO" help:"Who orders it; the user and host of this program by default."`
-	DryRun           bool     `help:"Print the plan and change nothing."`
-	Wait             bool     `help:"Show the progress until every run is settled; exit 1 if some did not succeed."`
+	Rate   *int   `placeholder:"N" help:"At most N runs a second."`
+	Reason string `help:"Why, for whoever reads the order later."`
+	By     string `placeholder:"WHO" help:"Who orders it; the user and host of this program by default."`
+	DryRun bool   `help:"Print the plan and change nothing."`
+	Wait   bool   `help:"Show the progress until every run is settled; exit 1 if some did not succeed."`
 }
 
 // status is the one that was asked for; empty for none.

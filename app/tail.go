@@ -29,6 +29,11 @@ func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 	if c.Lines < 0 {
 		return usage(fmt.Sprintf("--lines is %d", c.Lines), "give 0 or more")
 	}
+	if c.Source != "" {
+		if err := checkSource(c.Source); err != nil {
+			return err
+		}
+	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
 		return err

@@ -6,6 +6,52 @@ import (
 	"time"
 )
 
+// Runs that wait for their next attempt, or are at it, are grouped like failed ones.
+func TestRetryingGroups(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	recordAll(t, s, delivery(1, "book"), delivery(2, "book"), delivery(3, "book"), delivery(4, "book"), delivery(5, "book"))
+	for n, state := range map[int]string{1: "retryable", 2: "retryable", 3: "running", 4: "running"} {
+		attempts := 2
+		if n < 4 {
+			if err := s.NoteAttempt(t.Context(), attempt(delivery(n), "book", 0), fmt.Sprintf("invoice %d is gone", n)); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			attempts = 1 // its first
+		}
+		exec(t, s.Pool(), `UPDATE lumin.river_job SET state = $2::lumin.river_job_state, attempt = $3, attempted_at = now(), scheduled_at = now() + $4::int * interval '1 hour' WHERE args ->> 'event_key' = $1`,
+			delivery(n).Envelope.Key().String(), state, attempts, n)
+	}
+	groups, err := s.RetryingGroups(t.Context(), nil, nil, 10)
+	if err != nil || len(groups) != 1 {
+		t.Fatalf("%+v, %v", groups, err)
+	}
+	g := groups[0]
+	if g.Runs != 3 || g.State != "retrying" || g.Kind != "book" || g.NextAttempt == nil || time.Until(*g.NextAttempt).Round(time.Minute) != time.Hour {
+		t.Errorf("%+v", g)
+	}
+	if groups, err := s.RetryingGroups(t.Context(), []string{"mail"}, nil, 10); err != nil || len(groups) != 0 {
+		t.Errorf("of another job type: %+v, %v", groups, err)
+	}
+	trouble := func(long time.Duration) string {
+		t.Helper()
+		runs, err := s.TroubledRuns(t.Context(), long)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(runs)
+	}
+	if got := trouble(time.Hour); got != "[]" {
+		t.Errorf("recent ones trouble: %s", got)
+	}
+	exec(t, s.Pool(), `UPDATE lumin.runs SET pending_since = now() - interval '2 hours'`)
+	fail(t, s, delivery(6, "mail"))
+	if got := trouble(time.Hour); got != "[{book 1 3} {mail 1 0}]" {
+		t.Errorf("trouble: %s", got)
+	}
+}
+
 func TestFailureGroups(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

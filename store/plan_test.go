@@ -212,6 +212,7 @@ func TestReplayPagePlans(t *testing.T) {
 		"failed":    {Status: store.ReplayFailed},
 		"succeeded": {Status: store.ReplaySucceeded},
 		"missing":   {Status: store.ReplayMissing, Kinds: []string{"late"}},
+		"by source": {Status: store.ReplaySucceeded, Sources: []string{"account"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sql, args := store.ReplayPageQuery(f, replayJobs("book", "late"), 5000)

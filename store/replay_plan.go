@@ -133,12 +133,13 @@ type PlannedReplay struct {
 	Estimate   time.Duration // at the pace of the last jobs of this kind; 0 when there are none
 }
 
-// planSQL counts by job type. The first and last event are looked up by their
-// ids, which grow with time, so that no event need be read to plan for all runs.
-func planSQL(kind, event, runs string) string {
+// planSQL counts by job type. Copies of an event share a run, so where events are
+// counted, count names their distinct keys. The first and last event are looked up
+// by their ids, which grow with time, so that a plan for all runs reads no events.
+func planSQL(kind, count, event, runs string) string {
 	return `
 WITH p AS (
-    SELECT ` + kind + ` AS kind, count(*) AS n, min(` + event + `) AS first_id, max(` + event + `) AS last_id
+    SELECT ` + kind + ` AS kind, count(` + count + `) AS n, min(` + event + `) AS first_id, max(` + event + `) AS last_id
     ` + runs + `
     GROUP BY 1
 )
@@ -178,12 +179,8 @@ func (s *Store) planRuns(ctx context.Context, f ReplayFilter) (plan []PlannedRep
 }
 
 func planRuns(ctx context.Context, tx pgx.Tx, runs string, args pgx.NamedArgs) ([]PlannedReplay, error) {
-	return plan(ctx, tx, planSQL("r.job_kind", "r.event_id", runs), args)
+	return plan(ctx, tx, planSQL("r.job_kind", "*", "r.event_id", runs), args)
 }
-
-// severalSourcesSQL looks at both ends of the index of sources.
-const severalSourcesSQL = `
-SELECT coalesce((SELECT min(source || '') FROM lumin.events) < (SELECT max(source || '') FROM lumin.events), false)`
 
 func planMissing(ctx context.Context, tx pgx.Tx, f ReplayFilter) ([]PlannedReplay, error) {
 	rows, err := tx.Query(ctx, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, f.Kinds)
@@ -196,22 +193,11 @@ func planMissing(ctx context.Context, tx pgx.Tx, f ReplayFilter) ([]PlannedRepla
 	if err != nil {
 		return nil, err
 	}
-	kind, event, from := "t.kind", "e.id", f.missingRunsOfOne()
-	// Copies of an event share one run. Where only one source has ever delivered,
-	// there are no copies to fold.
-	var copies bool
-	if err := tx.QueryRow(ctx, severalSourcesSQL).Scan(&copies); err != nil {
-		return nil, err
-	}
-	if copies {
-		kind, event = "m.kind", "m.id"
-		from = `FROM (SELECT t.kind, min(e.id) AS id ` + from + ` GROUP BY t.kind, e.event_key) m`
-	}
 	var all []PlannedReplay
 	for _, t := range types {
 		args := f.args()
 		args["type_kind"], args["type_events"], args["type_sources"] = t.Kind, t.Events, t.Sources
-		some, err := plan(ctx, tx, planSQL(kind, event, from), args)
+		some, err := plan(ctx, tx, planSQL("t.kind", "DISTINCT e.event_key", "e.id", f.missingRunsOfOne()), args)
 		if err != nil {
 			return nil, err
 		}

@@ -97,6 +97,22 @@ func TestReplayMissing(t *testing.T) {
 	if n := planned(t, s, f); n != 6 {
 		t.Errorf("planned %d", n)
 	}
+	// Event 3 came by two webhooks, and is one run: of either source, and of any job type.
+	for source, want := range map[string]int64{"app:crm": 1, "account": 6} {
+		if n := planned(t, s, store.ReplayFilter{Status: store.ReplayMissing, Kinds: []string{"late"}, Sources: []string{source}}); n != want {
+			t.Errorf("planned %d of source %s, want %d", n, source, want)
+		}
+	}
+	both := store.ReplayFilter{Status: store.ReplayMissing, Kinds: []string{"other"}}
+	if p := planned(t, s, both); p != 8 {
+		t.Errorf("planned %d runs of other, want 8", p)
+	}
+	if r := order(t, s, both); *r.Planned != 8 || allPages(t, s, r, replayJobs("other")) != 8 {
+		t.Errorf("an order for other plans %d", *r.Planned)
+	}
+	if left, err := s.LeftOut(t.Context(), f); err != nil || left.Bodiless != 1 {
+		t.Errorf("left out: %+v, %v", left, err)
+	}
 	r := order(t, s, f)
 	before := liveJobs(t, s)
 	if n := allPages(t, s, r, replayJobs("late", "other")); n != 6 || liveJobs(t, s)-before != 6 {

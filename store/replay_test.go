@@ -145,7 +145,9 @@ func TestReplayFilters(t *testing.T) {
 		Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k",
 		ReceivedAt: all[0].ReceivedAt.Add(time.Hour), Jobs: specs("book"),
 	}
-	receipts := fail(t, s, append(slices.Clone(all), unrecognized, from("app:other", delivery(3, "book")))...)
+	second := from("app:other", delivery(3, "book"))
+	second.ReceivedAt = all[0].ReceivedAt.Add(2 * time.Hour)
+	receipts := fail(t, s, append(slices.Clone(all), unrecognized, second)...)
 
 	names := map[string]string{fmt.Sprintf("%x", unrecognized.Key()): "?"}
 	for n, d := range all {
@@ -164,6 +166,10 @@ func TestReplayFilters(t *testing.T) {
 		"kind of nothing":        {store.ReplayFilter{Kinds: []string{"nobody"}}, ""},
 		"event type":             {store.ReplayFilter{EventTypes: []string{"signature_request_approved"}}, "1book 1mail"},
 		"source":                 {store.ReplayFilter{Sources: []string{"app:crm"}}, "2book 2mail"},
+		"source of a copy":       {store.ReplayFilter{Sources: []string{"app:other"}}, "3book 3mail"},
+		"received by a copy":     {store.ReplayFilter{ReceivedSince: at(second.ReceivedAt)}, "3book 3mail"},
+		"of one copy":            {store.ReplayFilter{Sources: []string{"account"}, ReceivedSince: at(second.ReceivedAt)}, ""},
+		"copy and event type":    {store.ReplayFilter{Sources: []string{"app:other"}, EventTypes: []string{"signature_request_signed"}}, "3book 3mail"},
 		"signature request":      {store.ReplayFilter{SignatureRequestIDs: []string{"request-0", "request-3"}}, "0book 0mail 3book 3mail"},
 		"event id":               {store.ReplayFilter{EventIDs: []int64{receipts[1].EventID}}, "1book 1mail"},
 		"event id of the second": {store.ReplayFilter{EventIDs: []int64{receipts[5].EventID}}, "3book 3mail"},
