@@ -64,7 +64,7 @@ type commands struct {
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database schema up to date, or take it back."`
 	Trigger   triggerCommand   `cmd:"" help:"Send correctly signed sample deliveries."`
 	Events    eventsCommand    `cmd:"" help:"Look at stored events."`
-	Failures  failuresCommand  `cmd:"" help:"Group failed runs by job type and error, with the command that replays each group."`
+	Failures  failuresCommand  `cmd:"" help:"List failed and retrying runs by job type and error; dismiss failed runs, and restore them."`
 	Replay    replayCommand    `cmd:"" help:"Run failed runs once more, or others that are asked for."`
 	Replays   replaysCommand   `cmd:"" help:"Look at replay orders, watch and cancel them."`
 	Doctor    doctorCommand    `cmd:"" help:"Check the database, its queue and the public URL, and say what to do."`

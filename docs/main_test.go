@@ -177,6 +177,9 @@ func (p *program) complaint(args []string) string {
 			c = p.commands[name]
 		}
 	}
+	if c == nil && args[0] == "failures" { // its default
+		name, c = args[0], p.commands["failures list"]
+	}
 	if c == nil {
 		if len(args) == 1 && args[0] == "--help" {
 			return ""

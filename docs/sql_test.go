@@ -46,6 +46,8 @@ INSERT INTO lumin.replays (job_kinds, state) VALUES ('{book_revenue}', 'running'
 INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason) VALUES ('signature_request', '{request-5}', '{}', 5, 'asked for');
 INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'host', 1, 'all', '{book_revenue}');
 DELETE FROM lumin.runs WHERE event_id = 99;
+UPDATE lumin.runs SET again = 1 WHERE event_id = 101;
+SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE event_id BETWEEN 200 AND 1000;
 ANALYZE`
 
 // seqScan finds what reads the whole of a table that has a row for each event.
