@@ -41,15 +41,16 @@ GROUP BY 2, 3
 ORDER BY 4 DESC, 2, 3 LIMIT $3`
 
 // A run that waits for its first attempt may still show the error that it was
-// replayed for, so the attempts of the job decide.
+// replayed for, so the attempts of its job decide. The job is noted with its first
+// failed attempt.
 const retryingGroupsSQL = `
 SELECT 'retrying', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
        min(j.attempted_at), max(j.attempted_at), max(r.event_id), coalesce(max(r.error), ''),
        count(*) FILTER (WHERE r.again > 0), min(j.scheduled_at) FILTER (WHERE j.state <> 'running'), '', ''
-FROM lumin.river_job j
-JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)
-WHERE j.state IN ('retryable', 'scheduled', 'running') AND j.attempted_at IS NOT NULL
-  AND j.attempt > (j.state = 'running')::int AND r.state = 'pending' AND r.error IS NOT NULL
+FROM lumin.runs r
+JOIN lumin.river_job j ON j.id = r.job_id
+WHERE r.state = 'pending' AND r.error IS NOT NULL
+  AND j.attempt > (j.state = 'running')::int AND j.attempted_at IS NOT NULL
   AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
   AND ($2::timestamptz IS NULL OR j.attempted_at >= $2)
 GROUP BY 2, 3
