@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,8 +14,8 @@ import (
 
 type migrateCommand struct {
 	Up     migrateUpCommand     `cmd:"" help:"Bring the schema up to date. May run any number of times, also at once."`
-	Down   migrateDownCommand   `cmd:"" help:"Take back the newest migrations, with the data in what they made."`
-	Status migrateStatusCommand `cmd:"" help:"Tell how far the database is migrated."`
+	Down   migrateDownCommand   `cmd:"" help:"Take back the newest migrations, with the data in what they created."`
+	Status migrateStatusCommand `cmd:"" help:"Show how far the database is migrated."`
 }
 
 type migrateUpCommand struct{ databaseSettings }
@@ -24,15 +26,36 @@ func (c *migrateUpCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := migrations.Up(ctx, url); err != nil {
+	steps := 0
+	err = migrations.UpReporting(ctx, url, func(step migrations.Step) {
+		steps++
+		printStep(std, step)
+	})
+	if err != nil {
 		return err
 	}
-	return printStatus(ctx, std, url)
+	status, err := readStatus(ctx, url)
+	switch {
+	case err != nil:
+		return err
+	case steps == 0 && status.Version > status.Latest:
+		fmt.Fprintf(std.out, "nothing to do: %s\n", status)
+	case steps == 0:
+		fmt.Fprintf(std.out, "nothing to do: the schema is at %d\n", status.Version)
+	default:
+		fmt.Fprintln(std.out, status)
+	}
+	return nil
+}
+
+func printStep(std streams, step migrations.Step) {
+	fmt.Fprintf(std.out, "%-40s %s\n", step.Name, step.Took.Round(time.Millisecond))
 }
 
 type migrateDownCommand struct {
 	databaseSettings
-	N int `arg:"" help:"How many migrations to take back. All of them removes every stored event."`
+	N   int  `arg:"" help:"How many migrations to take back. All of them removes every stored event."`
+	Yes bool `help:"Do it although data is lost. Without it, such a command counts the data and changes nothing."`
 }
 
 // Run implements the command.
@@ -42,12 +65,34 @@ func (c *migrateDownCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if c.N < 1 {
-		return usage(fmt.Sprintf("%d is not a number of migrations", c.N), "give 1 or more; \"migrate status\" tells how many are applied")
+		return usage(fmt.Sprintf("%d is not a number of migrations", c.N), "give 1 or more; \"migrate status\" shows how many are applied")
 	}
-	if err := migrations.Down(ctx, url, c.N); err != nil {
+	if !c.Yes {
+		if err := c.refuseLoss(ctx, url); err != nil {
+			return err
+		}
+	}
+	if err := migrations.DownReporting(ctx, url, c.N, func(step migrations.Step) { printStep(std, step) }); err != nil {
 		return err
 	}
 	return printStatus(ctx, std, url)
+}
+
+// refuseLoss fails if there is data to lose.
+func (c *migrateDownCommand) refuseLoss(ctx context.Context, url string) error {
+	losses, err := migrations.Losses(ctx, url, c.N)
+	if err != nil || len(losses) == 0 {
+		return err
+	}
+	lost := make([]string, len(losses))
+	for i, loss := range losses {
+		lost[i] = fmt.Sprintf("%s (%d rows)", loss.What, loss.Rows)
+		if loss.Rows == migrations.MaxLoss {
+			lost[i] = fmt.Sprintf("%s (%d rows or more)", loss.What, loss.Rows)
+		}
+	}
+	return usage(fmt.Sprintf("migrate down %d would remove data for good: %s", c.N, strings.Join(lost, ", ")),
+		"nothing has changed; take a backup and add --yes to remove it")
 }
 
 type migrateStatusCommand struct{ databaseSettings }
@@ -61,22 +106,26 @@ func (c *migrateStatusCommand) Run(ctx context.Context, std streams) error {
 	return printStatus(ctx, std, url)
 }
 
-// printStatus fails when the schema is dirty, which nothing else may change.
+// printStatus fails when the schema is marked dirty.
 func printStatus(ctx context.Context, std streams, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return fmt.Errorf("the database does not answer: %w", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	status, err := migrations.ReadStatus(ctx, conn)
+	status, err := readStatus(ctx, url)
 	if err != nil {
 		return err
 	}
 	if status.Dirty {
-		return errors.New(status.String())
+		return hint(errors.New(status.String()), "each migration is one transaction, so nothing is half done")
 	}
 	fmt.Fprintln(std.out, status)
 	return nil
+}
+
+func readStatus(ctx context.Context, url string) (migrations.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return migrations.Status{}, fmt.Errorf("the database does not answer: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return migrations.ReadStatus(ctx, conn)
 }

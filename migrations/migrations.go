@@ -2,22 +2,14 @@ package migrations
 
 import (
 	"context"
-	"crypto/sha256"
-	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
-	"regexp"
-	"strings"
 	"time"
 
-	"github.com/golang-migrate/migrate/v4"
 	"github.com/golang-migrate/migrate/v4/database"
 	pgxmigrate "github.com/golang-migrate/migrate/v4/database/pgx/v5"
-	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -41,62 +33,42 @@ const lockKey = 0x6c756d696e
 // connectTimeout bounds how long a connection may take, unless the URL says so.
 const connectTimeout = 10 * time.Second
 
-//go:embed sql/*.sql
-var numbered embed.FS
-
-//go:embed attach.sql
-var attachSQL string
-
-//go:embed detach.sql
-var detachSQL string
-
-// ErrDirty is wrapped by errors that report a migration which started and was
-// not seen to end.
-var ErrDirty = errors.New("the schema is dirty")
-
 // Up brings the schema to [Latest]. Doing it again changes nothing; a newer
-// schema is left alone.
+// schema is left alone. Each migration and its version commit together, so a
+// program that is killed leaves a schema that the next Up continues from.
 func Up(ctx context.Context, databaseURL string) error {
-	return locked(ctx, databaseURL, func(m *migrator) error { return m.up(ctx) })
+	return UpReporting(ctx, databaseURL, nil)
 }
 
-// Down takes back the newest n of our migrations. Below the first one River's
-// tables go as well, and the schema, unless something else lives in it or this
-// role could not create it again. A Down that was cut short there goes on where
-// it stopped, whatever n.
+// UpReporting is Up that calls report after each step, unless it is nil.
+func UpReporting(ctx context.Context, databaseURL string, report func(Step)) error {
+	return locked(ctx, databaseURL, report, func(m *migrator) error { return m.up(ctx) })
+}
+
+// Down takes back the newest n of our migrations, with the data in what they
+// created: see [Losses]. Below the first one River's tables go as well, and the
+// schema, unless something else lives in it or this role could not create it
+// again. A Down that was cut short there continues where it stopped, whatever n.
 func Down(ctx context.Context, databaseURL string, n int) error {
+	return DownReporting(ctx, databaseURL, n, nil)
+}
+
+// DownReporting is Down that calls report after each step, unless it is nil.
+func DownReporting(ctx context.Context, databaseURL string, n int, report func(Step)) error {
 	if n < 1 {
 		return fmt.Errorf("migrate down: %d is not a number of migrations: give 1 or more", n)
 	}
-	return locked(ctx, databaseURL, func(m *migrator) error { return m.down(ctx, n) })
-}
-
-// Latest is the number of the newest migration in this program.
-func Latest() int {
-	src, err := iofs.New(numbered, "sql")
-	if err != nil {
-		panic(err) // the files are part of the program
-	}
-	latest, err := src.First()
-	if err != nil {
-		panic(err)
-	}
-	for {
-		next, err := src.Next(latest)
-		if err != nil {
-			return int(latest)
-		}
-		latest = next
-	}
+	return locked(ctx, databaseURL, report, func(m *migrator) error { return m.down(ctx, n) })
 }
 
 // migrator works on one connection that holds the advisory lock.
 type migrator struct {
-	url  string
-	conn *pgx.Conn
+	url    string
+	conn   *pgx.Conn
+	report func(Step)
 }
 
-func locked(ctx context.Context, databaseURL string, act func(*migrator) error) error {
+func locked(ctx context.Context, databaseURL string, report func(Step), act func(*migrator) error) error {
 	// Read like a pool's, because the URL may hold settings that only a pool
 	// knows, and a server refuses those.
 	config, err := pgxpool.ParseConfig(databaseURL)
@@ -118,7 +90,10 @@ func locked(ctx context.Context, databaseURL string, act func(*migrator) error) 
 	if _, err := conn.Exec(ctx, `SELECT pg_catalog.pg_advisory_lock($1)`, int64(lockKey)); err != nil {
 		return fmt.Errorf("wait for other migrating programs: %w", err)
 	}
-	return act(&migrator{url: databaseURL, conn: conn})
+	if report == nil {
+		report = func(Step) {}
+	}
+	return act(&migrator{url: databaseURL, conn: conn, report: report})
 }
 
 // settle frees a connection from what its role or database is set to: limits
@@ -136,8 +111,8 @@ func (m *migrator) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if status.Dirty {
-		return dirtyError(status.Version)
+	if status, err = m.resume(ctx, status); err != nil {
+		return err
 	}
 	if status.Current() || status.Version > status.Latest {
 		return nil
@@ -166,9 +141,11 @@ func (m *migrator) up(ctx context.Context) error {
 // attach makes anew what hangs on River's tables, in one transaction: a view that
 // has changed cannot always be replaced.
 func (m *migrator) attach(ctx context.Context) error {
+	began := time.Now()
 	if _, err := m.conn.Exec(ctx, detachSQL+attachSQL); err != nil {
 		return fmt.Errorf("attach to River's tables: %w", err)
 	}
+	m.report(Step{"triggers and views", time.Since(began)})
 	return nil
 }
 
@@ -177,14 +154,15 @@ func (m *migrator) down(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if status.Dirty {
-		return dirtyError(status.Version)
+	if status, err = m.resume(ctx, status); err != nil {
+		return err
 	}
+	applied := len(filesUpTo(status.Version))
 	switch {
 	case status.Version > status.Latest:
 		return fmt.Errorf("migrate down: the schema is at version %d and this program knows none above %d: use the newer program", status.Version, status.Latest)
-	case status.Version > 0 && n > status.Version:
-		return fmt.Errorf("migrate down %d: only %d migrations are applied: give a number from 1 to %d", n, status.Version, status.Version)
+	case applied > 0 && n > applied:
+		return fmt.Errorf("migrate down %d: only %d migrations are applied: give a number from 1 to %d", n, applied, applied)
 	}
 	if _, err := m.conn.Exec(ctx, detachSQL); err != nil {
 		return fmt.Errorf("detach from River's tables: %w", err)
@@ -194,7 +172,7 @@ func (m *migrator) down(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	if n < status.Version {
+	if n < applied {
 		return m.attach(ctx)
 	}
 	if status.River > 0 {
@@ -284,14 +262,23 @@ func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, 
 	if err != nil {
 		return fmt.Errorf("prepare River's migrations: %w", err)
 	}
-	if _, err := rm.Migrate(ctx, direction, &rivermigrate.MigrateOpts{TargetVersion: target}); err != nil {
+	result, err := rm.Migrate(ctx, direction, &rivermigrate.MigrateOpts{TargetVersion: target})
+	if err != nil {
 		return fmt.Errorf("migrate River %s: %w", direction, err)
+	}
+	for _, v := range result.Versions {
+		m.report(Step{fmt.Sprintf("River %03d: %s", v.Version, v.Name), v.Duration})
 	}
 	return nil
 }
 
 // steps applies n of our migrations, all of them upwards for 0.
 func (m *migrator) steps(n int) error {
+	return m.withDriver(func(driver database.Driver) error { return apply(driver, n, m.report) })
+}
+
+// withDriver opens the version table, which is created if need be.
+func (m *migrator) withDriver(act func(database.Driver) error) error {
 	db := stdlib.OpenDB(*m.conn.Config(), stdlib.OptionAfterConnect(settle))
 	driver, err := pgxmigrate.WithInstance(db, &pgxmigrate.Config{
 		SchemaName:            Schema,
@@ -301,84 +288,9 @@ func (m *migrator) steps(n int) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("open the version table: %w", err), db.Close())
 	}
-	err = apply(driver, n)
+	err = act(driver)
 	if closeErr := driver.Close(); err == nil && closeErr != nil {
 		err = fmt.Errorf("close after migrating: %w", closeErr)
 	}
 	return err
-}
-
-func apply(driver database.Driver, n int) error {
-	src, err := iofs.New(numbered, "sql")
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
-	}
-	m, err := migrate.NewWithInstance("embedded", src, Schema, driver)
-	if err != nil {
-		return fmt.Errorf("prepare migrations: %w", err)
-	}
-	if n == 0 {
-		err = m.Up()
-	} else {
-		err = m.Steps(n)
-	}
-	if err == nil || errors.Is(err, migrate.ErrNoChange) {
-		return nil
-	}
-	err = fmt.Errorf("migrate: %w", err)
-	if version, dirty, readErr := driver.Version(); readErr == nil && dirty {
-		return errors.Join(err, dirtyError(max(version, 0)))
-	}
-	return err
-}
-
-// dirtyError says what a person has to decide. The version table tells which way
-// the program was going no more than how far it got: both ways write down the
-// version they are bound for before they begin.
-func dirtyError(version int) error {
-	var created strings.Builder
-	files, err := fs.Glob(numbered, "sql/*.up.sql")
-	if err != nil {
-		panic(err) // the pattern is a constant
-	}
-	for _, file := range files {
-		text, err := numbered.ReadFile(file)
-		if err != nil {
-			panic(err) // the files are part of the program
-		}
-		name := strings.TrimSuffix(strings.TrimPrefix(file, "sql/"), ".up.sql")
-		var tables []string
-		for _, match := range createTable.FindAllSubmatch(text, -1) {
-			tables = append(tables, string(match[1]))
-		}
-		fmt.Fprintf(&created, "\n  %s: %s", name, strings.Join(tables, ", "))
-	}
-	return fmt.Errorf(`a migration was started and not seen to end, at version %d: %w
-each migration is one transaction and took effect whole or not at all; look which of these tables are there (psql: \dt lumin.*)%s
-and write down, with psql, the newest migration that is there:
-  UPDATE lumin.schema_migrations SET version = NUMBER, dirty = false
-or, if none is:
-  DELETE FROM lumin.schema_migrations
-and run "migrate up" again`,
-		version, ErrDirty, created.String())
-}
-
-var createTable = regexp.MustCompile(`(?m)^CREATE TABLE lumin\.(\w+)`)
-
-// Fingerprint changes whenever what [Up] makes changes.
-func Fingerprint() string {
-	sum := sha256.New()
-	fmt.Fprintln(sum, riverVersion, attachSQL, detachSQL)
-	err := fs.WalkDir(numbered, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := numbered.ReadFile(path)
-		fmt.Fprintln(sum, path, string(text))
-		return err
-	})
-	if err != nil {
-		panic(err) // the files are part of the program
-	}
-	return hex.EncodeToString(sum.Sum(nil))
 }

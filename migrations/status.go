@@ -10,7 +10,7 @@ import (
 // Status is how far a database is migrated.
 type Status struct {
 	Version int  // our newest applied migration; 0 for none
-	Dirty   bool // Version was started and not seen to end
+	Dirty   bool // an older program was killed on the way to Version, or back from it
 	Latest  int  // our newest migration in this program
 	River   int  // River's newest applied migration; 0 for none
 
@@ -29,7 +29,7 @@ func (s Status) Current() bool {
 func (s Status) String() string {
 	switch {
 	case s.Dirty:
-		return fmt.Sprintf("a migration was started and not seen to end, at version %d: run \"migrate up\" to read what to do", s.Version)
+		return fmt.Sprintf("a migration was cut short at version %d: run \"migrate up\", which continues it", s.Version)
 	case s.Version == 0:
 		return "not migrated: run \"migrate up\""
 	case s.Version == s.Latest && s.River >= riverVersion && !s.Attached:

@@ -1,0 +1,14 @@
+package migrations
+
+import "regexp"
+
+// CountDrops is how many tables and columns Losses finds in the down files.
+func CountDrops() (n int) {
+	for _, f := range files() {
+		n += len(regexp.MustCompile(dropTable).FindAllString(f.down(), -1))
+		for _, match := range regexp.MustCompile(alterTable).FindAllStringSubmatch(f.down(), -1) {
+			n += len(regexp.MustCompile(dropColumn).FindAllString(match[2], -1))
+		}
+	}
+	return n
+}

@@ -1,0 +1,320 @@
+package migrations_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/migrations"
+)
+
+// trapSQL arms a trap that ends the connection at the n-th command of those that
+// create, change or drop something. A sequence counts them, because it keeps its
+// count when the transaction is rolled back.
+const trapSQL = `
+CREATE SCHEMA trap;
+CREATE SEQUENCE trap.commands;
+CREATE TABLE trap.moment (n bigint);
+INSERT INTO trap.moment VALUES (0);
+GRANT ALL ON SCHEMA trap TO PUBLIC;
+GRANT ALL ON ALL TABLES IN SCHEMA trap TO PUBLIC;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA trap TO PUBLIC;
+CREATE FUNCTION trap.spring() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE command bigint := nextval('trap.commands');
+BEGIN
+    IF command = (SELECT n FROM trap.moment) THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+    END IF;
+END
+$$;
+CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION trap.spring();`
+
+// spring has the n-th command from now end its connection; 0 disarms the trap.
+func spring(tb testing.TB, admin *pgxpool.Pool, n int) {
+	tb.Helper()
+	exec(tb, admin, fmt.Sprintf(`UPDATE trap.moment SET n = %d; SELECT setval('trap.commands', 1, false)`, n))
+}
+
+// Wherever a migration is killed, ours, River's or the triggers, the next up
+// continues, and so does the next down.
+func TestKilledAtEachMoment(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	exec(t, admin, trapSQL)
+	spring(t, admin, 0)
+	up(t, address)
+	commands := value[int](t, admin, `SELECT last_value FROM trap.commands`)
+	down(t, address, len(versions(t)))
+	if commands < 80 {
+		t.Fatalf("the trap has seen %d commands", commands)
+	}
+	// A prime, so that the moments fall into every migration.
+	for moment := 1; moment < commands; moment += 11 {
+		spring(t, admin, moment)
+		if err := migrations.Up(t.Context(), address); err == nil {
+			t.Fatalf("moment %d: up was not killed", moment)
+		}
+		if s := status(t, admin); s.Dirty || s.Current() {
+			t.Fatalf("moment %d: %+v", moment, s)
+		}
+		spring(t, admin, 0)
+		up(t, address)
+		works(t, admin)
+		spring(t, admin, moment%40+1)
+		if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil {
+			t.Fatalf("moment %d: down was not killed", moment)
+		}
+		spring(t, admin, 0)
+		down(t, address, max(1, len(slices.DeleteFunc(versions(t), func(v int) bool { return v > status(t, admin).Version }))))
+		if schemaThere(t, admin) {
+			t.Fatalf("moment %d: schema lumin is still there", moment)
+		}
+	}
+}
+
+// A program of version 4 or older marked the version table before each migration.
+// Killed, it left that mark, and the migration whole or undone.
+func TestMarkOfAnOlderProgram(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool := pgtest.Pool(t, address)
+	mark := func(version int) {
+		t.Helper()
+		exec(t, pool, fmt.Sprintf(`DELETE FROM lumin.schema_migrations; INSERT INTO lumin.schema_migrations VALUES (%d, true)`, version))
+		if s := status(t, pool); !s.Dirty || s.Current() || !strings.Contains(s.String(), `"migrate up"`) {
+			t.Fatalf("%+v: %s", s, s)
+		}
+	}
+	all := versions(t)
+	exec(t, pool, `INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason) VALUES ('email', '{}', '{}', 0, 'kept')`)
+	down(t, address, len(all)-4)
+	for _, marked := range []int{3, 4} { // back to 3 or up to 4, with 4 in effect
+		mark(marked)
+		up(t, address)
+	}
+	mark(all[len(all)-1])
+	up(t, address)
+	if n := value[int](t, pool, `SELECT count(*) FROM lumin.erasures`); n != 1 {
+		t.Errorf("%d of 1 rows are left", n)
+	}
+	for there := 3; there >= 0; there-- {
+		for _, marked := range []int{there, there + 1} { // back to it, or up from it
+			if down(t, address, len(all)-there); there == 0 {
+				exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
+			}
+			if marked == 0 {
+				marked = -1 // on the way to none
+			}
+			mark(marked)
+			var steps []string
+			err := migrations.UpReporting(t.Context(), address, func(s migrations.Step) { steps = append(steps, s.Name) })
+			if err != nil {
+				t.Fatalf("version %d, marked %d: %v", there, marked, err)
+			}
+			if want := fmt.Sprintf("whole, at version %d", there); !strings.Contains(steps[0], want) {
+				t.Errorf("version %d, marked %d: %q", there, marked, steps)
+			}
+			works(t, pool)
+			exec(t, pool, `TRUNCATE lumin.runs, lumin.river_job, lumin.replays`)
+		}
+	}
+	mark(2) // and the schema is at the latest: that was no migration of ours
+	for name, err := range map[string]error{
+		"up": migrations.Up(t.Context(), address), "down": migrations.Down(t.Context(), address, 1),
+	} {
+		if !errors.Is(err, migrations.ErrDirty) || !strings.Contains(err.Error(), "UPDATE lumin.schema_migrations") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The server may go on with the migration of a program that is gone. Its outcome
+// is awaited, not guessed.
+func TestMarkWhileTheServerGoesOn(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool := pgtest.Pool(t, address)
+	down(t, address, len(versions(t))-3)
+	older, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What golang-migrate 4 does, up to the point where the program is killed.
+	lock := value[string](t, pool, `SELECT current_database()`)
+	id := lockOfGolangMigrate(t, lock)
+	for _, sql := range []string{
+		`UPDATE lumin.schema_migrations SET version = 4, dirty = true`,
+		`SELECT pg_advisory_lock(` + id + `)`, `BEGIN`, sqlFile(t, "0004_job_types.up.sql"),
+	} {
+		if _, err := older.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- migrations.Up(t.Context(), address) }()
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	awaitEither(t, func() bool {
+		return value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
+	}, done)
+	if _, err := older.Exec(t.Context(), `COMMIT`); err != nil {
+		t.Fatal(err)
+	}
+	if err := older.Hijack().Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	works(t, pool)
+}
+
+// A migration that the database refuses leaves nothing behind and says why.
+func TestRefusedMigration(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	pool := pgtest.Pool(t, address)
+	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.replays (theirs int)`)
+	err := migrations.Up(t.Context(), address)
+	if err == nil || !strings.Contains(err.Error(), `0002_replays, which changed nothing`) || !strings.Contains(err.Error(), `"replays" already exists`) || strings.Contains(err.Error(), "COMMENT ON") {
+		t.Errorf("up: %v", err)
+	}
+	if s := status(t, pool); s.Version != 1 || s.Dirty {
+		t.Errorf("up: %+v", s)
+	}
+	exec(t, pool, `DROP TABLE lumin.replays`)
+	up(t, address)
+
+	// The same on the way down, where somebody's view needs one of our tables.
+	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT * FROM lumin.events`)
+	if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil || !strings.Contains(err.Error(), "0001_events_and_runs") {
+		t.Errorf("down: %v", err)
+	}
+	up(t, address)
+	works(t, pool)
+}
+
+func TestStepsAreReported(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	var steps []string
+	report := func(s migrations.Step) { steps = append(steps, s.Name) }
+	if err := migrations.UpReporting(t.Context(), address, report); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"River 001", "River 002"} {
+		if !strings.HasPrefix(steps[i], want) {
+			t.Errorf("step %d is %q", i, steps[i])
+		}
+	}
+	if got := len(steps) - len(versions(t)); steps[got-1] != "0001_events_and_runs" || steps[len(steps)-1] != "triggers and views" {
+		t.Errorf("steps %q", steps)
+	}
+	steps = nil
+	if err := migrations.UpReporting(t.Context(), address, report); err != nil || len(steps) > 0 {
+		t.Errorf("nothing to do: %q, %v", steps, err)
+	}
+	if err := migrations.DownReporting(t.Context(), address, 1, report); err != nil || len(steps) != 2 || !strings.HasPrefix(steps[0], fmt.Sprintf("%04d_", migrations.Latest())) || steps[1] != "triggers and views" {
+		t.Errorf("down: %q, %v", steps, err)
+	}
+}
+
+func TestLosses(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool := pgtest.Pool(t, address)
+	all := len(versions(t))
+	losses := func(n int) string {
+		t.Helper()
+		found, err := migrations.Losses(t.Context(), address, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(found)
+	}
+	exec(t, pool, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'h', 1, 'all', '{}')`)
+	if got := losses(all); got != "[]" {
+		t.Errorf("of an empty database: %s", got)
+	}
+	works(t, pool) // a run, a failure, a replay order and two jobs
+	exec(t, pool, `UPDATE lumin.runs SET error = 'x'; INSERT INTO lumin.signature_requests (signature_request_id, checked_at) VALUES ('a', now()), ('b', NULL)`)
+	gone := len(slices.DeleteFunc(versions(t), func(v int) bool { return v < 9 }))
+	if got := losses(gone); got != "[]" {
+		t.Errorf("of what 0009 and later created: %s", got)
+	}
+	exec(t, pool, `UPDATE lumin.signature_requests SET gone_at = now() WHERE signature_request_id = 'a'; UPDATE lumin.runs SET again = 2`)
+	if got := losses(gone); got != "[{lumin.signature_requests.gone_at 1}]" {
+		t.Errorf("of 0009 and later: %s", got)
+	}
+	if got, want := losses(all-3), "[{lumin.runs.again 1} {lumin.signature_requests.checked_at 1} {lumin.signature_requests.gone_at 1}]"; !containsAll(got, want) {
+		t.Errorf("of those above 3: %s, want %s", got, want)
+	}
+	if got := losses(all); got != "[{lumin.signature_requests 2} {lumin.failures 1} {lumin.runs 1} {lumin.replays 1} {lumin.river_job 2}]" {
+		t.Errorf("of all: %s", got)
+	}
+	if s := status(t, pool); !s.Current() {
+		t.Errorf("counting has changed the schema: %s", s)
+	}
+	if _, err := migrations.Losses(context.Background(), address+"&connect_timeout=x", 1); err == nil {
+		t.Error("a URL that is none is accepted")
+	}
+}
+
+// containsAll reports whether each {loss} of want is in got.
+func containsAll(got, want string) bool {
+	for _, loss := range strings.SplitAfter(strings.Trim(want, "[]"), "}") {
+		if !strings.Contains(got, strings.TrimSpace(loss)) {
+			return false
+		}
+	}
+	return true
+}
+
+func sqlFile(tb testing.TB, name string) string {
+	tb.Helper()
+	text, err := os.ReadFile("sql/" + name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(text)
+}
+
+// lockOfGolangMigrate is the number of the lock that golang-migrate takes.
+func lockOfGolangMigrate(tb testing.TB, databaseName string) string {
+	tb.Helper()
+	id, err := database.GenerateAdvisoryLockId(databaseName, migrations.Schema, "schema_migrations")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return id
+}
+
+// Losses reads down files, and must understand every line that removes data.
+func TestLossesUnderstandsDownFiles(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("sql/*.down.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drops := 0
+	for _, name := range names {
+		text := sqlFile(t, filepath.Base(name))
+		drops += strings.Count(text, "DROP TABLE") + strings.Count(text, "DROP COLUMN")
+		if strings.Contains(text, "TRUNCATE") || strings.Contains(text, "CASCADE") {
+			t.Errorf("%s removes what Losses does not count", name)
+		}
+	}
+	if n := migrations.CountDrops(); n != drops {
+		t.Errorf("%d tables and columns are dropped, and Losses looks at %d", drops, n)
+	}
+}

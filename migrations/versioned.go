@@ -1,0 +1,109 @@
+package migrations
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Step is one thing that migrating did.
+type Step struct {
+	Name string // such as 0002_replays
+	Took time.Duration
+}
+
+// versionedDriver writes the version in the transaction of the migration that
+// leads to it. golang-migrate's own driver writes it before, marked dirty, and
+// once more afterwards: a program that is killed in between leaves the mark, and
+// nobody can see from it whether the migration took effect.
+type versionedDriver struct {
+	database.Driver
+	from   int // the version in the table
+	target int // the version that the next Run leads to
+	report func(Step)
+}
+
+// Version implements database.Driver. It is read under golang-migrate's lock, which
+// a killed program keeps as long as the server still executes its migration.
+func (d *versionedDriver) Version() (version int, dirty bool, err error) {
+	version, dirty, err = d.Driver.Version()
+	d.from = version
+	return version, dirty, err
+}
+
+// SetVersion implements database.Driver. Run writes the version.
+func (d *versionedDriver) SetVersion(version int, _ bool) error {
+	d.target = version
+	return nil
+}
+
+// Run implements database.Driver. PostgreSQL executes statements that arrive
+// together as one transaction.
+func (d *versionedDriver) Run(file io.Reader) error {
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return err
+	}
+	name := nameOf(max(d.from, d.target)) // up leads to it, down leads away from it
+	began := time.Now()
+	if err := d.Driver.Run(strings.NewReader(string(text) + ";\n" + setVersionSQL(d.target))); err != nil {
+		return fmt.Errorf("%s, which changed nothing: %w", name, withoutQuery(err))
+	}
+	d.from = d.target
+	d.report(Step{name, time.Since(began)})
+	return nil
+}
+
+// withoutQuery is an error of golang-migrate without the text of the migration.
+func withoutQuery(err error) error {
+	var refused *pgconn.PgError
+	var whole database.Error
+	switch {
+	case !errors.As(err, &whole):
+		return err
+	case errors.As(whole.OrigErr, &refused) && whole.Line > 0:
+		return fmt.Errorf("line %d: %w", whole.Line, refused)
+	}
+	return whole.OrigErr
+}
+
+// setVersionSQL writes a version, -1 for none. The comment repeats it where no
+// other tool changes it: see takenEffect.
+func setVersionSQL(version int) string {
+	sql := "DELETE FROM lumin.schema_migrations;\n"
+	if version > 0 {
+		sql += fmt.Sprintf("INSERT INTO lumin.schema_migrations (version, dirty) VALUES (%d, false);\n", version)
+	}
+	return sql + fmt.Sprintf("COMMENT ON TABLE lumin.schema_migrations IS '%s%d';\n", versionComment, max(version, 0))
+}
+
+// versionComment begins the comment on the version table.
+const versionComment = "Migrated to version "
+
+// apply applies n migrations, all of them upwards for 0.
+func apply(driver database.Driver, n int, report func(Step)) error {
+	src, err := iofs.New(numbered, "sql")
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	m, err := migrate.NewWithInstance("embedded", src, Schema, &versionedDriver{Driver: driver, report: report})
+	if err != nil {
+		return fmt.Errorf("prepare migrations: %w", err)
+	}
+	if n == 0 {
+		err = m.Up()
+	} else {
+		err = m.Steps(n)
+	}
+	if err == nil || errors.Is(err, migrate.ErrNoChange) {
+		return nil
+	}
+	return fmt.Errorf("migrate: %w", err)
+}
