@@ -167,7 +167,7 @@ func (c *Client) state(ctx context.Context, id string) ([]byte, time.Time, error
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	resp, err := c.ask(ctx, path, "application/json")
+	resp, err := c.ask(ctx, path, jsonType)
 	if err != nil {
 		return nil, time.Time{}, err
 	}

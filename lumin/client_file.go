@@ -3,6 +3,7 @@ package lumin
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -63,9 +66,10 @@ type File struct {
 // at most ten minutes, from the call to the last byte read.
 //
 // Lumin answers with the file, or with a signed link to it, which lives 30 minutes.
-// Both come to the same: the link is fetched without the credential, and asked for
-// once more if it has expired or its host refuses it. What does not begin like a PDF
-// is an error.
+// Both give the same result: the link is fetched without the credential, and
+// requested once more if it has expired or its host refuses it. Lumin is asked
+// for the link, and if it has none to give (406), for the file. Anything that does not
+// begin like a PDF is an error.
 //
 // [ErrInvalidID] if the id fits no path, an [*APIError] for an answer other than
 // 200. Of file types other than the agreement, a 4xx may only mean that the certificate
@@ -115,16 +119,16 @@ func isSpent(err error) bool {
 
 // download asks for a file, and follows the link if that is the answer.
 func (c *Client) download(ctx context.Context, path string) (*http.Response, error) {
-	resp, err := c.ask(ctx, path, "application/pdf, application/json")
+	resp, err := c.askForFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if mediaType == "application/pdf" {
+	if mediaType == pdfType {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	if mediaType != "application/json" {
+	if mediaType != jsonType {
 		return nil, errNoLink
 	}
 	link, err := c.readLink(ctx, resp)
@@ -138,31 +142,64 @@ func (c *Client) download(ctx context.Context, path string) (*http.Response, err
 	return c.send(req, true)
 }
 
-// readLink returns the signed link of an answer. Whether it has expired is told by
-// the clock that set its expiry.
+const (
+	jsonType = "application/json"
+	pdfType  = "application/pdf"
+)
+
+// askForFile requests a file in one form, and in the other if Lumin refuses that
+// one. The live service answers 406 to an Accept that lists both.
+func (c *Client) askForFile(ctx context.Context, path string) (*http.Response, error) {
+	resp, err := c.ask(ctx, path, jsonType)
+	var refused *APIError
+	if errors.As(err, &refused) && refused.StatusCode == http.StatusNotAcceptable {
+		return c.ask(ctx, path, pdfType)
+	}
+	return resp, err
+}
+
+// readLink returns the signed link of an answer. Its expiry is compared with the
+// clock that set it.
 func (c *Client) readLink(ctx context.Context, resp *http.Response) (string, error) {
 	body, err := readJSON(ctx, resp)
 	if err != nil {
 		return "", err
 	}
 	var answer struct {
-		SignedURL string      `json:"signed_url"`
-		ExpiresAt json.Number `json:"expires_at"` // Unix time in seconds
+		SignedURL   string          `json:"signed_url"`   // as documented
+		DownloadURL string          `json:"download_url"` // as the live service answers
+		ExpiresAt   json.RawMessage `json:"expires_at"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return "", errNoLink
 	}
-	link, err := url.Parse(answer.SignedURL)
+	address := cmp.Or(answer.SignedURL, answer.DownloadURL)
+	link, err := url.Parse(address)
 	switch {
 	case err != nil || link.Host == "":
 		return "", errNoLink
 	case link.Scheme != "https" && (link.Scheme != "http" || !c.loopback || !isLoopback(link.Hostname())):
 		return "", errLinkScheme
 	}
-	if seconds, err := answer.ExpiresAt.Int64(); err == nil && seconds > 0 && !time.Unix(seconds, 0).After(c.dateOf(resp)) {
+	if at, ok := linkExpiry(answer.ExpiresAt); ok && !at.After(c.dateOf(resp)) {
 		return "", errLinkExpired
 	}
-	return answer.SignedURL, nil
+	return address, nil
+}
+
+// linkExpiry reads expires_at: Unix time in seconds as documented, or in
+// milliseconds as the live service answers, as a number or a string. An expiry in
+// another form is ignored, because the host of the link checks it anyway.
+func linkExpiry(value []byte) (at time.Time, ok bool) {
+	const leastMillis = 100_000_000_000 // March 1973; in seconds, the year 5138
+	number, err := strconv.ParseInt(strings.Trim(string(value), `"`), 10, 64)
+	switch {
+	case err != nil || number <= 0:
+		return time.Time{}, false
+	case number >= leastMillis:
+		return time.UnixMilli(number), true
+	}
+	return time.Unix(number, 0), true
 }
 
 // newFile looks at the beginning of a file.

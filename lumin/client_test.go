@@ -265,6 +265,7 @@ func TestEndedContext(t *testing.T) {
 				api := newAPI(t)
 				api.SetRequest("a", map[string]any{"title": strings.Repeat("x", 10_000)})
 				api.SetFile("a", lumin.FileAgreement, luminapi.PDF(10_000))
+				api.UseLinks(false)
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
 				if want == context.Canceled {
@@ -336,6 +337,68 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// The live service refuses an Accept of two types. One that has files in one form
+// only is asked for that one next.
+func TestFileForms(t *testing.T) {
+	t.Parallel()
+	for only, want := range map[string]string{
+		"": "[application/json]", "application/json": "[application/json]",
+		"application/pdf": "[application/json application/pdf]", "image/png": "[application/json application/pdf]",
+	} {
+		api := newAPI(t)
+		api.SetFile("a", lumin.FileAgreement, luminapi.PDF(1000))
+		api.Only(only)
+		got, err := fetch(t.Context(), api.Client(), "a")
+		var answer *lumin.APIError
+		if good := only != "image/png"; good && (err != nil || len(got) != 1000) || !good && (!errors.As(err, &answer) || answer.StatusCode != 406) {
+			t.Errorf("%s: %d bytes, %v", only, len(got), err)
+		}
+		var asked []string
+		for _, r := range api.Requests(luminapi.API) {
+			asked = append(asked, strings.Join(r.Header.Values("Accept"), " and "))
+		}
+		if fmt.Sprint(asked) != want {
+			t.Errorf("%s: asked for %s", only, asked)
+		}
+	}
+}
+
+// Documented are signed_url and seconds; the live service answers download_url
+// and milliseconds.
+func TestLinkForms(t *testing.T) {
+	t.Parallel()
+	api := newAPI(t)
+	now := time.Now().Truncate(time.Second)
+	const good, other = `"http://LINKS/agreement/a?token=canary-link-token"`, `"http://LINKS/other"`
+	for name, test := range map[string]struct {
+		answer string
+		fresh  bool
+	}{
+		"documented":              {fmt.Sprintf(`{"signed_url":%s,"expires_at":%d}`, good, now.Unix()+60), true},
+		"documented, expired":     {fmt.Sprintf(`{"signed_url":%s,"expires_at":%d}`, good, now.Unix()-1), false},
+		"live":                    {fmt.Sprintf(`{"download_url":%s,"expires_at":%d}`, good, now.UnixMilli()+60_000), true},
+		"live, expired":           {fmt.Sprintf(`{"download_url":%s,"expires_at":%d}`, good, now.UnixMilli()-1000), false},
+		"both":                    {fmt.Sprintf(`{"download_url":%s,"signed_url":%s,"expires_at":%d}`, other, good, now.UnixMilli()+60_000), true},
+		"an empty one":            {fmt.Sprintf(`{"download_url":%s,"signed_url":""}`, good), true},
+		"null":                    {fmt.Sprintf(`{"download_url":%s,"signed_url":null,"expires_at":null}`, good), true},
+		"a string":                {fmt.Sprintf(`{"signed_url":%s,"expires_at":"%d"}`, good, now.UnixMilli()+60_000), true},
+		"a string, expired":       {fmt.Sprintf(`{"signed_url":%s,"expires_at":"%d"}`, good, now.Unix()-1), false},
+		"a date, which is no use": {fmt.Sprintf(`{"signed_url":%s,"expires_at":"2020-01-01T00:00:00Z"}`, good), true},
+	} {
+		api.SetFile("a", lumin.FileAgreement, luminapi.PDF(1000))
+		before := len(api.Requests(luminapi.API))
+		answer := strings.ReplaceAll(test.answer, "http://LINKS", api.LinkURL())
+		api.Next(luminapi.Answer("application/json", answer))
+		got, err := fetch(t.Context(), api.Client(), "a")
+		if err != nil || len(got) != 1000 {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		if again := len(api.Requests(luminapi.API)) - before; (again == 1) != test.fresh {
+			t.Errorf("%s: asked %d times", name, again)
+		}
+	}
+}
+
 // A link that is over is asked for once more, and only once.
 func TestSpentLink(t *testing.T) {
 	t.Parallel()
@@ -358,7 +421,6 @@ func TestSpentLink(t *testing.T) {
 			t.Parallel()
 			api := newAPI(t)
 			api.SetFile("a", lumin.FileAgreement, luminapi.PDF(1000))
-			api.UseLinks(true)
 			api.Next(test.api...)
 			api.NextLink(test.links...)
 			got, err := fetch(t.Context(), api.Client(), "a")
@@ -473,6 +535,7 @@ func TestUntoldLength(t *testing.T) {
 	const size = 100_000
 	api := newAPI(t)
 	api.SetFile("a", lumin.FileAgreement, luminapi.PDF(size))
+	api.UseLinks(false)
 	for limit, want := range map[int64]error{size: nil, size - 1: lumin.ErrFileTooLarge} {
 		api.Next(luminapi.Untold())
 		file, err := api.Client().Limit(limit).File(t.Context(), "a", lumin.FileAgreement)

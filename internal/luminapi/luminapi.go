@@ -1,6 +1,5 @@
-// Package luminapi is a stand-in of Lumin's API for tests: it answers as Lumin's
-// public documentation has it, misbehaves when told to, and remembers what it was
-// asked.
+// Package luminapi is a stand-in for Lumin's API in tests. It answers as the live
+// service was seen to, misbehaves on request, and remembers the requests.
 //
 //	api := luminapi.New()
 //	t.Cleanup(api.Close)
@@ -12,10 +11,13 @@
 //
 //	api.Next(luminapi.Status(429, "Retry-After", "7"), luminapi.Truncated())
 //
-// Signed links lead to a host of their own, which has no use for a key:
+// A file is answered with a link to a host of its own, which has no use for a key:
 //
-//	api.UseLinks(true)
 //	for _, r := range api.Requests(luminapi.Links) { ... r.Header.Get("X-API-Key") ... }
+//
+// Lumin's documentation allows the file itself as the answer, too:
+//
+//	api.UseLinks(false)
 package luminapi
 
 import (
@@ -23,7 +25,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -67,6 +71,7 @@ type Server struct {
 	requests map[string]map[string]any
 	files    map[string][]byte // by id and type
 	useLinks bool
+	only     string // the media type of files; others are refused
 	faults   map[Place][]Fault
 	received []Request
 }
@@ -75,7 +80,7 @@ type Server struct {
 func New() *Server {
 	s := &Server{
 		requests: map[string]map[string]any{}, files: map[string][]byte{}, faults: map[Place][]Fault{},
-		closing: make(chan struct{}),
+		useLinks: true, closing: make(chan struct{}),
 	}
 	api := http.NewServeMux()
 	api.HandleFunc("GET /v1/signature_request/{id}", s.signatureRequest)
@@ -111,7 +116,8 @@ func (s *Server) Client() *lumin.Client {
 }
 
 // SetRequest sets the state of a signature request: members of its object, which gets
-// its id and a details_url beside them. Nil removes it, so that it is a 404.
+// its id and a details_url beside them. Numbers are answered as strings, as the
+// API's schema has its times. Nil removes it, so that it is a 404.
 func (s *Server) SetRequest(id string, members map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,6 +127,9 @@ func (s *Server) SetRequest(id string, members map[string]any) {
 	}
 	object := map[string]any{"signature_request_id": id, "details_url": s.details.URL + "/view?token=" + DetailsToken}
 	for name, value := range members {
+		if number, ok := value.(int); ok {
+			value = strconv.Itoa(number)
+		}
 		object[name] = value
 	}
 	s.requests[id] = object
@@ -139,11 +148,18 @@ func (s *Server) SetFile(id string, t lumin.FileType, content []byte) {
 
 func fileName(id, fileType string) string { return fileType + "/" + id }
 
-// UseLinks has files answered with a signed link, and not as they are.
+// UseLinks has files answered with a link, as it is from the start, or as they are.
 func (s *Server) UseLinks(use bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.useLinks = use
+}
+
+// Only has files requested in another form than this media type refused with 406.
+func (s *Server) Only(mediaType string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.only = mediaType
 }
 
 // Next has the next requests to the API go wrong, one for each fault; after them all
@@ -196,7 +212,14 @@ func keyed(next http.Handler) http.Handler {
 
 // refuse answers with a status, and a body that no error text should hold.
 func refuse(w http.ResponseWriter, status int) {
-	writeJSON(w, status, map[string]any{"error_message": "canary-answer for ada@example.com"})
+	code, known := map[int]string{
+		http.StatusConflict: "signature_request_not_approved", http.StatusNotFound: "signature_request_not_found",
+		http.StatusNotAcceptable: "not_acceptable", http.StatusUnauthorized: "unauthorized",
+	}[status]
+	if !known {
+		code = "bad_request"
+	}
+	writeJSON(w, status, map[string]any{"error_code": code, "error_message": "canary-answer for ada@example.com"})
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {
@@ -224,12 +247,19 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	name := fileName(r.PathValue("id"), fileType)
 	s.mu.Lock()
 	content, known := s.files[name]
-	useLinks := s.useLinks
+	status, open := s.requests[r.PathValue("id")]["status"]
+	open = open && status != string(lumin.StatusApproved)
+	useLinks, only := s.useLinks, s.only
 	s.mu.Unlock()
+	accept := strings.Join(r.Header.Values("Accept"), ",")
 	switch {
+	case strings.Contains(accept, ","), only != "" && accept != only:
+		refuse(w, http.StatusNotAcceptable)
+	case open:
+		refuse(w, http.StatusConflict)
 	case !known:
 		refuse(w, http.StatusNotFound)
-	case useLinks:
+	case useLinks && accept == "application/json":
 		writeLink(w, s.signed(name), time.Now().Add(linkLifetime))
 	default:
 		writePDF(w, "application/pdf", content)
@@ -241,11 +271,12 @@ const linkLifetime = 30 * time.Minute
 
 // signed is a link to a file.
 func (s *Server) signed(name string) string {
-	return s.links.URL + "/" + name + "?token=" + LinkToken
+	return s.links.URL + (&url.URL{Path: "/" + name}).EscapedPath() + "?token=" + LinkToken
 }
 
+// writeLink answers as the live service: documented are signed_url and seconds.
 func writeLink(w http.ResponseWriter, link string, expiresAt time.Time) {
-	writeJSON(w, http.StatusOK, map[string]any{"signed_url": link, "expires_at": expiresAt.Unix()})
+	writeJSON(w, http.StatusOK, map[string]any{"download_url": link, "expires_at": expiresAt.UnixMilli()})
 }
 
 func writePDF(w http.ResponseWriter, mediaType string, content []byte) {

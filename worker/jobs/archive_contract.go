@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -46,6 +47,9 @@ import (
 //   - 429 and 503: it is put off without counting an attempt, by Retry-After, from a
 //     second to an hour, or by a minute if the answer has none; but once the event was
 //     received more than a day ago, they count like 5xx.
+//   - 409, by which Lumin says that the signature request is not approved yet: likewise,
+//     but without a Retry-After it waits a tenth of the event's age, from a minute to an
+//     hour.
 //   - 400, 404, 405, 410, 414, 422 and 451, for the agreement: it fails at once, and
 //     can be replayed. For the other files they may only mean that the certificate has
 //     not been made yet. So does, for any file, one that is larger than
@@ -280,6 +284,9 @@ func setbackOf(e *store.Event, t lumin.FileType, err error) setback {
 		return setback{err: err, fate: failNow}
 	case !errors.As(err, &answer):
 		return setback{err: err}
+	case answer.StatusCode == http.StatusConflict && !answer.Link && time.Since(e.ReceivedAt) <= maxPutOff:
+		wait := cmp.Or(answer.RetryAfter, max((time.Since(e.ReceivedAt)/10).Truncate(time.Second), time.Minute))
+		return setback{err: err, fate: putItOff, delay: putOff(wait)}
 	case isBusy(answer.StatusCode) && time.Since(e.ReceivedAt) <= maxPutOff:
 		return setback{err: err, fate: putItOff, delay: putOff(answer.RetryAfter)}
 	case t == lumin.FileAgreement && !answer.Link && isFinal(answer.StatusCode):

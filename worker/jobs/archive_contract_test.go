@@ -209,7 +209,7 @@ func TestArchive(t *testing.T) {
 		agreement, certificate := luminapi.PDF(300_000), luminapi.PDF(1000)
 		r.api.SetFile("fa5c8a0b", lumin.FileAgreement, agreement)
 		r.api.SetFile("fa5c8a0b", lumin.FileCoC, certificate)
-		r.api.UseLinks(true)
+		r.api.SetRequest("fa5c8a0b", map[string]any{"status": "APPROVED"})
 		if got := r.run(t, "fa5c8a0b"); got != (outcome{state: "succeeded", attempts: 1}) {
 			t.Errorf("%+v", got)
 		}
@@ -236,7 +236,7 @@ func TestArchiveTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := len(r.api.Requests()); n != 1 {
+		if n := len(r.api.Requests(luminapi.API)); n != 1 {
 			t.Errorf("%d requests, want 1", n)
 		}
 		r.wantArchived(t, map[string][]byte{agreementKey(e): pdf})
@@ -272,6 +272,7 @@ func TestArchiveTruncated(t *testing.T) {
 	buckets(t, func(t *testing.T, bucketURL string) {
 		r, e, pdf := newArchiveRig(t, bucketURL), archiveEvent("a"), luminapi.PDF(200_000)
 		r.api.SetFile("a", lumin.FileAgreement, pdf)
+		r.api.UseLinks(false)
 		for _, fault := range []luminapi.Fault{luminapi.Truncated(), luminapi.TruncatedUntold()} {
 			r.api.Next(fault)
 			if err := r.job.Work(t.Context(), e); !errors.Is(err, io.ErrUnexpectedEOF) || whatBecomes(err) != "retried" {
@@ -302,6 +303,7 @@ func TestArchiveTruncatedParts(t *testing.T) {
 	server, bucketURL := fakeS3(t)
 	r, e, pdf := newArchiveRig(t, bucketURL), archiveEvent("a"), luminapi.PDF(40<<20)
 	r.api.SetFile("a", lumin.FileAgreement, pdf)
+	r.api.UseLinks(false)
 	r.api.Next(luminapi.Truncated())
 	if err := r.job.Work(t.Context(), e); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
@@ -331,7 +333,9 @@ func TestArchiveRuns(t *testing.T) {
 		waits   bool // for a second at least
 		request int  // how many
 	}{
-		"put off": {[]luminapi.Fault{luminapi.Status(429, "Retry-After", "1")}, outcome{state: "succeeded", attempts: 1}, true, 2},
+		"put off":          {[]luminapi.Fault{luminapi.Status(429, "Retry-After", "1")}, outcome{state: "succeeded", attempts: 1}, true, 2},
+		"not approved yet": {[]luminapi.Fault{luminapi.Status(409, "Retry-After", "1")}, outcome{state: "succeeded", attempts: 1}, true, 2},
+		"one form only":    {[]luminapi.Fault{luminapi.Status(406)}, outcome{state: "succeeded", attempts: 1}, false, 2},
 		"temporary": {[]luminapi.Fault{luminapi.Status(500), luminapi.Truncated()},
 			outcome{state: "succeeded", attempts: 3, errors: "500"}, false, 3},
 		"not known": {[]luminapi.Fault{luminapi.Status(404)}, outcome{state: "failed", attempts: 1, errors: "404"}, false, 1},
@@ -352,7 +356,7 @@ func TestArchiveRuns(t *testing.T) {
 			if took := time.Since(start); test.waits && took < time.Second {
 				t.Errorf("it took %s", took)
 			}
-			if n := len(r.api.Requests()); n != test.request {
+			if n := len(r.api.Requests(luminapi.API)); n != test.request {
 				t.Errorf("%d requests, want %d", n, test.request)
 			}
 			archived := map[string][]byte{}
@@ -394,7 +398,12 @@ func TestArchiveVerdict(t *testing.T) {
 		{"401", nil, day, []luminapi.Fault{luminapi.Status(401)}, retried},
 		{"402", nil, day, []luminapi.Fault{luminapi.Status(402)}, retried},
 		{"403", nil, day, []luminapi.Fault{luminapi.Status(403)}, retried},
-		{"409", nil, day, []luminapi.Fault{luminapi.Status(409)}, retried},
+		{"409", nil, day, []luminapi.Fault{luminapi.Status(409)}, "1m0s"},
+		{"409 for 7 s", nil, day, []luminapi.Fault{luminapi.Status(409, "Retry-After", "7")}, "7s"},
+		{"409 after a while", nil, 5 * time.Hour, []luminapi.Fault{luminapi.Status(409)}, "30m0s"},
+		{"409 after a long while", nil, 23 * time.Hour, []luminapi.Fault{luminapi.Status(409)}, "1h0m0s"},
+		{"409 of an old event", nil, old, []luminapi.Fault{luminapi.Status(409)}, retried},
+		{"406 in both forms", nil, day, []luminapi.Fault{luminapi.Status(406), luminapi.Status(406)}, retried},
 		{"302", nil, day, []luminapi.Fault{luminapi.Status(302, "Location", "/")}, retried},
 		{"500", nil, day, []luminapi.Fault{luminapi.Status(500)}, retried},
 		{"429", nil, day, []luminapi.Fault{luminapi.Status(429)}, "1m0s"},
@@ -428,6 +437,12 @@ func TestArchiveVerdict(t *testing.T) {
 			noSecrets(t, err.Error())
 		}
 	}
+	r.job.Files = nil
+	r.api.SetRequest("open", map[string]any{"status": "WAITING_FOR_OTHERS"})
+	r.api.SetFile("open", agreement, luminapi.PDF(100))
+	if got := whatBecomes(r.job.Work(t.Context(), archiveEvent("open"))); got != "1m0s" {
+		t.Errorf("a signature request that is not approved: %s", got)
+	}
 	if got := whatBecomes(r.job.Work(t.Context(), archiveEvent(".."))); got != failed {
 		t.Errorf("an id that leads elsewhere: %s", got)
 	}
@@ -438,7 +453,6 @@ func TestArchiveLinkVerdict(t *testing.T) {
 	t.Parallel()
 	r := newArchiveRig(t, "mem://")
 	r.api.SetFile("a", lumin.FileAgreement, luminapi.PDF(100))
-	r.api.UseLinks(true)
 	for status, want := range map[int]string{404: "retried", 410: "retried", 403: "retried", 500: "retried", 503: "1m0s"} {
 		r.api.NextLink(luminapi.Status(status))
 		if status < 500 {
@@ -466,7 +480,7 @@ func TestArchiveSomeFiles(t *testing.T) {
 		t.Error(err)
 	}
 	r.wantArchived(t, map[string][]byte{agreementKey(e): pdf, "a/coc-" + e.IdempotencyKey() + ".pdf": pdf})
-	if n := len(r.api.Requests()); n != 3 {
+	if n := len(r.api.Requests(luminapi.API)); n != 3 {
 		t.Errorf("%d requests, want 3", n)
 	}
 }
@@ -533,7 +547,7 @@ func TestArchiveStopped(t *testing.T) {
 	if err := r.job.Work(ctx, archiveEvent("a")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if n := len(r.api.Requests()); n != 1 {
+	if n := len(r.api.Requests(luminapi.API)); n != 1 {
 		t.Errorf("%d requests after the stop", n-1)
 	}
 	r.wantArchived(t, nil)
