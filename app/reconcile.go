@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
+	"lumin-ingest/lumin"
 	"lumin-ingest/worker/jobs"
 )
 
@@ -13,14 +16,18 @@ type reconcileCommand struct {
 	databaseSettings
 	luminSettings
 	outputSettings
-	Repair bool `help:"Repair what differs, in lumin.signature_requests."`
-	Rate   int  `default:"5" help:"At most so many requests to Lumin a second."`
+	Repair bool    `help:"Repair what differs, in lumin.signature_requests."`
+	Gone   bool    `help:"Note signature requests as gone also if Lumin knows none at all."`
+	Rate   float64 `default:"1.5" help:"Requests to Lumin per second, at most. Lumin publishes no limit; a draft had 3,000 in 30 minutes."`
 }
+
+// maxReconcileRate is far above any limit that Lumin may have.
+const maxReconcileRate = 100
 
 // Run implements the command.
 func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
-	if c.Rate < 1 {
-		return usage(fmt.Sprintf("--rate is %d", c.Rate), "give 1 or more requests a second")
+	if !(c.Rate > 0 && c.Rate <= maxReconcileRate) { // NaN is neither
+		return usage(fmt.Sprintf("--rate is %v", c.Rate), "give more than 0 requests a second, and at most %d; 1.5 is the default", maxReconcileRate)
 	}
 	client, _, err := c.client()
 	if err != nil {
@@ -34,7 +41,7 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	reconcile := &jobs.Reconcile{Store: st, Lumin: client, Repair: c.Repair, Rate: c.Rate, Report: func(d jobs.Difference) {
+	reconcile := &jobs.Reconcile{Store: st, Lumin: client, Repair: c.Repair, Gone: c.Gone, Rate: c.Rate, Report: func(d jobs.Difference) {
 		if c.Output == "json" {
 			_ = printJSON(std.out, d)
 		} else {
@@ -49,21 +56,36 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	}
 	switch {
 	case err != nil:
-		return hint(err, "what was not asked for is asked for first the next time")
+		return c.explain(err)
 	case sum.Settled():
 		return nil
-	case sum.Differ > sum.Repaired:
-		return hint(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair takes over what Lumin tells")
+	case sum.Failed > 0:
+		return hint(fmt.Errorf("%d signature requests got no usable answer; the first one: %s", sum.Failed, sum.Cause), "run it again: those are requested once more")
 	}
-	return hint(fmt.Errorf("%d signature requests are not known to Lumin, and %d could not be asked for", sum.Unknown, sum.Failed),
-		"Lumin does not know those of another workspace or those deleted there; the others are asked for again the next time")
+	return hint(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair takes over what Lumin answers")
+}
+
+// explain adds what to do about a pass that was given up.
+func (c *reconcileCommand) explain(err error) error {
+	var refused *lumin.APIError
+	switch {
+	case errors.Is(err, jobs.ErrAllUnknown):
+		return hint(err, "check that LUMIN_API_KEY is of the workspace that sends the deliveries, and LUMIN_API_URL; if they are really gone, --gone notes that")
+	case errors.Is(err, lumin.ErrNoAnswer):
+		return hint(fmt.Errorf("%s cannot be reached: %w", c.LuminAPIURL, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; signature requests not checked yet come first the next time")
+	case !errors.As(err, &refused):
+		return err
+	case refused.StatusCode == http.StatusUnauthorized, refused.StatusCode == http.StatusForbidden:
+		return hint(err, "check LUMIN_API_KEY: it is a key of the workspace, for the API at LUMIN_API_URL")
+	}
+	return hint(err, "run it again later: signature requests not checked yet come first")
 }
 
 func differenceLine(d jobs.Difference) string {
 	line := d.SignatureRequestID + ": " + d.Field
 	switch {
 	case d.Field == "signature_request":
-		return d.SignatureRequestID + ": Lumin does not know it"
+		return d.SignatureRequestID + ": gone at Lumin, which is noted"
 	case d.Ours == "" && d.Lumins == "":
 		line += " differs"
 	case d.Ours == "":
@@ -79,13 +101,13 @@ func differenceLine(d jobs.Difference) string {
 
 func summaryLine(sum jobs.Reconciliation) string {
 	if sum == (jobs.Reconciliation{}) {
-		return "nothing to reconcile: lumin.signature_requests has none that is not over"
+		return "nothing to reconcile: lumin.signature_requests has no open one"
 	}
 	parts := []string{fmt.Sprintf("%d signature requests checked", sum.Checked), fmt.Sprintf("%d differ", sum.Differ)}
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{sum.Repaired, "repaired"}, {sum.Unknown, "not known to Lumin"}, {sum.Failed, "not answered"}} {
+	}{{sum.Repaired, "repaired"}, {sum.Gone, "gone at Lumin"}, {sum.Unknown, "not known to Lumin"}, {sum.Failed, "not answered"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}

@@ -70,29 +70,36 @@ func RetryAfter(text string, now time.Time) time.Duration {
 	return min(max(at.Sub(now), shortest), MaxRetryAfter)
 }
 
+// ErrNoAnswer is wrapped by the error of a request that nobody answered. The text
+// of that error names the cause: the name in DNS, the connection, TLS, or time.
+var ErrNoAnswer = errors.New("no answer")
+
 // noAnswer is the error of a request without an answer. That of net/http is not
-// wrapped: it quotes the URL, and may quote what the other side sent.
+// wrapped: it quotes the URL, and may quote the other side.
 func noAnswer(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("no answer in time: %w", ctx.Err())
+		return fmt.Errorf("%w in time: %w", ErrNoAnswer, ctx.Err())
 	}
 	var (
 		operation   *net.OpError
 		lookup      *net.DNSError
 		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
 		timeout     net.Error
 	)
 	switch {
 	case errors.As(err, &operation):
-		return errors.New("no answer: " + operation.Error())
+		return fmt.Errorf("%w: %s", ErrNoAnswer, operation)
 	case errors.As(err, &lookup):
-		return errors.New("no answer: " + lookup.Error())
+		return fmt.Errorf("%w: %s", ErrNoAnswer, lookup)
 	case errors.As(err, &certificate):
-		return errors.New("no answer: " + certificate.Error())
+		return fmt.Errorf("%w: %s", ErrNoAnswer, certificate)
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Errorf("%w: the other side does not speak TLS", ErrNoAnswer)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return errors.New("no answer in time")
+		return fmt.Errorf("%w in time", ErrNoAnswer)
 	default:
-		return errors.New("no answer: the connection ended, or brought what is not HTTP")
+		return fmt.Errorf("%w: the connection ended, or what came was not HTTP", ErrNoAnswer)
 	}
 }
 

@@ -23,6 +23,10 @@ type SignatureRequest struct {
 	LastEventType *string
 	LastEventTime *time.Time
 
+	// GoneAt is when Lumin was found to have no such signature request; nil if it was
+	// not.
+	GoneAt *time.Time
+
 	// Versions tells, by column, which event a field comes from. What it holds is
 	// up to the job type that keeps the table.
 	Versions map[string]string
@@ -36,11 +40,11 @@ ON CONFLICT (signature_request_id) DO UPDATE SET signature_request_id = s.signat
 RETURNING ` + signatureRequestColumns
 
 const signatureRequestColumns = `signature_request_id, status, title, reason, signing_type, created_at, updated_at, expires_at,
-    last_event_type, last_event_time, versions`
+    last_event_type, last_event_time, gone_at, versions`
 
 func scanSignatureRequest(row pgx.Row) (r SignatureRequest, err error) {
 	err = row.Scan(&r.ID, &r.Status, &r.Title, &r.Reason, &r.SigningType,
-		&r.CreatedAt, &r.UpdatedAt, &r.ExpiresAt, &r.LastEventType, &r.LastEventTime, &r.Versions)
+		&r.CreatedAt, &r.UpdatedAt, &r.ExpiresAt, &r.LastEventType, &r.LastEventTime, &r.GoneAt, &r.Versions)
 	return r, err
 }
 
@@ -57,30 +61,31 @@ func LockSignatureRequest(ctx context.Context, tx pgx.Tx, id string) (SignatureR
 const updateSignatureRequestSQL = `
 UPDATE lumin.signature_requests
 SET status = $2, title = $3, reason = $4, signing_type = $5, created_at = $6, updated_at = $7, expires_at = $8,
-    last_event_type = $9, last_event_time = $10, versions = $11
+    last_event_type = $9, last_event_time = $10, gone_at = $11, versions = $12
 WHERE signature_request_id = $1`
 
 // UpdateSignatureRequest writes a row that tx holds locked.
 func UpdateSignatureRequest(ctx context.Context, tx pgx.Tx, r SignatureRequest) error {
 	_, err := tx.Exec(ctx, updateSignatureRequestSQL, r.ID, r.Status, r.Title, r.Reason, r.SigningType,
-		r.CreatedAt, r.UpdatedAt, r.ExpiresAt, r.LastEventType, r.LastEventTime, r.Versions)
+		r.CreatedAt, r.UpdatedAt, r.ExpiresAt, r.LastEventType, r.LastEventTime, r.GoneAt, r.Versions)
 	if err != nil {
 		return fmt.Errorf("update signature request: %w", err)
 	}
 	return nil
 }
 
-// openStatus is that of signature requests that are not over, as the index on
-// checked_at has it.
-const openStatus = `(status IS NULL OR status NOT IN ('APPROVED', 'REJECTED', 'FAILED', 'CANCELLED'))`
+// openStatus is the condition of the index on checked_at: signature requests that
+// are not finished, and that Lumin still has as far as is known.
+const openStatus = `(status IS NULL OR status NOT IN ('APPROVED', 'REJECTED', 'FAILED', 'CANCELLED')) AND gone_at IS NULL`
 
 const uncheckedSQL = `
 SELECT signature_request_id FROM lumin.signature_requests
 WHERE ` + openStatus + ` AND (checked_at IS NULL OR checked_at < $1)
 ORDER BY checked_at NULLS FIRST, signature_request_id LIMIT $2`
 
-// UncheckedSignatureRequests lists signature requests that are not over and whose
-// state has not been asked for since a time, those first that were never asked for.
+// UncheckedSignatureRequests lists signature requests that are neither finished nor
+// gone, and whose state was not requested since a time. Those that were never
+// requested come first.
 func (s *Store) UncheckedSignatureRequests(ctx context.Context, since time.Time, limit int) ([]string, error) {
 	rows, err := s.pool.Query(ctx, uncheckedSQL, since, limit)
 	if err != nil {

@@ -25,12 +25,16 @@ type Reconcile struct {
 	Store *store.Store
 	Lumin *lumin.Client
 
-	// Repair has the differences mended. Otherwise they are reported only.
+	// Repair takes over what Lumin answers. Otherwise differences are only reported.
 	Repair bool
+
+	// Gone notes signature requests as gone even where Lumin knows none at all. See
+	// [Reconcile.Run].
+	Gone bool
 
 	// Rate is how many requests a second are made at most; 0 means
 	// [DefaultReconcileRate].
-	Rate int
+	Rate float64
 
 	// Report is called for each difference; nil is nobody.
 	Report func(Difference)
@@ -38,15 +42,16 @@ type Reconcile struct {
 	slice time.Duration // of Periodic; 0 means reconcileSlice
 }
 
-// DefaultReconcileRate goes through 18,000 signature requests in an hour.
-const DefaultReconcileRate = 5
+// DefaultReconcileRate goes through 5,400 signature requests in an hour. Lumin
+// publishes no limits; a draft of its documentation had 3,000 requests in 30 minutes.
+const DefaultReconcileRate = 1.5
 
 // Difference is something that Lumin tells otherwise than lumin.signature_requests.
 // Its values are statuses and times; of texts that people write it tells only that
 // they differ.
 type Difference struct {
 	SignatureRequestID string `json:"signature_request_id"`
-	Field              string `json:"field"` // a column, or "signature_request" if Lumin does not know it
+	Field              string `json:"field"` // a column, or "signature_request" if Lumin has it no longer
 	Ours               string `json:"ours,omitempty"`
 	Lumins             string `json:"lumins,omitempty"`
 	Repaired           bool   `json:"repaired"`
@@ -57,11 +62,16 @@ type Reconciliation struct {
 	Checked  int `json:"checked"`
 	Differ   int `json:"differ"`   // among them
 	Repaired int `json:"repaired"` // among those
-	Unknown  int `json:"unknown"`  // to Lumin
-	Failed   int `json:"failed"`   // of which Lumin did not tell
+	Gone     int `json:"gone"`     // at Lumin, and noted
+	Unknown  int `json:"unknown"`  // to Lumin, as every one was, and not noted
+	Failed   int `json:"failed"`   // without a usable answer
+
+	// Cause is why the first of those that failed did.
+	Cause string `json:"cause,omitempty"`
 }
 
-// Settled reports whether nothing is left that differs or is not known.
+// Settled reports whether nothing is left that differs or is not known. Signature
+// requests that are gone are settled.
 func (r Reconciliation) Settled() bool {
 	return r.Differ == r.Repaired && r.Unknown == 0 && r.Failed == 0
 }
@@ -73,18 +83,34 @@ const (
 	// many, before a pass is given up.
 	maxInARow = 5
 
+	// maxUnknown is how many signature requests may be unknown to Lumin while it
+	// knows none.
+	maxUnknown = 20
+
 	// maxPause is the longest that a 429 is waited for.
 	maxPause = 10 * time.Minute
 )
 
-// Run goes through the signature requests that are not over and have not been asked
-// for since a time, which is usually now: once each, those first that have not been
-// asked for the longest. It may be stopped at any time and called again with the same
-// time to go on, and several may run at once. The error says why it gave up.
+// ErrAllUnknown is the error for a pass in which Lumin knew not one of many signature
+// requests. The key may be that of another workspace, so none is noted as gone.
+var ErrAllUnknown = errors.New("Lumin knows none of the signature requests")
+
+// Run goes through the signature requests that are neither finished nor gone and were
+// not requested since a time, which is usually now: once each, those first that
+// were not requested for the longest time. It may be stopped at any time and called
+// again with the same time to continue, and several may run at once. The error says
+// why it gave up.
+//
+// A signature request that Lumin does not have (404, 410) is noted as gone and not
+// requested again, until an event of it arrives. An API that does not answer at
+// all ends the pass at once.
 func (r *Reconcile) Run(ctx context.Context, since time.Time) (sum Reconciliation, err error) {
 	pass := &reconcilePass{Reconcile: r, since: since, pace: rate.NewLimiter(rate.Limit(r.rate()), 1)}
 	for {
 		ids, err := r.Store.UncheckedSignatureRequests(ctx, since, reconcilePage)
+		if err == nil && len(ids) == 0 {
+			err = pass.noteGone(ctx)
+		}
 		if err != nil || len(ids) == 0 {
 			return pass.sum, err
 		}
@@ -124,7 +150,7 @@ func (r *Reconcile) Periodic(every time.Duration, logger *slog.Logger) worker.Pe
 			level = slog.LevelWarn
 		}
 		logger.Log(ctx, level, "reconciled with Lumin", "checked", sum.Checked, "differ", sum.Differ, "repaired", sum.Repaired,
-			"unknown", sum.Unknown, "failed", sum.Failed)
+			"gone", sum.Gone, "unknown", sum.Unknown, "failed", sum.Failed, "cause", sum.Cause)
 		if err != nil && slice.Err() != nil && ctx.Err() == nil {
 			return river.JobSnooze(0)
 		}
@@ -133,7 +159,7 @@ func (r *Reconcile) Periodic(every time.Duration, logger *slog.Logger) worker.Pe
 	}}
 }
 
-func (r *Reconcile) rate() int {
+func (r *Reconcile) rate() float64 {
 	if r.Rate > 0 {
 		return r.Rate
 	}
@@ -147,6 +173,9 @@ type reconcilePass struct {
 	pace   *rate.Limiter
 	sum    Reconciliation
 	failed int // in a row
+
+	known   bool     // Lumin knows at least one
+	unknown []string // as long as it knows none
 }
 
 // check asks for one signature request. An error ends the pass.
@@ -166,11 +195,45 @@ func (p *reconcilePass) check(ctx context.Context, id string) error {
 	p.failed = 0
 	p.sum.Checked++
 	if unknown {
-		p.sum.Unknown++
-		p.report(Difference{SignatureRequestID: id, Field: "signature_request", Lumins: "not known"})
-		return p.mark(ctx, id)
+		return p.missing(ctx, id)
+	}
+	p.known = true
+	if err := p.noteGone(ctx); err != nil {
+		return err
 	}
 	return p.compare(ctx, id, told, asOf)
+}
+
+// missing handles a signature request that Lumin does not have. While Lumin knows
+// none, it is marked as checked only.
+func (p *reconcilePass) missing(ctx context.Context, id string) error {
+	p.unknown = append(p.unknown, id)
+	if p.known || p.Gone {
+		return p.noteGone(ctx)
+	}
+	if len(p.unknown) < maxUnknown {
+		return p.mark(ctx, id)
+	}
+	p.sum.Unknown = len(p.unknown)
+	return errors.Join(fmt.Errorf("%w: %d were requested", ErrAllUnknown, p.sum.Unknown), p.mark(ctx, id))
+}
+
+// noteGone notes those that are missing at Lumin.
+func (p *reconcilePass) noteGone(ctx context.Context) error {
+	for _, id := range p.unknown {
+		now := p.now()
+		err := p.Store.CheckSignatureRequest(ctx, id, now, func(row *store.SignatureRequest) bool {
+			row.GoneAt = &now
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		p.sum.Gone++
+		p.report(Difference{SignatureRequestID: id, Field: "signature_request", Lumins: "gone"})
+	}
+	p.unknown = nil
+	return nil
 }
 
 // compare compares what Lumin tells with the row, and repairs it if that is wanted.
@@ -224,10 +287,12 @@ func (p *reconcilePass) ask(ctx context.Context, id string) (told lumin.Signatur
 // of none.
 func (p *reconcilePass) fail(ctx context.Context, id string, err error, refused *lumin.APIError) error {
 	p.sum.Failed++
+	p.sum.Cause = cmp.Or(p.sum.Cause, err.Error())
 	aboutIt := refused != nil && !refused.Temporary() || errors.Is(err, lumin.ErrInvalidID)
 	switch {
 	case refused != nil && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden),
-		refused != nil && refused.StatusCode == http.StatusTooManyRequests:
+		refused != nil && refused.StatusCode == http.StatusTooManyRequests,
+		errors.Is(err, lumin.ErrNoAnswer) && p.sum.Checked == 0 && p.sum.Failed == 1:
 		return err
 	case aboutIt:
 		p.failed = 0

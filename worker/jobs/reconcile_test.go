@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -78,7 +81,7 @@ func TestReconcile(t *testing.T) {
 	r.api.SetRequest("same", map[string]any{"status": "NEED_TO_SIGN", "title": "A"})
 	r.api.SetRequest("missed", map[string]any{"status": "REJECTED", "title": "Ada's other contract", "reason": "no, says Ada"})
 
-	want := jobs.Reconciliation{Checked: 3, Differ: 1, Unknown: 1}
+	want := jobs.Reconciliation{Checked: 3, Differ: 1, Gone: 1}
 	if sum := r.run(); sum != want || sum.Settled() {
 		t.Errorf("%+v, want %+v", sum, want)
 	}
@@ -89,7 +92,7 @@ func TestReconcile(t *testing.T) {
 	slices.SortFunc(r.found, func(a, b jobs.Difference) int {
 		return strings.Compare(a.SignatureRequestID+a.Field, b.SignatureRequestID+b.Field)
 	})
-	if got, want := fmt.Sprint(r.found), `[{gone signature_request  not known false} {missed reason   false} {missed status NEED_TO_SIGN REJECTED false} {missed title   false}]`; got != want {
+	if got, want := fmt.Sprint(r.found), `[{gone signature_request  gone false} {missed reason   false} {missed status NEED_TO_SIGN REJECTED false} {missed title   false}]`; got != want {
 		t.Errorf("found %s, want %s", got, want)
 	}
 	if status, title := r.status("missed"); status != "NEED_TO_SIGN" || title != "Ada's contract" {
@@ -97,7 +100,7 @@ func TestReconcile(t *testing.T) {
 	}
 
 	r.Repair = true
-	want.Repaired = 1
+	want = jobs.Reconciliation{Checked: 2, Differ: 1, Repaired: 1} // without the one that is gone
 	if sum := r.run(); sum != want {
 		t.Errorf("%+v, want %+v", sum, want)
 	}
@@ -107,9 +110,26 @@ func TestReconcile(t *testing.T) {
 	if n := len(r.api.Requests(luminapi.Details)); n > 0 {
 		t.Errorf("%d details_urls were followed", n)
 	}
-	r.api.SetRequest("gone", map[string]any{"status": "WAITING_FOR_OTHERS"})
-	if sum := r.run(); !sum.Settled() || sum.Checked != 2 {
+	if sum := r.run(); !sum.Settled() || sum.Checked != 1 {
 		t.Errorf("afterwards: %+v", sum)
+	}
+	// A replay of an old event does not bring it back, a newer event does.
+	r.api.SetRequest("gone", map[string]any{"status": "WAITING_FOR_OTHERS"})
+	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() + interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
+		t.Fatal(err)
+	}
+	r.record(t, happened{time.Now().Add(-2 * time.Hour).UnixMilli(), lumin.SignatureRequestCreated, `"title":"late"`}.payload("gone"))
+	r.waitQuiet(t)
+	if sum := r.run(); sum.Checked != 1 {
+		t.Errorf("after an older event: %+v", sum)
+	}
+	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() - interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
+		t.Fatal(err)
+	}
+	r.record(t, happened{time.Now().UnixMilli(), lumin.SignatureRequestViewed, `"title":"new"`}.payload("gone"))
+	r.waitQuiet(t)
+	if sum := r.run(); sum.Checked != 2 {
+		t.Errorf("after a newer event: %+v", sum)
 	}
 	// An event that is older than the repair changes nothing, a newer one does.
 	r.record(t, happened{time.Now().Add(-time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"title":"old"`}.payload("missed"))
@@ -117,6 +137,75 @@ func TestReconcile(t *testing.T) {
 	r.waitQuiet(t)
 	if status, title := r.status("missed"); status != "REJECTED" || title != "Ada's other contract" {
 		t.Errorf("after late events: %s, %s", status, title)
+	}
+}
+
+// Many that are unknown, and none that is known, look like a wrong key: nothing is
+// noted until somebody says so. A few may be gone indeed.
+func TestReconcileAllUnknown(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	gone := func() int {
+		return r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE gone_at IS NOT NULL`)
+	}
+	for n := range 22 {
+		r.tell(fmt.Sprintf("id-%02d", n), `"status":"NEED_TO_SIGN"`)
+	}
+	sum, err := r.Run(t.Context(), time.Now())
+	if !errors.Is(err, jobs.ErrAllUnknown) || sum.Unknown != 20 || sum.Gone != 0 || sum.Settled() || gone() != 0 {
+		t.Errorf("%+v, %v, %d noted", sum, err, gone())
+	}
+	// The next pass begins with the others, of which one is known.
+	r.api.SetRequest("id-21", map[string]any{"status": "NEED_TO_SIGN"})
+	if sum := r.run(); sum.Gone != 21 || !sum.Settled() || gone() != 21 {
+		t.Errorf("%+v, %d noted", sum, gone())
+	}
+	r.api.SetRequest("id-21", nil)
+	if sum := r.run(); sum.Gone != 1 || gone() != 22 {
+		t.Errorf("a single one: %+v, %d noted", sum, gone())
+	}
+	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = NULL`); err != nil {
+		t.Fatal(err)
+	}
+	r.Gone = true
+	if sum := r.run(); sum.Gone != 22 || gone() != 22 {
+		t.Errorf("on demand: %+v, %d noted", sum, gone())
+	}
+}
+
+// An API that cannot be reached is said so at once, with the cause.
+func TestReconcileUnreachable(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	for n := range 6 {
+		r.tell(fmt.Sprintf("id-%d", n), `"status":"NEED_TO_SIGN"`)
+		r.api.SetRequest(fmt.Sprintf("id-%d", n), map[string]any{"status": "NEED_TO_SIGN"})
+	}
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	for address, cause := range map[string]string{
+		"http://127.0.0.1:1/v1":           "connection refused",
+		"https://lumin.invalid/v1":        "lookup lumin.invalid",
+		secure.URL:                        "certificate",
+		"https" + plain.URL[len("http"):]: "TLS",
+	} {
+		client, err := lumin.NewClient(lumin.ClientConfig{BaseURL: address, APIKey: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Lumin = client
+		sum, err := r.Run(t.Context(), time.Now())
+		if !errors.Is(err, lumin.ErrNoAnswer) || !strings.Contains(err.Error(), cause) || sum.Failed != 1 || sum.Cause == "" {
+			t.Errorf("%s: %+v, %v", address, sum, err)
+		}
+	}
+	r.Lumin = r.api.Client()
+	if sum := r.run(); sum.Checked != 6 {
+		t.Errorf("afterwards: %+v", sum)
 	}
 }
 

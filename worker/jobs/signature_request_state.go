@@ -53,6 +53,9 @@ func merge(row *store.SignatureRequest, e *store.Event, told lumin.SignatureRequ
 	eventType, eventTime := string(e.Type), e.Time
 	take(row.Versions, "last_event_type", version, &row.LastEventType, &eventType)
 	take(row.Versions, "last_event_time", version, &row.LastEventTime, &eventTime)
+	if row.GoneAt != nil && e.ReceivedAt.After(*row.GoneAt) {
+		row.GoneAt = nil // Lumin has it after all
+	}
 	if status, ok := statusTold(e.Type, told); ok {
 		told.Status = &status
 	} else {
