@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
+	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
 
@@ -23,9 +25,9 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	keyrings, err := c.keyrings()
+	keyrings, err := c.anyKeyrings()
 	if err != nil {
-		return err // none is one: no signature could be checked
+		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -48,9 +50,9 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 		return errors.Join(err, out.Flush())
 	}
 	if c.Output == "json" {
-		err = printJSON(out, auditJSON(result))
+		err = printJSON(out, auditJSON(result, keyrings))
 	} else {
-		printAudit(out, result)
+		printAudit(out, result, keyrings)
 	}
 	if err := errors.Join(err, out.Flush()); err != nil {
 		return err
@@ -62,28 +64,49 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-func printAudit(out *bufio.Writer, a store.Audit) {
+// unchecked divides events whose signature could not be checked: by keys that are no
+// longer configured, and by keys of sources without a secret in this environment.
+func unchecked(a store.Audit, keyrings map[string]*lumin.Keyring) (revoked, elsewhere []store.RevokedUse, events, eventsElsewhere int64) {
+	for _, use := range a.Revoked {
+		if _, here := keyrings[use.Source]; here {
+			revoked, events = append(revoked, use), events+use.Events
+		} else {
+			elsewhere, eventsElsewhere = append(elsewhere, use), eventsElsewhere+use.Events
+		}
+	}
+	return revoked, elsewhere, events, eventsElsewhere
+}
+
+func useTable(out io.Writer, heading string, uses []store.RevokedUse) {
+	rows := make([][]string, len(uses))
+	for i, use := range uses {
+		rows[i] = []string{use.Source, use.KeyID, strconv.FormatInt(use.Events, 10), timeCell(finiteTime(use.FirstAt)), timeCell(finiteTime(use.LastAt))}
+	}
+	table(out, []string{"SOURCE", heading, "EVENTS", "FIRST", "LAST"}, rows)
+}
+
+func printAudit(out *bufio.Writer, a store.Audit, keyrings map[string]*lumin.Keyring) {
 	if a.Checked+a.Removed == 0 {
 		fmt.Fprintln(out, "no events")
 		return
 	}
-	var revoked int64
-	rows := make([][]string, len(a.Revoked))
-	for i, use := range a.Revoked {
-		revoked += use.Events
-		rows[i] = []string{use.Source, use.KeyID, strconv.FormatInt(use.Events, 10), timeCell(finiteTime(use.FirstAt)), timeCell(finiteTime(use.LastAt))}
-	}
+	revoked, elsewhere, events, eventsElsewhere := unchecked(a, keyrings)
 	table(out, []string{"AUDIT", ""}, [][]string{
 		{"events", strconv.FormatInt(a.Checked+a.Removed, 10)},
 		{"checked", strconv.FormatInt(a.Checked, 10)},
-		{"of these under a key since revoked", strconv.FormatInt(revoked, 10)},
+		{"of these under a key since revoked", strconv.FormatInt(events, 10)},
+		{"of these under a key not configured here", strconv.FormatInt(eventsElsewhere, 10)},
 		{"without a body to check", strconv.FormatInt(a.Removed, 10)},
 		{"bodies of redeliveries checked", strconv.FormatInt(a.Redeliveries, 10)},
 		{"tampered with", strconv.FormatInt(a.Tampered, 10)},
 	})
-	if len(rows) > 0 {
+	if len(revoked) > 0 {
 		fmt.Fprintln(out, "\nAccepted under a key that is not configured any more. Hash and identity were checked; the signature cannot be:")
-		table(out, []string{"SOURCE", "KEY NO LONGER CONFIGURED", "EVENTS", "FIRST", "LAST"}, rows)
+		useTable(out, "KEY NO LONGER CONFIGURED", revoked)
+	}
+	if len(elsewhere) > 0 {
+		fmt.Fprintln(out, "\nNo secret of these sources is configured here. Hash and identity were checked, the signature was not:")
+		useTable(out, "KEY NOT CONFIGURED HERE", elsewhere)
 	}
 }
 
@@ -102,6 +125,7 @@ type auditLine struct {
 	Removed      int64         `json:"removed"`
 	Tampered     int64         `json:"tampered"`
 	Revoked      []revokedLine `json:"revoked_keys"`
+	Elsewhere    []revokedLine `json:"keys_not_configured_here"`
 }
 
 type revokedLine struct {
@@ -112,12 +136,17 @@ type revokedLine struct {
 	LastAt  *time.Time `json:"last_at"`
 }
 
-func auditJSON(a store.Audit) auditLine {
-	line := auditLine{a.Checked, a.Redeliveries, a.Removed, a.Tampered, make([]revokedLine, len(a.Revoked))}
-	for i, use := range a.Revoked {
-		line.Revoked[i] = revokedLine{use.Source, use.KeyID, use.Events, finiteTime(use.FirstAt), finiteTime(use.LastAt)}
+func auditJSON(a store.Audit, keyrings map[string]*lumin.Keyring) auditLine {
+	revoked, elsewhere, _, _ := unchecked(a, keyrings)
+	return auditLine{a.Checked, a.Redeliveries, a.Removed, a.Tampered, useLines(revoked), useLines(elsewhere)}
+}
+
+func useLines(uses []store.RevokedUse) []revokedLine {
+	lines := make([]revokedLine, len(uses))
+	for i, use := range uses {
+		lines[i] = revokedLine{use.Source, use.KeyID, use.Events, finiteTime(use.FirstAt), finiteTime(use.LastAt)}
 	}
-	return line
+	return lines
 }
 
 // finiteTime is nil for what JSON has no word for: tampering may have moved a time

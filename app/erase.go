@@ -15,7 +15,7 @@ import (
 type eraseCommand struct {
 	databaseSettings
 	outputSettings
-	SignatureRequest []string `placeholder:"ID" help:"These signature requests."`
+	SignatureRequest []string `sep:"none" placeholder:"ID" help:"These signature requests; repeat it for each."`
 	Email            string   `placeholder:"ADDRESS" help:"Every signature request that mentions this address."`
 	Reason           string   `help:"Why; kept with the erasure, so name nobody in it."`
 	By               string   `placeholder:"WHO" help:"Who erases; the user and host of this program by default."`

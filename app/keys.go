@@ -19,7 +19,7 @@ type keysCommand struct {
 
 // keyLine is one key of one source.
 type keyLine struct {
-	Configured bool       `json:"configured"`
+	Configured *bool      `json:"configured"` // null if no secret of the source is configured here
 	Source     string     `json:"source"`
 	KeyID      string     `json:"key_id"`
 	FirstAt    *time.Time `json:"first_used_at"`
@@ -28,11 +28,7 @@ type keyLine struct {
 
 // Run implements the command.
 func (c *keysCommand) Run(ctx context.Context, std streams) error {
-	var keyrings map[string]*lumin.Keyring // without secrets it shows what was used
-	secrets, err := c.secrets()
-	if err == nil && len(secrets) > 0 {
-		keyrings, err = c.keyrings()
-	}
+	keyrings, err := c.anyKeyrings()
 	if err != nil {
 		return err
 	}
@@ -55,14 +51,17 @@ func (c *keysCommand) Run(ctx context.Context, std streams) error {
 		return nil
 	}
 	if len(keys) == 0 {
-		fmt.Fprintln(std.out, "no keys: none is configured, and no event is stored")
+		fmt.Fprintln(std.out, "no keys: none is configured here, and no event is stored")
 		return nil
 	}
 	rows := make([][]string, len(keys))
 	for i, key := range keys {
-		configured, first, last := "no longer", "never", "never"
-		if key.Configured {
+		configured, first, last := "not configured here", "never", "never"
+		switch {
+		case key.Configured != nil && *key.Configured:
 			configured = "yes"
+		case key.Configured != nil:
+			configured = "no longer"
 		}
 		if key.FirstAt != nil {
 			first, last = timeCell(key.FirstAt), timeCell(key.LastAt)
@@ -73,18 +72,33 @@ func (c *keysCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// keyLines puts together the keys that are configured and those that were used,
-// by source, the one used last in front.
+// anyKeyrings are the configured sources, none included: operators look at a
+// database from environments without secrets.
+func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
+	secrets, err := s.secrets()
+	if err != nil || len(secrets) == 0 {
+		return nil, err
+	}
+	return s.keyrings()
+}
+
+// keyLines joins the configured keys and the used ones, by source, the one used last
+// in front. Whether a key is still configured is unknown where this environment has no
+// secret of its source.
 func keyLines(configured map[string][]string, uses []store.KeyUse) []keyLine {
 	var keys []keyLine
 	for _, use := range uses {
 		first, last := use.FirstAt.UTC(), use.LastAt.UTC()
-		keys = append(keys, keyLine{slices.Contains(configured[use.Source], use.KeyID), use.Source, use.KeyID, &first, &last})
+		line := keyLine{Source: use.Source, KeyID: use.KeyID, FirstAt: &first, LastAt: &last}
+		if ids, known := configured[use.Source]; known {
+			line.Configured = new(slices.Contains(ids, use.KeyID))
+		}
+		keys = append(keys, line)
 	}
 	for source, ids := range configured {
 		for _, id := range ids {
 			if !slices.ContainsFunc(keys, func(k keyLine) bool { return k.Source == source && k.KeyID == id }) {
-				keys = append(keys, keyLine{Source: source, KeyID: id, Configured: true})
+				keys = append(keys, keyLine{Source: source, KeyID: id, Configured: new(true)})
 			}
 		}
 	}

@@ -13,7 +13,7 @@ type runFilter struct {
 	Kind             []string `help:"Only of these job types."`
 	EventType        []string `placeholder:"TYPE" help:"Only of these event types of Lumin's, such as signature_request_approved or just approved."`
 	Source           []string `help:"Only of events that came from these sources, perhaps among others: account or app:NAME."`
-	SignatureRequest []string `placeholder:"ID" help:"Only of these signature requests."`
+	SignatureRequest []string `sep:"none" placeholder:"ID" help:"Only of these signature requests; repeat it for each."`
 	Event            []int64  `placeholder:"ID" help:"Only of these events."`
 	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, as \"failures\" groups them."`
 	timeRange

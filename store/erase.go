@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 
 	"lumin-ingest/internal/redact"
 )
@@ -32,7 +35,7 @@ func (s ErasureSubject) Validate() error {
 	case s.Email == "":
 		return nil
 	}
-	local, domain, found := strings.Cut(s.Email, "@")
+	local, domain, found := strings.Cut(s.address(), "@")
 	if !found || local == "" || domain == "" || strings.ContainsAny(domain, "@ ") || strings.ContainsAny(local, " <>") {
 		return errors.New("that is no e-mail address: write it as in somebody@example.com")
 	}
@@ -46,12 +49,37 @@ func (s ErasureSubject) name() string {
 	return "signature_request"
 }
 
-// words are what bodies are searched for.
-func (s ErasureSubject) words() []string {
-	if s.Email != "" {
-		return []string{s.Email}
+// address is the e-mail address without what links put around it.
+func (s ErasureSubject) address() string {
+	const scheme = "mailto:"
+	address := strings.TrimSpace(s.Email)
+	if len(address) < len(scheme) || !strings.EqualFold(address[:len(scheme)], scheme) {
+		return address
 	}
-	return s.SignatureRequestIDs
+	address, _, _ = strings.Cut(address[len(scheme):], "?")
+	if plain, err := url.PathUnescape(address); err == nil {
+		address = plain
+	}
+	return address
+}
+
+// mentions are what bodies are searched for. The domain of an address may be
+// written in Unicode or in ASCII (punycode).
+func (s ErasureSubject) mentions() (all []*mention) {
+	if s.Email == "" {
+		for _, id := range s.SignatureRequestIDs {
+			all = append(all, newMention(id))
+		}
+		return all
+	}
+	spellings := []string{s.address()}
+	local, domain, _ := strings.Cut(norm.NFC.String(s.address()), "@")
+	for _, convert := range []func(string) (string, error){idna.Lookup.ToASCII, idna.Lookup.ToUnicode} {
+		if other, err := convert(strings.ToLower(domain)); err == nil && other != "" {
+			spellings = append(spellings, local+"@"+other)
+		}
+	}
+	return []*mention{newMention(spellings...)}
 }
 
 // ErasurePlan is what an erasure would take, as of the time of planning. Events
@@ -115,8 +143,8 @@ func (s *Store) PlanErasure(ctx context.Context, subject ErasureSubject) (plan E
 	if err := s.checkRequests(ctx, subject.SignatureRequestIDs); err != nil {
 		return plan, err
 	}
-	for _, word := range subject.words() {
-		found.mention = newMention(word)
+	for _, mention := range subject.mentions() {
+		found.mention = mention
 		if err := s.searchBodies(ctx, found, plan.LastEventID, subject.Email == ""); err != nil {
 			return plan, fmt.Errorf("plan erasure: %w", err)
 		}

@@ -92,3 +92,8 @@ func (t *Tail) Gaps() int {
 
 // Mentions tells whether a word is in a text.
 func Mentions(word string, text []byte) bool { return newMention(word).in(text) }
+
+// MentionsAddress reports whether an e-mail address is in a text.
+func MentionsAddress(email string, text []byte) bool {
+	return ErasureSubject{Email: email}.mentions()[0].in(text)
+}

@@ -2,38 +2,60 @@ package store
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
-// mention looks for a word, such as an e-mail address, in texts of any form:
-// bodies need not be JSON. Upper and lower case are the same, characters may be
-// escaped as in JSON or in a URL, and a longer word that only contains this one
-// is another word.
+// mention looks for a word, such as an e-mail address, in texts of any form: bodies
+// need not be JSON. Upper and lower case are the same, and so are accents in one
+// character and in two. Characters may be escaped as in JSON or in a URL. A longer
+// word that only contains this one is another word.
 type mention struct {
-	word    []byte
+	words   [][]byte // its spellings
 	scratch []byte
 }
 
-func newMention(word string) *mention { return &mention{word: []byte(strings.ToLower(word))} }
+// newMention looks for any of the spellings of a word.
+func newMention(spellings ...string) *mention {
+	m := &mention{}
+	for _, word := range spellings {
+		m.words = append(m.words, norm.NFC.Bytes([]byte(strings.ToLower(norm.NFC.String(word)))))
+	}
+	return m
+}
 
-// in tells whether the word is in text.
+// in reports whether the word is in text.
 func (m *mention) in(text []byte) bool {
 	m.scratch = unescapeJSON(m.scratch[:0], text)
 	plain := bytes.ToLower(m.scratch)
 	return m.found(plain) || (bytes.IndexByte(plain, '%') >= 0 && m.found(unescapeURL(plain)))
 }
 
+// found looks at a text as it is, and with its accents composed.
 func (m *mention) found(text []byte) bool {
+	if slices.ContainsFunc(m.words, func(word []byte) bool { return hasWord(text, word) }) {
+		return true
+	}
+	if norm.NFC.IsNormal(text) {
+		return false
+	}
+	text = norm.NFC.Bytes(text)
+	return slices.ContainsFunc(m.words, func(word []byte) bool { return hasWord(text, word) })
+}
+
+func hasWord(text, word []byte) bool {
 	for at := 0; ; {
-		i := bytes.Index(text[at:], m.word)
+		i := bytes.Index(text[at:], word)
 		if i < 0 {
 			return false
 		}
-		begin, end := at+i, at+i+len(m.word)
+		begin, end := at+i, at+i+len(word)
 		if !endsInWord(text[:begin]) && !goesOn(text[end:]) {
 			return true
 		}

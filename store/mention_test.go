@@ -51,6 +51,48 @@ func TestMention(t *testing.T) {
 	}
 }
 
+// An address is the same with its accents in one character or in two, with its domain
+// in Unicode or in ASCII, and within a link.
+func TestMentionOfAddress(t *testing.T) {
+	t.Parallel()
+	const (
+		composed   = "zo\u00eb@m\u00fcller.example"
+		decomposed = "zoe\u0308@mu\u0308ller.example"
+		ascii      = "zo\u00eb@xn--mller-kva.example"
+	)
+	texts := []string{
+		composed, decomposed, ascii, "ZOE\u0308@XN--MLLER-KVA.EXAMPLE", "zoe\u0308@xn--mller-kva.example", "<mailto:" + decomposed + ">",
+		`{"email":"zo\u00eb@m\u00fcller.example"}`, `{"email":"zoe\u0308@mu\u0308ller.example"}`,
+		"mailto:zo%C3%AB%40m%C3%BCller.example", "mailto:zoe%CC%88@mu%CC%88ller.example?subject=x", "zo%C3%AB%40xn--mller-kva.example",
+	}
+	for _, email := range []string{
+		composed, decomposed, ascii, "  " + composed + " ", "Mailto:" + composed, "mailto:zo%C3%AB@xn--mller-kva.example?subject=x", "ZO\u00cb@M\u00dcLLER.example",
+	} {
+		if err := (store.ErasureSubject{Email: email}).Validate(); err != nil {
+			t.Errorf("%q: %v", email, err)
+			continue
+		}
+		for _, text := range texts {
+			if !store.MentionsAddress(email, []byte(text)) {
+				t.Errorf("%q is not found in %q", email, text)
+			}
+		}
+		for _, text := range []string{"zoe@muller.example", "x" + composed, ascii + "x", "zo\u00eb@m\u00fcller.example.org", "zoe@m\u00fcller.example"} {
+			if store.MentionsAddress(email, []byte(text)) {
+				t.Errorf("%q is found in %q", email, text)
+			}
+		}
+	}
+	for _, email := range []string{"mailto:", "mailto:x", "mailto:?to=a@b.c", "a@b c"} {
+		if err := (store.ErasureSubject{Email: email}).Validate(); err == nil {
+			t.Errorf("%q is an address", email)
+		}
+	}
+	if !store.MentionsAddress("a_b@under_score.example", []byte("A_B@UNDER_SCORE.EXAMPLE")) {
+		t.Error("a domain that IDNA refuses is not found as it is")
+	}
+}
+
 // However a word is written in JSON, it is found.
 func TestMentionEscaped(t *testing.T) {
 	t.Parallel()
