@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	var cli commands
 	exited := -1
 	parser, err := kong.New(&cli,
-		kong.Name("lumin-ingest"),
+		kong.Name(invocation()),
 		kong.Description("A durable ingester for Lumin Sign webhooks. Every setting is a flag or an environment variable."),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { exited = code }),
@@ -147,7 +147,7 @@ func report(w io.Writer, err error) int {
 	if errors.As(err, &h) {
 		advice = h.hint
 	}
-	fmt.Fprintf(w, "lumin-ingest: %s\n", text)
+	fmt.Fprintf(w, "%s: %s\n", programName(), text)
 	if advice != "" {
 		fmt.Fprintf(w, "  %s\n", advice)
 	}

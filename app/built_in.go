@@ -3,13 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"time"
 
-	"gocloud.dev/blob"
-
-	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
@@ -34,12 +30,6 @@ func (s luminSettings) client() (*lumin.Client, string, error) {
 		return nil, "", usage(err.Error(), "see what LUMIN_API_KEY and LUMIN_API_URL hold")
 	}
 	return client, key, nil
-}
-
-// archiveSettings say where contracts are archived.
-type archiveSettings struct {
-	ArchiveURL   string   `name:"archive-url" env:"ARCHIVE_URL" placeholder:"URL" help:"Archive signed contracts in this bucket, such as file:///archive or s3://contracts?region=eu-central-1."`
-	ArchiveFiles []string `env:"ARCHIVE_FILES" default:"agreement" enum:"agreement,coc,merged" help:"Which files: agreement, coc (the certificate), merged (both in one)."`
 }
 
 // reconcileSettings say when Lumin is asked for what deliveries may not have told.
@@ -76,7 +66,8 @@ func (s *builtInSettings) forgotten() bool { return !s.added && len(s.set()) > 0
 
 // AddBuiltIn registers the built-in job types that the settings ask for: forward
 // (FORWARD_URLS), archive_contract (ARCHIVE_URL) and the periodic reconciliation
-// (RECONCILE_EVERY). The drivers of buckets are the program's to import, as in
+// (RECONCILE_EVERY). Buckets other than file:// need their driver, which the program
+// imports:
 //
 //	import _ "gocloud.dev/blob/s3blob"
 func (e Env) AddBuiltIn(ctx context.Context, registry *worker.Registry) error {
@@ -97,45 +88,11 @@ func (e Env) AddBuiltIn(ctx context.Context, registry *worker.Registry) error {
 	return e.addReconcile(registry)
 }
 
-func (e Env) addArchive(ctx context.Context, registry *worker.Registry) error {
-	s := e.builtIn.archiveSettings
-	if s.ArchiveURL == "" {
-		return nil
-	}
-	if e.Lumin == nil {
-		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "contracts are downloaded with a key of the workspace: set LUMIN_API_KEY, or unset ARCHIVE_URL")
-	}
-	bucket, err := blob.OpenBucket(ctx, bucketURL(s.ArchiveURL))
-	if err != nil {
-		return usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), "write it as file:///directory or s3://bucket?region=REGION; a program of your own imports the driver of the bucket, such as gocloud.dev/blob/s3blob")
-	}
-	archive := jobs.ArchiveContract{Lumin: e.Lumin, Bucket: bucket, BucketURL: s.ArchiveURL, DB: e.DB}
-	for _, file := range s.ArchiveFiles {
-		archive.Files = append(archive.Files, lumin.FileType(file))
-	}
-	registry.Add(archive)
-	registry.AddPeriodic(archive.Periodic(e.Logger))
-	return nil
-}
-
-// bucketURL has a bucket of files keep what it has not got whole yet beside the
-// others: from a temporary folder on another file system it could not be moved.
-func bucketURL(archiveURL string) string {
-	u, err := url.Parse(archiveURL)
-	if err != nil || u.Scheme != "file" || u.Query().Has("no_tmp_dir") {
-		return archiveURL
-	}
-	query := u.Query()
-	query.Set("no_tmp_dir", "true")
-	u.RawQuery = query.Encode()
-	return u.String()
-}
-
 func (e Env) addReconcile(registry *worker.Registry) error {
 	s := e.builtIn.reconcileSettings
 	switch {
 	case s.ReconcileEvery == 0 && s.ReconcileRepair:
-		return usage("RECONCILE_REPAIR is set and RECONCILE_EVERY is not", "set RECONCILE_EVERY, such as 24h; \"lumin-ingest reconcile --repair\" does it once")
+		return usage("RECONCILE_REPAIR is set and RECONCILE_EVERY is not", "set RECONCILE_EVERY, such as 24h; \"%s reconcile --repair\" does it once", invocation())
 	case s.ReconcileEvery == 0:
 		return nil
 	case s.ReconcileEvery < time.Minute:

@@ -94,7 +94,7 @@ func (c *devCommand) database(ctx context.Context, std streams) (url string, clo
 	}
 	return server.DatabaseURL("postgres"), func() {
 		if err := server.Close(); err != nil {
-			fmt.Fprintln(std.err, "lumin-ingest:", err)
+			fmt.Fprintf(std.err, "%s: %v\n", programName(), err)
 		}
 	}, nil
 }
@@ -149,12 +149,12 @@ func (c *devCommand) howToLook(std streams, s *service, url string) {
 	fmt.Fprintf(std.out, `
 Look at it:
   psql %[1]s -c 'TABLE lumin.signature_requests'
-  export DATABASE_URL=%[1]s   # for: lumin-ingest events list, events show 1, replays list
+  export DATABASE_URL=%[1]s   # for: %[6]s events list, events show 1, replays list
   http://%[2]s/readyz  http://%[2]s/metrics
 Send something:
-  lumin-ingest trigger --scenario signing --url http://%[3]s
+  %[6]s trigger --scenario signing --url http://%[3]s
   POST http://%[3]s/webhooks/account     signed with %[4]s
   POST http://%[3]s/webhooks/apps/demo   signed with %[5]s
 Serving until Ctrl-C.
-`, shown, s.admin.addr(), s.public.addr(), sample.AccountKey, sample.AppSecret)
+`, shown, s.admin.addr(), s.public.addr(), sample.AccountKey, sample.AppSecret, invocation())
 }

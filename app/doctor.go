@@ -238,7 +238,7 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 // were ever registered.
 func examinePrograms(programs []store.Program, registered []string) []finding {
 	if len(programs) == 0 {
-		return []finding{{"programs", warning, "none runs", "start \"lumin-ingest serve\"; until then Lumin's deliveries fail, and it repeats them for 30 h 20 min"}}
+		return []finding{{"programs", warning, "none runs", "start \"" + invocation() + " serve\"; until then Lumin's deliveries fail, and it repeats them for 30 h 20 min"}}
 	}
 	var receiving, working int
 	var known []string // to those that work
@@ -269,7 +269,7 @@ func examinePrograms(programs []store.Program, registered []string) []finding {
 		if missing := without(known, p.Kinds); p.Receives() && len(missing) > 0 {
 			findings = append(findings, finding{"job types", warning,
 				fmt.Sprintf("%s (process %d) receives and does not know %s", p.Host, p.PID, strings.Join(missing, ", ")),
-				"deploy the same program there: it makes no runs for it; afterwards \"lumin-ingest replay --missing --kind ...\" makes them"})
+				"deploy the same program there: it makes no runs for it; afterwards \"" + invocation() + " replay --missing --kind ...\" makes them"})
 		}
 	}
 	if len(findings) == 1 {
@@ -301,7 +301,7 @@ func examineComplaints(c store.Complaints) []finding {
 	add(len(c.OpenErasures) > 0, "erasures that are not finished: "+strings.Trim(fmt.Sprint(c.OpenErasures), "[]"),
 		"see whether a program works; they wait for jobs at work on their events: \"SELECT * FROM lumin.river_job WHERE state = 'running'\"")
 	add(len(c.IdleReplays) > 0, fmt.Sprintf("replay orders that nobody has begun: %s", strings.Trim(fmt.Sprint(c.IdleReplays), "[]")),
-		"see whether a program works and the queue lumin is not paused; \"lumin-ingest replays show\" tells more")
+		"see whether a program works and the queue lumin is not paused; \""+invocation()+" replays show\" shows more")
 	if len(queue) == 0 {
 		return []finding{{"queue", ok, "nothing waits in vain", ""}}
 	}

@@ -20,7 +20,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
-	_ "gocloud.dev/blob/fileblob" // of ARCHIVE_URL
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/sample"
@@ -35,6 +34,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"lumin-ingest": func() { Main(testJobTypes) },
+		"signing-jobs": func() { Main(testJobTypes) }, // as a user's own program
 	})
 }
 

@@ -30,7 +30,7 @@ func watchReplay(ctx context.Context, st *store.Store, std streams, id int64) er
 			return noSuchReplay(err)
 		case err != nil:
 			if !lost {
-				fmt.Fprintln(std.err, "lumin-ingest: lost the database, trying on; the replay does not depend on it")
+				fmt.Fprintf(std.err, "%s: lost the database, still trying; the replay does not depend on it\n", programName())
 				lost = true
 			}
 		default:
@@ -40,7 +40,7 @@ func watchReplay(ctx context.Context, st *store.Store, std streams, id int64) er
 				return now.result(std.out)
 			}
 			if !alone && now.order.State == "ordered" && time.Since(begun) > unbegunFor {
-				fmt.Fprintln(std.err, "lumin-ingest: nobody has begun with it yet: is a worker running, as of \"lumin-ingest serve\"? \"lumin-ingest doctor\" tells")
+				fmt.Fprintf(std.err, "%s: no worker has started on it yet: is one running, as with \"%[2]s serve\"? \"%[2]s doctor\" shows\n", programName(), invocation())
 				alone = true
 			}
 		}
@@ -48,7 +48,7 @@ func watchReplay(ctx context.Context, st *store.Store, std streams, id int64) er
 		// into it.
 		select {
 		case <-ctx.Done():
-			return hint(errors.New("interrupted; the replay goes on"), "lumin-ingest replays watch %d shows it again, replays cancel %d ends it", id, id)
+			return hint(errors.New("interrupted; the replay goes on"), "%s replays watch %d shows it again, replays cancel %d ends it", invocation(), id, id)
 		case <-time.After(max(300*time.Millisecond, 10*time.Since(start))):
 		}
 	}

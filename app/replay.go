@@ -118,7 +118,7 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 		fmt.Fprintf(std.out, "replay %d ordered\n", id)
 		return watchReplay(ctx, st, std, id)
 	}
-	fmt.Fprintf(std.out, "replay %d ordered; a running worker carries it out: lumin-ingest replays watch %d\n", id, id)
+	fmt.Fprintf(std.out, "replay %d ordered; a running worker carries it out: %s replays watch %d\n", id, invocation(), id)
 	return nil
 }
 

@@ -160,6 +160,6 @@ func (c *replaysCancelCommand) Run(ctx context.Context, std streams) error {
 	case err != nil:
 		return noSuchReplay(err)
 	}
-	fmt.Fprintf(std.out, "replay %d cancelled; a running worker puts back what has not begun: lumin-ingest replays show %d\n", c.ID, c.ID)
+	fmt.Fprintf(std.out, "replay %d cancelled; a running worker restores every run whose job has not started: %s replays show %d\n", c.ID, invocation(), c.ID)
 	return nil
 }

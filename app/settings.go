@@ -28,7 +28,7 @@ func (s databaseSettings) url() (string, error) {
 		return "", err
 	}
 	if url == "" {
-		return "", usage("no database is given", "set DATABASE_URL, such as postgres://user:password@host:5432/database; \"lumin-ingest dev\" needs none")
+		return "", usage("no database is given", "set DATABASE_URL, such as postgres://user:password@host:5432/database; \"%s dev\" needs none", invocation())
 	}
 	return url, checkURL("DATABASE_URL", url)
 }

@@ -115,9 +115,8 @@ type follower struct {
 
 // Waits between attempts double up to this; one attempt has so much time.
 const (
-	maxFollowWait   = 10 * time.Second
-	followTimeout   = 30 * time.Second
-	databaseIsAgain = "lumin-ingest: the database answers again; nothing was missed"
+	maxFollowWait = 10 * time.Second
+	followTimeout = 30 * time.Second
 )
 
 func (f *follower) run(ctx context.Context) error {
@@ -131,14 +130,14 @@ func (f *follower) run(ctx context.Context) error {
 			return err
 		case err != nil:
 			if !lost {
-				fmt.Fprintf(f.err, "lumin-ingest: lost the database, trying on: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+				fmt.Fprintf(f.err, "%s: lost the database, still trying: %s\n", programName(), strings.Join(strings.Fields(err.Error()), " "))
 				lost = true
 			} else {
 				wait = min(2*wait, maxFollowWait)
 			}
 		default:
 			if lost {
-				fmt.Fprintln(f.err, databaseIsAgain)
+				fmt.Fprintf(f.err, "%s: the database answers again; nothing was missed\n", programName())
 			}
 			wait, lost = f.every, false
 			if len(events) > 0 {

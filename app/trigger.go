@@ -65,7 +65,7 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 		for _, body := range bodies {
 			answer, err := sender.send(ctx, body)
 			if err != nil {
-				return hint(fmt.Errorf("nothing answers: %w", err), "start \"lumin-ingest dev\" or \"serve\", or give --url")
+				return hint(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
 			}
 			rows = append(rows, []string{string(t), strconv.Itoa(answer.status), answer.outcome, answer.eventID()})
 			if answer.status != wanted {

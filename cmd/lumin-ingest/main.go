@@ -6,8 +6,7 @@ package main
 import (
 	"context"
 
-	_ "gocloud.dev/blob/fileblob" // buckets of ARCHIVE_URL: file://
-	_ "gocloud.dev/blob/s3blob"   // and s3://, with all that speaks its protocol
+	_ "gocloud.dev/blob/s3blob" // s3:// of ARCHIVE_URL, with all that speaks its protocol
 
 	"lumin-ingest/app"
 	"lumin-ingest/worker"

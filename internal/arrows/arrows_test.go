@@ -58,9 +58,9 @@ var outside = map[string][]string{
 	"github.com/doyensec/safeurl":      {"worker/jobs"},
 	"github.com/standard-webhooks/":    {"worker/jobs"},
 	"gocloud.dev":                      {"worker/jobs", "app", "cmd/lumin-ingest"},
-	"gocloud.dev/blob/fileblob":        {"cmd/lumin-ingest"}, // who uses a bucket chooses its driver
-	"gocloud.dev/blob/s3blob":          {"cmd/lumin-ingest"},
-	"github.com/johannesboyne/":        nil, // tests only
+	"gocloud.dev/blob/fileblob":        {"app"},
+	"gocloud.dev/blob/s3blob":          {"cmd/lumin-ingest"}, // a program chooses the drivers of its buckets
+	"github.com/johannesboyne/":        nil,                  // tests only
 	"github.com/golang-migrate/":       {"migrations"},
 	"github.com/alecthomas/kong":       {"app"},
 	"github.com/fergusstrange/":        {"internal/pgdev"},

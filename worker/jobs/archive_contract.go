@@ -33,7 +33,7 @@ import (
 // A file is there as {signature_request_id}/{file type}-{idempotency key}.pdf, the
 // last of which is [store.Event.IdempotencyKey]: every attempt writes the same object.
 // An id that is not 1 to 128 letters, digits, _ and - is replaced by its SHA-256 in
-// hexadecimal. The bucket hears of a file once all of it has been downloaded, to a
+// hexadecimal. In a bucket of files only the user of the program can read it. The bucket hears of a file once all of it has been downloaded, to a
 // temporary file that has no name. Its row is there before, for an erasure to find it
 // in any case, and has archived_at once the bucket has the file; from then on it is
 // not downloaded again. Only a replay of a succeeded run archives anew.
@@ -202,7 +202,7 @@ func (a ArchiveContract) download(ctx context.Context, id string, t lumin.FileTy
 func (a ArchiveContract) write(ctx context.Context, key string, file io.Reader) error {
 	writing, abort := context.WithCancel(ctx)
 	defer abort()
-	w, err := a.Bucket.NewWriter(writing, key, &blob.WriterOptions{ContentType: "application/pdf"})
+	w, err := a.Bucket.NewWriter(writing, key, &blob.WriterOptions{ContentType: "application/pdf", BeforeWrite: private})
 	if err != nil {
 		return bucketError(ctx, err)
 	}
@@ -215,6 +215,16 @@ func (a ArchiveContract) write(ctx context.Context, key string, file io.Reader) 
 		return bucketError(ctx, err)
 	}
 	return nil
+}
+
+// private lets only the user of this program read a file, if the bucket is a
+// directory. Its driver would leave that to the umask.
+func private(as func(any) bool) error {
+	var file *os.File
+	if !as(&file) {
+		return nil
+	}
+	return file.Chmod(0o600)
 }
 
 // bucketError is the error of a bucket without the URLs that drivers put into it.

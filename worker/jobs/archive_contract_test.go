@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -223,6 +225,30 @@ func TestArchive(t *testing.T) {
 			t.Errorf("details_url was fetched %d times", n)
 		}
 	})
+}
+
+// Files hold what people have signed: nobody else on this machine can read them, at
+// no time, and nothing lies beside them.
+func TestArchivePrivateFiles(t *testing.T) {
+	t.Parallel()
+	bucketURL := fileBucket(t)
+	r, e := newArchiveRig(t, bucketURL), archiveEvent("a")
+	r.api.SetFile("a", lumin.FileAgreement, luminapi.PDF(100_000))
+	if err := r.job.Work(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	folder, err := url.Parse(bucketURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Join(folder.Path, "a"))
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	info, err := entries[0].Info()
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("%s has mode %v, %v", entries[0].Name(), info.Mode(), err)
+	}
 }
 
 // A second call has nothing to do; one for another number of a replay has.

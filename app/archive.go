@@ -1,0 +1,95 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/fileblob" // file://, which needs no other package
+
+	"lumin-ingest/internal/redact"
+	"lumin-ingest/lumin"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs"
+)
+
+// archiveSettings say where contracts are archived.
+type archiveSettings struct {
+	ArchiveURL   string   `name:"archive-url" env:"ARCHIVE_URL" placeholder:"URL" help:"Archive signed contracts in this bucket, such as file:///archive or s3://contracts?region=eu-central-1."`
+	ArchiveFiles []string `env:"ARCHIVE_FILES" default:"agreement" enum:"agreement,coc,merged" help:"Which files: agreement, coc (the certificate), merged (both in one)."`
+}
+
+func (e Env) addArchive(ctx context.Context, registry *worker.Registry) error {
+	s := e.builtIn.archiveSettings
+	if s.ArchiveURL == "" {
+		return nil
+	}
+	if e.Lumin == nil {
+		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "contracts are downloaded with a key of the workspace: set LUMIN_API_KEY, or unset ARCHIVE_URL")
+	}
+	bucket, err := openBucket(ctx, s.ArchiveURL)
+	if err != nil {
+		return err
+	}
+	archive := jobs.ArchiveContract{Lumin: e.Lumin, Bucket: bucket, BucketURL: s.ArchiveURL, DB: e.DB}
+	for _, file := range s.ArchiveFiles {
+		archive.Files = append(archive.Files, lumin.FileType(file))
+	}
+	registry.Add(archive)
+	registry.AddPeriodic(archive.Periodic(e.Logger))
+	return nil
+}
+
+// openBucket opens the bucket of an ARCHIVE_URL, or says what it lacks.
+func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
+	const form = "write it as file:///directory or s3://bucket?region=REGION"
+	u, err := url.Parse(archiveURL) // not quoted: it may hold credentials
+	switch {
+	case err != nil:
+		return nil, usage("ARCHIVE_URL is not a URL", form)
+	case u.Scheme == "":
+		return nil, usage("ARCHIVE_URL has no scheme", form)
+	case u.Scheme == "file" && u.Host != "" && u.Host != "." && u.Host != "localhost":
+		return nil, usage(fmt.Sprintf("ARCHIVE_URL takes %q for a host", u.Host), "write a directory with three slashes: file:///directory")
+	case !blob.DefaultURLMux().ValidBucketScheme(u.Scheme):
+		return nil, noDriver(u.Scheme)
+	}
+	bucket, err := blob.OpenBucket(ctx, bucketURL(u))
+	if err != nil && u.Scheme == "file" {
+		return nil, usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), "create the directory, or let ?create_dir=true at the end of ARCHIVE_URL do it")
+	}
+	if err != nil {
+		return nil, usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), form)
+	}
+	return bucket, nil
+}
+
+// noDriver says which package a program has to import for a kind of bucket.
+func noDriver(scheme string) error {
+	driver, known := map[string]string{"s3": "s3blob", "gs": "gcsblob", "azblob": "azureblob", "mem": "memblob"}[scheme]
+	if !known {
+		return usage("ARCHIVE_URL cannot be opened: there are no buckets of "+scheme+"://", "use file:///directory, s3://, gs:// or azblob://")
+	}
+	return usage(fmt.Sprintf("ARCHIVE_URL cannot be opened: %s has no driver for %s://", programName(), scheme),
+		`add this to its main package, and build it again: import _ "gocloud.dev/blob/%s"`, driver)
+}
+
+// bucketURL is the URL by which a bucket is opened. One of files keeps unfinished
+// ones beside the others, because from a temporary folder on another file system they
+// could not be moved; and it has no side files, which would repeat what is in
+// lumin.archived_files.
+func bucketURL(u *url.URL) string {
+	if u.Scheme != "file" {
+		return u.String()
+	}
+	query := u.Query()
+	for name, value := range map[string]string{"no_tmp_dir": "true", "metadata": "skip"} {
+		if !query.Has(name) {
+			query.Set(name, value)
+		}
+	}
+	changed := *u
+	changed.RawQuery = query.Encode()
+	return changed.String()
+}
