@@ -113,6 +113,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(std, jobTypes),
+		durations(),
 	)
 	if err != nil {
 		panic(err) // the structs are part of the program
@@ -124,7 +125,11 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	if err != nil {
 		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
 	}
-	err = parsed.Run()
+	unknown := unknownSettings(parser, os.Environ())
+	if parsed.Command() != "serve" { // which logs them
+		warnOfUnknown(std.err, unknown)
+	}
+	err = parsed.Run(unknown)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		err = errors.New("interrupted") // whoever sent the signal knows the rest
 	}

@@ -63,7 +63,7 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 	}
 	dismissed, err := st.AnyDismissed(ctx)
 	if dismissed {
-		fmt.Fprintln(std.out, "\nother runs are dismissed: lumin-ingest failures --dismissed")
+		fmt.Fprintf(std.out, "\nother runs are dismissed: %s failures --dismissed\n", invocation())
 	}
 	return err
 }
@@ -142,7 +142,7 @@ func runsCell(g store.FailureGroup) string {
 
 // commandOf is a command on the runs of a group.
 func commandOf(command string, g store.FailureGroup) string {
-	return "lumin-ingest " + command + " --kind " + g.Kind + " --error " + g.Fingerprint
+	return invocation() + " " + command + " --kind " + g.Kind + " --error " + g.Fingerprint
 }
 
 // longRetrying is how long a run may be retried before doctor warns.
@@ -170,11 +170,11 @@ func judgeRuns(kinds []store.TroubledRuns) []finding {
 	var findings []finding
 	if len(failed) > 0 {
 		findings = append(findings, finding{"runs", warning, "failed, with no attempts left: " + strings.Join(failed, ", "),
-			"see \"lumin-ingest failures\"; fix the cause and replay them, or dismiss them"})
+			"see \"" + invocation() + " failures\"; fix the cause and replay them, or dismiss them"})
 	}
 	if len(retrying) > 0 {
 		findings = append(findings, finding{"runs", warning, "retrying for more than an hour: " + strings.Join(retrying, ", "),
-			"see \"lumin-ingest failures\" for their errors and next attempts"})
+			"see \"" + invocation() + " failures\" for their errors and next attempts"})
 	}
 	if len(findings) == 0 {
 		findings = append(findings, finding{"runs", ok, "none failed, and none is retrying for more than an hour", ""})

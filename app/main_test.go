@@ -73,13 +73,13 @@ func leaks(text string) []string {
 	}, func(canary string) bool { return !strings.Contains(text, canary) })
 }
 
-// testJobTypes are the stock job types and two more. LUMIN_TEST_JOBS=stock leaves
+// testJobTypes are the stock job types and two more. TEST_JOBS=stock leaves
 // those out: their tables are only there in databases of these tests. Other values
 // get something wrong.
 func testJobTypes(ctx context.Context, env Env) (*worker.Registry, error) {
 	registry := worker.NewRegistry()
 	registry.AddTx(jobs.SignatureRequestState{})
-	switch os.Getenv("LUMIN_TEST_JOBS") {
+	switch os.Getenv("TEST_JOBS") {
 	case "stock":
 		return registry, env.AddBuiltIn(ctx, registry)
 	case "unmade":

@@ -243,7 +243,7 @@ func devEnv(t *testing.T, more ...string) (env []string, dir string) {
 		}
 	}
 	return append([]string{
-		"TMPDIR=" + dir, "DATABASE_URL=postgres://somebody:" + otherSecret + "@127.0.0.1:1/production", "LUMIN_TEST_JOBS=stock",
+		"TMPDIR=" + dir, "DATABASE_URL=postgres://somebody:" + otherSecret + "@127.0.0.1:1/production", "TEST_JOBS=stock",
 		"LUMIN_ACCOUNT_API_KEYS=" + accountKey, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0",
 	}, more...), dir
 }
@@ -351,7 +351,7 @@ func TestDevPortTaken(t *testing.T) {
 // nobody else.
 func TestDevListensOnLoopback(t *testing.T) {
 	t.Parallel()
-	env, _ := devEnv(t, "LISTEN_ADDR=", "PORT=0", "LUMIN_TEST_JOBS=stock")
+	env, _ := devEnv(t, "LISTEN_ADDR=", "PORT=0", "TEST_JOBS=stock")
 	p := startProgram(t, env, "dev", "--no-demo")
 	p.waitServing()
 	if out := p.stdout.String(); !regexp.MustCompile(`POST http://127\.0\.0\.1:\d+/`).MatchString(out) {
@@ -365,7 +365,7 @@ func TestDevListensOnLoopback(t *testing.T) {
 // tried again for hours, it still gets to serving, and shows no password.
 func TestDevOnNamedServer(t *testing.T) {
 	t.Parallel()
-	env, _ := devEnv(t, "DEV_DATABASE_URL="+pgtest.NewEmpty(t), "LUMIN_TEST_JOBS=")
+	env, _ := devEnv(t, "DEV_DATABASE_URL="+pgtest.NewEmpty(t), "TEST_JOBS=")
 	p := startProgram(t, env, "dev")
 	p.waitServing()
 	out := p.stdout.String()

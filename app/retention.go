@@ -15,36 +15,8 @@ import (
 
 // retentionSettings say how long things are kept.
 type retentionSettings struct {
-	RetainPayloads age `env:"RETAIN_PAYLOADS" default:"90d" placeholder:"AGE" help:"Remove bodies so long after they were received, such as 90d or 2160h; 0 keeps them as long as their event."`
-	RetainEvents   age `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"Remove events, with their runs, so long after they were received; 0 keeps them for ever."`
-}
-
-// age is how long ago on the command line: 90d, or what Go takes for a duration.
-type age struct{ d time.Duration }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (a *age) UnmarshalText(text []byte) error {
-	s := string(text)
-	if days, found := strings.CutSuffix(s, "d"); found {
-		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 100_000 {
-			a.d = time.Duration(n) * 24 * time.Hour
-			return nil
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return fmt.Errorf("%q is not an age: write days such as 90d, hours such as 2160h, or 0", s)
-	}
-	a.d = d
-	return nil
-}
-
-// String is the age as it is written on the command line.
-func (a age) String() string {
-	if days := a.d / (24 * time.Hour); days > 0 && a.d == days*24*time.Hour {
-		return strconv.Itoa(int(days)) + "d"
-	}
-	return a.d.String()
+	RetainPayloads age `env:"RETAIN_PAYLOADS" default:"90d" placeholder:"AGE" help:"Remove bodies this long after they were received, in days (90d), weeks or hours; 0 keeps them as long as their event."`
+	RetainEvents   age `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"Remove events, with their runs, this long after they were received; 0 keeps them forever."`
 }
 
 // datedAhead is how far ahead of its delivery an event may be dated: package
@@ -59,6 +31,10 @@ func (s retentionSettings) retention(maxEventAge time.Duration) (store.Retention
 		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: an event that is forgotten while it may come again would be taken for a new one", r.Events),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 for ever", least)
 	}
+	if r.Payloads > 0 && r.Payloads < least {
+		return r, usage(fmt.Sprintf("RETAIN_PAYLOADS is %s: a body that is removed while its event may come again can no longer be compared with it", s.RetainPayloads),
+			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep bodies as long as their event", least)
+	}
 	if r.Events > 0 && r.Payloads > r.Events {
 		return r, usage("RETAIN_PAYLOADS is longer than RETAIN_EVENTS, but a body goes with its event", "make it %s or less; 0 removes no body before its event", r.Events)
 	}
@@ -71,7 +47,11 @@ type retentionCommand struct {
 	retentionSettings
 	MaxEventAge time.Duration `env:"MAX_EVENT_AGE" default:"48h" help:"As serve has it."`
 	DryRun      bool          `help:"Count what would be removed, and change nothing."`
+	Yes         bool          `help:"Do it although something younger than 30 days is removed."`
 }
+
+// askBelow is the age below which the command removes nothing without --yes.
+const askBelow = 30 * day
 
 // Run implements the command.
 func (c *retentionCommand) Run(ctx context.Context, std streams) error {
@@ -89,6 +69,11 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if !c.DryRun && !c.Yes {
+		if err := c.refuseYoung(ctx, std, st, retention, now); err != nil {
+			return err
+		}
+	}
 	if !c.DryRun {
 		removed, err = st.Retain(ctx, retention, now)
 	}
@@ -96,6 +81,34 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return errors.Join(c.print(std.out, removed, kept), err)
+}
+
+// refuseYoung shows the plan and fails if it removes anything young: a command that
+// runs once has nobody who would notice a wrong setting in time.
+func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, st *store.Store, r store.Retention, now time.Time) error {
+	old := r
+	for _, kept := range []*time.Duration{&old.Payloads, &old.Events} {
+		if *kept > 0 {
+			*kept = max(*kept, askBelow)
+		}
+	}
+	if old == r {
+		return nil
+	}
+	plan, kept, err := st.PlanRetention(ctx, r, now)
+	if err != nil {
+		return err
+	}
+	harmless, _, err := st.PlanRetention(ctx, old, now)
+	if err != nil || plan.Rows() == harmless.Rows() {
+		return err
+	}
+	c.DryRun = true
+	if err := c.print(std.out, plan, kept); err != nil {
+		return err
+	}
+	return usage(fmt.Sprintf("with RETAIN_PAYLOADS %s and RETAIN_EVENTS %s, this would remove bodies or events younger than 30 days", c.RetainPayloads, c.RetainEvents),
+		"nothing has changed; add --yes if that is meant")
 }
 
 // print says what was removed, also before it came to an error.

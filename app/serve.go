@@ -56,7 +56,8 @@ func (s listenSettings) publicAddr(host string) string {
 }
 
 // Run implements the command.
-func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) error {
+func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes, unknown []unknownSetting) error {
+	logUnknown(c.logger(std), unknown)
 	cfg, err := c.config(ctx, std, jobTypes)
 	if err != nil {
 		return err

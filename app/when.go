@@ -45,9 +45,8 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 			return at.UTC(), nil
 		}
 	}
-	var ago age
-	if err := ago.UnmarshalText([]byte(s)); err == nil {
-		return now.Add(-ago.d).UTC(), nil
+	if ago, err := parseDuration(s); err == nil {
+		return now.Add(-ago).UTC(), nil
 	}
 	return time.Time{}, fmt.Errorf("%q is not a time: write 2006-01-02, 2006-01-02T15:04:05Z (UTC), or how long ago: 90m, 24h, 7d", s)
 }

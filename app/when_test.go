@@ -9,6 +9,8 @@ func TestParseWhen(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]string{
+		"1w":                               "2026-02-22T12:00:00Z",
+		"1d12h":                            "2026-02-28T00:00:00Z",
 		"2026-01-02":                       "2026-01-02T00:00:00Z",
 		"2026-01-02T03:04":                 "2026-01-02T03:04:00Z",
 		"2026-01-02T03:04:05":              "2026-01-02T03:04:05Z",

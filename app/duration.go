@@ -1,0 +1,113 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+const (
+	day  = 24 * time.Hour
+	week = 7 * day
+
+	// maxDuration is more than anybody means. Beyond, a time that is computed from
+	// it may not exist.
+	maxDuration = 36500 * day
+)
+
+// durationUnit is a number with a unit, as a part of a duration.
+var durationUnit = regexp.MustCompile(`^(\d+)(?:\.\d+)?([a-zµμ]+)`)
+
+// parseDuration is the one syntax of all durations in flags and environment:
+// Go's, with days (d) and weeks (w), and without negative ones.
+func parseDuration(text string) (total time.Duration, err error) {
+	if text == "0" {
+		return 0, nil
+	}
+	for rest := text; rest != "" || text == ""; {
+		match := durationUnit.FindStringSubmatch(rest)
+		if match == nil {
+			return 0, notDuration(text)
+		}
+		part, unit := match[0], match[2]
+		var d time.Duration
+		switch unit {
+		case "d", "w":
+			n, err := strconv.Atoi(strings.TrimSuffix(part, unit)) // whole ones
+			if err != nil {
+				return 0, notDuration(text)
+			}
+			scale := day
+			if unit == "w" {
+				scale = week
+			}
+			d = time.Duration(min(n, int(maxDuration/day)+1)) * scale
+		default:
+			if d, err = time.ParseDuration(part); err != nil {
+				return 0, notDuration(text)
+			}
+		}
+		if total += d; total > maxDuration || d > maxDuration {
+			return 0, fmt.Errorf("%q is more than 100 years", text)
+		}
+		rest = rest[len(part):]
+	}
+	return total, nil
+}
+
+func notDuration(text string) error {
+	if _, err := strconv.ParseFloat(text, 64); err == nil && !strings.HasPrefix(text, "-") {
+		return fmt.Errorf("%q has no unit: write %[2]ss, %[2]sm (minutes), %[2]sh or %[2]sd", text, text)
+	}
+	return fmt.Errorf("%q is not a duration: write whole days as in 30d, weeks as in 2w, or 90s, 15m (minutes), 12h", text)
+}
+
+// formatDuration is the duration as it is written on the command line, in days
+// where they are whole.
+func formatDuration(d time.Duration) string {
+	if days := d / day; days > 0 && d == days*day {
+		return strconv.Itoa(int(days)) + "d"
+	}
+	return d.String()
+}
+
+// durations has kong read every time.Duration by parseDuration.
+func durations() kong.Option {
+	return kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+		var text string
+		if err := ctx.Scan.PopValueInto("duration", &text); err != nil {
+			return err
+		}
+		d, err := parseDuration(text)
+		if err != nil {
+			return err
+		}
+		target.SetInt(int64(d))
+		return nil
+	}))
+}
+
+// age is how long things are kept. A unit below the hour is refused, because "1m" is
+// a minute to the program and a month to people.
+type age struct{ d time.Duration }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (a *age) UnmarshalText(text []byte) (err error) {
+	s := string(text)
+	if a.d, err = parseDuration(s); err != nil {
+		return err
+	}
+	if a.d > 0 && !strings.ContainsAny(s, "hdw") {
+		return errors.New(formatDuration(a.d) + " is what " + strconv.Quote(s) + " means: write a month as 30d, and use hours (h), days (d) or weeks (w)")
+	}
+	return nil
+}
+
+// String is the age as it is written on the command line.
+func (a age) String() string { return formatDuration(a.d) }

@@ -1,0 +1,89 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// unknownSetting is a variable of the environment that looks like a setting of this
+// program and is none.
+type unknownSetting struct {
+	name    string
+	nearest string // the setting that may be meant; empty if none is alike
+}
+
+// ownPrefixes begin names of settings, and hardly any of another program.
+func ownPrefixes() []string {
+	return []string{"LUMIN_", "FORWARD_", "ARCHIVE_", "RETAIN_", "RECONCILE_", "ADMIN_LISTEN_", "MAX_EVENT_"}
+}
+
+// serviceLink is a name that Kubernetes derives from a service: one that is called
+// lumin-ingest gives LUMIN_INGEST_PORT and more.
+var serviceLink = regexp.MustCompile(`(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+// unknownSettings are the variables with one of our prefixes that no flag of any
+// command reads.
+func unknownSettings(parser *kong.Kong, environ []string) (unknown []unknownSetting) {
+	known := settingNames(parser.Model.Node)
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		ours := slices.ContainsFunc(ownPrefixes(), func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		if ours && !slices.Contains(known, name) && !serviceLink.MatchString(name) {
+			unknown = append(unknown, unknownSetting{name, nearestSetting(name, known)})
+		}
+	}
+	slices.SortFunc(unknown, func(a, b unknownSetting) int { return strings.Compare(a.name, b.name) })
+	return unknown
+}
+
+// nearestSetting is the one that is spelled most like name. Names of settings share
+// whole words, so more may differ than in other names.
+func nearestSetting(name string, known []string) string {
+	best, least := "", len(name)/2+1
+	for _, candidate := range known {
+		if d := editDistance(name, candidate); d < least {
+			best, least = candidate, d
+		}
+	}
+	return best
+}
+
+// settingNames are the variables that flags of a command and of those below it read.
+func settingNames(node *kong.Node) (names []string) {
+	for _, flag := range node.Flags {
+		names = append(names, flag.Envs...)
+	}
+	for _, child := range node.Children {
+		names = append(names, settingNames(child)...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (u unknownSetting) String() string {
+	text := u.name + " is set and is no setting of this program"
+	if u.nearest != "" {
+		text += ": is " + u.nearest + " meant?"
+	}
+	return text
+}
+
+// warnOfUnknown prints a line for each.
+func warnOfUnknown(w io.Writer, unknown []unknownSetting) {
+	for _, u := range unknown {
+		fmt.Fprintf(w, "%s: warning: %s\n", programName(), u)
+	}
+}
+
+// logUnknown is the same in a log.
+func logUnknown(logger *slog.Logger, unknown []unknownSetting) {
+	for _, u := range unknown {
+		logger.Warn("unknown setting in the environment", "name", u.name, "nearest", u.nearest)
+	}
+}
