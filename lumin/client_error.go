@@ -89,11 +89,11 @@ func noAnswer(ctx context.Context, err error) error {
 	)
 	switch {
 	case errors.As(err, &operation):
-		return fmt.Errorf("%w: %s", ErrNoAnswer, operation)
+		return fmt.Errorf("%w: %s", ErrNoAnswer, operation.Error())
 	case errors.As(err, &lookup):
-		return fmt.Errorf("%w: %s", ErrNoAnswer, lookup)
+		return fmt.Errorf("%w: %s", ErrNoAnswer, lookup.Error())
 	case errors.As(err, &certificate):
-		return fmt.Errorf("%w: %s", ErrNoAnswer, certificate)
+		return fmt.Errorf("%w: %s", ErrNoAnswer, certificate.Error())
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: the other side does not speak TLS", ErrNoAnswer)
 	case errors.As(err, &timeout) && timeout.Timeout():

@@ -36,7 +36,7 @@ func (m *migrator) resume(ctx context.Context, status Status) (Status, error) {
 	if err != nil {
 		return status, err
 	}
-	if !neighbours(version, status.Version) {
+	if !adjacent(version, status.Version) {
 		return status, fmt.Errorf(`%w: the version table says %d, and the schema is that of version %d: both were changed by something else than this program
 restore a backup; or make the schema whole, write down its version, and run "migrate up" again:
   UPDATE lumin.schema_migrations SET version = NUMBER, dirty = false`, ErrDirty, status.Version, version)
@@ -76,7 +76,7 @@ func (m *migrator) takenEffect(ctx context.Context) (version int, err error) {
 	return version, nil
 }
 
-// neighbours reports whether one migration at most lies between two versions.
-func neighbours(a, b int) bool {
+// adjacent reports whether one migration at most lies between two versions.
+func adjacent(a, b int) bool {
 	return len(filesUpTo(max(a, b)))-len(filesUpTo(min(a, b))) <= 1
 }

@@ -93,7 +93,7 @@ const (
 
 // ErrAllUnknown is the error for a pass in which Lumin knew not one of many signature
 // requests. The key may be that of another workspace, so none is noted as gone.
-var ErrAllUnknown = errors.New("Lumin knows none of the signature requests")
+var ErrAllUnknown = errors.New("none of the signature requests is known to Lumin")
 
 // Run goes through the signature requests that are neither finished nor gone and were
 // not requested since a time, which is usually now: once each, those first that
