@@ -86,10 +86,14 @@ func (c *migrateDownCommand) refuseLoss(ctx context.Context, url string) error {
 	}
 	lost := make([]string, len(losses))
 	for i, loss := range losses {
-		lost[i] = fmt.Sprintf("%s (%d rows)", loss.What, loss.Rows)
-		if loss.Rows == migrations.MaxLoss {
-			lost[i] = fmt.Sprintf("%s (%d rows or more)", loss.What, loss.Rows)
+		rows := "rows"
+		switch loss.Rows {
+		case 1:
+			rows = "row"
+		case migrations.MaxLoss:
+			rows = "rows or more"
 		}
+		lost[i] = fmt.Sprintf("%s (%d %s)", loss.What, loss.Rows, rows)
 	}
 	return usage(fmt.Sprintf("migrate down %d would remove data for good: %s", c.N, strings.Join(lost, ", ")),
 		"nothing has changed; take a backup and add --yes to remove it")

@@ -3,6 +3,7 @@ package app
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"strings"
 )
@@ -22,11 +23,13 @@ func invocation() string {
 	return invocationOf(os.Args[0], path)
 }
 
+// goRun is where "go run" puts a program: a folder that is gone afterwards, or the
+// cache of builds.
+var goRun = regexp.MustCompile(`/go-build[^/]*/([^/]+/exe|([^/]+/)?[0-9a-f]{64}-d)/[^/]+$`)
+
 // invocationOf derives it from the executable and the path of its main package.
-// "go run" builds into a folder that is gone afterwards.
 func invocationOf(executable, mainPackage string) string {
-	built := strings.Contains(filepath.ToSlash(executable), "/go-build") && filepath.Base(filepath.Dir(executable)) == "exe"
-	if built && mainPackage != "" && mainPackage != "command-line-arguments" {
+	if goRun.MatchString(filepath.ToSlash(executable)) && mainPackage != "" && mainPackage != "command-line-arguments" {
 		return "go run " + mainPackage
 	}
 	return programName()

@@ -16,6 +16,7 @@ func TestInvocation(t *testing.T) {
 	for _, test := range []struct{ executable, mainPackage, want string }{
 		{"/usr/local/bin/signing-jobs", "example.com/signing-jobs", programName()},
 		{running, "example.com/signing-jobs", "go run example.com/signing-jobs"},
+		{"/root/.cache/go-build/5f/" + strings.Repeat("5f", 32) + "-d/signing-jobs", "example.com/signing-jobs", "go run example.com/signing-jobs"},
 		{running, "command-line-arguments", programName()},
 		{running, "", programName()},
 		{"/srv/go-build/signing-jobs", "example.com/signing-jobs", programName()},
