@@ -16,8 +16,9 @@ type Loss struct {
 // MaxLoss is where counting stops, so that a large database answers soon.
 const MaxLoss = 1_000_000
 
-// Losses counts what taking back the newest n migrations would remove. Tables
-// that programs write anew at each start do not count.
+// Losses counts what taking back the newest n migrations would remove; nothing if
+// [Down] would refuse that. Tables that programs write anew at each start do not
+// count.
 func Losses(ctx context.Context, databaseURL string, n int) (losses []Loss, err error) {
 	err = locked(ctx, databaseURL, nil, func(m *migrator) error {
 		status, err := ReadStatus(ctx, m.conn)
@@ -28,7 +29,10 @@ func Losses(ctx context.Context, databaseURL string, n int) (losses []Loss, err 
 			return err
 		}
 		applied := filesUpTo(status.Version)
-		for _, file := range applied[max(len(applied)-n, 0):] {
+		if n < 1 || n > len(applied) || status.Version > status.Latest {
+			return nil // which Down refuses
+		}
+		for _, file := range applied[len(applied)-n:] {
 			found, err := m.lossesOf(ctx, file)
 			if err != nil {
 				return err
