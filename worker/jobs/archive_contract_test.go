@@ -567,9 +567,12 @@ func TestArchiveStopped(t *testing.T) {
 	r := newArchiveRig(t, fileBucket(t))
 	r.job.Files = []lumin.FileType{lumin.FileAgreement, lumin.FileAgreement}
 	r.api.SetFile("a", lumin.FileAgreement, luminapi.PDF(100_000))
-	r.api.Next(luminapi.Stalled())
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(100*time.Millisecond, cancel)
+	defer cancel()
+	r.api.NextLink(func(s *luminapi.Server, w http.ResponseWriter, req *http.Request, next http.Handler) {
+		cancel()
+		luminapi.Stalled()(s, w, req, next)
+	})
 	if err := r.job.Work(ctx, archiveEvent("a")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
