@@ -97,8 +97,8 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 	}
 	all := versions(t)
 	exec(t, pool, `INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason) VALUES ('email', '{}', '{}', 0, 'kept')`)
-	down(t, address, len(all)-4)
 	for _, marked := range []int{3, 4} { // back to 3 or up to 4, with 4 in effect
+		down(t, address, len(all)-4)
 		mark(marked)
 		up(t, address)
 	}
