@@ -2,15 +2,12 @@ package app
 
 import (
 	"context"
-	"io"
-	"net"
-	neturl "net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgproxy"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
@@ -167,104 +164,17 @@ func TestSchemaMissing(t *testing.T) {
 func TestConnectionGoesDeadWhileWaiting(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewEmpty(t)
-	p := startProxy(t, url)
-	i := startInstance(t, p.url)
+	proxy, err := pgproxy.Start(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	i := startInstance(t, proxy.URL())
 	eventually(t, 10*time.Second, "it waits", func() bool { return i.log.logged("waiting for the database") != nil })
-	p.freeze()
+	proxy.Silence()
 	prepareTestJobs(t, url)
 	if err := migrations.Up(context.Background(), url); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "it has started", func() bool { return i.log.logged("started") != nil })
-}
-
-// proxy stands between the program and its database.
-type proxy struct {
-	url string
-
-	mu    sync.Mutex
-	pairs []net.Conn
-	pipes []*pipe
-}
-
-// pipe copies one way until it is frozen; then it keeps silent, and open.
-type pipe struct {
-	mu     sync.Mutex
-	frozen bool
-}
-
-func startProxy(tb testing.TB, databaseURL string) *proxy {
-	tb.Helper()
-	address, err := neturl.Parse(databaseURL)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	target := address.Host
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	address.Host = listener.Addr().String()
-	p := &proxy{url: address.String()}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			from, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			to, err := net.Dial("tcp", target)
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			p.mu.Lock()
-			p.pairs = append(p.pairs, from, to)
-			for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
-				one := &pipe{}
-				p.pipes = append(p.pipes, one)
-				running.Go(func() { one.copy(way[1], way[0]) })
-			}
-			p.mu.Unlock()
-		}
-	})
-	tb.Cleanup(func() {
-		_ = listener.Close()
-		p.mu.Lock()
-		for _, conn := range p.pairs {
-			_ = conn.Close()
-		}
-		p.mu.Unlock()
-		running.Wait()
-	})
-	return p
-}
-
-// freeze lets nothing more through the connections there are. New ones are fine.
-func (p *proxy) freeze() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, one := range p.pipes {
-		one.mu.Lock()
-		one.frozen = true
-		one.mu.Unlock()
-	}
-}
-
-func (o *pipe) copy(to io.WriteCloser, from io.Reader) {
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		o.mu.Lock()
-		if n > 0 && !o.frozen {
-			_, _ = to.Write(buffer[:n])
-		}
-		if err != nil && !o.frozen {
-			_ = to.Close()
-		}
-		o.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
 }

@@ -26,5 +26,7 @@
 //	...
 //	err = server.Resume(ctx) // same port, same data
 //
+// [StartStandby] adds a streaming standby, which [Server.Promote] makes a primary.
+//
 // It needs a unix system with /bin/sh. Elsewhere the package compiles and Start returns an error that says what to do instead.
 package pgdev

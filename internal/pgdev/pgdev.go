@@ -74,14 +74,15 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := s.create(ctx, owner, cfg.Durable); err != nil {
+	fill := func(ctx context.Context) error { return s.initialize(ctx, cfg.Durable) }
+	if err := s.create(ctx, owner, fill); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // create has the folder made and guarded, fills it and starts the server.
-func (s *Server) create(ctx context.Context, owner account, durable bool) (err error) {
+func (s *Server) create(ctx context.Context, owner account, fill func(context.Context) error) (err error) {
 	if s.dir, err = newDirectory(ctx, owner); err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (s *Server) create(ctx context.Context, owner account, durable bool) (err e
 		return err
 	}
 	if s.log, err = s.dir.create("server.log"); err == nil {
-		err = s.initialize(ctx, durable)
+		err = fill(ctx)
 	}
 	if err == nil {
 		err = s.launch(ctx, freePort)

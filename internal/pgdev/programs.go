@@ -24,8 +24,9 @@ const oldestVersion = 14
 // programs is a folder with the programs of a server.
 type programs struct{ dir string }
 
-func (p programs) initdb() string   { return filepath.Join(p.dir, "initdb") }
-func (p programs) postgres() string { return filepath.Join(p.dir, "postgres") }
+func (p programs) initdb() string     { return filepath.Join(p.dir, "initdb") }
+func (p programs) postgres() string   { return filepath.Join(p.dir, "postgres") }
+func (p programs) basebackup() string { return filepath.Join(p.dir, "pg_basebackup") } // which may be missing
 
 // installFolders are where packages put the programs that they keep out of PATH.
 //

@@ -28,6 +28,7 @@ type run struct {
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the postmaster has ended
 	gone   chan struct{} // closed when the processes of its connections have ended too
+	paused []int         // processes that Pause has stopped, the postmaster last
 }
 
 // ended reports whether the postmaster has.
@@ -177,6 +178,7 @@ func (s *Server) halt(mode ShutdownMode) error {
 		if err := s.run.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
+		s.run.wake()
 	}
 	return s.settle()
 }

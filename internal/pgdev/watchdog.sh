@@ -52,6 +52,7 @@ while ours && [ "$tries" -lt 400 ]; do
 		kill -s KILL "$pid"
 	else
 		kill -s QUIT "$pid"
+		kill -s CONT "$pid" # a paused server would not see the signal
 	fi
 	tries=$((tries + 1))
 	sleep 0.05 2>/dev/null || sleep 1

@@ -1,5 +1,7 @@
 // Package pgproxy stands between a client and its PostgreSQL server and breaks a
-// connection at the one moment that matters: when the client says COMMIT.
+// connection at the one moment that matters: when the client says COMMIT. It can
+// also cut, silence or delay all connections, and lead new ones to another server,
+// as a failover does.
 //
 // Use it in tests of what a program answers while it cannot know whether its
 // transaction was committed. It understands as much of PostgreSQL's protocol as it

@@ -5,7 +5,12 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
+	"time"
 )
+
+// dialTimeout bounds how long a client waits for a server that does not answer.
+const dialTimeout = 5 * time.Second
 
 // Fault is what happens to a connection on which a COMMIT arrives.
 type Fault int
@@ -26,15 +31,16 @@ const (
 // Proxy is a running proxy. Its methods may be called from several goroutines.
 type Proxy struct {
 	listener net.Listener
-	target   string // host:port of the server
 	url      string
 	sessions sync.WaitGroup
+	delay    atomic.Int64 // nanoseconds
 
 	mu     sync.Mutex
+	target string // host:port of the server
 	fault  Fault
 	left   int
 	struck int
-	open   map[net.Conn]struct{}
+	open   map[*session]struct{}
 	closed bool
 }
 
@@ -49,7 +55,7 @@ func Start(databaseURL string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a proxy: %w", err)
 	}
-	p := &Proxy{listener: listener, target: address.Host, open: map[net.Conn]struct{}{}}
+	p := &Proxy{listener: listener, target: address.Host, open: map[*session]struct{}{}}
 	address.Host = listener.Addr().String()
 	query := address.Query()
 	query.Set("sslmode", "disable")
@@ -78,13 +84,50 @@ func (p *Proxy) Struck() int {
 	return p.struck
 }
 
+// SetTarget leads connections that are made from now on to another server. Open
+// ones stay where they are.
+func (p *Proxy) SetTarget(databaseURL string) error {
+	address, err := url.Parse(databaseURL)
+	if err != nil {
+		return fmt.Errorf("set the target of a proxy: the address of the database is not a URL")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = address.Host
+	return nil
+}
+
+// SetDelay holds every message back for this long, in both directions. Zero turns
+// it off.
+func (p *Proxy) SetDelay(delay time.Duration) { p.delay.Store(int64(delay)) }
+
+// Cut ends all open connections. New ones are accepted.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.open {
+		s.hangUp()
+	}
+}
+
+// Silence lets nothing more through the open connections, in either direction, and
+// keeps them open: each side sees a peer whose machine has vanished. Closing one
+// side is not seen by the other. New connections are accepted.
+func (p *Proxy) Silence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.open {
+		s.silent.Store(true)
+	}
+}
+
 // Close ends all connections and returns when nothing of the proxy runs any more.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true
 	_ = p.listener.Close()
-	for conn := range p.open {
-		_ = conn.Close()
+	for s := range p.open {
+		s.hangUp()
 	}
 	p.mu.Unlock()
 	p.sessions.Wait()
@@ -104,27 +147,30 @@ func (p *Proxy) accept() {
 // either of them ends.
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.DialTimeout("tcp", target, dialTimeout)
 	if err != nil {
 		return
 	}
 	defer server.Close()
-	if !p.keep(client, server) {
+	s := newSession(client, server, p)
+	if !p.keep(s) {
 		return
 	}
-	defer p.forget(client, server)
+	defer p.forget(s)
 
-	s := newSession(client, server, p.next, p.count)
 	if s.begin() != nil {
 		return
 	}
 	var replies sync.WaitGroup
 	replies.Go(func() {
 		_ = s.forwardReplies()
-		s.hangUp()
+		s.ended()
 	})
 	_ = s.forwardRequests()
-	s.hangUp()
+	s.ended()
 	replies.Wait()
 }
 
@@ -145,19 +191,15 @@ func (p *Proxy) count() {
 	p.struck++
 }
 
-func (p *Proxy) keep(conns ...net.Conn) bool {
+func (p *Proxy) keep(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, conn := range conns {
-		p.open[conn] = struct{}{}
-	}
+	p.open[s] = struct{}{}
 	return !p.closed
 }
 
-func (p *Proxy) forget(conns ...net.Conn) {
+func (p *Proxy) forget(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, conn := range conns {
-		delete(p.open, conn)
-	}
+	delete(p.open, s)
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Codes that a client sends in the place of a protocol version.
@@ -22,18 +23,18 @@ const (
 type session struct {
 	client, server net.Conn
 	requests       *bufio.Reader
-	next           func() Fault
-	count          func()
+	proxy          *Proxy
 
-	muted atomic.Bool // the client is not to hear of the server any more
+	muted  atomic.Bool // the client is not to hear of the server any more
+	silent atomic.Bool // neither side is to hear of the other any more
 
 	// Prepared statements and portals of the client that are a COMMIT, by name.
 	statements, portals map[string]bool
 }
 
-func newSession(client, server net.Conn, next func() Fault, count func()) *session {
+func newSession(client, server net.Conn, proxy *Proxy) *session {
 	return &session{
-		client: client, server: server, requests: bufio.NewReader(client), next: next, count: count,
+		client: client, server: server, requests: bufio.NewReader(client), proxy: proxy,
 		statements: map[string]bool{}, portals: map[string]bool{},
 	}
 }
@@ -42,6 +43,20 @@ func newSession(client, server net.Conn, next func() Fault, count func()) *sessi
 func (s *session) hangUp() {
 	_ = s.client.Close()
 	_ = s.server.Close()
+}
+
+// ended hangs up when one direction has ended, unless that is to stay unnoticed.
+func (s *session) ended() {
+	if !s.silent.Load() {
+		s.hangUp()
+	}
+}
+
+// hold waits for as long as messages are delayed.
+func (s *session) hold() {
+	if delay := time.Duration(s.proxy.delay.Load()); delay > 0 {
+		time.Sleep(delay)
+	}
 }
 
 // begin forwards the first message, which has no type. Encryption is declined.
@@ -80,13 +95,17 @@ func (s *session) forwardRequests() error {
 		if err != nil {
 			return err
 		}
+		if s.silent.Load() {
+			_, err := io.Copy(io.Discard, s.requests)
+			return err
+		}
 		if s.commits(kind, body) {
-			switch s.next() {
+			switch s.proxy.next() {
 			case DropRequest:
-				s.count()
+				s.proxy.count()
 				return nil
 			case BlackHole:
-				s.count()
+				s.proxy.count()
 				s.muted.Store(true)
 				_, err := io.Copy(io.Discard, s.requests)
 				return err
@@ -98,6 +117,7 @@ func (s *session) forwardRequests() error {
 			return err
 		}
 		if s.requests.Buffered() == 0 {
+			s.hold()
 			if err := to.Flush(); err != nil {
 				return err
 			}
@@ -116,9 +136,13 @@ func (s *session) forwardReplies() error {
 		if err != nil {
 			return err
 		}
+		if s.silent.Load() {
+			_, err := io.Copy(io.Discard, from)
+			return err
+		}
 		if s.muted.Load() {
 			if kind == 'Z' { // ready for the next query: the COMMIT has been answered
-				s.count()
+				s.proxy.count()
 				return nil
 			}
 			continue
@@ -127,6 +151,7 @@ func (s *session) forwardReplies() error {
 			return err
 		}
 		if from.Buffered() == 0 {
+			s.hold()
 			if err := to.Flush(); err != nil {
 				return err
 			}
