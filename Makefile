@@ -11,6 +11,8 @@ FUZZTIME  ?= 60s
 BENCHTIME ?= 2s
 REPLAY_RUNS ?= 1000000
 TOGETHER    ?= 3m
+FAULTS_FOR  ?= 10m
+FAULTS_RATE ?= 60
 JOBS        ?= 200000
 
 .DEFAULT_GOAL := help
@@ -51,6 +53,11 @@ test-replay: ## a replay of REPLAY_RUNS (1000000) runs with ten kills of the pro
 .PHONY: test-together
 test-together: ## ingest, replays, retention and erasures at once, for TOGETHER (3m)
 	LUMIN_TEST_TOGETHER=$(TOGETHER) go test -race -count 1 -v -timeout 1h -run 'TestTogether$$' ./app | grep -v '^ *{'
+
+.PHONY: test-faults
+test-faults: ## kills, failovers and broken connections for FAULTS_FOR (10m), then a check that nothing is lost or doubled; SEED=n repeats a run
+	LUMIN_TEST_FAULTS_FOR=$(FAULTS_FOR) LUMIN_TEST_FAULTS_RATE=$(FAULTS_RATE) LUMIN_TEST_FAULTS_SEED=$(SEED) \
+		go test -count 1 -v -timeout 24h -run 'TestManyFaults$$' ./internal/faults
 
 .PHONY: examples
 examples: ## build, vet and test the examples, which are modules of their own, against this checkout

@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"cmd/lumin-ingest":  {"app", "lumin", "store", "worker", "worker/jobs"},
 	"internal/redact":   nil,
 	"internal/bench":    {"store", "migrations", "internal/pgdev", "lumin"},
+	"internal/faults":   {"lumin", "migrations", "internal/pgdev", "internal/pgproxy", "internal/sample"},
 	"internal/pgdev":    nil,
 	"internal/pgproxy":  nil,
 	"internal/sample":   {"lumin"},

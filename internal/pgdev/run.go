@@ -51,7 +51,9 @@ func (s *Server) launch(ctx context.Context, nextPort func() (int, error)) error
 		}
 		err = s.launchOn(ctx, port)
 		if err == nil {
-			s.port = port
+			if s.port == 0 { // later it may be read at any time
+				s.port = port
+			}
 			return nil
 		}
 		if !errors.Is(err, errPortTaken) || attempt == portAttempts {

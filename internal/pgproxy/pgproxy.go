@@ -121,6 +121,18 @@ func (p *Proxy) Silence() {
 	}
 }
 
+// CutSilent ends the connections that Silence has left, as a kernel does that gets
+// no answer to its probes.
+func (p *Proxy) CutSilent() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.open {
+		if s.silent.Load() {
+			s.hangUp()
+		}
+	}
+}
+
 // Close ends all connections and returns when nothing of the proxy runs any more.
 func (p *Proxy) Close() {
 	p.mu.Lock()

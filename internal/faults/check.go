@@ -1,0 +1,194 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// schemaSQL makes what the job types of a run write to, and what the checks compare
+// the database with.
+const schemaSQL = `
+CREATE SCHEMA faults;
+CREATE TABLE faults.effects (
+    event_key uuid NOT NULL,
+    job_kind  text NOT NULL,
+    again     integer NOT NULL,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE faults.kinds (
+    kind    text PRIMARY KEY,
+    effects boolean NOT NULL, -- leaves a row in faults.effects
+    calls   boolean NOT NULL  -- leaves a line in the file of calls
+);
+CREATE TABLE faults.ledger (
+    event_key      uuid NOT NULL,
+    source         text NOT NULL,
+    payload_sha256 bytea NOT NULL,
+    forged         boolean NOT NULL,
+    acks           integer NOT NULL,
+    attempts       integer NOT NULL,
+    event_id       bigint NOT NULL,
+    PRIMARY KEY (event_key, source)
+);
+CREATE TABLE faults.calls (
+    event_key uuid NOT NULL,
+    job_kind  text NOT NULL,
+    again     integer NOT NULL,
+    count     integer NOT NULL,
+    PRIMARY KEY (event_key, job_kind, again)
+);
+CREATE TABLE faults.asked (
+    event_key uuid PRIMARY KEY,
+    times     integer NOT NULL
+);`
+
+// Checker is one invariant: its query returns a row for each violation.
+type Checker struct {
+	Name string // I1 to I6 of the test plan, and what it says
+	sql  string
+}
+
+// Names of the checkers.
+const (
+	AckedOnce     = "I1: an acknowledged delivery has exactly one row, with the id that was answered"
+	RunOnce       = "I2: an event has exactly one run per job type"
+	LiveJob       = "I2: a pending run has a live job"
+	EffectOnce    = "I3: a transactional job type took effect once, and once more per replay that asked for it"
+	EffectOfRun   = "I3: every effect belongs to a run that succeeded"
+	Called        = "I3: a plain job type was called for every run that succeeded"
+	NotAsked      = "I3: no run was repeated more often than replays asked for it"
+	OnlySent      = "I4: every row was sent, with this body, by somebody who had the key"
+	NoConflict    = "I4: a redelivery is what was delivered before"
+	NoSecondCount = "I4: redeliveries are counted no more often than they were sent"
+	AllDone       = "I6: no run is left pending or failed, and no replay open"
+)
+
+// checkers are all invariants that the ledger and the database must fulfill once a
+// run has come to rest. They read what load has put beside them.
+//
+//nolint:gochecknoglobals // a table
+var checkers = []Checker{
+	{AckedOnce, `
+SELECT format('%s of %s was acknowledged as event %s and has %s rows', l.event_key, l.source, l.event_id, count(e.id))
+FROM faults.ledger l LEFT JOIN lumin.events e ON e.event_key = l.event_key AND e.source = l.source
+WHERE l.acks > 0
+GROUP BY l.event_key, l.source, l.event_id HAVING count(e.id) <> 1 OR min(e.id) <> l.event_id`},
+	{RunOnce, `
+SELECT format('event %s has %s runs of %s', w.event_key, coalesce(r.n, 0), w.kind)
+FROM (
+    SELECT DISTINCT e.event_key, k.kind FROM lumin.events e CROSS JOIN faults.kinds k
+) w
+FULL JOIN (
+    SELECT event_key, job_kind, count(*) AS n FROM lumin.runs GROUP BY event_key, job_kind
+) r ON r.event_key = w.event_key AND r.job_kind = w.kind
+WHERE w.event_key IS NULL OR r.n IS DISTINCT FROM 1`},
+	{LiveJob, `
+SELECT format('run %s of event %s is pending without a job', r.job_kind, r.event_key)
+FROM lumin.runs r
+WHERE r.state = 'pending' AND NOT EXISTS (
+    SELECT FROM lumin.river_job j
+    WHERE j.kind = r.job_kind AND j.args @> jsonb_build_object('event_key', r.event_key, 'replay_id', r.replay_id)
+      AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled'))`},
+	{EffectOnce, `
+SELECT format('event %s, %s, repetition %s: %s effects', r.event_key, r.job_kind, n.again, count(f.event_key))
+FROM lumin.runs r
+JOIN faults.kinds k ON k.kind = r.job_kind AND k.effects
+CROSS JOIN LATERAL generate_series(0, r.again) AS n (again)
+LEFT JOIN faults.effects f ON f.event_key = r.event_key AND f.job_kind = r.job_kind AND f.again = n.again
+WHERE r.state = 'succeeded'
+GROUP BY r.event_key, r.job_kind, n.again HAVING count(f.event_key) <> 1`},
+	{EffectOfRun, `
+SELECT format('an effect of event %s, %s, repetition %s, belongs to no such run', f.event_key, f.job_kind, f.again)
+FROM faults.effects f
+LEFT JOIN lumin.runs r ON r.event_key = f.event_key AND r.job_kind = f.job_kind AND f.again BETWEEN 0 AND r.again
+WHERE r.event_key IS NULL`},
+	{Called, `
+SELECT format('event %s, %s, repetition %s: never called', r.event_key, r.job_kind, n.again)
+FROM lumin.runs r
+JOIN faults.kinds k ON k.kind = r.job_kind AND k.calls
+CROSS JOIN LATERAL generate_series(0, r.again) AS n (again)
+LEFT JOIN faults.calls c ON c.event_key = r.event_key AND c.job_kind = r.job_kind AND c.again = n.again
+WHERE r.state = 'succeeded' AND coalesce(c.count, 0) < 1`},
+	{NotAsked, `
+SELECT format('run %s of event %s was repeated %s times; replays asked for it %s times', r.job_kind, r.event_key, r.again, coalesce(a.times, 0))
+FROM lumin.runs r LEFT JOIN faults.asked a ON a.event_key = r.event_key
+WHERE r.again > coalesce(a.times, 0)`},
+	{OnlySent, `
+SELECT format('event %s, %s of %s, was not sent like this', e.id, e.event_key, e.source)
+FROM lumin.events e
+LEFT JOIN faults.ledger l ON l.event_key = e.event_key AND l.source = e.source AND NOT l.forged
+WHERE l.event_key IS NULL OR e.payload IS NULL OR sha256(e.payload) <> l.payload_sha256 OR e.payload_sha256 <> l.payload_sha256`},
+	{NoConflict, `
+SELECT format('a redelivery of event %s differs: %s', event_id, differs)
+FROM lumin.redeliveries WHERE differs <> 'nothing'`},
+	{NoSecondCount, `
+SELECT format('event %s has %s redeliveries after %s attempts', e.id, d.count, l.attempts)
+FROM lumin.redeliveries d
+JOIN lumin.events e ON e.id = d.event_id
+JOIN faults.ledger l ON l.event_key = e.event_key AND l.source = e.source
+WHERE d.count > l.attempts - 1`},
+	{AllDone, `
+SELECT format('run %s of event %s is %s: %s', job_kind, event_key, state, error) FROM lumin.runs WHERE state <> 'succeeded'
+UNION ALL
+SELECT format('replay %s is %s', id, state) FROM lumin.replays WHERE finished_at IS NULL`},
+}
+
+// violationsShown is how many violations of one invariant are described.
+const violationsShown = 5
+
+// Violation is an invariant that does not hold.
+type Violation struct {
+	Checker string
+	Count   int
+	Samples []string // the first few
+}
+
+// String describes it in some lines.
+func (v Violation) String() string {
+	return fmt.Sprintf("%s: %d violations\n  %s", v.Checker, v.Count, strings.Join(v.Samples, "\n  "))
+}
+
+// rowQuerier is a connection or a transaction.
+type rowQuerier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// Check returns the invariants that do not hold.
+func Check(ctx context.Context, db rowQuerier) ([]Violation, error) {
+	var all []Violation
+	for _, c := range checkers {
+		v, err := c.check(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		if v.Count > 0 {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}
+
+// check counts the violations of one invariant.
+func (c Checker) check(ctx context.Context, db rowQuerier) (Violation, error) {
+	v := Violation{Checker: c.Name}
+	rows, err := db.Query(ctx, c.sql)
+	if err != nil {
+		return v, fmt.Errorf("check %s: %w", c.Name, err)
+	}
+	var sample string
+	_, err = pgx.ForEachRow(rows, []any{&sample}, func() error {
+		if v.Count++; v.Count <= violationsShown {
+			v.Samples = append(v.Samples, sample)
+		}
+		return nil
+	})
+	if err != nil {
+		return v, fmt.Errorf("check %s: %w", c.Name, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,217 @@
+//go:build unix
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+)
+
+// Sources that the clients sign for, and their secrets.
+const (
+	accountSource = "account"
+	appSource     = "app:demo"
+)
+
+// senders is how many deliveries are under way at most. Each is repeated until it
+// is answered 200, so an outage does not pile them up.
+const senders = 32
+
+// clients send deliveries as Lumin does: each until it is answered 200, and a fifth
+// of them again later.
+type clients struct {
+	ledger *Ledger
+	http   *http.Client
+	urls   func() []string // where deliveries can be sent just now
+	seed   uint64
+	rate   int // new events per second
+
+	mu     sync.Mutex
+	later  []redelivery
+	events []lumin.EventKey // acknowledged ones
+}
+
+// redelivery is an acknowledged delivery that is sent once more.
+type redelivery struct {
+	due time.Time
+	d   *Delivery
+}
+
+func newClients(ledger *Ledger, seed uint64, rate int, urls func() []string) *clients {
+	return &clients{
+		ledger: ledger, seed: seed, rate: rate, urls: urls,
+		// A little less than Lumin's 30 s, so that a run ends in time.
+		http: &http.Client{Timeout: 28 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: senders}},
+	}
+}
+
+// run sends new events until sending ends, and then brings to an end what it has
+// begun, unless ctx ends first.
+func (c *clients) run(ctx, sending context.Context) {
+	defer c.http.CloseIdleConnections()
+	turns := make(chan struct{})
+	var all sync.WaitGroup
+	for n := range senders {
+		rng := rand.New(rand.NewPCG(c.seed, uint64(n)+1))
+		all.Go(func() {
+			for range turns {
+				c.turn(ctx, rng)
+			}
+			for d := c.due(time.Time{}); d != nil; d = c.due(time.Time{}) {
+				c.deliver(ctx, rng, d)
+			}
+		})
+	}
+	tick := time.NewTicker(time.Second / time.Duration(c.rate))
+	defer tick.Stop()
+	for sending.Err() == nil {
+		select {
+		case <-sending.Done():
+		case <-tick.C:
+			select {
+			case turns <- struct{}{}:
+			default: // all senders are busy repeating
+			}
+		}
+	}
+	close(turns)
+	all.Wait()
+}
+
+// turn sends what is due once more, or a new event.
+func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
+	if d := c.due(time.Now()); d != nil {
+		c.deliver(ctx, rng, d)
+		return
+	}
+	types := []lumin.EventType{lumin.SignatureRequestSigned, lumin.SignatureRequestApproved, lumin.SignatureRequestDeclined, lumin.SignatureRequestCanceled}
+	body := sample.Delivery{EventType: types[rng.IntN(len(types))]}.Body()
+	envelope, err := lumin.DecodeEnvelope(body)
+	if err != nil {
+		panic(err) // package sample makes sound ones
+	}
+	sources := [][]string{{accountSource}, {appSource}, {accountSource, appSource}}[rng.IntN(3)]
+	if rng.IntN(50) == 0 {
+		c.try(ctx, rng.IntN(2), &Delivery{Key: envelope.Key(), Source: sources[0], Body: body, Forged: true})
+		return
+	}
+	again := rng.IntN(5) == 0
+	for _, source := range sources {
+		d := &Delivery{Key: envelope.Key(), Source: source, Body: body}
+		if !c.deliver(ctx, rng, d) {
+			return
+		}
+		if again {
+			c.redeliver(d, time.Duration(rng.Int64N(int64(20*time.Second))))
+		}
+	}
+	c.mu.Lock()
+	c.events = append(c.events, envelope.Key())
+	c.mu.Unlock()
+}
+
+// deliver repeats a delivery until it is answered 200. It alternates between the
+// processes, as a load balancer would.
+func (c *clients) deliver(ctx context.Context, rng *rand.Rand, d *Delivery) bool {
+	for n := rng.IntN(2); ctx.Err() == nil; n++ {
+		if c.try(ctx, n, d) == http.StatusOK {
+			return true
+		}
+		pause(ctx, 100*time.Millisecond+time.Duration(rng.Int64N(int64(200*time.Millisecond))))
+	}
+	return false
+}
+
+// try makes one attempt and returns the status of the answer, 0 if there was none.
+func (c *clients) try(ctx context.Context, n int, d *Delivery) int {
+	urls := c.urls()
+	if len(urls) == 0 {
+		return 0
+	}
+	path, secret := "/webhooks/account", accountKey
+	if d.Source == appSource {
+		path, secret = "/webhooks/apps/demo", appSecret
+	}
+	if d.Forged {
+		secret = "a key that nobody configured"
+	}
+	sent := time.Now()
+	attempt := c.ledger.attempt(d, sent)
+	a := c.post(ctx, urls[n%len(urls)]+path, d.Body, lumin.Sign(d.Body, secret))
+	c.ledger.answered(d, attempt, sent, time.Now(), a)
+	return a.status
+}
+
+func (c *clients) post(ctx context.Context, url string, body []byte, signature string) answer {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return answer{}
+	}
+	request.Header.Set(lumin.SignatureHeader, signature)
+	response, err := c.http.Do(request)
+	if err != nil {
+		return answer{}
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return answer{} // Lumin would not take half an answer for one
+	}
+	var said struct {
+		ID   int64  `json:"id"`
+		Code string `json:"code"`
+	}
+	_ = json.Unmarshal(content, &said) // a 200 without an id is complained about
+	return answer{status: response.StatusCode, id: said.ID, code: said.Code}
+}
+
+func (c *clients) redeliver(d *Delivery, after time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.later = append(c.later, redelivery{time.Now().Add(after), d})
+}
+
+// due takes a delivery that is to be sent once more by now; the zero time takes
+// any.
+func (c *clients) due(now time.Time) *Delivery {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := slices.IndexFunc(c.later, func(r redelivery) bool { return now.IsZero() || r.due.Before(now) })
+	if at < 0 {
+		return nil
+	}
+	d := c.later[at].d
+	c.later = slices.Delete(c.later, at, at+1)
+	return d
+}
+
+// some returns up to n acknowledged events.
+func (c *clients) some(rng *rand.Rand, n int) []lumin.EventKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var keys []lumin.EventKey
+	for range min(n, len(c.events)) {
+		keys = append(keys, c.events[rng.IntN(len(c.events))])
+	}
+	return keys
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

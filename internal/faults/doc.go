@@ -1,0 +1,30 @@
+// Package faults runs the program and its PostgreSQL servers, breaks both on
+// purpose, and checks afterwards that no acknowledged delivery was lost and that
+// no effect took place twice.
+//
+// Use it in tests of the whole: [Run] starts a primary, a standby, two processes of
+// a program and some clients, injects [Fault] after fault, and returns a [Result]
+// with one [Row] per fault. What a client saw is kept in a [Ledger] that owes
+// nothing to the database; [Check] compares the two.
+//
+// What it guarantees:
+//
+//   - Repeatable. One seed decides which faults come in which order, how long each
+//     lasts and what it hits. How the machine schedules the processes meanwhile
+//     is not decided by it.
+//   - Private. It signals processes that it started itself, and connects to
+//     servers of package pgdev on 127.0.0.1.
+//   - Checks that can fail. [Falsify] damages the checked database in transactions
+//     that it rolls back, and returns an error unless each damage is noticed.
+//
+// A run with the program at path, which must have the job types that [Config]
+// describes:
+//
+//	result, err := faults.Run(ctx, faults.Config{
+//		Program: []string{path, "serve"}, Seed: 1, Length: time.Minute, Rate: 100,
+//		Faults: faults.All(), Standby: true, Folder: folder,
+//	})
+//	if err == nil {
+//		err = result.Err()
+//	}
+package faults

@@ -1,0 +1,124 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// damage is one way to falsify a database that holds all invariants, and the
+// checker that must notice it.
+type damage struct {
+	what   string
+	sql    string
+	notice string
+}
+
+// one picks an event of which the sample is made: acknowledged, with all its runs.
+const one = `(SELECT event_key FROM faults.ledger WHERE acks > 0 AND NOT forged ORDER BY event_key LIMIT 1)`
+
+// transactional is the job type whose run or effect is damaged.
+const transactional = `'` + EffectKind + `'`
+
+//nolint:gochecknoglobals // a table
+var damages = []damage{
+	{"an acknowledged event is lost", `
+DELETE FROM lumin.events WHERE event_key = ` + one, AckedOnce},
+	{"an event is there under another id", `
+UPDATE faults.ledger SET event_id = event_id + 1 WHERE event_key = ` + one, AckedOnce},
+	{"an event is stored twice", `
+ALTER TABLE lumin.events DROP CONSTRAINT events_event_key_source_key;
+INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+SELECT event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at
+FROM lumin.events WHERE event_key = ` + one, AckedOnce},
+	{"a run is lost", `
+DELETE FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = ` + transactional, RunOnce},
+	{"a run is there twice", `
+ALTER TABLE lumin.runs DROP CONSTRAINT runs_pkey;
+INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
+SELECT event_key, job_kind, event_id, state, finished_at FROM lumin.runs
+WHERE event_key = ` + one + ` AND job_kind = ` + transactional, RunOnce},
+	{"a run belongs to no event", `
+UPDATE lumin.runs SET event_key = gen_random_uuid() WHERE event_key = ` + one + ` AND job_kind = ` + transactional, RunOnce},
+	{"a pending run lost its job", `
+UPDATE lumin.runs SET state = 'pending', finished_at = NULL WHERE event_key = ` + one + ` AND job_kind = ` + transactional + `;
+DELETE FROM lumin.river_job WHERE args @> jsonb_build_object('event_key', ` + one + `)`, LiveJob},
+	{"a pending run's job is of an older replay", `
+UPDATE lumin.runs SET state = 'pending', finished_at = NULL, replay_id = replay_id + 1 WHERE event_key = ` + one + ` AND job_kind = ` + transactional + `;
+INSERT INTO lumin.river_job (args, kind, max_attempts)
+SELECT jsonb_build_object('event_key', event_key, 'replay_id', replay_id - 1), job_kind, 5 FROM lumin.runs
+WHERE event_key = ` + one + ` AND job_kind = ` + transactional, LiveJob},
+	{"an effect is lost", `
+DELETE FROM faults.effects WHERE event_key = ` + one + ` AND job_kind = ` + transactional, EffectOnce},
+	{"an effect took place twice", `
+INSERT INTO faults.effects (event_key, job_kind, again)
+SELECT event_key, job_kind, again FROM faults.effects WHERE event_key = ` + one + ` AND job_kind = ` + transactional + ` LIMIT 1`, EffectOnce},
+	{"an effect belongs to no event", `
+INSERT INTO faults.effects (event_key, job_kind, again) SELECT gen_random_uuid(), ` + transactional + `, 0`, EffectOfRun},
+	{"an effect was repeated although no replay asked for it", `
+INSERT INTO faults.effects (event_key, job_kind, again)
+SELECT event_key, job_kind, again + 1 FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = ` + transactional, EffectOfRun},
+	{"a run was repeated although no replay asked for it", `
+UPDATE lumin.runs r SET again = again + 1 + coalesce((SELECT times FROM faults.asked a WHERE a.event_key = r.event_key), 0)
+WHERE event_key = ` + one + ` AND job_kind = ` + transactional, NotAsked},
+	{"a plain job type was never called", `
+DELETE FROM faults.calls WHERE event_key = ` + one, Called},
+	{"an event is stored that nobody sent", `
+INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
+VALUES (gen_random_uuid(), 'account', '{}', sha256('{}'), '', 'k', now())`, OnlySent},
+	{"a forged delivery is stored", `
+UPDATE faults.ledger SET forged = true WHERE event_key = ` + one, OnlySent},
+	{"a stored body has been changed", `
+UPDATE lumin.events SET payload = payload || ' ' WHERE event_key = ` + one, OnlySent},
+	{"a redelivery is a conflict", `
+INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, payload, count, first_at, last_at)
+SELECT id, sha256('{}'), 'content', '{}', 1, now(), now() FROM lumin.events WHERE event_key = ` + one + ` LIMIT 1`, NoConflict},
+	{"a redelivery is counted that was not sent", `
+INSERT INTO lumin.redeliveries AS d (event_id, payload_sha256, differs, count, first_at, last_at)
+SELECT e.id, e.payload_sha256, 'nothing', l.attempts, now(), now()
+FROM lumin.events e JOIN faults.ledger l ON l.event_key = e.event_key AND l.source = e.source
+WHERE e.event_key = ` + one + ` LIMIT 1
+ON CONFLICT (event_id, payload_sha256) DO UPDATE SET count = excluded.count`, NoSecondCount},
+	{"a run has failed for good", `
+UPDATE lumin.runs SET state = 'failed' WHERE event_key = ` + one + ` AND job_kind = ` + transactional, AllDone},
+	{"a replay is not finished", `
+UPDATE lumin.replays SET state = 'running', finished_at = NULL WHERE id = (SELECT max(id) FROM lumin.replays)`, AllDone},
+}
+
+// Falsify damages a database that holds all invariants in many ways, each in a
+// transaction that is rolled back, and returns how many ways there were. It
+// returns an error unless the checker that each is meant for notices it.
+func Falsify(ctx context.Context, conn *pgx.Conn) (int, error) {
+	var errs []error
+	for _, d := range damages {
+		if err := d.tryOn(ctx, conn); err != nil {
+			errs = append(errs, fmt.Errorf("falsified: %s: %w", d.what, err))
+		}
+	}
+	return len(damages), errors.Join(errs...)
+}
+
+func (d damage) tryOn(ctx context.Context, conn *pgx.Conn) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := tx.Exec(ctx, d.sql); err != nil {
+		return err
+	}
+	for _, c := range checkers {
+		if c.Name != d.notice {
+			continue
+		}
+		v, err := c.check(ctx, tx)
+		if err != nil || v.Count > 0 {
+			return err
+		}
+	}
+	return fmt.Errorf("not noticed by %q", d.notice)
+}

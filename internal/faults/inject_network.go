@@ -1,0 +1,160 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"lumin-ingest/internal/pgproxy"
+)
+
+// someProxies are the ways to the server of one program or of all.
+func (r *runner) someProxies(rng *rand.Rand) (name string, proxies []*pgproxy.Proxy) {
+	n := rng.IntN(len(r.programs) + 1)
+	if n == len(r.programs) {
+		return "all programs", r.servers.proxies
+	}
+	return "program " + r.programs[n].name, r.servers.proxies[n : n+1]
+}
+
+func networkCut(r *runner, rng *rand.Rand) shot {
+	name, proxies := r.someProxies(rng)
+	times := 1 + rng.IntN(10)
+	return shot{
+		what: fmt.Sprintf("connections of %s to the server cut %d times", name, times),
+		do: func(ctx context.Context) error {
+			for range times {
+				for _, proxy := range proxies {
+					proxy.Cut()
+				}
+				pause(ctx, 150*time.Millisecond)
+			}
+			return nil
+		},
+	}
+}
+
+// networkSilence leaves the connections silent for good: nobody ends them for the
+// program.
+func networkSilence(r *runner, rng *rand.Rand) shot {
+	name, proxies := r.someProxies(rng)
+	return shot{
+		what: fmt.Sprintf("connections of %s to the server go silent; new ones work", name),
+		do: func(context.Context) error {
+			for _, proxy := range proxies {
+				proxy.Silence()
+			}
+			return nil
+		},
+	}
+}
+
+func networkDelay(r *runner, rng *rand.Rand) shot {
+	name, proxies := r.someProxies(rng)
+	delay, length := between(rng, 20*time.Millisecond, 300*time.Millisecond), between(rng, 2*time.Second, 8*time.Second)
+	return shot{
+		what: fmt.Sprintf("messages of %s to and from the server %s late for %s", name, delay, length),
+		do: func(ctx context.Context) error {
+			for _, proxy := range proxies {
+				proxy.SetDelay(delay)
+			}
+			pause(ctx, length)
+			for _, proxy := range proxies {
+				proxy.SetDelay(0)
+			}
+			return nil
+		},
+	}
+}
+
+// strikeTimeout is how long COMMITs are waited for that are to be struck.
+const strikeTimeout = 5 * time.Second
+
+func commitFault(fault pgproxy.Fault, what string) func(*runner, *rand.Rand) shot {
+	return func(r *runner, rng *rand.Rand) shot {
+		name, proxies := r.someProxies(rng)
+		times := 1 + rng.IntN(8)
+		return shot{
+			what: fmt.Sprintf("%d COMMITs of %s: %s", times, name, what),
+			do: func(ctx context.Context) error {
+				ctx, cancel := context.WithTimeout(ctx, strikeTimeout)
+				defer cancel()
+				for _, proxy := range proxies {
+					struck := proxy.Struck()
+					proxy.AtCommit(fault, times)
+					for ctx.Err() == nil && proxy.Struck() < struck+times {
+						pause(ctx, 20*time.Millisecond)
+					}
+					proxy.AtCommit(pgproxy.Pass, 0)
+				}
+				return nil
+			},
+		}
+	}
+}
+
+func readOnly(r *runner, rng *rand.Rand) shot {
+	length := between(rng, time.Second, 8*time.Second)
+	return shot{
+		what: fmt.Sprintf("the server is read-only for %s", length),
+		do: func(ctx context.Context) error {
+			if err := r.servers.set(ctx, "SET default_transaction_read_only = on"); err != nil {
+				return err
+			}
+			pause(ctx, length)
+			return r.servers.set(ctx, "RESET default_transaction_read_only")
+		},
+	}
+}
+
+// readOnlySessions has new sessions begin read-only and ends the old ones. Those
+// that begin meanwhile stay read-only for as long as they last.
+func readOnlySessions(r *runner, rng *rand.Rand) shot {
+	length := between(rng, time.Second, 12*time.Second)
+	return shot{
+		what: fmt.Sprintf("sessions that begin are read-only for %s, and stay it", length),
+		do: func(ctx context.Context) error {
+			err := r.servers.exec(ctx, "ALTER ROLE "+owner+" SET default_transaction_read_only = on",
+				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+owner+"'")
+			if err != nil {
+				return err
+			}
+			pause(ctx, length)
+			return r.servers.exec(ctx, "ALTER ROLE "+owner+" RESET default_transaction_read_only")
+		},
+	}
+}
+
+// misled leads the programs to the standby, as an address does that was switched
+// too early. The connections that they have made to it stay open.
+func misled(r *runner, rng *rand.Rand) shot {
+	length := between(rng, time.Second, 8*time.Second)
+	return shot{
+		what: fmt.Sprintf("the address of the server leads to its standby for %s", length),
+		do: func(ctx context.Context) error {
+			if err := r.servers.leadTo(r.servers.standby); err != nil {
+				return err
+			}
+			r.servers.each((*pgproxy.Proxy).Cut)
+			pause(ctx, length)
+			return r.servers.leadTo(r.servers.current())
+		},
+	}
+}
+
+func failOver(silent bool) func(*runner, *rand.Rand) shot {
+	what := "the primary is killed, its standby promoted"
+	if silent {
+		what = "the primary vanishes without a word, its standby is promoted"
+	}
+	return func(r *runner, _ *rand.Rand) shot {
+		return shot{
+			what:  what,
+			do:    func(ctx context.Context) error { return r.servers.failOver(ctx, silent) },
+			after: r.servers.rebuild,
+		}
+	}
+}

@@ -1,0 +1,231 @@
+//go:build unix
+
+package faults
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"lumin-ingest/lumin"
+)
+
+// Delivery is one body as one source sends it.
+type Delivery struct {
+	Key    lumin.EventKey
+	Source string
+	Body   []byte
+	Forged bool // signed with a key that is not the source's
+}
+
+// Ledger is what the clients saw: every attempt at a delivery and its answer, in a
+// file of JSON lines that is only appended to. An attempt is written down before it
+// is made, so that one without an answer is there, too.
+type Ledger struct {
+	mu         sync.Mutex
+	file       *os.File
+	lines      *json.Encoder
+	deliveries map[identity]*entry
+	open       map[identity]time.Time // since when those are sent that were never answered 200
+	acks       []ack
+	unexpected []string
+	attempts   int
+	err        error
+}
+
+type identity struct {
+	key    lumin.EventKey
+	source string
+}
+
+// entry is what is known of one delivery.
+type entry struct {
+	sha256   [32]byte
+	forged   bool
+	attempts int
+	acks     int
+	id       int64 // of the first 200
+}
+
+// ack is one 200.
+type ack struct{ sent, answered time.Time }
+
+// line is one line of the file. An attempt has a line without a status, and then
+// one with the status of its answer; 0 means that there was none.
+type line struct {
+	At      time.Time      `json:"at"`
+	Event   lumin.EventKey `json:"event"`
+	Source  string         `json:"source"`
+	Attempt int            `json:"attempt"`
+	Status  *int           `json:"status,omitempty"`
+	ID      int64          `json:"id,omitempty"`
+	TookMS  int64          `json:"took_ms,omitempty"`
+	Forged  bool           `json:"forged,omitempty"`
+}
+
+// answer is what came back for an attempt.
+type answer struct {
+	status int // 0: nothing
+	id     int64
+	code   string
+}
+
+// NewLedger makes a ledger in a new file.
+func NewLedger(path string) (*Ledger, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make a ledger: %w", err)
+	}
+	return &Ledger{file: file, lines: json.NewEncoder(file), deliveries: map[identity]*entry{}, open: map[identity]time.Time{}}, nil
+}
+
+// Close closes the file and returns the first error that writing to it had.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Join(l.err, l.file.Close())
+}
+
+// attempt notes that a delivery is about to be sent, and returns which attempt
+// it is, from 1.
+func (l *Ledger) attempt(d *Delivery, at time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.deliveries[identity{d.Key, d.Source}]
+	if known == nil {
+		known = &entry{sha256: sha256.Sum256(d.Body), forged: d.Forged}
+		l.deliveries[identity{d.Key, d.Source}] = known
+		if !d.Forged {
+			l.open[identity{d.Key, d.Source}] = at
+		}
+	}
+	known.attempts++
+	l.attempts++
+	l.write(line{At: at, Event: d.Key, Source: d.Source, Attempt: known.attempts, Forged: d.Forged})
+	return known.attempts
+}
+
+// answered notes what came back for an attempt.
+func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write(line{
+		At: at, Event: d.Key, Source: d.Source, Attempt: attempt, Status: &a.status, ID: a.id,
+		TookMS: at.Sub(sent).Milliseconds(), Forged: d.Forged,
+	})
+	if took := at.Sub(sent); a.status != 0 && took > answerBound {
+		l.complain("%s of %s was answered %d after %s", d.Key, d.Source, a.status, took)
+	}
+	known := l.deliveries[identity{d.Key, d.Source}]
+	switch {
+	case d.Forged && a.status == 200:
+		l.complain("forged delivery %s of %s was answered 200", d.Key, d.Source)
+	case a.status == 200 && a.id <= 0:
+		l.complain("%s of %s was answered 200 without the id of an event", d.Key, d.Source)
+	case a.status == 200 && known.acks > 0 && known.id != a.id:
+		l.complain("%s of %s was answered with event %d and later with event %d", d.Key, d.Source, known.id, a.id)
+	case a.status == 200:
+		known.id = a.id
+		known.acks++
+		delete(l.open, identity{d.Key, d.Source})
+		l.acks = append(l.acks, ack{sent, at})
+	case a.status != 0 && a.status != 503 && !d.Forged, d.Forged && a.status != 0 && a.status != 503 && a.status != 401:
+		l.complain("%s of %s was answered %d %s", d.Key, d.Source, a.status, a.code)
+	}
+}
+
+// answerBound is how long an answer may take. Lumin waits for 30 s.
+const answerBound = 25 * time.Second
+
+// complain keeps what must not happen. The caller holds the lock.
+func (l *Ledger) complain(format string, args ...any) {
+	l.unexpected = append(l.unexpected, fmt.Sprintf(format, args...))
+}
+
+// write appends to the file. The caller holds the lock.
+func (l *Ledger) write(one line) {
+	if err := l.lines.Encode(one); err != nil && l.err == nil {
+		l.err = fmt.Errorf("write to the ledger: %w", err)
+	}
+}
+
+// firstAck returns when the first 200 came for a delivery that was sent after a
+// time.
+func (l *Ledger) firstAck(after time.Time) (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// They are in the order of their answers.
+	low := len(l.acks)
+	for low > 0 && l.acks[low-1].answered.After(after) {
+		low--
+	}
+	for _, a := range l.acks[low:] {
+		if a.sent.After(after) {
+			return a.answered, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// unanswered is how many deliveries were first sent before a time and are still
+// repeated.
+func (l *Ledger) unanswered(before time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := 0
+	for _, since := range l.open {
+		if !since.After(before) {
+			count++
+		}
+	}
+	return count
+}
+
+// Counts are totals of a ledger.
+type Counts struct {
+	Deliveries   int // distinct, without forged ones
+	Acknowledged int // of these
+	Attempts     int
+	Redelivered  int // 200s after the first one
+}
+
+// Counts returns the totals so far.
+func (l *Ledger) Counts() Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := Counts{Attempts: l.attempts}
+	for _, known := range l.deliveries {
+		if known.forged {
+			continue
+		}
+		c.Deliveries++
+		if known.acks > 0 {
+			c.Acknowledged++
+			c.Redelivered += known.acks - 1
+		}
+	}
+	return c
+}
+
+// Unexpected lists answers that must not happen: a 200 to a forged delivery, other
+// errors than 503, a late answer, another event id the second time.
+func (l *Ledger) Unexpected() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.unexpected...)
+}
+
+// rows lists the deliveries for the checks.
+func (l *Ledger) rows() [][]any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rows := make([][]any, 0, len(l.deliveries))
+	for id, known := range l.deliveries {
+		rows = append(rows, []any{[16]byte(id.key), id.source, known.sha256[:], known.forged, known.acks, known.attempts, known.id})
+	}
+	return rows
+}

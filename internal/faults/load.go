@@ -1,0 +1,105 @@
+//go:build unix
+
+package faults
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// Kinds of the job types that the program must have. It works all events with
+// these three and no others.
+const (
+	// EffectKind is a transactional job type that inserts event_key, job_kind and
+	// again into faults.effects.
+	EffectKind = "faults_effect"
+	// CallKind is a plain job type that calls [NoteCall].
+	CallKind = "faults_call"
+	// stateKind is the one that comes with the program.
+	stateKind = "signature_request_state"
+)
+
+// call is one line of the file of calls.
+type call struct {
+	Event lumin.EventKey `json:"event"`
+	Again int            `json:"again"`
+}
+
+// NoteCall appends a line to the file of calls. It may be called from several
+// processes at once, and the line is there when it returns, even if the process is
+// killed in the next moment.
+func NoteCall(path string, event lumin.EventKey, again int) error {
+	text, err := json.Marshal(call{event, again})
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = file.Write(append(text, '\n'))
+	return err
+}
+
+// readCalls counts the calls by event and repetition. A file that is not there has
+// none.
+func readCalls(path string) (map[call]int, error) {
+	counts := map[call]int{}
+	file, err := os.Open(path)
+	if os.IsNotExist(err) {
+		return counts, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		var one call
+		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
+			return nil, fmt.Errorf("read calls: %w", err)
+		}
+		counts[one]++
+	}
+	return counts, lines.Err()
+}
+
+// load puts beside the tables of the program what the checks compare them with.
+func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
+	calls, err := readCalls(r.cfg.callsFile())
+	if err != nil {
+		return err
+	}
+	var called, asked [][]any
+	for one, count := range calls {
+		called = append(called, []any{[16]byte(one.Event), CallKind, one.Again, count})
+	}
+	for key, times := range r.replays.timesAsked() {
+		asked = append(asked, []any{[16]byte(key), times})
+	}
+	kinds := [][]any{{EffectKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}
+	for _, t := range []struct {
+		table   string
+		columns []string
+		rows    [][]any
+	}{
+		{"kinds", []string{"kind", "effects", "calls"}, kinds},
+		{"ledger", []string{"event_key", "source", "payload_sha256", "forged", "acks", "attempts", "event_id"}, r.ledger.rows()},
+		{"calls", []string{"event_key", "job_kind", "again", "count"}, called},
+		{"asked", []string{"event_key", "times"}, asked},
+	} {
+		if _, err := conn.CopyFrom(ctx, pgx.Identifier{"faults", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
+			return fmt.Errorf("load faults.%s: %w", t.table, err)
+		}
+	}
+	_, err = conn.Exec(ctx, `ANALYZE`)
+	return err
+}

@@ -1,0 +1,108 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// replays place replay orders by SQL while a run goes on, as an operator would.
+type replays struct {
+	servers *servers
+	clients *clients
+	rng     *rand.Rand
+
+	mu    sync.Mutex
+	asked map[lumin.EventKey]int // how often an event's effects may have been asked for again
+	count int                    // orders that were acknowledged
+}
+
+func newReplays(servers *servers, clients *clients, seed uint64) *replays {
+	return &replays{servers: servers, clients: clients, rng: rand.New(rand.NewPCG(seed, 1<<33)), asked: map[lumin.EventKey]int{}}
+}
+
+// run places an order every few seconds until ctx ends. One that fails because the
+// server is broken is not repeated.
+func (o *replays) run(ctx context.Context) {
+	for {
+		pause(ctx, time.Second+time.Duration(o.rng.Int64N(int64(4*time.Second))))
+		if ctx.Err() != nil {
+			return
+		}
+		var err error
+		switch o.rng.IntN(4) {
+		case 0:
+			err = o.order(ctx, `SELECT lumin.replay(status => 'retrying', reason => 'faults')`)
+		case 1:
+			err = o.orderAgain(ctx)
+		case 2:
+			err = o.order(ctx, `SELECT lumin.replay(status => 'failed', rate => 20, reason => 'faults, to be cancelled')`)
+			pause(ctx, 300*time.Millisecond)
+			if err == nil {
+				err = o.order(ctx, `UPDATE lumin.replays SET state = 'cancelled' WHERE reason LIKE '%to be cancelled' AND finished_at IS NULL`)
+			}
+		default:
+			err = o.orderFailed(ctx)
+		}
+		if err == nil {
+			o.mu.Lock()
+			o.count++
+			o.mu.Unlock()
+		}
+	}
+}
+
+func (o *replays) orderFailed(ctx context.Context) error {
+	return o.order(ctx, `SELECT lumin.replay(status => 'failed', reason => 'faults')`)
+}
+
+// orderAgain asks for the effects of some acknowledged events once more. They count
+// as asked for from here on: a server that breaks may have taken the order without
+// saying so.
+func (o *replays) orderAgain(ctx context.Context) error {
+	keys := o.clients.some(o.rng, 5)
+	if len(keys) == 0 {
+		return nil
+	}
+	o.mu.Lock()
+	texts := make([]string, 0, len(keys))
+	for _, key := range keys {
+		o.asked[key]++
+		texts = append(texts, key.String())
+	}
+	o.mu.Unlock()
+	return o.order(ctx, `
+		SELECT lumin.replay(status => 'succeeded', reason => 'faults',
+		    event_ids => (SELECT array_agg(id) FROM lumin.events WHERE event_key = ANY ($1::uuid[])))`, texts)
+}
+
+func (o *replays) order(ctx context.Context, sql string, args ...any) error {
+	return o.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql, args...)
+		return err
+	})
+}
+
+// timesAsked is how often the effects of each event may have been asked for again.
+func (o *replays) timesAsked() map[lumin.EventKey]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	asked := make(map[lumin.EventKey]int, len(o.asked))
+	for key, times := range o.asked {
+		asked[key] = times
+	}
+	return asked
+}
+
+func (o *replays) orders() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.count
+}

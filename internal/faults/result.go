@@ -1,0 +1,104 @@
+//go:build unix
+
+package faults
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// never is a time that did not come.
+const never = time.Duration(math.MaxInt64)
+
+// Row is one fault and what became of it. Times are counted from its end.
+type Row struct {
+	Fault      string        `json:"fault"`
+	What       string        `json:"what"`
+	At         time.Duration `json:"at_ns"`          // since the start of the run
+	Lasted     time.Duration `json:"lasted_ns"`      // the fault itself
+	FirstAck   time.Duration `json:"first_200_ns"`   // of a delivery that was sent after the end
+	LastEffect time.Duration `json:"last_effect_ns"` // until what was sent before the end was acknowledged and worked
+	Ready      time.Duration `json:"ready_ns"`       // until /readyz of every program answered 200
+	Bound      time.Duration `json:"bound_ns"`       // of the three, from the end of the last fault of a burst
+
+	ended time.Time
+}
+
+// Result is what a run found out.
+type Result struct {
+	Seed    uint64        `json:"seed"`
+	Faults  string        `json:"faults"` // names that were drawn from
+	Lasted  time.Duration `json:"lasted_ns"`
+	Counts  Counts        `json:"counts"`
+	Replays int           `json:"replays"` // orders placed meanwhile
+	Events  int           `json:"events"`  // rows in the database
+	Effects int           `json:"effects"`
+	Lost    int           `json:"lost"`    // acknowledged, and not there
+	Doubled int           `json:"doubled"` // effects
+	Damages int           `json:"damages"` // falsifications that were noticed; 0 if there were violations
+
+	Violations []Violation `json:"violations"`
+	Problems   []string    `json:"problems"`
+	Rows       []Row       `json:"rows"`
+}
+
+// Err returns an error unless every invariant held and every bound was kept.
+func (r *Result) Err() error {
+	var errs []error
+	for _, v := range r.Violations {
+		errs = append(errs, errors.New(v.String()))
+	}
+	for _, problem := range r.Problems {
+		errs = append(errs, errors.New(problem))
+	}
+	if r.Counts.Acknowledged == 0 || len(r.Rows) == 0 {
+		errs = append(errs, errors.New("nothing has happened that could prove anything"))
+	}
+	return errors.Join(errs...)
+}
+
+// Markdown shows the result as a table with one row per fault.
+func (r *Result) Markdown() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "Seed %d, %s: %d faults, %d attempts at %d deliveries, %d acknowledged, %d of them again; %d replay orders.\n",
+		r.Seed, r.Lasted, len(r.Rows), r.Counts.Attempts, r.Counts.Deliveries, r.Counts.Acknowledged, r.Counts.Redelivered, r.Replays)
+	fmt.Fprintf(&text, "%d events and %d effects are stored; %d lost, %d doubled, %d invariants violated. %d of %d falsifications noticed.\n",
+		r.Events, r.Effects, r.Lost, r.Doubled, len(r.Violations), r.Damages, len(damages))
+	text.WriteString(r.bound() + "\n\n")
+	text.WriteString("| at | fault | lasted | first 200 | last effect | ready |\n|---:|---|---:|---:|---:|---:|\n")
+	var worst Row
+	for _, row := range r.Rows {
+		fmt.Fprintf(&text, "| %s | %s: %s | %s | %s | %s | %s |\n", row.At.Round(time.Second), row.Fault, row.What,
+			short(row.Lasted), short(row.FirstAck), short(row.LastEffect), short(row.Ready))
+		worst.FirstAck = max(worst.FirstAck, row.FirstAck)
+		worst.LastEffect = max(worst.LastEffect, row.LastEffect)
+		worst.Ready = max(worst.Ready, row.Ready)
+	}
+	fmt.Fprintf(&text, "| | **worst** | | %s | %s | %s |\n", short(worst.FirstAck), short(worst.LastEffect), short(worst.Ready))
+	return text.String()
+}
+
+// bound says what the absence of failures shows: with none in n trials the rate is
+// below 3/n at 95 % (the rule of three).
+func (r *Result) bound() string {
+	if r.Counts.Acknowledged == 0 || r.Lost+r.Doubled+len(r.Violations) > 0 {
+		return "No bound can be given."
+	}
+	return fmt.Sprintf("No failure in %d acknowledged deliveries: their rate is below %.1e at 95 %%.",
+		r.Counts.Acknowledged, 3/float64(r.Counts.Acknowledged))
+}
+
+// JSON is the whole result.
+func (r *Result) JSON() ([]byte, error) { return json.MarshalIndent(r, "", "  ") }
+
+// short is a time in seconds for a table.
+func short(d time.Duration) string {
+	if d == never {
+		return "never"
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}

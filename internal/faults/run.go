@@ -1,0 +1,299 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Config says what a run does.
+type Config struct {
+	Program []string // path and arguments; its standard input ends when the run does
+	Env     []string // further variables for it, besides those that connect it
+	Folder  string   // for the ledger, the calls and the logs of the programs; must exist
+
+	Seed   uint64
+	Rate   int // new events per second
+	Length time.Duration
+
+	// Faults are drawn from at random for Length. With InOrder each is injected
+	// once, in this order and one soon after the other, and Length does not matter.
+	Faults  []Fault
+	InOrder bool
+	Standby bool // start a synchronous standby
+
+	Log func(format string, args ...any) // what happens, line by line; nil: nothing
+}
+
+// CallsVariable is the environment variable that tells the program which file to
+// give to [NoteCall].
+const CallsVariable = "FAULTS_CALLS"
+
+func (c Config) callsFile() string { return filepath.Join(c.Folder, "calls.jsonl") }
+
+// Times that a run may take besides its faults.
+const (
+	startBound  = time.Minute     // until both programs are ready
+	drainBound  = 2 * time.Minute // until the clients have brought everything to its end
+	settleBound = 3 * time.Minute // until replays have left nothing pending or failed
+	checkBound  = 5 * time.Minute
+	giveUp      = 3 * time.Minute // with a backlog that does not go away
+)
+
+// runner is a run in progress.
+type runner struct {
+	cfg      Config
+	started  time.Time
+	servers  *servers
+	programs []*program
+	ledger   *Ledger
+	clients  *clients
+	replays  *replays
+
+	rolesChanged bool // ingest and worker instead of all and all
+
+	rows []*Row
+
+	mu       sync.Mutex
+	problems []string
+}
+
+// Run starts servers, programs and clients, injects the faults, waits until
+// everything is settled, and checks. An error says that the run itself went wrong;
+// what it found out is in the result, which is there beside an error as well.
+func Run(ctx context.Context, cfg Config) (*Result, error) {
+	if cfg.Log == nil {
+		cfg.Log = func(string, ...any) {}
+	}
+	r := &runner{cfg: cfg}
+	err := r.prepare(ctx)
+	result := &Result{Seed: cfg.Seed, Faults: cfg.names()}
+	if err == nil {
+		err = r.run(ctx, result)
+	}
+	result.Problems = r.allProblems()
+	for _, row := range r.rows {
+		result.Rows = append(result.Rows, *row)
+	}
+	return result, errors.Join(err, r.close())
+}
+
+// prepare starts everything but the clients.
+func (r *runner) prepare(ctx context.Context) (err error) {
+	if r.ledger, err = NewLedger(filepath.Join(r.cfg.Folder, "ledger.jsonl")); err != nil {
+		return err
+	}
+	if r.servers, err = startServers(ctx, r.cfg.Standby, 2); err != nil {
+		return err
+	}
+	env := append([]string{CallsVariable + "=" + r.cfg.callsFile()}, r.cfg.Env...)
+	for n, proxy := range r.servers.proxies {
+		p, err := newProgram(r.cfg, string(rune('A'+n)), env, proxy)
+		if err != nil {
+			return err
+		}
+		r.programs = append(r.programs, p)
+	}
+	r.rolesChanged = rand.New(rand.NewPCG(r.cfg.Seed, 0)).IntN(2) == 1
+	for n, p := range r.programs {
+		if err := p.start(r.roles()[n]); err != nil {
+			return err
+		}
+	}
+	r.clients = newClients(r.ledger, r.cfg.Seed, r.cfg.Rate, r.urls)
+	r.replays = newReplays(r.servers, r.clients, r.cfg.Seed)
+	return r.awaitReady(ctx)
+}
+
+// roles are those of the two programs.
+func (r *runner) roles() []string {
+	if r.rolesChanged {
+		return []string{"ingest", "worker"}
+	}
+	return []string{"all", "all"}
+}
+
+// urls are where deliveries can be sent just now.
+func (r *runner) urls() []string {
+	var urls []string
+	for _, p := range r.programs {
+		if url := p.url(); url != "" {
+			urls = append(urls, url)
+		}
+	}
+	return urls
+}
+
+func (r *runner) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startBound)
+	defer cancel()
+	for _, p := range r.programs {
+		for {
+			err := p.ready(ctx)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("program %s was not ready within %s: %w; see its log in %s", p.name, startBound, err, r.cfg.Folder)
+			}
+			pause(ctx, 50*time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// run injects the faults under load, and checks when everything is settled.
+func (r *runner) run(ctx context.Context, result *Result) error {
+	r.started = time.Now()
+	loading, stopLoad := context.WithCancel(ctx)
+	defer stopLoad()
+	draining, stopDrain := context.WithCancel(ctx)
+	defer stopDrain()
+	var load sync.WaitGroup
+	load.Go(func() { r.clients.run(draining, loading) })
+	load.Go(func() { r.replays.run(loading) })
+
+	err := r.injectAll(ctx)
+	stopLoad()
+	late := time.AfterFunc(drainBound, func() {
+		r.problem("some deliveries were not answered 200 within %s after the last fault", drainBound)
+		stopDrain()
+	})
+	load.Wait()
+	late.Stop()
+	result.Counts, result.Replays = r.ledger.Counts(), r.replays.orders()
+	result.Lasted = time.Since(r.started).Round(time.Second)
+	if err != nil {
+		return err
+	}
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	return r.check(ctx, result)
+}
+
+// settle replays what has failed until nothing is pending or failed.
+func (r *runner) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleBound)
+	defer cancel()
+	explained, start := false, time.Now()
+	for ctx.Err() == nil {
+		pending, failed, open, err := r.unsettled(ctx)
+		switch {
+		case err != nil:
+		case pending+failed+open == 0:
+			r.note("settled after %s", time.Since(start).Round(time.Second))
+			return nil
+		case failed > 0 && open == 0:
+			_ = r.replays.orderFailed(ctx) // the next look shows whether it was taken
+		}
+		if !explained && time.Since(start) > explainAfter {
+			explained = true
+			r.noteWhy(ctx, "settling lasts")
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+	r.problem("not everything was settled within %s after the last delivery", settleBound)
+	r.describeBacklog(context.WithoutCancel(ctx))
+	return nil
+}
+
+// unsettled counts runs that are pending or failed, and replays that are open.
+func (r *runner) unsettled(ctx context.Context) (pending, failed, open int, err error) {
+	err = r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM lumin.runs WHERE state = 'pending'),
+			       (SELECT count(*) FROM lumin.runs WHERE state IN ('failed', 'cancelled')),
+			       (SELECT count(*) FROM lumin.replays WHERE finished_at IS NULL)`).Scan(&pending, &failed, &open)
+	})
+	return pending, failed, open, err
+}
+
+// check compares the ledger with the database, and then the checks with damages.
+func (r *runner) check(ctx context.Context, result *Result) error {
+	return r.servers.queryWithin(ctx, checkBound, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		if err := r.load(ctx, conn); err != nil {
+			return err
+		}
+		if err := conn.QueryRow(ctx, totalsSQL).Scan(&result.Events, &result.Effects, &result.Lost, &result.Doubled); err != nil {
+			return fmt.Errorf("count: %w", err)
+		}
+		r.note("%d deliveries are loaded beside the database", result.Counts.Deliveries)
+		result.Violations, err = Check(ctx, conn)
+		if err != nil || len(result.Violations) > 0 {
+			return err
+		}
+		r.note("all invariants hold")
+		result.Damages, err = Falsify(ctx, conn)
+		r.note("%d falsifications were tried", result.Damages)
+		return err
+	})
+}
+
+// totalsSQL counts events, effects, what is lost, and what is doubled.
+const totalsSQL = `
+SELECT (SELECT count(*) FROM lumin.events),
+       (SELECT count(*) FROM faults.effects),
+       (SELECT count(*) FROM faults.ledger l WHERE l.acks > 0 AND NOT EXISTS (
+           SELECT FROM lumin.events e WHERE e.event_key = l.event_key AND e.source = l.source)),
+       (SELECT count(*) FROM (
+           SELECT FROM faults.effects GROUP BY event_key, job_kind, again HAVING count(*) > 1) twice)`
+
+// close ends everything that the run has started.
+func (r *runner) close() error {
+	var errs []error
+	for _, p := range r.programs {
+		errs = append(errs, p.close())
+	}
+	if r.servers != nil {
+		errs = append(errs, r.servers.close())
+	}
+	if r.ledger != nil {
+		errs = append(errs, r.ledger.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// problem keeps what must not happen.
+func (r *runner) problem(format string, args ...any) {
+	text := time.Since(r.started).Round(time.Second).String() + ": " + fmt.Sprintf(format, args...)
+	r.cfg.Log("PROBLEM at %s", text)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, text)
+}
+
+// note logs what is worth to know and no problem.
+func (r *runner) note(format string, args ...any) {
+	r.cfg.Log("%s: %s", time.Since(r.started).Round(time.Second), fmt.Sprintf(format, args...))
+}
+
+func (r *runner) allProblems() []string {
+	r.mu.Lock()
+	problems := append([]string(nil), r.problems...)
+	r.mu.Unlock()
+	if r.ledger != nil {
+		problems = append(problems, r.ledger.Unexpected()...)
+	}
+	for _, p := range r.programs {
+		problems = append(problems, p.deaths()...)
+	}
+	return problems
+}
+
+func (c Config) names() string {
+	names := make([]string, 0, len(c.Faults))
+	for _, f := range c.Faults {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ",")
+}

@@ -1,0 +1,201 @@
+//go:build unix
+
+package faults_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/app"
+	"lumin-ingest/internal/faults"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs"
+)
+
+// programVariable makes the test binary the program that is broken.
+const programVariable = "FAULTS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(programVariable) != "" {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test
+			os.Exit(3)
+		}()
+		app.Main(jobTypes)
+	}
+	os.Exit(m.Run())
+}
+
+func jobTypes(context.Context, app.Env) (*worker.Registry, error) {
+	registry := worker.NewRegistry()
+	registry.AddTx(jobs.SignatureRequestState{})
+	registry.AddTx(effect{})
+	registry.Add(callee{path: os.Getenv(faults.CallsVariable)})
+	return registry, nil
+}
+
+// unsteady is what both job types have in common: they fail now and then after
+// their effect, and seldom for good.
+type unsteady struct{ worker.Defaults }
+
+func (unsteady) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
+func (unsteady) Backoff(int) time.Duration { return time.Second }
+
+func (unsteady) coin() error {
+	switch n := rand.IntN(100); {
+	case n < 2:
+		return worker.JobFail(errors.New("not at all"))
+	case n < 7:
+		return errors.New("not this time")
+	}
+	return nil
+}
+
+type effect struct{ unsteady }
+
+func (effect) Kind() string { return faults.EffectKind }
+
+func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+	_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, again) VALUES ($1, $2, $3)`,
+		[16]byte(e.Key), faults.EffectKind, e.Again)
+	if err != nil {
+		return err
+	}
+	return t.coin()
+}
+
+type callee struct {
+	unsteady
+	path string
+}
+
+func (callee) Kind() string { return faults.CallKind }
+
+func (t callee) Work(_ context.Context, e *store.Event) error {
+	if err := faults.NoteCall(t.path, e.Key, e.Again); err != nil {
+		return err
+	}
+	return t.coin()
+}
+
+// config is that of a run with this test binary as the program.
+func config(t *testing.T) faults.Config {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return faults.Config{
+		Program: []string{binary, "serve"}, Env: []string{programVariable + "=1"},
+		Folder: t.TempDir(), Seed: setting(t, "SEED", rand.Uint64N(1_000_000)), Rate: int(setting(t, "RATE", 60)), Log: t.Logf,
+	}
+}
+
+// setting is a number in the environment.
+func setting(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv("LUMIN_TEST_FAULTS_" + name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("LUMIN_TEST_FAULTS_%s: %v", name, err)
+	}
+	return n
+}
+
+func run(t *testing.T, cfg faults.Config) {
+	t.Helper()
+	t.Logf("seed %d", cfg.Seed)
+	result, err := faults.Run(context.WithoutCancel(t.Context()), cfg)
+	t.Logf("\n%s", result.Markdown())
+	if path := os.Getenv("LUMIN_TEST_FAULTS_REPORT"); path != "" {
+		text, jsonErr := result.JSON()
+		if err := errors.Join(jsonErr, os.WriteFile(path, text, 0o600)); err != nil {
+			t.Error(err)
+		}
+	}
+	err = errors.Join(err, result.Err())
+	if err != nil || os.Getenv("LUMIN_TEST_FAULTS_KEEP") != "" {
+		keep(t, cfg.Folder)
+	}
+	if err != nil {
+		t.Fatalf("seed %d: %v", cfg.Seed, err)
+	}
+}
+
+// keep copies the ledger and the logs to a folder that stays.
+func keep(t *testing.T, folder string) {
+	t.Helper()
+	kept, err := os.MkdirTemp("", "lumin-faults-")
+	if err == nil {
+		err = os.CopyFS(kept, os.DirFS(folder))
+	}
+	t.Logf("the ledger and the logs are kept in %s (%v)", kept, err)
+}
+
+// Nothing that was acknowledged is lost and no effect is doubled: a few faults of
+// the kinds that leave River nothing to rescue.
+func TestFewFaults(t *testing.T) {
+	t.Parallel()
+	cfg := config(t)
+	cfg.InOrder, cfg.Rate = true, 30
+	var err error
+	cfg.Faults, err = faults.Named("network-cut", "program-terminate", "commit-reply-lost", "server-restart", "commit-request-lost", "backends-terminate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, cfg)
+}
+
+// The same with every fault there is, failovers included, in an order that the seed
+// decides. LUMIN_TEST_FAULTS_FOR is how long. LUMIN_TEST_FAULTS_ONLY and
+// LUMIN_TEST_FAULTS_EXCEPT name faults, separated by commas, if it is not to be
+// all.
+func TestManyFaults(t *testing.T) {
+	t.Parallel()
+	text := os.Getenv("LUMIN_TEST_FAULTS_FOR")
+	if text == "" {
+		t.Skip("slow: make test-faults runs it")
+	}
+	cfg := config(t)
+	var err error
+	if cfg.Length, err = time.ParseDuration(text); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Standby, cfg.Faults = true, faults.All()
+	if only := named(t, "ONLY"); only != nil {
+		cfg.Faults = only
+	}
+	for _, f := range named(t, "EXCEPT") {
+		cfg.Faults = slices.DeleteFunc(cfg.Faults, func(one faults.Fault) bool { return one.Name == f.Name })
+	}
+	run(t, cfg)
+}
+
+// named are the faults that a variable names; nil if it is not set.
+func named(t *testing.T, variable string) []faults.Fault {
+	t.Helper()
+	names := os.Getenv("LUMIN_TEST_FAULTS_" + variable)
+	if names == "" {
+		return nil
+	}
+	chosen, err := faults.Named(strings.Split(names, ",")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chosen
+}

@@ -1,0 +1,262 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgproxy"
+)
+
+// burst is how many faults come close together at most. After each burst work has
+// to come to rest.
+const burst = 3
+
+// draw is one fault of a burst, with everything that chance decides.
+type draw struct {
+	fault Fault
+	shot  shot
+	gap   time.Duration // until the next one
+}
+
+// schedule draws bursts of faults. It reads nothing of the state of the run, so
+// the same seed always draws the same.
+type schedule struct {
+	r    *runner
+	rng  *rand.Rand
+	left []Fault // still to come, if they come in order: all in one burst
+}
+
+func newSchedule(r *runner) *schedule {
+	return &schedule{r: r, rng: rand.New(rand.NewPCG(r.cfg.Seed, 1<<32)), left: r.cfg.Faults}
+}
+
+// next draws a burst and the time to wait before it. An empty one is the end.
+func (s *schedule) next() (wait time.Duration, drawn []draw) {
+	wait = between(s.rng, 500*time.Millisecond, 2*time.Second)
+	var chosen []Fault
+	switch {
+	case !s.r.cfg.InOrder:
+		for range 1 + s.rng.IntN(burst) {
+			chosen = append(chosen, s.r.cfg.Faults[s.rng.IntN(len(s.r.cfg.Faults))])
+		}
+	default:
+		chosen, s.left = s.left, nil
+	}
+	for _, f := range chosen {
+		drawn = append(drawn, draw{f, f.choose(s.r, s.rng), between(s.rng, 100*time.Millisecond, 3*time.Second)})
+	}
+	return wait, drawn
+}
+
+// injectAll injects the faults and watches what becomes of each.
+func (r *runner) injectAll(ctx context.Context) error {
+	for plan := newSchedule(r); r.cfg.InOrder || time.Since(r.started) < r.cfg.Length; {
+		wait, drawn := plan.next()
+		if len(drawn) == 0 {
+			return nil
+		}
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := r.injectBurst(ctx, drawn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// injectBurst injects some faults one soon after the other, and returns when
+// everything that was acknowledged before their ends is done.
+func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
+	bound := usualBound
+	var watches sync.WaitGroup
+	defer watches.Wait()
+	var rows []*Row
+	for n, d := range drawn {
+		if n > 0 {
+			pause(ctx, drawn[n-1].gap)
+		}
+		if d.fault.Slow {
+			bound = killedBound
+		}
+		row, err := r.inject(ctx, d)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
+		watches.Go(func() { r.watch(ctx, row) })
+		if d.shot.after != nil {
+			if err := d.shot.after(ctx); err != nil {
+				return fmt.Errorf("put things in order after %s: %w", d.fault.Name, err)
+			}
+		}
+	}
+	watches.Wait()
+	// Or the server would run out of connections that nobody will ever end.
+	r.servers.each((*pgproxy.Proxy).CutSilent)
+	r.judge(ctx, rows, bound)
+	return nil
+}
+
+// inject injects one fault and returns when it has ended.
+func (r *runner) inject(ctx context.Context, d draw) (*Row, error) {
+	row := &Row{Fault: d.fault.Name, What: d.shot.what, At: time.Since(r.started)}
+	r.rows = append(r.rows, row)
+	r.note("%s: %s", row.Fault, row.What)
+	if err := d.shot.do(ctx); err != nil {
+		return nil, fmt.Errorf("inject %s (%s): %w", row.Fault, row.What, err)
+	}
+	row.ended = time.Now()
+	row.Lasted = row.ended.Sub(r.started.Add(row.At))
+	return row, nil
+}
+
+// judge compares with the bound how long it took after the last fault of a burst.
+func (r *runner) judge(ctx context.Context, rows []*Row, bound time.Duration) {
+	end := rows[len(rows)-1].ended
+	for _, row := range rows {
+		row.Bound = bound
+		for _, what := range []struct {
+			name string
+			took time.Duration
+		}{
+			{"the first 200", row.FirstAck}, {"the last effect", row.LastEffect}, {"readiness", row.Ready},
+		} {
+			back := row.ended.Add(what.took).Sub(end)
+			if what.took == never {
+				r.problem("%s: %s did not come within %s (%s)", row.Fault, what.name, giveUp, row.What)
+				r.describeBacklog(ctx)
+				return
+			}
+			if back > bound {
+				r.problem("%s: %s came %s after the last fault, more than %s (%s)", row.Fault, what.name, back.Round(time.Millisecond), bound, row.What)
+			}
+		}
+	}
+}
+
+// watch measures how long it takes after a fault until deliveries are answered 200,
+// until every program is ready, and until the backlog is gone: whatever was sent
+// before the fault ended is acknowledged, and no run is pending since then.
+func (r *runner) watch(ctx context.Context, row *Row) {
+	row.FirstAck, row.LastEffect, row.Ready = never, never, never
+	explained := false
+	for time.Since(row.ended) < giveUp && ctx.Err() == nil {
+		if row.FirstAck == never {
+			if at, found := r.ledger.firstAck(row.ended); found {
+				row.FirstAck = at.Sub(row.ended)
+			}
+		}
+		if row.Ready == never && r.allReady(ctx) {
+			row.Ready = time.Since(row.ended)
+		}
+		if row.LastEffect == never && r.ledger.unanswered(row.ended) == 0 && r.backlog(ctx, row.ended) == 0 {
+			row.LastEffect = time.Since(row.ended)
+		}
+		if row.FirstAck != never && row.LastEffect != never && row.Ready != never {
+			return
+		}
+		if !explained && time.Since(row.ended) > explainAfter {
+			explained = true
+			r.noteWhy(ctx, fmt.Sprintf("%s after %s", explainAfter, row.Fault))
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// backlog is how many runs are pending since before a time; -1 if the server does
+// not say. Replayed runs do not count: their jobs yield to those of new deliveries,
+// so on a busy machine they wait until the load ends. Settling waits for them.
+func (r *runner) backlog(ctx context.Context, before time.Time) int {
+	count := -1
+	err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `
+			SELECT count(*) FROM lumin.runs WHERE state = 'pending' AND replay_id = 0 AND pending_since <= $1`, before).Scan(&count)
+	})
+	if err != nil {
+		return -1
+	}
+	return count
+}
+
+func (r *runner) allReady(ctx context.Context) bool {
+	for _, p := range r.programs {
+		if p.ready(ctx) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// describeBacklog adds to the problems what is left undone, and why.
+func (r *runner) describeBacklog(ctx context.Context) {
+	why, err := r.explain(ctx)
+	if err != nil {
+		why = append(why, fmt.Sprintf("the server did not say more: %v", err))
+	}
+	r.problem("left behind:\n    %s", strings.Join(why, "\n    "))
+}
+
+// noteWhy logs what is left undone, and why.
+func (r *runner) noteWhy(ctx context.Context, when string) {
+	if why, err := r.explain(ctx); err == nil {
+		r.note("%s:\n    %s", when, strings.Join(why, "\n    "))
+	}
+}
+
+// explainAfter is when a return to work is slow enough to look for the reason,
+// which may take explainBound.
+const (
+	explainAfter = 15 * time.Second
+	explainBound = 30 * time.Second
+)
+
+// explain lists what is not ready, what is pending, and who waits for whom.
+func (r *runner) explain(ctx context.Context) ([]string, error) {
+	var found []string
+	for _, p := range r.programs {
+		if err := p.ready(ctx); err != nil {
+			found = append(found, fmt.Sprintf("program %s: %v", p.name, err))
+		}
+	}
+	if n := r.ledger.unanswered(time.Now().Add(-explainAfter)); n > 0 {
+		found = append(found, fmt.Sprintf("%d deliveries have been repeated for %s", n, explainAfter))
+	}
+	err := r.servers.queryWithin(ctx, explainBound, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, explainSQL, owner)
+		if err != nil {
+			return err
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		found = append(found, lines...)
+		return err
+	})
+	return found, err
+}
+
+// explainSQL groups what is not done, and lists transactions that last.
+const explainSQL = `
+SELECT format('%s runs of %s are %s, their jobs %s, the oldest since %s; an error: %s', count(*), r.job_kind, r.state,
+       coalesce(j.state::text, 'missing'), min(r.pending_since), max(r.error))
+FROM lumin.runs r LEFT JOIN LATERAL lumin.job_of(r.event_key, r.job_kind, r.replay_id) j ON true
+WHERE r.state <> 'succeeded' GROUP BY r.job_kind, r.state, j.state
+UNION ALL
+SELECT format('the oldest: %s of %s, replay %s, pending since %s; job %s is %s in attempt %s, scheduled for %s', o.job_kind, o.event_key,
+       o.replay_id, o.pending_since, j.id, j.state, j.attempt, j.scheduled_at)
+FROM (SELECT * FROM lumin.runs WHERE state = 'pending' ORDER BY pending_since LIMIT 3) o
+LEFT JOIN LATERAL lumin.job_of(o.event_key, o.job_kind, o.replay_id) j ON true
+UNION ALL
+SELECT format('replay %s is %s: %s', id, state, error) FROM lumin.replays WHERE finished_at IS NULL
+UNION ALL
+SELECT format('backend %s is %s since %s, waits for %s of %s: %s', pid, state, now() - state_change, wait_event,
+       pg_blocking_pids(pid), left(regexp_replace(query, '\s+', ' ', 'g'), 80))
+FROM pg_stat_activity WHERE usename = $1 AND xact_start < now() - interval '3 seconds'`

@@ -1,0 +1,258 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgproxy"
+	"lumin-ingest/migrations"
+)
+
+const (
+	database = "faults"
+	owner    = "faults_app" // of the database, as an ordinary role
+	follower = "faults_standby"
+
+	// lookTimeout bounds one look at a server that may be broken.
+	lookTimeout = 5 * time.Second
+	// insistBound is how long a server may take to recover from a fault.
+	insistBound = time.Minute
+	// syncTimeout bounds the wait until a new standby has caught up.
+	syncTimeout = time.Minute
+)
+
+// servers are the primary, its standby, and one proxy per program before them.
+type servers struct {
+	password string // of owner
+	proxies  []*pgproxy.Proxy
+
+	mu      sync.Mutex
+	primary *pgdev.Server
+	standby *pgdev.Server // nil: there is none
+}
+
+// startServers starts a primary with a migrated database, a synchronous standby
+// if one is wanted, and as many proxies as there are programs.
+func startServers(ctx context.Context, withStandby bool, programs int) (_ *servers, err error) {
+	s := &servers{password: rand.Text()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	// By default a standby looks for its primary every 5 s, and commits would wait
+	// for that after each restart.
+	settings := map[string]string{"wal_retrieve_retry_interval": "100ms"}
+	if s.primary, err = pgdev.Start(ctx, pgdev.Config{Settings: settings}); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if withStandby {
+		if err := s.follow(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for range programs {
+		proxy, err := pgproxy.Start(s.url(s.primary))
+		if err != nil {
+			return nil, err
+		}
+		s.proxies = append(s.proxies, proxy)
+	}
+	return s, nil
+}
+
+// prepare makes the database, as an ordinary role's.
+func (s *servers) prepare(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.primary.URL())
+	if err != nil {
+		return fmt.Errorf("prepare the database: %w", err)
+	}
+	defer conn.Close(ctx)
+	for _, sql := range []string{
+		"CREATE ROLE " + owner + " LOGIN PASSWORD '" + s.password + "'",
+		"CREATE DATABASE " + database + " OWNER " + owner,
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("prepare the database: %w", err)
+		}
+	}
+	if err := migrations.Up(ctx, s.url(s.primary)); err != nil {
+		return err
+	}
+	own, err := pgx.Connect(ctx, s.url(s.primary))
+	if err != nil {
+		return fmt.Errorf("prepare the database: %w", err)
+	}
+	defer own.Close(ctx)
+	if _, err := own.Exec(ctx, schemaSQL); err != nil {
+		return fmt.Errorf("prepare the database: %w", err)
+	}
+	return nil
+}
+
+// url is the address of the database on a server, for its owner.
+func (s *servers) url(server *pgdev.Server) string {
+	address, err := url.Parse(server.DatabaseURL(database))
+	if err != nil {
+		panic(err) // package pgdev makes sound ones
+	}
+	address.User = url.UserPassword(owner, s.password)
+	return address.String()
+}
+
+func (s *servers) current() *pgdev.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.primary
+}
+
+// query calls f with a connection to the primary that the faults between program
+// and server do not meet. It is a superuser's.
+func (s *servers) query(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	return s.queryWithin(ctx, lookTimeout, f)
+}
+
+func (s *servers) queryWithin(ctx context.Context, within time.Duration, f func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.current().DatabaseURL(database))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return f(ctx, conn)
+}
+
+// insist is query, repeated while the server is still busy with an earlier fault.
+func (s *servers) insist(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	for start := time.Now(); ; pause(ctx, 100*time.Millisecond) {
+		err := s.query(ctx, f)
+		if err == nil || ctx.Err() != nil || time.Since(start) > insistBound {
+			return err
+		}
+	}
+}
+
+// exec sends statements to the primary, each a transaction of its own.
+func (s *servers) exec(ctx context.Context, statements ...string) error {
+	return s.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		for _, sql := range statements {
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				return fmt.Errorf("%s: %w", sql, err)
+			}
+		}
+		return nil
+	})
+}
+
+// set changes a setting of the primary for all its sessions.
+func (s *servers) set(ctx context.Context, assignment string) error {
+	return s.exec(ctx, "ALTER SYSTEM "+assignment, "SELECT pg_reload_conf()")
+}
+
+// follow gives the primary a standby, and returns when commits wait for it.
+func (s *servers) follow(ctx context.Context) error {
+	standby, err := pgdev.StartStandby(ctx, s.primary, follower)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.standby = standby
+	s.mu.Unlock()
+	if err := s.set(ctx, "SET synchronous_standby_names = '"+follower+"'"); err != nil {
+		return err
+	}
+	return s.awaitSync(ctx)
+}
+
+// awaitSync returns when the standby is synchronous.
+func (s *servers) awaitSync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, syncTimeout, fmt.Errorf("the standby was not synchronous within %s", syncTimeout))
+	defer cancel()
+	for ctx.Err() == nil {
+		var synchronous bool
+		err := s.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, `
+				SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming')`).Scan(&synchronous)
+		})
+		if err == nil && synchronous {
+			return nil
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	return context.Cause(ctx)
+}
+
+// failOver kills the primary, promotes the standby and leads all programs to it. A
+// silent primary vanishes without a word to its clients.
+func (s *servers) failOver(ctx context.Context, silent bool) error {
+	if err := s.awaitSync(ctx); err != nil {
+		return err
+	}
+	if silent {
+		s.each((*pgproxy.Proxy).Silence)
+	}
+	if err := s.primary.Halt(pgdev.Kill); err != nil {
+		return err
+	}
+	if err := s.standby.Promote(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.primary, s.standby = s.standby, s.primary
+	s.mu.Unlock()
+	// As a failover manager does while there is no other standby: commits would
+	// wait for it.
+	if err := s.set(ctx, "RESET synchronous_standby_names"); err != nil {
+		return err
+	}
+	return s.leadTo(s.primary)
+}
+
+// rebuild replaces the old primary by a standby of the new one.
+func (s *servers) rebuild(ctx context.Context) error {
+	if err := s.standby.Close(); err != nil {
+		return err
+	}
+	return s.follow(ctx)
+}
+
+// leadTo has new connections of all programs go to a server.
+func (s *servers) leadTo(server *pgdev.Server) error {
+	for _, proxy := range s.proxies {
+		if err := proxy.SetTarget(s.url(server)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *servers) each(do func(*pgproxy.Proxy)) {
+	for _, proxy := range s.proxies {
+		do(proxy)
+	}
+}
+
+func (s *servers) close() error {
+	s.each((*pgproxy.Proxy).Close)
+	var errs []error
+	for _, server := range []*pgdev.Server{s.standby, s.primary} {
+		if server != nil {
+			errs = append(errs, server.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
