@@ -2,7 +2,6 @@ package app
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"lumin-ingest/lumin"
@@ -170,9 +169,9 @@ func addEvent(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
 }
 
 func addNetwork(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
-	network, err := netip.ParsePrefix(value)
-	if err != nil || network.Addr().Is4In6() || network != network.Masked() {
-		return "what is no network", "write a network as 10.1.0.0/16 or fd00:1::/32, with zeros behind its length, and one address as 10.1.2.3/32"
+	network, err := parseNetwork(value)
+	if err != nil {
+		return "what is no network", networkForm
 	}
 	target.AllowNetworks = append(target.AllowNetworks, network)
 	return "", ""

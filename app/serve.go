@@ -28,6 +28,7 @@ type serveCommand struct {
 	sourceSettings
 	logSettings
 	listenSettings
+	callerSettings
 	retentionSettings
 	luminSettings
 	builtInSettings `group:"Built-in job types, none of which is there unless it is asked for:"`
@@ -89,6 +90,9 @@ func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobType
 		return cfg, usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")
 	}
 	var err error
+	if cfg.callers, err = c.limits(); err != nil {
+		return cfg, err
+	}
 	if cfg.retention, err = c.retention(c.MaxEventAge); err != nil {
 		return cfg, err
 	}
@@ -168,6 +172,7 @@ type serviceConfig struct {
 	maxWorkers  int
 	queues      map[string]int // workers of some queues
 	maxEventAge time.Duration
+	callers     callerLimits
 	retention   store.Retention
 }
 

@@ -111,6 +111,7 @@ func (s *service) prepareIngest(ctx context.Context) (err error) {
 	s.handler, err = ingest.New(ingest.Config{
 		Sources: s.cfg.sources, Record: s.recorder.Record, Route: s.cfg.registry.Route,
 		MaxEventAge: s.cfg.maxEventAge, Logger: s.cfg.logger, Registerer: s.registry,
+		MaxBodyMemory: s.cfg.callers.bodyMemory, TrustedProxies: s.cfg.callers.trustedProxies,
 	})
 	return err
 }
@@ -143,6 +144,7 @@ func (s *service) listen(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		s.public.socket = s.handler.Guard(s.public.socket)
 	}
 	s.admin.serve(s.failed)
 	s.cfg.logger.Info("health and metrics", "address", s.admin.addr())

@@ -21,6 +21,9 @@ var (
 	errTimestampExpired  = errors.New("timestamp expired")
 	errTimestampInFuture = errors.New("timestamp in future")
 	errPanicked          = errors.New("panicked")
+
+	errTooManyBodies      = errors.New("too many bodies")
+	errTooManyConnections = errors.New("too many connections")
 )
 
 // errMethodNotAllowed is for a path that is there, but not with this method.
@@ -85,7 +88,7 @@ func answerTo(receipt store.Receipt, err error) answer {
 
 	case errors.Is(err, errContentEncoding):
 		return problem(http.StatusUnsupportedMediaType, "unsupported_content_encoding",
-			"The body must be sent as it was signed, without any Content-Encoding header.")
+			"The body must be sent as it was signed, without a Content-Encoding other than identity.")
 	case errors.Is(err, errBodyTooLarge):
 		return problem(http.StatusRequestEntityTooLarge, "body_too_large",
 			"The body may have at most 1048576 bytes.")
@@ -95,6 +98,13 @@ func answerTo(receipt store.Receipt, err error) answer {
 	case errors.Is(err, errBodyIncomplete):
 		return problem(http.StatusBadRequest, "body_incomplete",
 			"The body ended early or its framing is broken. Send it again, and look for a proxy in between that cuts connections.")
+
+	case errors.Is(err, errTooManyBodies):
+		return problem(http.StatusServiceUnavailable, "too_many_bodies",
+			"Large bodies take all the memory that is set aside for them. Send it again later. If this lasts, find out who sends them, or raise MAX_BODY_MEMORY.").with(echo.HeaderRetryAfter, retryAfter)
+	case errors.Is(err, errTooManyConnections): // for the log; the connection is closed
+		return problem(http.StatusServiceUnavailable, "too_many_connections",
+			"Too many connections are open, and this one had been sending for longest. Send it again later.").with(echo.HeaderRetryAfter, retryAfter)
 
 	case errors.Is(err, lumin.ErrSignatureMissing):
 		return problem(http.StatusUnauthorized, "signature_missing",

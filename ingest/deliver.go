@@ -22,7 +22,9 @@ const deliveryKey = "delivery"
 type delivery struct {
 	receivedAt   time.Time
 	source       *source // nil: none that is configured
+	tried        string  // the source that the path named, if it is not configured
 	bytes        int     // of the body, as far as it was read
+	held         int64   // of the budget, for the body
 	read         bool    // to its end
 	keyID        string  // of the key that verified it; empty: not verified
 	eventType    lumin.EventType
@@ -49,11 +51,12 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	}
 
 	r := c.Request()
-	body, err := readBody(c.Response().Writer, r)
-	d.bytes, d.read = len(body), err == nil
+	body, held, err := readBody(c.Response().Writer, r, &h.budget)
+	d.bytes, d.held, d.read = len(body), held, err == nil
 	if err != nil {
 		return err
 	}
+	connOf(r.Context()).complete()
 
 	match, err := d.source.verify(body, r.Header, d.receivedAt)
 	if err != nil {

@@ -176,7 +176,8 @@ func TestRefusals(t *testing.T) {
 		{"no app", path("/webhooks/apps/"), 404, "not_found", "unknown"},
 		{"apps", path("/webhooks/apps"), 404, "not_found", "unknown"},
 		{"the root", path("/"), 404, "not_found", "unknown"},
-		{"a slash behind", path("/webhooks/account/"), 404, "not_found", "unknown"},
+		{"two slashes behind", path("/webhooks/account//"), 404, "not_found", "unknown"},
+		{"an unknown app with a slash behind", path("/webhooks/apps/other/"), 404, "unknown_source", "unknown"},
 		{"account in another case", path("/webhooks/Account"), 404, "not_found", "unknown"},
 		{"metrics", path("/metrics"), 404, "not_found", "unknown"},
 
@@ -185,13 +186,14 @@ func TestRefusals(t *testing.T) {
 		{"OPTIONS", method("OPTIONS"), 405, "method_not_allowed", "unknown"},
 		{"PUT", method("PUT"), 405, "method_not_allowed", "unknown"},
 		{"a method nobody knows", method("SIGN"), 405, "method_not_allowed", "unknown"},
+		{"GET with a slash behind", func(r *http.Request) { r.Method, r.URL.Path = "GET", "/webhooks/account/" }, 405, "method_not_allowed", "unknown"},
 		{"GET at an app", func(r *http.Request) { r.Method, r.URL.Path = "GET", "/webhooks/apps/demo" }, 405, "method_not_allowed", "unknown"},
 		{"GET at an unknown app", func(r *http.Request) { r.Method, r.URL.Path = "GET", "/webhooks/apps/other" }, 405, "method_not_allowed", "unknown"},
 		{"POST to healthz", path("/healthz"), 405, "method_not_allowed", "unknown"},
 
 		{"gzip", with("Content-Encoding", "gzip"), 415, "unsupported_content_encoding", "account"},
-		{"identity", with("Content-Encoding", "identity"), 415, "unsupported_content_encoding", "account"},
-		{"an empty encoding", with("Content-Encoding", ""), 415, "unsupported_content_encoding", "account"},
+		{"identity and gzip", with("Content-Encoding", "identity, gzip"), 415, "unsupported_content_encoding", "account"},
+		{"identity, and gzip on another line", with("Content-Encoding", "identity", "gzip"), 415, "unsupported_content_encoding", "account"},
 
 		{"a byte too much", body(bodyOfSize(1<<20 + 1)), 413, "body_too_large", "account"},
 		{"far too much announced", func(r *http.Request) { r.ContentLength = 1 << 40 }, 413, "body_too_large", "account"},
@@ -239,6 +241,32 @@ func TestRefusals(t *testing.T) {
 		r := newRig(t, func(cfg *Config) { delete(cfg.Sources, "account") })
 		wantProblem(t, r.postAccount(documentedBody).Result(), 404, "unknown_source")
 	})
+}
+
+// Proxies and people write the same thing in more than one way.
+func TestAcceptedVariants(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, path, signature string
+		encoding              []string
+	}{
+		{"a slash behind the account", "/webhooks/account/", accountSignature, nil},
+		{"a slash behind an app", "/webhooks/apps/demo/", appSignature, nil},
+		{"identity", "/webhooks/account", accountSignature, []string{"identity"}},
+		{"identity in capitals", "/webhooks/account", accountSignature, []string{"Identity"}},
+		{"an empty encoding", "/webhooks/account", accountSignature, []string{""}},
+		{"several that change nothing", "/webhooks/account", accountSignature, []string{"identity, identity", " "}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			request := newPost(test.path, documentedBody, test.signature)
+			if test.encoding != nil {
+				request.Header["Content-Encoding"] = test.encoding
+			}
+			wantReceipt(t, r.do(request), `{"id":17,"status":"recorded"}`)
+		})
+	}
 }
 
 // The first thing wrong decides.

@@ -1,14 +1,17 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +41,16 @@ type Config struct {
 	// 30 h 20 min after the first and is as legitimate.
 	MaxEventAge time.Duration
 
+	// MaxBodyMemory bounds the memory of all bodies that are being read or recorded,
+	// in bytes: 0 is DefaultBodyMemory, and anything below MinBodyMemory is invalid.
+	// The first 16 KiB of a body are not counted, so small deliveries always pass.
+	MaxBodyMemory int64
+
+	// TrustedProxies are the networks whose X-Forwarded-For is believed. It is used
+	// for the caller's address in the log, and for nothing else. Empty: that header
+	// is ignored.
+	TrustedProxies []netip.Prefix
+
 	Now        func() time.Time      // nil: time.Now
 	Logger     *slog.Logger          // one line per delivery, and the alarm about keys that do not match
 	Registerer prometheus.Registerer // nil: metrics are not registered
@@ -59,6 +72,7 @@ type Handler struct {
 	metrics *metrics
 	logger  *slog.Logger
 	now     func() time.Time
+	budget  budget // of all bodies
 
 	record        func(context.Context, store.Delivery) (store.Receipt, error)
 	recordTimeout time.Duration
@@ -82,14 +96,15 @@ func New(cfg Config) (*Handler, error) {
 	if h.now == nil {
 		h.now = time.Now
 	}
-	h.metrics = newMetrics(h.sortedSources)
+	h.budget.limit = cmp.Or(cfg.MaxBodyMemory, DefaultBodyMemory)
+	h.metrics = newMetrics(h.sortedSources, &h.budget)
 	h.swapSources(cfg.Sources)
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(h.metrics); err != nil {
 			return nil, fmt.Errorf("ingest: register metrics: %w", err)
 		}
 	}
-	h.echo = h.routes()
+	h.echo = h.routes(callerAddress(cfg.TrustedProxies))
 	return h, nil
 }
 
@@ -98,6 +113,9 @@ func (cfg Config) check() error {
 		return err
 	}
 	switch {
+	case cfg.MaxBodyMemory != 0 && cfg.MaxBodyMemory < MinBodyMemory:
+		return fmt.Errorf("a body memory of %d bytes is too small: set MaxBodyMemory to %d or more, or to 0 for %d",
+			cfg.MaxBodyMemory, MinBodyMemory, DefaultBodyMemory)
 	case cfg.Record == nil:
 		return errors.New("no function to record with is given: set Record")
 	case cfg.Route == nil:
@@ -114,29 +132,35 @@ func (cfg Config) check() error {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.echo.ServeHTTP(w, r) }
 
-func (h *Handler) routes() *echo.Echo {
+func (h *Handler) routes(address echo.IPExtractor) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Logger.SetOutput(io.Discard)         // what there is to say goes to our own log
-	e.IPExtractor = echo.ExtractIPDirect() // headers about the caller's address can be made up
+	e.Logger.SetOutput(io.Discard) // what there is to say goes to our own log
+	e.IPExtractor = address
 	e.HTTPErrorHandler = func(err error, c echo.Context) { h.finish(c, err) }
 	e.Use(h.begin)
 
-	h.webhook(e, "/webhooks/account", func(echo.Context) string { return store.AccountSource })
-	h.webhook(e, "/webhooks/apps/:app", func(c echo.Context) string { return "app:" + c.Param("app") })
+	// A slash at the end is easily entered at Lumin. A parameter takes it in.
+	account := func(echo.Context) string { return store.AccountSource }
+	h.webhook(e, "/webhooks/account", account)
+	h.webhook(e, "/webhooks/account/", account)
+	h.webhook(e, "/webhooks/apps/:app", func(c echo.Context) string { return "app:" + strings.TrimSuffix(c.Param("app"), "/") })
 	e.GET("/healthz", healthy)
 	e.HEAD("/healthz", healthy)
 	e.RouteNotFound("/healthz", func(echo.Context) error { return errMethodNotAllowed{allow: "GET, HEAD"} })
 	return e
 }
 
-// webhook receives deliveries on path, from the source that name tells.
+// webhook receives deliveries on path, from the source that name returns.
 func (h *Handler) webhook(e *echo.Echo, path string, name func(echo.Context) string) {
 	e.POST(path, func(c echo.Context) error {
-		deliveryOf(c).source = (*h.sources.Load())[name(c)]
+		d, source := deliveryOf(c), name(c)
+		if d.source = (*h.sources.Load())[source]; d.source == nil {
+			d.tried = source
+		}
 		return h.receive(c)
 	})
-	// All other methods. Left to itself Echo would answer OPTIONS with 204.
+	// All other methods. Echo itself would answer OPTIONS with 204.
 	e.RouteNotFound(path, func(echo.Context) error { return errMethodNotAllowed{allow: "POST"} })
 }
 
@@ -149,6 +173,7 @@ func (h *Handler) begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		d := &delivery{receivedAt: h.now()}
 		c.Set(deliveryKey, d)
+		defer func() { h.budget.give(d.held) }()
 		defer func() {
 			if v := recover(); v != nil {
 				h.logger.Error("panic while handling a delivery", "panic", describePanic(v), "stack", string(debug.Stack()))

@@ -4,14 +4,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"lumin-ingest/internal/redact"
 )
 
-// log writes the one line that there is about each delivery. It names what we
-// made of the request and never what the caller wrote, but for the event type of
-// a verified delivery.
+// log writes the one line that there is about each delivery. It shows our result
+// and nothing that the caller wrote, with two exceptions: the event type of a
+// verified delivery, and the name of a source that is not configured.
 func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
@@ -27,6 +30,9 @@ func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took tim
 	)
 	if a.code != "" {
 		attrs = append(attrs, slog.String("code", a.code))
+	}
+	if d.tried != "" {
+		attrs = append(attrs, slog.String("tried", loggable(d.tried)))
 	}
 	if a.status == http.StatusInternalServerError {
 		attrs = append(attrs, slog.String("error_type", fmt.Sprintf("%T", err))) // its text may hold anything
@@ -60,4 +66,18 @@ func (d *delivery) sourceName() string {
 		return "unknown"
 	}
 	return d.source.name
+}
+
+// maxTried is the length of the longest name of a source: "app:" and 63 characters.
+const maxTried = 67
+
+// loggable is the name of a source that anybody may have made up, cut to a
+// bounded length and free of addresses, control characters and line ends.
+func loggable(name string) string {
+	name = redact.Text(name)
+	if len(name) > maxTried {
+		name = name[:maxTried] + "..."
+	}
+	quoted := strconv.QuoteToASCII(name)
+	return quoted[1 : len(quoted)-1]
 }

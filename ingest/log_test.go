@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -33,14 +34,14 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 		}
 	}
 	for name, request := range map[string]func(*rig) *http.Request{
-		"recorded":            signed(body),
-		"unrecognized":        signed(unsound),
-		"too old":             signed(old),
-		"unsigned":            post("/webhooks/account", body, ""),
-		"malformed signature": post("/webhooks/account", body, canary),
-		"wrong signature":     post("/webhooks/account", body, (canary + strings.Repeat("0", 64))[:64]),
-		"unknown app":         post("/webhooks/apps/"+canary, body, accountSignature),
-		"unknown path":        post("/"+canary, body, accountSignature),
+		"recorded":                signed(body),
+		"unrecognized":            signed(unsound),
+		"too old":                 signed(old),
+		"unsigned":                post("/webhooks/account", body, ""),
+		"malformed signature":     post("/webhooks/account", body, canary),
+		"wrong signature":         post("/webhooks/account", body, (canary + strings.Repeat("0", 64))[:64]),
+		"query at an unknown app": post("/webhooks/apps/other", body, accountSignature),
+		"unknown path":            post("/"+canary, body, accountSignature),
 		"not allowed": func(*rig) *http.Request {
 			request := newPost("/webhooks/apps/"+canary, body, accountSignature)
 			request.Method = strings.ToUpper(canary)
@@ -98,7 +99,69 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 	})
 }
 
-// Only the connection tells who is calling.
+// Someone who looks for a wrong URL in Lumin's settings needs the name that came.
+func TestUnknownSourceIsNamed(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/webhooks/apps/other":                              "app:other",
+		"/webhooks/apps/other/":                             "app:other",
+		"/webhooks/apps/a%0Ab%22%1B%C3%A9":                  `app:a\nb\"\x1b\u00e9`,
+		"/webhooks/apps/a%2fb%0A":                           `app:a%2fb%0A`, // as it was sent
+		"/webhooks/apps/ada@example.com":                    "[address]",
+		"/webhooks/apps/ada%40example.com":                  "[address]",
+		"/webhooks/apps/" + strings.Repeat("x", 10_000):     "app:" + strings.Repeat("x", maxTried-4) + "...",
+		"/webhooks/apps/" + strings.Repeat("x", maxTried-4): "app:" + strings.Repeat("x", maxTried-4),
+	} {
+		r := newRig(t)
+		r.post(path, documentedBody, accountSignature)
+		if got := r.output.only(t)["tried"]; got != want {
+			t.Errorf("%.60s: logged %.100q, want %q", path, got, want)
+		}
+	}
+	r := newRig(t, func(cfg *Config) { delete(cfg.Sources, "account") })
+	r.postAccount(documentedBody)
+	if got := r.output.only(t)["tried"]; got != "account" {
+		t.Errorf("logged %q", got)
+	}
+	known := newRig(t)
+	known.postAccount(documentedBody)
+	if got, there := known.output.only(t)["tried"]; there {
+		t.Errorf("logged %q of a known source", got)
+	}
+}
+
+// X-Forwarded-For counts as far as trusted proxies have written it.
+func TestTrustedProxies(t *testing.T) {
+	t.Parallel()
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8"), netip.MustParsePrefix("fd00::/8")}
+	for _, test := range []struct {
+		name, remote string
+		forwarded    []string
+		want         string
+	}{
+		{"through a proxy", "10.0.0.1:4711", []string{"203.0.113.9"}, "203.0.113.9"},
+		{"through an IPv6 proxy", "[fd00::1]:4711", []string{"2001:db8::9"}, "2001:db8::9"},
+		{"through two", "10.0.0.1:4711", []string{"203.0.113.9, 10.0.0.2"}, "203.0.113.9"},
+		{"two lines", "10.0.0.1:4711", []string{"198.51.100.1", "203.0.113.9"}, "203.0.113.9"},
+		{"made up by the caller", "10.0.0.1:4711", []string{"198.51.100.1, 203.0.113.9"}, "203.0.113.9"},
+		{"not through a proxy", "203.0.113.9:4711", []string{"198.51.100.1"}, "203.0.113.9"},
+		{"another private network", "192.168.0.1:4711", []string{"198.51.100.1"}, "192.168.0.1"},
+		{"loopback", "127.0.0.1:4711", []string{"198.51.100.1"}, "127.0.0.1"},
+		{"no address", "10.0.0.1:4711", []string{"<script>"}, "10.0.0.1"},
+		{"no header", "10.0.0.1:4711", nil, "10.0.0.1"},
+	} {
+		r := newRig(t, func(cfg *Config) { cfg.TrustedProxies = proxies })
+		request := newPost("/webhooks/account", documentedBody, accountSignature)
+		request.RemoteAddr, request.Header["X-Forwarded-For"] = test.remote, test.forwarded
+		request.Header.Set("X-Real-Ip", "192.0.2.7")
+		r.do(request)
+		if got := r.output.only(t)["remote_ip"]; got != test.want {
+			t.Errorf("%s: logged %v, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+// Without trusted proxies, only the connection shows who is calling.
 func TestRemoteIP(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

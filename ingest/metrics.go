@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,17 +14,24 @@ import (
 // more of them.
 type metrics struct {
 	sources func() []*source
+	budget  *budget
 
 	deliveries   *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
 	conflicts    *prometheus.CounterVec
 	lastVerified *prometheus.Desc
 	mismatches   *prometheus.Desc
+	httpRefused  *prometheus.CounterVec
+	bodyMemory   *prometheus.Desc
 }
 
-func newMetrics(sources func() []*source) *metrics {
-	return &metrics{
+// httpStatuses are the answers that net/http gives without calling a handler.
+func httpStatuses() []string { return []string{"400", "417", "431", "501", "505"} }
+
+func newMetrics(sources func() []*source, b *budget) *metrics {
+	m := &metrics{
 		sources: sources,
+		budget:  b,
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lumin_deliveries_total",
 			Help: "Requests to the public listener by result; reason is the code of the answer if it was not 200.",
@@ -42,7 +50,25 @@ func newMetrics(sources func() []*source) *metrics {
 			"When a delivery of this source was last verified; 0 if none was since the start.", []string{"source"}, nil),
 		mismatches: prometheus.NewDesc("lumin_source_mismatches_since_verified",
 			"Signature mismatches since a delivery of this source was last verified.", []string{"source"}, nil),
+		httpRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lumin_http_refused_total",
+			Help: "Requests that were refused before they were looked at as deliveries, because they are malformed or their header is too large; by the status of the answer.",
+		}, []string{"status"}),
+		bodyMemory: prometheus.NewDesc("lumin_body_memory_bytes",
+			"Memory of the bodies that are being read or recorded, but for the first 16 KiB of each.", nil, nil),
 	}
+	for _, status := range httpStatuses() {
+		m.httpRefused.WithLabelValues(status)
+	}
+	return m
+}
+
+// refusedByHTTP counts an answer that net/http has given without a handler.
+func (m *metrics) refusedByHTTP(status string) {
+	if !slices.Contains(httpStatuses(), status) {
+		status = "other"
+	}
+	m.httpRefused.WithLabelValues(status).Inc()
 }
 
 // expect has the counters of a source there from the start, so that rates see
@@ -73,6 +99,8 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	m.deliveries.Describe(out)
 	m.seconds.Describe(out)
 	m.conflicts.Describe(out)
+	m.httpRefused.Describe(out)
+	out <- m.bodyMemory
 	out <- m.lastVerified
 	out <- m.mismatches
 }
@@ -82,6 +110,8 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.deliveries.Collect(out)
 	m.seconds.Collect(out)
 	m.conflicts.Collect(out)
+	m.httpRefused.Collect(out)
+	out <- prometheus.MustNewConstMetric(m.bodyMemory, prometheus.GaugeValue, float64(m.budget.used.Load()))
 	for _, s := range m.sources() {
 		status := s.status()
 		last := 0.0

@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"time"
 )
@@ -17,12 +19,14 @@ const (
 	maxHeaderBytes    = 16 << 10
 )
 
-// NewServer returns a server for h with every limit set, for the caller to give
-// an address to, start and shut down. It is silent: set ErrorLog to hear when
-// connections cannot be accepted.
+// NewServer returns a server for h with every limit set, for the caller to start
+// on a listener from [Handler.Guard] and to shut down. It is silent: set ErrorLog
+// to hear when connections cannot be accepted.
 func NewServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:                      h,
+		Handler:                      tracked(h),
+		ConnContext:                  func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnState:                    track,
 		ReadHeaderTimeout:            readHeaderTimeout,
 		ReadTimeout:                  readTimeout,
 		WriteTimeout:                 writeTimeout,

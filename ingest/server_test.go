@@ -23,12 +23,17 @@ const patience = 10 * time.Second
 // serve runs NewServer on a free port, with the timeouts changed as given.
 func serve(t *testing.T, r *rig, change func(*http.Server)) (address string) {
 	t.Helper()
-	server := NewServer(r)
-	change(server)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, r, change, listener)
+}
+
+func serveOn(t *testing.T, r *rig, change func(*http.Server), listener net.Listener) (address string) {
+	t.Helper()
+	server := NewServer(r)
+	change(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {

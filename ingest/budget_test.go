@@ -1,0 +1,190 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// The budget holds at least what the buffers take, at every moment.
+func TestReadAll(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, firstBuffer - 1, firstBuffer, firstBuffer + 1, freeBuffer, freeBuffer + 1, 100_000, maxBody - 1, maxBody} {
+		want := bytes.Repeat([]byte("x"), size)
+		for name, announced := range map[string]int64{"announced": int64(size), "not announced": -1} {
+			for how, reader := range map[string]io.Reader{
+				"at once": bytes.NewReader(want), "with the end": iotest.DataErrReader(bytes.NewReader(want)),
+				"in halves": iotest.HalfReader(bytes.NewReader(want)),
+			} {
+				b := &budget{limit: MinBodyMemory}
+				body, held, err := readAll(reader, announced, b)
+				if err != nil || !bytes.Equal(body, want) {
+					t.Fatalf("%d bytes, %s, %s: read %d, %v", size, name, how, len(body), err)
+				}
+				if held != b.used.Load() || (cap(body) > freeBuffer && held < int64(cap(body))) {
+					t.Errorf("%d bytes, %s, %s: %d held for a capacity of %d; %d taken", size, name, how, held, cap(body), b.used.Load())
+				}
+				// net/http hands over the end with the last bytes.
+				if size <= freeBuffer && announced >= 0 && how == "with the end" && held != 0 {
+					t.Errorf("%d bytes, %s, %s: %d held", size, name, how, held)
+				}
+			}
+		}
+	}
+}
+
+// Announcing a body takes no memory; only sending it does.
+func TestAnnouncingTakesNothing(t *testing.T) {
+	t.Parallel()
+	b := &budget{limit: MinBodyMemory}
+	sent := io.MultiReader(bytes.NewReader(make([]byte, 100)), iotest.ErrReader(io.ErrUnexpectedEOF))
+	body, held, err := readAll(sent, maxBody, b)
+	if !errors.Is(err, io.ErrUnexpectedEOF) || held != 0 || cap(body) > firstBuffer {
+		t.Errorf("%d held, capacity %d, %v", held, cap(body), err)
+	}
+}
+
+// Large bodies that do not end use the budget up. The next large one is refused at
+// once, small ones pass, and everything is there again when the connections end.
+func TestBodyMemory(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(cfg *Config) { cfg.MaxBodyMemory = MinBodyMemory })
+	address := serve(t, r, asIs)
+	head := fmt.Sprintf("POST /webhooks/account HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n", accountSignature, maxBody)
+	var holding []net.Conn
+	for range 3 { // a fourth needs 1.5 MiB while it is copied from one buffer to the next
+		holding = append(holding, dial(t, address, head+strings.Repeat("x", maxBody-1)))
+	}
+	used := func() float64 { return r.metric("lumin_body_memory_bytes") }
+	eventually(t, "the bodies fill the budget", func() bool { return used() == 3*maxBody })
+	response := readResponse(t, dial(t, address, head+strings.Repeat("x", 600_000)))
+	wantProblem(t, response, 503, "too_many_bodies")
+	if !response.Close {
+		t.Error("the connection stays open, in the middle of a request")
+	}
+	if got := r.metric("lumin_deliveries_total", "source=account", "result=unavailable", "reason=too_many_bodies"); got != 1 {
+		t.Errorf("counted %v", got)
+	}
+	small := bodyOfSize(freeBuffer)
+	for range 10 {
+		if status := postTo(t, address, small); status != 200 {
+			t.Errorf("a small delivery was answered %d", status)
+		}
+	}
+	for _, conn := range holding {
+		conn.Close()
+	}
+	eventually(t, "the memory is released", func() bool { return used() == 0 })
+	if status := postTo(t, address, bodyOfSize(maxBody)); status != 200 {
+		t.Errorf("afterwards a large delivery was answered %d", status)
+	}
+}
+
+// A body counts until it is recorded, and on every way out.
+func TestBodyMemoryWhileRecording(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	body := bodyOfSize(100_000)
+	var during float64
+	for name, record := range map[string]func(context.Context, store.Delivery) (store.Receipt, error){
+		"recorded": func(context.Context, store.Delivery) (store.Receipt, error) {
+			return store.Receipt{EventID: 17, Status: store.Recorded}, nil
+		},
+		"refused": func(context.Context, store.Delivery) (store.Receipt, error) {
+			return store.Receipt{}, store.ErrUnavailable
+		},
+		"panic": func(context.Context, store.Delivery) (store.Receipt, error) { panic("broken") },
+	} {
+		r.record = func(ctx context.Context, d store.Delivery) (store.Receipt, error) {
+			during = r.metric("lumin_body_memory_bytes")
+			return record(ctx, d)
+		}
+		r.postAccount(body)
+		if after := r.metric("lumin_body_memory_bytes"); during < 100_000 || after != 0 {
+			t.Errorf("%s: %v bytes while recording, %v afterwards", name, during, after)
+		}
+	}
+	r.post("/webhooks/account", body, accountSignature) // not authentic
+	if after := r.metric("lumin_body_memory_bytes"); after != 0 {
+		t.Errorf("%v bytes after a mismatch", after)
+	}
+}
+
+func TestBodyMemorySetting(t *testing.T) {
+	t.Parallel()
+	for limit, valid := range map[int64]bool{0: true, MinBodyMemory: true, MinBodyMemory - 1: false, -1: false} {
+		_, err := New(Config{
+			Sources: map[string]*lumin.Keyring{"account": newKeyring(t, accountKey)}, MaxBodyMemory: limit, Logger: newRig(t).logger,
+			Record: func(context.Context, store.Delivery) (store.Receipt, error) { return store.Receipt{}, nil },
+			Route:  func(string, lumin.EventType) []store.JobSpec { return nil },
+		})
+		if (err == nil) != valid {
+			t.Errorf("%d bytes: %v", limit, err)
+		}
+	}
+}
+
+// Honest deliveries are answered while 500 connections hold what they can.
+func TestHonestDeliveriesDuringAFlood(t *testing.T) {
+	t.Parallel()
+	const connections = 500
+	r := newRig(t, func(cfg *Config) { cfg.MaxBodyMemory = 8 << 20 })
+	address := serve(t, r, asIs)
+	head := fmt.Sprintf("POST /webhooks/account HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", maxBody)
+	flood := []byte(head + strings.Repeat("x", maxBody-1))
+	var senders sync.WaitGroup
+	for range connections {
+		conn := dial(t, address, "")
+		senders.Go(func() { _, _ = conn.Write(flood) }) // fails when it was refused
+	}
+	eventually(t, "most of the flood is refused", func() bool {
+		return r.metric("lumin_deliveries_total", "source=account", "result=unavailable", "reason=too_many_bodies") > connections*3/4
+	})
+	for i := range 50 {
+		start := time.Now()
+		if status := postTo(t, address, bodyAt(documentedTime.Add(time.Duration(i)*time.Millisecond))); status != 200 {
+			t.Errorf("answered %d", status)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("answered after %v", took)
+		}
+	}
+	if used := r.metric("lumin_body_memory_bytes"); used > 8<<20 {
+		t.Errorf("%v bytes are used", used)
+	}
+	senders.Wait()
+}
+
+// postTo delivers body, signed, on a connection of its own; 0 without an answer.
+func postTo(t *testing.T, address, body string) int {
+	t.Helper()
+	conn := dial(t, address, fmt.Sprintf("POST /webhooks/account HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
+		lumin.Sign([]byte(body), accountKey), len(body), body))
+	defer conn.Close()
+	return readResponse(t, conn).StatusCode
+}
+
+// eventually polls a condition until it holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within %s: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
