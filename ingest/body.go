@@ -21,7 +21,7 @@ const (
 
 // readBody returns the raw body, or an error and as much as was read. Requests
 // that their header already rules out are refused without reading. The caller
-// gives held back to the budget when the body is no longer needed.
+// gives held back to the budget once the body is no longer needed.
 func readBody(w http.ResponseWriter, r *http.Request, b *budget) (body []byte, held int64, err error) {
 	if encoded(r.Header) {
 		return nil, 0, errContentEncoding
@@ -29,7 +29,7 @@ func readBody(w http.ResponseWriter, r *http.Request, b *budget) (body []byte, h
 	if r.ContentLength > maxBody {
 		return nil, 0, errBodyTooLarge
 	}
-	body, held, err = readAll(http.MaxBytesReader(w, r.Body, maxBody), r.ContentLength, b)
+	body, held, err = readAll(http.MaxBytesReader(w, r.Body, maxBody), b)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil, errors.Is(err, errTooManyBodies):
@@ -58,16 +58,11 @@ func encoded(header http.Header) bool {
 	return false
 }
 
-// readAll reads to the end into a buffer that doubles as bytes arrive. The
-// announced size (-1: unknown) only ever makes the buffer smaller: announcing a
+// readAll reads to the end into a buffer that grows as bytes arrive: announcing a
 // large body reserves nothing. The budget is charged for the buffer's capacity,
-// and for old and new buffer while one is copied into the other.
-func readAll(r io.Reader, announced int64, b *budget) (body []byte, held int64, err error) {
-	largest := int64(maxBody + 1) // room to see that the end has come
-	if announced >= 0 {
-		largest = max(announced, 1)
-	}
-	body = make([]byte, 0, min(firstBuffer, largest))
+// and for both buffers while one is copied into the other.
+func readAll(r io.Reader, b *budget) (body []byte, held int64, err error) {
+	body = b.buffer(firstBuffer)
 	for {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -78,22 +73,25 @@ func readAll(r io.Reader, announced int64, b *budget) (body []byte, held int64, 
 			return body, held, err
 		case len(body) < cap(body):
 			continue
+		case len(body) == maxBody:
+			// Only the end may follow, which r says or a body that is too large.
+			_, err = io.ReadFull(r, make([]byte, 1))
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return body, held, err
 		}
-		grown := min(4*int64(cap(body)), freeBuffer)
+		size, charge := freeBuffer, int64(0)
 		if cap(body) >= freeBuffer {
-			grown = 2 * int64(cap(body))
-		}
-		grown = max(min(grown, largest), int64(cap(body))+1)
-		charge := int64(0)
-		if grown > freeBuffer {
-			charge = grown
+			size = 2 * cap(body)
+			charge = int64(size)
 		}
 		if !b.take(charge) {
 			return body, held, errTooManyBodies
 		}
-		next := make([]byte, len(body), grown)
-		copy(next, body)
+		grown := append(b.buffer(size), body...)
+		b.recycle(body)
 		b.give(held)
-		body, held = next, charge
+		body, held = grown, charge
 	}
 }

@@ -1,6 +1,10 @@
 package ingest
 
-import "sync/atomic"
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
 
 // DefaultBodyMemory is the [Config.MaxBodyMemory] of a Config that has none.
 const DefaultBodyMemory = 64 << 20
@@ -14,6 +18,10 @@ const MinBodyMemory = 4 << 20
 type budget struct {
 	limit int64
 	used  atomic.Int64
+
+	// Buffers of bodies that were refused or have outgrown them, by the logarithm of
+	// their size. Without these a flood would make garbage of twice the budget.
+	spare [21]sync.Pool
 }
 
 // take reports whether n more bytes were left; if so, they are taken.
@@ -27,3 +35,18 @@ func (b *budget) take(n int64) bool {
 
 // give returns n bytes that were taken.
 func (b *budget) give(n int64) { b.used.Add(-n) }
+
+// buffer returns an empty buffer of size bytes, a power of two up to maxBody.
+func (b *budget) buffer(size int) []byte {
+	if spare, ok := b.spare[bits.TrailingZeros(uint(size))].Get().(*[]byte); ok {
+		return (*spare)[:0]
+	}
+	return make([]byte, 0, size)
+}
+
+// recycle takes back what buffer returned. Nothing may refer to it any more.
+func (b *budget) recycle(buffer []byte) {
+	if cap(buffer) > 0 {
+		b.spare[bits.TrailingZeros(uint(cap(buffer)))].Put(&buffer)
+	}
+}

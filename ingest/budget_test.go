@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -20,26 +21,26 @@ import (
 // The budget holds at least what the buffers take, at every moment.
 func TestReadAll(t *testing.T) {
 	t.Parallel()
+	b := &budget{limit: MinBodyMemory}
 	for _, size := range []int{0, 1, firstBuffer - 1, firstBuffer, firstBuffer + 1, freeBuffer, freeBuffer + 1, 100_000, maxBody - 1, maxBody} {
-		want := bytes.Repeat([]byte("x"), size)
-		for name, announced := range map[string]int64{"announced": int64(size), "not announced": -1} {
-			for how, reader := range map[string]io.Reader{
-				"at once": bytes.NewReader(want), "with the end": iotest.DataErrReader(bytes.NewReader(want)),
-				"in halves": iotest.HalfReader(bytes.NewReader(want)),
-			} {
-				b := &budget{limit: MinBodyMemory}
-				body, held, err := readAll(reader, announced, b)
-				if err != nil || !bytes.Equal(body, want) {
-					t.Fatalf("%d bytes, %s, %s: read %d, %v", size, name, how, len(body), err)
-				}
-				if held != b.used.Load() || (cap(body) > freeBuffer && held < int64(cap(body))) {
-					t.Errorf("%d bytes, %s, %s: %d held for a capacity of %d; %d taken", size, name, how, held, cap(body), b.used.Load())
-				}
-				// net/http hands over the end with the last bytes.
-				if size <= freeBuffer && announced >= 0 && how == "with the end" && held != 0 {
-					t.Errorf("%d bytes, %s, %s: %d held", size, name, how, held)
-				}
+		want := bytes.Repeat([]byte{byte(size)}, size)
+		for how, reader := range map[string]io.Reader{
+			"at once": bytes.NewReader(want), "with the end": iotest.DataErrReader(bytes.NewReader(want)),
+			"in halves": iotest.HalfReader(bytes.NewReader(want)),
+		} {
+			body, held, err := readAll(reader, b)
+			if err != nil || !bytes.Equal(body, want) {
+				t.Fatalf("%d bytes, %s: read %d, %v", size, how, len(body), err)
 			}
+			if held != b.used.Load() || (cap(body) > freeBuffer && held != int64(cap(body))) {
+				t.Errorf("%d bytes, %s: %d held for a capacity of %d; %d taken", size, how, held, cap(body), b.used.Load())
+			}
+			// net/http hands over the end with the last bytes.
+			if size <= freeBuffer && how == "with the end" && held != 0 {
+				t.Errorf("%d bytes: %d held", size, held)
+			}
+			b.give(held)
+			b.recycle(body)
 		}
 	}
 }
@@ -48,10 +49,26 @@ func TestReadAll(t *testing.T) {
 func TestAnnouncingTakesNothing(t *testing.T) {
 	t.Parallel()
 	b := &budget{limit: MinBodyMemory}
-	sent := io.MultiReader(bytes.NewReader(make([]byte, 100)), iotest.ErrReader(io.ErrUnexpectedEOF))
-	body, held, err := readAll(sent, maxBody, b)
-	if !errors.Is(err, io.ErrUnexpectedEOF) || held != 0 || cap(body) > firstBuffer {
+	request := newPost("/webhooks/account", documentedBody[:100], accountSignature)
+	request.ContentLength = maxBody
+	request.Body = io.NopCloser(io.MultiReader(request.Body, iotest.ErrReader(io.ErrUnexpectedEOF)))
+	body, held, err := readBody(httptest.NewRecorder(), request, b)
+	if !errors.Is(err, errBodyIncomplete) || held != 0 || cap(body) > firstBuffer {
 		t.Errorf("%d held, capacity %d, %v", held, cap(body), err)
+	}
+}
+
+// The buffer of a refused body serves the next one; that of a recorded one never.
+func TestRecordedBodiesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	want := bodyOfSize(3000)
+	r.postAccount(want)
+	for range 100 {
+		r.post("/webhooks/account", strings.Repeat("x", 3000), accountSignature)
+	}
+	if got := r.deliveries(); len(got) != 1 || string(got[0].Payload) != want {
+		t.Error("a recorded body was overwritten")
 	}
 }
 

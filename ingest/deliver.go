@@ -25,6 +25,7 @@ type delivery struct {
 	tried        string  // the source that the path named, if it is not configured
 	bytes        int     // of the body, as far as it was read
 	held         int64   // of the budget, for the body
+	spare        []byte  // the body, unless it was verified: then others may keep it
 	read         bool    // to its end
 	keyID        string  // of the key that verified it; empty: not verified
 	eventType    lumin.EventType
@@ -52,7 +53,7 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 
 	r := c.Request()
 	body, held, err := readBody(c.Response().Writer, r, &h.budget)
-	d.bytes, d.held, d.read = len(body), held, err == nil
+	d.bytes, d.held, d.spare, d.read = len(body), held, body, err == nil
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	d.keyID = match.KeyID
+	d.keyID, d.spare = match.KeyID, nil
 
 	verified := store.Delivery{
 		Source: d.source.name, Payload: body, Signature: match.Signature, KeyID: match.KeyID, ReceivedAt: d.receivedAt,

@@ -173,7 +173,10 @@ func (h *Handler) begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		d := &delivery{receivedAt: h.now()}
 		c.Set(deliveryKey, d)
-		defer func() { h.budget.give(d.held) }()
+		defer func() {
+			h.budget.recycle(d.spare)
+			h.budget.give(d.held)
+		}()
 		defer func() {
 			if v := recover(); v != nil {
 				h.logger.Error("panic while handling a delivery", "panic", describePanic(v), "stack", string(debug.Stack()))
