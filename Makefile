@@ -35,8 +35,8 @@ test: ## all tests, with the race detector and a private PostgreSQL
 	go test $(RACE) -timeout 10m ./...
 
 .PHONY: test-memory
-test-memory: ## memory of an idle program, which the race detector would distort
-	go test -count 1 -run Idle ./app
+test-memory: ## memory of an idle program and of one in a flood, which the race detector would distort
+	go test -count 1 -run 'IdleMemory|FloodMemory' ./app
 
 .PHONY: test-memory-jobs
 test-memory-jobs: ## memory over JOBS (200000) jobs, which must stay what it is

@@ -414,13 +414,19 @@ func TestIdleMemory(t *testing.T) {
 // resident is VmRSS in KiB.
 func resident(tb testing.TB, p *program) int {
 	tb.Helper()
+	return memory(tb, p, "VmRSS")
+}
+
+// memory is one figure of /proc/PID/status, in KiB.
+func memory(tb testing.TB, p *program, name string) int {
+	tb.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	match := regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`).FindSubmatch(status)
+	match := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+) kB$`).FindSubmatch(status)
 	if match == nil {
-		tb.Fatalf("no VmRSS in %s", status)
+		tb.Fatalf("no %s in %s", name, status)
 	}
 	kib, _ := strconv.Atoi(string(match[1]))
 	return kib
