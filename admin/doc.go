@@ -25,7 +25,8 @@
 //		Gatherer: registry,
 //		Logger:   logger,
 //	})
-//	registry.MustRegister(admin.NewRunCollector(store.OldestPending))
+//	registry.MustRegister(admin.NewRunCollector(store.OldestPending),
+//		admin.NewRunCountCollector(ctx, store.UnsettledRuns), admin.NewBuildCollector())
 //	server := admin.NewServer(handler)
 //	server.Addr = "127.0.0.1:9090"
 //	return server.ListenAndServe()

@@ -31,7 +31,7 @@ type Config struct {
 // SourceLine says whether what arrives for a source can be verified.
 type SourceLine struct {
 	Source          string
-	LastVerified    time.Time // zero: none since start
+	LastVerified    time.Time // zero: none is known of
 	MismatchesSince int64     // signature mismatches after LastVerified
 }
 

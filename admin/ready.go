@@ -56,7 +56,7 @@ type checkBody struct {
 
 type sourceBody struct {
 	Source          string     `json:"source"`
-	LastVerified    *time.Time `json:"last_verified"` // null: none since start
+	LastVerified    *time.Time `json:"last_verified"` // null: none is known of
 	MismatchesSince int64      `json:"mismatches_since_verified"`
 }
 

@@ -131,6 +131,7 @@ func (w *secretWatch) look(ctx context.Context, asked bool) {
 		}
 	}
 	slices.Sort(changed)
+	w.recallNew(ctx)
 	w.valid, w.seen = found, nil
 	w.cfg.logger.Info("the secrets have changed", "changed", changed, "key_ids", found)
 }

@@ -87,7 +87,8 @@ func start(ctx context.Context, cfg serviceConfig) (_ *service, err error) {
 			return nil, err
 		}
 	}
-	s.registry.MustRegister(admin.NewRunCollector(s.store.OldestPending))
+	s.registry.MustRegister(admin.NewRunCollector(s.store.OldestPending),
+		admin.NewRunCountCollector(ctx, s.store.UnsettledRuns), admin.NewBuildCollector())
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
@@ -249,6 +250,9 @@ func (s *service) startWork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if err := s.store.Ready(ctx); err != nil {
+		return err
+	}
+	if err := s.recall(ctx); err != nil {
 		return err
 	}
 	if s.runtime != nil {

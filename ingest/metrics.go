@@ -47,7 +47,7 @@ func newMetrics(sources func() []*source, b *budget) *metrics {
 			Help: "Redeliveries whose content differs from the first delivery of the event.",
 		}, []string{"source"}),
 		lastVerified: prometheus.NewDesc("lumin_source_last_verified_timestamp_seconds",
-			"When a delivery of this source was last verified; 0 if none was since the start.", []string{"source"}, nil),
+			"When a delivery of this source was last verified, also by an earlier program; 0 if none ever was, and absent while that is unknown.", []string{"source"}, nil),
 		mismatches: prometheus.NewDesc("lumin_source_mismatches_since_verified",
 			"Signature mismatches since a delivery of this source was last verified.", []string{"source"}, nil),
 		httpRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -113,12 +113,13 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.httpRefused.Collect(out)
 	out <- prometheus.MustNewConstMetric(m.bodyMemory, prometheus.GaugeValue, float64(m.budget.used.Load()))
 	for _, s := range m.sources() {
-		status := s.status()
-		last := 0.0
-		if !status.LastVerified.IsZero() {
-			last = float64(status.LastVerified.UnixMilli()) / 1000
+		if at, known := s.lastKnown(); known {
+			last := 0.0
+			if !at.IsZero() {
+				last = float64(at.UnixMilli()) / 1000
+			}
+			out <- prometheus.MustNewConstMetric(m.lastVerified, prometheus.GaugeValue, last, s.name)
 		}
-		out <- prometheus.MustNewConstMetric(m.lastVerified, prometheus.GaugeValue, last, s.name)
-		out <- prometheus.MustNewConstMetric(m.mismatches, prometheus.GaugeValue, float64(status.MismatchesSince), s.name)
+		out <- prometheus.MustNewConstMetric(m.mismatches, prometheus.GaugeValue, float64(s.status().MismatchesSince), s.name)
 	}
 }

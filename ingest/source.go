@@ -25,7 +25,7 @@ const (
 // that was replaced at Lumin and not here shows as mismatches that only grow.
 type SourceStatus struct {
 	Source          string
-	LastVerified    time.Time // zero: none since start
+	LastVerified    time.Time // zero: none since start, nor before as far as SetLastVerified says
 	MismatchesSince int64     // signature mismatches after LastVerified
 }
 
@@ -58,6 +58,17 @@ func (h *Handler) SetSources(sources map[string]*lumin.Keyring) error {
 	}
 	h.swapSources(sources)
 	return nil
+}
+
+// SetLastVerified says when each source last had a verified delivery before this
+// program started, by the name of the source; those left out never had one. Until
+// it is called, lumin_source_last_verified_timestamp_seconds has no value for a
+// source without a delivery of its own: an alarm would take 0 for a long silence.
+// A later time that is known already stays.
+func (h *Handler) SetLastVerified(at map[string]time.Time) {
+	for _, s := range h.sortedSources() {
+		s.recall(at[s.name])
+	}
 }
 
 // swapSources keeps the tally of sources that stay: new keys do not make
@@ -105,6 +116,7 @@ type source struct {
 type tally struct {
 	mu           sync.Mutex
 	lastVerified time.Time
+	recalled     bool      // lastVerified is right, even if zero
 	mismatches   int64     // since lastVerified
 	alarmed      bool      // since lastVerified
 	alarmedAt    time.Time // ever
@@ -120,6 +132,24 @@ func (s *source) verify(body []byte, header http.Header, now time.Time) (lumin.M
 		s.countMismatch(now)
 	}
 	return match, err
+}
+
+// recall notes a delivery that an earlier program has verified.
+func (t *tally) recall(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recalled = true
+	if at.After(t.lastVerified) {
+		t.lastVerified = at
+	}
+}
+
+// lastKnown is when a delivery was last verified; zero if none ever was. The
+// result is false while that is not known.
+func (t *tally) lastKnown() (time.Time, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lastVerified, t.recalled || !t.lastVerified.IsZero()
 }
 
 func (s *source) countVerified(now time.Time) {
@@ -139,7 +169,7 @@ func (s *source) countVerified(now time.Time) {
 func (s *source) countMismatch(now time.Time) {
 	s.mu.Lock()
 	s.mismatches++
-	mismatches, lastVerified := s.mismatches, s.lastVerified
+	mismatches, lastVerified, recalled := s.mismatches, s.lastVerified, s.recalled
 	alarm := mismatches >= alarmAfter && (s.alarmedAt.IsZero() || now.Sub(s.alarmedAt) >= alarmEvery)
 	if alarm {
 		s.alarmed, s.alarmedAt = true, now
@@ -150,8 +180,11 @@ func (s *source) countMismatch(now time.Time) {
 		return
 	}
 	last := "never since start"
-	if !lastVerified.IsZero() {
+	switch {
+	case !lastVerified.IsZero():
 		last = lastVerified.UTC().Format(time.RFC3339)
+	case recalled:
+		last = "never"
 	}
 	s.logger.Error("signatures do not match any configured key: was the key rotated at Lumin?",
 		"source", s.name, "mismatches", mismatches, "last_verified", last, "key_ids", s.keyring.KeyIDs(), "remedy", s.remedy())

@@ -57,7 +57,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 			t.Errorf("%v mismatches of %s, want %v", got, name, want)
 		}
 	}
-	for name, want := range map[string]float64{"account": 1694664208.595, "app:demo": 0} {
+	for name, want := range map[string]float64{"account": 1694664208.595, "app:demo": -1} {
 		if got := r.metric("lumin_source_last_verified_timestamp_seconds", "source="+name); got != want {
 			t.Errorf("%s last verified at %f, want %f", name, got, want)
 		}
@@ -95,6 +95,37 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	}
 	mismatch()
 	alarms(3)
+}
+
+// A restart does not make a source look silent, nor one look heard that is unknown.
+func TestLastVerifiedBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	last := func(source string) float64 {
+		return r.metric("lumin_source_last_verified_timestamp_seconds", "source="+source)
+	}
+	if last("account") != -1 || last("app:demo") != -1 {
+		t.Error("a figure is shown that is not known yet")
+	}
+	before := documentedTime.Add(-time.Hour)
+	r.SetLastVerified(map[string]time.Time{"account": before, "app:gone": before})
+	if got, want := last("account"), float64(before.UnixMilli())/1000; got != want || last("app:demo") != 0 {
+		t.Errorf("account %f, want %f; app:demo %f, want 0", got, want, last("app:demo"))
+	}
+	if got := r.Sources()[0].LastVerified; !got.Equal(before) {
+		t.Errorf("Sources() has %v", got)
+	}
+	r.postAccount(documentedBody)
+	r.SetLastVerified(map[string]time.Time{"account": before})
+	if got, want := last("account"), float64(r.now().UnixMilli())/1000; got != want {
+		t.Errorf("%f after a delivery, want %f", got, want)
+	}
+	for range 10 {
+		r.post("/webhooks/apps/demo", documentedBody, accountSignature)
+	}
+	if alarm := r.output.with(t, alarmMessage)[0]; alarm["last_verified"] != "never" {
+		t.Errorf("logged %v", alarm)
+	}
 }
 
 // Alarms are no more frequent when good and bad deliveries take turns.
@@ -167,8 +198,7 @@ func TestMetricsFromTheStart(t *testing.T) {
 			}
 		}
 		for _, name := range []string{
-			"lumin_delivery_seconds", "lumin_conflicts_total",
-			"lumin_source_last_verified_timestamp_seconds", "lumin_source_mismatches_since_verified",
+			"lumin_delivery_seconds", "lumin_conflicts_total", "lumin_source_mismatches_since_verified",
 		} {
 			if got := r.metric(name, source); got != 0 {
 				t.Errorf("%s %s: %v", source, name, got)

@@ -169,6 +169,14 @@ func TestRunCounts(t *testing.T) {
 	if fmt.Sprint(counts) != "[{book failed 1} {book pending 2} {mail pending 1}]" {
 		t.Errorf("%v", counts)
 	}
+	exec(t, s.Pool(), `INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('book', '{}', '{}', true, 'q'), ('idle', '{}', '{}', true, 'q')`)
+	exec(t, s.Pool(), `UPDATE lumin.runs SET state = 'succeeded', finished_at = now() WHERE job_kind = 'mail'`)
+	if counts, err = s.UnsettledRuns(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(counts) != "[{book failed 1} {book pending 2} {idle failed 0} {idle pending 0}]" {
+		t.Errorf("unsettled: %v", counts)
+	}
 	if age, err := s.OldestPending(t.Context()); err != nil || age < 2*time.Minute || age > time.Hour {
 		t.Errorf("oldest: %s, %v", age, err)
 	}

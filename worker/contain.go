@@ -166,6 +166,7 @@ type containment struct {
 
 // Work implements rivertype.WorkerMiddleware.
 func (c *containment) Work(ctx context.Context, job *rivertype.JobRow, doInner func(context.Context) error) error {
+	ctx, about := withSubject(ctx)
 	err := contain(func() error { return doInner(ctx) })
 	if metadata, ok := ctx.Value(c.keys.metadata).(map[string]any); ok && len(metadata) > 0 {
 		makeStorable(metadata)
@@ -176,7 +177,7 @@ func (c *containment) Work(ctx context.Context, job *rivertype.JobRow, doInner f
 		err = &failure{text: err.Error(), means: []error{context.Canceled}}
 	}
 	c.outcomes.WithLabelValues(job.Kind, outcome).Inc()
-	c.log(ctx, job, outcome, err)
+	c.log(ctx, job, about, outcome, err)
 	if outcome == outcomeFailed {
 		job.MaxAttempts = min(job.MaxAttempts, job.Attempt) // River asks its copy whether this was the last
 	}
@@ -186,7 +187,7 @@ func (c *containment) Work(ctx context.Context, job *rivertype.JobRow, doInner f
 	return err
 }
 
-func (c *containment) log(ctx context.Context, job *rivertype.JobRow, outcome string, err error) {
+func (c *containment) log(ctx context.Context, job *rivertype.JobRow, about *subject, outcome string, err error) {
 	level, message := slog.LevelDebug, "attempt "+outcome
 	switch outcome {
 	case outcomeRetried:
@@ -203,6 +204,7 @@ func (c *containment) log(ctx context.Context, job *rivertype.JobRow, outcome st
 		slog.String("kind", job.Kind), slog.Int64("job_id", job.ID),
 		slog.Int("attempt", job.Attempt), slog.Int("max_attempts", job.MaxAttempts),
 	}
+	attrs = append(attrs, about.attrs()...)
 	var f *failure
 	if errors.As(err, &f) {
 		attrs = append(attrs, slog.String("error", f.text))

@@ -52,12 +52,14 @@ const (
 func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) error {
 	attempt := store.Attempt{JobArgs: job.Args, JobID: job.ID, Number: job.Attempt}
 	attempt.JobKind = job.Kind
+	subjectOf(ctx).key = attempt.EventKey.String()
 	err := contain(func() error {
 		if x.jobType.transactional != nil {
 			return x.workTx(ctx, attempt)
 		}
 		return x.work(ctx, attempt)
 	})
+	err = nameTimeout(ctx, x.jobType.timeout, err)
 	if err != nil {
 		switch outcomeOf(ctx, job.JobRow, err) {
 		case outcomeRetried:
@@ -96,6 +98,7 @@ func (x *executor) work(ctx context.Context, attempt store.Attempt) error {
 
 // context is what the job type's code gets.
 func (x *executor) context(ctx context.Context, attempt store.Attempt, event *store.Event) context.Context {
+	subjectOf(ctx).event(event)
 	return jobContext{ctx, x.keys.resumable, x.logger.With(
 		slog.Int64("event_id", event.ID), slog.String("kind", attempt.JobKind), slog.Int("attempt", attempt.Number))}
 }

@@ -73,7 +73,8 @@ type isolated[T river.JobArgs] struct{ river.Worker[T] }
 
 // Work implements river.Worker.
 func (w *isolated[T]) Work(ctx context.Context, job *river.Job[T]) error {
-	return isolate(func() error { return w.Worker.Work(ctx, job) })
+	err := isolate(func() error { return w.Worker.Work(ctx, job) })
+	return nameTimeout(ctx, cmp.Or(w.Timeout(job), Defaults{}.Timeout()), err)
 }
 
 // NextRetry implements river.Worker: by River's own policy if the worker's panics.

@@ -1,0 +1,50 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+
+	"lumin-ingest/store"
+)
+
+// subject is the event that a job is about, as far as the attempt has learned it.
+// The log of the attempt names it, whose line is written outside of the job.
+type subject struct {
+	key              string // empty: not a job of a run
+	id               int64  // 0: the event was not loaded
+	signatureRequest string
+}
+
+type subjectKey struct{}
+
+// withSubject lets code further down say what the job is about.
+func withSubject(ctx context.Context) (context.Context, *subject) {
+	about := &subject{}
+	return context.WithValue(ctx, subjectKey{}, about), about
+}
+
+// subjectOf returns the one of withSubject, or else one that nobody reads.
+func subjectOf(ctx context.Context) *subject {
+	if about, ok := ctx.Value(subjectKey{}).(*subject); ok {
+		return about
+	}
+	return &subject{}
+}
+
+func (s *subject) event(e *store.Event) {
+	s.key, s.id, s.signatureRequest = e.Key.String(), e.ID, e.SignatureRequestID
+}
+
+func (s *subject) attrs() []slog.Attr {
+	var attrs []slog.Attr
+	if s.id != 0 {
+		attrs = append(attrs, slog.Int64("event_id", s.id))
+	}
+	if s.key != "" {
+		attrs = append(attrs, slog.String("event_key", s.key))
+	}
+	if s.signatureRequest != "" {
+		attrs = append(attrs, slog.String("signature_request_id", s.signatureRequest))
+	}
+	return attrs
+}
