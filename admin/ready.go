@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"lumin-ingest/internal/errtext"
 )
 
 // probeTimeout bounds each check of /readyz. Checks run side by side, so it
@@ -88,7 +90,7 @@ func (r *readiness) check(ctx context.Context) []checkBody {
 		running.Go(func() {
 			results[i] = checkBody{Name: check.Name, OK: true}
 			if err := r.run(ctx, check); err != nil {
-				results[i] = checkBody{Name: check.Name, Error: err.Error()}
+				results[i] = checkBody{Name: check.Name, Error: errtext.Plain(err.Error())}
 			}
 		})
 	}
@@ -113,7 +115,7 @@ func (r *readiness) run(ctx context.Context, check Check) error {
 	select {
 	case err := <-result:
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("no answer within %v: %w", probeTimeout, err)
+			return fmt.Errorf("no answer within %v: %s", probeTimeout, strings.TrimSuffix(err.Error(), ": "+context.DeadlineExceeded.Error()))
 		}
 		return err
 	case <-time.After(probeTimeout + probeGrace):

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 )
@@ -142,7 +143,7 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	text, advice := err.Error(), ""
+	text, advice := errtext.Plain(err.Error()), ""
 	var unreachable *pgconn.ConnectError
 	if errors.As(err, &unreachable) {
 		text = strings.Join(strings.Fields(text), " ") // it has a line for each address of the host

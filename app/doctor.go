@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store"
 )
 
@@ -128,7 +129,9 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 	return append(findings, queue...), err
 }
 
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+func oneLine(err error) string {
+	return errtext.Plain(strings.Join(strings.Fields(err.Error()), " "))
+}
 
 // examineServer judges the server and how far its commits can be relied on.
 func examineServer(s store.Server) []finding {

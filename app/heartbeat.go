@@ -65,7 +65,7 @@ func (h *heartbeat) once(ctx context.Context) {
 	defer cancel()
 	err := h.store.SeeProgram(looking, h.program)
 	if err != nil && !h.failing && ctx.Err() == nil {
-		h.logger.Warn("cannot write down in lumin.programs that this program runs; it goes on without", "reason", err.Error())
+		h.logger.Warn("cannot write down in lumin.programs that this program runs; it goes on without", "reason", oneLine(err))
 	}
 	h.failing = err != nil
 }
@@ -78,6 +78,6 @@ func (h *heartbeat) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
 	defer cancel()
 	if err := h.store.ForgetProgram(ctx, h.program.ID); err != nil {
-		h.logger.Debug("the row in lumin.programs stays for a day", "reason", err.Error())
+		h.logger.Debug("the row in lumin.programs stays for a day", "reason", oneLine(err))
 	}
 }

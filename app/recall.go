@@ -41,6 +41,6 @@ func (s *service) recallNew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if err := s.recall(ctx); err != nil {
-		s.cfg.logger.Warn("the database does not say when each source last had a delivery", "error", err.Error())
+		s.cfg.logger.Warn("the database does not say when each source last had a delivery", "error", oneLine(err))
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"lumin-ingest/admin"
 	"lumin-ingest/ingest"
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
@@ -230,8 +231,8 @@ func (s *service) work(ctx context.Context) error {
 		if errors.Is(err, store.ErrJobTypeChanged) {
 			return hint(err, "give what works in the new way a new Kind; or let the old program finish its jobs, end it, and start again")
 		}
-		if err.Error() != said {
-			said = err.Error()
+		if reason := errtext.Plain(err.Error()); reason != said {
+			said = reason
 			s.waitingFor.Store(said)
 			s.cfg.logger.Warn("waiting for the database", "reason", said)
 		}
@@ -260,7 +261,7 @@ func (s *service) startWork(ctx context.Context) error {
 	}
 	err := s.cfg.registry.Register(ctx, s.store, s.cfg.logger)
 	if errors.Is(err, store.ErrJobTypeChanged) { // which is for those who work it to mend
-		s.cfg.logger.Warn("job types are not written down", "reason", err.Error())
+		s.cfg.logger.Warn("job types are not written down", "reason", errtext.Plain(err.Error()))
 		return nil
 	}
 	return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -130,7 +129,7 @@ func (f *follower) run(ctx context.Context) error {
 			return err
 		case err != nil:
 			if !lost {
-				fmt.Fprintf(f.err, "%s: lost the database, still trying: %s\n", programName(), strings.Join(strings.Fields(err.Error()), " "))
+				fmt.Fprintf(f.err, "%s: lost the database, still trying: %s\n", programName(), oneLine(err))
 				lost = true
 			} else {
 				wait = min(2*wait, maxFollowWait)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 )
@@ -241,7 +242,7 @@ func (r *Recorder) flush(batch []*pending) {
 		r.flush(batch[:len(batch)/2])
 		r.flush(batch[len(batch)/2:])
 	default:
-		r.logger.Error("deliveries not recorded", "count", len(batch), "error", redact.Text(err.Error()))
+		r.logger.Error("deliveries not recorded", "count", len(batch), "error", errtext.Plain(redact.Text(err.Error())))
 		for _, p := range batch {
 			p.result <- result{err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
 		}

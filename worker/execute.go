@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
 )
@@ -200,6 +201,6 @@ func (x *executor) note(ctx context.Context, attempt store.Attempt, cause error)
 	defer cancel()
 	if err := x.store.NoteAttempt(ctx, attempt, cause.Error()); err != nil {
 		x.logger.Warn("error of an attempt not kept", "kind", attempt.JobKind, "job_id", attempt.JobID,
-			"error", redact.Text(err.Error()))
+			"error", errtext.Plain(redact.Text(err.Error())))
 	}
 }

@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 		"internal/pgdev", "internal/sample",
 	},
 	"cmd/lumin-ingest":  {"app", "lumin", "store", "worker", "worker/jobs"},
+	"internal/errtext":  nil,
 	"internal/redact":   nil,
 	"internal/bench":    {"store", "migrations", "internal/pgdev", "lumin"},
 	"internal/faults":   {"lumin", "migrations", "internal/pgdev", "internal/pgproxy", "internal/sample"},
@@ -50,7 +51,7 @@ var mayImport = map[string][]string{
 }
 
 // free may be imported by everybody but lumin.
-var free = []string{"internal/redact"}
+var free = []string{"internal/errtext", "internal/redact"}
 
 // outside says which packages alone may import a library.
 var outside = map[string][]string{
