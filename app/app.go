@@ -105,6 +105,8 @@ func (e *usageError) Is(target error) bool { return target == errUsage }
 
 func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int {
 	var cli commands
+	out := &output{to: std.out}
+	std.out = out
 	exited := -1
 	parser, err := kong.New(&cli,
 		kong.Name(invocation()),
@@ -120,6 +122,9 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		panic(err) // the structs are part of the program
 	}
 	parsed, err := parser.Parse(args)
+	if lost := out.failure(); lost != nil {
+		return report(std.err, lost)
+	}
 	if exited >= 0 { // --help
 		return exited
 	}
@@ -133,6 +138,9 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	err = parsed.Run(unknown)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		err = errors.New("interrupted") // whoever sent the signal knows the rest
+	}
+	if lost := out.failure(); lost != nil && (err == nil || errors.Is(err, out.err)) {
+		err = lost
 	}
 	return report(std.err, err)
 }

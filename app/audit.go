@@ -52,7 +52,8 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	if c.Output == "json" {
 		err = printJSON(out, auditJSON(result, keyrings))
 	} else {
-		printAudit(out, result, keyrings)
+		err = out.Flush()
+		printAudit(std.out, result, keyrings)
 	}
 	if err := errors.Join(err, out.Flush()); err != nil {
 		return err
@@ -85,7 +86,7 @@ func useTable(out io.Writer, heading string, uses []store.RevokedUse) {
 	table(out, []string{"SOURCE", heading, "EVENTS", "FIRST", "LAST"}, rows)
 }
 
-func printAudit(out *bufio.Writer, a store.Audit, keyrings map[string]*lumin.Keyring) {
+func printAudit(out io.Writer, a store.Audit, keyrings map[string]*lumin.Keyring) {
 	if a.Checked+a.Removed == 0 {
 		fmt.Fprintln(out, "no events")
 		return

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 
 	"lumin-ingest/store"
@@ -91,12 +92,16 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 		fmt.Fprintln(std.out, "no events")
 		return nil
 	}
+	printEvents(std.out, events)
+	return nil
+}
+
+func printEvents(w io.Writer, events []store.EventSummary) {
 	rows := make([][]string, len(events))
 	for i, e := range events {
 		rows[i] = eventCells(e)
 	}
-	table(std.out, eventHeadings(), rows)
-	return nil
+	table(w, eventHeadings(), rows)
 }
 
 func eventHeadings() []string {
@@ -110,7 +115,7 @@ func eventCells(e store.EventSummary) []string {
 	}
 	return []string{
 		strconv.FormatInt(e.ID, 10), timeCell(&e.ReceivedAt), e.Source, eventType, textCell(e.SignatureRequestID),
-		strconv.FormatInt(e.Redeliveries, 10), e.Runs,
+		strconv.FormatInt(e.Redeliveries, 10), e.Runs.String(),
 	}
 }
 
@@ -126,67 +131,6 @@ func exportEvents(ctx context.Context, st *store.Store, std streams, filter stor
 		}
 	}
 	return out.Flush()
-}
-
-type eventsShowCommand struct {
-	databaseSettings
-	outputSettings
-	ID int64 `arg:"" help:"The event's id."`
-}
-
-// Run implements the command.
-func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeStore()
-	e, err := st.ShowEvent(ctx, c.ID)
-	if err != nil {
-		return noSuchEvent(err)
-	}
-	if c.Output == "json" {
-		return printJSON(std.out, e)
-	}
-	payload := fmt.Sprintf("%d bytes (events payload %d)", e.PayloadSize, e.ID)
-	if e.PayloadRemovedAt != nil {
-		payload = "removed " + timeCell(e.PayloadRemovedAt)
-	}
-	table(std.out, []string{"EVENT", strconv.FormatInt(e.ID, 10)}, [][]string{
-		{"event key", e.Key}, {"source", e.Source}, {"event type", textCell(e.EventType)},
-		{"signature request", textCell(e.SignatureRequestID)}, {"event time", timeCell(e.EventTime)},
-		{"received", timeCell(&e.ReceivedAt)}, {"payload", payload}, {"signed with key", e.KeyID},
-	})
-	var rows [][]string
-	for _, d := range e.Repeated {
-		rows = append(rows, []string{d.Differs, strconv.FormatInt(d.Count, 10), timeCell(&d.FirstAt), timeCell(&d.LastAt)})
-	}
-	if len(rows) > 0 {
-		fmt.Fprintln(std.out)
-		table(std.out, []string{"REDELIVERY DIFFERS IN", "COUNT", "FIRST", "LAST"}, rows)
-	}
-	rows = nil
-	for _, r := range e.RunsByKind {
-		message := ""
-		if r.Error != nil {
-			message = errorCell(*r.Error)
-		}
-		rows = append(rows, []string{r.Kind, stateCell(r), strconv.Itoa(r.Attempts), strconv.FormatInt(r.ReplayID, 10), timeCell(r.FinishedAt), message})
-	}
-	if len(rows) > 0 {
-		fmt.Fprintln(std.out)
-		table(std.out, []string{"RUN OF", "STATE", "ATTEMPTS", "REPLAY", "FINISHED", "ERROR"}, rows)
-	}
-	return nil
-}
-
-// stateCell is the state of a run. A run that has not succeeded may have taken effect
-// all the same, before it was replayed.
-func stateCell(r store.Run) string {
-	if r.SucceededBefore && r.State != "succeeded" {
-		return r.State + ", had succeeded before"
-	}
-	return r.State
 }
 
 type eventsPayloadCommand struct {

@@ -89,7 +89,7 @@ func printFailed(w io.Writer, groups []store.FailureGroup) {
 			strconv.FormatInt(g.EventID, 10), errorCell(g.Error), commandOf("replay", g),
 		}
 	}
-	table(w, []string{"JOB TYPE", "FAILED RUNS", "FIRST", "LAST", "EVENT", "ERROR, SUCH AS", "TO REPLAY THEM"}, rows)
+	table(w, []string{"JOB TYPE", "FAILED RUNS", "FIRST", "LAST", "EVENT", "ERROR, SUCH AS", "TO REPLAY THEM"}, rows, "ERROR, SUCH AS")
 }
 
 func printRetrying(w io.Writer, groups []store.FailureGroup) {
@@ -104,7 +104,7 @@ func printRetrying(w io.Writer, groups []store.FailureGroup) {
 			strconv.FormatInt(g.EventID, 10), errorCell(g.Error), commandOf("replay --retrying", g),
 		}
 	}
-	table(w, []string{"JOB TYPE", "RETRYING RUNS", "LAST ATTEMPT", "NEXT ATTEMPT", "EVENT", "ERROR, SUCH AS", "TO RETRY NOW"}, rows)
+	table(w, []string{"JOB TYPE", "RETRYING RUNS", "LAST ATTEMPT", "NEXT ATTEMPT", "EVENT", "ERROR, SUCH AS", "TO RETRY NOW"}, rows, "ERROR, SUCH AS")
 }
 
 func (c *failuresListCommand) listDismissed(ctx context.Context, st *store.Store, w io.Writer) error {
@@ -126,7 +126,7 @@ func (c *failuresListCommand) listDismissed(ctx context.Context, st *store.Store
 			g.DismissedBy, g.Reason, commandOf("failures restore", g),
 		}
 	}
-	table(w, []string{"JOB TYPE", "DISMISSED RUNS", "EVENT", "ERROR, SUCH AS", "DISMISSED BY", "REASON", "TO BRING THEM BACK"}, rows)
+	table(w, []string{"JOB TYPE", "DISMISSED RUNS", "EVENT", "ERROR, SUCH AS", "DISMISSED BY", "REASON", "TO BRING THEM BACK"}, rows, "ERROR, SUCH AS", "DISMISSED BY", "REASON")
 	return nil
 }
 

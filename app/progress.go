@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"lumin-ingest/store"
 )
@@ -19,8 +17,11 @@ const unbegunFor = 3 * time.Second
 
 // watchReplay shows the progress of an order until it is over, across failures of
 // the connection. The error tells that runs were left failed or cancelled.
-func watchReplay(ctx context.Context, st *store.Store, std streams, id int64) error {
-	show, lost, alone := newProgress(std.out), false, false
+func watchReplay(ctx context.Context, st *store.Store, std streams, id int64, asJSON bool) error {
+	show, told, lost, alone := newProgress(std.out), std.out, false, false
+	if asJSON {
+		show, told = progressJSON(std.out), io.Discard // the last line has the result
+	}
 	for begun := time.Now(); ; {
 		start := time.Now()
 		now, err := readProgress(ctx, st, id)
@@ -37,7 +38,7 @@ func watchReplay(ctx context.Context, st *store.Store, std streams, id int64) er
 			lost = false
 			show(now)
 			if now.over {
-				return now.result(std.out)
+				return now.result(told)
 			}
 			if !alone && now.order.State == "ordered" && time.Since(begun) > unbegunFor {
 				fmt.Fprintf(std.err, "%s: no worker has started on it yet: is one running, as with \"%[2]s serve\"? \"%[2]s doctor\" shows\n", programName(), invocation())
@@ -117,7 +118,7 @@ func (p progress) result(w io.Writer) error {
 // newProgress returns what shows progress: a bar on a terminal, and elsewhere a
 // line whenever something has changed, every few seconds at most.
 func newProgress(w io.Writer) func(progress) {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f := terminal(w); f != nil {
 		bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(f), progressbar.OptionShowCount(),
 			progressbar.OptionSetPredictTime(true), progressbar.OptionSetDescription("replay"))
 		return func(p progress) {
@@ -128,17 +129,33 @@ func newProgress(w io.Writer) func(progress) {
 			}
 		}
 	}
+	show := whenChanged()
+	return func(p progress) {
+		if show(p) {
+			fmt.Fprintln(w, p)
+		}
+	}
+}
+
+// String is a progress as one line.
+func (p progress) String() string {
+	return fmt.Sprintf("%s: %d of %d enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
+		p.order.Enqueued, p.total, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
+}
+
+// whenChanged returns what says whether a progress is worth a line: if it differs
+// from the one before, every few seconds at most, and the last one at once.
+func whenChanged() func(progress) bool {
 	const every = 5 * time.Second
 	var (
 		said string
 		at   time.Time
 	)
-	return func(p progress) {
-		line := fmt.Sprintf("%s: %d of %d enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
-			p.order.Enqueued, p.total, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
-		if line != said && (p.over || time.Since(at) >= every) {
-			fmt.Fprintln(w, line)
+	return func(p progress) bool {
+		if line := p.String(); (line != said || p.over) && (p.over || time.Since(at) >= every) {
 			said, at = line, time.Now()
+			return true
 		}
+		return false
 	}
 }

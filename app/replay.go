@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/user"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 
 type replayCommand struct {
 	databaseSettings
+	outputSettings
 	Failed       bool `xor:"status" help:"Failed runs: all, or those that the other filters leave. The default if another filter is given."`
 	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt: make it now."`
 	Cancelled    bool `xor:"status" help:"Cancelled runs."`
@@ -96,30 +96,27 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if len(plan) == 0 {
-		fmt.Fprintf(std.out, "nothing to replay: no %s matches\n", whatIsReplayed(order.Filter.Status))
-		return printLeftOut(ctx, st, std.out, order.Filter)
-	}
-	printPlan(std.out, plan, order)
-	if len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
-		if err := printLeftOut(ctx, st, std.out, order.Filter); err != nil {
+	show := c.printer(std.out, order)
+	var left *store.LeftOut // nil: not looked for
+	if len(plan) == 0 || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
+		found, err := st.LeftOut(ctx, order.Filter)
+		if err != nil {
 			return err
 		}
+		left = &found
 	}
-	if c.DryRun {
-		fmt.Fprintln(std.out, "dry run: nothing changed")
-		return nil
+	show.plan(plan, left)
+	if len(plan) == 0 || c.DryRun {
+		return show.nothingOrdered()
 	}
 	id, err := st.OrderReplay(ctx, order)
 	if err != nil {
 		return err
 	}
-	if c.Wait {
-		fmt.Fprintf(std.out, "replay %d ordered\n", id)
-		return watchReplay(ctx, st, std, id)
+	if err := show.ordered(id); err != nil || !c.Wait {
+		return err
 	}
-	fmt.Fprintf(std.out, "replay %d ordered; a running worker carries it out: %s replays watch %d\n", id, invocation(), id)
-	return nil
+	return watchReplay(ctx, st, std, id, c.Output == "json")
 }
 
 // whatIsReplayed is what an order of this status is about, in words.
@@ -136,48 +133,12 @@ func whatIsReplayed(status store.ReplayStatus) string {
 	}
 }
 
-// printLeftOut explains why runs that match are not replayed.
-func printLeftOut(ctx context.Context, st *store.Store, w io.Writer, filter store.ReplayFilter) error {
-	left, err := st.LeftOut(ctx, filter)
-	if err != nil {
-		return err
-	}
-	if left.Bodiless > 0 {
-		fmt.Fprintf(w, "%s left out: retention or an erasure has removed the body of the event, which the job type needs\n", runs(left.Bodiless))
-	}
-	if left.Dismissed > 0 {
-		fmt.Fprintf(w, "%s left out: dismissed; \"failures restore\" brings them back\n", runs(left.Dismissed))
-	}
-	return nil
-}
-
 // runs is a number of runs in words.
 func runs(n int64) string {
 	if n == 1 {
 		return "1 run"
 	}
 	return strconv.FormatInt(n, 10) + " runs"
-}
-
-func printPlan(w io.Writer, plan []store.PlannedReplay, order store.NewReplay) {
-	heading := strings.ToUpper(string(cmp.Or(order.Filter.Status, store.ReplayFailed))) + " RUNS"
-	if order.Filter.Status == store.ReplayUnrecognized {
-		heading = "UNRECOGNIZED EVENTS"
-	}
-	var total int64
-	rows := make([][]string, len(plan))
-	for i, p := range plan {
-		total += p.Runs
-		estimate := "-"
-		if p.Estimate > 0 {
-			estimate = roughly(p.Estimate)
-		}
-		rows[i] = []string{cmp.Or(p.Kind, "(made into events)"), strconv.FormatInt(p.Runs, 10), timeCell(p.FirstEvent), timeCell(p.LastEvent), estimate}
-	}
-	table(w, []string{"JOB TYPE", heading, "FIRST RECEIVED", "LAST RECEIVED", "TAKES ABOUT"}, rows)
-	if order.Rate > 0 {
-		fmt.Fprintf(w, "at %d a second: at least %s\n", order.Rate, roughly(time.Duration(float64(total)/float64(order.Rate)*float64(time.Second))))
-	}
 }
 
 // roughly is a duration to the second, or the minute when it is long.

@@ -55,7 +55,7 @@ func (c *replaysListCommand) Run(ctx context.Context, std streams) error {
 			timeCell(&r.CreatedAt), r.OrderedBy, r.Reason,
 		}
 	}
-	table(std.out, []string{"ID", "STATE", "PLANNED", "RUNS", "ORDERED", "BY", "REASON"}, rows)
+	table(std.out, []string{"ID", "STATE", "PLANNED", "RUNS", "ORDERED", "BY", "REASON"}, rows, "BY", "REASON")
 	return nil
 }
 
@@ -128,6 +128,7 @@ func countCell(n *int64) string {
 
 type replaysWatchCommand struct {
 	databaseSettings
+	outputSettings
 	ID int64 `arg:"" help:"The order's id."`
 }
 
@@ -138,7 +139,7 @@ func (c *replaysWatchCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	return watchReplay(ctx, st, std, c.ID)
+	return watchReplay(ctx, st, std, c.ID, c.Output == "json")
 }
 
 type replaysCancelCommand struct {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -136,6 +137,8 @@ func TestDocumentedDelivery(t *testing.T) {
 		`lumin_deliveries_total{reason="",result="recorded",source="app:demo"} 1`,
 		`lumin_attempts_total{kind="count_effects",outcome="succeeded"} 1`,
 		`lumin_oldest_pending_run_age_seconds 0`, `lumin_record_batch_size_count 3`, `lumin_record_commit_seconds_count 3`,
+		`lumin_failed_runs{kind="count_effects"} 0`, `lumin_pending_runs{kind="book_invoice"} 0`, `lumin_build_info{goversion="go`,
+		`lumin_http_refused_total{status="400"} 0`, `lumin_body_memory_bytes 0`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics lacks %s", want)
@@ -143,6 +146,19 @@ func TestDocumentedDelivery(t *testing.T) {
 	}
 	if status, body := get("http://" + i.public.addr() + "/healthz"); status != 200 {
 		t.Errorf("/healthz answered %d %s", status, body)
+	}
+
+	// A restart forgets neither source's last delivery.
+	if err := i.stop(); err != nil {
+		t.Fatal(err)
+	}
+	next := startInstance(t, url)
+	next.waitReady(t)
+	_, metrics = get("http://" + next.admin.addr() + "/metrics")
+	for _, source := range []string{"account", "app:demo"} {
+		if !regexp.MustCompile(`lumin_source_last_verified_timestamp_seconds\{source="` + source + `"\} 1\.[0-9]+e\+09\n`).MatchString(metrics) {
+			t.Errorf("the last delivery of %s is not known after a restart: %s", source, metrics)
+		}
 	}
 }
 

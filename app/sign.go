@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 
 	"lumin-ingest/lumin"
 )
@@ -30,10 +31,15 @@ func (s bodySettings) body(std streams) ([]byte, error) {
 	return body, nil
 }
 
-// keys are the secrets to use, the current one first.
+// keys are the secrets to use, the current one first. White space around a secret
+// is trimmed, as for serve.
 func (s bodySettings) keys() ([]string, error) {
 	if s.Key != "" {
-		return []string{s.Key}, nil
+		key := strings.TrimSpace(s.Key)
+		if key == "" {
+			return nil, usage("--key has nothing but white space", "give the secret as Lumin shows it")
+		}
+		return []string{key}, nil
 	}
 	if err := checkSource(s.Source); err != nil {
 		return nil, err
@@ -84,7 +90,8 @@ func (c *verifyCommand) Run(std streams) error {
 	if err != nil {
 		return usage(err.Error(), "give the secret as Lumin shows it")
 	}
-	match, err := keyring.Verify(body, http.Header{lumin.SignatureHeader: {c.Signature}})
+	// HTTP trims white space around the value of a header, and so does serve.
+	match, err := keyring.Verify(body, http.Header{lumin.SignatureHeader: {strings.TrimSpace(c.Signature)}})
 	if errors.Is(err, lumin.ErrSignatureMismatch) {
 		return hint(err, "the body must be the exact bytes that were sent (%d were read here): a trailing newline or re-serialized JSON changes the signature", len(body))
 	}

@@ -1,30 +1,120 @@
 package app
 
 import (
-	"encoding/json"
+	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"lumin-ingest/internal/redact"
 )
 
 // table prints rows under headings, columns aligned. Cells are made fit for a
-// terminal: what others wrote must not move the cursor.
-func table(w io.Writer, headings []string, rows [][]string) {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, strings.Join(headings, "\t"))
+// terminal: what others wrote must not move the cursor. An error of writing is kept
+// by [output].
+//
+// On a terminal, times are local, and the table fits: cells in the columns that
+// are named in cut are shortened, and if that does not suffice, each row becomes a
+// paragraph. Elsewhere nothing is left out.
+func table(w io.Writer, headings []string, rows [][]string, cut ...string) {
+	lines := make([][]string, 0, len(rows)+1)
+	lines = append(lines, headings)
+	width := widthOf(w)
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
 			cells[i] = printable(cell)
+			if width > 0 {
+				cells[i] = localTime(cells[i], time.Local) //nolint:gosmopolitan // of whoever sits there
+			}
 		}
+		lines = append(lines, cells)
+	}
+	out := bufio.NewWriter(w)
+	switch {
+	case width == 0 || len(headings) == 2 || fit(lines, width, cut):
+		columns(out, lines)
+	default:
+		paragraphs(out, lines)
+	}
+	_ = out.Flush() // output keeps the error
+}
+
+const (
+	gap      = 2  // blanks between two columns
+	leastCut = 12 // characters that are left of a cell at least
+)
+
+func columns(w io.Writer, lines [][]string) {
+	tw := tabwriter.NewWriter(w, 0, 0, gap, ' ', 0)
+	for _, cells := range lines {
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
-	_ = tw.Flush() // nothing can be done about a closed terminal
+	_ = tw.Flush() // output keeps the error
+}
+
+// paragraphs prints each row as a line for each cell.
+func paragraphs(w io.Writer, lines [][]string) {
+	headings, widest := lines[0], 0
+	for _, heading := range headings {
+		widest = max(widest, utf8.RuneCountInString(heading))
+	}
+	for i, cells := range lines[1:] {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		for j, cell := range cells {
+			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%-*s  %s", widest, headings[j], cell), " "))
+		}
+	}
+}
+
+// fit shortens cells of the columns named in cut, the widest column first, until
+// the table has no more than width characters. The result is false if it still has
+// more; then nothing was shortened.
+func fit(lines [][]string, width int, cut []string) bool {
+	headings := lines[0]
+	widths, total := make([]int, len(headings)), -gap
+	for i := range headings {
+		for _, cells := range lines {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cells[i]))
+		}
+		total += widths[i] + gap
+	}
+	for total > width {
+		widest := -1
+		for i, heading := range headings {
+			if slices.Contains(cut, heading) && widths[i] > max(leastCut, utf8.RuneCountInString(heading)) &&
+				(widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			return false
+		}
+		widths[widest]--
+		total--
+	}
+	for _, cells := range lines {
+		for i := range cells {
+			cells[i] = shortened(cells[i], widths[i])
+		}
+	}
+	return true
+}
+
+// shortened is a text of at most n characters, the last of which says that there
+// would be more.
+func shortened(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
 }
 
 func printable(s string) string {
@@ -45,11 +135,26 @@ func errorCell(text string) string {
 	return line
 }
 
+// Times in tables: in UTC, or with their zone. Flags such as --since take both.
+const (
+	utcTime   = "2006-01-02 15:04:05.000Z"
+	zonedTime = "2006-01-02 15:04:05.000Z07:00"
+)
+
 func timeCell(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05.000Z")
+	return t.UTC().Format(utcTime)
+}
+
+// localTime is a cell of timeCell in another zone; other cells stay.
+func localTime(cell string, zone *time.Location) string {
+	at, err := time.Parse(utcTime, cell)
+	if err != nil {
+		return cell
+	}
+	return at.In(zone).Format(zonedTime)
 }
 
 func textCell(s *string) string {
@@ -57,11 +162,4 @@ func textCell(s *string) string {
 		return "-"
 	}
 	return *s
-}
-
-// printJSON prints one value as one line.
-func printJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
 }

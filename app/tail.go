@@ -74,16 +74,27 @@ func showJSON(w io.Writer) func([]store.EventSummary) error {
 	}
 }
 
-// showLines prints lines under a heading. What is to come is not known, so the
-// columns are as wide as what Lumin sends usually is.
+// showLines prints lines under a heading. Later events are not known yet, so the
+// columns have the usual widths of Lumin's values. A terminal gets no more of a line
+// than fits.
 func showLines(w io.Writer) func([]store.EventSummary) error {
-	const layout = "%-8s  %-24s  %-12s  %-34s  %-32s  %-12s  %s\n"
+	const layout = "%-8s  %-*s  %-12s  %-34s  %-40s  %-12s  %s"
+	width, timeWidth := widthOf(w), len(utcTime)
+	if width > 0 {
+		timeWidth = len(zonedTime)
+	}
 	line := func(cells []string) error {
-		values := make([]any, len(cells))
-		for i, cell := range cells {
-			values[i] = printable(cell)
+		for i := range cells {
+			cells[i] = printable(cells[i])
+			if width > 0 {
+				cells[i] = localTime(cells[i], time.Local) //nolint:gosmopolitan // of whoever sits there
+			}
 		}
-		_, err := fmt.Fprintf(w, layout, values...)
+		text := fmt.Sprintf(layout, cells[0], timeWidth, cells[1], cells[2], cells[3], cells[4], cells[5], cells[6])
+		if width > 0 {
+			text = shortened(text, width)
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	}
 	headed := false

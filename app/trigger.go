@@ -18,6 +18,7 @@ import (
 
 type triggerCommand struct {
 	sourceSettings
+	outputSettings
 	EventType        string        `arg:"" optional:"" help:"Event type to send, such as signature_request_signed or just signed. Types that Lumin does not document must begin with signature_request_."`
 	Scenario         string        `enum:"signing," default:"" placeholder:"NAME" help:"signing: created, viewed, signed, approved and downloadable of one signature request."`
 	URL              string        `name:"url" default:"http://127.0.0.1:8080" help:"Where the program listens."`
@@ -48,7 +49,7 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 		wanted = http.StatusUnauthorized
 	}
 	start := time.Now()
-	var rows [][]string
+	var sent []sentLine
 	unexpected := 0
 	for i, t := range types {
 		// A millisecond apart, so that the scenario has an order.
@@ -67,15 +68,23 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 			if err != nil {
 				return hint(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
 			}
-			rows = append(rows, []string{string(t), strconv.Itoa(answer.status), answer.outcome, answer.eventID()})
+			line := answer.line(string(t), c.SignatureRequest)
+			sent = append(sent, line)
+			if c.Output == "json" {
+				if err := printJSON(std.out, line); err != nil {
+					return err
+				}
+			}
 			if answer.status != wanted {
 				unexpected++
 			}
 		}
 	}
-	table(std.out, []string{"EVENT TYPE", "ANSWER", "", "EVENT"}, rows)
+	if c.Output == "table" {
+		printSent(std.out, sent)
+	}
 	if unexpected > 0 {
-		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(rows), wanted), "the log of the program that answered says why")
+		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(sent), wanted), "the log of the program that answered says why")
 	}
 	return nil
 }
@@ -120,7 +129,7 @@ func (c *triggerCommand) sender() (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := c.Key
+	key := strings.TrimSpace(c.Key)
 	if key == "" && len(secrets[c.Source]) > 0 {
 		key = secrets[c.Source][0]
 	}
@@ -163,6 +172,41 @@ func (a answer) eventID() string {
 		return "-"
 	}
 	return strconv.FormatInt(a.id, 10)
+}
+
+// sentLine is one delivery that was sent, with its answer, as json.
+type sentLine struct {
+	EventType        string  `json:"event_type"`
+	SignatureRequest string  `json:"signature_request_id"`
+	HTTPStatus       int     `json:"http_status"`
+	Status           *string `json:"status"` // recorded, duplicate or unrecognized; null: refused
+	Code             *string `json:"code"`   // why it was refused; null: it was not, or the answer does not say
+	EventID          *int64  `json:"event_id"`
+
+	answer answer
+}
+
+func (a answer) line(eventType, signatureRequest string) sentLine {
+	line := sentLine{EventType: eventType, SignatureRequest: signatureRequest, HTTPStatus: a.status, answer: a}
+	switch {
+	case a.outcome == "":
+	case a.status == http.StatusOK:
+		line.Status = &a.outcome
+	default:
+		line.Code = &a.outcome
+	}
+	if a.id != 0 {
+		line.EventID = &a.id
+	}
+	return line
+}
+
+func printSent(w io.Writer, sent []sentLine) {
+	rows := make([][]string, len(sent))
+	for i, line := range sent {
+		rows[i] = []string{line.EventType, strconv.Itoa(line.HTTPStatus), line.answer.outcome, line.answer.eventID()}
+	}
+	table(w, []string{"EVENT TYPE", "ANSWER", "", "EVENT"}, rows, "EVENT TYPE")
 }
 
 func (s *sender) send(ctx context.Context, body []byte) (answer, error) {

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,9 +48,22 @@ type EventSummary struct {
 	EventTime          *time.Time `json:"event_time"`
 	ReceivedAt         time.Time  `json:"received_at"`
 	Redeliveries       int64      `json:"redeliveries"`
-	Runs               string     `json:"runs"` // "2 succeeded, 1 failed"; empty without runs
+	Runs               RunStates  `json:"runs"`
 
 	*EventBody `db:"-"` // nil unless asked for
+}
+
+// RunStates is how many runs there are in each state. States without runs are left
+// out.
+type RunStates map[string]int64
+
+// String is in the form of "1 failed, 2 succeeded"; empty without runs.
+func (s RunStates) String() string {
+	var parts []string
+	for _, state := range slices.Sorted(maps.Keys(s)) {
+		parts = append(parts, strconv.FormatInt(s[state], 10)+" "+state)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Position is where the event stands in a list.
@@ -63,7 +80,7 @@ type EventBody struct {
 const summaryColumns = `
     e.id, e.event_key::text, e.source, e.event_type, e.signature_request_id, e.event_time, e.received_at,
     (SELECT coalesce(sum(d.count), 0)::bigint FROM lumin.redeliveries d WHERE d.event_id = e.id),
-    (SELECT coalesce(string_agg(s.n || ' ' || s.state, ', ' ORDER BY s.state), '')
+    (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}')
      FROM (SELECT r.state, count(*) AS n FROM lumin.runs r WHERE r.event_key = e.event_key GROUP BY r.state) s)`
 
 const listEventsSQL = `

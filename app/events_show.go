@@ -1,0 +1,141 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+type eventsShowCommand struct {
+	databaseSettings
+	outputSettings
+	Event string `arg:"" optional:"" help:"The event's id, its event key, or its signature request."`
+	Job   int64  `placeholder:"ID" help:"The event of this job instead."`
+}
+
+// Run implements the command.
+func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
+	switch {
+	case c.Event == "" && c.Job == 0:
+		return usage("no event is named", "give its id, its event key, a signature request, or --job with the id of a job")
+	case c.Event != "" && c.Job != 0:
+		return usage("an event and a job are named", "give one of them")
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	events, err := c.find(ctx, st)
+	if err != nil {
+		return err
+	}
+	if len(events) > 1 && c.Output == "table" {
+		printEvents(std.out, events)
+		fmt.Fprintf(std.out, "\n%d events match: \"events show ID\" shows one of them\n", len(events))
+		return nil
+	}
+	for _, e := range events {
+		details, err := st.ShowEvent(ctx, e.ID)
+		if err != nil {
+			return noSuchEvent(err)
+		}
+		if c.Output == "table" {
+			printEvent(std.out, details)
+		} else if err := printJSON(std.out, details); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find looks for what is named: a number is the id of an event, or else a signature
+// request like any other text that is not an event key. There is at least one event
+// if there is no error.
+func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.EventSummary, error) {
+	if c.Job != 0 {
+		events, err := st.EventsByJob(ctx, c.Job)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return nil, usage(err.Error(), "neither the queue nor a run knows it; a run knows only the job that worked on it last")
+		case errors.Is(err, store.ErrNoRun):
+			return nil, usage(err.Error(), "follow-up jobs and jobs of the program itself are not about one event")
+		}
+		return events, err
+	}
+	if key, err := lumin.ParseEventKey(c.Event); err == nil {
+		events, err := st.EventsByKey(ctx, key)
+		if err == nil && len(events) == 0 {
+			err = usage(fmt.Sprintf("there is no event of key %s", key), "\"events list\" shows what there is")
+		}
+		return events, err
+	}
+	id, notNumber := strconv.ParseInt(c.Event, 10, 64)
+	if notNumber == nil {
+		e, err := st.ShowEvent(ctx, id)
+		if !errors.Is(err, store.ErrNotFound) {
+			return []store.EventSummary{e.EventSummary}, err
+		}
+	}
+	var events []store.EventSummary
+	for e, err := range st.Events(ctx, store.EventFilter{SignatureRequestID: c.Event, OldestFirst: true}) {
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	switch {
+	case len(events) > 0:
+		return events, nil
+	case notNumber == nil:
+		return nil, usage(fmt.Sprintf("event %d: %v", id, store.ErrNotFound), "\"events list\" shows the ids; if it is a job's, use \"events show --job %d\"", id)
+	}
+	return nil, usage(fmt.Sprintf("there is no event of a signature request %q", c.Event), "\"events list\" shows the ids")
+}
+
+// printEvent prints all that is known of one event, but for its body.
+func printEvent(w io.Writer, e store.EventDetails) {
+	payload := fmt.Sprintf("%d bytes (events payload %d)", e.PayloadSize, e.ID)
+	if e.PayloadRemovedAt != nil {
+		payload = "removed " + timeCell(e.PayloadRemovedAt)
+	}
+	table(w, []string{"EVENT", strconv.FormatInt(e.ID, 10)}, [][]string{
+		{"event key", e.Key}, {"source", e.Source}, {"event type", textCell(e.EventType)},
+		{"signature request", textCell(e.SignatureRequestID)}, {"event time", timeCell(e.EventTime)},
+		{"received", timeCell(&e.ReceivedAt)}, {"payload", payload}, {"signed with key", e.KeyID},
+	})
+	var rows [][]string
+	for _, d := range e.Repeated {
+		rows = append(rows, []string{d.Differs, strconv.FormatInt(d.Count, 10), timeCell(&d.FirstAt), timeCell(&d.LastAt)})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w)
+		table(w, []string{"REDELIVERY DIFFERS IN", "COUNT", "FIRST", "LAST"}, rows)
+	}
+	rows = nil
+	for _, r := range e.RunsByKind {
+		message := ""
+		if r.Error != nil {
+			message = errorCell(*r.Error)
+		}
+		rows = append(rows, []string{r.Kind, stateCell(r), strconv.Itoa(r.Attempts), strconv.FormatInt(r.ReplayID, 10), timeCell(r.FinishedAt), message})
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w)
+		table(w, []string{"RUN OF", "STATE", "ATTEMPTS", "REPLAY", "FINISHED", "ERROR"}, rows, "ERROR")
+	}
+}
+
+// stateCell is the state of a run. A run that has not succeeded may have taken effect
+// all the same, before it was replayed.
+func stateCell(r store.Run) string {
+	if r.SucceededBefore && r.State != "succeeded" {
+		return r.State + ", had succeeded before"
+	}
+	return r.State
+}

@@ -1,0 +1,117 @@
+package app
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"reflect"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// output is the standard output of a command. It keeps the first error of writing,
+// so that a command cannot end well whose output is lost.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements [io.Writer].
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// failure says that output was lost; nil if none was. A reader that has gone, such
+// as head, has seen what it wanted.
+func (o *output) failure() error {
+	if o.err == nil || errors.Is(o.err, syscall.EPIPE) {
+		return nil
+	}
+	return hint(&lostOutput{o.err}, "make room where it is written to, or write it elsewhere")
+}
+
+// lostOutput is what went wrong when output was written.
+type lostOutput struct{ error }
+
+func (e *lostOutput) Error() string { return "the output cannot be written: " + e.error.Error() }
+func (e *lostOutput) Unwrap() error { return e.error }
+
+// terminal returns the terminal that w leads to; nil if it does not lead to one.
+func terminal(w io.Writer) *os.File {
+	if o, ok := w.(*output); ok {
+		w = o.to
+	}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+// defaultWidth is for a terminal that does not know its own.
+const defaultWidth = 80
+
+// widthOf is the width of a terminal in characters, as COLUMNS or else the terminal
+// says; 0 if w does not lead to a terminal.
+func widthOf(w io.Writer) int {
+	f := terminal(w)
+	if f == nil {
+		return 0
+	}
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+		return n
+	}
+	return defaultWidth
+}
+
+// printJSON prints one value as one line. Times are in UTC, whatever the zone of
+// this machine is, and a list without elements is [], not null.
+func printJSON(w io.Writer, value any) error {
+	plain := reflect.New(reflect.TypeOf(value)).Elem()
+	plain.Set(reflect.ValueOf(value))
+	normalize(plain)
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(plain.Interface())
+}
+
+// normalize changes v, and what it points to, into what printJSON promises.
+func normalize(v reflect.Value) {
+	if !v.CanSet() {
+		return
+	}
+	if at, ok := v.Addr().Interface().(*time.Time); ok {
+		*at = at.UTC()
+		return
+	}
+	switch v.Kind() { //nolint:exhaustive // others hold neither times nor lists
+	case reflect.Pointer:
+		if !v.IsNil() {
+			normalize(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			normalize(v.Field(i))
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return // bytes: null says that there are none any more
+		}
+		if v.IsNil() {
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		}
+		for i := range v.Len() {
+			normalize(v.Index(i))
+		}
+	}
+}

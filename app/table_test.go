@@ -1,0 +1,149 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+func lay(width int, headings []string, rows [][]string, cut ...string) string {
+	lines := [][]string{headings}
+	for _, row := range rows {
+		lines = append(lines, append([]string{}, row...))
+	}
+	var out strings.Builder
+	if fit(lines, width, cut) {
+		columns(&out, lines)
+	} else {
+		paragraphs(&out, lines)
+	}
+	return out.String()
+}
+
+func TestTableOnATerminal(t *testing.T) {
+	t.Parallel()
+	headings := []string{"JOB TYPE", "RUNS", "ERROR"}
+	rows := [][]string{{"book_invoice", "3", "no invoice for this customer: 404"}, {"mail", "12", "ü"}}
+	for _, c := range []struct {
+		width int
+		want  string
+	}{
+		{53, "JOB TYPE      RUNS  ERROR\nbook_invoice  3     no invoice for this customer: 404\nmail          12    ü\n"},
+		{52, "JOB TYPE      RUNS  ERROR\nbook_invoice  3     no invoice for this customer: 4…\nmail          12    ü\n"},
+		{32, "JOB TYPE      RUNS  ERROR\nbook_invoice  3     no invoice …\nmail          12    ü\n"},
+		{31, "JOB TYPE  book_invoice\nRUNS      3\nERROR     no invoice for this customer: 404\n\nJOB TYPE  mail\nRUNS      12\nERROR     ü\n"},
+	} {
+		if got := lay(c.width, headings, rows, "ERROR"); got != c.want {
+			t.Errorf("%d wide:\n%s\nwant\n%s", c.width, got, c.want)
+		}
+	}
+}
+
+// A table that fits has no line that is too long, and loses cells of no column but
+// those that may be cut.
+func TestTableFits(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		cell := rapid.StringMatching(`[a-zü]{0,40}`)
+		headings := []string{"ONE", "TWO", "THREE"}
+		rows := rapid.SliceOfN(rapid.SliceOfN(cell, 3, 3), 1, 5).Draw(t, "rows")
+		width := rapid.IntRange(1, 140).Draw(t, "width")
+		text := lay(width, headings, rows, "TWO", "THREE")
+		for _, row := range rows {
+			if !strings.Contains(text, row[0]) {
+				t.Fatalf("lost %q in\n%s", row[0], text)
+			}
+		}
+		if !strings.HasPrefix(text, "ONE  ") || !strings.Contains(strings.SplitN(text, "\n", 2)[0], "THREE") {
+			return // paragraphs: the terminal wraps their lines
+		}
+		for line := range strings.Lines(text) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, " \n")); n > width {
+				t.Fatalf("%d of %d characters: %q", n, width, line)
+			}
+		}
+	})
+}
+
+// What does not lead to a terminal is neither cut nor put into another zone.
+func TestTableElsewhere(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600))
+	long := strings.Repeat("x", 500)
+	var out bytes.Buffer
+	table(&output{to: &out}, []string{"AT", "WHAT", "WHY"}, [][]string{{timeCell(&at), long, "a\tb\x1b"}}, "WHAT")
+	if got := out.String(); !strings.Contains(got, "2026-01-02 02:04:05.678Z  "+long+"  a\uFFFDb\uFFFD\n") {
+		t.Errorf("%s", got)
+	}
+}
+
+// Flags take the times that tables print.
+func TestTimesOfTables(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+	for _, zone := range []*time.Location{time.UTC, time.FixedZone("CET", 3600), time.FixedZone("NST", -12600)} {
+		text := localTime(timeCell(&at), zone)
+		if got, err := parseWhen(text, time.Now()); err != nil || !got.Equal(at) {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	if got, want := localTime(timeCell(&at), time.FixedZone("CET", 3600)), "2026-01-02 04:04:05.678+01:00"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, other := range []string{"-", "", "removed 2026-01-02 03:04:05.678Z", "2026-01-02"} {
+		if got := localTime(other, time.FixedZone("", 3600)); got != other {
+			t.Errorf("%q became %q", other, got)
+		}
+	}
+}
+
+func TestPrintJSON(t *testing.T) {
+	t.Parallel()
+	type inner struct {
+		At *time.Time `json:"at"`
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
+	var out bytes.Buffer
+	err := printJSON(&out, struct {
+		inner
+		Inner   *inner           `json:"inner"`
+		None    *inner           `json:"none"`
+		List    []inner          `json:"list"`
+		Empty   []string         `json:"empty"`
+		Removed []byte           `json:"removed"`
+		Count   int64            `json:"count"`
+		Text    string           `json:"text"`
+		States  map[string]int64 `json:"states"`
+	}{Inner: &inner{&at}, List: []inner{{&at}, {}}, Count: 1 << 60, Text: "<a&b>", States: map[string]int64{"failed": 1}})
+	const want = `{"at":null,"inner":{"at":"2026-01-02T02:04:05Z"},"none":null,"list":[{"at":"2026-01-02T02:04:05Z"},{"at":null}],` +
+		`"empty":[],"removed":null,"count":1152921504606846976,"text":"<a&b>","states":{"failed":1}}`
+	if err != nil || strings.TrimSpace(out.String()) != want {
+		t.Errorf("%v\n%s\n%s", err, out.String(), want)
+	}
+}
+
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// Only a reader that has gone may miss output.
+func TestLostOutput(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		lost bool
+	}{{syscall.ENOSPC, true}, {syscall.EIO, true}, {syscall.EPIPE, false}, {fmt.Errorf("write: %w", syscall.EPIPE), false}} {
+		o := &output{to: brokenWriter{c.err}}
+		table(o, []string{"A", "B"}, [][]string{{"1", "2"}})
+		if got := o.failure(); (got != nil) != c.lost || (c.lost && !errors.Is(got, c.err)) {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// EventsByKey returns the events of a key, one for each source that reported it;
+// none is not an error.
+func (s *Store) EventsByKey(ctx context.Context, key lumin.EventKey) ([]EventSummary, error) {
+	ids, err := s.eventIDs(ctx, `SELECT e.id FROM lumin.events e WHERE e.event_key = $1 ORDER BY e.id`, [16]byte(key))
+	if err != nil {
+		return nil, fmt.Errorf("look for event key %s: %w", key, err)
+	}
+	return s.eventsByID(ctx, ids)
+}
+
+// ErrNoRun says that a job is not that of a run, and so not about an event.
+var ErrNoRun = errors.New("not the job of a run")
+
+// EventsByJob returns the event whose run a job works on. River forgets jobs after
+// some days, and then the runs and failures are searched, which takes longer. The
+// error is ErrNotFound if nothing is known of such a job.
+func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, error) {
+	var (
+		kind string
+		key  *string
+		ids  []int64
+	)
+	err := s.pool.QueryRow(ctx, `SELECT j.kind, j.args ->> 'event_key' FROM lumin.river_job j WHERE j.id = $1`, jobID).Scan(&kind, &key)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		ids, err = s.eventIDs(ctx, `
+			SELECT r.event_id FROM lumin.runs r WHERE r.job_id = $1
+			UNION
+			SELECT r.event_id FROM lumin.failures f
+			JOIN lumin.runs r ON r.event_key = f.event_key AND r.job_kind = f.job_kind
+			WHERE f.job_id = $1`, jobID)
+	case err == nil:
+		var parsed lumin.EventKey
+		if key != nil {
+			parsed, err = lumin.ParseEventKey(*key)
+		}
+		if key == nil || err != nil {
+			return nil, fmt.Errorf("job %d, of kind %s: %w", jobID, kind, ErrNoRun)
+		}
+		ids, err = s.eventIDs(ctx, `SELECT r.event_id FROM lumin.runs r WHERE r.event_key = $1 AND r.job_kind = $2`, [16]byte(parsed), kind)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for job %d: %w", jobID, err)
+	}
+	events, err := s.eventsByID(ctx, ids)
+	if err == nil && len(events) == 0 {
+		err = fmt.Errorf("job %d: %w", jobID, ErrNotFound)
+	}
+	return events, err
+}
+
+func (s *Store) eventIDs(ctx context.Context, sql string, args ...any) ([]int64, error) {
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
