@@ -101,11 +101,11 @@ func printEvents(w io.Writer, events []store.EventSummary) {
 	for i, e := range events {
 		rows[i] = eventCells(e)
 	}
-	table(w, eventHeadings(), rows)
+	table(w, eventHeadings(), rows, "SIGNATURE REQUEST", "RUNS")
 }
 
 func eventHeadings() []string {
-	return []string{"ID", "RECEIVED", "SOURCE", "EVENT TYPE", "SIGNATURE REQUEST", "REDELIVERIES", "RUNS"}
+	return []string{"ID", "RECEIVED", "SOURCE", eventTypeHeading, "SIGNATURE REQUEST", "REDELIVERIES", "RUNS"}
 }
 
 func eventCells(e store.EventSummary) []string {

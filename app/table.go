@@ -18,9 +18,10 @@ import (
 // terminal: what others wrote must not move the cursor. An error of writing is kept
 // by [output].
 //
-// On a terminal, times are local, and the table fits: cells in the columns that
-// are named in cut are shortened, and if that does not suffice, each row becomes a
-// paragraph. Elsewhere nothing is left out.
+// On a terminal, times are local, and the table fits: first times and event types
+// are abbreviated, then cells in the columns that are named in cut are shortened, and
+// if that does not suffice, each row becomes a paragraph. Elsewhere nothing is left
+// out.
 func table(w io.Writer, headings []string, rows [][]string, cut ...string) {
 	lines := make([][]string, 0, len(rows)+1)
 	lines = append(lines, headings)
@@ -37,9 +38,14 @@ func table(w io.Writer, headings []string, rows [][]string, cut ...string) {
 	}
 	out := bufio.NewWriter(w)
 	switch {
-	case width == 0 || len(headings) == 2 || fit(lines, width, cut):
+	case width == 0 || len(headings) == 2 || fit(lines, width, nil):
 		columns(out, lines)
 	default:
+		short := abbreviated(lines)
+		if fit(short, width, cut) {
+			columns(out, short)
+			break
+		}
 		paragraphs(out, lines)
 	}
 	_ = out.Flush() // output keeps the error
@@ -107,6 +113,27 @@ func fit(lines [][]string, width int, cut []string) bool {
 	}
 	return true
 }
+
+// abbreviated are lines whose times have no milliseconds, and whose event types have
+// lost what all of Lumin's begin with.
+func abbreviated(lines [][]string) [][]string {
+	short := make([][]string, len(lines))
+	for i, cells := range lines {
+		short[i] = slices.Clone(cells)
+		for j, cell := range cells {
+			if at, err := time.Parse(zonedTime, cell); err == nil {
+				short[i][j] = at.Format("2006-01-02 15:04:05Z07:00")
+			}
+			if lines[0][j] == eventTypeHeading {
+				short[i][j] = strings.TrimPrefix(cell, "signature_request_")
+			}
+		}
+	}
+	return short
+}
+
+// eventTypeHeading is over columns of event types.
+const eventTypeHeading = "EVENT TYPE"
 
 // shortened is a text of at most n characters, the last of which says that there
 // would be more.

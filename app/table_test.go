@@ -46,6 +46,15 @@ func TestTableOnATerminal(t *testing.T) {
 	}
 }
 
+func TestAbbreviated(t *testing.T) {
+	t.Parallel()
+	got := abbreviated([][]string{{"RECEIVED", "EVENT TYPE", "JOB TYPE"},
+		{"2026-01-02 03:04:05.678+01:00", "signature_request_signed", "signature_request_state"}, {"2026-01-02 03:04:05.678Z", "unrecognized", "-"}})
+	if fmt.Sprint(got[1:]) != "[[2026-01-02 03:04:05+01:00 signed signature_request_state] [2026-01-02 03:04:05Z unrecognized -]]" {
+		t.Errorf("%v", got)
+	}
+}
+
 // A table that fits has no line that is too long, and loses cells of no column but
 // those that may be cut.
 func TestTableFits(t *testing.T) {

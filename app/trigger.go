@@ -206,7 +206,7 @@ func printSent(w io.Writer, sent []sentLine) {
 	for i, line := range sent {
 		rows[i] = []string{line.EventType, strconv.Itoa(line.HTTPStatus), line.answer.outcome, line.answer.eventID()}
 	}
-	table(w, []string{"EVENT TYPE", "ANSWER", "", "EVENT"}, rows, "EVENT TYPE")
+	table(w, []string{eventTypeHeading, "ANSWER", "", "EVENT"}, rows)
 }
 
 func (s *sender) send(ctx context.Context, body []byte) (answer, error) {

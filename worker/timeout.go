@@ -22,7 +22,7 @@ func nameTimeout(ctx context.Context, timeout time.Duration, err error) error {
 	switch {
 	case over && strings.Contains(text, bare):
 		text = strings.ReplaceAll(text, bare, words)
-	case over && f.stack == nil && f.means == nil && f != errTurnedAway: // such as a connection that was closed for it
+	case over && f.stack == nil && f.means == nil && !errors.Is(err, errTurnedAway): // such as a connection that was closed for it
 		text = words + ": " + text
 	case !over: // the job type has timeouts of its own, as for a call of another system
 		text = strings.ReplaceAll(text, bare, "took longer than a timeout of its own")
