@@ -52,10 +52,11 @@ LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.ev
 
 // BeginClaim begins a transaction on conn and claims the run of a job in it, like
 // [Store.ClaimTx], in one round trip. The transaction is the caller's to end
-// whenever it is not nil, also beside an error.
+// whenever it is not nil, also beside an error. Its commit also cleans the
+// session, as [NewCleanPool] does.
 func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
 	batch := &pgx.Batch{}
-	batch.BeginTx(readCommitted)
+	batch.BeginTx(pgx.TxOptions{IsoLevel: readCommitted.IsoLevel, CommitQuery: commitCleanSQL})
 	batch.Queue(claimSQL, a.claimArgs()...)
 	results := conn.SendBatch(ctx, batch)
 	tx := results.Tx()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/internal/errtext"
@@ -23,6 +25,13 @@ type executor struct {
 	store   *store.Store
 	logger  *slog.Logger
 	keys    riverKeys
+	conns   *jobConns
+}
+
+// jobConns are the connections of transactional job types. River has others, so
+// that a job type that breaks all of these stops no one else.
+type jobConns struct {
+	pool *pgxpool.Pool // nil until the Runtime starts
 }
 
 // Timeout implements river.Worker.
@@ -106,12 +115,11 @@ func (x *executor) context(ctx context.Context, attempt store.Attempt, event *st
 
 // workTx calls a transactional job type in the transaction that settles its run.
 func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
-	conn, err := x.store.Pool().Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("get a connection: %w", err)
+	conn, tx, event, err := x.claim(ctx, attempt)
+	if conn == nil {
+		return err
 	}
 	defer conn.Release()
-	tx, event, err := x.store.BeginClaim(ctx, conn.Conn(), attempt)
 	if tx == nil {
 		return err
 	}
@@ -122,6 +130,7 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
 	}()
 	if err != nil {
+		store.MarkClean(conn.Conn())
 		return notNow(err)
 	}
 	managed, returned := manage(tx), letGo(ctx, conn.Conn().PgConn().Conn())
@@ -129,21 +138,60 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 		return x.jobType.transactional.WorkTx(x.context(ctx, attempt, event), managed, event)
 	})
 	returned()
+	exposed, maybeNew := managed.watch.end()
+	if exposed {
+		// Code that kept the connection must not meet another attempt there.
+		defer conn.Conn().Close(context.WithoutCancel(ctx))
+	}
 	if err != nil {
 		return err
 	}
 	if err := unfit(tx.Conn().PgConn()); err != nil {
 		return err
 	}
-	if managed.watch.maybeNew {
+	if maybeNew {
 		if err := x.stillClaimed(ctx, tx, attempt); err != nil {
 			return err
 		}
 	}
-	if err := tx.Commit(ctx); err != nil {
-		return fmt.Errorf("commit: %w", err)
+	return x.commit(ctx, conn.Conn(), tx, attempt)
+}
+
+// claim takes a connection and claims the run of an attempt there. A connection
+// that has lost its prepared statements is closed and replaced by another: this is
+// not the attempt's fault.
+func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*pgxpool.Conn, pgx.Tx, *store.Event, error) {
+	pool := x.conns.pool
+	for range pool.Config().MaxConns + 1 {
+		conn, err := pool.Acquire(ctx)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("get a connection: %w", err)
+		}
+		tx, event, err := x.store.BeginClaim(ctx, conn.Conn(), attempt)
+		if err == nil || !store.LostStatements(err) {
+			return conn, tx, event, err
+		}
+		_ = conn.Conn().Close(ctx)
+		conn.Release()
 	}
-	return nil
+	return nil, nil, nil, errors.New("get a connection: none has its prepared statements")
+}
+
+// commit ends an attempt that has worked. If the server refuses, it may be the
+// cleaning of the session that failed, after the commit: then the run is settled.
+func (x *executor) commit(ctx context.Context, conn *pgx.Conn, tx pgx.Tx, attempt store.Attempt) error {
+	err := tx.Commit(ctx)
+	if err == nil {
+		store.MarkClean(conn)
+		return nil
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		if _, runErr := x.store.ReadRun(ctx, attempt); errors.Is(runErr, store.ErrRunSettled) {
+			return nil
+		}
+	}
+	return fmt.Errorf("commit: %w", err)
 }
 
 // letGo closes the connection of an attempt whose code goes on although its time is

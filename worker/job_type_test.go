@@ -222,12 +222,10 @@ func TestQueuesRefused(t *testing.T) {
 
 func TestConnections(t *testing.T) {
 	t.Parallel()
-	registry := registryOf(newPlainJob("plain", nil), newInQueue("slow", nil))
-	cfg := worker.Config{Registry: registry, MaxWorkers: 7}
-	before := cfg.Connections()
-	cfg.Queues = map[string]int{"slow": 2}
-	if with := cfg.Connections(); before <= 14 || with != before-5 {
-		t.Errorf("%d connections, and %d with a smaller queue", before, with)
+	registry := registryOf(newTxJob("tx", nil), newInQueue("slow", nil))
+	cfg := worker.Config{Registry: registry, MaxWorkers: 7, Queues: map[string]int{"slow": 30}}
+	if jobs, others := cfg.JobConnections(), cfg.Connections(); jobs != 7 || others < 10 || others > 16 {
+		t.Errorf("%d connections for transactional job types and %d others", jobs, others)
 	}
 }
 

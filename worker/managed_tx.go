@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,7 +38,8 @@ var endsTx = regexp.MustCompile(`(?i)\b(rollback|commit|abort|end|prepare)\b`)
 
 // managedTx is a transaction that its user cannot end through its methods. Once
 // it is ended all the same, by an SQL statement, it takes no others: they would
-// each be committed by themselves, in every attempt anew.
+// each be committed by themselves, in every attempt anew. It takes none either
+// once the attempt has ended, because its connection then serves another one.
 type managedTx struct {
 	pgx.Tx // the transaction or one of its savepoints
 	watch  *txWatch
@@ -46,24 +48,65 @@ type managedTx struct {
 // txWatch is what a transaction and its savepoints share.
 type txWatch struct {
 	outermost pgx.Tx
-	maybeNew  bool // another transaction may have taken the place of the one that began
+
+	mu       sync.Mutex // code may use the transaction from goroutines that outlive the attempt
+	maybeNew bool       // another transaction may have taken the place of the one that began
+	exposed  bool       // the code may still hold the connection itself
+	ended    bool       // the attempt
 }
 
 func manage(tx pgx.Tx) *managedTx { return &managedTx{Tx: tx, watch: &txWatch{outermost: tx}} }
 
-// check is called before each statement. It closes the transaction if the server
-// has none open any more: afterwards pgx answers [pgx.ErrTxClosed] to everything.
-func (t *managedTx) check(ctx context.Context, sql string) {
+// end makes the transaction useless to its user. It reports whether the user may
+// hold the connection, too, and whether another transaction may have taken the
+// place of the one that began.
+func (w *txWatch) end() (exposed, maybeNew bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	return w.exposed, w.maybeNew
+}
+
+// use is called before each statement and returns what is to run it. It closes the
+// transaction if the server has none open any more: pgx then answers
+// [pgx.ErrTxClosed] to everything.
+func (t *managedTx) use(ctx context.Context, sql string) pgx.Tx {
+	t.watch.mu.Lock()
+	defer t.watch.mu.Unlock()
+	if t.watch.ended {
+		return closedTx()
+	}
 	if t.watch.outermost.Conn().PgConn().TxStatus() == 'I' {
 		_ = t.watch.outermost.Rollback(ctx)
 	}
 	t.watch.maybeNew = t.watch.maybeNew || endsTx.MatchString(sql)
+	return t.Tx
 }
 
-// Conn implements pgx.Tx. What is sent over it is not seen here.
+// Conn implements pgx.Tx. What is sent over the connection is not seen here, so
+// the connection is closed at the end of the attempt: code that keeps it must not
+// meet the next one. River only reads a setting of it.
 func (t *managedTx) Conn() *pgx.Conn {
-	t.watch.maybeNew = true
+	t.watch.mu.Lock()
+	defer t.watch.mu.Unlock()
+	if t.watch.ended {
+		return closedConn(t.watch.outermost.Conn().Config())
+	}
+	if !calledByRiver() {
+		t.watch.maybeNew, t.watch.exposed = true, true
+	}
 	return t.Tx.Conn()
+}
+
+// LargeObjects implements pgx.Tx. Its result can be kept like a connection.
+func (t *managedTx) LargeObjects() pgx.LargeObjects {
+	t.watch.mu.Lock()
+	defer t.watch.mu.Unlock()
+	if t.watch.ended {
+		return closedTx().LargeObjects()
+	}
+	t.watch.exposed = true
+	return t.Tx.LargeObjects()
 }
 
 // Commit implements pgx.Tx. Of a savepoint it means a release.
@@ -71,8 +114,7 @@ func (t *managedTx) Commit(ctx context.Context) error {
 	if t.Tx == t.watch.outermost {
 		return ErrManagedTx
 	}
-	t.check(ctx, "")
-	return t.Tx.Commit(ctx)
+	return t.use(ctx, "").Commit(ctx)
 }
 
 // Rollback implements pgx.Tx. Of a savepoint it means to go back to it.
@@ -80,14 +122,12 @@ func (t *managedTx) Rollback(ctx context.Context) error {
 	if t.Tx == t.watch.outermost {
 		return ErrManagedTx
 	}
-	t.check(ctx, "")
-	return t.Tx.Rollback(ctx)
+	return t.use(ctx, "").Rollback(ctx)
 }
 
 // Begin implements pgx.Tx: it sets a savepoint.
 func (t *managedTx) Begin(ctx context.Context) (pgx.Tx, error) {
-	t.check(ctx, "")
-	savepoint, err := t.Tx.Begin(ctx)
+	savepoint, err := t.use(ctx, "").Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,39 +136,34 @@ func (t *managedTx) Begin(ctx context.Context) (pgx.Tx, error) {
 
 // Exec implements pgx.Tx.
 func (t *managedTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	t.check(ctx, sql)
-	return t.Tx.Exec(ctx, sql, args...)
+	return t.use(ctx, sql).Exec(ctx, sql, args...)
 }
 
 // Prepare implements pgx.Tx.
 func (t *managedTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	t.check(ctx, sql)
-	return t.Tx.Prepare(ctx, name, sql)
+	return t.use(ctx, sql).Prepare(ctx, name, sql)
 }
 
 // Query implements pgx.Tx.
 func (t *managedTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	t.check(ctx, sql)
-	return t.Tx.Query(ctx, sql, args...)
+	return t.use(ctx, sql).Query(ctx, sql, args...)
 }
 
 // QueryRow implements pgx.Tx.
 func (t *managedTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	t.check(ctx, sql)
-	return t.Tx.QueryRow(ctx, sql, args...)
+	return t.use(ctx, sql).QueryRow(ctx, sql, args...)
 }
 
 // SendBatch implements pgx.Tx.
 func (t *managedTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	t.check(ctx, "")
+	tx := t.use(ctx, "")
 	for _, query := range b.QueuedQueries {
-		t.check(ctx, query.SQL)
+		tx = t.use(ctx, query.SQL)
 	}
-	return t.Tx.SendBatch(ctx, b)
+	return tx.SendBatch(ctx, b)
 }
 
 // CopyFrom implements pgx.Tx.
 func (t *managedTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	t.check(ctx, "")
-	return t.Tx.CopyFrom(ctx, table, columns, rows)
+	return t.use(ctx, "").CopyFrom(ctx, table, columns, rows)
 }

@@ -197,6 +197,17 @@ func (r *Registry) Queues() []string {
 	return slices.Compact(queues)
 }
 
+// transactionalQueues lists the queues that transactional job types wait in.
+func (r *Registry) transactionalQueues() (queues []string) {
+	for _, t := range r.types {
+		if t.transactional != nil {
+			queues = append(queues, t.spec.Queue)
+		}
+	}
+	slices.Sort(queues)
+	return slices.Compact(queues)
+}
+
 // specs tells how to enqueue each registered kind.
 func (r *Registry) specs() map[string]store.JobSpec {
 	specs := make(map[string]store.JobSpec, len(r.types))

@@ -59,6 +59,11 @@ const (
 	// clientConns are what River itself needs: to listen, to fetch, to complete.
 	clientConns = 3
 
+	// sharedConns are for replay orders, readiness, and the looks at runs before
+	// and after plain job types. Each holds one for a statement or a short
+	// transaction.
+	sharedConns = 6
+
 	// River fetches at most MaxWorkers jobs per cooldown and queue.
 	fetchCooldown = 2 * time.Millisecond
 
@@ -78,6 +83,8 @@ type Runtime struct {
 	logger   *slog.Logger
 	keys     riverKeys
 	client   *river.Client[pgx.Tx]
+	conns    *jobConns
+	maxConns int
 	running  atomic.Bool
 }
 
@@ -90,7 +97,8 @@ func New(cfg Config) (*Runtime, error) {
 		Name: "lumin_attempts_total",
 		Help: "Attempts of jobs by kind and outcome.",
 	}, []string{"kind", "outcome"})
-	r := &Runtime{store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys()}
+	r := &Runtime{store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
+		conns: &jobConns{}, maxConns: cfg.JobConnections()}
 	workers, err := r.workers(cfg.Retention)
 	if err != nil {
 		return nil, err
@@ -153,12 +161,19 @@ func (c Config) queueWorkers() map[string]int {
 	return workers
 }
 
-// Connections is how many connections the Store's pool should have: one for each
-// job that can run, and some for the queue and the program's own jobs.
+// Connections is how many connections the Store's pool should have: some for the
+// queue, some for the program's own jobs. [Config.JobConnections] come on top.
 func (c Config) Connections() int {
-	n := clientConns + maxPeriodic + len(c.Registry.periodic)
-	for _, workers := range c.queueWorkers() {
-		n += workers
+	return clientConns + sharedConns + maxPeriodic + len(c.Registry.periodic)
+}
+
+// JobConnections is how many connections transactional job types can take, in a
+// pool that the Runtime makes for them: one for each worker of their queues. They
+// are made like those of the Store's pool.
+func (c Config) JobConnections() (n int) {
+	workers := c.queueWorkers()
+	for _, queue := range c.Registry.transactionalQueues() {
+		n += workers[queue]
 	}
 	return n
 }
@@ -179,7 +194,7 @@ func (r *Runtime) workers(retention store.Retention) (*river.Workers, error) {
 		// River means this function for itself: it takes the kind from the value
 		// and not from the type. A test holds it to that.
 		river.AddWorkerArgs(workers, store.JobArgs{JobKind: kind}, &executor{
-			jobType: r.registry.types[kind], store: r.store, logger: r.logger, keys: r.keys,
+			jobType: r.registry.types[kind], store: r.store, logger: r.logger, keys: r.keys, conns: r.conns,
 		})
 	}
 	river.AddWorker(workers, newReplayer(r.store, r.registry, r.logger))
@@ -207,11 +222,29 @@ func (r *Runtime) Start(ctx context.Context) error {
 	if err := r.store.Pool().Ping(ctx); err != nil {
 		return fmt.Errorf("start the queue client: %w", err)
 	}
+	if err := r.openConns(ctx); err != nil {
+		return err
+	}
 	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
+		r.closeConns()
 		return fmt.Errorf("start the queue client: %w", err)
 	}
 	r.running.Store(true)
 	return nil
+}
+
+// openConns makes the pool of the job types, unless none of them needs one.
+func (r *Runtime) openConns(ctx context.Context) (err error) {
+	if r.maxConns > 0 {
+		r.conns.pool, err = store.NewCleanPool(context.WithoutCancel(ctx), r.store.Pool(), r.maxConns)
+	}
+	return err
+}
+
+func (r *Runtime) closeConns() {
+	if r.conns.pool != nil {
+		r.conns.pool.Close()
+	}
 }
 
 // Stop takes no new jobs and waits for the running ones, whose contexts are
@@ -223,6 +256,7 @@ func (r *Runtime) Stop(ctx context.Context) error {
 	if err := r.client.Stop(ctx); err != nil {
 		return fmt.Errorf("stop the queue client: %w", err)
 	}
+	r.closeConns()
 	return nil
 }
 

@@ -1,0 +1,72 @@
+package worker
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// closedTx is a transaction that answers [pgx.ErrTxClosed] to everything.
+func closedTx() pgx.Tx {
+	batch := &pgx.Batch{}
+	batch.BeginTx(pgx.TxOptions{})
+	return pgx.FailedBatchResults(batch, pgx.ErrTxClosed).Tx()
+}
+
+// closedConn is a connection that was never made to any server and is closed. A
+// nil one would end the program in the hands of code that asks for a connection
+// after its attempt. It has the settings of a real connection.
+func closedConn(cfg *pgx.ConnConfig) *pgx.Conn {
+	ctx := context.Background()
+	cfg.TLSConfig, cfg.Fallbacks, cfg.Tracer = nil, nil, nil
+	cfg.AfterConnect, cfg.ValidateConnect, cfg.ConnectTimeout = nil, nil, 0
+	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"closed"}, nil }
+	cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go welcome(theirs)
+		return ours, nil
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil
+	}
+	_ = conn.Close(ctx)
+	return conn
+}
+
+// welcome is a server that lets in whoever connects, and then only listens.
+func welcome(conn net.Conn) {
+	defer conn.Close()
+	var length uint32 // of the startup message, which counts itself
+	if binary.Read(conn, binary.BigEndian, &length) != nil {
+		return
+	}
+	if _, err := io.CopyN(io.Discard, conn, int64(length)-4); err != nil {
+		return
+	}
+	// AuthenticationOk and ReadyForQuery, idle.
+	if _, err := io.WriteString(conn, "R\x00\x00\x00\x08\x00\x00\x00\x00Z\x00\x00\x00\x05I"); err != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+// riverDriver is the package of River that asks a transaction for its connection,
+// to read how statements are sent, and does not keep it. A test holds River to it.
+const riverDriver = "github.com/riverqueue/river/riverdriver/riverpgxv5."
+
+// calledByRiver reports whether River's driver called the method that calls this
+// function.
+func calledByRiver() bool {
+	var callers [1]uintptr
+	if runtime.Callers(3, callers[:]) == 0 {
+		return false
+	}
+	frame, _ := runtime.CallersFrames(callers[:]).Next()
+	return strings.HasPrefix(frame.Function, riverDriver)
+}
