@@ -66,6 +66,8 @@ func TestReady(t *testing.T) {
 	wantReady(t, h, 200, `{"status":"ready","checks":[{"name":"database","ok":true},{"name":"schema","ok":true}],`+
 		`"sources":[{"source":"account","last_verified":"2026-01-02T03:04:05Z","mismatches_since_verified":0},`+
 		`{"source":"app:demo","last_verified":null,"mismatches_since_verified":12}]}`)
+	warned := admin.New(admin.Config{Warnings: func() []string { return []string{"queue slow: all 2 workers are held"} }})
+	wantReady(t, warned, 200, `{"status":"ready","checks":[],"sources":[],"warnings":["queue slow: all 2 workers are held"]}`)
 	wantReady(t, admin.New(admin.Config{}), 200, `{"status":"ready","checks":[],"sources":[]}`)
 	if response := request(h, http.MethodHead, "/readyz"); response.Code != 200 {
 		t.Errorf("HEAD: %d", response.Code)

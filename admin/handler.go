@@ -24,6 +24,10 @@ type Config struct {
 	// fail. nil: no lines.
 	Sources func() []SourceLine
 
+	// Warnings returns what is wrong although the program is ready, for /readyz.
+	// nil: no warnings.
+	Warnings func() []string
+
 	Gatherer prometheus.Gatherer // nil: no /metrics
 	Logger   *slog.Logger        // nil: nothing is logged
 }
@@ -49,7 +53,7 @@ func New(cfg Config) http.Handler {
 
 	e.GET("/healthz", healthy)
 	e.HEAD("/healthz", healthy)
-	ready := &readiness{checks: cfg.Ready, sources: cfg.Sources, logger: cfg.Logger}
+	ready := &readiness{checks: cfg.Ready, sources: cfg.Sources, warnings: cfg.Warnings, logger: cfg.Logger}
 	e.GET("/readyz", ready.answer)
 	e.HEAD("/readyz", ready.answer)
 	if cfg.Gatherer != nil {

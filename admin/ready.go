@@ -34,20 +34,23 @@ type Check struct {
 
 // readiness answers /readyz.
 type readiness struct {
-	checks  []Check
-	sources func() []SourceLine
-	logger  *slog.Logger
+	checks   []Check
+	sources  func() []SourceLine
+	warnings func() []string
+	logger   *slog.Logger
 
 	mu     sync.Mutex
 	failed string // names of the checks that failed when it was last logged
+	warned string // the warnings then
 	asked  bool   // ever
 }
 
 // readyBody is the body of /readyz.
 type readyBody struct {
-	Status  string       `json:"status"` // "ready" or "not_ready"
-	Checks  []checkBody  `json:"checks"`
-	Sources []sourceBody `json:"sources"`
+	Status   string       `json:"status"` // "ready" or "not_ready"
+	Checks   []checkBody  `json:"checks"`
+	Sources  []sourceBody `json:"sources"`
+	Warnings []string     `json:"warnings,omitempty"`
 }
 
 type checkBody struct {
@@ -75,8 +78,12 @@ func (r *readiness) answer(c echo.Context) error {
 			body.Sources = append(body.Sources, sourceBodyOf(line))
 		}
 	}
+	if r.warnings != nil {
+		body.Warnings = r.warnings()
+	}
 	if c.Request().Context().Err() == nil { // else it is the caller who was not ready
 		r.log(body.Checks)
+		r.logWarnings(body.Warnings)
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	return c.JSON(status, body)
@@ -144,6 +151,23 @@ func (r *readiness) log(checks []checkBody) {
 		r.logger.Info("ready")
 	default:
 		r.logger.Warn("not ready", "failed", reasons)
+	}
+}
+
+// logWarnings logs warnings when they are other ones than before.
+func (r *readiness) logWarnings(warnings []string) {
+	text := strings.Join(warnings, "; ")
+	r.mu.Lock()
+	changed := text != r.warned
+	r.warned = text
+	r.mu.Unlock()
+
+	switch {
+	case !changed:
+	case text == "":
+		r.logger.Info("no more warnings")
+	default:
+		r.logger.Warn("ready, with warnings", "warnings", warnings)
 	}
 }
 

@@ -24,6 +24,7 @@ type heartbeat struct {
 	store   *store.Store
 	logger  *slog.Logger
 	program store.Program
+	stuck   func() []string // nil: never
 	failing bool
 	cancel  context.CancelFunc
 	ended   chan struct{}
@@ -31,17 +32,17 @@ type heartbeat struct {
 
 // beat shows this program from now on, until the heartbeat is stopped.
 func (s *service) beat() *heartbeat {
-	program := store.Program{Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Kinds: s.cfg.registry.Kinds()}
+	program := store.Program{Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Kinds: s.cfg.registry.Kinds(), OtherKinds: s.cfg.registry.OtherKinds()}
 	_, _ = rand.Read(program.ID[:]) // never fails
 	if host, err := os.Hostname(); err == nil {
 		program.Host = host
 	}
-	return startHeartbeat(s.store, s.cfg.logger, program, beatEvery)
+	return startHeartbeat(s.store, s.cfg.logger, program, beatEvery, s.stuckQueues)
 }
 
-func startHeartbeat(st *store.Store, logger *slog.Logger, program store.Program, every time.Duration) *heartbeat {
+func startHeartbeat(st *store.Store, logger *slog.Logger, program store.Program, every time.Duration, stuck func() []string) *heartbeat {
 	ctx, cancel := context.WithCancel(context.Background())
-	h := &heartbeat{store: st, logger: logger, program: program, cancel: cancel, ended: make(chan struct{})}
+	h := &heartbeat{store: st, logger: logger, program: program, stuck: stuck, cancel: cancel, ended: make(chan struct{})}
 	go h.run(ctx, every)
 	return h
 }
@@ -63,6 +64,9 @@ func (h *heartbeat) run(ctx context.Context, every time.Duration) {
 func (h *heartbeat) once(ctx context.Context) {
 	looking, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
+	if h.stuck != nil {
+		h.program.Stuck = h.stuck()
+	}
 	err := h.store.SeeProgram(looking, h.program)
 	if err != nil && !h.failing && ctx.Err() == nil {
 		h.logger.Warn("cannot write down in lumin.programs that this program runs; it goes on without", "reason", oneLine(err))

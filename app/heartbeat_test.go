@@ -50,7 +50,7 @@ func TestHeartbeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &lines{}
-	h := startHeartbeat(st, slog.New(slog.NewTextHandler(log, nil)), store.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"}, 5*time.Millisecond)
+	h := startHeartbeat(st, slog.New(slog.NewTextHandler(log, nil)), store.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"}, 5*time.Millisecond, nil)
 	beats := func() bool {
 		return number(t, db, `SELECT count(*) FROM lumin.programs WHERE last_seen > started_at AND last_seen > now() - interval '1 second'`) == 1
 	}

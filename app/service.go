@@ -136,7 +136,7 @@ func (s *service) prepareWork(ctx context.Context) (err error) {
 // listen takes both addresses before it serves on either.
 func (s *service) listen(ctx context.Context) (err error) {
 	handler := admin.New(admin.Config{
-		Ready: s.checks(), Sources: s.sourceLines, Gatherer: s.registry, Logger: s.cfg.logger,
+		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.stuckQueues, Gatherer: s.registry, Logger: s.cfg.logger,
 	})
 	if s.admin, err = open(ctx, s.cfg.adminAddr, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
 		return err
@@ -172,15 +172,6 @@ func (s *service) checks() []admin.Check {
 		checks = append(checks, admin.Check{Name: "workers", Probe: s.workersReady})
 	}
 	return checks
-}
-
-// workersReady tells why no jobs are worked.
-func (s *service) workersReady(ctx context.Context) error {
-	err := s.runtime.Ready(ctx)
-	if reason, _ := s.waitingFor.Load().(string); reason != "" && err != nil {
-		return fmt.Errorf("%w: %s", err, reason)
-	}
-	return err
 }
 
 func (s *service) sourceLines() []admin.SourceLine {
@@ -294,16 +285,6 @@ func (s *service) stop() error {
 	err := errors.Join(errs...)
 	if err == nil {
 		s.cfg.logger.Info("stopped")
-	}
-	return err
-}
-
-func (s *service) stopJobs() error {
-	ctx, cancel := context.WithTimeout(context.Background(), jobsTimeout)
-	defer cancel()
-	err := s.runtime.Stop(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return hint(fmt.Errorf("some jobs did not end: %w", err), "they are tried again later; their job types should return when their context ends")
 	}
 	return err
 }

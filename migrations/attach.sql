@@ -173,19 +173,37 @@ LEFT JOIN LATERAL (
 ) j ON true;
 COMMENT ON VIEW lumin.event_status IS 'Each event with each job type: queued, running, retrying, succeeded, failed, cancelled, dismissed; missing where it would want the event and has no run, not_subscribed where it would not.';
 
-CREATE OR REPLACE VIEW lumin.queue_health AS
-SELECT j.queue, j.kind AS job_kind,
-       t.kind IS NOT NULL OR starts_with(j.kind, 'lumin_') AS registered,
-       q.paused_at,
-       count(*) FILTER (WHERE j.state = 'available') AS queued,
-       count(*) FILTER (WHERE j.state = 'running') AS running,
-       count(*) FILTER (WHERE j.state IN ('retryable', 'scheduled', 'pending')) AS waiting,
-       now() - min(j.scheduled_at) FILTER (WHERE j.state = 'available') AS longest_queued,
-       now() - min(j.attempted_at) FILTER (WHERE j.state = 'running') AS longest_running,
-       min(j.scheduled_at) FILTER (WHERE j.state IN ('retryable', 'scheduled')) AS next_attempt_at
-FROM lumin.river_job j
-LEFT JOIN lumin.job_types t ON t.kind = j.kind
-LEFT JOIN lumin.river_queue q ON q.name = j.queue
-WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-GROUP BY j.queue, j.kind, t.kind, q.paused_at;
-COMMENT ON VIEW lumin.queue_health IS 'Jobs that are not finished, by queue and kind. One that is not registered waits for a program that knows it.';
+-- Other kinds are there from the eighth migration on.
+DO $$
+DECLARE
+    other constant boolean := to_regclass('lumin.other_kinds') IS NOT NULL;
+BEGIN
+    EXECUTE format($view$
+        CREATE OR REPLACE VIEW lumin.queue_health AS
+        SELECT j.queue, j.kind AS job_kind,
+               t.kind IS NOT NULL OR starts_with(j.kind, 'lumin_') %s AS registered,
+               q.paused_at,
+               count(*) FILTER (WHERE j.state = 'available') AS queued,
+               count(*) FILTER (WHERE j.state = 'running') AS running,
+               count(*) FILTER (WHERE j.state IN ('retryable', 'scheduled', 'pending')) AS waiting,
+               now() - min(j.scheduled_at) FILTER (WHERE j.state = 'available') AS longest_queued,
+               now() - min(j.attempted_at) FILTER (WHERE j.state = 'running') AS longest_running,
+               min(j.scheduled_at) FILTER (WHERE j.state IN ('retryable', 'scheduled')) AS next_attempt_at
+        FROM lumin.river_job j
+        LEFT JOIN lumin.job_types t ON t.kind = j.kind
+        LEFT JOIN lumin.river_queue q ON q.name = j.queue
+        WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+        GROUP BY j.queue, j.kind, t.kind, q.paused_at
+    $view$, CASE WHEN other THEN 'OR EXISTS (SELECT FROM lumin.other_kinds o WHERE o.kind = j.kind)' ELSE '' END);
+    COMMENT ON VIEW lumin.queue_health IS 'Jobs that are not finished, by queue and kind. One that is not registered waits for a program that knows it.';
+    IF other THEN
+        CREATE OR REPLACE VIEW lumin.failed_follow_ups AS
+        SELECT j.id AS job_id, j.kind AS job_kind, j.queue, j.attempt AS attempts, j.created_at, j.finalized_at AS failed_at,
+               j.errors[cardinality(j.errors)] ->> 'error' AS error, j.args
+        FROM lumin.river_job j
+        JOIN lumin.other_kinds o ON o.kind = j.kind AND o.purpose = 'follow_up'
+        WHERE j.state = 'discarded';
+        COMMENT ON VIEW lumin.failed_follow_ups IS 'Follow-up jobs that have failed for good. River removes them seven days after they failed. lumin.retry_follow_ups puts them back into the queue.';
+    END IF;
+END
+$$;

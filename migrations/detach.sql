@@ -10,6 +10,7 @@ BEGIN
     END IF;
 END
 $$;
+DROP VIEW IF EXISTS lumin.failed_follow_ups;
 DROP VIEW IF EXISTS lumin.queue_health;
 DROP VIEW IF EXISTS lumin.event_status;
 DROP FUNCTION IF EXISTS lumin.job_of(uuid, text, bigint);

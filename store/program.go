@@ -18,6 +18,9 @@ type Program struct {
 	Kinds     []string
 	StartedAt time.Time
 	LastSeen  time.Time
+
+	OtherKinds []string // of follow-up jobs and periodic jobs
+	Stuck      []string // queues in which no worker is left, with the reason
 }
 
 // Receives reports whether deliveries come to it.
@@ -35,8 +38,8 @@ const programForgotten = 24 * time.Hour
 
 // One that was forgotten while its machine slept is written down anew.
 const seeProgramSQL = `
-INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (id) DO UPDATE SET last_seen = now()`
+INSERT INTO lumin.programs (id, host, pid, role, job_kinds, other_kinds, stuck) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET last_seen = now(), stuck = excluded.stuck`
 
 // Nobody waits for a program that is being seen, or forgotten by another.
 const forgetProgramsSQL = `
@@ -47,7 +50,7 @@ DELETE FROM lumin.programs WHERE id IN (
 // seen for a day. Times are the database's.
 func (s *Store) SeeProgram(ctx context.Context, p Program) error {
 	batch := &pgx.Batch{}
-	batch.Queue(seeProgramSQL, p.ID, p.Host, p.PID, p.Role, nonNil(p.Kinds))
+	batch.Queue(seeProgramSQL, p.ID, p.Host, p.PID, p.Role, nonNil(p.Kinds), nonNil(p.OtherKinds), nonNil(p.Stuck))
 	batch.Queue(forgetProgramsSQL, programForgotten.Seconds())
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("see program: %w", err)
@@ -67,7 +70,7 @@ func (s *Store) ForgetProgram(ctx context.Context, id [16]byte) error {
 // minutes, the oldest first.
 func (s *Store) Programs(ctx context.Context, within time.Duration) ([]Program, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT id, host, pid, role, job_kinds, started_at, last_seen FROM lumin.programs
+		SELECT id, host, pid, role, job_kinds, started_at, last_seen, other_kinds, stuck FROM lumin.programs
 		WHERE last_seen >= now() - make_interval(secs => $1) ORDER BY started_at, id`, within.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("list programs: %w", err)

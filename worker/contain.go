@@ -162,10 +162,13 @@ type containment struct {
 	logger   *slog.Logger
 	outcomes *prometheus.CounterVec
 	keys     riverKeys
+	atWork   *atWork
 }
 
 // Work implements rivertype.WorkerMiddleware.
 func (c *containment) Work(ctx context.Context, job *rivertype.JobRow, doInner func(context.Context) error) error {
+	ctx, ended := c.atWork.begin(ctx, job)
+	defer ended()
 	ctx, about := withSubject(ctx)
 	err := contain(func() error { return doInner(ctx) })
 	if metadata, ok := ctx.Value(c.keys.metadata).(map[string]any); ok && len(metadata) > 0 {

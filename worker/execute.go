@@ -60,6 +60,7 @@ const (
 
 // Work implements river.Worker.
 func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) error {
+	noteDeadline(ctx)
 	attempt := store.Attempt{JobArgs: job.Args, JobID: job.ID, Number: job.Attempt}
 	attempt.JobKind = job.Kind
 	subjectOf(ctx).key = attempt.EventKey.String()

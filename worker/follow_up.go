@@ -73,6 +73,7 @@ type isolated[T river.JobArgs] struct{ river.Worker[T] }
 
 // Work implements river.Worker.
 func (w *isolated[T]) Work(ctx context.Context, job *river.Job[T]) error {
+	noteDeadline(ctx)
 	err := isolate(func() error { return w.Worker.Work(ctx, job) })
 	return nameTimeout(ctx, cmp.Or(w.Timeout(job), Defaults{}.Timeout()), err)
 }

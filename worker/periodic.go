@@ -61,6 +61,7 @@ func (w *periodicWorker) Timeout(*river.Job[periodicArgs]) time.Duration { retur
 
 // Work implements river.Worker.
 func (w *periodicWorker) Work(ctx context.Context, _ *river.Job[periodicArgs]) error {
+	noteDeadline(ctx)
 	return nameTimeout(ctx, w.periodic.Timeout, isolate(func() error { return w.periodic.Work(ctx) }))
 }
 

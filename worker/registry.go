@@ -197,6 +197,39 @@ func (r *Registry) Queues() []string {
 	return slices.Compact(queues)
 }
 
+// kindsByQueue lists what is registered for each queue.
+func (r *Registry) kindsByQueue() map[string][]string {
+	kinds := map[string][]string{}
+	for kind, t := range r.types {
+		kinds[t.spec.Queue] = append(kinds[t.spec.Queue], kind)
+	}
+	for kind, f := range r.followUps {
+		kinds[f.queue] = append(kinds[f.queue], kind)
+	}
+	for kind := range r.periodic {
+		kinds[periodicQueue] = append(kinds[periodicQueue], kind)
+	}
+	return kinds
+}
+
+// OtherKinds lists the kinds of follow-up jobs and periodic jobs, sorted.
+func (r *Registry) OtherKinds() []string {
+	kinds := slices.AppendSeq(slices.Collect(maps.Keys(r.followUps)), maps.Keys(r.periodic))
+	slices.Sort(kinds)
+	return kinds
+}
+
+// others describes them for lumin.other_kinds.
+func (r *Registry) others() (kinds []store.OtherKind) {
+	for kind, f := range r.followUps {
+		kinds = append(kinds, store.OtherKind{Kind: kind, Purpose: store.FollowUp, Queue: f.queue})
+	}
+	for kind := range r.periodic {
+		kinds = append(kinds, store.OtherKind{Kind: kind, Purpose: store.Periodic, Queue: periodicQueue})
+	}
+	return kinds
+}
+
 // transactionalQueues lists the queues that transactional job types wait in.
 func (r *Registry) transactionalQueues() (queues []string) {
 	for _, t := range r.types {
@@ -225,6 +258,10 @@ func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.L
 	unknown, err := st.RegisterJobTypes(ctx, r.rows())
 	if err != nil {
 		return err
+	}
+	// No promise depends on these, so the program works without them.
+	if err := st.RegisterOtherKinds(ctx, r.others()); err != nil {
+		logger.Warn("follow-up jobs and periodic jobs are not written down: doctor takes them for unknown", "reason", err.Error())
 	}
 	if len(unknown) > 0 {
 		logger.Warn("job types that other programs have registered and this one does not know: "+

@@ -85,6 +85,8 @@ type Runtime struct {
 	client   *river.Client[pgx.Tx]
 	conns    *jobConns
 	maxConns int
+	queues   map[string]int // their workers
+	atWork   *atWork
 	running  atomic.Bool
 }
 
@@ -97,8 +99,14 @@ func New(cfg Config) (*Runtime, error) {
 		Name: "lumin_attempts_total",
 		Help: "Attempts of jobs by kind and outcome.",
 	}, []string{"kind", "outcome"})
-	r := &Runtime{store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
-		conns: &jobConns{}, maxConns: cfg.JobConnections()}
+	r := &Runtime{
+		store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
+		conns: &jobConns{}, maxConns: cfg.JobConnections(),
+		queues: map[string]int{}, atWork: &atWork{jobs: map[*runningJob]bool{}},
+	}
+	for name, queue := range cfg.queues() {
+		r.queues[name] = queue.MaxWorkers
+	}
 	workers, err := r.workers(cfg.Retention)
 	if err != nil {
 		return nil, err
@@ -109,7 +117,7 @@ func New(cfg Config) (*Runtime, error) {
 		Queues:               cfg.queues(),
 		Workers:              workers,
 		PeriodicJobs:         periodicJobs(cfg.Registry.periodic),
-		Middleware:           []rivertype.Middleware{&containment{logger: cfg.Logger, outcomes: outcomes, keys: r.keys}},
+		Middleware:           []rivertype.Middleware{&containment{logger: cfg.Logger, outcomes: outcomes, keys: r.keys, atWork: r.atWork}},
 		FetchCooldown:        fetchCooldown,
 		FetchPollInterval:    cfg.pollInterval,
 		FetchOnlyKnownKinds:  true, // another program on this database may know the others
@@ -122,8 +130,10 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	r.client = client
 	if cfg.Registerer != nil {
-		if err := cfg.Registerer.Register(outcomes); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
+		for _, c := range []prometheus.Collector{outcomes, newLoadCollector(r.Load, cfg.Registry.kindsByQueue())} {
+			if err := cfg.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("register metrics: %w", err)
+			}
 		}
 	}
 	return r, nil

@@ -1,0 +1,54 @@
+-- Jobs that work no event: follow-up jobs and periodic ones. And what a program
+-- says of its own workers.
+
+CREATE TABLE lumin.other_kinds (
+    kind      text        PRIMARY KEY,
+    purpose   text        NOT NULL CHECK (purpose IN ('follow_up', 'periodic')),
+    queue     text        NOT NULL,
+    since     timestamptz NOT NULL DEFAULT now(),
+    last_seen timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE lumin.other_kinds IS 'Kinds of jobs that some program has registered and that are no job types: they have no runs.';
+COMMENT ON COLUMN lumin.other_kinds.purpose IS 'follow_up: put into the queue by a job type. periodic: put there by the program that leads.';
+COMMENT ON COLUMN lumin.other_kinds.last_seen IS 'When a program that knows the kind last started.';
+
+ALTER TABLE lumin.programs
+    ADD COLUMN other_kinds text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN stuck       text[] NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN lumin.programs.other_kinds IS 'Kinds of lumin.other_kinds that it knows.';
+COMMENT ON COLUMN lumin.programs.stuck IS 'Queues that it does not work at the moment, because a job that ignores its timeout holds each of its workers.';
+
+-- retry_follow_ups puts follow-up jobs that have failed for good back into the
+-- queue, with all their attempts; the errors so far are kept. It returns how many.
+-- A unique job stays where it is while another like it is in the queue.
+CREATE FUNCTION lumin.retry_follow_ups(job_kinds text[] DEFAULT '{}', job_ids bigint[] DEFAULT '{}') RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    failed record;
+    queues text[] := '{}';
+    n      bigint := 0;
+BEGIN
+    FOR failed IN
+        SELECT f.job_id, f.queue FROM lumin.failed_follow_ups f
+        WHERE (cardinality(job_kinds) = 0 OR f.job_kind = ANY (job_kinds))
+          AND (cardinality(job_ids) = 0 OR f.job_id = ANY (job_ids))
+        ORDER BY f.job_id
+    LOOP
+        BEGIN
+            UPDATE lumin.river_job j
+            SET state = 'available', attempt = 0, finalized_at = NULL, scheduled_at = now()
+            WHERE j.id = failed.job_id AND j.state = 'discarded';
+            IF FOUND THEN
+                n := n + 1;
+                IF failed.queue <> ALL (queues) THEN
+                    queues := queues || failed.queue;
+                END IF;
+            END IF;
+        EXCEPTION WHEN unique_violation THEN
+            NULL; -- another like it is in the queue
+        END;
+    END LOOP;
+    PERFORM pg_notify('lumin.river_insert', json_build_object('queue', q)::text) FROM unnest(queues) q;
+    RETURN n;
+END
+$$;
