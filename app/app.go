@@ -66,6 +66,7 @@ type commands struct {
 	Trigger   triggerCommand   `cmd:"" help:"Send correctly signed sample deliveries."`
 	Events    eventsCommand    `cmd:"" help:"Look at stored events."`
 	Failures  failuresCommand  `cmd:"" help:"List failed and retrying runs by job type and error; dismiss failed runs, and restore them."`
+	FollowUps followUpsCommand `cmd:"" help:"List follow-up jobs that have failed for good, and put them back into the queue."`
 	Replay    replayCommand    `cmd:"" help:"Run failed runs once more, or others that are asked for."`
 	Replays   replaysCommand   `cmd:"" help:"Look at replay orders, watch and cancel them."`
 	Doctor    doctorCommand    `cmd:"" help:"Check the database, its queue and the public URL, and say what to do."`

@@ -234,7 +234,12 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(examinePrograms(programs, kinds), examineComplaints(complaints), runs), nil
+	followUps, err := st.FollowUpState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs),
+		examineComplaints(complaints), runs, examineFollowUps(followUps, programs)), nil
 }
 
 // examinePrograms judges who is there: programs seen lately, and the kinds that

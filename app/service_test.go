@@ -19,8 +19,6 @@ import (
 
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
-	"lumin-ingest/worker"
 )
 
 // Lumin's documented example and its signature by the account's key and by the
@@ -438,48 +436,6 @@ func TestStopWithDeliveryInFlight(t *testing.T) {
 	if _, err := post(i.accountURL(), b); err == nil {
 		t.Error("it still listens")
 	}
-}
-
-// A job that heeds nothing must not keep the program from ending.
-func TestStopWithStuckJob(t *testing.T) {
-	t.Parallel()
-	url := newDatabase(t)
-	release := make(chan struct{})
-	stuck := &stuckJob{entered: make(chan struct{}), release: release}
-	i := startInstance(t, url, func(cfg *serviceConfig) { cfg.registry.AddTx(stuck) })
-	i.mayFail = context.DeadlineExceeded
-	i.waitReady(t)
-	b := body(sample.Delivery{EventType: lumin.SignatureRequestDeclined})
-	mustPost(t, i.accountURL(), b, lumin.Sign(b, sample.AccountKey))
-	<-stuck.entered
-	start := time.Now()
-	done := make(chan error, 1)
-	go func() { done <- i.stop() }()
-	select {
-	case err := <-done:
-		if err == nil || !strings.Contains(err.Error(), "some jobs did not end") {
-			t.Errorf("it stopped with %v", err)
-		}
-		t.Logf("stopped after %s", time.Since(start))
-	case <-time.After(stopTimeout):
-		t.Error("it does not stop")
-	}
-	close(release)
-}
-
-// stuckJob works until it is released, whatever its context says.
-type stuckJob struct {
-	worker.Defaults
-	entered, release chan struct{}
-}
-
-func (*stuckJob) Kind() string              { return "stuck" }
-func (*stuckJob) Events() []lumin.EventType { return []lumin.EventType{lumin.SignatureRequestDeclined} }
-
-func (j *stuckJob) WorkTx(context.Context, pgx.Tx, *store.Event) error {
-	close(j.entered)
-	<-j.release
-	return nil
 }
 
 // lockEvents keeps everybody from recording anything until it is rolled back.

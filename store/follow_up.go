@@ -64,3 +64,21 @@ func (s *Store) FollowUpKinds(ctx context.Context) ([]string, error) {
 	}
 	return kinds, nil
 }
+
+// FollowUpState is what a doctor asks about jobs that have no runs.
+type FollowUpState struct {
+	Failed  []string // "kind: number" of those that have failed for good
+	Waiting []string // kinds of which jobs wait, periodic ones included
+}
+
+// FollowUpState looks at the jobs that have no runs.
+func (s *Store) FollowUpState(ctx context.Context) (state FollowUpState, err error) {
+	err = s.pool.QueryRow(ctx, `
+		SELECT ARRAY(SELECT job_kind || ': ' || count(*) FROM lumin.failed_follow_ups GROUP BY job_kind ORDER BY 1),
+		       ARRAY(SELECT DISTINCT h.job_kind FROM lumin.queue_health h JOIN lumin.other_kinds o ON o.kind = h.job_kind
+		             WHERE h.queued + h.waiting > 0 ORDER BY 1)`).Scan(&state.Failed, &state.Waiting)
+	if err != nil {
+		return state, fmt.Errorf("look at follow-up jobs: %w", err)
+	}
+	return state, nil
+}

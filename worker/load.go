@@ -33,7 +33,7 @@ func (l QueueLoad) Stuck() bool {
 
 // String describes a queue that is stuck.
 func (l QueueLoad) String() string {
-	return fmt.Sprintf("queue %s: all %d workers are held by jobs that ignore their timeout (%s)", l.Queue, l.Workers, counts(l.Overdue))
+	return fmt.Sprintf("queue %s: all of its workers (%d) are held by jobs that ignore their timeout (%s)", l.Queue, l.Workers, counts(l.Overdue))
 }
 
 // counts formats numbers of jobs by kind.

@@ -1,0 +1,114 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lumin-ingest/store"
+)
+
+type followUpsCommand struct {
+	List  followUpsListCommand  `cmd:"" help:"List follow-up jobs that have failed for good, the newest first."`
+	Retry followUpsRetryCommand `cmd:"" help:"Put follow-up jobs that have failed for good back into the queue, with all their attempts."`
+}
+
+type followUpsListCommand struct {
+	databaseSettings
+	outputSettings
+	Kind  []string `help:"Only of these kinds."`
+	Limit int      `default:"20" help:"At most so many."`
+}
+
+// Run implements the command.
+func (c *followUpsListCommand) Run(ctx context.Context, std streams) error {
+	if c.Limit < 1 {
+		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
+		return err
+	}
+	failed, err := st.FailedFollowUps(ctx, c.Kind, c.Limit)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		for _, f := range failed {
+			if err := printJSON(std.out, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(failed) == 0 {
+		fmt.Fprintln(std.out, "no failed follow-up jobs")
+		return nil
+	}
+	rows := make([][]string, len(failed))
+	for i, f := range failed {
+		rows[i] = []string{strconv.FormatInt(f.JobID, 10), f.Kind, f.Queue, strconv.Itoa(f.Attempts), timeCell(&f.FailedAt), errorCell(f.Error)}
+	}
+	table(std.out, []string{"JOB", "KIND", "QUEUE", "ATTEMPTS", "FAILED", "ERROR"}, rows)
+	return nil
+}
+
+type followUpsRetryCommand struct {
+	databaseSettings
+	Kind []string `help:"Only of these kinds."`
+	Job  []int64  `placeholder:"ID" help:"Only these jobs."`
+	All  bool     `help:"All of them."`
+}
+
+// Run implements the command.
+func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
+	if c.All == (len(c.Kind)+len(c.Job) > 0) {
+		return usage("say which follow-up jobs to retry", "give --kind, --job or both; or --all alone")
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
+		return err
+	}
+	n, err := st.RetryFollowUps(ctx, c.Kind, c.Job)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		fmt.Fprintln(std.out, "nothing to retry: no failed follow-up job matches")
+		return nil
+	}
+	fmt.Fprintf(std.out, "%d follow-up jobs put back into the queue; a running worker takes them\n", n)
+	return nil
+}
+
+// checkFollowUpKinds refuses kinds that match nothing because no program has
+// registered them.
+func checkFollowUpKinds(ctx context.Context, st *store.Store, kinds []string) error {
+	if len(kinds) == 0 {
+		return nil
+	}
+	known, err := st.FollowUpKinds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, kind := range kinds {
+		if !slices.Contains(known, kind) {
+			advice := "no program has registered any"
+			if len(known) > 0 {
+				advice = "known are: " + strings.Join(known, ", ")
+			}
+			return usage(fmt.Sprintf("no follow-up job of kind %q has ever been registered in this database", kind), "%s", advice)
+		}
+	}
+	return nil
+}
