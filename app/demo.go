@@ -234,11 +234,15 @@ func (d *demo) jobTypes(ctx context.Context, s *service, request string) error {
 	if err != nil {
 		return err
 	}
-	rows := make([][]string, len(counts))
+	headings, rows := []string{"KIND", "STATE", "RUNS"}, make([][]string, len(counts))
 	for i, n := range counts {
 		rows[i] = []string{n.Kind, n.State, strconv.FormatInt(n.Runs, 10)}
+		if n.Error != "" {
+			headings = []string{"KIND", "STATE", "RUNS", "ERROR, SUCH AS"}
+			rows[i] = append(rows[i], errorCell(n.Error))
+		}
 	}
 	fmt.Fprintln(d.out, "\nJob types")
-	table(d.out, []string{"KIND", "STATE", "RUNS"}, rows)
+	table(d.out, headings, rows)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,6 +20,7 @@ import (
 // somebody's shell, must never meet the published key that is accepted here.
 type devCommand struct {
 	listenSettings
+	devBuiltIn
 	DevDatabaseURL string `env:"DEV_DATABASE_URL" placeholder:"URL" help:"Use this server and database instead of a private one."`
 	Demo           bool   `default:"true" negatable:"" help:"Run the demo before serving."`
 }
@@ -36,15 +38,20 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 		}
 		return err
 	}
-	level := new(slog.LevelVar)
-	level.Set(slog.LevelError + 1) // the demo shows on purpose what would be logged as failing
+	log := demoLog{Handler: slog.NewTextHandler(std.err, nil), demonstrating: new(atomic.Bool)}
+	log.demonstrating.Store(true)
 	cfg := serviceConfig{
-		logger:      slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: level})),
+		logger:      slog.New(log),
 		databaseURL: url, publicAddr: c.publicAddr("127.0.0.1"), adminAddr: c.AdminListenAddr,
 		ingest: true, work: true, maxWorkers: 8,
 		maxEventAge: 0, // the documentation's example is from 2023
 	}
-	if err = cfg.addJobTypes(ctx, jobTypes, Env{builtIn: &builtInSettings{}}); err != nil {
+	env, closeAPI, err := c.env(std)
+	if err != nil {
+		return err
+	}
+	defer closeAPI()
+	if err = cfg.addJobTypes(ctx, jobTypes, env); err != nil {
 		return err
 	}
 	if cfg.sources, err = devSources(cfg.registry); err != nil {
@@ -75,7 +82,7 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 				return
 			}
 		}
-		level.Set(slog.LevelInfo)
+		log.demonstrating.Store(false)
 		c.howToLook(std, s, url)
 	}()
 	return s.untilDone(ctx)

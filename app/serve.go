@@ -122,7 +122,7 @@ func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobType
 
 // addJobTypes has the registry made, with a pool for the job types' own use.
 func (c *serviceConfig) addJobTypes(ctx context.Context, jobTypes JobTypes, env Env) (err error) {
-	if c.jobsDB, err = store.OpenPool(ctx, c.databaseURL, c.maxWorkers); err != nil {
+	if c.jobsDB, err = openJobsDB(ctx, c.databaseURL, c.maxWorkers); err != nil {
 		return err
 	}
 	env.Logger, env.DB = c.logger, c.jobsDB

@@ -304,13 +304,21 @@ func (s *Store) Payload(ctx context.Context, id int64) ([]byte, error) {
 	return payload, nil
 }
 
+// RunSummary counts the runs of one job type in one state.
+type RunSummary struct {
+	Kind  string
+	State string
+	Runs  int64
+	Error string // one of theirs; empty if there is none
+}
+
 // RunCounts counts runs by job type and state.
-func (s *Store) RunCounts(ctx context.Context) ([]RunCount, error) {
-	rows, err := s.pool.Query(ctx, `SELECT job_kind, state, count(*) FROM lumin.runs GROUP BY 1, 2 ORDER BY 1, 2`)
+func (s *Store) RunCounts(ctx context.Context) ([]RunSummary, error) {
+	rows, err := s.pool.Query(ctx, `SELECT job_kind, state, count(*), coalesce(max(error), '') FROM lumin.runs GROUP BY 1, 2 ORDER BY 1, 2`)
 	if err != nil {
 		return nil, fmt.Errorf("count runs: %w", err)
 	}
-	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[RunCount])
+	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[RunSummary])
 	if err != nil {
 		return nil, fmt.Errorf("count runs: %w", err)
 	}

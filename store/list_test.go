@@ -166,7 +166,7 @@ func TestRunCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(counts) != "[{book failed 1} {book pending 2} {mail pending 1}]" {
+	if fmt.Sprint(counts) != "[{book failed 1 of replay 0} {book pending 2 } {mail pending 1 }]" {
 		t.Errorf("%v", counts)
 	}
 	exec(t, s.Pool(), `INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('book', '{}', '{}', true, 'q'), ('idle', '{}', '{}', true, 'q')`)
