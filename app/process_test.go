@@ -372,8 +372,17 @@ func TestDevOnNamedServer(t *testing.T) {
 	if found := leaks(out); len(found) > 0 {
 		t.Errorf("it shows %q", found)
 	}
-	if !regexp.MustCompile(`(?m)^count_effects +pending +5$`).MatchString(out) || !strings.Contains(out, `psql "$DEV_DATABASE_URL"`) {
+	if !regexp.MustCompile(`(?m)^count_effects +pending +5 +.*"lumin_test.effects" does not exist`).MatchString(out) || !strings.Contains(out, `psql "$DEV_DATABASE_URL"`) {
 		t.Errorf("it prints %s", out)
+	}
+	said := p.stderr.String()
+	for _, want := range []string{`msg="attempt failed" kind=count_effects .*event_id=\d+ .*error=.*does not exist`} {
+		if !regexp.MustCompile(want).MatchString(said) {
+			t.Errorf("its log does not say %s: %s", want, said)
+		}
+	}
+	if strings.Contains(said, "demo_invoice") {
+		t.Errorf("its log shows what the demo breaks on purpose: %s", said)
 	}
 	p.signal(syscall.SIGINT)
 	if code := p.wait(20 * time.Second); code != 0 {

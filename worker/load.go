@@ -55,7 +55,9 @@ type atWork struct {
 // own end on their own.
 type runningJob struct {
 	kind, queue string
-	deadline    time.Time
+
+	mu       *sync.Mutex // of atWork
+	deadline time.Time
 }
 
 // runningKey is the key of the *runningJob in a job's context.
@@ -63,16 +65,11 @@ type runningKey struct{}
 
 // begin notes a job until ended is called.
 func (w *atWork) begin(ctx context.Context, row *rivertype.JobRow) (_ context.Context, ended func()) {
-	job := &runningJob{kind: row.Kind, queue: row.Queue}
+	job := &runningJob{kind: row.Kind, queue: row.Queue, mu: &w.mu}
 	w.mu.Lock()
 	w.jobs[job] = true
 	w.mu.Unlock()
-	ctx = context.WithValue(ctx, runningKey{}, func(deadline time.Time) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		job.deadline = deadline
-	})
-	return ctx, func() {
+	return context.WithValue(ctx, runningKey{}, job), func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.jobs, job)
@@ -82,9 +79,11 @@ func (w *atWork) begin(ctx context.Context, row *rivertype.JobRow) (_ context.Co
 // noteDeadline notes when the job of this context should have ended. River sets
 // the deadline only inside of the middleware that calls begin.
 func noteDeadline(ctx context.Context) {
-	note, ok := ctx.Value(runningKey{}).(func(time.Time))
+	job, ok := ctx.Value(runningKey{}).(*runningJob)
 	if deadline, bounded := ctx.Deadline(); ok && bounded {
-		note(deadline)
+		job.mu.Lock()
+		defer job.mu.Unlock()
+		job.deadline = deadline
 	}
 }
 
