@@ -377,7 +377,9 @@ func TestSettingsTable(t *testing.T) {
 		}
 	}
 	for name := range settings {
-		if !documented[name] {
+		// dev has the settings of built-in job types under another name, which the
+		// row of DEV_DATABASE_URL says.
+		if !documented[name] && !documented[strings.TrimPrefix(name, "DEV_")] {
 			t.Errorf("%s is not in the table", name)
 		}
 	}

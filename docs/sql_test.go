@@ -45,6 +45,9 @@ FROM r;
 INSERT INTO lumin.replays (job_kinds, state) VALUES ('{book_revenue}', 'running');
 INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason) VALUES ('signature_request', '{request-5}', '{}', 5, 'asked for');
 INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'host', 1, 'all', '{book_revenue}');
+INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ('send_welcome', 'follow_up', 'default');
+INSERT INTO lumin.river_job (args, kind, max_attempts, attempt, state, errors, finalized_at)
+VALUES ('{"customer_id": 1}', 'send_welcome', 3, 3, 'discarded', ARRAY['{"error": "mail answered 500"}'::jsonb], now());
 DELETE FROM lumin.runs WHERE event_id = 99;
 UPDATE lumin.runs SET again = 1 WHERE event_id = 101;
 SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE event_id BETWEEN 200 AND 1000;

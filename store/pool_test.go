@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
 )
@@ -30,11 +32,19 @@ func TestPoolDependsOnNoDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	if level := value[string](t, pool, `SHOW transaction_isolation`); level != "read committed" {
-		t.Errorf("transactions are %s", level)
+	clean, err := store.NewCleanPool(t.Context(), pool, 1)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if encoding := value[string](t, pool, `SHOW client_encoding`); encoding != "UTF8" {
-		t.Errorf("texts are sent in %s", encoding)
+	t.Cleanup(clean.Close)
+	exec(t, clean, `SELECT 1`) // the connection is cleaned afterwards
+	for _, p := range []*pgxpool.Pool{pool, clean} {
+		if level := value[string](t, p, `SHOW transaction_isolation`); level != "read committed" {
+			t.Errorf("transactions are %s", level)
+		}
+		if encoding := value[string](t, p, `SHOW client_encoding`); encoding != "UTF8" {
+			t.Errorf("texts are sent in %s", encoding)
+		}
 	}
 }
 

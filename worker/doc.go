@@ -65,8 +65,11 @@
 // past its transaction, over [pgx.Tx.Conn] or in the same string as a ROLLBACK:
 // it is there once per attempt.
 //
-// Settings of the session (SET, LISTEN, advisory locks) outlive the transaction
-// and meet other jobs on the same connection: use SET LOCAL and pg_advisory_xact_lock.
+// Nothing that code leaves in its session meets another attempt: settings, roles,
+// advisory locks, temporary tables, cursors, channels and prepared statements are
+// given up with the transaction. The transaction refuses statements once the
+// attempt has ended. Code that takes the connection itself, by [pgx.Tx.Conn] or
+// [pgx.Tx.LargeObjects], costs that connection: it is closed after the attempt.
 //
 // River's RecordOutput and MetadataSet work; what jsonb does not take is left out
 // of their values. River's resumable steps do not: they report their errors only

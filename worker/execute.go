@@ -31,6 +31,7 @@ type executor struct {
 // jobConns are the connections of transactional job types. River has others, so
 // that a job type that breaks all of these stops no one else.
 type jobConns struct {
+	max  int
 	pool *pgxpool.Pool // nil until the Runtime starts
 }
 
@@ -162,9 +163,8 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 // that has lost its prepared statements is closed and replaced by another: this is
 // not the attempt's fault.
 func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*pgxpool.Conn, pgx.Tx, *store.Event, error) {
-	pool := x.conns.pool
-	for range pool.Config().MaxConns + 1 {
-		conn, err := pool.Acquire(ctx)
+	for range x.conns.max + 1 {
+		conn, err := x.conns.pool.Acquire(ctx)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("get a connection: %w", err)
 		}

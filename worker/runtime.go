@@ -84,7 +84,6 @@ type Runtime struct {
 	keys     riverKeys
 	client   *river.Client[pgx.Tx]
 	conns    *jobConns
-	maxConns int
 	queues   map[string]int // their workers
 	atWork   *atWork
 	running  atomic.Bool
@@ -101,7 +100,7 @@ func New(cfg Config) (*Runtime, error) {
 	}, []string{"kind", "outcome"})
 	r := &Runtime{
 		store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
-		conns: &jobConns{}, maxConns: cfg.JobConnections(),
+		conns:  &jobConns{max: cfg.JobConnections()},
 		queues: map[string]int{}, atWork: &atWork{jobs: map[*runningJob]bool{}},
 	}
 	for name, queue := range cfg.queues() {
@@ -245,8 +244,8 @@ func (r *Runtime) Start(ctx context.Context) error {
 
 // openConns makes the pool of the job types, unless none of them needs one.
 func (r *Runtime) openConns(ctx context.Context) (err error) {
-	if r.maxConns > 0 {
-		r.conns.pool, err = store.NewCleanPool(context.WithoutCancel(ctx), r.store.Pool(), r.maxConns)
+	if r.conns.max > 0 {
+		r.conns.pool, err = store.NewCleanPool(context.WithoutCancel(ctx), r.store.Pool(), r.conns.max)
 	}
 	return err
 }
