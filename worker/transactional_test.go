@@ -236,12 +236,12 @@ func txCases() []txCase {
 				return err
 			}}),
 
-		failed(txCase{name: "times out in a query", timeout: 200 * time.Millisecond, errors: []string{"timeout: took longer than its timeout of 200 ms"},
+		failed(txCase{name: "times out in a query", timeout: time.Second, errors: []string{"timeout: took longer than its timeout of 1 s"},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
 				_, err := tx.Exec(ctx, `SELECT pg_sleep(60)`)
 				return err
 			}}),
-		failed(txCase{name: "ignores its context a little", timeout: 200 * time.Millisecond, errors: []string{"context already done: took longer than its timeout of 200 ms"},
+		failed(txCase{name: "ignores its context a little", timeout: time.Second, errors: []string{"context already done: took longer than its timeout of 1 s"},
 			work: func(ctx context.Context, _ pgx.Tx, _ int) error {
 				<-ctx.Done()
 				<-time.After(200 * time.Millisecond)
