@@ -22,7 +22,7 @@ func examineStuck(programs []store.Program) (findings []finding) {
 func examineFollowUps(state store.FollowUpState, programs []store.Program) (findings []finding) {
 	if len(state.Failed) > 0 {
 		findings = append(findings, finding{"follow-up jobs", warning, "failed for good: " + strings.Join(state.Failed, ", "),
-			`see "lumin-ingest follow-ups list"; "lumin-ingest follow-ups retry" puts them back. River removes them after seven days`})
+			fmt.Sprintf("see \"%[1]s follow-ups list\"; \"%[1]s follow-ups retry\" puts them back. River removes them after seven days", invocation())})
 	}
 	var known []string
 	for _, p := range programs {

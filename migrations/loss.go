@@ -119,7 +119,9 @@ func (m *migrator) column(ctx context.Context, table, column string) ([]Loss, er
 }
 
 // rewritten reports whether programs write a table anew when they start.
-func rewritten(table string) bool { return table == "lumin.programs" || table == "lumin.job_types" }
+func rewritten(table string) bool {
+	return table == "lumin.programs" || table == "lumin.job_types" || table == "lumin.other_kinds"
+}
 
 // withoutColumnsOfTables leaves out columns of tables that are removed altogether.
 func withoutColumnsOfTables(losses []Loss) []Loss {

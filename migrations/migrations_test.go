@@ -23,7 +23,7 @@ import (
 )
 
 // ourTables are those of the newest version, without River's.
-const ourTables = "archived_files dismissals erasures events failures job_types programs redeliveries replays runs schema_migrations signature_requests"
+const ourTables = "archived_files dismissals erasures events failures job_types other_kinds programs redeliveries replays runs schema_migrations signature_requests"
 
 func up(tb testing.TB, url string) {
 	tb.Helper()
