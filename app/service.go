@@ -306,6 +306,9 @@ func (s *service) close() {
 		for _, pool := range s.pools {
 			pool.Close() // waits until nobody uses a connection
 		}
+		if s.runtime != nil {
+			s.runtime.Close()
+		}
 	}()
 	select {
 	case <-closed:

@@ -250,6 +250,10 @@ func (r *Runtime) openConns(ctx context.Context) (err error) {
 	return err
 }
 
+// Close gives up the job types' connections when a [Runtime.Stop] has failed and
+// will not be called again. It waits until the jobs that still run have ended.
+func (r *Runtime) Close() { r.closeConns() }
+
 func (r *Runtime) closeConns() {
 	if r.conns.pool != nil {
 		r.conns.pool.Close()
