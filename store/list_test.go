@@ -171,11 +171,12 @@ func TestRunCounts(t *testing.T) {
 	}
 	exec(t, s.Pool(), `INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('book', '{}', '{}', true, 'q'), ('idle', '{}', '{}', true, 'q')`)
 	exec(t, s.Pool(), `UPDATE lumin.runs SET state = 'succeeded', finished_at = now() WHERE job_kind = 'mail'`)
-	if counts, err = s.UnsettledRuns(t.Context()); err != nil {
+	unsettled, err := s.UnsettledRuns(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(counts) != "[{book failed 1} {book pending 2} {idle failed 0} {idle pending 0}]" {
-		t.Errorf("unsettled: %v", counts)
+	if fmt.Sprint(unsettled) != "[{book failed 1} {book pending 2} {idle failed 0} {idle pending 0}]" {
+		t.Errorf("unsettled: %v", unsettled)
 	}
 	if age, err := s.OldestPending(t.Context()); err != nil || age < 2*time.Minute || age > time.Hour {
 		t.Errorf("oldest: %s, %v", age, err)
