@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,7 +41,7 @@ func (s *Store) RecordBatch(ctx context.Context, deliveries ...Delivery) ([]Rece
 	for i := range deliveries {
 		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key()}
 	}
-	return s.record(ctx, batch)
+	return s.record(ctx, batch, lockTimeout)
 }
 
 // Key is the key of the event that a delivery reports.
@@ -50,7 +51,7 @@ func (d *Delivery) Key() [16]byte { return d.key() }
 func (r *Recorder) Waiting() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.waiting)
+	return len(r.main.waiting) + len(r.aside.waiting)
 }
 
 // SweepPage is a Sweep that looks at a page of the given size.
@@ -96,4 +97,26 @@ func Mentions(word string, text []byte) bool { return newMention(word).in(text) 
 // MentionsAddress reports whether an e-mail address is in a text.
 func MentionsAddress(email string, text []byte) bool {
 	return ErasureSubject{Email: email}.mentions()[0].in(text)
+}
+
+// NewPatientRecorder is a Recorder that waits for locks long enough for deadlocks
+// to be detected.
+func NewPatientRecorder(s *Store, logger *slog.Logger) *Recorder {
+	return newRecorder(s, logger, nil, FlushTimeout)
+}
+
+// RecordTogether records deliveries as one batch of a flusher, and returns what
+// each is answered.
+func (r *Recorder) RecordTogether(deliveries ...Delivery) []error {
+	batch, answers := make([]*pending, len(deliveries)), make([]chan result, len(deliveries))
+	for i := range deliveries {
+		answers[i] = make(chan result, 1)
+		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key(), result: answers[i]}
+	}
+	r.flush(batch, &r.main)
+	errs := make([]error, len(deliveries))
+	for i := range answers {
+		errs[i] = (<-answers[i]).err
+	}
+	return errs
 }

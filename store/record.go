@@ -20,16 +20,12 @@ import (
 // record writes a batch of deliveries in one transaction: new events, their
 // runs, the jobs of the new runs, and a count of what was delivered before.
 // Receipts are in the order of the batch.
-func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error) {
-	tx, err := s.beginRecording(ctx)
+func (s *Store) record(ctx context.Context, batch []*pending, lockTimeout time.Duration) ([]Receipt, error) {
+	tx, err := s.beginRecording(ctx, lockTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
-		defer cancel()
-		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
-	}()
+	defer rollback(ctx, tx)
 
 	groups := fold(batch)
 	if err := insertEvents(ctx, tx, groups); err != nil {
@@ -42,9 +38,20 @@ func (s *Store) record(ctx context.Context, batch []*pending) ([]Receipt, error)
 		return nil, err
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %w", errInDoubt, err)
+		return nil, commitError(err)
 	}
 	return receipts(batch, groups), nil
+}
+
+// commitError tells a COMMIT that the server refused, as a deferred constraint
+// does, from one whose outcome is unknown: the server reports an ERROR only before
+// the transaction is committed.
+func commitError(err error) error {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return fmt.Errorf("%w: %w", errInDoubt, err)
 }
 
 // readCommitted is what the statements of a transaction count on: each sees what
@@ -57,17 +64,32 @@ var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 // rollbackTimeout bounds the wait for an answer that changes nothing any more.
 const rollbackTimeout = time.Second
 
+// rollback ends a transaction that is not committed.
+func rollback(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
+}
+
 // beginRecording tries twice, because the pool may hold connections from before
 // a restart of the server: at this point nothing has been sent that could happen
 // twice, and a delivery that is refused comes back only after five minutes.
-func (s *Store) beginRecording(ctx context.Context) (pgx.Tx, error) {
-	tx, err := s.pool.BeginTx(ctx, readCommitted)
+func (s *Store) beginRecording(ctx context.Context, lockTimeout time.Duration) (pgx.Tx, error) {
+	options := boundedLocks(lockTimeout)
+	tx, err := s.pool.BeginTx(ctx, options)
 	var refused *pgconn.PgError
 	if err == nil || ctx.Err() != nil || errors.As(err, &refused) {
 		return tx, err
 	}
 	s.pool.Reset()
-	return s.pool.BeginTx(ctx, readCommitted)
+	return s.pool.BeginTx(ctx, options)
+}
+
+// boundedLocks is [readCommitted] with a bound on each wait for a lock, in the
+// round trip that begins.
+func boundedLocks(timeout time.Duration) pgx.TxOptions {
+	return pgx.TxOptions{BeginQuery: fmt.Sprintf(
+		`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = %d`, timeout.Milliseconds())}
 }
 
 // group is one event in a batch: all deliveries of one key and source, the
@@ -105,7 +127,7 @@ func fold(batch []*pending) []*group {
 	byIdentity := make(map[identity]*group, len(batch))
 	groups := make([]*group, 0, len(batch))
 	for i, p := range batch {
-		id := identity{p.key, p.delivery.Source}
+		id := p.identity()
 		g := byIdentity[id]
 		if g == nil {
 			g = &group{identity: id}
@@ -113,15 +135,16 @@ func fold(batch []*pending) []*group {
 			groups = append(groups, g)
 		}
 		g.deliveries = append(g.deliveries, &delivered{
-			Delivery: p.delivery, sha256: sha256.Sum256(p.delivery.Payload), position: i,
+			Delivery: p.delivery, sha256: p.delivery.sha256(), position: i,
 		})
 	}
 	slices.SortFunc(groups, func(a, b *group) int { return a.compare(b.identity) })
 	return groups
 }
 
-// What has been erased does not come back from another source. OFFSET 0: see
-// insertRunsSQL.
+// Events that are there already are left out before ON CONFLICT sees them: it
+// would wait for a transaction that changes one, and use up an id. A body that has
+// been erased does not come back from another source. OFFSET 0: see insertRunsSQL.
 const insertEventsSQL = `
 INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time,
                           payload, payload_sha256, signature, key_id, received_at, payload_removed_at)
@@ -131,8 +154,9 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
             $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
      AS w (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
 CROSS JOIN LATERAL (
-    SELECT max(o.payload_removed_at) AS removed_at
-    FROM (SELECT payload_removed_at FROM lumin.events WHERE event_key = w.event_key OFFSET 0) o) e
+    SELECT max(o.payload_removed_at) AS removed_at, coalesce(bool_or(o.source = w.source), false) AS stored
+    FROM (SELECT source, payload_removed_at FROM lumin.events WHERE event_key = w.event_key OFFSET 0) o) e
+WHERE NOT e.stored
 ON CONFLICT (event_key, source) DO NOTHING
 RETURNING id, event_key, source, payload IS NULL`
 

@@ -2,18 +2,16 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"lumin-ingest/internal/errtext"
-	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 )
 
@@ -44,6 +42,9 @@ func (d *Delivery) key() lumin.EventKey {
 	}
 	return d.Envelope.Key()
 }
+
+// sha256 tells bodies of one event apart.
+func (d *Delivery) sha256() [sha256.Size]byte { return sha256.Sum256(d.Payload) }
 
 // Status says what a delivery turned out to be.
 type Status string
@@ -84,12 +85,23 @@ type Recorder struct {
 	batchSize     prometheus.Histogram
 	commitSeconds prometheus.Histogram
 
-	mu      sync.Mutex
+	lockTimeout time.Duration
+
+	mu       sync.Mutex
+	main     queue
+	aside    queue // deliveries of events that a lock holds up
+	bytes    int   // of all that waits
+	closed   bool  // for further deliveries
+	dropping bool  // what waits
+	blocked  map[identity]time.Time
+	done     sync.WaitGroup
+}
+
+// queue is deliveries that wait for a flusher. Recorder.mu guards it.
+type queue struct {
 	waiting []*pending
-	bytes   int
-	closed  bool
+	closed  bool // nothing will be added
 	wake    *sync.Cond
-	done    sync.WaitGroup
 }
 
 // pending is one delivery on its way; its result is sent once.
@@ -99,6 +111,8 @@ type pending struct {
 	result   chan<- result
 }
 
+func (p *pending) identity() identity { return identity{p.key, p.delivery.Source} }
+
 type result struct {
 	receipt Receipt
 	err     error
@@ -107,9 +121,15 @@ type result struct {
 // NewRecorder starts a Recorder, which the caller must Close. A nil registerer
 // leaves its metrics unregistered.
 func NewRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer) *Recorder {
+	return newRecorder(s, logger, registerer, lockTimeout)
+}
+
+func newRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer, lockTimeout time.Duration) *Recorder {
 	r := &Recorder{
-		store:  s,
-		logger: logger,
+		store:       s,
+		logger:      logger,
+		lockTimeout: lockTimeout,
+		blocked:     map[identity]time.Time{},
 		batchSize: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "lumin_record_batch_size",
 			Help:    "Deliveries recorded in one transaction.",
@@ -124,11 +144,24 @@ func NewRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer
 	if registerer != nil {
 		registerer.MustRegister(r.batchSize, r.commitSeconds)
 	}
-	r.wake = sync.NewCond(&r.mu)
+	r.main.wake, r.aside.wake = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
+	var flushing sync.WaitGroup
 	for range flushers {
-		r.done.Go(r.flushLoop)
+		flushing.Go(func() { r.flushLoop(&r.main) })
 	}
+	r.done.Go(func() { r.flushLoop(&r.aside) })
+	r.done.Go(func() {
+		flushing.Wait() // until then a flusher may still put something aside
+		r.closeQueue(&r.aside)
+	})
 	return r
+}
+
+func (r *Recorder) closeQueue(q *queue) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q.closed = true
+	q.wake.Broadcast()
 }
 
 // Record returns once the delivery and its jobs are committed, or with an error
@@ -153,13 +186,21 @@ func (r *Recorder) Record(ctx context.Context, d Delivery) (Receipt, error) {
 func (r *Recorder) enqueue(p *pending) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || len(r.waiting) >= maxQueued || r.bytes+len(p.delivery.Payload) > maxQueuedBytes {
+	if r.closed || len(r.main.waiting)+len(r.aside.waiting) >= maxQueued || r.bytes+len(p.delivery.Payload) > maxQueuedBytes {
 		return ErrOverloaded
 	}
-	r.waiting = append(r.waiting, p)
-	r.bytes += len(p.delivery.Payload)
-	r.wake.Signal()
+	q := &r.main
+	if r.isBlocked(p.identity()) {
+		q = &r.aside
+	}
+	r.add(q, p)
 	return nil
+}
+
+func (r *Recorder) add(q *queue, p *pending) {
+	q.waiting = append(q.waiting, p)
+	r.bytes += len(p.delivery.Payload)
+	q.wake.Signal()
 }
 
 // Close refuses further deliveries, writes those that wait, and returns when
@@ -172,8 +213,8 @@ func (r *Recorder) Close() { r.Shutdown(context.Background()) }
 func (r *Recorder) Shutdown(ctx context.Context) {
 	r.mu.Lock()
 	r.closed = true
-	r.wake.Broadcast()
 	r.mu.Unlock()
+	r.closeQueue(&r.main)
 	stop := context.AfterFunc(ctx, r.drop)
 	defer stop()
 	r.done.Wait()
@@ -182,114 +223,47 @@ func (r *Recorder) Shutdown(ctx context.Context) {
 // drop answers what waits without writing it.
 func (r *Recorder) drop() {
 	r.mu.Lock()
-	dropped := r.waiting
-	r.waiting, r.bytes = nil, 0
+	dropped := slices.Concat(r.main.waiting, r.aside.waiting)
+	r.main.waiting, r.aside.waiting, r.bytes = nil, nil, 0
+	r.dropping = true
 	r.mu.Unlock()
 	for _, p := range dropped {
 		p.result <- result{err: fmt.Errorf("%w: the program is stopping", ErrUnavailable)}
 	}
 }
 
-func (r *Recorder) flushLoop() {
+func (r *Recorder) flushLoop(q *queue) {
 	for {
-		batch := r.take()
+		batch := r.take(q)
 		if batch == nil {
 			return
 		}
-		r.flush(batch)
+		r.flush(batch, q)
 	}
 }
 
 // take waits for deliveries and takes as many as one transaction should hold;
-// nil when the Recorder is closed and nothing waits.
-func (r *Recorder) take() []*pending {
+// nil when the queue is closed and empty.
+func (r *Recorder) take(q *queue) []*pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.waiting) == 0 {
-		if r.closed {
+	for len(q.waiting) == 0 {
+		if q.closed {
 			return nil
 		}
-		r.wake.Wait()
+		q.wake.Wait()
 	}
 	n, size := 0, 0
-	for n < len(r.waiting) && n < maxBatch {
-		size += len(r.waiting[n].delivery.Payload)
+	for n < len(q.waiting) && n < maxBatch {
+		size += len(q.waiting[n].delivery.Payload)
 		if n > 0 && size > maxBatchBytes {
-			size -= len(r.waiting[n].delivery.Payload)
+			size -= len(q.waiting[n].delivery.Payload)
 			break
 		}
 		n++
 	}
-	batch := make([]*pending, n)
-	copy(batch, r.waiting)
-	rest := copy(r.waiting, r.waiting[n:])
-	clear(r.waiting[rest:])
-	r.waiting = r.waiting[:rest]
+	batch := slices.Clone(q.waiting[:n])
+	q.waiting = slices.Delete(q.waiting, 0, n)
 	r.bytes -= size
 	return batch
-}
-
-// flush writes a batch and answers it. A batch refused because of something in
-// one of its rows is written again in halves, until that row stands alone.
-func (r *Recorder) flush(batch []*pending) {
-	receipts, err := r.commit(batch)
-	switch {
-	case err == nil:
-		for i, p := range batch {
-			p.result <- result{receipt: receipts[i]}
-		}
-	case len(batch) > 1 && refusesRow(err):
-		r.flush(batch[:len(batch)/2])
-		r.flush(batch[len(batch)/2:])
-	default:
-		r.logger.Error("deliveries not recorded", "count", len(batch), "error", errtext.Plain(redact.Text(err.Error())))
-		for _, p := range batch {
-			p.result <- result{err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
-		}
-	}
-}
-
-func (r *Recorder) commit(batch []*pending) ([]Receipt, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-	defer cancel()
-	start := time.Now()
-	receipts, err := r.store.record(ctx, batch)
-	if err == nil {
-		r.batchSize.Observe(float64(len(batch)))
-		r.commitSeconds.Observe(time.Since(start).Seconds())
-	}
-	if readOnly(err) {
-		// The server we are connected to has become a standby: connect anew.
-		r.store.pool.Reset()
-	}
-	return receipts, err
-}
-
-// readOnly reports SQLSTATE 25006, read_only_sql_transaction.
-func readOnly(err error) bool {
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && pgErr.Code == "25006"
-}
-
-// errInDoubt marks an error of COMMIT: the rows may be there.
-var errInDoubt = errors.New("commit in doubt")
-
-// refusesRow reports whether the server refused data rather than service:
-// another batch without that data would be taken.
-func refusesRow(err error) bool {
-	var pgErr *pgconn.PgError
-	if errors.Is(err, errInDoubt) || !errors.As(err, &pgErr) {
-		return false
-	}
-	for _, class := range []string{
-		"22", // data exception
-		"23", // integrity constraint violation
-		"54", // program limit exceeded: a row too large for an index
-		"P0", // raised by a trigger
-	} {
-		if strings.HasPrefix(pgErr.Code, class) { // something between us and the server may have sent none
-			return true
-		}
-	}
-	return false
 }

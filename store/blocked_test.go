@@ -1,0 +1,185 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store"
+)
+
+// within is how long an unrelated delivery may take beside a locked row: one lock
+// timeout, and what a busy test machine adds.
+const within = 5 * time.Second
+
+// held opens a transaction of somebody else, which runs a statement and then
+// does nothing until release is called.
+func held(tb testing.TB, s *store.Store, sql string, args ...any) (release func()) {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), s.Pool().Config().ConnString())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	release = func() { _ = conn.Close(context.WithoutCancel(tb.Context())) }
+	tb.Cleanup(release)
+	exec(tb, conn, `BEGIN`)
+	exec(tb, conn, sql, args...)
+	return release
+}
+
+// A person locks one event in psql. Its redeliveries keep coming, several a
+// second, and so do the events of everybody else.
+func TestLockedEventStopsOnlyItself(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	r := newRecorder(t, s)
+	first := mustRecord(t, r, delivery(1, "book"))
+	release := held(t, s, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, first.EventID)
+
+	const unrelated, repeats = 100, 40
+	var callers sync.WaitGroup
+	for n := range unrelated {
+		callers.Go(func() {
+			time.Sleep(time.Duration(n) * 40 * time.Millisecond) // the pace of the traffic, not a wait for a condition
+			ctx, cancel := context.WithTimeout(t.Context(), within)
+			defer cancel()
+			if _, err := r.Record(ctx, delivery(100+n, "book")); err != nil {
+				t.Errorf("delivery %d: %v", n, err)
+			}
+		})
+	}
+	for n := range repeats {
+		callers.Go(func() {
+			time.Sleep(time.Duration(n) * 100 * time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*within)
+			defer cancel()
+			_, err := r.Record(ctx, variant(1, fmt.Sprintf("https://example.com/?token=%d", n%4+2), "title", "book"))
+			wantError(t, err, store.ErrUnavailable)
+		})
+	}
+	callers.Wait()
+	release()
+	if got := mustRecord(t, r, variant(1, "https://example.com/?token=9", "title", "book")); got.Status != store.Duplicate {
+		t.Errorf("after the lock: %+v", got)
+	}
+	wantTally(t, s, tally{Events: 1 + unrelated, Runs: 1 + unrelated, Jobs: 1 + unrelated, Redeliveries: 1})
+}
+
+// Whatever holds a delivery up, those in the same transaction are recorded.
+func TestNeighboursOfBlockedDeliveries(t *testing.T) {
+	t.Parallel()
+	const neighbours = 200
+	for name, test := range map[string]struct {
+		known   int    // events 0 to known-1 are there, each with one redelivery
+		lock    string // by somebody else
+		blocked int    // of the known ones, or of event 0 where none is known
+	}{
+		"ten events": {20, `SELECT FROM lumin.events WHERE signature_request_id < 'request-2' AND signature_request_id LIKE 'request-%' FOR UPDATE`, 12},
+		"updated":    {20, `UPDATE lumin.events SET key_id = 'x' WHERE signature_request_id = 'request-1'`, 1},
+		"counts":     {20, `SELECT FROM lumin.redeliveries d JOIN lumin.events e ON e.id = d.event_id WHERE e.signature_request_id = 'request-1' FOR UPDATE OF d`, 1},
+		"not committed": {0, `INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
+			VALUES ('` + keyText(delivery(0)) + `', 'account', '', '', '', '', now())`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			r := newRecorder(t, s)
+			again := func(n int) store.Delivery { return variant(n, "https://example.com/?token=2", "title", "book") }
+			for n := range test.known {
+				mustRecord(t, r, delivery(n, "book"))
+				mustRecord(t, r, again(n))
+			}
+			held(t, s, test.lock)
+			known := max(test.known, 1)
+			var batch []store.Delivery
+			for n := range known {
+				batch = append(batch, again(n))
+			}
+			for n := range neighbours {
+				batch = append(batch, delivery(1000+n, "book"))
+			}
+			start := time.Now()
+			refused := 0
+			for n, err := range r.RecordTogether(batch...) {
+				switch {
+				case err != nil && n < known:
+					refused++
+				case err != nil:
+					t.Errorf("neighbour %d: %v", n, err)
+				}
+			}
+			if refused != test.blocked {
+				t.Errorf("%d are refused, want %d", refused, test.blocked)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("answered after %s", took)
+			}
+		})
+	}
+}
+
+func keyText(d store.Delivery) string { return d.Envelope.Key().String() }
+
+// A constraint that speaks up at the end of the transaction refuses one row, and
+// nobody is left in doubt.
+func TestDeferredConstraint(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	r := newRecorder(t, s)
+	exec(t, s.Pool(), `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '23514'; END $$`)
+	exec(t, s.Pool(), `CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON lumin.events DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW WHEN (NEW.signature_request_id = 'request-7') EXECUTE FUNCTION refuse()`)
+	var batch []store.Delivery
+	for n := range 20 {
+		batch = append(batch, delivery(n, "book"))
+	}
+	for n, err := range r.RecordTogether(batch...) {
+		switch {
+		case n == 7:
+			wantError(t, err, store.ErrUnavailable)
+		case err != nil:
+			t.Errorf("neighbour %d: %v", n, err)
+		}
+	}
+	if got := count(t, s); got.Runs != 19 || got.Jobs != 19 {
+		t.Errorf("the database holds %+v", got)
+	}
+}
+
+// Somebody who takes two events in the other order makes a batch the victim of a
+// deadlock. It has changed nothing, so it is written once more.
+func TestDeadlockVictim(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := storeOn(t, pgtest.Pool(t, url))
+	r := store.NewPatientRecorder(s, silent)
+	t.Cleanup(r.Close)
+	one, two := mustRecord(t, r, delivery(1)), mustRecord(t, r, delivery(2))
+
+	other := connect(t, pgtest.AdminURL(t, url))
+	exec(t, other, `SET deadlock_timeout = '1min'`) // so that it is not the victim
+	exec(t, other, `BEGIN`)
+	exec(t, other, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, two.EventID)
+
+	answers := make(chan []error, 1)
+	go func() {
+		answers <- r.RecordTogether(
+			variant(1, "https://example.com/?token=2", "title"), variant(2, "https://example.com/?token=2", "title"))
+	}()
+	eventually(t, "the batch waits for the second event", func() bool {
+		return value[int](t, other, `SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'`) == 1
+	})
+	exec(t, other, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, one.EventID)
+	exec(t, other, `COMMIT`)
+	if err := errors.Join(<-answers...); err != nil {
+		t.Error(err)
+	}
+	wantTally(t, s, tally{Events: 2, Redeliveries: 2})
+}

@@ -1,0 +1,223 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/redact"
+)
+
+// Bounds of the time that locks of others cost. Together they stay well below the
+// 10 s in which a request must be answered.
+const (
+	lockTimeout = time.Second
+
+	// splitLockTimeout is for what is left of a batch after a lock held it up, and
+	// splitTimeout for all the transactions that it is split into.
+	splitLockTimeout = 100 * time.Millisecond
+	splitTimeout     = 4 * time.Second
+)
+
+// flush writes a batch of a queue and answers it, within flushTimeout.
+func (r *Recorder) flush(batch []*pending, q *queue) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	r.write(ctx, batch, q, r.lockTimeout)
+}
+
+// write writes deliveries and answers them. When the server refuses one of them,
+// or a lock holds one up, the others are written without it.
+func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration) {
+	if len(batch) == 0 {
+		return
+	}
+	receipts, err := r.commit(ctx, batch, lockTimeout)
+	if hasCode(err, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure) {
+		receipts, err = r.commit(ctx, batch, lockTimeout) // the others in the deadlock have got on
+	}
+	switch {
+	case err == nil:
+		r.accept(batch, receipts, q)
+	case ctx.Err() != nil:
+		r.refuse(batch, err)
+	case heldUp(err):
+		r.separate(ctx, batch, q, lockTimeout, err)
+	case refusesRow(err) && len(batch) > 1:
+		r.write(ctx, batch[:len(batch)/2], q, lockTimeout)
+		r.write(ctx, batch[len(batch)/2:], q, lockTimeout)
+	default:
+		r.refuse(batch, err)
+	}
+}
+
+// separate writes a batch that a lock held up in parts. Deliveries of events that
+// are seen to be locked get out of the way of the others: those of the main queue
+// are put aside, for one more attempt beside it; those that had it are refused.
+func (r *Recorder) separate(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration, cause error) {
+	if lockTimeout > splitLockTimeout { // the first time
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, splitTimeout)
+		defer cancel()
+	}
+	locked, err := r.store.lockedEvents(ctx, batch)
+	if err != nil {
+		r.refuse(batch, errors.Join(cause, err)) // the whole table is locked
+		return
+	}
+	var blocked, free []*pending
+	for i, p := range batch {
+		if locked[i] {
+			blocked = append(blocked, p)
+		} else {
+			free = append(free, p)
+		}
+	}
+	if len(blocked) > 0 {
+		r.setAside(blocked, q, cause)
+		r.write(ctx, free, q, splitLockTimeout)
+		return
+	}
+	one, other := halve(free)
+	if len(other) == 0 {
+		r.setAside(one, q, cause)
+		return
+	}
+	r.write(ctx, one, q, splitLockTimeout)
+	r.write(ctx, other, q, splitLockTimeout)
+}
+
+// halve splits a batch without parting deliveries of one event. The second half of
+// a batch with a single event is empty.
+func halve(batch []*pending) (one, other []*pending) {
+	half := map[identity]int{}
+	for _, p := range batch {
+		if _, known := half[p.identity()]; !known {
+			half[p.identity()] = len(half)
+		}
+	}
+	for _, p := range batch {
+		if half[p.identity()] < (len(half)+1)/2 {
+			one = append(one, p)
+		} else {
+			other = append(other, p)
+		}
+	}
+	return one, other
+}
+
+// blockedFor is how long the deliveries of an event that was locked keep to the
+// queue beside the main one. It is renewed as long as the lock lasts.
+const blockedFor = time.Minute
+
+// setAside has blocked deliveries, and those of the same events to come, wait
+// beside the main queue, where they hold up nothing but each other.
+func (r *Recorder) setAside(batch []*pending, q *queue, cause error) {
+	r.mu.Lock()
+	now := time.Now()
+	for id, until := range r.blocked {
+		if now.After(until) {
+			delete(r.blocked, id)
+		}
+	}
+	for _, p := range batch {
+		if len(r.blocked) < maxQueued {
+			r.blocked[p.identity()] = now.Add(blockedFor)
+		}
+	}
+	again := q == &r.main && !r.dropping
+	if again {
+		for _, p := range batch {
+			r.add(&r.aside, p)
+		}
+	}
+	r.mu.Unlock()
+	if !again {
+		r.refuse(batch, cause)
+	}
+}
+
+// isBlocked must be called with mu held.
+func (r *Recorder) isBlocked(id identity) bool {
+	until, blocked := r.blocked[id]
+	return blocked && time.Now().Before(until)
+}
+
+// accept answers deliveries that are committed.
+func (r *Recorder) accept(batch []*pending, receipts []Receipt, q *queue) {
+	for i, p := range batch {
+		p.result <- result{receipt: receipts[i]}
+	}
+	if q == &r.aside {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, p := range batch {
+			delete(r.blocked, p.identity())
+		}
+	}
+}
+
+// refuse answers deliveries that are not committed, or may not be.
+func (r *Recorder) refuse(batch []*pending, err error) {
+	r.logger.Error("deliveries not recorded", "count", len(batch), "error", errtext.Plain(redact.Text(err.Error())))
+	for _, p := range batch {
+		p.result <- result{err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
+	}
+}
+
+func (r *Recorder) commit(ctx context.Context, batch []*pending, lockTimeout time.Duration) ([]Receipt, error) {
+	start := time.Now()
+	receipts, err := r.store.record(ctx, batch, lockTimeout)
+	if err == nil {
+		r.batchSize.Observe(float64(len(batch)))
+		r.commitSeconds.Observe(time.Since(start).Seconds())
+	}
+	if hasCode(err, pgerrcode.ReadOnlySQLTransaction) {
+		// The server we are connected to has become a standby: connect anew.
+		r.store.pool.Reset()
+	}
+	return receipts, err
+}
+
+// errInDoubt marks an error of COMMIT: the rows may be there.
+var errInDoubt = errors.New("commit in doubt")
+
+// hasCode reports whether the server answered with one of these SQLSTATEs and
+// rolled back.
+func hasCode(err error, codes ...string) bool {
+	var pgErr *pgconn.PgError
+	if errors.Is(err, errInDoubt) || !errors.As(err, &pgErr) {
+		return false
+	}
+	for _, code := range codes {
+		// A prefix is a class. What stands between us and the server may send none.
+		if strings.HasPrefix(pgErr.Code, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// heldUp reports whether the transactions of others, or a limit of the server's on
+// our time, stopped a batch: parts of it may get through.
+func heldUp(err error) bool {
+	return hasCode(err, pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure,
+		pgerrcode.QueryCanceled) // by statement_timeout
+}
+
+// refusesRow reports whether the server refused data rather than service:
+// another batch without that data would be taken.
+func refusesRow(err error) bool {
+	return hasCode(err,
+		"22", // data exception
+		"23", // integrity constraint violation
+		"54", // program limit exceeded: a row too large for an index
+		"P0", // raised by a trigger
+	)
+}
