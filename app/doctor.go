@@ -205,10 +205,10 @@ func examineSchema(ctx context.Context, st *store.Store) finding {
 		return finding{"schema", failure, status.String(), "what is in it was not checked"}
 	}
 	if err == nil {
-		err = st.Ready(ctx)
+		err = st.ReadyToStart(ctx)
 	}
 	if err != nil {
-		return finding{"schema", failure, oneLine(err), "let the role of DATABASE_URL write, or name another database; what is in the schema was not checked"}
+		return finding{"schema", failure, oneLine(err), "remove the cause, or name another database; what is in the schema was not checked"}
 	}
 	return finding{"schema", ok, status.String(), ""}
 }

@@ -50,16 +50,18 @@ const (
 
 // service is the running program.
 type service struct {
-	cfg      serviceConfig
-	pools    []*pgxpool.Pool
-	store    *store.Store // of the worker, or else of the recorder
-	recorder *store.Recorder
-	handler  *ingest.Handler
-	runtime  *worker.Runtime
-	public   *listener
-	admin    *listener
-	registry *prometheus.Registry
-	stopping atomic.Bool
+	cfg           serviceConfig
+	pools         []*pgxpool.Pool
+	store         *store.Store // of the worker, or else of the recorder
+	recorder      *store.Recorder
+	readiness     *store.Readiness // of the recorder, or else of the worker
+	workReadiness *store.Readiness // of the worker
+	handler       *ingest.Handler
+	runtime       *worker.Runtime
+	public        *listener
+	admin         *listener
+	registry      *prometheus.Registry
+	stopping      atomic.Bool
 
 	heartbeat *heartbeat // nil until the database is ready
 
@@ -110,6 +112,7 @@ func (s *service) prepareIngest(ctx context.Context) (err error) {
 		return err
 	}
 	s.recorder = store.NewRecorder(s.store, s.cfg.logger, s.registry)
+	s.readiness = store.NewReadiness(s.recorder)
 	s.handler, err = ingest.New(ingest.Config{
 		Sources: s.cfg.sources, Record: s.recorder.Record, Route: s.cfg.registry.Route,
 		MaxEventAge: s.cfg.maxEventAge, Logger: s.cfg.logger, Registerer: s.registry,
@@ -127,6 +130,10 @@ func (s *service) prepareWork(ctx context.Context) (err error) {
 		return err
 	}
 	cfg.Store = s.store
+	s.workReadiness = store.NewWorkReadiness(s.store)
+	if s.readiness == nil {
+		s.readiness = s.workReadiness
+	}
 	if s.runtime, err = worker.New(cfg); errors.Is(err, worker.ErrQueue) {
 		return usage(err.Error(), "they are given by --queue or QUEUES, as in slow=5,bulk=2")
 	}
@@ -166,7 +173,7 @@ func (s *service) checks() []admin.Check {
 			}
 			return nil
 		}},
-		{Name: "database", Probe: s.store.Ready},
+		{Name: "database", Probe: s.readiness.Ready},
 	}
 	if s.runtime != nil {
 		checks = append(checks, admin.Check{Name: "workers", Probe: s.workersReady})
@@ -241,7 +248,7 @@ func (s *service) work(ctx context.Context) error {
 func (s *service) startWork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if err := s.store.Ready(ctx); err != nil {
+	if err := s.store.ReadyToStart(ctx); err != nil {
 		return err
 	}
 	if err := s.recall(ctx); err != nil {

@@ -28,10 +28,13 @@ func (s *service) workersReady(ctx context.Context) error {
 	if reason, _ := s.waitingFor.Load().(string); reason != "" && err != nil {
 		return fmt.Errorf("%w: %s", err, reason)
 	}
-	if stuck := s.stuckQueues(); err == nil && len(stuck) > 0 && !s.cfg.ingest {
+	if err != nil {
+		return err
+	}
+	if stuck := s.stuckQueues(); len(stuck) > 0 && !s.cfg.ingest {
 		return errors.New(strings.Join(stuck, "; "))
 	}
-	return err
+	return s.workReadiness.Ready(ctx)
 }
 
 // stopJobs waits for the running jobs. That some do not end is no failure of the

@@ -120,3 +120,6 @@ func (r *Recorder) RecordTogether(deliveries ...Delivery) []error {
 	}
 	return errs
 }
+
+// ReadyFor is what a Readiness asks, without what it remembers.
+func (s *Store) ReadyFor(ctx context.Context, works bool) error { return s.ready(ctx, works) }

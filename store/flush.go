@@ -178,11 +178,32 @@ func (r *Recorder) commit(ctx context.Context, batch []*pending, lockTimeout tim
 		r.batchSize.Observe(float64(len(batch)))
 		r.commitSeconds.Observe(time.Since(start).Seconds())
 	}
+	r.note(err)
 	if hasCode(err, pgerrcode.ReadOnlySQLTransaction) {
 		// The server we are connected to has become a standby: connect anew.
 		r.store.pool.Reset()
 	}
 	return receipts, err
+}
+
+// note keeps when recording last succeeded, and when the service last failed. What
+// is wrong with one delivery is neither.
+func (r *Recorder) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.succeededAt = time.Now()
+	case !refusesRow(err) && !heldUp(err):
+		r.failedAt = time.Now()
+	}
+}
+
+// outcomes returns what note has kept.
+func (r *Recorder) outcomes() (succeededAt, failedAt time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.succeededAt, r.failedAt
 }
 
 // errInDoubt marks an error of COMMIT: the rows may be there.

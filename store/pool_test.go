@@ -55,26 +55,3 @@ func TestPoolOfNoURL(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
-
-func TestReady(t *testing.T) {
-	t.Parallel()
-	s := newStore(t)
-	if err := s.Ready(t.Context()); err != nil {
-		t.Errorf("a migrated database: %v", err)
-	}
-
-	readOnly := storeOn(t, pgtest.Pool(t, with(t, pgtest.New(t), "default_transaction_read_only", "on")))
-	if err := readOnly.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "read-only") {
-		t.Errorf("a read-only database: %v", err)
-	}
-
-	unmigrated := storeOn(t, pgtest.Pool(t, pgtest.NewEmpty(t)))
-	if err := unmigrated.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "migrate up") {
-		t.Errorf("an empty database: %v", err)
-	}
-
-	exec(t, s.Pool(), `REVOKE INSERT ON lumin.events FROM CURRENT_USER`)
-	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "lumin.events (INSERT)") {
-		t.Errorf("without the right to insert: %v", err)
-	}
-}

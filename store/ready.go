@@ -5,23 +5,101 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/redact"
 )
 
-// missingRightsSQL names the rights that recording and working take and the role
-// does not have.
-const missingRightsSQL = `
-SELECT 'lumin.' || t || ' (' || p || ')'
-FROM (VALUES ('events', 'INSERT'), ('events', 'SELECT'), ('runs', 'INSERT'), ('runs', 'UPDATE'),
-             ('redeliveries', 'INSERT'), ('redeliveries', 'UPDATE'),
-             ('river_job', 'INSERT'), ('river_job', 'UPDATE')) AS needed (t, p)
-WHERE NOT pg_catalog.has_table_privilege('lumin.' || t, p)`
+const (
+	// probeTimeout is less than the 3 s that an answer of /readyz may take.
+	probeTimeout = 2800 * time.Millisecond
 
-// Ready tells why deliveries cannot be recorded or worked with this database: it
-// does not answer, is not migrated, takes no writes, or does not let this role
-// write. nil if they can.
-func (s *Store) Ready(ctx context.Context) error {
+	// A success is good for this long, unless a recording fails in the meantime. A
+	// failure is looked at again after the shorter time, so that the program is ready
+	// soon after the database is.
+	goodFor = 5 * time.Second
+	badFor  = time.Second
+)
+
+// Readiness reports whether this program could do its work at this moment. However
+// many callers ask, it probes the database once at a time, and not at all while
+// deliveries are being recorded.
+type Readiness struct {
+	store    *Store
+	recorder *Recorder // nil: this program does not record, it works
+
+	mu      sync.Mutex
+	running chan struct{} // closed when the probe under way ends; nil: none is
+	endedAt time.Time     // when the last probe did
+	err     error         // what it found
+}
+
+// NewReadiness returns the Readiness of a program that records with this Recorder.
+func NewReadiness(r *Recorder) *Readiness { return &Readiness{store: r.store, recorder: r} }
+
+// NewWorkReadiness returns the Readiness of a program that claims and settles runs.
+func NewWorkReadiness(s *Store) *Readiness { return &Readiness{store: s} }
+
+// Ready returns nil if a delivery would be recorded now, or a run claimed and
+// settled. Otherwise the error says why not, and what to do where that is known.
+// It takes less than three seconds. A schema that is newer or older than this
+// program's, or half migrated, is no reason as long as the statements succeed.
+func (r *Readiness) Ready(ctx context.Context) error {
+	for {
+		running, err, known := r.look()
+		if known {
+			return err
+		}
+		select {
+		case <-running:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the probe of the database: %w", ctx.Err())
+		}
+	}
+}
+
+// look returns what is known, or else a probe under way that will tell.
+func (r *Readiness) look() (running <-chan struct{}, err error, known bool) { //nolint:revive // it is the answer, not a failure of look
+	var succeededAt, failedAt time.Time
+	if r.recorder != nil {
+		succeededAt, failedAt = r.recorder.outcomes()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if succeededAt.After(failedAt) && time.Since(succeededAt) < goodFor {
+		return nil, nil, true
+	}
+	age := time.Since(r.endedAt)
+	switch {
+	case r.endedAt.IsZero():
+	case r.err != nil && age < badFor:
+		return nil, r.err, true
+	case r.err == nil && age < goodFor && failedAt.Before(r.endedAt):
+		return nil, nil, true
+	}
+	if r.running == nil {
+		r.running = make(chan struct{})
+		go r.probe(r.running)
+	}
+	return r.running, nil, false
+}
+
+// probe belongs to no caller: one that gives up does not cut it short.
+func (r *Readiness) probe(done chan struct{}) {
+	err := r.store.ready(context.Background(), r.recorder == nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err, r.endedAt, r.running = err, time.Now(), nil
+	close(done)
+}
+
+// ReadyToStart returns nil if the schema is this program's and deliveries can be
+// recorded and worked. A running program asks its [Readiness] instead.
+func (s *Store) ReadyToStart(ctx context.Context) error {
 	status, err := s.SchemaStatus(ctx)
 	if err != nil {
 		return err
@@ -29,23 +107,73 @@ func (s *Store) Ready(ctx context.Context) error {
 	if !status.Current() {
 		return errors.New(status.String())
 	}
-	var readOnly bool
-	if err := s.pool.QueryRow(ctx, `SELECT pg_catalog.current_setting('transaction_read_only')::boolean`).Scan(&readOnly); err != nil {
-		return fmt.Errorf("ask whether the database takes writes: %w", err)
-	}
-	if readOnly {
+	return s.ready(ctx, true)
+}
+
+// ready probes, and turns a failure into what an operator needs to read.
+func (s *Store) ready(ctx context.Context, works bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, errProbeTimeout)
+	defer cancel()
+	err := s.probe(ctx, works)
+	switch {
+	case err == nil:
+		return nil
+	case hasCode(err, pgerrcode.ReadOnlySQLTransaction):
+		s.pool.Reset() // see Recorder.commit
 		return errors.New("the database is read-only: a standby, or default_transaction_read_only is on for the role or the database")
+	case hasCode(err, pgerrcode.InsufficientPrivilege):
+		return s.missingRights(ctx, works, err)
+	case hasCode(err, pgerrcode.UndefinedTable, pgerrcode.UndefinedColumn, pgerrcode.UndefinedFunction, pgerrcode.InvalidSchemaName):
+		if status, statusErr := s.SchemaStatus(ctx); statusErr == nil && !status.Current() {
+			return errors.New(status.String())
+		}
+	case hasCode(err, pgerrcode.LockNotAvailable):
+		return errors.New("somebody has locked one of the tables in the schema lumin: see pg_locks and pg_stat_activity")
+	case hasCode(err, pgerrcode.DiskFull):
+		return fmt.Errorf("the database's disk is full: %s", redact.Text(err.Error()))
+	case errors.Is(context.Cause(ctx), errProbeTimeout):
+		return fmt.Errorf("a rehearsed recording took longer than %s: %s", probeTimeout, redact.Text(err.Error()))
 	}
-	rows, err := s.pool.Query(ctx, missingRightsSQL)
+	return fmt.Errorf("a rehearsed recording failed: %s", redact.Text(err.Error()))
+}
+
+// missingRightsSQL writes the GRANT statements for what the role lacks. Recording
+// takes what is named; working takes all of it, as River's tables and those of the
+// program's own jobs belong to it. Locking a row takes UPDATE, and reading a
+// conflicting row SELECT. Identity columns need no right to their sequence; the
+// ids of River's jobs do.
+const missingRightsSQL = `
+WITH needed (relation, rights) AS (
+    SELECT * FROM (VALUES
+        ('events', '{SELECT,INSERT,UPDATE}'::text[]), ('runs', '{SELECT,INSERT}'), ('redeliveries', '{SELECT,INSERT,UPDATE}'),
+        ('river_job', '{SELECT,INSERT}'), ('job_types', '{SELECT,INSERT,UPDATE}'), ('programs', '{SELECT,INSERT,UPDATE,DELETE}')) AS v
+    WHERE NOT $1
+    UNION ALL
+    SELECT c.relname, '{SELECT,INSERT,UPDATE,DELETE}' FROM pg_catalog.pg_class c
+    WHERE $1 AND c.relnamespace = pg_catalog.to_regnamespace('lumin') AND c.relkind = 'r'
+), missing (target, rights) AS (
+    SELECT 'SCHEMA lumin', ARRAY['USAGE'] WHERE NOT pg_catalog.has_schema_privilege('lumin', 'USAGE')
+    UNION ALL
+    SELECT 'lumin.' || c.relname, ARRAY(SELECT r FROM unnest(n.rights) r WHERE NOT pg_catalog.has_table_privilege(c.oid, r))
+    FROM needed n JOIN pg_catalog.pg_class c ON c.relname = n.relation AND c.relnamespace = pg_catalog.to_regnamespace('lumin')
+    UNION ALL
+    SELECT 'SEQUENCE lumin.' || c.relname, ARRAY['USAGE'] FROM pg_catalog.pg_class c
+    WHERE c.relnamespace = pg_catalog.to_regnamespace('lumin') AND c.relname = 'river_job_id_seq'
+      AND NOT pg_catalog.has_sequence_privilege(c.oid, 'USAGE')
+)
+SELECT pg_catalog.format('GRANT %s ON %s TO %I', pg_catalog.array_to_string(rights, ', '), target, current_user)
+FROM missing WHERE pg_catalog.cardinality(rights) > 0 ORDER BY target LIKE 'SCHEMA%' DESC, target`
+
+// missingRights names the statements that give the role what it lacks.
+func (s *Store) missingRights(ctx context.Context, works bool, cause error) error {
+	denied := fmt.Errorf("the role of DATABASE_URL lacks a right: %s", redact.Text(cause.Error()))
+	rows, err := s.pool.Query(ctx, missingRightsSQL, works)
 	if err != nil {
-		return fmt.Errorf("look at the role's rights: %w", err)
+		return denied
 	}
-	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("look at the role's rights: %w", err)
+	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(grants) == 0 {
+		return denied
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("the role may not write: grant it %s", strings.Join(missing, ", "))
-	}
-	return nil
+	return fmt.Errorf("the role of DATABASE_URL lacks rights: have the owner of the tables run: %s", strings.Join(grants, "; "))
 }

@@ -28,19 +28,25 @@ func (s *Store) record(ctx context.Context, batch []*pending, lockTimeout time.D
 	defer rollback(ctx, tx)
 
 	groups := fold(batch)
-	if err := insertEvents(ctx, tx, groups); err != nil {
-		return nil, err
-	}
-	if err := s.insertRuns(ctx, tx, groups, 0); err != nil {
-		return nil, err
-	}
-	if err := countRedeliveries(ctx, tx, groups); err != nil {
+	if err := s.write(ctx, tx, insertEventsSQL, groups); err != nil {
 		return nil, err
 	}
 	if err := tx.Commit(ctx); err != nil {
 		return nil, commitError(err)
 	}
 	return receipts(batch, groups), nil
+}
+
+// write is what recording does between BEGIN and COMMIT. insertSQL is
+// insertEventsSQL, or insertProbeSQL.
+func (s *Store) write(ctx context.Context, tx pgx.Tx, insertSQL string, groups []*group) error {
+	if err := insertEvents(ctx, tx, insertSQL, groups); err != nil {
+		return err
+	}
+	if err := s.insertRuns(ctx, tx, groups, 0); err != nil {
+		return err
+	}
+	return countRedeliveries(ctx, tx, groups)
 }
 
 // commitError tells a COMMIT that the server refused, as a deferred constraint
@@ -145,11 +151,24 @@ func fold(batch []*pending) []*group {
 // Events that are there already are left out before ON CONFLICT sees them: it
 // would wait for a transaction that changes one, and use up an id. A body that has
 // been erased does not come back from another source. OFFSET 0: see insertRunsSQL.
-const insertEventsSQL = `
-INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time,
-                          payload, payload_sha256, signature, key_id, received_at, payload_removed_at)
-SELECT w.event_key, w.source, w.signature_request_id, w.event_type, w.event_time,
-       CASE WHEN e.removed_at IS NULL THEN w.payload END, w.payload_sha256, w.signature, w.key_id, w.received_at, e.removed_at
+const (
+	insertEventsSQL = `
+INSERT INTO lumin.events (` + insertedColumns + `)
+SELECT ` + insertedValues + newEvents
+
+	// insertProbeSQL takes its ids from elsewhere: those of events have no gaps but
+	// for recordings that failed.
+	insertProbeSQL = `
+INSERT INTO lumin.events (` + insertedColumns + `, id) OVERRIDING SYSTEM VALUE
+SELECT ` + insertedValues + `, -(1 + random() * 9e15)::bigint` + newEvents
+
+	insertedColumns = `event_key, source, signature_request_id, event_type, event_time,
+       payload, payload_sha256, signature, key_id, received_at, payload_removed_at`
+
+	insertedValues = `w.event_key, w.source, w.signature_request_id, w.event_type, w.event_time,
+       CASE WHEN e.removed_at IS NULL THEN w.payload END, w.payload_sha256, w.signature, w.key_id, w.received_at, e.removed_at`
+
+	newEvents = `
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
             $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
      AS w (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
@@ -159,8 +178,9 @@ CROSS JOIN LATERAL (
 WHERE NOT e.stored
 ON CONFLICT (event_key, source) DO NOTHING
 RETURNING id, event_key, source, payload IS NULL`
+)
 
-func insertEvents(ctx context.Context, tx pgx.Tx, groups []*group) error {
+func insertEvents(ctx context.Context, tx pgx.Tx, insertSQL string, groups []*group) error {
 	n := len(groups)
 	var (
 		keys       = make([][16]byte, n)
@@ -184,7 +204,7 @@ func insertEvents(ctx context.Context, tx pgx.Tx, groups []*group) error {
 		payloads[i], hashes[i], signatures[i] = d.Payload, d.sha256[:], d.Signature
 		keyIDs[i], received[i] = d.KeyID, d.ReceivedAt
 	}
-	rows, err := tx.Query(ctx, insertEventsSQL,
+	rows, err := tx.Query(ctx, insertSQL,
 		keys, sources, requests, types, times, payloads, hashes, signatures, keyIDs, received)
 	if err != nil {
 		return fmt.Errorf("insert %d events: %w", n, err)

@@ -89,12 +89,14 @@ type Recorder struct {
 
 	mu       sync.Mutex
 	main     queue
-	aside    queue // deliveries of events that a lock holds up
-	bytes    int   // of all that waits
-	closed   bool  // for further deliveries
-	dropping bool  // what waits
-	blocked  map[identity]time.Time
-	done     sync.WaitGroup
+	aside    queue                  // deliveries of events that a lock holds up
+	bytes    int                    // of all that waits
+	closed   bool                   // for further deliveries
+	dropping bool                   // what waits
+	blocked  map[identity]time.Time // until when
+
+	succeededAt, failedAt time.Time // see note
+	done                  sync.WaitGroup
 }
 
 // queue is deliveries that wait for a flusher. Recorder.mu guards it.

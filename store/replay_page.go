@@ -405,7 +405,7 @@ func (s *Store) unrecognizedPage(ctx context.Context, tx pgx.Tx, order Replay, f
 		return false, nil
 	}
 	groups := fold(batch)
-	if err := insertEvents(ctx, tx, groups); err != nil {
+	if err := insertEvents(ctx, tx, insertEventsSQL, groups); err != nil {
 		return false, err
 	}
 	for _, g := range groups {

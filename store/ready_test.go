@@ -1,0 +1,245 @@
+package store_test
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store"
+)
+
+// notReady wants an error that says a word.
+func notReady(tb testing.TB, err error, word string) {
+	tb.Helper()
+	if err == nil || !strings.Contains(err.Error(), word) {
+		tb.Errorf("error %v, want one with %q", err, word)
+	}
+}
+
+func TestReadyToStart(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	if err := s.ReadyToStart(t.Context()); err != nil {
+		t.Errorf("a migrated database: %v", err)
+	}
+	readOnly := storeOn(t, pgtest.Pool(t, with(t, pgtest.New(t), "default_transaction_read_only", "on")))
+	notReady(t, readOnly.ReadyToStart(t.Context()), "read-only")
+	unmigrated := storeOn(t, pgtest.Pool(t, pgtest.NewEmpty(t)))
+	notReady(t, unmigrated.ReadyToStart(t.Context()), "migrate up")
+}
+
+// Readiness is what a delivery would meet at this moment, and nothing else.
+func TestReadiness(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		sql     string
+		word    string // in the reason; empty: still ready
+		repairs string
+	}{
+		"dirty version table":   {`UPDATE lumin.schema_migrations SET dirty = true`, "", ``},
+		"newer version table":   {`UPDATE lumin.schema_migrations SET version = version + 1`, "", ``},
+		"table gone":            {`ALTER TABLE lumin.redeliveries RENAME TO hidden`, "redeliveries", `ALTER TABLE lumin.hidden RENAME TO redeliveries`},
+		"full disk":             {failing("events", "53100"), "disk is full", `DROP TRIGGER fail ON lumin.events`},
+		"no memory for jobs":    {failing("river_job", "53200"), "made to fail", `DROP TRIGGER fail ON lumin.river_job`},
+		"no redelivery counted": {failing("redeliveries", "XX000"), "made to fail", `DROP TRIGGER fail ON lumin.redeliveries`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			databaseURL := pgtest.New(t)
+			s := storeOn(t, pgtest.Pool(t, databaseURL))
+			admin := connect(t, pgtest.AdminURL(t, databaseURL))
+			exec(t, admin, `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+				$$ BEGIN RAISE EXCEPTION 'made to fail' USING ERRCODE = TG_ARGV[0]; END $$`)
+			r := newRecorder(t, s)
+			ready, works := store.NewReadiness(r), store.NewWorkReadiness(s)
+			exec(t, admin, test.sql)
+			if test.word == "" {
+				mustRecord(t, r, delivery(1))
+				if err := ready.Ready(t.Context()); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			notReady(t, ready.Ready(t.Context()), test.word)
+			notReady(t, works.Ready(t.Context()), test.word)
+			exec(t, admin, test.repairs)
+			eventually(t, "it is ready again without any delivery", func() bool {
+				return ready.Ready(t.Context()) == nil && works.Ready(t.Context()) == nil
+			})
+		})
+	}
+}
+
+// failing makes every insertion into a table fail with a SQLSTATE.
+func failing(table, code string) string {
+	return `CREATE TRIGGER fail BEFORE INSERT ON lumin.` + table + ` FOR EACH ROW EXECUTE FUNCTION fail('` + code + `')`
+}
+
+// A success of recording spares the probe; a failure of the service calls for one;
+// the fault of one delivery, or a lock on its event, does neither harm.
+func TestReadinessFromRecording(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	r := newRecorder(t, s)
+	ready := store.NewReadiness(r)
+	ids := func() int64 {
+		return value[int64](t, s.Pool(), `SELECT last_value FROM lumin.river_job_id_seq`)
+	}
+	exec(t, s.Pool(), `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN RAISE EXCEPTION 'made to fail' USING ERRCODE = TG_ARGV[0]; END $$`)
+	exec(t, s.Pool(), `CREATE TRIGGER fail BEFORE INSERT ON lumin.events FOR EACH ROW
+		WHEN (NEW.signature_request_id = 'request-1') EXECUTE FUNCTION fail('23514')`)
+
+	first := mustRecord(t, r, delivery(2, "book"))
+	before := ids()
+	if _, err := r.Record(t.Context(), delivery(1)); err == nil {
+		t.Error("a delivery that the database refuses is recorded")
+	}
+	release := held(t, s, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, first.EventID)
+	if _, err := r.Record(t.Context(), variant(2, "https://example.com/?token=2", "title")); err == nil {
+		t.Error("a delivery of a locked event is recorded")
+	}
+	release()
+	second := mustRecord(t, r, delivery(3))
+	var callers sync.WaitGroup
+	for range 50 {
+		callers.Go(func() {
+			if err := ready.Ready(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+	if after := ids(); after != before {
+		t.Errorf("%d probes although deliveries are recorded", after-before)
+	}
+
+	exec(t, s.Pool(), `DROP TRIGGER fail ON lumin.events`)
+	exec(t, s.Pool(), failing("events", "53200"))
+	_, err := r.Record(t.Context(), delivery(4))
+	wantError(t, err, store.ErrUnavailable)
+	notReady(t, ready.Ready(t.Context()), "made to fail")
+	exec(t, s.Pool(), `DROP TRIGGER fail ON lumin.events`)
+	before = ids()
+	eventually(t, "it is ready again", func() bool { return ready.Ready(t.Context()) == nil })
+	for range 50 {
+		callers.Go(func() {
+			if err := ready.Ready(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+	if n := ids() - before; n < 1 || n > 3 {
+		t.Errorf("%d probes", n)
+	}
+	// Nothing of all that is left, and no event's id is used up by a probe.
+	if got := count(t, s); got.Runs != 1 || got.Redeliveries != 0 {
+		t.Errorf("the database holds %+v", got)
+	}
+	third := mustRecord(t, r, delivery(5))
+	if third.EventID <= second.EventID || third.EventID > second.EventID+2 { // one recording failed in between
+		t.Errorf("events %d, %d", second.EventID, third.EventID)
+	}
+}
+
+// A role with exactly the rights that the reason names can record; likewise for
+// working.
+func TestGrants(t *testing.T) {
+	t.Parallel()
+	for _, works := range []bool{false, true} {
+		databaseURL := pgtest.New(t)
+		admin := connect(t, pgtest.AdminURL(t, databaseURL))
+		s := storeOn(t, pgtest.Pool(t, asRole(t, admin, databaseURL)))
+		r := newRecorder(t, s)
+		ready := store.NewReadiness(r)
+		if works {
+			ready = store.NewWorkReadiness(s)
+		}
+		err := ready.Ready(t.Context())
+		notReady(t, err, "GRANT USAGE ON SCHEMA lumin TO")
+		for range 2 { // without USAGE of the schema, tables are not seen
+			_, grants, found := strings.Cut(err.Error(), " run: ")
+			if !found {
+				t.Fatal(err)
+			}
+			for grant := range strings.SplitSeq(grants, "; ") {
+				exec(t, admin, grant)
+			}
+			if err = s.ReadyFor(t.Context(), works); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustRecord(t, r, delivery(1, "book"))
+		mustRecord(t, r, variant(1, "https://example.com/?token=2", "title", "book"))
+		if works {
+			tx, err := s.Pool().Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.ClaimTx(t.Context(), tx, attempt(delivery(1), "book", 0)); err != nil {
+				t.Error(err)
+			}
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, right := range []string{`SELECT ON lumin.runs`, `UPDATE ON lumin.redeliveries`, `INSERT ON lumin.river_job`, `USAGE ON SEQUENCE lumin.river_job_id_seq`} {
+			role := value[string](t, s.Pool(), `SELECT current_user::text`)
+			exec(t, admin, `REVOKE `+right+` FROM `+role)
+			notReady(t, s.ReadyFor(t.Context(), works), "GRANT "+right+" TO "+role)
+			exec(t, admin, `GRANT `+right+` TO `+role)
+		}
+	}
+}
+
+// asRole makes a role with no rights at all, and returns the URL of its connections.
+func asRole(tb testing.TB, admin *pgx.Conn, databaseURL string) string {
+	tb.Helper()
+	role := "lumin_" + strings.ToLower(value[string](tb, admin, `SELECT substr(md5(random()::text), 1, 8)`))
+	exec(tb, admin, `CREATE ROLE `+role+` LOGIN PASSWORD 'secret'`)
+	tb.Cleanup(func() {
+		ctx := context.WithoutCancel(tb.Context())
+		_, _ = admin.Exec(ctx, `DROP OWNED BY `+role)
+		_, _ = admin.Exec(ctx, `DROP ROLE `+role)
+	})
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	u.User = url.UserPassword(role, "secret")
+	return u.String()
+}
+
+// A table that stays locked, and a commit that hangs, are found out in time; the
+// probe leaves nothing behind on the server.
+func TestReadinessInTime(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	ready := store.NewReadiness(newRecorder(t, s))
+	release := lockEvents(t, s)
+	start := time.Now()
+	notReady(t, ready.Ready(t.Context()), "locked one of the tables")
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("answered after %s", took)
+	}
+	release()
+	exec(t, s.Pool(), `CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$`)
+	exec(t, s.Pool(), `CREATE TRIGGER hang AFTER INSERT ON lumin.runs EXECUTE FUNCTION hang()`)
+	eventually(t, "the probe takes too long", func() bool {
+		err := ready.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), "took longer than 2.8s")
+	})
+	eventually(t, "the server has ended the probe", func() bool {
+		return value[int](t, s.Pool(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'`) <= 1
+	})
+}
