@@ -70,6 +70,9 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	}
 	envelope, err := lumin.DecodeEnvelope(body)
 	if err == nil {
+		err = envelope.CheckTime()
+	}
+	if err == nil {
 		d.eventType = envelope.EventType
 		if err := h.checkAge(envelope.EventTime, d.receivedAt); err != nil {
 			return err

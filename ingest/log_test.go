@@ -20,7 +20,7 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 	body := fmt.Sprintf(`{"event":{"event_time":1694664207595,"event_type":"signature_request_signed","event_metadata":{"signer_email":"%[1]s@example.com"}},
 		"signature_request":{"signature_request_id":"%[1]s","title":"%[1]s","details_url":"https://sign.example/?token=%[1]s"},"details_url":"https://sign.example/?token=%[1]s"}`, canary)
 	unsound := strings.Replace(body, `"event_time"`, `"`+canary+`"`, 1)
-	old := strings.Replace(body, "1694664207595", "1", 1)
+	old := strings.Replace(body, "1694664207595", "1577836800000", 1)
 	post := func(path, body, signature string) func(*rig) *http.Request {
 		return func(*rig) *http.Request { return newPost(path, body, signature) }
 	}

@@ -288,7 +288,7 @@ func readUnrecognized(ctx context.Context, q interface {
 		if err := row.Scan(&u.id, &d.Source, &d.Payload, &d.Signature, &d.KeyID, &d.ReceivedAt); err != nil {
 			return u, err
 		}
-		if envelope, err := lumin.DecodeEnvelope(d.Payload); err == nil {
+		if envelope, err := lumin.DecodeEnvelope(d.Payload); err == nil && envelope.CheckTime() == nil {
 			d.Envelope = &envelope
 		}
 		return u, nil

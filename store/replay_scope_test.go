@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"testing"
@@ -303,7 +304,11 @@ func TestReplayUnrecognized(t *testing.T) {
 	unread := func(payload []byte) store.Delivery {
 		return store.Delivery{Source: "account", Payload: payload, Signature: make([]byte, 32), KeyID: "k", ReceivedAt: readable.ReceivedAt}
 	}
-	receipts := recordAll(t, s, unread(readable.Payload), unread([]byte("?")), unread(known.Payload), known)
+	inSeconds := bytes.Replace(delivery(3).Payload, []byte(`7598`), []byte(``), 1) // of 1694664207598 ms
+	if bytes.Equal(inSeconds, delivery(3).Payload) {
+		t.Fatal("the body has another time")
+	}
+	receipts := recordAll(t, s, unread(readable.Payload), unread([]byte("?")), unread(known.Payload), known, unread(inSeconds))
 	f := store.ReplayFilter{Status: store.ReplayUnrecognized}
 	route := store.ReplayJobs{Route: func(string, lumin.EventType) []store.JobSpec { return specs("book") }}
 	r := order(t, s, f)
@@ -320,8 +325,8 @@ func TestReplayUnrecognized(t *testing.T) {
 		t.Errorf("decoded %q, want %q", got, want)
 	}
 	wantState(t, s, readable, "book", fmt.Sprintf("pending %d", r.ID)) // so that the order is over with it
-	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE signature_request_id IS NULL`); n != 3 {
-		t.Errorf("%d unrecognized events, want the 3 that there were", n)
+	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE signature_request_id IS NULL`); n != 4 {
+		t.Errorf("%d unrecognized events, want the 4 that there were", n)
 	}
 	if n := allPages(t, s, order(t, s, f), route); n != 0 {
 		t.Errorf("a second order decodes %d", n)

@@ -99,6 +99,9 @@ func (e Event) delivery(t testing.TB) store.Delivery {
 	t.Helper()
 	body := e.Body()
 	envelope, err := lumin.DecodeEnvelope(body)
+	if err == nil {
+		err = envelope.CheckTime()
+	}
 	if err != nil {
 		t.Fatalf("the program would keep this event and have no job type work it: %v", err)
 	}
