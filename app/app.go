@@ -65,6 +65,7 @@ type commands struct {
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database schema up to date, or take it back."`
 	Trigger   triggerCommand   `cmd:"" help:"Send correctly signed sample deliveries."`
 	Events    eventsCommand    `cmd:"" help:"Look at stored events."`
+	Conflicts conflictsCommand `cmd:"" help:"Look at events that came again with other content, and decide about them."`
 	Failures  failuresCommand  `cmd:"" help:"List failed and retrying runs by job type and error; dismiss failed runs, and restore them."`
 	FollowUps followUpsCommand `cmd:"" help:"List follow-up jobs that have failed for good, and put them back into the queue."`
 	Replay    replayCommand    `cmd:"" help:"Run failed runs once more, or others that are asked for."`

@@ -238,8 +238,12 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs),
-		examineComplaints(complaints), runs, examineFollowUps(followUps, programs)), nil
+	undecided, err := st.UndecidedActors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs), examineComplaints(complaints),
+		runs, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}), nil
 }
 
 // examinePrograms judges who is there: programs seen lately, and the kinds that

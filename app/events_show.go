@@ -104,11 +104,15 @@ func printEvent(w io.Writer, e store.EventDetails) {
 	if e.PayloadRemovedAt != nil {
 		payload = "removed " + timeCell(e.PayloadRemovedAt)
 	}
-	table(w, []string{"EVENT", strconv.FormatInt(e.ID, 10)}, [][]string{
+	facts := [][]string{
 		{"event key", e.Key}, {"source", e.Source}, {"event type", textCell(e.EventType)},
 		{"signature request", textCell(e.SignatureRequestID)}, {"event time", timeCell(e.EventTime)},
 		{"received", timeCell(&e.ReceivedAt)}, {"payload", payload}, {"signed with key", e.KeyID},
-	})
+	}
+	if e.PromotedFrom != nil {
+		facts = append(facts, []string{"promoted from", strconv.FormatInt(*e.PromotedFrom, 10)})
+	}
+	table(w, []string{"EVENT", strconv.FormatInt(e.ID, 10)}, facts)
 	var rows [][]string
 	for _, d := range e.Repeated {
 		rows = append(rows, []string{d.Differs, strconv.FormatInt(d.Count, 10), timeCell(&d.FirstAt), timeCell(&d.LastAt)})

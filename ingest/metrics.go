@@ -44,8 +44,8 @@ func newMetrics(sources func() []*source, b *budget) *metrics {
 		}, []string{"source"}),
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lumin_conflicts_total",
-			Help: "Redeliveries whose content differs from the first delivery of the event.",
-		}, []string{"source"}),
+			Help: "Redeliveries whose content differs from the first delivery of the event; kind another_actor: both bodies name a signer, and different ones.",
+		}, []string{"source", "kind"}),
 		lastVerified: prometheus.NewDesc("lumin_source_last_verified_timestamp_seconds",
 			"When a delivery of this source was last verified, also by an earlier program; 0 if none ever was, and absent while that is unknown.", []string{"source"}, nil),
 		mismatches: prometheus.NewDesc("lumin_source_mismatches_since_verified",
@@ -78,8 +78,16 @@ func (m *metrics) expect(source string) {
 		m.deliveries.WithLabelValues(source, string(status), "")
 	}
 	m.seconds.WithLabelValues(source)
-	m.conflicts.WithLabelValues(source)
+	for _, kind := range []string{conflictOfContent, conflictOfActors} {
+		m.conflicts.WithLabelValues(source, kind)
+	}
 }
+
+// Kinds of conflicts.
+const (
+	conflictOfContent = "content"
+	conflictOfActors  = "another_actor"
+)
 
 // count counts one answered delivery. Time is kept of verified deliveries only:
 // others could be as slow as they like.
@@ -89,8 +97,11 @@ func (m *metrics) count(d *delivery, a answer, took time.Duration) {
 	if d.keyID != "" {
 		m.seconds.WithLabelValues(source).Observe(took.Seconds())
 	}
-	if d.receipt.Conflict {
-		m.conflicts.WithLabelValues(source).Inc()
+	switch {
+	case d.receipt.AnotherActor:
+		m.conflicts.WithLabelValues(source, conflictOfActors).Inc()
+	case d.receipt.Conflict:
+		m.conflicts.WithLabelValues(source, conflictOfContent).Inc()
 	}
 }
 

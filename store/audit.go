@@ -55,7 +55,7 @@ const receivedEarly = 10 * time.Minute
 const (
 	// The clock is that of the database, which whoever asks cannot have set wrong.
 	auditEventsSQL = `
-SELECT id, event_key, source, signature_request_id, event_type, event_time, decoded_from IS NOT NULL,
+SELECT id, event_key, source, signature_request_id, event_type, event_time, decoded_from IS NOT NULL, promoted_from IS NOT NULL,
        payload, payload_sha256, signature, key_id, received_at,
        isfinite(received_at) AND received_at <= clock_timestamp() + interval '10 minutes'
 FROM lumin.events
@@ -80,6 +80,7 @@ type auditedEvent struct {
 	eventType          *string
 	eventTime          pgtype.Timestamptz // which tampering may have made infinite
 	decoded            bool               // later than it was received
+	promoted           bool               // was a conflict of another event
 	payload            pgtype.DriverBytes // nil: removed
 	payloadSHA256      pgtype.DriverBytes
 	signature          pgtype.DriverBytes
@@ -107,7 +108,7 @@ func (s *Store) Audit(ctx context.Context, since, until *time.Time, keyrings map
 		}
 		e := &after
 		_, err = pgx.ForEachRow(rows, []any{
-			&e.id, &e.key, &e.source, &e.signatureRequestID, &e.eventType, &e.eventTime, &e.decoded,
+			&e.id, &e.key, &e.source, &e.signatureRequestID, &e.eventType, &e.eventTime, &e.decoded, &e.promoted,
 			&e.payload, &e.payloadSHA256, &e.signature, &e.keyID, &e.receivedAt, &e.possible,
 		}, func() error {
 			ids = append(ids, e.id)
@@ -269,8 +270,16 @@ func (e *auditedEvent) checkIdentity() string {
 		return "payload and event_type"
 	case !envelope.EventTime.Equal(e.eventTime.Time):
 		return "payload and event_time"
-	case envelope.Key() != e.key:
+	case e.ownKey(envelope) != e.key:
 		return "payload and event_key"
 	}
 	return ""
+}
+
+// ownKey is the key that the body of the event calls for.
+func (e *auditedEvent) ownKey(envelope lumin.Envelope) lumin.EventKey {
+	if e.promoted {
+		return promotedKey(envelope.Key(), e.payload)
+	}
+	return envelope.Key()
 }

@@ -183,7 +183,7 @@ const eraseSQL = `
 WITH bodies AS (
     UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE id = ANY ($1) AND payload IS NOT NULL RETURNING id
 ), redeliveries AS (
-    UPDATE lumin.redeliveries SET payload = NULL WHERE event_id = ANY ($1) AND payload IS NOT NULL RETURNING event_id
+    UPDATE lumin.redeliveries SET payload = NULL, promoted_key = NULL WHERE event_id = ANY ($1) AND payload IS NOT NULL RETURNING event_id
 ), runs AS (
     UPDATE lumin.runs r SET error = NULL, state = CASE WHEN o.ended THEN r.state ELSE 'cancelled' END, finished_at = coalesce(r.finished_at, now())
     FROM (SELECT event_key, job_kind, state IN ('succeeded', 'cancelled') AS ended, error IS NOT NULL AS had_error

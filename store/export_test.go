@@ -14,6 +14,8 @@ const (
 	InsertRunsSQL             = insertRunsSQL
 	LoadEventsSQL             = loadEventsSQL
 	LockEventsSQL             = lockEventsSQL
+	PromotedEventsSQL         = promotedEventsSQL
+	LockedEventsSQL           = lockedEventsSQL
 	KeptBodiesSQL             = keptBodiesSQL
 	UpsertRedeliveriesSQL     = upsertRedeliveriesSQL
 	ClaimSQL                  = claimSQL

@@ -49,6 +49,7 @@ type EventSummary struct {
 	ReceivedAt         time.Time  `json:"received_at"`
 	Redeliveries       int64      `json:"redeliveries"`
 	Runs               RunStates  `json:"runs"`
+	PromotedFrom       *int64     `json:"promoted_from,omitempty"` // the event that this one was a conflict of
 
 	*EventBody `db:"-"` // nil unless asked for
 }
@@ -81,7 +82,8 @@ const summaryColumns = `
     e.id, e.event_key::text, e.source, e.event_type, e.signature_request_id, e.event_time, e.received_at,
     (SELECT coalesce(sum(d.count), 0)::bigint FROM lumin.redeliveries d WHERE d.event_id = e.id),
     (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}')
-     FROM (SELECT r.state, count(*) AS n FROM lumin.runs r WHERE r.event_key = e.event_key GROUP BY r.state) s)`
+     FROM (SELECT r.state, count(*) AS n FROM lumin.runs r WHERE r.event_key = e.event_key GROUP BY r.state) s),
+    e.promoted_from`
 
 const listEventsSQL = `
 SELECT ` + summaryColumns + `
@@ -258,7 +260,7 @@ FROM lumin.events e WHERE e.id = $1`
 func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 	var d EventDetails
 	err := s.pool.QueryRow(ctx, showEventSQL, id).Scan(&d.ID, &d.Key, &d.Source, &d.EventType, &d.SignatureRequestID,
-		&d.EventTime, &d.ReceivedAt, &d.Redeliveries, &d.Runs, &d.PayloadSize, &d.PayloadRemovedAt, &d.KeyID)
+		&d.EventTime, &d.ReceivedAt, &d.Redeliveries, &d.Runs, &d.PromotedFrom, &d.PayloadSize, &d.PayloadRemovedAt, &d.KeyID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return d, fmt.Errorf("event %d: %w", id, ErrNotFound)
 	}

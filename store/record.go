@@ -124,7 +124,12 @@ type delivered struct {
 	*Delivery
 	sha256   [sha256.Size]byte
 	position int // in the batch
-	conflict bool
+
+	// Of a repeated delivery: its event, which may have been a conflict of the
+	// group's event, and what became of it.
+	eventID      int64
+	conflict     bool
+	anotherActor bool
 }
 
 // fold groups a batch by event. Groups are sorted, so that two transactions take
@@ -319,7 +324,9 @@ func receipts(batch []*pending, groups []*group) []Receipt {
 					status = Unrecognized
 				}
 			}
-			receipts[d.position] = Receipt{EventID: g.eventID, Status: status, Conflict: d.conflict}
+			receipts[d.position] = Receipt{
+				EventID: cmp.Or(d.eventID, g.eventID), Status: status, Conflict: d.conflict, AnotherActor: d.anotherActor,
+			}
 		}
 	}
 	return receipts

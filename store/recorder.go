@@ -61,6 +61,10 @@ type Receipt struct {
 	EventID  int64
 	Status   Status
 	Conflict bool // a redelivery whose content differs from the first delivery
+
+	// AnotherActor marks a conflict in which both bodies name a signer_email, and
+	// different ones.
+	AnotherActor bool
 }
 
 // Limits of a Recorder. The queue holds what a few seconds of full load bring;

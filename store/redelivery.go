@@ -36,6 +36,16 @@ type redelivery struct {
 	count   int64
 	firstAt time.Time
 	lastAt  time.Time
+
+	conflict // zero unless differs is content
+}
+
+// conflict is what is kept of a conflict, so that it can be promoted.
+type conflict struct {
+	anotherActor bool
+	signature    []byte
+	keyID        *string
+	promotedKey  *[16]byte
 }
 
 // countRedeliveries counts the deliveries of events that were there before, be it
@@ -63,9 +73,12 @@ func countRedeliveries(ctx context.Context, tx pgx.Tx, groups []*group) error {
 
 // original is the first delivery of an event.
 type original struct {
+	id      int64
 	sha256  []byte
 	payload []byte
 	removed bool
+
+	promoted []*original // events that were conflicts of this one
 }
 
 // A statement of its own: the one that inserted with ON CONFLICT DO NOTHING does
@@ -85,6 +98,12 @@ CROSS JOIN LATERAL (
 SELECT e.event_key, e.source, e.payload, e.payload_removed_at IS NOT NULL
 FROM unnest($1::bigint[]) AS w (id)
 CROSS JOIN LATERAL (SELECT * FROM lumin.events WHERE id = w.id FOR NO KEY UPDATE OFFSET 0) e`
+
+	promotedEventsSQL = `
+SELECT e.promoted_from, e.id, e.payload_sha256, e.payload, e.payload_removed_at IS NOT NULL
+FROM unnest($1::bigint[]) AS w (id)
+CROSS JOIN LATERAL (SELECT * FROM lumin.events WHERE promoted_from = w.id OFFSET 0) e
+ORDER BY e.id`
 )
 
 func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identity]*original, error) {
@@ -110,7 +129,7 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	_, err = pgx.ForEachRow(rows, []any{&id, &key, &source, &sum}, func() error {
 		g := find(groups, identity{key, source})
 		g.eventID = id
-		originals[g.identity] = &original{sha256: bytes.Clone(sum)}
+		originals[g.identity] = &original{id: id, sha256: bytes.Clone(sum)}
 		if slices.ContainsFunc(g.deliveries, func(d *delivered) bool { return !bytes.Equal(d.sha256[:], sum) }) {
 			differ = append(differ, id)
 		}
@@ -143,7 +162,32 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	if err != nil {
 		return nil, fmt.Errorf("lock %d events: %w", len(differ), err)
 	}
-	return originals, nil
+	return originals, loadPromoted(ctx, tx, originals, differ)
+}
+
+// loadPromoted loads the events that were conflicts of others: a further delivery of
+// such a body is a redelivery of its event. The locks on the others are held, so
+// no conflict is promoted in the meantime.
+func loadPromoted(ctx context.Context, tx pgx.Tx, originals map[identity]*original, of []int64) error {
+	byID := make(map[int64]*original, len(originals))
+	for _, o := range originals {
+		byID[o.id] = o
+	}
+	rows, _ := tx.Query(ctx, promotedEventsSQL, of) // its error is that of the rows
+	var (
+		from, id     int64
+		sum, payload []byte
+		removed      bool
+	)
+	_, err := pgx.ForEachRow(rows, []any{&from, &id, &sum, &payload, &removed}, func() error {
+		byID[from].promoted = append(byID[from].promoted,
+			&original{id: id, sha256: bytes.Clone(sum), payload: bytes.Clone(payload), removed: removed})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load promoted conflicts of %d events: %w", len(of), err)
+	}
+	return nil
 }
 
 // redeliveriesOf folds the repeated deliveries of one event by body.
@@ -157,31 +201,49 @@ func redeliveriesOf(g *group, first *original) []*redelivery {
 	for _, d := range repeated {
 		row := byBody[d.sha256]
 		if row == nil {
-			row = compare(d, first)
-			row.eventID, row.firstAt, row.lastAt = g.eventID, d.ReceivedAt, d.ReceivedAt
+			row = compare(g.key, d, first)
+			row.firstAt, row.lastAt = d.ReceivedAt, d.ReceivedAt
 			byBody[d.sha256] = row
 			rows = append(rows, row)
 		}
 		row.count++
 		row.firstAt = earlier(row.firstAt, d.ReceivedAt)
 		row.lastAt = later(row.lastAt, d.ReceivedAt)
-		d.conflict = row.differs == differsContent
+		d.eventID, d.conflict, d.anotherActor = row.eventID, row.differs == differsContent, row.anotherActor
 	}
 	return rows
 }
 
-func compare(d *delivered, first *original) *redelivery {
+// compare says which event a repeated delivery belongs to, and what differs.
+func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
+	if row := sameEvent(d, first); row != nil {
+		return row
+	}
+	for _, promoted := range first.promoted {
+		if row := sameEvent(d, promoted); row != nil {
+			return row
+		}
+	}
+	if first.removed {
+		// A body that has been erased does not come back with a repetition.
+		return &redelivery{eventID: first.id, sha256: []byte{}, differs: differsUnknown}
+	}
+	own := [16]byte(promotedKey(key, d.Payload))
+	return &redelivery{eventID: first.id, sha256: d.sha256[:], differs: differsContent, payload: d.Payload, conflict: conflict{
+		anotherActor: anotherActor(first.payload, d.Payload), signature: d.Signature, keyID: &d.KeyID, promotedKey: &own,
+	}}
+}
+
+// sameEvent returns nil if the content of a delivery is not known to be that of an
+// event.
+func sameEvent(d *delivered, first *original) *redelivery {
 	switch {
 	case bytes.Equal(d.sha256[:], first.sha256):
-		return &redelivery{sha256: d.sha256[:], differs: differsNothing}
-	case first.removed:
-		// What has been erased does not come back with a repetition.
-		return &redelivery{sha256: []byte{}, differs: differsUnknown}
-	case lumin.SameExceptDetailsURL(first.payload, d.Payload):
-		return &redelivery{sha256: d.sha256[:], differs: differsDetailsURL, payload: d.Payload}
-	default:
-		return &redelivery{sha256: d.sha256[:], differs: differsContent, payload: d.Payload}
+		return &redelivery{eventID: first.id, sha256: d.sha256[:], differs: differsNothing}
+	case !first.removed && lumin.SameExceptDetailsURL(first.payload, d.Payload):
+		return &redelivery{eventID: first.id, sha256: d.sha256[:], differs: differsDetailsURL, payload: d.Payload}
 	}
+	return nil
 }
 
 const keptBodiesSQL = `
@@ -233,7 +295,7 @@ func foldBeyondLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*red
 			}
 			bodies[string(row.sha256)] = true
 		default:
-			row.sha256, row.payload = []byte{}, nil
+			row.sha256, row.payload, row.conflict = []byte{}, nil, conflict{}
 		}
 	}
 	return mergeRows(rows), nil
@@ -262,30 +324,42 @@ func mergeRows(rows []*redelivery) []*redelivery {
 }
 
 const upsertRedeliveriesSQL = `
-INSERT INTO lumin.redeliveries AS r (event_id, payload_sha256, differs, payload, count, first_at, last_at)
-SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bytea[], $5::bigint[], $6::timestamptz[], $7::timestamptz[])
+INSERT INTO lumin.redeliveries AS r (event_id, payload_sha256, differs, payload, count, first_at, last_at,
+                                     another_actor, signature, key_id, promoted_key)
+SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bytea[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
+                     $8::boolean[], $9::bytea[], $10::text[], $11::uuid[])
 ON CONFLICT (event_id, payload_sha256) DO UPDATE SET
     count = r.count + excluded.count,
     differs = CASE excluded.differs WHEN 'content' THEN 'content' ELSE r.differs END,
     first_at = least(r.first_at, excluded.first_at),
-    last_at = greatest(r.last_at, excluded.last_at)`
+    last_at = greatest(r.last_at, excluded.last_at),
+    another_actor = r.another_actor OR excluded.another_actor,
+    signature = coalesce(r.signature, excluded.signature),
+    key_id = coalesce(r.key_id, excluded.key_id),
+    promoted_key = coalesce(r.promoted_key, excluded.promoted_key)`
 
 func upsertRedeliveries(ctx context.Context, tx pgx.Tx, rows []*redelivery) error {
 	n := len(rows)
 	var (
-		ids      = make([]int64, n)
-		sums     = make([][]byte, n)
-		differs  = make([]string, n)
-		payloads = make([][]byte, n)
-		counts   = make([]int64, n)
-		firsts   = make([]time.Time, n)
-		lasts    = make([]time.Time, n)
+		ids        = make([]int64, n)
+		sums       = make([][]byte, n)
+		differs    = make([]string, n)
+		payloads   = make([][]byte, n)
+		counts     = make([]int64, n)
+		firsts     = make([]time.Time, n)
+		lasts      = make([]time.Time, n)
+		actors     = make([]bool, n)
+		signatures = make([][]byte, n)
+		keyIDs     = make([]*string, n)
+		keys       = make([]*[16]byte, n)
 	)
 	for i, r := range rows {
 		ids[i], sums[i], differs[i], payloads[i] = r.eventID, r.sha256, r.differs, r.payload
 		counts[i], firsts[i], lasts[i] = r.count, r.firstAt, r.lastAt
+		actors[i], signatures[i], keyIDs[i], keys[i] = r.anotherActor, r.signature, r.keyID, r.promotedKey
 	}
-	if _, err := tx.Exec(ctx, upsertRedeliveriesSQL, ids, sums, differs, payloads, counts, firsts, lasts); err != nil {
+	_, err := tx.Exec(ctx, upsertRedeliveriesSQL, ids, sums, differs, payloads, counts, firsts, lasts, actors, signatures, keyIDs, keys)
+	if err != nil {
 		return fmt.Errorf("count %d redeliveries: %w", n, err)
 	}
 	return nil

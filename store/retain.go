@@ -271,7 +271,7 @@ UPDATE lumin.events e SET payload = NULL, payload_removed_at = now() WHERE e.id 
 
 	// Who adds one that has a body locks the event first.
 	removeCopiesSQL = `
-UPDATE lumin.redeliveries d SET payload = NULL
+UPDATE lumin.redeliveries d SET payload = NULL, promoted_key = NULL
 FROM lumin.events e
 WHERE d.event_id = ANY ($1) AND d.payload IS NOT NULL AND e.id = d.event_id AND e.payload_removed_at IS NOT NULL`
 )

@@ -1,0 +1,297 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"lumin-ingest/store"
+)
+
+type conflictsCommand struct {
+	List    conflictsListCommand    `cmd:"" help:"List redeliveries whose content differs from the first delivery."`
+	Show    conflictsShowCommand    `cmd:"" help:"Show the conflicts of one event: who acted, which body was worked, what was decided."`
+	Promote conflictsPromoteCommand `cmd:"" help:"Make the other body of a conflict an event of its own, with its runs."`
+	Dismiss conflictsDismissCommand `cmd:"" help:"Note that a conflict needs nothing."`
+}
+
+type conflictsListCommand struct {
+	databaseSettings
+	outputSettings
+	Source           string `help:"Only of this source: account or app:NAME."`
+	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
+	AnotherActor     bool   `help:"Only those whose two bodies name different signers."`
+	Undecided        bool   `help:"Only those that are neither promoted nor dismissed."`
+	Since            when   `placeholder:"TIME" help:"Only delivered since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
+	Limit            int    `default:"50" help:"At most so many."`
+}
+
+// Run implements the command.
+func (c *conflictsListCommand) Run(ctx context.Context, std streams) error {
+	if c.Limit < 1 {
+		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
+	}
+	if c.Source != "" {
+		if err := checkSource(c.Source); err != nil {
+			return err
+		}
+	}
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	conflicts, err := st.Conflicts(ctx, store.ConflictFilter{
+		Source: c.Source, SignatureRequestID: c.SignatureRequest, AnotherActor: c.AnotherActor, Undecided: c.Undecided,
+		Since: c.Since.at, Limit: c.Limit,
+	})
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		for _, conflict := range conflicts {
+			if err := printJSON(std.out, conflict); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(conflicts) == 0 {
+		_, err := fmt.Fprintln(std.out, "no conflicts")
+		return err
+	}
+	rows := make([][]string, len(conflicts))
+	for i, conflict := range conflicts {
+		rows[i] = []string{
+			strconv.FormatInt(conflict.EventID, 10), bodyCell(conflict), conflict.Source, textCell(conflict.EventType),
+			textCell(conflict.SignatureRequestID), kindOf(conflict), strconv.FormatInt(conflict.Count, 10),
+			timeCell(&conflict.LastAt), decisionCell(conflict),
+		}
+	}
+	table(std.out, []string{"EVENT", "BODY", "SOURCE", "TYPE", "SIGNATURE REQUEST", "CONFLICT", "COUNT", "LAST", "DECISION"}, rows)
+	return nil
+}
+
+func kindOf(c store.Conflict) string {
+	if c.AnotherActor {
+		return "another actor"
+	}
+	return "content"
+}
+
+// bodyCell is as much of the hash as tells the bodies of one event apart.
+func bodyCell(c store.Conflict) string {
+	if c.Body == "" {
+		return "not kept"
+	}
+	return c.Body[:12]
+}
+
+func decisionCell(c store.Conflict) string {
+	if c.Decision != nil && c.PromotedID != nil {
+		return fmt.Sprintf("%s: event %d", *c.Decision, *c.PromotedID)
+	}
+	return textCell(c.Decision)
+}
+
+// oneConflict names a conflict.
+type oneConflict struct {
+	databaseSettings
+	Event int64  `arg:"" help:"The event that the body conflicts with."`
+	Body  string `placeholder:"HEX" help:"Which of its bodies, by the first digits of their SHA-256, where there are several."`
+}
+
+// find returns the conflicts that are named.
+func (c oneConflict) find(ctx context.Context, st *store.Store) ([]store.Conflict, error) {
+	all, err := st.Conflicts(ctx, store.ConflictFilter{EventID: c.Event, Limit: 100}) // an event keeps fewer bodies
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, usage(fmt.Sprintf("event %d has no conflict", c.Event), "\"conflicts list\" shows what there is")
+	}
+	var named []store.Conflict
+	for _, conflict := range all {
+		if strings.HasPrefix(conflict.Body, strings.ToLower(c.Body)) {
+			named = append(named, conflict)
+		}
+	}
+	if len(named) == 0 {
+		return nil, usage(fmt.Sprintf("event %d has no conflict whose body begins with %q", c.Event, c.Body),
+			"\"conflicts show %d\" shows its bodies", c.Event)
+	}
+	return named, nil
+}
+
+type conflictsShowCommand struct {
+	oneConflict
+	outputSettings
+	Reveal bool `help:"Show the signers' addresses in full. They are personal data."`
+}
+
+// shownConflict is a conflict with who acted.
+type shownConflict struct {
+	store.Conflict
+	FirstSigner string `json:"first_signer"`
+	OtherSigner string `json:"other_signer"`
+	WorkedID    *int64 `json:"worked_event_id"`
+}
+
+// Run implements the command.
+func (c *conflictsShowCommand) Run(ctx context.Context, std streams) error {
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	conflicts, err := c.find(ctx, st)
+	if err != nil {
+		return err
+	}
+	for i, conflict := range conflicts {
+		actors, err := st.ActorsOf(ctx, conflict)
+		if err != nil {
+			return err
+		}
+		shown := shownConflict{Conflict: conflict, FirstSigner: actors.First, OtherSigner: actors.Other}
+		if !c.Reveal {
+			shown.FirstSigner, shown.OtherSigner = masked(actors.First), masked(actors.Other)
+		}
+		if actors.WorkedID != 0 {
+			shown.WorkedID = &actors.WorkedID
+		}
+		if err := c.print(std, i, shown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conflictsShowCommand) print(std streams, i int, s shownConflict) error {
+	if c.Output == "json" {
+		return printJSON(std.out, s)
+	}
+	if i > 0 {
+		fmt.Fprintln(std.out)
+	}
+	worked := "-"
+	if s.WorkedID != nil {
+		worked = fmt.Sprintf("event %d", *s.WorkedID)
+	}
+	table(std.out, []string{"EVENT", strconv.FormatInt(s.EventID, 10)}, [][]string{
+		{"other body", cmp.Or(s.Body, "not kept")},
+		{"source", s.Source},
+		{"signature request", textCell(s.SignatureRequestID)},
+		{"type", textCell(s.EventType)},
+		{"time", timeCell(s.EventTime)},
+		{"conflict", kindOf(s.Conflict)},
+		{"signer, first body", cmp.Or(s.FirstSigner, "-")},
+		{"signer, other body", cmp.Or(s.OtherSigner, "-")},
+		{"runs were made from", worked},
+		{"delivered", fmt.Sprintf("%d times, %s to %s", s.Count, timeCell(&s.FirstAt), timeCell(&s.LastAt))},
+		{"decision", decisionCell(s.Conflict)},
+		{"decided", timeCell(s.DecidedAt)},
+		{"by", textCell(s.DecidedBy)},
+		{"reason", textCell(s.Reason)},
+	})
+	return nil
+}
+
+// masked leaves of an address what tells two signers of a request apart.
+func masked(address string) string {
+	if address == "" {
+		return ""
+	}
+	local, domain, _ := strings.Cut(address, "@")
+	first := []rune(local + "*")[0]
+	if domain == "" {
+		return string(first) + "***"
+	}
+	return string(first) + "***@" + string([]rune(domain)[0]) + "***"
+}
+
+// decision is what both commands that decide ask for.
+type decision struct {
+	oneConflict
+	Reason string `required:"" help:"Why; kept with the conflict, so name nobody in it."`
+	By     string `placeholder:"WHO" help:"Who decides; the user and host of this program by default."`
+}
+
+// one returns the only conflict that is named.
+func (d decision) one(ctx context.Context, st *store.Store) (store.Conflict, error) {
+	if strings.TrimSpace(d.Reason) == "" {
+		return store.Conflict{}, usage("--reason is empty", "say why; it is kept with the conflict")
+	}
+	conflicts, err := d.find(ctx, st)
+	if err != nil {
+		return store.Conflict{}, err
+	}
+	if len(conflicts) > 1 {
+		return store.Conflict{}, usage(fmt.Sprintf("event %d has %d conflicts", d.Event, len(conflicts)),
+			"name one by --body; \"conflicts show %d\" shows them", d.Event)
+	}
+	return conflicts[0], nil
+}
+
+type conflictsPromoteCommand struct {
+	decision
+	Yes bool `help:"Do it: the runs of the new event cannot be taken back."`
+}
+
+// Run implements the command.
+func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	conflict, err := c.one(ctx, st)
+	if err != nil {
+		return err
+	}
+	if !c.Yes {
+		return usage(fmt.Sprintf("this would make body %s an event of its own, and job types would work it", bodyCell(conflict)),
+			"compare the two bodies with \"conflicts show %d\", then add --yes", c.Event)
+	}
+	id, err := st.PromoteConflict(ctx, conflict, c.Reason, cmp.Or(c.By, whoAmI()))
+	if err != nil {
+		return refusedDecision(err)
+	}
+	if conflict.PromotedID != nil {
+		_, err = fmt.Fprintf(std.out, "promoted already, as event %d\n", id)
+		return err
+	}
+	_, err = fmt.Fprintf(std.out, "promoted as event %d; a running worker makes its runs\n", id)
+	return err
+}
+
+type conflictsDismissCommand struct{ decision }
+
+// Run implements the command.
+func (c *conflictsDismissCommand) Run(ctx context.Context, std streams) error {
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	conflict, err := c.one(ctx, st)
+	if err != nil {
+		return err
+	}
+	if err := st.DismissConflict(ctx, conflict, c.Reason, cmp.Or(c.By, whoAmI())); err != nil {
+		return refusedDecision(err)
+	}
+	_, err = fmt.Fprintln(std.out, "dismissed")
+	return err
+}
+
+func refusedDecision(err error) error {
+	var refused *store.RefusedError
+	if errors.As(err, &refused) {
+		return usage(refused.Reason, "%s", refused.Hint)
+	}
+	return err
+}

@@ -1,0 +1,21 @@
+package lumin
+
+import "encoding/json"
+
+// SignerEmail returns event.event_metadata.signer_email of a delivery's body as it
+// is written there: the person whose action the event reports. It is empty where
+// the body does not say, and is personal data.
+func SignerEmail(body []byte) string {
+	var delivery struct {
+		Event struct {
+			Metadata json.RawMessage `json:"event_metadata"`
+		} `json:"event"`
+	}
+	var metadata struct {
+		SignerEmail string `json:"signer_email"`
+	}
+	if json.Unmarshal(body, &delivery) != nil || json.Unmarshal(delivery.Event.Metadata, &metadata) != nil {
+		return ""
+	}
+	return metadata.SignerEmail
+}

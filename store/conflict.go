@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lumin-ingest/lumin"
+)
+
+// Conflict is a body that came under the event key of another one and differs from
+// it in more than details_url.
+type Conflict struct {
+	EventID            int64      `json:"event_id"` // of the body that came first
+	Body               string     `json:"body"`     // SHA-256 of the other one, in hex; empty: not kept
+	Source             string     `json:"source"`
+	SignatureRequestID *string    `json:"signature_request_id"`
+	EventType          *string    `json:"event_type"`
+	EventTime          *time.Time `json:"event_time"`
+	AnotherActor       bool       `json:"another_actor"`
+	Count              int64      `json:"count"`
+	FirstAt            time.Time  `json:"first_at"`
+	LastAt             time.Time  `json:"last_at"`
+	Decision           *string    `json:"decision"` // promoted or dismissed; nil: none yet
+	DecidedAt          *time.Time `json:"decided_at"`
+	DecidedBy          *string    `json:"decided_by"`
+	Reason             *string    `json:"reason"`
+	PromotedID         *int64     `json:"promoted_id"`
+}
+
+// ConflictFilter chooses conflicts to list. Parts that are not set do not narrow.
+type ConflictFilter struct {
+	EventID            int64
+	Source             string
+	SignatureRequestID string
+	AnotherActor       bool
+	Undecided          bool
+	Since              *time.Time // last delivered since then
+	Limit              int
+}
+
+const conflictColumns = `
+    c.event_id, pg_catalog.encode(c.payload_sha256, 'hex'), c.source, c.signature_request_id, c.event_type, c.event_time,
+    c.another_actor, c.count, c.first_at, c.last_at, c.decision, c.decided_at, c.decided_by, c.decision_reason, c.promoted_id`
+
+const listConflictsSQL = `
+SELECT ` + conflictColumns + `
+FROM lumin.conflicts c
+WHERE ($1::bigint = 0 OR c.event_id = $1)
+  AND ($2 = '' OR c.source = $2)
+  AND ($3 = '' OR c.signature_request_id = $3)
+  AND (NOT $4 OR c.another_actor)
+  AND (NOT $5 OR c.decision IS NULL)
+  AND ($6::timestamptz IS NULL OR c.last_at >= $6)
+ORDER BY c.last_at DESC, c.event_id DESC, c.payload_sha256 LIMIT $7`
+
+// Conflicts returns the conflicts that match, the last delivered first.
+func (s *Store) Conflicts(ctx context.Context, f ConflictFilter) ([]Conflict, error) {
+	rows, err := s.pool.Query(ctx, listConflictsSQL, pgx.QueryExecModeCacheDescribe,
+		f.EventID, f.Source, f.SignatureRequestID, f.AnotherActor, f.Undecided, f.Since, f.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("list conflicts: %w", err)
+	}
+	conflicts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Conflict])
+	if err != nil {
+		return nil, fmt.Errorf("list conflicts: %w", err)
+	}
+	return conflicts, nil
+}
+
+// Actors are the signers that the two bodies of a conflict name, as written there.
+// They are personal data. An empty one is not named, or the body is removed.
+type Actors struct {
+	First, Other string
+
+	// WorkedID is the event that the runs of this event key were made from; 0: there
+	// are none.
+	WorkedID int64
+}
+
+// ActorsOf reads who acted according to the bodies of a conflict.
+func (s *Store) ActorsOf(ctx context.Context, c Conflict) (a Actors, err error) {
+	var first, other []byte
+	err = s.pool.QueryRow(ctx, `
+		SELECT c.first_payload, c.other_payload,
+		       coalesce((SELECT r.event_id FROM lumin.runs r WHERE r.event_key = c.event_key ORDER BY r.job_kind LIMIT 1), 0)
+		FROM lumin.conflicts c WHERE c.event_id = $1 AND c.payload_sha256 = pg_catalog.decode($2, 'hex')`,
+		c.EventID, c.Body).Scan(&first, &other, &a.WorkedID)
+	if err != nil {
+		return a, fmt.Errorf("read the bodies of a conflict of event %d: %w", c.EventID, err)
+	}
+	a.First, a.Other = lumin.SignerEmail(first), lumin.SignerEmail(other)
+	return a, nil
+}
+
+// RefusedError says why a decision about a conflict cannot be carried out, and what
+// to do instead.
+type RefusedError struct{ Reason, Hint string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+// PromoteConflict makes an event of its own out of the other body of a conflict and
+// orders its runs, in one transaction. However often it is called, also at once,
+// there is one such event, whose id it returns. The error may be a [*RefusedError].
+func (s *Store) PromoteConflict(ctx context.Context, c Conflict, reason, by string) (id int64, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT lumin.promote_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
+		c.EventID, reason, c.Body, by).Scan(&id)
+	return id, refusal("promote", c, err)
+}
+
+// DismissConflict notes that a conflict needs nothing. The error may be a
+// [*RefusedError].
+func (s *Store) DismissConflict(ctx context.Context, c Conflict, reason, by string) error {
+	_, err := s.pool.Exec(ctx, `SELECT lumin.dismiss_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
+		c.EventID, reason, c.Body, by)
+	return refusal("dismiss", c, err)
+}
+
+func refusal(verb string, c Conflict, err error) error {
+	var raised *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &raised) && raised.Code == pgerrcode.RaiseException:
+		return &RefusedError{raised.Message, raised.Hint}
+	}
+	return fmt.Errorf("%s a conflict of event %d: %w", verb, c.EventID, err)
+}
+
+// UndecidedActors counts the conflicts between two actors that nobody has decided
+// about.
+func (s *Store) UndecidedActors(ctx context.Context) (n int64, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM lumin.redeliveries WHERE another_actor AND decision IS NULL`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count conflicts: %w", err)
+	}
+	return n, nil
+}
