@@ -205,7 +205,7 @@ func examineSchema(ctx context.Context, st *store.Store) finding {
 		return finding{"schema", failure, status.String(), "what is in it was not checked"}
 	}
 	if err == nil {
-		err = st.ReadyToStart(ctx)
+		err = st.ReadyToStart(ctx, true)
 	}
 	if err != nil {
 		return finding{"schema", failure, oneLine(err), "remove the cause, or name another database; what is in the schema was not checked"}

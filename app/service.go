@@ -248,7 +248,7 @@ func (s *service) work(ctx context.Context) error {
 func (s *service) startWork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if err := s.store.ReadyToStart(ctx); err != nil {
+	if err := s.store.ReadyToStart(ctx, s.runtime != nil); err != nil {
 		return err
 	}
 	if err := s.recall(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,14 @@ func (r *Recorder) setAside(batch []*pending, q *queue, cause error) {
 	}
 	again := q == &r.main && !r.dropping
 	if again {
+		// Those that wait in the main queue would only meet the same lock.
+		r.main.waiting = slices.DeleteFunc(r.main.waiting, func(p *pending) bool {
+			blocked := r.isBlocked(p.identity())
+			if blocked {
+				r.aside.waiting = append(r.aside.waiting, p)
+			}
+			return blocked
+		})
 		for _, p := range batch {
 			r.add(&r.aside, p)
 		}

@@ -98,16 +98,19 @@ func (r *Readiness) probe(done chan struct{}) {
 }
 
 // ReadyToStart returns nil if the schema is this program's and deliveries can be
-// recorded and worked. A running program asks its [Readiness] instead.
-func (s *Store) ReadyToStart(ctx context.Context) error {
+// recorded and, for a program that works, worked. A running program asks its
+// [Readiness] instead.
+func (s *Store) ReadyToStart(ctx context.Context, works bool) error {
 	status, err := s.SchemaStatus(ctx)
-	if err != nil {
+	switch {
+	case hasCode(err, pgerrcode.InsufficientPrivilege):
+		return s.missingRights(ctx, works, err)
+	case err != nil:
 		return err
-	}
-	if !status.Current() {
+	case !status.Current():
 		return errors.New(status.String())
 	}
-	return s.ready(ctx, true)
+	return s.ready(ctx, works)
 }
 
 // ready probes, and turns a failure into what an operator needs to read.
@@ -146,7 +149,8 @@ const missingRightsSQL = `
 WITH needed (relation, rights) AS (
     SELECT * FROM (VALUES
         ('events', '{SELECT,INSERT,UPDATE}'::text[]), ('runs', '{SELECT,INSERT}'), ('redeliveries', '{SELECT,INSERT,UPDATE}'),
-        ('river_job', '{SELECT,INSERT}'), ('job_types', '{SELECT,INSERT,UPDATE}'), ('programs', '{SELECT,INSERT,UPDATE,DELETE}')) AS v
+        ('river_job', '{SELECT,INSERT}'), ('job_types', '{SELECT,INSERT,UPDATE}'), ('programs', '{SELECT,INSERT,UPDATE,DELETE}'),
+        ('schema_migrations', '{SELECT}'), ('river_migration', '{SELECT}')) AS v
     WHERE NOT $1
     UNION ALL
     SELECT c.relname, '{SELECT,INSERT,UPDATE,DELETE}' FROM pg_catalog.pg_class c

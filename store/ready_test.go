@@ -25,13 +25,13 @@ func notReady(tb testing.TB, err error, word string) {
 func TestReadyToStart(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	if err := s.ReadyToStart(t.Context()); err != nil {
+	if err := s.ReadyToStart(t.Context(), true); err != nil {
 		t.Errorf("a migrated database: %v", err)
 	}
 	readOnly := storeOn(t, pgtest.Pool(t, with(t, pgtest.New(t), "default_transaction_read_only", "on")))
-	notReady(t, readOnly.ReadyToStart(t.Context()), "read-only")
+	notReady(t, readOnly.ReadyToStart(t.Context(), true), "read-only")
 	unmigrated := storeOn(t, pgtest.Pool(t, pgtest.NewEmpty(t)))
-	notReady(t, unmigrated.ReadyToStart(t.Context()), "migrate up")
+	notReady(t, unmigrated.ReadyToStart(t.Context(), true), "migrate up")
 }
 
 // Readiness is what a delivery would meet at this moment, and nothing else.
@@ -179,6 +179,10 @@ func TestGrants(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := s.ReadyToStart(t.Context(), works); err != nil {
+			t.Error(err)
+		}
+		registerTypes(t, s, "book")
 		mustRecord(t, r, delivery(1, "book"))
 		mustRecord(t, r, variant(1, "https://example.com/?token=2", "title", "book"))
 		if works {
