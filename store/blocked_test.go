@@ -182,4 +182,7 @@ func TestDeadlockVictim(t *testing.T) {
 		t.Error(err)
 	}
 	wantTally(t, s, tally{Events: 2, Redeliveries: 2})
+	if n := value[int](t, s.Pool(), `SELECT count(DISTINCT xmin::text) FROM lumin.redeliveries`); n != 1 {
+		t.Errorf("the batch was written in %d parts, not once more as it was", n)
+	}
 }

@@ -135,7 +135,8 @@ func (s *Store) ready(ctx context.Context, works bool) error {
 	case hasCode(err, pgerrcode.DiskFull):
 		return fmt.Errorf("the database's disk is full: %s", redact.Text(err.Error()))
 	case errors.Is(context.Cause(ctx), errProbeTimeout):
-		return fmt.Errorf("a rehearsed recording took longer than %s: %s", probeTimeout, redact.Text(err.Error()))
+		step, _, _ := strings.Cut(err.Error(), ": timeout: ")
+		return fmt.Errorf("a rehearsed recording took longer than %s, at this step: %s", probeTimeout, redact.Text(step))
 	}
 	return fmt.Errorf("a rehearsed recording failed: %s", redact.Text(err.Error()))
 }
