@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// recordConns is for the flushers of the Recorder, the looks of /readyz and
-	// a spare. Recording has a pool of its own, so that jobs cannot starve it.
+	// recordConns is for the three flushers of the Recorder and the probe of /readyz.
+	// Recording has a pool of its own, so that jobs cannot starve it.
 	recordConns = 4
 
 	// stopTimeout bounds how long deliveries in flight are waited for when the

@@ -72,9 +72,9 @@ func TestLockedEventStopsOnlyItself(t *testing.T) {
 }
 
 // Whatever holds a delivery up, those in the same transaction are recorded.
-func TestNeighboursOfBlockedDeliveries(t *testing.T) {
+func TestNeighborsOfBlockedDeliveries(t *testing.T) {
 	t.Parallel()
-	const neighbours = 200
+	const neighbors = 200
 	for name, test := range map[string]struct {
 		known   int    // events 0 to known-1 are there, each with one redelivery
 		lock    string // by somebody else
@@ -101,7 +101,7 @@ func TestNeighboursOfBlockedDeliveries(t *testing.T) {
 			for n := range known {
 				batch = append(batch, again(n))
 			}
-			for n := range neighbours {
+			for n := range neighbors {
 				batch = append(batch, delivery(1000+n, "book"))
 			}
 			start := time.Now()
@@ -111,7 +111,7 @@ func TestNeighboursOfBlockedDeliveries(t *testing.T) {
 				case err != nil && n < known:
 					refused++
 				case err != nil:
-					t.Errorf("neighbour %d: %v", n, err)
+					t.Errorf("neighbor %d: %v", n, err)
 				}
 			}
 			if refused != test.blocked {
@@ -145,7 +145,7 @@ func TestDeferredConstraint(t *testing.T) {
 		case n == 7:
 			wantError(t, err, store.ErrUnavailable)
 		case err != nil:
-			t.Errorf("neighbour %d: %v", n, err)
+			t.Errorf("neighbor %d: %v", n, err)
 		}
 	}
 	if got := count(t, s); got.Runs != 19 || got.Jobs != 19 {
