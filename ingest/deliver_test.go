@@ -78,13 +78,14 @@ func TestDocumentedDeliveries(t *testing.T) {
 func TestReceipts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		receipt   store.Receipt
-		want      string
-		conflicts float64
+		receipt         store.Receipt
+		want            string
+		content, actors float64 // conflicts of either kind
 	}{
-		{store.Receipt{EventID: 1, Status: store.Recorded}, `{"id":1,"status":"recorded"}`, 0},
-		{store.Receipt{EventID: 2, Status: store.Duplicate}, `{"id":2,"status":"duplicate"}`, 0},
-		{store.Receipt{EventID: 3, Status: store.Duplicate, Conflict: true}, `{"id":3,"status":"duplicate"}`, 1},
+		{store.Receipt{EventID: 1, Status: store.Recorded}, `{"id":1,"status":"recorded"}`, 0, 0},
+		{store.Receipt{EventID: 2, Status: store.Duplicate}, `{"id":2,"status":"duplicate"}`, 0, 0},
+		{store.Receipt{EventID: 3, Status: store.Duplicate, Conflict: true}, `{"id":3,"status":"duplicate"}`, 1, 0},
+		{store.Receipt{EventID: 4, Status: store.Duplicate, Conflict: true, AnotherActor: true}, `{"id":4,"status":"duplicate"}`, 0, 1},
 	} {
 		t.Run(fmt.Sprint(test.receipt), func(t *testing.T) {
 			t.Parallel()
@@ -94,8 +95,10 @@ func TestReceipts(t *testing.T) {
 			if got := r.metric("lumin_deliveries_total", "source=account", "result="+string(test.receipt.Status), "reason="); got != 1 {
 				t.Errorf("counted %v", got)
 			}
-			if got := r.metric("lumin_conflicts_total", "source=account"); got != test.conflicts {
-				t.Errorf("%v conflicts, want %v", got, test.conflicts)
+			for kind, want := range map[string]float64{"content": test.content, "another_actor": test.actors} {
+				if got := r.metric("lumin_conflicts_total", "source=account", "kind="+kind); got != want {
+					t.Errorf("%v conflicts of kind %s, want %v", got, kind, want)
+				}
 			}
 		})
 	}
