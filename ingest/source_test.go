@@ -198,10 +198,15 @@ func TestMetricsFromTheStart(t *testing.T) {
 			}
 		}
 		for _, name := range []string{
-			"lumin_delivery_seconds", "lumin_conflicts_total", "lumin_source_mismatches_since_verified",
+			"lumin_delivery_seconds", "lumin_source_mismatches_since_verified",
 		} {
 			if got := r.metric(name, source); got != 0 {
 				t.Errorf("%s %s: %v", source, name, got)
+			}
+		}
+		for _, kind := range []string{"content", "another_actor"} {
+			if got := r.metric("lumin_conflicts_total", source, "kind="+kind); got != 0 {
+				t.Errorf("%s conflicts of kind %s: %v", source, kind, got)
 			}
 		}
 	}
