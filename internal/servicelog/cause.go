@@ -1,0 +1,64 @@
+package servicelog
+
+import (
+	"log/slog"
+	"regexp"
+	"strings"
+)
+
+// cause is what tells failures apart, as name=value in the order of the record.
+type cause []string
+
+// Attributes that state a cause, and those that keep equal causes apart. Values
+// of the first are texts of errors, with parts that vary.
+const (
+	statesCause = " error err reason code panic "
+	placesCause = " kind job_kind source queue "
+)
+
+// maxCauseText bounds one part of a key. The beginning of an error's text says
+// where it comes from.
+const maxCauseText = 512
+
+func (c cause) with(a slog.Attr) cause {
+	name := " " + a.Key + " "
+	switch {
+	case a.Value.Kind() == slog.KindGroup:
+		for _, member := range a.Value.Group() {
+			c = c.with(member)
+		}
+	case strings.Contains(statesCause, name):
+		c = append(c, "!"+a.Key+"="+constant(a.Value.Resolve().String()))
+	case strings.Contains(placesCause, name):
+		c = append(c, a.Key+"="+bounded(a.Value.Resolve().String()))
+	}
+	return c
+}
+
+// stated reports whether a part of it is more than the place.
+func (c cause) stated() bool {
+	for _, part := range c {
+		if part[0] == '!' {
+			return true
+		}
+	}
+	return false
+}
+
+func (c cause) key(r slog.Record) string {
+	return r.Level.String() + "\x00" + bounded(r.Message) + "\x00" + strings.Join(c, "\x00")
+}
+
+// varying finds words with a digit: numbers, ids, ports, addresses. Its first
+// branch captures codes, which tell causes apart, with the word before them.
+var varying = regexp.MustCompile(`(?i)(\b(?:sqlstate|status|code|answered|http)\W{1,3}\w+)|[\w.:%\[\]-]*\d[\w.:%\[\]-]*`)
+
+// constant replaces what varies between failures of one cause.
+func constant(text string) string { return varying.ReplaceAllString(bounded(text), "$1*") }
+
+func bounded(text string) string {
+	if len(text) > maxCauseText {
+		return text[:maxCauseText]
+	}
+	return text
+}

@@ -1,0 +1,153 @@
+package servicelog
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxCauses bounds the causes that are told apart at a time. Failures of further
+// ones share one line per level.
+const maxCauses = 256
+
+// Collapse is a [slog.Handler] that writes repeated failures once per cause and
+// interval. A failure is a record of level WARN or above that states its cause in
+// one of the attributes "error", "err", "reason", "code" and "panic". Two have the
+// same cause if level, message and those attributes are the same, less numbers,
+// ids and addresses; "kind", "job_kind", "source" and "queue" keep causes apart as
+// well. All other records pass.
+//
+// The first record of a cause is written at once. Repetitions within the interval
+// are counted, and at its end the latest of them is written with the attributes
+// "repeated", the count, "within", the interval, and "last_at", its own time.
+type Collapse struct {
+	inner slog.Handler
+	known cause // from WithAttrs
+	state *collapseState
+}
+
+// collapseState is shared by a handler and those derived from it.
+type collapseState struct {
+	interval time.Duration
+
+	mu     sync.Mutex
+	causes map[string]*repetition
+	closed bool
+}
+
+// repetition is one cause within its current interval.
+type repetition struct {
+	timer   *time.Timer
+	count   int // since the last line
+	handler slog.Handler
+	record  slog.Record // the latest
+}
+
+// NewCollapse returns a handler in front of inner, which the caller must Close.
+func NewCollapse(inner slog.Handler, interval time.Duration) *Collapse {
+	return &Collapse{inner: inner, state: &collapseState{interval: interval, causes: map[string]*repetition{}}}
+}
+
+// Enabled implements [slog.Handler].
+func (c *Collapse) Enabled(ctx context.Context, level slog.Level) bool {
+	return c.inner.Enabled(ctx, level)
+}
+
+// WithAttrs implements [slog.Handler].
+func (c *Collapse) WithAttrs(attrs []slog.Attr) slog.Handler {
+	known := slices.Clone(c.known)
+	for _, a := range attrs {
+		known = known.with(a)
+	}
+	return &Collapse{inner: c.inner.WithAttrs(attrs), known: known, state: c.state}
+}
+
+// WithGroup implements [slog.Handler].
+func (c *Collapse) WithGroup(name string) slog.Handler {
+	return &Collapse{inner: c.inner.WithGroup(name), known: c.known, state: c.state}
+}
+
+// Handle implements [slog.Handler].
+func (c *Collapse) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level < slog.LevelWarn {
+		return c.inner.Handle(ctx, r)
+	}
+	of := slices.Clone(c.known)
+	r.Attrs(func(a slog.Attr) bool {
+		of = of.with(a)
+		return true
+	})
+	if !of.stated() || !c.state.repeats(of.key(r), c.inner, r) {
+		return c.inner.Handle(ctx, r)
+	}
+	return nil
+}
+
+// Close writes what is still counted. Records that come later pass as they are.
+func (c *Collapse) Close() {
+	s := c.state
+	s.mu.Lock()
+	s.closed = true
+	rest := s.causes
+	s.causes = nil
+	s.mu.Unlock()
+	for _, r := range rest {
+		r.timer.Stop()
+		r.write(s.interval)
+	}
+}
+
+// repeats counts the record if its cause was written within the interval, and
+// else starts one.
+func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Record) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.causes[key] == nil && len(s.causes) >= maxCauses {
+		const message = "failures of more causes than are told apart"
+		record = slog.NewRecord(record.Time, record.Level, message, 0)
+		key = message + record.Level.String()
+	}
+	if r := s.causes[key]; r != nil {
+		r.count++
+		r.handler, r.record = handler, record.Clone()
+		return true
+	}
+	r := &repetition{}
+	r.timer = time.AfterFunc(s.interval, func() { s.tick(key, r) })
+	s.causes[key] = r
+	return false
+}
+
+// tick ends an interval: it writes what has repeated and begins the next one, or
+// forgets the cause.
+func (s *collapseState) tick(key string, r *repetition) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	last := *r
+	if r.count == 0 {
+		delete(s.causes, key)
+	} else {
+		r.count = 0
+		r.timer.Reset(s.interval)
+	}
+	s.mu.Unlock()
+	last.write(s.interval)
+}
+
+func (r *repetition) write(interval time.Duration) {
+	if r.count == 0 {
+		return
+	}
+	line := r.record.Clone()
+	line.Time = time.Now()
+	line.AddAttrs(slog.Int("repeated", r.count), slog.String("within", interval.String()), slog.Time("last_at", r.record.Time))
+	_ = r.handler.Handle(context.Background(), line) // there is no other place to report it
+}

@@ -1,0 +1,22 @@
+// Package servicelog keeps a program that serves independent of its log.
+//
+// Use it for a process whose work must go on although nothing reads its standard
+// error, or although one cause makes thousands of requests fail.
+//
+// What it guarantees:
+//
+//   - Writing to a [Queue] never blocks and never fails. A line that does not fit
+//     is dropped and counted, and the next line that gets through says how many.
+//   - Closing a Queue takes no longer than the caller allows.
+//   - A [Collapse] handler writes the first failure of each cause at once, and one
+//     line with a count per interval for the repetitions. Its memory is bounded,
+//     whatever is logged.
+//
+// Both count: no failure disappears without a trace.
+//
+//	queue := servicelog.NewQueue(os.Stderr)
+//	defer queue.Close(500 * time.Millisecond)
+//	failures := servicelog.NewCollapse(slog.NewJSONHandler(queue, nil), 10*time.Second)
+//	defer failures.Close()
+//	logger := slog.New(failures)
+package servicelog

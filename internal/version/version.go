@@ -1,0 +1,97 @@
+// Package version says which build of the program this is, from what the Go
+// command has written into the binary.
+//
+// Use it wherever a running program identifies itself: its version command, its
+// log, its row in lumin.programs.
+//
+// What it guarantees: it needs no flags of the linker, and it never fails. What a
+// build does not hold is left out.
+//
+//	fmt.Println(version.String()) // lumin-ingest v1.2.0 (revision 0a1b2c3d4e5f)
+package version
+
+import (
+	"runtime"
+	"runtime/debug"
+	"strings"
+)
+
+// library is the module that this package belongs to.
+const library = "lumin-ingest"
+
+// Info is what a binary knows of its own build. Texts may be empty, which means
+// unknown.
+type Info struct {
+	Module   string // path of the main module: a user's own, or this one
+	Version  string // of the main module; (devel) for a build without one
+	Library  string // version of lumin-ingest where that is not the main module
+	Revision string // of version control, as at the build
+	Modified bool   // whether files differed from that revision
+	Go       string // version of Go
+	Platform string // such as linux/amd64
+}
+
+// Read returns what this binary knows.
+func Read() Info {
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		build = &debug.BuildInfo{}
+	}
+	return read(build)
+}
+
+// String describes this binary in a few words: module, version and revision.
+func String() string { return Read().String() }
+
+func read(build *debug.BuildInfo) Info {
+	info := Info{
+		Module: build.Main.Path, Version: build.Main.Version,
+		Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
+	if info.Version == "" {
+		info.Version = "(devel)"
+	}
+	for _, s := range build.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			info.Revision = s.Value
+		case "vcs.modified":
+			info.Modified = s.Value == "true"
+		}
+	}
+	if info.Module != library {
+		for _, m := range build.Deps {
+			if m.Path == library {
+				info.Library = m.Version
+				if m.Replace != nil {
+					info.Library += " (replaced)"
+				}
+			}
+		}
+	}
+	return info
+}
+
+// shortRevision is as much of a revision as people compare.
+const shortRevision = 12
+
+// String describes the build in a few words.
+func (i Info) String() string {
+	var b strings.Builder
+	b.WriteString(i.Module)
+	if i.Module == "" {
+		b.WriteString(library)
+	}
+	b.WriteString(" " + i.Version)
+	if i.Revision != "" {
+		b.WriteString(" (revision " + i.Revision[:min(len(i.Revision), shortRevision)])
+		if i.Modified {
+			b.WriteString(", modified")
+		}
+		b.WriteString(")")
+	}
+	if i.Library != "" {
+		b.WriteString(" with " + library + " " + i.Library)
+	}
+	return b.String()
+}
