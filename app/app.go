@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/servicelog"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 )
@@ -47,7 +48,7 @@ func Main(jobTypes JobTypes) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal stops gracefully; a second one ends the program at once.
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}, jobTypes)
+	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, jobTypes)
 	stop()
 	os.Exit(code)
 }
@@ -56,6 +57,8 @@ func Main(jobTypes JobTypes) {
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+
+	log *servicelog.Queue // err of a command that serves; nil of all others
 }
 
 // commands is the command line. Each command is a struct in a file of its own.
@@ -133,11 +136,16 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	if err != nil {
 		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
 	}
+	if serves(parsed.Command()) {
+		queued, flush := std.queued()
+		defer flush()
+		std = queued
+	}
 	unknown := unknownSettings(parser, os.Environ())
 	if parsed.Command() != "serve" { // which logs them
 		warnOfUnknown(std.err, unknown)
 	}
-	err = parsed.Run(unknown)
+	err = parsed.Run(std, unknown)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		err = errors.New("interrupted") // whoever sent the signal knows the rest
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync/atomic"
 
@@ -38,10 +39,12 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 		}
 		return err
 	}
-	log := demoLog{Handler: slog.NewTextHandler(std.err, nil), demonstrating: new(atomic.Bool)}
+	logger, closeLog := std.serviceLogger(func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) })
+	defer closeLog()
+	log := demoLog{Handler: logger.Handler(), demonstrating: new(atomic.Bool)}
 	log.demonstrating.Store(true)
 	cfg := serviceConfig{
-		logger:      slog.New(log),
+		logger: slog.New(log), log: std.log,
 		databaseURL: url, publicAddr: c.publicAddr("127.0.0.1"), adminAddr: c.AdminListenAddr,
 		ingest: true, work: true, maxWorkers: 8,
 		maxEventAge: 0, // the documentation's example is from 2023

@@ -133,7 +133,7 @@ func TestDoctorFindsNothing(t *testing.T) {
 	code := run(t.Context(), []string{
 		"doctor", "--output", "json", "--database-url", server.URL(), "--public-url", "http://" + i.public.addr(),
 		"--lumin-account-api-keys", accountKey, "--lumin-app-secrets", "demo=" + appSecret + ",other=" + appSecret,
-	}, streams{nil, &out, &errs}, testJobTypes)
+	}, streams{out: &out, err: &errs}, testJobTypes)
 	const want = "connection ok, version ok, encoding ok, fsync ok, full_page_writes ok, synchronous_commit ok, clock ok, schema ok, " +
 		"programs ok, job types ok, queue ok, runs ok, conflicts ok, public URL warning, webhook account ok, webhook app:demo ok, webhook app:other failure"
 	if got := verdicts(decodeFindings(t, &out)...); got != want || code != 1 {
@@ -144,7 +144,7 @@ func TestDoctorFindsNothing(t *testing.T) {
 	}
 
 	out.Reset()
-	if code := run(t.Context(), []string{"doctor", "--database-url", server.URL()}, streams{nil, &out, &errs}, testJobTypes); code != 0 || strings.Contains(out.String(), "failure") {
+	if code := run(t.Context(), []string{"doctor", "--database-url", server.URL()}, streams{out: &out, err: &errs}, testJobTypes); code != 0 || strings.Contains(out.String(), "failure") {
 		t.Errorf("code %d: %s", code, &out)
 	}
 }

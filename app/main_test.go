@@ -335,9 +335,16 @@ func startProgram(tb testing.TB, env []string, args ...string) *program {
 
 func startProgramAt(tb testing.TB, path string, env []string, args ...string) *program {
 	tb.Helper()
+	return startProgramWith(tb, func(*exec.Cmd) {}, path, env, args...)
+}
+
+// startProgramWith starts it with other streams.
+func startProgramWith(tb testing.TB, change func(*exec.Cmd), path string, env []string, args ...string) *program {
+	tb.Helper()
 	p := &program{tb: tb, cmd: exec.Command(path, args...), stdout: &lines{}, stderr: &lines{}, exited: make(chan struct{})}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=" + noSleepAtExit}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	change(p.cmd)
 	p.cmd.WaitDelay = 5 * time.Second
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)

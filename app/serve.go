@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/ingest"
+	"lumin-ingest/internal/servicelog"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
@@ -58,11 +59,14 @@ func (s listenSettings) publicAddr(host string) string {
 
 // Run implements the command.
 func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes, unknown []unknownSetting) error {
-	logUnknown(c.logger(std), unknown)
-	cfg, err := c.config(ctx, std, jobTypes)
+	logger, closeLog := std.serviceLogger(c.handler)
+	defer closeLog()
+	logUnknown(logger, unknown)
+	cfg, err := c.config(ctx, logger, jobTypes)
 	if err != nil {
 		return err
 	}
+	cfg.log = std.log
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -76,9 +80,9 @@ func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes, 
 
 // config turns settings into what the program is made of, and refuses what
 // cannot work.
-func (c *serveCommand) config(ctx context.Context, std streams, jobTypes JobTypes) (serviceConfig, error) {
+func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes JobTypes) (serviceConfig, error) {
 	cfg := serviceConfig{
-		logger: c.logger(std), publicAddr: c.publicAddr(""), adminAddr: c.AdminListenAddr,
+		logger: logger, publicAddr: c.publicAddr(""), adminAddr: c.AdminListenAddr,
 		ingest: c.Role != "worker", work: c.Role != "ingest",
 		maxWorkers: c.Workers, queues: c.Queue, maxEventAge: c.MaxEventAge,
 	}
@@ -160,6 +164,7 @@ func checkSourcesOf(registry *worker.Registry, configured map[string]*lumin.Keyr
 // serviceConfig is what a service is started with.
 type serviceConfig struct {
 	logger      *slog.Logger
+	log         *servicelog.Queue // what logger writes to; nil: something else
 	databaseURL string
 	publicAddr  string
 	adminAddr   string

@@ -80,6 +80,7 @@ func start(ctx context.Context, cfg serviceConfig) (_ *service, err error) {
 		}
 	}()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerLog(s.registry, cfg.log)
 	if cfg.ingest {
 		if err := s.prepareIngest(ctx); err != nil {
 			return nil, err

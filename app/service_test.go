@@ -172,7 +172,7 @@ func wantPayload(tb testing.TB, url string, id int64, want []byte) {
 func command(tb testing.TB, args ...string) string {
 	tb.Helper()
 	var out, stderr bytes.Buffer
-	if code := run(context.Background(), args, streams{strings.NewReader(""), &out, &stderr}, testJobTypes); code != 0 {
+	if code := run(context.Background(), args, streams{in: strings.NewReader(""), out: &out, err: &stderr}, testJobTypes); code != 0 {
 		tb.Fatalf("%v ended with %d: %s", args, code, &stderr)
 	}
 	return out.String()

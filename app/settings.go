@@ -203,10 +203,10 @@ type logSettings struct {
 	LogFormat string     `env:"LOG_FORMAT" default:"json" enum:"json,text" help:"json or text."`
 }
 
-func (s logSettings) logger(std streams) *slog.Logger {
+func (s logSettings) handler(w io.Writer) slog.Handler {
 	options := &slog.HandlerOptions{Level: s.LogLevel}
 	if s.LogFormat == "text" {
-		return slog.New(slog.NewTextHandler(std.err, options))
+		return slog.NewTextHandler(w, options)
 	}
-	return slog.New(slog.NewJSONHandler(std.err, options))
+	return slog.NewJSONHandler(w, options)
 }

@@ -2,8 +2,10 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -156,15 +158,17 @@ func (a answer) with(name, value string) answer {
 	return a
 }
 
-// finish answers a delivery, logs it and counts it. It is the end of every
-// request but those for /healthz.
+// finish counts a delivery, answers it and logs it, in this order: a log that
+// does not take its lines must not keep an answer from its caller. It is the end
+// of every request but those for /healthz.
 func (h *Handler) finish(c echo.Context, err error) {
 	d := deliveryOf(c)
 	a := answerTo(d.receipt, err)
+	took := h.now().Sub(d.receivedAt)
+	h.metrics.count(d, a, took)
 
 	if !c.Response().Committed {
 		header := c.Response().Header()
-		header.Set(echo.HeaderContentType, a.contentType)
 		for name, value := range a.header {
 			header.Set(name, value)
 		}
@@ -172,10 +176,24 @@ func (h *Handler) finish(c echo.Context, err error) {
 			// Or the server would wait for the body before it lets the answer go.
 			header.Set(echo.HeaderConnection, "close")
 		}
-		_ = c.JSON(a.status, a.body) // fails when the caller has gone
+		send(c, a)
 	}
 
-	took := h.now().Sub(d.receivedAt)
-	h.metrics.count(d, a, took)
+	for _, line := range d.lines {
+		line()
+	}
 	h.log(c, d, a, err, took)
+}
+
+// send writes the answer and hands it to the network. Errors mean that the caller
+// has gone.
+func send(c echo.Context, a answer) {
+	body, err := json.Marshal(a.body)
+	if err != nil {
+		panic(err) // the types of the bodies are part of the program
+	}
+	body = append(body, '\n')
+	c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(body)))
+	_ = c.Blob(a.status, a.contentType, body)
+	_ = http.NewResponseController(c.Response()).Flush()
 }

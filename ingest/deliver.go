@@ -31,6 +31,7 @@ type delivery struct {
 	eventType    lumin.EventType
 	unrecognized string // why there is no event type
 	receipt      store.Receipt
+	lines        []func() // to be logged once it is answered
 }
 
 // deliveryOf returns what [Handler.begin] put into the context.
@@ -59,7 +60,10 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	}
 	connOf(r.Context()).complete()
 
-	match, err := d.source.verify(body, r.Header, d.receivedAt)
+	match, line, err := d.source.verify(body, r.Header, d.receivedAt)
+	if line != nil {
+		d.lines = append(d.lines, line)
+	}
 	if err != nil {
 		return err
 	}

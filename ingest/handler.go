@@ -179,7 +179,8 @@ func (h *Handler) begin(next echo.HandlerFunc) echo.HandlerFunc {
 		}()
 		defer func() {
 			if v := recover(); v != nil {
-				h.logger.Error("panic while handling a delivery", "panic", describePanic(v), "stack", string(debug.Stack()))
+				what, stack := describePanic(v), string(debug.Stack())
+				d.lines = append(d.lines, func() { h.logger.Error("panic while handling a delivery", "panic", what, "stack", stack) })
 				err = errPanicked
 			}
 		}()

@@ -3,9 +3,11 @@ package ingest
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -249,6 +251,46 @@ func TestConnectionIsReused(t *testing.T) {
 		}
 	}
 }
+
+// A log that takes no line keeps no answer back, whatever the answer is.
+func TestAnswerBeforeLog(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		signature string
+		record    func(context.Context, store.Delivery) (store.Receipt, error)
+		status    int
+	}{
+		"recorded":   {accountSignature, nil, 200},
+		"a mismatch": {appSignature, nil, 401},
+		"not recorded": {accountSignature, func(context.Context, store.Delivery) (store.Receipt, error) {
+			return store.Receipt{}, store.ErrUnavailable
+		}, 503},
+		"a panic": {accountSignature, func(context.Context, store.Delivery) (store.Receipt, error) { panic("boom") }, 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			stuck := writerFunc(func(p []byte) (int, error) { <-release; return len(p), nil })
+			r := newRig(t, func(cfg *Config) { cfg.Logger = slog.New(slog.NewTextHandler(stuck, nil)) })
+			r.record = test.record
+			address := serve(t, r, asIs)
+			t.Cleanup(func() { close(release) }) // before the server is shut down
+			conn := dial(t, address, "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nContent-Length: 205\r\nX-Signature: "+test.signature+"\r\n\r\n"+documentedBody)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != test.status || !json.Valid(body) {
+				t.Errorf("answered %d %s, %v, want %d", response.StatusCode, body, err, test.status)
+			}
+		})
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // A real disconnection, noticed by the server while Record is at work.
 func TestHangingUpWhileRecording(t *testing.T) {

@@ -122,16 +122,17 @@ type tally struct {
 	alarmedAt    time.Time // ever
 }
 
-// verify checks the signature and keeps count of how that goes.
-func (s *source) verify(body []byte, header http.Header, now time.Time) (lumin.Match, error) {
-	match, err := s.keyring.Verify(body, header)
+// verify checks the signature and keeps count of how that goes. line, if it is
+// not nil, logs that this has changed.
+func (s *source) verify(body []byte, header http.Header, now time.Time) (match lumin.Match, line func(), err error) {
+	match, err = s.keyring.Verify(body, header)
 	switch {
 	case err == nil:
-		s.countVerified(now)
+		line = s.countVerified(now)
 	case errors.Is(err, lumin.ErrSignatureMismatch):
-		s.countMismatch(now)
+		line = s.countMismatch(now)
 	}
-	return match, err
+	return match, line, err
 }
 
 // recall notes a delivery that an earlier program has verified.
@@ -152,7 +153,7 @@ func (t *tally) lastKnown() (time.Time, bool) {
 	return t.lastVerified, t.recalled || !t.lastVerified.IsZero()
 }
 
-func (s *source) countVerified(now time.Time) {
+func (s *source) countVerified(now time.Time) (line func()) {
 	s.mu.Lock()
 	mismatches, alarmed := s.mismatches, s.alarmed
 	s.mismatches, s.alarmed = 0, false
@@ -161,12 +162,13 @@ func (s *source) countVerified(now time.Time) {
 	}
 	s.mu.Unlock()
 
-	if alarmed {
-		s.logger.Info("signatures match again", "source", s.name, "mismatches", mismatches)
+	if !alarmed {
+		return nil
 	}
+	return func() { s.logger.Info("signatures match again", "source", s.name, "mismatches", mismatches) }
 }
 
-func (s *source) countMismatch(now time.Time) {
+func (s *source) countMismatch(now time.Time) (line func()) {
 	s.mu.Lock()
 	s.mismatches++
 	mismatches, lastVerified, recalled := s.mismatches, s.lastVerified, s.recalled
@@ -177,7 +179,7 @@ func (s *source) countMismatch(now time.Time) {
 	s.mu.Unlock()
 
 	if !alarm {
-		return
+		return nil
 	}
 	last := "never since start"
 	switch {
@@ -186,8 +188,10 @@ func (s *source) countMismatch(now time.Time) {
 	case recalled:
 		last = "never"
 	}
-	s.logger.Error("signatures do not match any configured key: was the key rotated at Lumin?",
-		"source", s.name, "mismatches", mismatches, "last_verified", last, "key_ids", s.keyring.KeyIDs(), "remedy", s.remedy())
+	return func() {
+		s.logger.Error("signatures do not match any configured key: was the key rotated at Lumin?",
+			"source", s.name, "mismatches", mismatches, "last_verified", last, "key_ids", s.keyring.KeyIDs(), "remedy", s.remedy())
+	}
 }
 
 func (s *source) remedy() string {

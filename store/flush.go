@@ -172,12 +172,13 @@ func (r *Recorder) accept(batch []*pending, receipts []Receipt, q *queue) {
 	}
 }
 
-// refuse answers deliveries that are not committed, or may not be.
+// refuse answers deliveries that are not committed, or may not be. They are
+// logged afterwards: a log that is stuck must not keep an answer back.
 func (r *Recorder) refuse(batch []*pending, err error) {
-	r.logger.Error("deliveries not recorded", "count", len(batch), "error", errtext.Plain(redact.Text(err.Error())))
 	for _, p := range batch {
 		p.result <- result{err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
 	}
+	r.logger.Error("deliveries not recorded", "count", len(batch), "error", errtext.Plain(redact.Text(err.Error())))
 }
 
 func (r *Recorder) commit(ctx context.Context, batch []*pending, lockTimeout time.Duration) ([]Receipt, error) {
