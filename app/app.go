@@ -46,7 +46,8 @@ type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
 // with 0 on success, 2 when it was called wrongly, and 1 on any other failure.
 func Main(jobTypes JobTypes) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal stops gracefully; a second one ends the program at once.
+	// The first signal stops gracefully, and a second one ends the program at once.
+	// A second one during the drain delay of serve only skips the rest of it.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, jobTypes)
 	stop()

@@ -369,7 +369,7 @@ func startProgramWith(tb testing.TB, change func(*exec.Cmd), path string, env []
 // serveEnv are the settings of a program that serves on free ports.
 func serveEnv(url string, more ...string) []string {
 	return append([]string{
-		"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0",
+		"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "DRAIN_DELAY=0s",
 		"LUMIN_ACCOUNT_API_KEYS=" + accountKey, "LUMIN_APP_SECRETS=demo=" + appSecret, "LUMIN_API_KEY=" + apiKey,
 	}, more...)
 }

@@ -91,7 +91,7 @@ func (s *script) environment() []string {
 		"LUMIN_ACCOUNT_API_KEYS", "LUMIN_ACCOUNT_API_KEYS_FILE", "LUMIN_APP_SECRETS", "LUMIN_APP_SECRETS_FILE",
 		"LUMIN_API_KEY", "LUMIN_API_KEY_FILE", "LUMIN_API_URL", "LUMIN_ROLE", "WORKERS", "QUEUES", "TEST_JOBS",
 		"FORWARD_URLS", "FORWARD_SECRETS", "FORWARD_ALLOW_NETWORKS", "ARCHIVE_URL", "ARCHIVE_FILES", "RECONCILE_EVERY", "RECONCILE_REPAIR",
-		"MAX_BODY_MEMORY", "TRUSTED_PROXIES", "RETAIN_PAYLOADS", "RETAIN_EVENTS", "LOG_LEVEL", "LOG_FORMAT", "PATH", "HOME", "GORACE",
+		"MAX_BODY_MEMORY", "TRUSTED_PROXIES", "RETAIN_PAYLOADS", "RETAIN_EVENTS", "DRAIN_DELAY", "LOG_LEVEL", "LOG_FORMAT", "PATH", "HOME", "GORACE",
 	} {
 		if value := s.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
@@ -125,7 +125,7 @@ func (s *script) fails(args []string) {
 }
 
 func (s *script) server(args []string) {
-	env := append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0"}, s.environment()...)
+	env := append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "DRAIN_DELAY=0s"}, s.environment()...)
 	s.running = startProgram(s.tb, env, append([]string{"serve"}, args...)...)
 	s.running.waitReady()
 	s.Setenv("ADMIN", s.running.admin())

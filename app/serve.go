@@ -36,6 +36,7 @@ type serveCommand struct {
 	Role            string         `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all, or only to receive (ingest) or to work (worker)."`
 	Workers         int            `env:"WORKERS" default:"16" help:"Jobs that run at a time in each queue."`
 	Queue           map[string]int `env:"QUEUES" mapsep:"," placeholder:"NAME=N,..." help:"Jobs that run at a time in these queues, instead of WORKERS."`
+	DrainDelay      time.Duration  `env:"DRAIN_DELAY" default:"5s" help:"Keep receiving so long after a stop has begun and /readyz has turned to 503; a second signal skips it."`
 	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of older events; 0 for any age. Lumin's retries come up to 30 h 20 min late."`
 }
 
@@ -71,6 +72,11 @@ func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes, 
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	cfg.rotation.hangups = hangups
+	if cfg.ingest && cfg.drainDelay > 0 {
+		cfg.signals = make(chan os.Signal, 2)
+		signal.Notify(cfg.signals, os.Interrupt, syscall.SIGTERM)
+		defer signal.Stop(cfg.signals)
+	}
 	s, err := start(ctx, cfg)
 	if err != nil {
 		return err
@@ -84,7 +90,10 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 	cfg := serviceConfig{
 		logger: logger, publicAddr: c.publicAddr(""), adminAddr: c.AdminListenAddr,
 		ingest: c.Role != "worker", work: c.Role != "ingest",
-		maxWorkers: c.Workers, queues: c.Queue, maxEventAge: c.MaxEventAge,
+		maxWorkers: c.Workers, queues: c.Queue, maxEventAge: c.MaxEventAge, drainDelay: c.DrainDelay,
+	}
+	if err := checkDrainDelay(c.DrainDelay); err != nil {
+		return cfg, err
 	}
 	if c.MaxEventAge < 0 || (c.MaxEventAge > 0 && c.MaxEventAge < ingest.MinEventAge) {
 		return cfg, usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
@@ -179,6 +188,8 @@ type serviceConfig struct {
 	maxEventAge time.Duration
 	callers     callerLimits
 	retention   store.Retention
+	drainDelay  time.Duration
+	signals     chan os.Signal // each that asks for a stop; nil: none can shorten the delay
 }
 
 // role is what the program does, in the words of LUMIN_ROLE.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os/signal"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,7 @@ type service struct {
 	admin         *listener
 	registry      *prometheus.Registry
 	stopping      atomic.Bool
+	began         bool // to work, and so was ready
 
 	heartbeat *heartbeat // nil until the database is ready
 
@@ -150,7 +152,7 @@ func (s *service) listen(ctx context.Context) (err error) {
 		return err
 	}
 	if s.handler != nil {
-		s.public, err = open(ctx, s.cfg.publicAddr, ingest.NewServer(s.handler), "LISTEN_ADDR or PORT")
+		s.public, err = open(ctx, s.cfg.publicAddr, ingest.NewServer(s.closeWhileStopping(s.handler)), "LISTEN_ADDR or PORT")
 		if err != nil {
 			return err
 		}
@@ -193,7 +195,8 @@ func (s *service) sourceLines() []admin.SourceLine {
 	return lines
 }
 
-// untilDone works until ctx ends or a listener fails, then stops gracefully.
+// untilDone works until ctx ends or a listener fails, then stops gracefully. If
+// no listener has failed, it drains first.
 func (s *service) untilDone(ctx context.Context) error {
 	defer s.close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -206,7 +209,7 @@ func (s *service) untilDone(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
-		return s.stop()
+		return errors.Join(s.drain(), s.stop())
 	case err := <-s.failed:
 		return errors.Join(err, s.stop())
 	}
@@ -220,6 +223,7 @@ func (s *service) work(ctx context.Context) error {
 		err := s.startWork(ctx)
 		if err == nil {
 			s.waitingFor.Store("") // what stops the workers later is something else
+			s.began = true
 			s.heartbeat = s.beat()
 			s.cfg.logger.Info("started")
 			return nil
@@ -270,6 +274,7 @@ func (s *service) startWork(ctx context.Context) error {
 // flight recorded and answered, then no new jobs.
 func (s *service) stop() error {
 	s.stopping.Store(true)
+	signal.Stop(s.cfg.signals) // a further signal ends the program at once
 	s.cfg.logger.Info("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()

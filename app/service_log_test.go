@@ -92,7 +92,7 @@ func (r *logReader) mustStop(t *testing.T) {
 func TestLogReaderGone(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := startWithReader(t, serveEnv(url, "DRAIN_DELAY=0s"))
+	r := startWithReader(t, serveEnv(url))
 	_ = r.from.Close()
 	r.deliverMany(t)
 	eventually(t, 10*time.Second, "the lines that nobody reads are counted", func() bool {
@@ -107,7 +107,7 @@ func TestLogReaderGone(t *testing.T) {
 func TestLogReaderStuck(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := startWithReader(t, serveEnv(url, "DRAIN_DELAY=0s"))
+	r := startWithReader(t, serveEnv(url))
 	r.deliverMany(t)
 	r.mustStop(t)
 	wantNumber(t, connect(t, url), 500, `SELECT count(*) FROM lumin.events`)

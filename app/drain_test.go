@@ -1,0 +1,221 @@
+//go:build unix
+
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+)
+
+// keepAlive opens a connection of which the program expects further requests.
+func keepAlive(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	var answer strings.Builder
+	for buffer := make([]byte, 1024); !strings.HasSuffix(answer.String(), "}\n"); {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			t.Fatalf("%q and then %v", answer.String(), err)
+		}
+		answer.Write(buffer[:n])
+	}
+	return conn
+}
+
+// From the signal on /readyz answers 503, and for the length of the delay every
+// delivery is still answered 200. No connection is reset, busy or idle.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	const delay = 3 * time.Second
+	url := newDatabase(t)
+	p := startProgram(t, serveEnv(url, "DRAIN_DELAY="+delay.String()), "serve")
+	p.waitReady()
+	public, admin := p.public(), p.admin()
+	idle := keepAlive(t, public)
+
+	var (
+		senders  sync.WaitGroup
+		ended    = make(chan struct{})
+		answered atomic.Int64
+		closed   atomic.Int64 // answers that end their connection
+	)
+	caller := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 10}, Timeout: 10 * time.Second}
+	t.Cleanup(caller.CloseIdleConnections)
+	for sender := range 4 {
+		senders.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: fmt.Sprintf("drain-%d-%d", sender, n)})
+				request, _ := http.NewRequest(http.MethodPost, public+"/webhooks/account", strings.NewReader(string(b)))
+				request.GetBody = nil // or the client would hide a reset by trying again
+				request.Header.Set(lumin.SignatureHeader, lumin.Sign(b, accountKey))
+				response, err := caller.Do(request)
+				if err != nil {
+					t.Errorf("a caller was not answered: %v", err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					t.Errorf("answered %d", response.StatusCode)
+				}
+				if response.Close {
+					closed.Add(1)
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	eventually(t, 30*time.Second, "some are answered", func() bool { return answered.Load() > 50 })
+	start, before := time.Now(), answered.Load()
+	p.signal(syscall.SIGTERM)
+	eventually(t, 2*time.Second, "/readyz answers 503", func() bool {
+		status, why := get(admin + "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(why, "stopping")
+	})
+	eventually(t, delay, "the delay is nearly over", func() bool { return time.Since(start) > delay-500*time.Millisecond })
+	close(ended)
+	senders.Wait()
+	if answered.Load() == before || closed.Load() == 0 {
+		t.Errorf("%d answered during the delay, %d of them the last of their connection", answered.Load()-before, closed.Load())
+	}
+	if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("the idle connection ended with %d bytes and %v, want its plain end", n, err)
+	}
+	if code := p.wait(20 * time.Second); code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+	if took := time.Since(start); took < delay {
+		t.Errorf("it ended after %v, before the delay of %v was over", took, delay)
+	}
+}
+
+// A second signal skips the delay and still stops gracefully, and only a third
+// ends the program at once.
+func TestSignalsDuringDrain(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, serveEnv(newDatabase(t), "DRAIN_DELAY=5m"), "serve")
+	p.waitReady()
+	halfDelivery(t, p.public(), body(sample.Delivery{EventType: lumin.SignatureRequestSigned}))
+	p.signal(syscall.SIGTERM)
+	eventually(t, 10*time.Second, "it drains", func() bool { return p.stderr.logged("unready, and receiving until balancers have noticed") != nil })
+	p.signal(syscall.SIGTERM)
+	eventually(t, 10*time.Second, "it stops", func() bool { return p.stderr.logged("stopping") != nil })
+	p.mustRun() // for the half delivery
+	p.signal(syscall.SIGTERM)
+	p.wait(5 * time.Second)
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
+		t.Errorf("it ended with %v", p.cmd.ProcessState)
+	}
+}
+
+// There is no delay where nobody would profit from it.
+func TestNothingToDrain(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	for name, env := range map[string][]string{
+		"a worker":             serveEnv(url, "DRAIN_DELAY=5m", "LUMIN_ROLE=worker"),
+		"it never was ready":   serveEnv("postgres://somebody@127.0.0.1:1/lumin", "DRAIN_DELAY=5m"),
+		"a delay of no length": serveEnv(url, "DRAIN_DELAY=0s"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := startProgram(t, env, "serve")
+			eventually(t, 30*time.Second, "it has begun", func() bool {
+				p.mustRun()
+				return p.stderr.logged("started") != nil || p.stderr.logged("waiting for the database") != nil
+			})
+			p.signal(syscall.SIGTERM)
+			if code := p.wait(15 * time.Second); code != 0 {
+				t.Errorf("it ended with %d", code)
+			}
+		})
+	}
+}
+
+// A listener that has failed receives nothing more: there is nothing to wait for.
+func TestNoDrainWithoutListener(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("listener broken")
+	for name, first := range map[string]func(*instance, func()){
+		"before the stop": func(*instance, func()) {},
+		"during the delay": func(i *instance, cancel func()) {
+			cancel()
+			eventually(t, 10*time.Second, "it drains", func() bool { return i.log.logged("unready, and receiving until balancers have noticed") != nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := startInstance(t, newDatabase(t), func(cfg *serviceConfig) { cfg.drainDelay = time.Hour })
+			i.mayFail = broken
+			i.waitReady(t)
+			stopped := make(chan error, 1)
+			first(i, func() { go func() { stopped <- i.stop() }() })
+			i.failed <- broken
+			eventually(t, 15*time.Second, "it has stopped", func() bool { return i.log.logged("stopped") != nil })
+			if err := i.stop(); !errors.Is(err, broken) {
+				t.Errorf("it stopped with %v", err)
+			}
+		})
+	}
+}
+
+// Whoever kills what does not stop in time must wait for all that a stop may wait
+// for.
+func TestStopBound(t *testing.T) {
+	t.Parallel()
+	const (
+		drain  = 5 * time.Second // the default
+		commit = 8 * time.Second // of a transaction under way, see store.Recorder.Shutdown
+		most   = drain + stopTimeout + commit + jobsTimeout + forgetTimeout + closeTimeout + logFlush
+	)
+	if most > 51*time.Second {
+		t.Errorf("a stop takes up to %v: correct the README and the compose files", most)
+	}
+	for file, pattern := range map[string]string{
+		"../docker-compose.yml":                  `stop_grace_period: (\d+s) # a stop takes up to 51 s`,
+		"../examples/starter/docker-compose.yml": `stop_grace_period: (\d+s) # a stop takes up to 51 s`,
+		"../README.md":                           "with SIGTERM and give it (60) s",
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		match := regexp.MustCompile(pattern).FindSubmatch(text)
+		if match == nil {
+			t.Errorf("%s does not match %s", file, pattern)
+			continue
+		}
+		if grace, err := time.ParseDuration(strings.TrimSuffix(string(match[1]), "s") + "s"); err != nil || grace < most+5*time.Second {
+			t.Errorf("%s: %v, %v, want 5 s more than %v", file, grace, err, most)
+		}
+	}
+}
