@@ -82,6 +82,8 @@ type commands struct {
 	Keys      keysCommand      `cmd:"" help:"Tell which keys are configured, and when each was first and last used."`
 	Sign      signCommand      `cmd:"" help:"Compute the X-Signature of a body."`
 	Verify    verifyCommand    `cmd:"" help:"Check the X-Signature of a body."`
+	Health    healthCommand    `cmd:"" help:"Ask the admin listener of a running program whether it is ready."`
+	Version   versionCommand   `cmd:"" help:"Show the version of this program."`
 }
 
 // errUsage marks a call that cannot be right: exit code 2.

@@ -45,9 +45,15 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 	log.demonstrating.Store(true)
 	cfg := serviceConfig{
 		logger: slog.New(log), log: std.log,
-		databaseURL: url, publicAddr: c.publicAddr("127.0.0.1"), adminAddr: c.AdminListenAddr,
+		databaseURL: url, publicAddr: c.publicAddr("127.0.0.1"), adminAddr: c.adminAddr(),
 		ingest: true, work: true, maxWorkers: 8,
 		maxEventAge: 0, // the documentation's example is from 2023
+	}
+	if c.ListenAddr == "" && c.Port == nil {
+		cfg.publicMoves = maxMoves
+	}
+	if c.AdminListenAddr == "" {
+		cfg.adminMoves = maxMoves
 	}
 	env, closeAPI, err := c.env(std)
 	if err != nil {
@@ -73,6 +79,12 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 	s, err := start(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if cfg.publicMoves > 0 && s.public.addr() != cfg.publicAddr {
+		fmt.Fprintf(std.out, "%s is taken: receiving deliveries on %s\n", cfg.publicAddr, s.public.addr())
+	}
+	if cfg.adminMoves > 0 && s.admin.addr() != cfg.adminAddr {
+		fmt.Fprintf(std.out, "%s is taken: health and metrics on %s\n", cfg.adminAddr, s.admin.addr())
 	}
 	go func() {
 		if c.Demo {

@@ -263,7 +263,7 @@ func examinePrograms(programs []store.Program, registered []string) []finding {
 			known = append(known, p.Kinds...)
 		}
 	}
-	found := fmt.Sprintf("%d receive, %d work", receiving, working)
+	found := fmt.Sprintf("%d receive, %d work%s", receiving, working, versionsOf(programs))
 	var findings []finding
 	switch {
 	case receiving == 0:

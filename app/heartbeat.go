@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"lumin-ingest/internal/version"
 	"lumin-ingest/store"
 )
 
@@ -32,7 +33,10 @@ type heartbeat struct {
 
 // beat shows this program from now on, until the heartbeat is stopped.
 func (s *service) beat() *heartbeat {
-	program := store.Program{Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Kinds: s.cfg.registry.Kinds(), OtherKinds: s.cfg.registry.OtherKinds()}
+	program := store.Program{
+		Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Version: version.String(),
+		Kinds: s.cfg.registry.Kinds(), OtherKinds: s.cfg.registry.OtherKinds(),
+	}
 	_, _ = rand.Read(program.ID[:]) // never fails
 	if host, err := os.Hostname(); err == nil {
 		program.Host = host

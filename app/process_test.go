@@ -347,6 +347,41 @@ func TestDevPortTaken(t *testing.T) {
 	wantNothingLeft(t, dir)
 }
 
+// Without addresses of its own, dev passes over ports that are taken, by another
+// dev in this case, and says where it listens.
+func TestDevTakesNextFreePorts(t *testing.T) {
+	t.Parallel()
+	listening := map[string]bool{}
+	for n := range 2 {
+		env, _ := devEnv(t, "LISTEN_ADDR=", "ADMIN_LISTEN_ADDR=")
+		p := startProgram(t, env, "dev", "--no-demo")
+		p.waitServing()
+		out := p.stdout.String()
+		webhook := regexp.MustCompile(`POST http://(127\.0\.0\.1:\d+)/webhooks/account`).FindStringSubmatch(out)
+		admin := regexp.MustCompile(`http://(127\.0\.0\.1:\d+)/readyz`).FindStringSubmatch(out)
+		if webhook == nil || admin == nil {
+			t.Fatalf("it does not say where it listens: %s", out)
+		}
+		listening[webhook[1]], listening[admin[1]] = true, true
+		eventually(t, 30*time.Second, "/readyz answers 200", func() bool {
+			status, _ := get("http://" + admin[1] + "/readyz")
+			return status == http.StatusOK
+		})
+		if n == 1 {
+			for _, want := range []string{
+				"127.0.0.1:8080 is taken: receiving deliveries on " + webhook[1], "127.0.0.1:8081 is taken: health and metrics on " + admin[1],
+			} {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %q", want)
+				}
+			}
+		}
+	}
+	if len(listening) != 4 {
+		t.Errorf("both listen on %v", listening)
+	}
+}
+
 // A PORT that some platform has set opens dev, whose keys everybody knows, to
 // nobody else.
 func TestDevListensOnLoopback(t *testing.T) {

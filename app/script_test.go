@@ -25,7 +25,8 @@ import (
 //
 //	database [empty]   a fresh database, migrated or not; sets DATABASE_URL
 //	fails CODE ARG...  the program must end with this code and a message of two lines
-//	server [ARG...]    serve, until it is ready; sets SERVER and ADMIN to its addresses
+//	server [ARG...]    serve, until it is ready; sets SERVER and ADMIN to its URLs, and
+//	                   SERVER_ADDRESS and ADMIN_ADDRESS to host and port
 //	stop-server        SIGTERM; it must end with 0
 //	deliver FILE       POST it to SERVER, signed as from the account
 //	settled            wait until no run and no replay is under way
@@ -129,6 +130,8 @@ func (s *script) server(args []string) {
 	s.running = startProgram(s.tb, env, append([]string{"serve"}, args...)...)
 	s.running.waitReady()
 	s.Setenv("ADMIN", s.running.admin())
+	s.Setenv("ADMIN_ADDRESS", strings.TrimPrefix(s.running.admin(), "http://"))
+	s.Setenv("SERVER_ADDRESS", strings.TrimPrefix(s.running.public(), "http://"))
 	s.Setenv("SERVER", s.running.public())
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,8 +45,17 @@ type serveCommand struct {
 type listenSettings struct {
 	ListenAddr      string `env:"LISTEN_ADDR" placeholder:"HOST:PORT" help:"Public listener, for Lumin; 127.0.0.1:8080 by default."`
 	Port            *int   `env:"PORT" placeholder:"N" help:"Public listener on this port of every address, if LISTEN_ADDR is not set."`
-	AdminListenAddr string `env:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Health and metrics."`
+	AdminListenAddr string `env:"ADMIN_LISTEN_ADDR" placeholder:"HOST:PORT" help:"Health and metrics; 127.0.0.1:8081 by default."`
 }
+
+// Where the program listens unless it is told otherwise.
+const (
+	defaultPublicAddr = "127.0.0.1:8080"
+	defaultAdminAddr  = "127.0.0.1:8081"
+)
+
+// adminAddr is where health and metrics are served.
+func (s listenSettings) adminAddr() string { return cmp.Or(s.AdminListenAddr, defaultAdminAddr) }
 
 // publicAddr is where to receive deliveries; host goes with a PORT.
 func (s listenSettings) publicAddr(host string) string {
@@ -55,7 +65,7 @@ func (s listenSettings) publicAddr(host string) string {
 	case s.Port != nil:
 		return net.JoinHostPort(host, strconv.Itoa(*s.Port))
 	}
-	return "127.0.0.1:8080"
+	return defaultPublicAddr
 }
 
 // Run implements the command.
@@ -88,7 +98,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes, 
 // cannot work.
 func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes JobTypes) (serviceConfig, error) {
 	cfg := serviceConfig{
-		logger: logger, publicAddr: c.publicAddr(""), adminAddr: c.AdminListenAddr,
+		logger: logger, publicAddr: c.publicAddr(""), adminAddr: c.adminAddr(),
 		ingest: c.Role != "worker", work: c.Role != "ingest",
 		maxWorkers: c.Workers, queues: c.Queue, maxEventAge: c.MaxEventAge, drainDelay: c.DrainDelay,
 	}
@@ -177,6 +187,8 @@ type serviceConfig struct {
 	databaseURL string
 	publicAddr  string
 	adminAddr   string
+	publicMoves int // taken ports that may be passed over
+	adminMoves  int
 	sources     map[string]*lumin.Keyring
 	rotation    rotation
 	registry    *worker.Registry

@@ -148,11 +148,11 @@ func (s *service) listen(ctx context.Context) (err error) {
 	handler := admin.New(admin.Config{
 		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.stuckQueues, Gatherer: s.registry, Logger: s.cfg.logger,
 	})
-	if s.admin, err = open(ctx, s.cfg.adminAddr, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
+	if s.admin, err = open(ctx, s.cfg.adminAddr, s.cfg.adminMoves, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
 		return err
 	}
 	if s.handler != nil {
-		s.public, err = open(ctx, s.cfg.publicAddr, ingest.NewServer(s.closeWhileStopping(s.handler)), "LISTEN_ADDR or PORT")
+		s.public, err = open(ctx, s.cfg.publicAddr, s.cfg.publicMoves, ingest.NewServer(s.closeWhileStopping(s.handler)), "LISTEN_ADDR or PORT")
 		if err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (s *service) work(ctx context.Context) error {
 			s.waitingFor.Store("") // what stops the workers later is something else
 			s.began = true
 			s.heartbeat = s.beat()
-			s.cfg.logger.Info("started")
+			s.cfg.logger.Info("started", s.summary()...)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -336,8 +336,8 @@ type listener struct {
 	socket net.Listener
 }
 
-func open(ctx context.Context, addr string, server *http.Server, setting string) (*listener, error) {
-	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+func open(ctx context.Context, addr string, moves int, server *http.Server, setting string) (*listener, error) {
+	socket, err := listenNear(ctx, addr, moves)
 	if err != nil {
 		return nil, cannotListen(addr, err, setting)
 	}

@@ -16,6 +16,7 @@ type Program struct {
 	PID       int
 	Role      string // all, ingest or worker
 	Kinds     []string
+	Version   string // of its build; empty for programs that did not record one yet
 	StartedAt time.Time
 	LastSeen  time.Time
 
@@ -38,7 +39,8 @@ const programForgotten = 24 * time.Hour
 
 // One that was forgotten while its machine slept is written down anew.
 const seeProgramSQL = `
-INSERT INTO lumin.programs (id, host, pid, role, job_kinds, other_kinds, stuck) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO lumin.programs (id, host, pid, role, job_kinds, other_kinds, stuck, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''))
 ON CONFLICT (id) DO UPDATE SET last_seen = now(), stuck = excluded.stuck`
 
 // Nobody waits for a program that is being seen, or forgotten by another.
@@ -50,7 +52,7 @@ DELETE FROM lumin.programs WHERE id IN (
 // seen for a day. Times are the database's.
 func (s *Store) SeeProgram(ctx context.Context, p Program) error {
 	batch := &pgx.Batch{}
-	batch.Queue(seeProgramSQL, p.ID, p.Host, p.PID, p.Role, nonNil(p.Kinds), nonNil(p.OtherKinds), nonNil(p.Stuck))
+	batch.Queue(seeProgramSQL, p.ID, p.Host, p.PID, p.Role, nonNil(p.Kinds), nonNil(p.OtherKinds), nonNil(p.Stuck), p.Version)
 	batch.Queue(forgetProgramsSQL, programForgotten.Seconds())
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("see program: %w", err)
@@ -70,7 +72,7 @@ func (s *Store) ForgetProgram(ctx context.Context, id [16]byte) error {
 // minutes, the oldest first.
 func (s *Store) Programs(ctx context.Context, within time.Duration) ([]Program, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT id, host, pid, role, job_kinds, started_at, last_seen, other_kinds, stuck FROM lumin.programs
+		SELECT id, host, pid, role, job_kinds, coalesce(version, ''), started_at, last_seen, other_kinds, stuck FROM lumin.programs
 		WHERE last_seen >= now() - make_interval(secs => $1) ORDER BY started_at, id`, within.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("list programs: %w", err)

@@ -25,20 +25,24 @@ func TestPrograms(t *testing.T) {
 		}
 		var found []string
 		for _, p := range programs {
-			found = append(found, fmt.Sprint(p.Host, p.PID, p.Role, p.Kinds, p.Receives(), p.Works(), p.LastSeen.After(p.StartedAt)))
+			found = append(found, fmt.Sprint(p.Host, p.PID, p.Role, p.Version, p.Kinds, p.Receives(), p.Works(), p.LastSeen.After(p.StartedAt)))
 		}
 		return fmt.Sprint(found)
 	}
 	first := store.Program{ID: [16]byte{1}, Host: "a", PID: 10, Role: "ingest"}
-	second := store.Program{ID: [16]byte{2}, Host: "b", PID: 20, Role: "worker", Kinds: []string{"book", "mail"}}
+	second := store.Program{ID: [16]byte{2}, Host: "b", PID: 20, Role: "worker", Version: "v2", Kinds: []string{"book", "mail"}}
 	third := store.Program{ID: [16]byte{3}, Host: "c", PID: 30, Role: "all"}
 	see(first)
 	see(second)
 	see(second)
 	see(third)
-	if got, want := running(), "[a10ingest[] true false false b20worker[book mail] false true true c30all[] true true false]"; got != want {
+	// A program of the version before writes its row without a version.
+	exec(t, s.Pool(), `INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'old', 1, 'all', '{}')`)
+	if got, want := running(), "[a10ingest[] true false false b20workerv2[book mail] false true true c30all[] true true false old1all[] true true false]"; got != want {
 		t.Errorf("running: %s, want %s", got, want)
 	}
+
+	exec(t, s.Pool(), `DELETE FROM lumin.programs WHERE host = 'old'`)
 
 	// Not seen for a while, they do not run; not for a day, they go, and come back
 	// when it was only a long sleep.
@@ -55,7 +59,7 @@ func TestPrograms(t *testing.T) {
 	if err := s.ForgetProgram(t.Context(), third.ID); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := running(), "[b20worker[book mail] false true false]"; got != want {
+	if got, want := running(), "[b20workerv2[book mail] false true false]"; got != want {
 		t.Errorf("running: %s, want %s", got, want)
 	}
 }

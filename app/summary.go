@@ -1,0 +1,71 @@
+package app
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"lumin-ingest/internal/version"
+	"lumin-ingest/store"
+)
+
+// summary is what the line "started" says of this program, as key and value in
+// turn.
+func (s *service) summary() []any {
+	summary := []any{"version", version.String(), "role", s.cfg.role(), "job_types", s.cfg.registry.Kinds()}
+	if !s.cfg.work {
+		return summary
+	}
+	queues := map[string]int{}
+	for _, queue := range s.cfg.registry.Queues() {
+		queues[queue] = s.cfg.maxWorkers
+	}
+	maps.Copy(queues, s.cfg.queues)
+	return append(summary, "queues", queues,
+		"retain_payloads", ageText(s.cfg.retention.Payloads), "retain_events", ageText(s.cfg.retention.Events))
+}
+
+// ageText is how long something is kept, in the words of the settings.
+func ageText(age time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case age == 0:
+		return "0"
+	case age%day == 0:
+		return fmt.Sprintf("%dd", age/day)
+	}
+	return age.String()
+}
+
+// versionsOf lists the versions of programs, with how many run each if there are
+// several; empty if none is known.
+func versionsOf(programs []store.Program) string {
+	running := map[string]int{}
+	for _, p := range programs {
+		if p.Version != "" {
+			running[p.Version]++
+		}
+	}
+	if len(running) == 0 {
+		return ""
+	}
+	versions := slices.Sorted(maps.Keys(running))
+	if unknown := len(programs) - sum(running); unknown > 0 {
+		versions, running["an older version"] = append(versions, "an older version"), unknown
+	}
+	if len(versions) > 1 {
+		for i, v := range versions {
+			versions[i] = fmt.Sprintf("%d of %s", running[v], v)
+		}
+	}
+	return "; " + strings.Join(versions, ", ")
+}
+
+func sum(counts map[string]int) (total int) {
+	for _, n := range counts {
+		total += n
+	}
+	return total
+}

@@ -1,0 +1,16 @@
+package app
+
+import (
+	"fmt"
+
+	"lumin-ingest/internal/version"
+)
+
+type versionCommand struct{}
+
+// Run implements the command.
+func (versionCommand) Run(std streams) error {
+	info := version.Read()
+	_, err := fmt.Fprintf(std.out, "%s\n%s %s\n", info, info.Go, info.Platform)
+	return err
+}
