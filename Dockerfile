@@ -19,13 +19,15 @@ COPY --from=build /out/lumin-ingest /lumin-ingest
 
 # Inside a container loopback is the container itself, so listen everywhere and
 # let whoever publishes the ports decide who reaches them.
-ENV LISTEN_ADDR=0.0.0.0:8080 ADMIN_LISTEN_ADDR=0.0.0.0:9090
-EXPOSE 8080 9090
+ENV LISTEN_ADDR=0.0.0.0:8080 ADMIN_LISTEN_ADDR=0.0.0.0:8081
+EXPOSE 8080 8081
 
 # Numeric, so that an orchestrator can see that it is not root.
 USER 65532:65532
 
-# No HEALTHCHECK: there is no program in here to run one. Ask /healthz and
-# /readyz on port 9090 from outside.
+# Whether it is ready, asked on the admin listener by the program itself: there
+# is no other in here. Starting without its database is no failure.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/lumin-ingest", "health"]
+
 ENTRYPOINT ["/lumin-ingest"]
 CMD ["serve"]

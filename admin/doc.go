@@ -28,6 +28,6 @@
 //	registry.MustRegister(admin.NewRunCollector(store.OldestPending),
 //		admin.NewRunCountCollector(ctx, store.UnsettledRuns), admin.NewBuildCollector())
 //	server := admin.NewServer(handler)
-//	server.Addr = "127.0.0.1:9090"
+//	server.Addr = "127.0.0.1:8081"
 //	return server.ListenAndServe()
 package admin

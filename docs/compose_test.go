@@ -171,8 +171,13 @@ func TestComposeProgram(t *testing.T) {
 	if dependency := server.DependsOn["migrate"]; dependency.Condition != types.ServiceConditionCompletedSuccessfully {
 		t.Errorf("server depends on migrate: %+v", dependency)
 	}
-	if grace := server.StopGracePeriod; grace == nil || time.Duration(*grace) <= 30*time.Second {
-		t.Errorf("stop_grace_period %v cuts a graceful stop of 30 s off", grace)
+	if grace := server.StopGracePeriod; grace == nil || time.Duration(*grace) <= 51*time.Second {
+		t.Errorf("stop_grace_period %v cuts off a graceful stop, which takes up to 51 s", grace)
+	}
+	if check := server.HealthCheck; check == nil || len(check.Test) != 3 || check.Test[0] != "CMD" {
+		t.Errorf("health check %+v, want one without a shell, which is not there", check)
+	} else {
+		examineHealthCheck(t, check.Test[1:])
 	}
 	if server.Image != migrate.Image {
 		t.Errorf("server is of %s and migrate of %s", server.Image, migrate.Image)
@@ -184,7 +189,7 @@ func TestComposeProgram(t *testing.T) {
 			t.Errorf("port %d is none of the image's", port.Target)
 		}
 	}
-	if published["9090"] != "127.0.0.1" || len(published) != 2 {
+	if published["8081"] != "127.0.0.1" || len(published) != 2 {
 		t.Errorf("published %v", published)
 	}
 }

@@ -172,6 +172,13 @@ func TestDockerfileImage(t *testing.T) {
 		t.Errorf("CMD %v: %s", cmd, what)
 	}
 
+	_, command, found := strings.Cut(image.one(t, "HEALTHCHECK"), " CMD ")
+	var check []string
+	if err := json.Unmarshal([]byte(command), &check); !found || err != nil {
+		t.Errorf("HEALTHCHECK needs a shell, which is not there: %v", err)
+	}
+	examineHealthCheck(t, check)
+
 	settings := theProgram(t).settings()
 	var listens []uint32
 	for _, pair := range strings.Fields(image.one(t, "ENV")) {
@@ -188,6 +195,19 @@ func TestDockerfileImage(t *testing.T) {
 	}
 	if ports := imagePorts(t); !slices.Equal(ports, listens) {
 		t.Errorf("EXPOSE %v, but it listens on %v", ports, listens)
+	}
+}
+
+// examineHealthCheck complains of a health check that does not run the program's
+// own command, from where the image has it.
+func examineHealthCheck(t *testing.T, check []string) {
+	t.Helper()
+	if len(check) < 2 || check[0] != "/lumin-ingest" || check[1] != "health" {
+		t.Errorf("health check %v, want the program's own", check)
+		return
+	}
+	if what := theProgram(t).complaint(check[1:]); what != "" {
+		t.Errorf("health check %v: %s", check, what)
 	}
 }
 

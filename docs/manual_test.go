@@ -356,7 +356,8 @@ func TestSettingsTable(t *testing.T) {
 			defaults[reflect.StructTag(tag).Get("env")] = reflect.StructTag(tag).Get("default")
 		}
 	}
-	defaults["LISTEN_ADDR"] = "127.0.0.1:8080" // made in code: PORT may stand in for it
+	defaults["LISTEN_ADDR"] = "127.0.0.1:8080"       // made in code: PORT may stand in for it
+	defaults["ADMIN_LISTEN_ADDR"] = "127.0.0.1:8081" // made in code: dev takes the next free port
 
 	settings := p.settings()
 	documented := map[string]bool{}
@@ -475,7 +476,7 @@ func TestRetrySchedule(t *testing.T) {
 func TestMetricsTable(t *testing.T) {
 	t.Parallel()
 	var source strings.Builder
-	for _, folder := range []string{"ingest", "worker", "store", "admin"} {
+	for _, folder := range []string{"ingest", "worker", "store", "admin", "app"} {
 		files, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%v, %v", files, err)
