@@ -90,6 +90,8 @@ func testJobTypes(ctx context.Context, env Env) (*worker.Registry, error) {
 		registry.AddTx(unnamed{})
 	case "unconfigured":
 		registry.Add(ofApp{})
+	case "crashing":
+		registry.Add(crashing{})
 	case "plain":
 		registry.Add(plainEffects{})
 		return registry, nil
@@ -116,6 +118,16 @@ type ofApp struct{ plainEffects }
 
 func (ofApp) Kind() string      { return "of_app" }
 func (ofApp) Sources() []string { return []string{"app:crm"} }
+
+// crashing prints, and takes the whole program down with a goroutine of its own.
+type crashing struct{ plainEffects }
+
+func (crashing) Kind() string { return "crashing" }
+func (crashing) Work(context.Context, *store.Event) error {
+	fmt.Println("crashing")
+	go func() { panic("boom") }()
+	select {}
+}
 
 // countEffects writes a row for each event it is called for.
 type countEffects struct{ worker.Defaults }

@@ -34,7 +34,7 @@ func (s streams) queued() (streams, func()) {
 	// A handler, unlike an ignored signal, is not inherited by child processes.
 	brokenPipes := make(chan os.Signal, 1)
 	signal.Notify(brokenPipes, syscall.SIGPIPE)
-	out, errs := servicelog.NewQueue(s.out), servicelog.NewQueue(s.err)
+	out, errs := servicelog.NewQueue(ownStream(s.out)), servicelog.NewQueue(ownStream(s.err))
 	log.SetOutput(errs) // of job types and libraries that use the standard logger
 	return streams{in: s.in, out: out, err: errs, log: errs}, func() {
 		log.SetOutput(s.err)

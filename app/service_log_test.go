@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,6 +146,32 @@ func TestDevWithStuckOutput(t *testing.T) {
 		t.Errorf("Ctrl-C ended it with %d", code)
 	}
 	wantNothingLeft(t, dir)
+}
+
+// A program that crashes ends, even if its last words do not fit into the pipe.
+func TestCrashWithStuckOutput(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux can open a pipe anew")
+	}
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = from.Close() })
+	fill(t, to)
+	address := freeAddress(t)
+	env := serveEnv(newDatabase(t), "LISTEN_ADDR="+address, "LUMIN_TEST_JOBS=crashing")
+	p := startProgramWith(t, func(cmd *exec.Cmd) { cmd.Stdout, cmd.Stderr = to, to }, "lumin-ingest", env, "serve")
+	_ = to.Close()
+	b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned})
+	eventually(t, 30*time.Second, "a delivery is recorded", func() bool {
+		r, err := post("http://"+address+"/webhooks/account", b, lumin.Sign(b, accountKey))
+		return err == nil && r.code == http.StatusOK
+	})
+	if code := p.wait(15 * time.Second); code != 2 {
+		t.Errorf("it ended with %d, %v, want the 2 of a panic", code, p.cmd.ProcessState)
+	}
 }
 
 // fill writes into a pipe until it takes no more.

@@ -83,8 +83,9 @@ func (i Info) String() string {
 		b.WriteString(library)
 	}
 	b.WriteString(" " + i.Version)
-	if i.Revision != "" {
-		b.WriteString(" (revision " + i.Revision[:min(len(i.Revision), shortRevision)])
+	revision := i.Revision[:min(len(i.Revision), shortRevision)]
+	if !strings.Contains(i.Version, revision) { // as the Go command's own versions do
+		b.WriteString(" (revision " + revision)
 		if i.Modified {
 			b.WriteString(", modified")
 		}

@@ -20,8 +20,12 @@ func TestString(t *testing.T) {
 		}, "lumin-ingest (devel) (revision 0a1b2c3d4e5f)"},
 		{"a changed checkout", debug.BuildInfo{
 			Main:     debug.Module{Path: "lumin-ingest", Version: "v0.0.0-20261126-0a1b2c3d4e5f+dirty"},
-			Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0a1b2c"}, {Key: "vcs.modified", Value: "true"}},
-		}, "lumin-ingest v0.0.0-20261126-0a1b2c3d4e5f+dirty (revision 0a1b2c, modified)"},
+			Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0a1b2c3d4e5f60718293"}, {Key: "vcs.modified", Value: "true"}},
+		}, "lumin-ingest v0.0.0-20261126-0a1b2c3d4e5f+dirty"},
+		{"a changed checkout of another system", debug.BuildInfo{
+			Main:     debug.Module{Path: "lumin-ingest"},
+			Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "17"}, {Key: "vcs.modified", Value: "true"}},
+		}, "lumin-ingest (devel) (revision 17, modified)"},
 		{"a program of a user", debug.BuildInfo{
 			Main: debug.Module{Path: "signing-jobs", Version: "v0.3.1"},
 			Deps: []*debug.Module{{Path: "example.com/x", Version: "v9.9.9"}, {Path: "lumin-ingest", Version: "v1.2.0"}},
