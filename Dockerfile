@@ -6,7 +6,9 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /out/lumin-ingest ./cmd/lumin-ingest
+# The repository's history is not part of the build, so the version comes with it.
+ARG VERSION=
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$VERSION" -o /out/lumin-ingest ./cmd/lumin-ingest
 # For what archive_contract downloads.
 RUN mkdir -p /out/root/tmp && chmod 1777 /out/root/tmp
 RUN echo 'lumin:x:65532:65532:lumin-ingest:/:/sbin/nologin' > /out/passwd

@@ -14,7 +14,7 @@ import (
 
 // composeSecrets are what a user must set.
 func composeSecrets() types.Mapping {
-	return types.Mapping{"POSTGRES_PASSWORD": "p%ss word", "LUMIN_ACCOUNT_API_KEYS": "key"}
+	return types.Mapping{"POSTGRES_PASSWORD": "p%ss word", "LUMIN_ACCOUNT_API_KEYS": "key", "VERSION": "v9"}
 }
 
 func loadCompose(t *testing.T, environment types.Mapping) (*types.Project, error) {
@@ -128,6 +128,9 @@ func TestComposeProgram(t *testing.T) {
 			s := project.Services[name]
 			if s.Build == nil || s.Entrypoint != nil {
 				t.Errorf("build %v, entrypoint %v: the Dockerfile's should be used", s.Build, s.Entrypoint)
+			}
+			if version, given := s.Build.Args["VERSION"]; !given || version == nil || *version != "v9" {
+				t.Errorf("build arguments %v do not pass VERSION on", s.Build.Args)
 			}
 			if what := theProgram(t).complaint(s.Command); what != "" {
 				t.Errorf("command %v: %s", s.Command, what)

@@ -112,10 +112,13 @@ func TestDockerfileBuild(t *testing.T) {
 			compile = args
 		}
 	}
-	for _, want := range []string{"CGO_ENABLED=0 ", " -trimpath ", " -ldflags '-s -w' "} {
+	for _, want := range []string{"CGO_ENABLED=0 ", " -trimpath ", ` -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$VERSION" `} {
 		if !strings.Contains(compile, want) {
 			t.Errorf("%q is missing in RUN %s", want, compile)
 		}
+	}
+	if !slices.Contains(build.all("ARG"), "VERSION=") || !strings.Contains(read(t, "internal/version/version.go"), "\nvar stamped string\n") {
+		t.Error("the version that is given to the build gets lost")
 	}
 	fields := strings.Fields(compile)
 	if main := filepath.Join(root, fields[len(fields)-1], "main.go"); !exists(main) {

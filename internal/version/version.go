@@ -4,13 +4,18 @@
 // Use it wherever a running program identifies itself: its version command, its
 // log, its row in lumin.programs.
 //
-// What it guarantees: it needs no flags of the linker, and it never fails. What a
-// build does not hold is left out.
+// What it guarantees: it never fails, and it needs nothing where the build can see
+// the repository. Where it cannot, as in an image, the linker sets the version:
+//
+//	go build -ldflags '-X lumin-ingest/internal/version.stamped=v1.2.0'
+//
+// What a build does not hold is left out.
 //
 //	fmt.Println(version.String()) // lumin-ingest v1.2.0 (revision 0a1b2c3d4e5f)
 package version
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -18,6 +23,9 @@ import (
 
 // library is the module that this package belongs to.
 const library = "lumin-ingest"
+
+//nolint:gochecknoglobals // the linker can set nothing else
+var stamped string
 
 // Info is what a binary knows of its own build. Texts may be empty, which means
 // unknown.
@@ -37,20 +45,18 @@ func Read() Info {
 	if !ok {
 		build = &debug.BuildInfo{}
 	}
-	return read(build)
+	return read(build, stamped)
 }
 
 // String describes this binary in a few words: module, version and revision.
 func String() string { return Read().String() }
 
-func read(build *debug.BuildInfo) Info {
+func read(build *debug.BuildInfo, stamped string) Info {
 	info := Info{
 		Module: build.Main.Path, Version: build.Main.Version,
 		Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
-	if info.Version == "" {
-		info.Version = "(devel)"
-	}
+	info.Version = cmp.Or(stamped, info.Version, "(devel)")
 	for _, s := range build.Settings {
 		switch s.Key {
 		case "vcs.revision":
