@@ -32,7 +32,7 @@ type Collapse struct {
 type collapseState struct {
 	interval time.Duration
 
-	mu     sync.Mutex
+	mu     sync.Mutex // held while repetitions are written, so that Close waits for them
 	causes map[string]*repetition
 	closed bool
 }
@@ -89,14 +89,13 @@ func (c *Collapse) Handle(ctx context.Context, r slog.Record) error {
 func (c *Collapse) Close() {
 	s := c.state
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	rest := s.causes
-	s.causes = nil
-	s.mu.Unlock()
-	for _, r := range rest {
+	for _, r := range s.causes {
 		r.timer.Stop()
 		r.write(s.interval)
 	}
+	s.causes = nil
 }
 
 // repeats counts the record if its cause was written within the interval, and
@@ -127,21 +126,18 @@ func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Re
 // forgets the cause.
 func (s *collapseState) tick(key string, r *repetition) {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	last := *r
-	if r.count == 0 {
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+	case r.count == 0:
 		delete(s.causes, key)
-	} else {
-		r.count = 0
+	default:
+		r.write(s.interval)
 		r.timer.Reset(s.interval)
 	}
-	s.mu.Unlock()
-	last.write(s.interval)
 }
 
+// write writes the line about the repetitions, if there are any, and counts anew.
 func (r *repetition) write(interval time.Duration) {
 	if r.count == 0 {
 		return
@@ -150,4 +146,5 @@ func (r *repetition) write(interval time.Duration) {
 	line.Time = time.Now()
 	line.AddAttrs(slog.Int("repeated", r.count), slog.String("within", interval.String()), slog.Time("last_at", r.record.Time))
 	_ = r.handler.Handle(context.Background(), line) // there is no other place to report it
+	r.count = 0
 }
