@@ -50,7 +50,7 @@ func keepAlive(t *testing.T, address string) net.Conn {
 // delivery is still answered 200. No connection is reset, busy or idle.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	const delay = 3 * time.Second
+	const delay = 5 * time.Second
 	url := newDatabase(t)
 	p := startProgram(t, serveEnv(url, "DRAIN_DELAY="+delay.String()), "serve")
 	p.waitReady()
@@ -97,11 +97,11 @@ func TestDrain(t *testing.T) {
 	eventually(t, 30*time.Second, "some are answered", func() bool { return answered.Load() > 50 })
 	start, before := time.Now(), answered.Load()
 	p.signal(syscall.SIGTERM)
-	eventually(t, 2*time.Second, "/readyz answers 503", func() bool {
+	eventually(t, delay, "/readyz answers 503", func() bool {
 		status, why := get(admin + "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(why, "stopping")
 	})
-	eventually(t, delay, "the delay is nearly over", func() bool { return time.Since(start) > delay-500*time.Millisecond })
+	eventually(t, delay, "most of the delay is over", func() bool { return time.Since(start) > delay-2*time.Second })
 	close(ended)
 	senders.Wait()
 	if answered.Load() == before || closed.Load() == 0 {
