@@ -161,7 +161,7 @@ func TestCrashWithStuckOutput(t *testing.T) {
 	t.Cleanup(func() { _ = from.Close() })
 	fill(t, to)
 	address := freeAddress(t)
-	env := serveEnv(newDatabase(t), "LISTEN_ADDR="+address, "LUMIN_TEST_JOBS=crashing")
+	env := serveEnv(newDatabase(t), "LISTEN_ADDR="+address, "TEST_JOBS=crashing")
 	p := startProgramWith(t, func(cmd *exec.Cmd) { cmd.Stdout, cmd.Stderr = to, to }, "lumin-ingest", env, "serve")
 	_ = to.Close()
 	b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned})
