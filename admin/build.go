@@ -1,39 +1,24 @@
 package admin
 
 import (
-	"runtime"
-	"runtime/debug"
+	"cmp"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"lumin-ingest/internal/version"
 )
 
 // NewBuildCollector returns a collector of lumin_build_info, which is always 1:
 // version and revision of the main module, and the version of Go, are its labels.
 func NewBuildCollector() prometheus.Collector {
-	version, revision := buildVersion()
+	build := version.Read()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        "lumin_build_info",
-		Help:        "Always 1; which program this is, in its labels.",
-		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+		Name: "lumin_build_info",
+		Help: "Always 1; which program this is, in its labels.",
+		ConstLabels: prometheus.Labels{
+			"version": build.Version, "revision": cmp.Or(build.Revision, "unknown"), "goversion": build.Go,
+		},
 	})
 	info.Set(1)
 	return info
-}
-
-// buildVersion is what the build has noted; "unknown" where it has noted nothing.
-func buildVersion() (version, revision string) {
-	version, revision = "unknown", "unknown"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return version, revision
-	}
-	if info.Main.Version != "" {
-		version = info.Main.Version
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			revision = setting.Value
-		}
-	}
-	return version, revision
 }

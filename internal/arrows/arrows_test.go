@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"worker":            {"lumin", "store", "migrations"},
 	"worker/jobs":       {"lumin", "store", "worker"},
 	"worker/workertest": {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
-	"admin":             {"lumin", "store"},
+	"admin":             {"lumin", "store", "internal/version"},
 	"app": {
 		"lumin", "store", "ingest", "worker", "worker/jobs", "admin", "migrations",
 		"internal/pgdev", "internal/sample", "internal/servicelog", "internal/version",
