@@ -140,6 +140,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
 	}
 	if serves(parsed.Command()) {
+		std.out = out.to // what a service prints is no result that can be lost
 		queued, flush := std.queued()
 		defer flush()
 		std = queued

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"lumin-ingest/internal/servicelog"
 )
 
 // output is the standard output of a command. It keeps the first error of writing,
@@ -46,8 +48,11 @@ func (e *lostOutput) Unwrap() error { return e.error }
 
 // terminal returns the terminal that w leads to; nil if it does not lead to one.
 func terminal(w io.Writer) *os.File {
-	if o, ok := w.(*output); ok {
+	switch o := w.(type) {
+	case *output:
 		w = o.to
+	case *servicelog.Queue:
+		w = o.Writer()
 	}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f

@@ -45,6 +45,9 @@ func newQueue(out io.Writer, lines int) *Queue {
 	return q
 }
 
+// Writer returns what the lines are written to.
+func (q *Queue) Writer() io.Writer { return q.out }
+
 // SetNotice sets what is written before the next line once lines were dropped: a
 // line of the log's own format that gives their number. Without it nothing is.
 func (q *Queue) SetNotice(notice func(dropped uint64) []byte) { q.notice.Store(&notice) }
