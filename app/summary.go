@@ -62,10 +62,3 @@ func versionsOf(programs []store.Program) string {
 	}
 	return "; " + strings.Join(versions, ", ")
 }
-
-func sum(counts map[string]int) (total int) {
-	for _, n := range counts {
-		total += n
-	}
-	return total
-}
