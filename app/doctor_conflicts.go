@@ -10,5 +10,5 @@ func examineConflicts(undecided int64) finding {
 	}
 	return finding{"conflicts", warning,
 		fmt.Sprintf("deliveries that name another signer than the event of the same millisecond, without a run: %d", undecided),
-		"see \"lumin-ingest conflicts list --another-actor --undecided\"; promote each that is another event, or dismiss it"}
+		"see \"" + invocation() + " conflicts list --another-actor --undecided\"; promote each that is another event, or dismiss it"}
 }
