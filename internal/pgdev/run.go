@@ -51,7 +51,7 @@ func (s *Server) launch(ctx context.Context, nextPort func() (int, error)) error
 		}
 		err = s.launchOn(ctx, port)
 		if err == nil {
-			if s.port == 0 { // later it may be read at any time
+			if s.port != port { // Resume keeps it, and others may be reading it then
 				s.port = port
 			}
 			return nil
