@@ -7,9 +7,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 
-	"github.com/jackc/pgx/v5"
-
 	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
 	"lumin-ingest/migrations"
@@ -143,7 +142,7 @@ func devSources(registry *worker.Registry) (map[string]*lumin.Keyring, error) {
 
 // prepareDemo makes the table that the demo's job type writes to.
 func prepareDemo(ctx context.Context, url string) error {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgopen.Conn(ctx, url, pgopen.Options{Writes: true})
 	if err != nil {
 		return fmt.Errorf("connect for the demo: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
 )
 
@@ -99,7 +100,7 @@ func (c *doctorCommand) print(std streams, findings []finding) error {
 // examineDatabase makes all checks that need the database. It ends with the
 // first without which the others can tell nothing.
 func examineDatabase(ctx context.Context, url string) ([]finding, error) {
-	pool, err := store.OpenPool(ctx, url, 2)
+	pool, err := pgopen.Pool(ctx, url, pgopen.Options{MaxConns: 2})
 	if err != nil {
 		return nil, err
 	}

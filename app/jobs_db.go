@@ -2,16 +2,22 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
 )
 
+// jobsIdle is how long a transaction of Env.DB may wait for its job: it holds no
+// run, and River workers of a user may have no timeout.
+const jobsIdle = 10 * time.Minute
+
 // openJobsDB makes the pool that job types get as Env.DB. What they leave in a
-// session, such as settings or locks, meets no one else.
+// session meets no one else.
 func openJobsDB(ctx context.Context, databaseURL string, maxConns int) (*pgxpool.Pool, error) {
-	like, err := store.OpenPool(ctx, databaseURL, maxConns)
+	like, err := pgopen.Pool(ctx, databaseURL, pgopen.Options{Writes: true, IdleInTransaction: jobsIdle})
 	if err != nil {
 		return nil, err
 	}

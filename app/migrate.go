@@ -7,8 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/migrations"
 )
 
@@ -126,7 +125,7 @@ func printStatus(ctx context.Context, std streams, url string) error {
 func readStatus(ctx context.Context, url string) (migrations.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgopen.Conn(ctx, url, pgopen.Options{})
 	if err != nil {
 		return migrations.Status{}, fmt.Errorf("the database does not answer: %w", err)
 	}

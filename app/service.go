@@ -21,14 +21,16 @@ import (
 	"lumin-ingest/admin"
 	"lumin-ingest/ingest"
 	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
 const (
-	// recordConns is for the three flushers of the Recorder and the probe of /readyz.
-	// Recording has a pool of its own, so that jobs cannot starve it.
-	recordConns = 4
+	// recordConns is for the three flushers of the Recorder, the probe of /readyz,
+	// and connections that went silent: those count until they are closed, which
+	// takes 15 s. Recording has a pool of its own, so that jobs cannot starve it.
+	recordConns = 8
 
 	// stopTimeout bounds how long deliveries in flight are waited for when the
 	// program stops. Recording one takes 10 s at most; a caller that needs longer
@@ -101,8 +103,8 @@ func start(ctx context.Context, cfg serviceConfig) (_ *service, err error) {
 	return s, nil
 }
 
-func (s *service) openStore(ctx context.Context, conns int) (*store.Store, error) {
-	pool, err := store.OpenPool(ctx, s.cfg.databaseURL, conns)
+func (s *service) openStore(ctx context.Context, options pgopen.Options) (*store.Store, error) {
+	pool, err := pgopen.Pool(ctx, s.cfg.databaseURL, options)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +113,7 @@ func (s *service) openStore(ctx context.Context, conns int) (*store.Store, error
 }
 
 func (s *service) prepareIngest(ctx context.Context) (err error) {
-	if s.store, err = s.openStore(ctx, recordConns); err != nil {
+	if s.store, err = s.openStore(ctx, pgopen.Options{MaxConns: recordConns, Writes: true, NoticeSilence: true}); err != nil {
 		return err
 	}
 	s.recorder = store.NewRecorder(s.store, s.cfg.logger, s.registry)
@@ -129,7 +131,8 @@ func (s *service) prepareWork(ctx context.Context) (err error) {
 		Registry: s.cfg.registry, Logger: s.cfg.logger, MaxWorkers: s.cfg.maxWorkers, Queues: s.cfg.queues,
 		Retention: s.cfg.retention, Registerer: s.registry,
 	}
-	if s.store, err = s.openStore(ctx, cfg.Connections()); err != nil {
+	options := pgopen.Options{MaxConns: cfg.Connections(), Writes: true, IdleInTransaction: s.cfg.registry.LongestAttempt()}
+	if s.store, err = s.openStore(ctx, options); err != nil {
 		return err
 	}
 	cfg.Store = s.store

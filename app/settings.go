@@ -10,8 +10,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -33,13 +32,10 @@ func (s databaseSettings) url() (string, error) {
 	return url, checkURL("DATABASE_URL", url)
 }
 
-// checkURL refuses what is no address of a database. The error of the parser is
-// not shown: it quotes what may hold a password.
+// checkURL refuses what is no address of a database, and options of it with which
+// nothing would work. Nothing of it is shown: it may hold a password.
 func checkURL(setting, url string) error {
-	if _, err := pgxpool.ParseConfig(url); err != nil {
-		return usage(setting+" is not a PostgreSQL URL", "write it as postgres://user:password@host:5432/database")
-	}
-	return nil
+	return aboutURL(setting, pgopen.Check(url, pgopen.Options{}))
 }
 
 // openStore connects for one command; the returned function disconnects.
@@ -48,7 +44,7 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 	if err != nil {
 		return nil, nil, err
 	}
-	pool, err := store.OpenPool(ctx, url, 4)
+	pool, err := pgopen.Pool(ctx, url, pgopen.Options{MaxConns: 4})
 	if err != nil {
 		return nil, nil, err
 	}

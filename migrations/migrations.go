@@ -13,10 +13,11 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
+
+	"lumin-ingest/internal/pgopen"
 )
 
 // Schema holds our tables and River's.
@@ -30,8 +31,10 @@ const riverVersion = 8
 // pg_advisory_lock takes a number.
 const lockKey = 0x6c756d696e
 
-// connectTimeout bounds how long a connection may take, unless the URL says so.
-const connectTimeout = 10 * time.Second
+// options are those of the connections that migrate.
+//
+//nolint:gochecknoglobals // a constant, if Go had such
+var options = pgopen.Options{Name: "lumin-ingest migrate", Writes: true, AfterConnect: settle}
 
 // Up brings the schema to [Latest]. Doing it again changes nothing; a newer
 // schema is left alone. Each migration and its version commit together, so a
@@ -69,23 +72,11 @@ type migrator struct {
 }
 
 func locked(ctx context.Context, databaseURL string, report func(Step), act func(*migrator) error) error {
-	// Read like a pool's, because the URL may hold settings that only a pool
-	// knows, and a server refuses those.
-	config, err := pgxpool.ParseConfig(databaseURL)
-	if err != nil {
-		return fmt.Errorf("connect to migrate: %w", err)
-	}
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	conn, err := pgopen.Conn(ctx, databaseURL, options)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := settle(ctx, conn); err != nil {
-		return err
-	}
 	// Closing the connection releases the lock, also when the program is killed.
 	if _, err := conn.Exec(ctx, `SELECT pg_catalog.pg_advisory_lock($1)`, int64(lockKey)); err != nil {
 		return fmt.Errorf("wait for other migrating programs: %w", err)
@@ -99,7 +90,7 @@ func locked(ctx context.Context, databaseURL string, report func(Step), act func
 // settle frees a connection from what its role or database is set to: limits
 // meant for small queries, and a search_path of somebody else's choosing.
 func settle(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_catalog, pg_temp; SET client_encoding = 'UTF8'`)
+	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; SET search_path = pg_catalog, pg_temp; SET client_encoding = 'UTF8'`)
 	if err != nil {
 		return fmt.Errorf("prepare a connection to migrate: %w", err)
 	}
@@ -247,12 +238,7 @@ func (m *migrator) dropRest(ctx context.Context) error {
 // river runs River's migrations, each in its own transaction: one of them adds
 // an enum value that a later one uses.
 func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, target int) error {
-	config, err := pgxpool.ParseConfig(m.url)
-	if err != nil {
-		return fmt.Errorf("connect to migrate River: %w", err)
-	}
-	config.AfterConnect = settle
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	pool, err := pgopen.Pool(ctx, m.url, options)
 	if err != nil {
 		return fmt.Errorf("connect to migrate River: %w", err)
 	}

@@ -77,27 +77,6 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 	_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
 }
 
-// beginRecording tries twice, because the pool may hold connections from before
-// a restart of the server: at this point nothing has been sent that could happen
-// twice, and a delivery that is refused comes back only after five minutes.
-func (s *Store) beginRecording(ctx context.Context, lockTimeout time.Duration) (pgx.Tx, error) {
-	options := boundedLocks(lockTimeout)
-	tx, err := s.pool.BeginTx(ctx, options)
-	var refused *pgconn.PgError
-	if err == nil || ctx.Err() != nil || errors.As(err, &refused) {
-		return tx, err
-	}
-	s.pool.Reset()
-	return s.pool.BeginTx(ctx, options)
-}
-
-// boundedLocks is [readCommitted] with a bound on each wait for a lock, in the
-// round trip that begins.
-func boundedLocks(timeout time.Duration) pgx.TxOptions {
-	return pgx.TxOptions{BeginQuery: fmt.Sprintf(
-		`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = %d`, timeout.Milliseconds())}
-}
-
 // group is one event in a batch: all deliveries of one key and source, the
 // first of them first.
 type group struct {

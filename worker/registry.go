@@ -241,6 +241,20 @@ func (r *Registry) transactionalQueues() (queues []string) {
 	return slices.Compact(queues)
 }
 
+// attemptMargin is what an attempt may take beyond its timeout: until it is noticed
+// that the code goes on, and until the connection is closed.
+const attemptMargin = 15 * time.Second
+
+// LongestAttempt is for how long a transaction of a job type may wait for the job
+// type's code. A session that waits longer belongs to a program that is gone.
+func (r *Registry) LongestAttempt() time.Duration {
+	longest := Defaults{}.Timeout()
+	for _, t := range r.types {
+		longest = max(longest, t.timeout)
+	}
+	return longest + attemptMargin
+}
+
 // specs tells how to enqueue each registered kind.
 func (r *Registry) specs() map[string]store.JobSpec {
 	specs := make(map[string]store.JobSpec, len(r.types))

@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"cmd/lumin-ingest":    {"app", "lumin", "store", "worker", "worker/jobs"},
 	"internal/errtext":    nil,
 	"internal/redact":     nil,
+	"internal/pgopen":     nil,
 	"internal/bench":      {"store", "migrations", "internal/pgdev", "lumin"},
 	"internal/faults":     {"lumin", "migrations", "internal/pgdev", "internal/pgproxy", "internal/sample"},
 	"internal/pgdev":      nil,
@@ -53,7 +54,7 @@ var mayImport = map[string][]string{
 }
 
 // free may be imported by everybody but lumin.
-var free = []string{"internal/errtext", "internal/redact"}
+var free = []string{"internal/errtext", "internal/pgopen", "internal/redact"}
 
 // outside says which packages alone may import a library.
 var outside = map[string][]string{

@@ -4,9 +4,11 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/pgtest"
 )
 
@@ -27,12 +29,11 @@ type Database struct {
 func NewDatabase(t testing.TB, sql ...string) *Database {
 	t.Helper()
 	db := &Database{URL: pgtest.New(t)}
-	config, err := pgxpool.ParseConfig(db.URL)
+	var err error
+	db.Pool, err = pgopen.Pool(context.Background(), db.URL, pgopen.Options{
+		MaxConns: maxConns, Writes: true, IdleInTransaction: time.Hour, // a test may be stopped in a debugger
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	config.MaxConns = maxConns
-	if db.Pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Pool.Close)

@@ -1,0 +1,195 @@
+package pgopen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Options say what connections are for.
+type Options struct {
+	// Name is shown in pg_stat_activity as application_name, unless the URL has
+	// one; empty means lumin-ingest.
+	Name string
+
+	// MaxConns is the size of a pool; 0 means 4.
+	MaxConns int
+
+	// Writes has a server refused that takes no writes: a standby, or one with
+	// default_transaction_read_only. Of a list of hosts the one that takes writes is
+	// found, with or without Writes.
+	Writes bool
+
+	// IdleInTransaction is how long a transaction may wait for its client before
+	// the server ends the session; 0 means 30 s. It must exceed what the code in
+	// a transaction waits for. It ends what is left of a client that was stopped,
+	// or of one that cannot be reached and whose system still answers.
+	IdleInTransaction time.Duration
+
+	// NoticeSilence has the server asked about a session that has not answered
+	// for two seconds, and the connection closed if the session waits for us. A
+	// session that works is waited for.
+	NoticeSilence bool
+
+	// AfterConnect is called with each new connection.
+	AfterConnect func(context.Context, *pgx.Conn) error
+}
+
+const (
+	// connectTimeout bounds how long a connection may take, unless the URL says so.
+	connectTimeout = 5 * time.Second
+
+	// silence is how long an answer may take before the peer is asked about.
+	silence = 2 * time.Second
+
+	defaultMaxConns = 4
+)
+
+// Check refuses a URL that cannot work. It does not connect.
+func Check(databaseURL string, o Options) error {
+	_, err := o.config(databaseURL)
+	return err
+}
+
+// Pool returns a pool without any connection in it.
+func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, error) {
+	config, err := o.config(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	session, answers := o.session(), &pooler{}
+	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
+		if err := answers.find(ctx, config); err != nil {
+			return err
+		}
+		if answers.state.Load() == behindPooler {
+			withoutSession(config, session)
+		}
+		return nil
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if answers.state.Load() == behindPooler {
+			if err := setSession(ctx, conn, session); err != nil {
+				return err
+			}
+		} else if o.NoticeSilence {
+			noticeSilence(conn)
+		}
+		if o.AfterConnect != nil {
+			return o.AfterConnect(ctx, conn)
+		}
+		return nil
+	}
+	var pool *pgxpool.Pool
+	config.ShouldPing = func(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
+		if idle.IdleDuration > pingAfter && !answersPing(ctx, idle.Conn) {
+			Drop(pool)
+		}
+		return false
+	}
+	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return !conn.IsClosed(), nil }
+	if pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return nil, fmt.Errorf("open the connection pool: %w", err)
+	}
+	return pool, nil
+}
+
+// Conn returns a single connection.
+func Conn(ctx context.Context, databaseURL string, o Options) (*pgx.Conn, error) {
+	config, err := o.config(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	session := o.session()
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if refusesParameters(err) {
+		withoutSession(config.ConnConfig, session)
+		if conn, err = pgx.ConnectConfig(ctx, config.ConnConfig); err == nil {
+			err = setSession(ctx, conn, session)
+		}
+	}
+	if err == nil && o.AfterConnect != nil {
+		err = o.AfterConnect(ctx, conn)
+	}
+	if err != nil && conn != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return conn, err
+}
+
+// config reads a URL and decides the rest.
+func (o Options) config(databaseURL string) (*pgxpool.Config, error) {
+	config, options, err := parse(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.decide(config, options); err != nil {
+		return nil, err
+	}
+	standard, err := pgxpool.ParseConfig("postgres://host/x?sslmode=disable") // pgxpool's own sizes and times
+	if err != nil {
+		return nil, fmt.Errorf("read the defaults of a pool: %w", err)
+	}
+	conn := config.ConnConfig
+	standard.ConnConfig = conn
+	standard.MaxConns = int32(max(o.MaxConns, 0))
+	if standard.MaxConns == 0 {
+		standard.MaxConns = defaultMaxConns
+	}
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = connectTimeout
+	}
+	conn.DialFunc = dial
+	for name, value := range o.session() {
+		conn.RuntimeParams[name] = value
+	}
+	if conn.OnPgError != nil {
+		conn.OnPgError = closeReadOnly(conn.OnPgError)
+	}
+	if o.Writes || (conn.ValidateConnect == nil && severalHosts(conn)) {
+		conn.ValidateConnect = refuseReadOnly
+	}
+	return standard, nil
+}
+
+func severalHosts(config *pgx.ConnConfig) bool {
+	for _, other := range config.Fallbacks {
+		if other.Host != config.Host || other.Port != config.Port {
+			return true
+		}
+	}
+	return false
+}
+
+// closeReadOnly closes a connection whose server answered 25006,
+// read_only_sql_transaction: it has become a standby, or was set to read-only.
+// Whoever uses the pool next gets a new connection, perhaps to another server.
+func closeReadOnly(otherwise pgconn.PgErrorHandler) pgconn.PgErrorHandler {
+	return func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
+		return err.Code != "25006" && otherwise(conn, err)
+	}
+}
+
+// ErrReadOnly is wrapped by the error of a connection to a server that takes no
+// writes.
+var ErrReadOnly = errors.New("the database is read-only: a standby, or default_transaction_read_only is on for the role or the database")
+
+// refuseReadOnly is what pgx calls when it has connected. Of several hosts pgx
+// tries the next one.
+func refuseReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
+	results, err := conn.Exec(ctx, "SHOW transaction_read_only").ReadAll()
+	if err != nil {
+		return fmt.Errorf("ask whether the database takes writes: %w", err)
+	}
+	if len(results) == 1 && len(results[0].Rows) == 1 && strings.EqualFold(string(results[0].Rows[0][0]), "on") {
+		return ErrReadOnly
+	}
+	return nil
+}

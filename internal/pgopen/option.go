@@ -1,0 +1,115 @@
+package pgopen
+
+import (
+	"cmp"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// ours are options that the program decides itself, whatever the URL says. Some
+// belong to pgx, some to libpq, and some to the session.
+//
+//nolint:gochecknoglobals // a constant, if Go had such
+var ours = []string{
+	// Sizes and lifetimes of pools follow from what a pool is for.
+	"pool_max_conns", "pool_min_conns", "pool_min_idle_conns", "pool_max_conn_lifetime", "pool_max_conn_lifetime_jitter",
+	"pool_max_conn_idle_time", "pool_health_check_period", "pool_ping_timeout",
+
+	// Statements are prepared, or described once. Other modes of pgx guess the
+	// types of arguments and get them wrong.
+	"default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity",
+
+	// See session.
+	"client_encoding", "default_transaction_isolation", "standard_conforming_strings", "idle_in_transaction_session_timeout",
+	"tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout",
+
+	// libpq's names for what keepalive does on this side.
+	"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+
+	// libpq's, without meaning for pgx and without effect when left out.
+	"fallback_application_name", "sslcompression", "requiressl", "tty", "load_balance_hosts",
+}
+
+// unsupported are options of libpq that pgx does not have. It would send them to
+// the server, which refuses the connection. To leave one out would make the
+// connection less secure, or another one, than its writer wanted.
+//
+//nolint:gochecknoglobals // likewise
+var unsupported = []string{
+	"hostaddr", "replication", "requirepeer", "sslcrl", "sslcrldir", "sslkeylogfile", "ssl_min_protocol_version", "ssl_max_protocol_version",
+	"scram_client_key", "scram_server_key", "gsslib", "gssdelegation", "authtype",
+	"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
+}
+
+// decide applies to a configuration what the program decides, and refuses
+// options with which it cannot work.
+func (o Options) decide(config *pgxpool.Config, options map[string]string) error {
+	params := config.ConnConfig.RuntimeParams
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		if slices.Contains(unsupported, strings.ToLower(name)) {
+			return refused("has the option "+name+", which this program does not support", "leave it out")
+		}
+	}
+	if mode := params["gssencmode"]; mode == "require" {
+		return refused("has gssencmode=require, which this program does not support", "leave it out, and use sslmode to encrypt")
+	}
+	if err := o.refuseSession(options, params); err != nil {
+		return err
+	}
+	params["application_name"] = cmp.Or(params["application_name"], params["fallback_application_name"], o.Name, "lumin-ingest")
+	for _, name := range append([]string{"gssencmode"}, ours...) {
+		delete(params, name)
+	}
+	for name := range params {
+		if slices.Contains(ours, strings.ToLower(name)) { // the server does not mind the case
+			delete(params, name)
+		}
+	}
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	config.ConnConfig.StatementCacheCapacity, config.ConnConfig.DescriptionCacheCapacity = cacheCapacity, cacheCapacity
+	return nil
+}
+
+// cacheCapacity is pgx's own.
+const cacheCapacity = 512
+
+// refuseSession refuses settings of the session with which a promise would be
+// broken, or nothing could be written.
+func (o Options) refuseSession(options, params map[string]string) error {
+	settings := maps.Clone(params)
+	for _, match := range switchPattern.FindAllStringSubmatch(params["options"], -1) {
+		settings[strings.ReplaceAll(match[1], "-", "_")] = match[2]
+	}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		value := strings.ToLower(strings.TrimSpace(settings[name]))
+		switch strings.ToLower(name) {
+		case "session_replication_role":
+			if value != "origin" {
+				return refused("sets session_replication_role, which turns triggers off", "leave it out")
+			}
+		case "default_transaction_read_only", "transaction_read_only":
+			if o.Writes && slices.Contains([]string{"on", "true", "yes", "1", "t", "y"}, value) {
+				return refused("sets "+name+", so nothing could be recorded", "leave it out")
+			}
+		case "synchronous_commit":
+			if o.Writes && slices.Contains([]string{"off", "false", "no", "0"}, value) {
+				return refused("sets synchronous_commit to off: a crash could lose what was acknowledged", "leave it out, or set it to on")
+			}
+		}
+	}
+	switch attrs := options["target_session_attrs"]; attrs {
+	case "read-only", "standby", "prefer-standby":
+		if o.Writes {
+			return refused("has target_session_attrs="+attrs+", so nothing could be recorded", "leave it out: the program looks for a server that takes writes")
+		}
+	}
+	return nil
+}
+
+// switchPattern finds settings in the option named options.
+var switchPattern = regexp.MustCompile(`(?:-c\s*|--)([A-Za-z_.-]+)=(\S+)`)

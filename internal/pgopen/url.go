@@ -1,0 +1,147 @@
+package pgopen
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Refused says why a database URL cannot be used. It shows no part of the URL
+// but the names of options and of files.
+type Refused struct {
+	What   string // wrong with it, to follow the name of the setting
+	Remedy string
+}
+
+// Error implements error.
+func (e *Refused) Error() string { return "the database URL " + e.What }
+
+const example = "write it as postgres://user:password@host:5432/database"
+
+func refused(what, remedy string) error { return &Refused{What: what, Remedy: remedy} }
+
+// parse reads a URL, or the key=value form of libpq.
+func parse(databaseURL string) (*pgxpool.Config, map[string]string, error) {
+	if databaseURL == "" {
+		return nil, nil, refused("is empty", example)
+	}
+	read := readPairs
+	if scheme, _, found := strings.Cut(databaseURL, "://"); found && schemePattern.MatchString(scheme) {
+		if scheme != "postgres" && scheme != "postgresql" {
+			return nil, nil, refused("is not a PostgreSQL URL: it begins with another scheme", example)
+		}
+		read = readURL
+	}
+	options, err := read(databaseURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, nil, blame(err, options)
+	}
+	return config, options, nil
+}
+
+var schemePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+
+const percentEncode = "percent-encode the password: write @ as %40, / as %2F, # as %23, ? as %3F, % as %25 and : as %3A"
+
+// readURL returns the options of a URL. It refuses a URL that was cut at a
+// character of the password: what pgx then takes for the host, the database or
+// an option is part of the password, and errors would show it.
+func readURL(text string) (map[string]string, error) {
+	_, rest, _ := strings.Cut(text, "://")
+	authority, behind := rest, ""
+	if at := strings.IndexAny(rest, "/?#"); at >= 0 {
+		authority, behind = rest[:at], rest[at:]
+	}
+	if strings.Contains(behind, "#") {
+		return nil, refused("is cut off at a #", percentEncode)
+	}
+	path, _, _ := strings.Cut(behind, "?")
+	if strings.Contains(path, "@") || (!strings.Contains(authority, "@") && strings.Contains(behind, "@")) {
+		return nil, refused("has an @ behind the host", percentEncode)
+	}
+	// A list of hosts is no URL to package url, so hosts are left to pgx.
+	userinfo := authority[:strings.LastIndex(authority, "@")+1]
+	u, err := url.Parse("postgres://" + userinfo + "host" + behind)
+	if err != nil {
+		return nil, refused("is not a PostgreSQL URL", example+"; "+percentEncode)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, refused("has options that cannot be read", "write them as ?name=value&name=value, with special characters percent-encoded")
+	}
+	options := make(map[string]string, len(query))
+	for name, values := range query {
+		if !keyPattern.MatchString(name) {
+			return nil, refused("has an option without a proper name", "write options as ?name=value&name=value; "+percentEncode)
+		}
+		options[name] = values[len(values)-1]
+	}
+	return options, nil
+}
+
+// pairPattern finds the keys of libpq's key=value form.
+var (
+	pairPattern = regexp.MustCompile(`^\s*([^\s=']*)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(\s+|$)`)
+	keyPattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
+)
+
+// readPairs returns the options in libpq's key=value form. It must name a host
+// or a service: text of any kind with an = in it would otherwise lead to the
+// local socket, as the user that the program runs as.
+func readPairs(text string) (map[string]string, error) {
+	options := map[string]string{}
+	for rest := text; strings.TrimSpace(rest) != ""; {
+		pair := pairPattern.FindStringSubmatch(rest)
+		if pair == nil || !keyPattern.MatchString(pair[1]) {
+			return nil, refused("is not a PostgreSQL URL", example)
+		}
+		options[pair[1]] = unquote(pair[2])
+		rest = rest[len(pair[0]):]
+	}
+	if options["host"] == "" && options["service"] == "" {
+		return nil, refused("names no host", example+", or as host=... user=... dbname=...")
+	}
+	return options, nil
+}
+
+var escaped = regexp.MustCompile(`\\(.)`)
+
+func unquote(value string) string {
+	if len(value) >= 2 && value[0] == '\'' {
+		value = value[1 : len(value)-1]
+	}
+	return escaped.ReplaceAllString(value, "$1")
+}
+
+// blame finds the option that pgx cannot read. The error of pgx is not shown: it
+// quotes what may be part of the password.
+func blame(err error, options map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		alone := url.URL{Scheme: "postgres", Host: "host", Path: "/x", RawQuery: url.Values{name: {options[name]}}.Encode()}
+		_, aloneErr := pgxpool.ParseConfig(alone.String())
+		if aloneErr == nil || name == "password" {
+			continue
+		}
+		what := "has a value of " + name + " that cannot be used"
+		var file *fs.PathError
+		if errors.As(aloneErr, &file) {
+			what += ": " + file.Error()
+		}
+		return refused(what, "correct it, or leave "+name+" out")
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return refused("names a file that cannot be read: "+file.Error(), "name another, or make it readable for this program")
+	}
+	return refused("is not a PostgreSQL URL", example+"; "+percentEncode)
+}

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/pgopen"
+)
+
+// beginTimeout bounds the wait for the answer to BEGIN, which needs no work.
+const beginTimeout = 2 * time.Second
+
+// beginRecording tries twice, because the pool may hold connections from before
+// a restart of the server, or to a server that does not answer. Nothing has been
+// sent yet that could happen twice, and a delivery that is refused comes back
+// only after five minutes. The second try is on a new connection.
+func (s *Store) beginRecording(ctx context.Context, lockTimeout time.Duration) (pgx.Tx, error) {
+	options := boundedLocks(lockTimeout)
+	tx, err := s.beginOnce(ctx, options)
+	var unreachable *pgconn.ConnectError
+	if err == nil || ctx.Err() != nil || errors.As(err, &unreachable) {
+		return tx, err
+	}
+	pgopen.Drop(s.pool)
+	return s.beginOnce(ctx, options)
+}
+
+func (s *Store) beginOnce(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	beginning, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	tx, err := conn.BeginTx(beginning, options)
+	if err != nil {
+		pgopen.Discard(conn)
+		return nil, err
+	}
+	return &recordingTx{Tx: tx, conn: conn}, nil
+}
+
+// boundedLocks is [readCommitted] with a bound on each wait for a lock, in the
+// round trip that begins.
+func boundedLocks(timeout time.Duration) pgx.TxOptions {
+	return pgx.TxOptions{BeginQuery: fmt.Sprintf(
+		`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = %d`, timeout.Milliseconds())}
+}
+
+// recordingTx returns its connection to the pool when it ends.
+type recordingTx struct {
+	pgx.Tx
+	conn *pgxpool.Conn // nil once it is returned
+}
+
+// Commit implements pgx.Tx.
+func (t *recordingTx) Commit(ctx context.Context) error {
+	defer t.release()
+	return t.Tx.Commit(ctx)
+}
+
+// Rollback implements pgx.Tx.
+func (t *recordingTx) Rollback(ctx context.Context) error {
+	defer t.release()
+	return t.Tx.Rollback(ctx)
+}
+
+func (t *recordingTx) release() {
+	if t.conn != nil {
+		t.conn.Release()
+		t.conn = nil
+	}
+}
