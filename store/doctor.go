@@ -45,7 +45,7 @@ func (s *Store) ClockOffset(ctx context.Context) (offset, within time.Duration, 
 	for try := range 3 {
 		var there time.Time
 		start := time.Now()
-		if err := s.pool.QueryRow(ctx, `SELECT pg_catalog.clock_timestamp()`).Scan(&there); err != nil {
+		if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&there); err != nil {
 			return 0, 0, fmt.Errorf("read the database's clock: %w", err)
 		}
 		half := time.Since(start) / 2

@@ -2,14 +2,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"lumin-ingest/migrations"
 )
@@ -17,23 +15,15 @@ import (
 // Store reads and writes our tables. Its methods are safe for concurrent use.
 type Store struct {
 	pool *pgxpool.Pool
-	jobs *river.Client[pgx.Tx] // inserts only
 }
 
 // New returns a Store on pool, which stays the caller's to close. It does not
-// connect.
-func New(pool *pgxpool.Pool, logger *slog.Logger) (*Store, error) {
-	jobs, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
-		Schema: migrations.Schema,
-		Logger: logger,
-		// Also the least time between two wake-ups of the workers: the default of
-		// 100 ms would let a fresh job wait for the next poll.
-		FetchCooldown: time.Millisecond,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("create the queue client: %w", err)
+// connect. The logger is not used: what fails is in the errors.
+func New(pool *pgxpool.Pool, _ *slog.Logger) (*Store, error) {
+	if pool == nil {
+		return nil, errors.New("a Store needs a pool")
 	}
-	return &Store{pool: pool, jobs: jobs}, nil
+	return &Store{pool: pool}, nil
 }
 
 // Pool is the pool given to [New].
@@ -44,22 +34,40 @@ func (s *Store) SchemaStatus(ctx context.Context) (migrations.Status, error) {
 	return migrations.ReadStatus(ctx, s.pool)
 }
 
+// enqueueSQL puts jobs into the queue and wakes the workers, in one round trip.
+// They are due by the clock of the database, which is the one that decides when a
+// job is fetched; the program's may differ.
+const enqueueSQL = `
+WITH jobs AS (
+    INSERT INTO lumin.river_job (args, kind, max_attempts, priority, queue, scheduled_at)
+    SELECT w.args, w.kind, w.max_attempts, w.priority, w.queue, now()
+    FROM unnest($1::jsonb[], $2::text[], $3::smallint[], $4::smallint[], $5::text[])
+         WITH ORDINALITY AS w (args, kind, max_attempts, priority, queue, position)
+    ORDER BY w.position
+    RETURNING queue
+)
+SELECT pg_catalog.pg_notify('lumin.river_insert', json_build_object('queue', queue)::text)
+FROM (SELECT DISTINCT queue FROM jobs) woken`
+
 // enqueue puts jobs into the queue in tx.
 func (s *Store) enqueue(ctx context.Context, tx pgx.Tx, jobs []queuedJob) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	params := make([]river.InsertManyParams, len(jobs))
+	var (
+		n          = len(jobs)
+		args       = make([]JobArgs, n)
+		kinds      = make([]string, n)
+		attempts   = make([]int16, n)
+		priorities = make([]int16, n)
+		queues     = make([]string, n)
+	)
 	for i, j := range jobs {
-		params[i] = river.InsertManyParams{
-			Args: j.args,
-			InsertOpts: &river.InsertOpts{
-				Queue: j.spec.Queue, MaxAttempts: j.spec.MaxAttempts, Priority: j.spec.Priority,
-			},
-		}
+		args[i], kinds[i], queues[i] = j.args, j.args.Kind(), j.spec.Queue
+		attempts[i], priorities[i] = int16(j.spec.MaxAttempts), int16(j.spec.Priority)
 	}
-	if _, err := s.jobs.InsertManyFastTx(ctx, tx, params); err != nil {
-		return fmt.Errorf("enqueue %d jobs: %w", len(jobs), err)
+	if _, err := tx.Exec(ctx, enqueueSQL, args, kinds, attempts, priorities, queues); err != nil {
+		return fmt.Errorf("enqueue %d jobs: %w", n, err)
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
 	"lumin-ingest/migrations"
@@ -87,6 +86,8 @@ type Runtime struct {
 	queues   map[string]int // their workers
 	atWork   *atWork
 	running  atomic.Bool
+	clock    *databaseClock
+	follow   atomic.Pointer[context.CancelFunc] // ends what reads the clock
 }
 
 // New prepares a Runtime without connecting. It refuses a Registry with errors.
@@ -100,6 +101,7 @@ func New(cfg Config) (*Runtime, error) {
 	}, []string{"kind", "outcome"})
 	r := &Runtime{
 		store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
+		clock:  &databaseClock{},
 		conns:  &jobConns{max: cfg.JobConnections()},
 		queues: map[string]int{}, atWork: &atWork{jobs: map[*runningJob]bool{}},
 	}
@@ -110,7 +112,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := river.NewClient(riverpgxv5.New(cfg.Store.Pool()), &river.Config{
+	client, err := river.NewClient(newClockDriver(cfg.Store.Pool(), r.clock, cfg.Logger), &river.Config{
 		Schema:               migrations.Schema,
 		Logger:               slog.New(warnings{cfg.Logger.Handler()}),
 		Queues:               cfg.queues(),
@@ -228,7 +230,7 @@ func (r *Runtime) Start(ctx context.Context) error {
 		return err
 	}
 	// River's start looks at the database without a deadline; this look has one.
-	if err := r.store.Pool().Ping(ctx); err != nil {
+	if err := r.clock.read(ctx, r.store); err != nil {
 		return fmt.Errorf("start the queue client: %w", err)
 	}
 	if err := r.openConns(ctx); err != nil {
@@ -238,6 +240,9 @@ func (r *Runtime) Start(ctx context.Context) error {
 		r.closeConns()
 		return fmt.Errorf("start the queue client: %w", err)
 	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.follow.Store(&stop)
+	go r.clock.follow(following, r.store)
 	r.running.Store(true)
 	return nil
 }
@@ -266,6 +271,9 @@ func (r *Runtime) closeConns() {
 // called again. It may be called without Start.
 func (r *Runtime) Stop(ctx context.Context) error {
 	r.running.Store(false)
+	if stop := r.follow.Swap(nil); stop != nil {
+		(*stop)()
+	}
 	if err := r.client.Stop(ctx); err != nil {
 		return fmt.Errorf("stop the queue client: %w", err)
 	}

@@ -1,0 +1,104 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/pgproxy"
+	"lumin-ingest/internal/pgtest"
+)
+
+// fillPool has n idle connections in a pool.
+func fillPool(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	conns := make([]*pgxpool.Conn, n)
+	for i := range conns {
+		var err error
+		if conns[i], err = pool.Acquire(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, conn := range conns {
+		conn.Release()
+	}
+}
+
+func recordingPool(t *testing.T, databaseURL string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgopen.Pool(t.Context(), databaseURL, pgopen.Options{MaxConns: 8, Writes: true, NoticeSilence: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// The server has ended all connections of the pool, with a word about it that
+// nobody has read yet.
+func TestFirstDeliveryAfterEndedConnections(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool, admin := recordingPool(t, address), pgtest.Pool(t, address)
+	s := storeOn(t, pool)
+	r := newRecorder(t, s)
+	const times = 20
+	for n := range times {
+		fillPool(t, pool, 3)
+		exec(t, admin, `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = 'lumin-ingest'`)
+		mustRecord(t, r, delivery(n+1, "book"))
+	}
+	wantTally(t, s, tally{Events: times, Runs: times, Jobs: times})
+}
+
+// All connections of the pool lead nowhere, and nothing says so.
+func TestFirstDeliveryAfterSilence(t *testing.T) {
+	t.Parallel()
+	proxy, err := pgproxy.Start(pgtest.New(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	pool := recordingPool(t, proxy.URL())
+	s := storeOn(t, pool)
+	r := newRecorder(t, s)
+	mustRecord(t, r, delivery(1, "book"))
+	for n := range 2 { // as many as can be on their way at a time
+		fillPool(t, pool, 4)
+		proxy.Silence()
+		start := time.Now()
+		mustRecord(t, r, delivery(n+2, "book"))
+		if took := time.Since(start); took > 4*time.Second {
+			t.Errorf("recorded after %s", took)
+		}
+	}
+	wantTally(t, s, tally{Events: 3, Runs: 3, Jobs: 3})
+	proxy.Cut()
+}
+
+// The connection goes silent at COMMIT: whether it took effect is unknown, and that
+// is said soon. The next delivery is recorded.
+func TestSilentCommit(t *testing.T) {
+	t.Parallel()
+	proxy, err := pgproxy.Start(pgtest.New(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	s := storeOn(t, recordingPool(t, proxy.URL()))
+	r := newRecorder(t, s)
+	proxy.AtCommit(pgproxy.BlackHole, 1)
+	start := time.Now()
+	if _, err := r.Record(t.Context(), delivery(1, "book")); err == nil {
+		t.Error("recorded without an answer to COMMIT")
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("noticed after %s", took)
+	}
+	mustRecord(t, r, delivery(1, "book"))
+	wantTally(t, s, tally{Events: 1, Runs: 1, Jobs: 1})
+	proxy.Cut()
+}

@@ -1,0 +1,202 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// clockDriver is River's driver with the times translated that pass through it.
+//
+// River reads this machine's clock for the time of a retry, a snooze or a
+// periodic job, and for the horizon behind which a running job counts as stuck.
+// The database compares all of them with its own. Clocks that differ by 15
+// minutes would have jobs wait for 15 minutes, or rescued while they run. River
+// leaves the clock to be set in tests only, and not for the rescuer.
+//
+// River's driver interface is not stable, so River is pinned, and a test works
+// jobs against a database whose clock differs.
+type clockDriver struct {
+	*riverpgxv5.Driver
+	clock  *databaseClock
+	logger *slog.Logger
+}
+
+func newClockDriver(pool *pgxpool.Pool, clock *databaseClock, logger *slog.Logger) *clockDriver {
+	return &clockDriver{riverpgxv5.New(pool), clock, logger}
+}
+
+// GetExecutor implements riverdriver.Driver.
+func (d *clockDriver) GetExecutor() riverdriver.Executor {
+	return &clockExecutor{d.Driver.GetExecutor(), d.clock}
+}
+
+// UnwrapExecutor implements riverdriver.Driver.
+func (d *clockDriver) UnwrapExecutor(tx pgx.Tx) riverdriver.ExecutorTx {
+	return newClockTx(d.Driver.UnwrapExecutor(tx), d.clock)
+}
+
+// UnwrapTx implements riverdriver.Driver.
+func (d *clockDriver) UnwrapTx(tx riverdriver.ExecutorTx) pgx.Tx {
+	if ours, ok := tx.(*clockTx); ok {
+		tx = ours.tx
+	}
+	return d.Driver.UnwrapTx(tx)
+}
+
+// GetListener implements riverdriver.Driver.
+func (d *clockDriver) GetListener(params *riverdriver.GetListenenerParams) riverdriver.Listener {
+	return &steadyListener{Listener: d.Driver.GetListener(params), logger: d.logger, topics: map[string]bool{}}
+}
+
+// clockTx is a clockExecutor that can be ended.
+type clockTx struct {
+	clockExecutor
+	tx riverdriver.ExecutorTx
+}
+
+func newClockTx(tx riverdriver.ExecutorTx, clock *databaseClock) *clockTx {
+	return &clockTx{clockExecutor{tx, clock}, tx}
+}
+
+// Commit implements riverdriver.ExecutorTx.
+func (t *clockTx) Commit(ctx context.Context) error { return t.tx.Commit(ctx) }
+
+// Rollback implements riverdriver.ExecutorTx.
+func (t *clockTx) Rollback(ctx context.Context) error { return t.tx.Rollback(ctx) }
+
+// clockExecutor translates the times of the calls that carry any which the
+// database compares. Parameters are copied: River sends them again when it repeats
+// a call.
+type clockExecutor struct {
+	riverdriver.Executor
+	clock *databaseClock
+}
+
+// there translates a time of this machine into one of the database.
+func (e *clockExecutor) there(t time.Time) time.Time { return t.Add(e.clock.offset()) }
+
+func (e *clockExecutor) allThere(times []*time.Time) []*time.Time {
+	translated := make([]*time.Time, len(times))
+	for i, t := range times {
+		if t != nil {
+			translated[i] = new(e.there(*t))
+		}
+	}
+	return translated
+}
+
+// Begin implements riverdriver.Executor.
+func (e *clockExecutor) Begin(ctx context.Context) (riverdriver.ExecutorTx, error) {
+	tx, err := e.Executor.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newClockTx(tx, e.clock), nil
+}
+
+// JobInsertFastMany implements riverdriver.Executor. A job without a time is due
+// at once: River's statement puts the database's now() in the place of the zero
+// time.
+func (e *clockExecutor) JobInsertFastMany(ctx context.Context, params *riverdriver.JobInsertFastManyParams) ([]*riverdriver.JobInsertFastResult, error) {
+	translated := *params
+	translated.Jobs = make([]*riverdriver.JobInsertFastParams, len(params.Jobs))
+	for i, original := range params.Jobs {
+		job := *original
+		if job.CreatedAt == nil {
+			job.CreatedAt = new(time.Time)
+		}
+		if job.ScheduledAt == nil {
+			job.ScheduledAt = new(time.Time)
+		} else {
+			job.ScheduledAt = new(e.there(*job.ScheduledAt))
+		}
+		translated.Jobs[i] = &job
+	}
+	return e.Executor.JobInsertFastMany(ctx, &translated)
+}
+
+// JobInsertFastManyNoReturning implements riverdriver.Executor. River would use
+// COPY, which cannot read the database's clock.
+func (e *clockExecutor) JobInsertFastManyNoReturning(ctx context.Context, params *riverdriver.JobInsertFastManyParams) (int, error) {
+	inserted, err := e.JobInsertFastMany(ctx, params)
+	return len(inserted), err
+}
+
+// JobSetStateIfRunningMany implements riverdriver.Executor.
+func (e *clockExecutor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
+	translated := *params
+	translated.FinalizedAt, translated.ScheduledAt = e.allThere(params.FinalizedAt), e.allThere(params.ScheduledAt)
+	return e.Executor.JobSetStateIfRunningMany(ctx, &translated)
+}
+
+// JobSchedule implements riverdriver.Executor.
+func (e *clockExecutor) JobSchedule(ctx context.Context, params *riverdriver.JobScheduleParams) ([]*riverdriver.JobScheduleResult, error) {
+	translated, offset := *params, e.clock.offset()
+	if translated.Now != nil {
+		translated.Now = new(translated.Now.Add(offset))
+	}
+	results, err := e.Executor.JobSchedule(ctx, &translated)
+	for _, result := range results { // which River compares with this machine's clock
+		result.Job.ScheduledAt = result.Job.ScheduledAt.Add(-offset)
+	}
+	return results, err
+}
+
+// JobGetStuck implements riverdriver.Executor.
+func (e *clockExecutor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetStuckParams) ([]*rivertype.JobRow, error) {
+	translated, offset := *params, e.clock.offset()
+	translated.StuckHorizon = translated.StuckHorizon.Add(offset)
+	jobs, err := e.Executor.JobGetStuck(ctx, &translated)
+	for _, job := range jobs { // River compares them with this machine's clock
+		if job.AttemptedAt != nil {
+			job.AttemptedAt = new(job.AttemptedAt.Add(-offset))
+		}
+	}
+	return jobs, err
+}
+
+// JobRescueMany implements riverdriver.Executor.
+func (e *clockExecutor) JobRescueMany(ctx context.Context, params *riverdriver.JobRescueManyParams) (*struct{}, error) {
+	translated := *params
+	translated.StuckHorizon = e.there(params.StuckHorizon)
+	translated.FinalizedAt = e.allThere(params.FinalizedAt)
+	translated.ScheduledAt = make([]time.Time, len(params.ScheduledAt))
+	for i, at := range params.ScheduledAt {
+		translated.ScheduledAt[i] = e.there(at)
+	}
+	return e.Executor.JobRescueMany(ctx, &translated)
+}
+
+// JobDeleteBefore implements riverdriver.Executor.
+func (e *clockExecutor) JobDeleteBefore(ctx context.Context, params *riverdriver.JobDeleteBeforeParams) (int, error) {
+	translated := *params
+	translated.CancelledFinalizedAtHorizon = e.there(params.CancelledFinalizedAtHorizon)
+	translated.CompletedFinalizedAtHorizon = e.there(params.CompletedFinalizedAtHorizon)
+	translated.DiscardedFinalizedAtHorizon = e.there(params.DiscardedFinalizedAtHorizon)
+	return e.Executor.JobDeleteBefore(ctx, &translated)
+}
+
+// QueueDeleteExpired implements riverdriver.Executor.
+func (e *clockExecutor) QueueDeleteExpired(ctx context.Context, params *riverdriver.QueueDeleteExpiredParams) ([]string, error) {
+	translated := *params
+	translated.UpdatedAtHorizon = e.there(params.UpdatedAtHorizon)
+	return e.Executor.QueueDeleteExpired(ctx, &translated)
+}
+
+// LeaderAttemptElect implements riverdriver.Executor. To an error River answers
+// with a pause that doubles up to eight minutes, in which no retry becomes due.
+// It asks again within seconds when it was not elected.
+func (e *clockExecutor) LeaderAttemptElect(ctx context.Context, params *riverdriver.LeaderElectParams) (*riverdriver.Leader, error) {
+	leader, err := e.Executor.LeaderAttemptElect(ctx, params)
+	if err != nil && ctx.Err() == nil {
+		return nil, rivertype.ErrNotFound
+	}
+	return leader, err
+}
