@@ -165,6 +165,9 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
+	if refusedOption(err) {
+		err = optionError(err)
+	}
 	text, advice := errtext.Plain(err.Error()), ""
 	var unreachable *pgconn.ConnectError
 	if errors.As(err, &unreachable) {

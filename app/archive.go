@@ -22,8 +22,9 @@ type archiveSettings struct {
 
 func (e Env) addArchive(ctx context.Context, registry *worker.Registry) error {
 	s := e.builtIn.archiveSettings
-	if s.ArchiveURL == "" {
-		return nil
+	var err error
+	if s.ArchiveURL, err = clean("ARCHIVE_URL", s.ArchiveURL); err != nil || s.ArchiveURL == "" {
+		return err
 	}
 	if e.Lumin == nil {
 		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "contracts are downloaded with a key of the workspace: set LUMIN_API_KEY, or unset ARCHIVE_URL")

@@ -25,6 +25,9 @@ func (s luminSettings) client() (*lumin.Client, string, error) {
 	if err != nil || key == "" {
 		return nil, "", err
 	}
+	if s.LuminAPIURL, err = clean("LUMIN_API_URL", s.LuminAPIURL); err != nil {
+		return nil, "", err
+	}
 	client, err := lumin.NewClient(lumin.ClientConfig{BaseURL: s.LuminAPIURL, APIKey: key})
 	if err != nil {
 		return nil, "", usage(err.Error(), "see what LUMIN_API_KEY and LUMIN_API_URL hold")

@@ -1,11 +1,9 @@
 package app
 
 import (
-	"errors"
+	"fmt"
 	"strings"
 	"unicode"
-
-	"lumin-ingest/internal/pgopen"
 )
 
 // clean returns a value as it was meant: without the white space, line ends and
@@ -37,14 +35,17 @@ const quotes = "\"'`\u2018\u2019\u201C\u201D\u00AB\u00BB"
 // quoted reports whether a value has a quote at either end. No key, secret or URL
 // has one there.
 func quoted(value string) bool {
-	return value != "" && (strings.ContainsAny(value[:1], quotes) || strings.Trim(value, quotes) != value)
+	return strings.Trim(value, quotes) != value
 }
 
-// aboutURL is the error of a database URL, with the name of its setting.
-func aboutURL(setting string, err error) error {
-	var refused *pgopen.Refused
-	if errors.As(err, &refused) {
-		return usage(setting+" "+refused.What, "%s", refused.Remedy)
+// cleanEntries are the cleaned entries of a list.
+func cleanEntries(setting, list string) ([]string, error) {
+	all := entries(list)
+	for i := range all {
+		var err error
+		if all[i], err = clean(fmt.Sprintf("%s: entry %d", setting, i+1), all[i]); err != nil {
+			return nil, err
+		}
 	}
-	return err
+	return all, nil
 }

@@ -106,6 +106,9 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 // this program.
 func (c *devCommand) database(ctx context.Context, std streams) (url string, closeServer func(), err error) {
 	if c.DevDatabaseURL != "" {
+		if c.DevDatabaseURL, err = clean("DEV_DATABASE_URL", c.DevDatabaseURL); err != nil {
+			return "", nil, err
+		}
 		return c.DevDatabaseURL, func() {}, checkURL("DEV_DATABASE_URL", c.DevDatabaseURL)
 	}
 	fmt.Fprintln(std.out, "starting a private PostgreSQL ...")

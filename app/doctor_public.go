@@ -29,8 +29,9 @@ const (
 
 // publicURL is where Lumin delivers to; nil if none is given.
 func publicURL(text string) (*url.URL, error) {
-	if text == "" {
-		return nil, nil
+	text, err := clean("PUBLIC_URL", text)
+	if err != nil || text == "" {
+		return nil, err
 	}
 	u, err := url.Parse(text) // not quoted below: it may hold a password
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {

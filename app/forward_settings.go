@@ -129,13 +129,21 @@ type namedEntry struct{ name, value string }
 // namedEntries reads a list of NAME=VALUE. Its errors quote nothing: what is not of
 // this form may be a secret.
 func namedEntries(setting, form, list string) ([]namedEntry, error) {
-	if strings.TrimSpace(list) == "" {
-		return nil, nil
+	list, err := clean(setting, list)
+	if err != nil || list == "" {
+		return nil, err
+	}
+	texts, err := cleanEntries(setting, list)
+	if err != nil {
+		return nil, err
 	}
 	var all []namedEntry
-	for i, text := range entries(list) {
+	for i, text := range texts {
 		name, value, found := strings.Cut(text, "=")
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		name = trim(name)
+		if value, err = clean(fmt.Sprintf("%s: the value of entry %d", setting, i+1), value); err != nil {
+			return nil, err
+		}
 		if !found || value == "" || !jobs.ValidForwardName(name) {
 			return nil, usage(fmt.Sprintf("%s: entry %d is not %s", setting, i+1, form),
 				"write it as %s,..., with names of 1 to 56 characters out of a-z, 0-9 and single hyphens between them; write a comma in a URL as %%2C", form)

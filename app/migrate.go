@@ -21,7 +21,7 @@ type migrateUpCommand struct{ databaseSettings }
 
 // Run implements the command.
 func (c *migrateUpCommand) Run(ctx context.Context, std streams) error {
-	url, err := c.url()
+	url, err := c.writableURL()
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ type migrateDownCommand struct {
 
 // Run implements the command.
 func (c *migrateDownCommand) Run(ctx context.Context, std streams) error {
-	url, err := c.url()
+	url, err := c.writableURL()
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 	if cfg.retention, err = c.retention(c.MaxEventAge); err != nil {
 		return cfg, err
 	}
-	if cfg.databaseURL, err = c.url(); err != nil {
+	if cfg.databaseURL, err = c.writableURL(); err != nil {
 		return cfg, err
 	}
 	if cfg.ingest {

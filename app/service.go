@@ -234,6 +234,9 @@ func (s *service) work(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if refusedOption(err) {
+			return optionError(err)
+		}
 		if errors.Is(err, store.ErrJobTypeChanged) {
 			return hint(err, "give what works in the new way a new Kind; or let the old program finish its jobs, end it, and start again")
 		}

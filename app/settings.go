@@ -32,12 +32,6 @@ func (s databaseSettings) url() (string, error) {
 	return url, checkURL("DATABASE_URL", url)
 }
 
-// checkURL refuses what is no address of a database, and options of it with which
-// nothing would work. Nothing of it is shown: it may hold a password.
-func checkURL(setting, url string) error {
-	return aboutURL(setting, pgopen.Check(url, pgopen.Options{}))
-}
-
 // openStore connects for one command; the returned function disconnects.
 func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), error) {
 	url, err := s.url()
@@ -101,17 +95,26 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 	}
 	secrets := map[string][]string{}
 	if keys != "" {
-		secrets[store.AccountSource] = entries(keys)
+		if secrets[store.AccountSource], err = cleanEntries("LUMIN_ACCOUNT_API_KEYS", keys); err != nil {
+			return nil, err
+		}
 	}
 	if apps != "" {
-		for i, pair := range entries(apps) {
+		pairs, err := cleanEntries("LUMIN_APP_SECRETS", apps)
+		if err != nil {
+			return nil, err
+		}
+		for i, pair := range pairs {
 			name, value, found := strings.Cut(pair, "=")
-			name = strings.TrimSpace(name)
+			name = trim(name)
 			if !found || !store.ValidSource("app:"+name) { // not quoted: it may be a secret
 				return nil, usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1),
 					"write it as name=secret,other=secret, with names of 1 to 63 characters out of a-z, 0-9 and hyphen")
 			}
-			secrets["app:"+name] = append(secrets["app:"+name], strings.TrimSpace(value))
+			if value, err = clean(fmt.Sprintf("LUMIN_APP_SECRETS: the secret of entry %d", i+1), value); err != nil {
+				return nil, err
+			}
+			secrets["app:"+name] = append(secrets["app:"+name], value)
 		}
 	}
 	return secrets, nil
@@ -149,7 +152,7 @@ func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 // secret returns a value that is given either in itself or as a file.
 func secret(name, value, file string) (string, error) {
 	if file == "" {
-		return value, nil
+		return clean(name, value)
 	}
 	if value != "" {
 		return "", usage(fmt.Sprintf("%s and %s_FILE are both set", name, name), "keep one of them")
@@ -158,7 +161,10 @@ func secret(name, value, file string) (string, error) {
 	if err != nil {
 		return "", usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a plain file that this program may read and that holds nothing but the value")
 	}
-	content := strings.TrimSpace(text)
+	content, err := clean(name+"_FILE", text)
+	if err != nil {
+		return "", err
+	}
 	if content == "" {
 		return "", usage(fmt.Sprintf("%s_FILE: %s is empty", name, file), "write the value into it")
 	}

@@ -35,11 +35,11 @@ func (s bodySettings) body(std streams) ([]byte, error) {
 // is trimmed, as for serve.
 func (s bodySettings) keys() ([]string, error) {
 	if s.Key != "" {
-		key := strings.TrimSpace(s.Key)
-		if key == "" {
-			return nil, usage("--key has nothing but white space", "give the secret as Lumin shows it")
+		key, err := clean("--key", s.Key)
+		if err == nil && key == "" {
+			err = usage("--key has nothing but white space", "give the secret as Lumin shows it")
 		}
-		return []string{key}, nil
+		return []string{key}, err
 	}
 	if err := checkSource(s.Source); err != nil {
 		return nil, err

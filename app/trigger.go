@@ -37,6 +37,14 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	for _, flag := range []struct {
+		name  string
+		value *string
+	}{{"--url", &c.URL}, {"--key", &c.Key}} {
+		if *flag.value, err = clean(flag.name, *flag.value); err != nil {
+			return err
+		}
+	}
 	sender, err := c.sender()
 	if err != nil {
 		return err
