@@ -182,8 +182,9 @@ func examineCommit(s store.Server) finding {
 }
 
 // The age check compares Lumin's times with the clock of the receiving machine.
+// Jobs are not affected: they are due by the database's clock.
 const (
-	clockSuspect = 5 * time.Second
+	clockSuspect = time.Second
 	clockWrong   = time.Minute
 )
 
@@ -193,7 +194,7 @@ func examineClock(offset, within time.Duration) finding {
 		offset.Round(time.Millisecond), max(within.Round(time.Millisecond), time.Millisecond)), ""}
 	switch least := offset.Abs() - within; {
 	case least > clockWrong:
-		f.Verdict, f.Remedy = failure, "synchronize both machines by NTP: deliveries are refused by their age, and retries run at the wrong time"
+		f.Verdict, f.Remedy = failure, "synchronize both machines by NTP: with a wrong clock here, deliveries are refused by their age"
 	case least > clockSuspect:
 		f.Verdict, f.Remedy = warning, "synchronize both machines by NTP"
 	}
@@ -243,8 +244,12 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	holders, err := st.Holders(ctx, holdsLong)
+	if err != nil {
+		return nil, err
+	}
 	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs), examineComplaints(complaints),
-		runs, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}), nil
+		runs, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
 }
 
 // examinePrograms judges who is there: programs seen lately, and the kinds that

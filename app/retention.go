@@ -64,7 +64,10 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	now := time.Now()
+	now, err := st.Now(ctx)
+	if err != nil {
+		return err
+	}
 	removed, kept, err := st.PlanRetention(ctx, retention, now)
 	if err != nil {
 		return err

@@ -53,11 +53,13 @@ const auditPage = 1000
 const receivedEarly = 10 * time.Minute
 
 const (
-	// The clock is that of the database, which whoever asks cannot have set wrong.
+	// The clock is that of the database, which a person who asks cannot have set.
+	// The time of receipt is by the clock of the program that received: for that
+	// they may differ by an hour.
 	auditEventsSQL = `
 SELECT id, event_key, source, signature_request_id, event_type, event_time, decoded_from IS NOT NULL, promoted_from IS NOT NULL,
        payload, payload_sha256, signature, key_id, received_at,
-       isfinite(received_at) AND received_at <= clock_timestamp() + interval '10 minutes'
+       isfinite(received_at) AND received_at <= clock_timestamp() + interval '1 hour'
 FROM lumin.events
 WHERE (received_at, id) > ($1, $2) AND ($3::timestamptz IS NULL OR received_at < $3)
 ORDER BY received_at, id LIMIT $4`

@@ -174,7 +174,8 @@ func (w *replayer) await(ctx context.Context, order store.Replay) error {
 	if order.EnqueuedAt == nil { // a moment ago
 		return river.JobSnooze(time.Second)
 	}
-	return river.JobSnooze(min(time.Since(*order.EnqueuedAt)/10, 15*time.Second))
+	// The time is the database's, whose clock may be ahead.
+	return river.JobSnooze(min(max(time.Since(*order.EnqueuedAt)/10, 0), 15*time.Second))
 }
 
 // withdraw takes back the runs of a cancelled order whose job has not begun.

@@ -46,7 +46,11 @@ func (w *retainer) Work(ctx context.Context, _ *river.Job[retainArgs]) error {
 	}
 	defer w.busy.Unlock()
 	if w.pass == nil {
-		w.pass = store.NewRetentionPass(w.retention, time.Now())
+		now, err := w.store.Now(ctx)
+		if err != nil {
+			return err
+		}
+		w.pass = store.NewRetentionPass(w.retention, now)
 	}
 	removed, err := w.store.RetainSome(ctx, w.pass, w.slice)
 	if removed.Rows() > 0 {

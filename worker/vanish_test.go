@@ -1,0 +1,65 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/pgproxy"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// The machine of a program dies while a job holds its run, and the server is not
+// told. Another program takes the run over within a minute.
+func TestMachineVanishes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	proxy, err := pgproxy.Start(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	begun, end := make(chan struct{}), make(chan struct{})
+	held := newTxJob("held", func(_ context.Context, _ pgx.Tx, call int) error {
+		if call == 1 {
+			close(begun)
+			<-end
+		}
+		return nil
+	})
+	held.attempts = 5
+	pool, err := pgopen.Pool(r.ctx, proxy.URL(), pgopen.Options{MaxConns: 12, Writes: true, IdleInTransaction: registryOf(held).LongestAttempt()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	direct := r.store
+	if r.store, err = store.New(pool, r.logger); err != nil {
+		t.Fatal(err)
+	}
+	gone := r.start(held)
+	r.store = direct
+	r.record(1, held)
+	<-begun
+	proxy.Silence()
+	proxy.Lead("127.0.0.1:1") // and it does not come back
+	start := time.Now()
+	r.startRegistry(worker.Config{MaxWorkers: 4}.Quick(200*time.Millisecond), registryOf(held))
+	for held.calls.Load() < 2 || r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`) == 0 {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("not taken over: %v", r.rows(`SELECT kind, state, attempt, scheduled_at FROM lumin.river_job`))
+		}
+		time.Sleep(100 * time.Millisecond) // between two looks
+	}
+	t.Logf("taken over after %s", time.Since(start).Round(time.Second))
+	if n := r.effects("held"); n != 1 {
+		t.Errorf("%d effects", n)
+	}
+	close(end)
+	proxy.Cut()
+	r.stop(gone)
+}
