@@ -26,7 +26,7 @@ func invisible(r rune) bool {
 	case '\uFEFF', '\u200B', '\u200C', '\u200D', '\u2060': // byte order mark, zero width
 		return true
 	}
-	return unicode.IsSpace(r) || unicode.IsControl(r)
+	return unicode.IsSpace(r)
 }
 
 // quotes begin or end a quoted value, as typed or as a word processor writes them.

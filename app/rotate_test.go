@@ -203,16 +203,16 @@ func TestSecretsThatAreNone(t *testing.T) {
 	noise := make([]byte, 200)
 	_, _ = rand.Read(noise)
 	for name, content := range map[string]string{
-		"nothing":           "\n",
-		"an empty entry":    newKey + ",,other",
-		"noise":             "\x80" + string(noise),
-		"a web page":        "<html><head><title>502 Bad Gateway</title></head></html>\n",
-		"a short web page":  "<html>" + newKey + "</html>",
-		"a sentence":        newKey + " is the key",
-		"a byte order mark": "\uFEFF" + newKey + "\n",
-		"UTF-16":            "\xFF\xFEk\x00e\x00y\x00",
-		"a zero byte":       newKey + "\x00",
-		"much":              strings.Repeat("k", maxSecretFile+1),
+		"nothing":          "\n",
+		"an empty entry":   newKey + ",,other",
+		"noise":            "\x80" + string(noise),
+		"a web page":       "<html><head><title>502 Bad Gateway</title></head></html>\n",
+		"a short web page": "<html>" + newKey + "</html>",
+		"a sentence":       newKey + " is the key",
+		"quotes":           "\"" + newKey + "\"\n",
+		"UTF-16":           "\xFF\xFEk\x00e\x00y\x00",
+		"a zero byte":      newKey + "\x00",
+		"much":             strings.Repeat("k", maxSecretFile+1),
 	} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
