@@ -46,7 +46,9 @@ func TestMachineVanishes(t *testing.T) {
 	r.record(1, held)
 	<-begun
 	proxy.Silence()
-	proxy.Lead("127.0.0.1:1") // and it does not come back
+	if err := proxy.SetTarget("postgres://127.0.0.1:1/x"); err != nil { // and it does not come back
+		t.Fatal(err)
+	}
 	start := time.Now()
 	r.startRegistry(worker.Config{MaxWorkers: 4}.Quick(200*time.Millisecond), registryOf(held))
 	for held.calls.Load() < 2 || r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`) == 0 {
