@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/lumin"
 )
 
@@ -56,7 +57,7 @@ LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.ev
 // session, as [NewCleanPool] does.
 func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
 	batch := &pgx.Batch{}
-	batch.BeginTx(pgx.TxOptions{IsoLevel: readCommitted.IsoLevel, CommitQuery: commitCleanSQL})
+	batch.BeginTx(pgx.TxOptions{IsoLevel: readCommitted.IsoLevel, CommitQuery: commitCleanSQL + "; " + pgopen.AfterReset(conn)})
 	batch.Queue(claimSQL, a.claimArgs()...)
 	results := conn.SendBatch(ctx, batch)
 	tx := results.Tx()

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/pgopen"
 )
 
 // cleanSQL ends everything that a session keeps after a transaction, apart from
@@ -57,7 +59,7 @@ func NewCleanPool(ctx context.Context, like *pgxpool.Pool, maxConns int) (*pgxpo
 	cfg.AfterRelease = func(conn *pgx.Conn) bool {
 		return (before == nil || before(conn)) && clean(conn) == nil
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	pool, err := pgopen.New(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the job types' connection pool: %w", err)
 	}
@@ -80,7 +82,7 @@ func clean(conn *pgx.Conn) error {
 		}
 	}
 	if marks[isClean] == nil {
-		if _, err := conn.Exec(ctx, cleanSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
+		if _, err := conn.Exec(ctx, cleanSQL+"; "+pgopen.AfterReset(conn), pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}
 		dropNotifications(conn)
@@ -115,7 +117,8 @@ func LostStatements(err error) bool {
 type preparedTracer struct{}
 
 func mark(conn *pgx.Conn, sql string) {
-	if sql != cleanSQL && sql != commitCleanSQL && changesStatements(sql) {
+	ours := strings.HasPrefix(sql, cleanSQL) || strings.HasPrefix(sql, commitCleanSQL)
+	if !ours && changesStatements(sql) {
 		conn.PgConn().CustomData()[changesPrepared] = true
 	}
 }

@@ -15,8 +15,8 @@ import (
 //
 // These settings are parameters of the startup packet, and so are the timeouts of
 // the session: RESET ALL and DISCARD ALL return to them. Behind PgBouncer, which
-// refuses such parameters, they are set after connecting, and pgopen.Reset is the
-// SQL that returns to them in both cases.
+// refuses such parameters, they are set after connecting, and pgopen.AfterReset is
+// the SQL that sets them again.
 //
 // The error does not show databaseURL, which may hold a password.
 func OpenPool(ctx context.Context, databaseURL string, maxConns int) (*pgxpool.Pool, error) {

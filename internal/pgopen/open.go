@@ -86,7 +86,12 @@ func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, er
 		}
 		return nil
 	}
-	var pool *pgxpool.Pool
+	return New(ctx, config)
+}
+
+// New returns a pool with a configuration that was changed after it was taken
+// from a pool of this package.
+func New(ctx context.Context, config *pgxpool.Config) (pool *pgxpool.Pool, err error) {
 	config.ShouldPing = func(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
 		if idle.IdleDuration > pingAfter && !answersPing(ctx, idle.Conn) {
 			Drop(pool)

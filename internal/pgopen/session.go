@@ -34,7 +34,7 @@ const (
 // then, so RESET ALL and DISCARD ALL return to them: a connection that was used
 // by a job type can be reset without being set up again. PgBouncer refuses
 // startup parameters that it does not track. Behind it they are set by SQL after
-// connecting, and RESET ALL loses them: see [Reset].
+// connecting, and RESET ALL loses them: see [AfterReset].
 func (o Options) session() map[string]string {
 	idle := o.IdleInTransaction
 	if idle <= 0 {
@@ -110,9 +110,9 @@ func setSession(ctx context.Context, conn *pgx.Conn, session map[string]string) 
 	return err
 }
 
-// Reset is the SQL that returns the settings of a session to those it was opened
-// with. It is RESET ALL, and behind a pooler also what sets them anew.
-func Reset(conn *pgx.Conn) string {
+// AfterReset is the SQL that has to follow RESET ALL, for a session to have the
+// settings again that it was opened with. It is empty unless a pooler is between.
+func AfterReset(conn *pgx.Conn) string {
 	set, _ := conn.PgConn().CustomData()[resetKey].(string)
-	return "RESET ALL; " + set
+	return set
 }
