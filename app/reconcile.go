@@ -17,7 +17,7 @@ type reconcileCommand struct {
 	luminSettings
 	outputSettings
 	Repair bool    `help:"Repair what differs, in lumin.signature_requests."`
-	Gone   bool    `help:"Note signature requests as gone also if Lumin knows none at all."`
+	Gone   bool    `help:"Note signature requests as gone even if Lumin knows none at all, which is what a wrong key or URL looks like."`
 	Rate   float64 `default:"1.5" help:"Requests to Lumin per second, at most. Lumin publishes no limit; a draft had 3,000 in 30 minutes."`
 }
 

@@ -98,6 +98,29 @@ func (s *Store) UncheckedSignatureRequests(ctx context.Context, since time.Time,
 	return ids, nil
 }
 
+// The newest events are enough: nobody needs the newest signature requests of all.
+const newestSignatureRequestsSQL = `
+SELECT signature_request_id
+FROM (SELECT id, signature_request_id FROM lumin.events ORDER BY id DESC LIMIT 1000) e
+WHERE signature_request_id IS NOT NULL AND NOT signature_request_id = ANY ($1)
+  AND NOT EXISTS (SELECT FROM lumin.signature_requests s WHERE s.signature_request_id = e.signature_request_id AND s.gone_at IS NOT NULL)
+GROUP BY signature_request_id
+ORDER BY max(id) DESC LIMIT $2`
+
+// NewestSignatureRequests lists signature requests of the newest events, finished
+// ones included, except those given and those that are gone at Lumin.
+func (s *Store) NewestSignatureRequests(ctx context.Context, except []string, limit int) ([]string, error) {
+	rows, err := s.pool.Query(ctx, newestSignatureRequestsSQL, nonNil(except), limit)
+	if err != nil {
+		return nil, fmt.Errorf("list the newest signature requests: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list the newest signature requests: %w", err)
+	}
+	return ids, nil
+}
+
 // CheckSignatureRequest notes that the state of a signature request has been asked
 // for at a time, and has compare look at its row, which is locked, and perhaps change
 // it. Nothing happens if there is no such row any more.

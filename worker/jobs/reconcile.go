@@ -91,8 +91,9 @@ const (
 	maxPause = 10 * time.Minute
 )
 
-// ErrAllUnknown is the error for a pass in which Lumin knew not one of many signature
-// requests. The key may be that of another workspace, so none is noted as gone.
+// ErrAllUnknown is the error for a pass in which Lumin knew none of the signature
+// requests. The key may be that of another workspace, or the URL not that of the API,
+// so none is noted as gone.
 var ErrAllUnknown = errors.New("none of the signature requests is known to Lumin")
 
 // Run goes through the signature requests that are neither finished nor gone and were
@@ -102,14 +103,16 @@ var ErrAllUnknown = errors.New("none of the signature requests is known to Lumin
 // why it gave up.
 //
 // A signature request that Lumin does not have (404, 410) is noted as gone and not
-// requested again, until an event of it arrives. An API that does not answer at
-// all ends the pass at once.
+// requested again, until an event of it arrives. A wrong key or URL gives the same
+// answer, so Lumin must know at least one: an open one, or one of the newest events.
+// Otherwise nothing is noted, and the error is ErrAllUnknown. An API that does not
+// answer at all ends the pass at once.
 func (r *Reconcile) Run(ctx context.Context, since time.Time) (sum Reconciliation, err error) {
 	pass := &reconcilePass{Reconcile: r, since: since, pace: rate.NewLimiter(rate.Limit(r.rate()), 1)}
 	for {
 		ids, err := r.Store.UncheckedSignatureRequests(ctx, since, reconcilePage)
 		if err == nil && len(ids) == 0 {
-			err = pass.noteGone(ctx)
+			err = pass.finish(ctx)
 		}
 		if err != nil || len(ids) == 0 {
 			return pass.sum, err
@@ -174,66 +177,34 @@ type reconcilePass struct {
 	sum    Reconciliation
 	failed int // in a row
 
-	known   bool     // Lumin knows at least one
-	unknown []string // as long as it knows none
+	known   bool      // Lumin knows at least one
+	unknown []missing // as long as it knows none
 }
 
 // check asks for one signature request. An error ends the pass.
 func (p *reconcilePass) check(ctx context.Context, id string) error {
+	asked := p.now()
 	told, asOf, err := p.ask(ctx, id)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var refused *lumin.APIError
-	unknown := errors.As(err, &refused) && (refused.StatusCode == http.StatusNotFound || refused.StatusCode == http.StatusGone)
-	if err == nil && told.ID != nil && *told.ID != id {
-		err = errors.New("the answer is about another signature request")
+	unknown := isUnknown(err)
+	if err == nil {
+		err = rightAnswer(id, told)
 	}
 	if err != nil && !unknown {
-		return p.fail(ctx, id, err, refused)
+		return p.fail(ctx, id, err)
 	}
 	p.failed = 0
 	p.sum.Checked++
 	if unknown {
-		return p.missing(ctx, id)
+		return p.missing(ctx, missing{id, asked})
 	}
 	p.known = true
 	if err := p.noteGone(ctx); err != nil {
 		return err
 	}
 	return p.compare(ctx, id, told, asOf)
-}
-
-// missing handles a signature request that Lumin does not have. While Lumin knows
-// none, it is marked as checked only.
-func (p *reconcilePass) missing(ctx context.Context, id string) error {
-	p.unknown = append(p.unknown, id)
-	if p.known || p.Gone {
-		return p.noteGone(ctx)
-	}
-	if len(p.unknown) < maxUnknown {
-		return p.mark(ctx, id)
-	}
-	p.sum.Unknown = len(p.unknown)
-	return errors.Join(fmt.Errorf("%w: %d were requested", ErrAllUnknown, p.sum.Unknown), p.mark(ctx, id))
-}
-
-// noteGone notes those that are missing at Lumin.
-func (p *reconcilePass) noteGone(ctx context.Context) error {
-	for _, id := range p.unknown {
-		now := p.now()
-		err := p.Store.CheckSignatureRequest(ctx, id, now, func(row *store.SignatureRequest) bool {
-			row.GoneAt = &now
-			return true
-		})
-		if err != nil {
-			return err
-		}
-		p.sum.Gone++
-		p.report(Difference{SignatureRequestID: id, Field: "signature_request", Lumins: "gone"})
-	}
-	p.unknown = nil
-	return nil
 }
 
 // compare compares what Lumin tells with the row, and repairs it if that is wanted.
@@ -285,7 +256,9 @@ func (p *reconcilePass) ask(ctx context.Context, id string) (told lumin.Signatur
 
 // fail passes over a signature request of which Lumin does not tell, unless it tells
 // of none.
-func (p *reconcilePass) fail(ctx context.Context, id string, err error, refused *lumin.APIError) error {
+func (p *reconcilePass) fail(ctx context.Context, id string, err error) error {
+	var refused *lumin.APIError
+	errors.As(err, &refused)
 	p.sum.Failed++
 	p.sum.Cause = cmp.Or(p.sum.Cause, err.Error())
 	aboutIt := refused != nil && !refused.Temporary() || errors.Is(err, lumin.ErrInvalidID)

@@ -140,36 +140,78 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// Many that are unknown, and none that is known, look like a wrong key: nothing is
-// noted until somebody says so. A few may be gone indeed.
+// Where Lumin knows none at all, the key or the URL may be wrong: nothing is noted
+// until somebody asks for it, however few there are.
 func TestReconcileAllUnknown(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
 	gone := func() int {
 		return r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE gone_at IS NOT NULL`)
 	}
-	for n := range 22 {
+	notNoted := func(unknown int) {
+		t.Helper()
+		sum, err := r.Run(t.Context(), time.Now())
+		if !errors.Is(err, jobs.ErrAllUnknown) || sum.Unknown != unknown || sum.Gone != 0 || sum.Settled() || gone() != 0 {
+			t.Errorf("%+v, %v, %d noted", sum, err, gone())
+		}
+	}
+	r.tell("id-00", `"status":"NEED_TO_SIGN"`)
+	notNoted(1)
+	r.tell("finished", `"status":"APPROVED"`)
+	notNoted(1)
+	for n := 1; n < 22; n++ {
 		r.tell(fmt.Sprintf("id-%02d", n), `"status":"NEED_TO_SIGN"`)
 	}
-	sum, err := r.Run(t.Context(), time.Now())
-	if !errors.Is(err, jobs.ErrAllUnknown) || sum.Unknown != 20 || sum.Gone != 0 || sum.Settled() || gone() != 0 {
-		t.Errorf("%+v, %v, %d noted", sum, err, gone())
-	}
+	notNoted(20)
 	// The next pass begins with the others, of which one is known.
 	r.api.SetRequest("id-21", map[string]any{"status": "NEED_TO_SIGN"})
 	if sum := r.run(); sum.Gone != 21 || !sum.Settled() || gone() != 21 {
 		t.Errorf("%+v, %d noted", sum, gone())
 	}
+	// A finished one shows as well that the key is right.
 	r.api.SetRequest("id-21", nil)
-	if sum := r.run(); sum.Gone != 1 || gone() != 22 {
+	r.api.SetRequest("finished", map[string]any{"status": "APPROVED"})
+	if sum := r.run(); sum.Gone != 1 || !sum.Settled() || gone() != 22 {
 		t.Errorf("a single one: %+v, %d noted", sum, gone())
 	}
+	r.api.SetRequest("finished", nil)
 	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = NULL`); err != nil {
 		t.Fatal(err)
 	}
 	r.Gone = true
 	if sum := r.run(); sum.Gone != 22 || gone() != 22 {
 		t.Errorf("on demand: %+v, %d noted", sum, gone())
+	}
+}
+
+// An event that arrives after Lumin's answer shows that the signature request is there.
+func TestReconcileGoneAndBack(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	r.tell("back", `"status":"NEED_TO_SIGN"`)
+	r.tell("known", `"status":"NEED_TO_SIGN"`)
+	r.api.SetRequest("known", map[string]any{"status": "WAITING_FOR_OTHERS"})
+	// Between the answers about the two there is time for an event.
+	r.api.Next(luminapi.Status(http.StatusNotFound), luminapi.Status(http.StatusTooManyRequests, "Retry-After", "3"))
+	type outcome struct {
+		sum jobs.Reconciliation
+		err error
+	}
+	over := make(chan outcome, 1)
+	go func() {
+		sum, err := r.Run(t.Context(), time.Now())
+		over <- outcome{sum, err}
+	}()
+	for deadline := time.Now().Add(20 * time.Second); len(r.api.Requests(luminapi.API)) < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("Lumin was not asked twice")
+		}
+	}
+	r.record(t, happened{time.Now().UnixMilli(), lumin.SignatureRequestViewed, `"title":"new"`}.payload("back"))
+	r.waitQuiet(t)
+	done := <-over
+	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE gone_at IS NOT NULL`); done.err != nil || n != 0 || done.sum.Gone != 0 {
+		t.Errorf("%+v, %v, %d noted", done.sum, done.err, n)
 	}
 }
 

@@ -1,0 +1,113 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// missing is a signature request that Lumin did not have at a time.
+type missing struct {
+	id    string
+	asked time.Time
+}
+
+// isUnknown reports whether err says that Lumin has no such signature request.
+func isUnknown(err error) bool {
+	var refused *lumin.APIError
+	return errors.As(err, &refused) && (refused.StatusCode == http.StatusNotFound || refused.StatusCode == http.StatusGone)
+}
+
+// rightAnswer refuses an answer about another signature request.
+func rightAnswer(id string, told lumin.SignatureRequest) error {
+	if told.ID != nil && *told.ID != id {
+		return errors.New("the answer is about another signature request")
+	}
+	return nil
+}
+
+// missing handles a signature request that Lumin does not have. While Lumin knows
+// none, it is marked as checked only.
+func (p *reconcilePass) missing(ctx context.Context, m missing) error {
+	p.unknown = append(p.unknown, m)
+	if p.known || p.Gone {
+		return p.noteGone(ctx)
+	}
+	if err := p.mark(ctx, m.id); err != nil || len(p.unknown) < maxUnknown {
+		return err
+	}
+	return p.finish(ctx)
+}
+
+// finish notes those that are missing, if that can be believed.
+func (p *reconcilePass) finish(ctx context.Context) error {
+	if len(p.unknown) == 0 {
+		return nil
+	}
+	if !p.known && !p.Gone {
+		if err := p.askForWitness(ctx); err != nil {
+			return err
+		}
+	}
+	return p.noteGone(ctx)
+}
+
+// maxWitnesses is how many signature requests are requested as witnesses.
+const maxWitnesses = 3
+
+// askForWitness requests signature requests of the newest events, finished ones
+// included, until Lumin knows one. This shows that the key and the URL are right.
+func (p *reconcilePass) askForWitness(ctx context.Context) error {
+	ids := make([]string, len(p.unknown))
+	for i, m := range p.unknown {
+		ids[i] = m.id
+	}
+	witnesses, err := p.Store.NewestSignatureRequests(ctx, ids, maxWitnesses)
+	if err != nil {
+		return err
+	}
+	for _, id := range witnesses {
+		told, _, err := p.ask(ctx, id)
+		switch {
+		case isUnknown(err):
+			continue
+		case err == nil:
+			err = rightAnswer(id, told)
+		}
+		if err != nil {
+			return err
+		}
+		p.known = true
+		return nil
+	}
+	p.sum.Unknown = len(p.unknown)
+	return fmt.Errorf("%w: %d were requested", ErrAllUnknown, len(ids)+len(witnesses))
+}
+
+// noteGone notes those that are missing at Lumin, except those of which a newer event
+// has arrived since.
+func (p *reconcilePass) noteGone(ctx context.Context) error {
+	for _, m := range p.unknown {
+		noted := false
+		err := p.Store.CheckSignatureRequest(ctx, m.id, p.now(), func(row *store.SignatureRequest) bool {
+			if noted = row.LastEventTime == nil || !row.LastEventTime.After(m.asked); noted {
+				row.GoneAt = &m.asked
+			}
+			return noted
+		})
+		if err != nil {
+			return err
+		}
+		if noted {
+			p.sum.Gone++
+			p.report(Difference{SignatureRequestID: m.id, Field: "signature_request", Lumins: "gone"})
+		}
+	}
+	p.unknown = nil
+	return nil
+}
