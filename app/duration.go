@@ -24,6 +24,8 @@ const (
 // durationUnit is a number with a unit, as a part of a duration.
 var durationUnit = regexp.MustCompile(`^(\d+)(?:\.\d+)?([a-zµμ]+)`)
 
+var errTooLong = errors.New("more than 100 years")
+
 // parseDuration is the one syntax of all durations in flags and environment:
 // Go's, with days (d) and weeks (w), and without negative ones.
 func parseDuration(text string) (total time.Duration, err error) {
@@ -39,22 +41,22 @@ func parseDuration(text string) (total time.Duration, err error) {
 		var d time.Duration
 		switch unit {
 		case "d", "w":
-			n, err := strconv.Atoi(strings.TrimSuffix(part, unit)) // whole ones
-			if err != nil {
+			n, err := strconv.ParseInt(strings.TrimSuffix(part, unit), 10, 64) // whole ones
+			if err != nil && !errors.Is(err, strconv.ErrRange) {
 				return 0, notDuration(text)
 			}
 			scale := day
 			if unit == "w" {
 				scale = week
 			}
-			d = time.Duration(min(n, int(maxDuration/day)+1)) * scale
+			d = min(time.Duration(n), maxDuration/scale+1) * scale // cannot overflow
 		default:
 			if d, err = time.ParseDuration(part); err != nil {
 				return 0, notDuration(text)
 			}
 		}
 		if total += d; total > maxDuration || d > maxDuration {
-			return 0, fmt.Errorf("%q is more than 100 years", text)
+			return 0, fmt.Errorf("%q is %w", text, errTooLong)
 		}
 		rest = rest[len(part):]
 	}

@@ -20,6 +20,7 @@ func TestParseDuration(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "7", "-1h", "-1d", "+1h", "d", "1.5d", "1y", "1M", "1mo", "1D", "h1", "1 d", "1d ", "1d1", ".5h", "soon", "36501d", "999999999d",
 		"9999999999999999999d", "9999999h", "9999999999999999999h", "36500d1ns",
+		"5300w", "16000w", "20000w", "30501w", "36501w", "999999999w", "9999999999999999999w",
 	} {
 		if got, err := parseDuration(text); err == nil {
 			t.Errorf("%q: %v, want an error", text, got)

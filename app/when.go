@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -45,8 +46,11 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 			return at.UTC(), nil
 		}
 	}
-	if ago, err := parseDuration(s); err == nil {
+	switch ago, err := parseDuration(s); {
+	case err == nil:
 		return now.Add(-ago).UTC(), nil
+	case errors.Is(err, errTooLong):
+		return time.Time{}, err
 	}
 	return time.Time{}, fmt.Errorf("%q is not a time: write 2006-01-02, 2006-01-02T15:04:05Z (UTC), or how long ago: 90m, 24h, 7d", s)
 }
