@@ -116,14 +116,14 @@ func (m *migrator) up(ctx context.Context) error {
 	}
 	if status.River < riverVersion {
 		// Their migrations may change columns that our triggers hang on.
-		if _, err := m.conn.Exec(ctx, detachSQL); err != nil {
-			return fmt.Errorf("detach from River's tables: %w", err)
+		if err := m.detach(ctx); err != nil {
+			return err
 		}
 		if err := m.river(ctx, rivermigrate.DirectionUp, riverVersion); err != nil {
 			return err
 		}
 	}
-	if err := m.steps(0); err != nil {
+	if err := m.steps(ctx, 0); err != nil {
 		return err
 	}
 	return m.attach(ctx)
@@ -132,11 +132,27 @@ func (m *migrator) up(ctx context.Context) error {
 // attach makes anew what hangs on River's tables, in one transaction: a view that
 // has changed cannot always be replaced.
 func (m *migrator) attach(ctx context.Context) error {
+	const name = "triggers and views"
 	began := time.Now()
-	if _, err := m.conn.Exec(ctx, detachSQL+attachSQL); err != nil {
+	err := m.untilLocked(ctx, name, func() error {
+		_, err := m.conn.Exec(ctx, briefLocksSQL+detachSQL+attachSQL)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("attach to River's tables: %w", err)
 	}
-	m.report(Step{"triggers and views", time.Since(began)})
+	m.report(Step{name, time.Since(began)})
+	return nil
+}
+
+func (m *migrator) detach(ctx context.Context) error {
+	err := m.untilLocked(ctx, "removing triggers and views", func() error {
+		_, err := m.conn.Exec(ctx, briefLocksSQL+detachSQL)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("detach from River's tables: %w", err)
+	}
 	return nil
 }
 
@@ -155,11 +171,11 @@ func (m *migrator) down(ctx context.Context, n int) error {
 	case applied > 0 && n > applied:
 		return fmt.Errorf("migrate down %d: only %d migrations are applied: give a number from 1 to %d", n, applied, applied)
 	}
-	if _, err := m.conn.Exec(ctx, detachSQL); err != nil {
-		return fmt.Errorf("detach from River's tables: %w", err)
+	if err := m.detach(ctx); err != nil {
+		return err
 	}
 	if status.Version > 0 {
-		if err := m.steps(-n); err != nil {
+		if err := m.steps(ctx, -n); err != nil {
 			return err
 		}
 	}
@@ -259,8 +275,12 @@ func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, 
 }
 
 // steps applies n of our migrations, all of them upwards for 0.
-func (m *migrator) steps(n int) error {
-	return m.withDriver(func(driver database.Driver) error { return apply(driver, n, m.report) })
+func (m *migrator) steps(ctx context.Context, n int) error {
+	return m.withDriver(func(driver database.Driver) error {
+		return apply(&versionedDriver{Driver: driver, report: m.report, untilLocked: func(name string, run func() error) error {
+			return m.untilLocked(ctx, name, run)
+		}}, n)
+	})
 }
 
 // withDriver opens the version table, which is created if need be.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/golang-migrate/migrate/v4/database"
@@ -202,6 +203,53 @@ func TestRefusedMigration(t *testing.T) {
 	}
 	up(t, address)
 	works(t, pool)
+}
+
+// A transaction that keeps a row locked delays a migration, but no delivery.
+func TestMigrationWaitsWithoutBlockingOthers(t *testing.T) {
+	t.Parallel()
+	address := pgtest.New(t)
+	pool := pgtest.Pool(t, address)
+	down(t, address, len(versions(t))-4)
+	holder, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := holder.Exec(t.Context(), `SELECT FROM lumin.runs, lumin.river_job FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	done, waits := make(chan error, 1), make(chan struct{})
+	go func() {
+		once := sync.OnceFunc(func() { close(waits) })
+		done <- migrations.UpReporting(t.Context(), address, func(s migrations.Step) {
+			if strings.HasSuffix(s.Name, "waits for an open transaction") {
+				once()
+			}
+		})
+	}()
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	for range 3 {
+		awaitEither(t, func() bool {
+			return value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
+		}, done)
+		exec(t, pool, `SET lock_timeout = '5s'; INSERT INTO lumin.runs (event_key, job_kind, event_id) VALUES (gen_random_uuid(), 'book', 1)`)
+	}
+	select {
+	case err := <-done:
+		t.Fatal(err)
+	case <-waits:
+	}
+	if err := holder.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s := status(t, pool); !s.Current() {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestStepsAreReported(t *testing.T) {

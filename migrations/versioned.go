@@ -28,6 +28,9 @@ type versionedDriver struct {
 	from   int // the version in the table
 	target int // the version that the next Run leads to
 	report func(Step)
+
+	// untilLocked is [migrator.untilLocked].
+	untilLocked func(name string, run func() error) error
 }
 
 // Version implements database.Driver. It is read under golang-migrate's lock, which
@@ -53,8 +56,10 @@ func (d *versionedDriver) Run(file io.Reader) error {
 	}
 	name := nameOf(max(d.from, d.target)) // up leads to it, down leads away from it
 	began := time.Now()
-	if err := d.Driver.Run(strings.NewReader(string(text) + ";\n" + setVersionSQL(d.target))); err != nil {
-		return fmt.Errorf("%s, which changed nothing: %w", name, withoutQuery(err))
+	sql := briefLocksSQL + string(text) + ";\n" + setVersionSQL(d.target)
+	err = d.untilLocked(name, func() error { return withoutQuery(d.Driver.Run(strings.NewReader(sql))) })
+	if err != nil {
+		return fmt.Errorf("%s, which changed nothing: %w", name, err)
 	}
 	d.from = d.target
 	d.report(Step{name, time.Since(began)})
@@ -88,12 +93,12 @@ func setVersionSQL(version int) string {
 const versionComment = "Migrated to version "
 
 // apply applies n migrations, all of them upwards for 0.
-func apply(driver database.Driver, n int, report func(Step)) error {
+func apply(driver *versionedDriver, n int) error {
 	src, err := iofs.New(numbered, "sql")
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	m, err := migrate.NewWithInstance("embedded", src, Schema, &versionedDriver{Driver: driver, report: report})
+	m, err := migrate.NewWithInstance("embedded", src, Schema, driver)
 	if err != nil {
 		return fmt.Errorf("prepare migrations: %w", err)
 	}
