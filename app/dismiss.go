@@ -40,8 +40,7 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	known := func(ctx context.Context) ([]string, error) { return st.StoredFingerprints(ctx, store.ReplayFailed) }
-	if err := checkNames(ctx, st, &filter, known); err != nil {
+	if err := checkNames(ctx, st, &filter, failedOrDismissed(st)); err != nil {
 		return err
 	}
 	plan, err := st.PlanReplay(ctx, filter)
@@ -78,7 +77,7 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	if err := checkNames(ctx, st, &filter, st.DismissedFingerprints); err != nil {
+	if err := checkNames(ctx, st, &filter, failedOrDismissed(st)); err != nil {
 		return err
 	}
 	plan, bodiless, err := st.PlanRestore(ctx, filter)
@@ -100,7 +99,20 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	n, err := st.RestoreFailures(ctx, filter)
-	return said(std, n, "failed again; \"failures\" lists them", err)
+	return said(std, n, "restored; \"failures\" lists them", err)
+}
+
+// failedOrDismissed lists the errors of runs in both states, so that a command that is
+// given twice finds nothing to do and no error to refuse.
+func failedOrDismissed(st *store.Store) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) {
+		failed, err := st.StoredFingerprints(ctx, store.ReplayFailed)
+		if err != nil {
+			return nil, err
+		}
+		dismissed, err := st.DismissedFingerprints(ctx)
+		return append(failed, dismissed...), err
+	}
 }
 
 // wanted is the filter of a command on all runs or on those that the flags leave.
