@@ -139,6 +139,9 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	if err != nil {
 		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
 	}
+	if err := refuseEmptyLists(parsed); err != nil {
+		return report(std.err, err)
+	}
 	if serves(parsed.Command()) {
 		std.out = out.to // what a service prints is no result that can be lost
 		queued, flush := std.queued()

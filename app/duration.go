@@ -73,6 +73,9 @@ func notDuration(text string) error {
 // formatDuration is the duration as it is written on the command line, in days
 // where they are whole.
 func formatDuration(d time.Duration) string {
+	if d == 0 {
+		return "0"
+	}
 	if days := d / day; days > 0 && d == days*day {
 		return strconv.Itoa(int(days)) + "d"
 	}

@@ -28,7 +28,7 @@ func (s retentionSettings) retention(maxEventAge time.Duration) (store.Retention
 	r := store.Retention{Payloads: s.RetainPayloads.d, Events: s.RetainEvents.d}
 	least := max(lumin.RetryWindow+time.Hour, maxEventAge) + datedAhead
 	if r.Events > 0 && r.Events < least {
-		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: an event that is forgotten while it may come again would be taken for a new one", r.Events),
+		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: an event that is forgotten while it may come again would be taken for a new one", s.RetainEvents),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 for ever", least)
 	}
 	if r.Payloads > 0 && r.Payloads < least {
@@ -36,7 +36,7 @@ func (s retentionSettings) retention(maxEventAge time.Duration) (store.Retention
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep bodies as long as their event", least)
 	}
 	if r.Events > 0 && r.Payloads > r.Events {
-		return r, usage("RETAIN_PAYLOADS is longer than RETAIN_EVENTS, but a body goes with its event", "make it %s or less; 0 removes no body before its event", r.Events)
+		return r, usage("RETAIN_PAYLOADS is longer than RETAIN_EVENTS, but a body goes with its event", "make it %s or less; 0 removes no body before its event", s.RetainEvents)
 	}
 	return r, nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"lumin-ingest/store"
 )
 
@@ -17,6 +19,17 @@ type runFilter struct {
 	Event            []int64  `placeholder:"ID" help:"Only of these events."`
 	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, as \"failures\" groups them."`
 	timeRange
+}
+
+// refuseEmptyLists refuses flags for several values that were given none. A filter
+// such as --kind "$KIND", whose variable is not set, would otherwise match all runs.
+func refuseEmptyLists(parsed *kong.Context) error {
+	for _, element := range parsed.Path {
+		if flag := element.Flag; flag != nil && flag.IsSlice() && flag.Target.Len() == 0 {
+			return usage("--"+flag.Name+" is empty", "give it a value, or leave it out")
+		}
+	}
+	return nil
 }
 
 // timeRange holds the flags of when events were received.
