@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"lumin-ingest/store"
 )
@@ -87,7 +86,11 @@ func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 		fmt.Fprintln(std.out, "nothing to retry: no failed follow-up job matches")
 		return nil
 	}
-	fmt.Fprintf(std.out, "%d follow-up jobs put back into the queue; a running worker takes them\n", n)
+	jobs := "follow-up jobs"
+	if n == 1 {
+		jobs = "follow-up job"
+	}
+	fmt.Fprintf(std.out, "%d %s put back into the queue; a running worker takes them\n", n, jobs)
 	return nil
 }
 
@@ -105,7 +108,7 @@ func checkFollowUpKinds(ctx context.Context, st *store.Store, kinds []string) er
 		if !slices.Contains(known, kind) {
 			advice := "no program has registered any"
 			if len(known) > 0 {
-				advice = "known are: " + strings.Join(known, ", ")
+				advice = didYouMean(kind, known)
 			}
 			return usage(fmt.Sprintf("no follow-up job of kind %q has ever been registered in this database", kind), "%s", advice)
 		}
