@@ -15,7 +15,8 @@ import (
 const maxConnections = 4096
 
 const (
-	// A connection that has kept us waiting for less is not closed for another one.
+	// A connection that has kept us waiting for less is not closed for another one,
+	// unless for as long as this no other kind was to be had.
 	maxWaiting = time.Second
 
 	// How often a new connection looks for room when there is none.
@@ -26,8 +27,9 @@ const (
 // [NewServer]. It does two things that an [http.Server] does not:
 //
 //   - It bounds the number of connections. When 4096 are open, a new one replaces
-//     the one that has been idle, or has been sending its request, for longest. A
-//     connection whose request was read completely is never closed this way.
+//     the one that has been idle, sending its request or taking its answer for
+//     longest. A connection whose request is being worked on is never closed this
+//     way.
 //   - It counts the requests that net/http refuses before any handler runs, such
 //     as malformed ones, in lumin_http_refused_total.
 func (h *Handler) Guard(l net.Listener) net.Listener {
@@ -49,6 +51,7 @@ type guard struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	busy  time.Time // since when no connection waits for maxWaiting; zero: one did, or there was room
 }
 
 // Accept implements [net.Listener]. It waits until there is room.
@@ -58,7 +61,6 @@ func (g *guard) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: accepted, guard: g}
-	c.wait()
 	for !g.admit(c) {
 		select {
 		case <-g.freed:
@@ -81,22 +83,38 @@ func (g *guard) Close() error {
 func (g *guard) admit(c *conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.conns) >= g.max {
-		var longest *conn
-		since := time.Now().Add(-maxWaiting).UnixNano()
-		for other := range g.conns {
-			if at := other.waiting.Load(); at != 0 && at < since {
-				longest, since = other, at
-			}
-		}
-		if longest == nil {
-			return false
-		}
-		delete(g.conns, longest)
-		longest.evicted.Store(true)
-		_ = longest.Conn.Close() // its own goroutine notices
+	if len(g.conns) < g.max {
+		g.busy = time.Time{}
+	} else if !g.makeRoom(time.Now()) {
+		return false
 	}
+	c.wait() // not before: what it waited for room was our doing
 	g.conns[c] = struct{}{}
+	return true
+}
+
+// makeRoom closes the connection that has kept us waiting for longest. The result is
+// false if there is none that may be closed by now.
+func (g *guard) makeRoom(now time.Time) bool {
+	var longest *conn
+	since := now.UnixNano()
+	for other := range g.conns {
+		if at := other.waiting.Load(); at != 0 && at < since {
+			longest, since = other, at
+		}
+	}
+	switch {
+	case longest != nil && now.Sub(time.Unix(0, since)) > maxWaiting:
+		g.busy = time.Time{}
+	case g.busy.IsZero():
+		g.busy = now
+		return false
+	case longest == nil || now.Sub(g.busy) < maxWaiting:
+		return false
+	}
+	delete(g.conns, longest)
+	longest.evicted.Store(true)
+	_ = longest.Conn.Close() // its own goroutine notices
 	return true
 }
 
@@ -115,18 +133,19 @@ func (g *guard) remove(c *conn) {
 type conn struct {
 	net.Conn
 	guard   *guard
-	waiting atomic.Int64 // since when we wait for a request, in Unix nanoseconds; 0: we do not
+	waiting atomic.Int64 // since when we wait for the other side, in Unix nanoseconds; 0: we do not
 	handled atomic.Bool  // the present request has reached a handler
 	evicted atomic.Bool  // closed to make room
 }
 
 // Write implements [net.Conn]. What is written before a handler was called is an
-// answer by net/http itself.
+// answer by net/http itself. From here on it is up to the other side to take it.
 func (c *conn) Write(p []byte) (int, error) {
 	const before = len("HTTP/1.1 ")
 	if !c.handled.Load() && len(p) >= before+3 && string(p[:7]) == "HTTP/1." {
 		c.guard.refused(string(p[before : before+3]))
 	}
+	c.wait()
 	return c.Conn.Write(p)
 }
 
@@ -148,7 +167,8 @@ func (c *conn) CloseWrite() error {
 // wait notes that from now on we wait for the other side.
 func (c *conn) wait() { c.waiting.Store(time.Now().UnixNano()) }
 
-// complete notes that the request was read: what follows is up to us.
+// complete notes that the request was read: what follows is up to us, until there
+// is an answer.
 func (c *conn) complete() {
 	if c != nil {
 		c.waiting.Store(0)

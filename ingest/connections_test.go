@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -188,5 +189,109 @@ func TestStopWithoutRoom(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+}
+
+// Callers that send one cheap request after another leave no connection idle for
+// long. Others get in all the same.
+func TestBusyConnectionsMakeRoom(t *testing.T) {
+	t.Parallel()
+	const ask = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+	address := guarded(t, newRig(t), 3)
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	for range 3 {
+		conn := dial(t, address, ask)
+		defer conn.Close()
+		readResponse(t, conn) // so the connection has its place
+		callers.Go(func() {
+			for {
+				if _, err := conn.Write([]byte(ask)); err != nil {
+					return // closed
+				}
+				time.Sleep(50 * time.Millisecond) // the pace of the caller
+			}
+		})
+	}
+	begun := time.Now()
+	if status := postTo(t, address, documentedBody); status != 200 {
+		t.Errorf("answered %d", status)
+	}
+	if took := time.Since(begun); took > readHeaderTimeout-time.Second {
+		t.Errorf("only after %v", took)
+	}
+}
+
+// pipes is a listener whose connections hold nothing that was not read.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) { return <-p, nil }
+func (p pipes) Close() error              { return nil }
+func (p pipes) Addr() net.Addr            { return &net.TCPAddr{} }
+
+// A caller that does not take its answer makes room, too.
+func TestUnreadAnswersMakeRoom(t *testing.T) {
+	t.Parallel()
+	listener := make(pipes, 2)
+	g := newRig(t).Guard(listener).(*guard)
+	g.max = 1
+	for range 2 {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		listener <- ours
+	}
+	accepted, err := g.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := accepted.(*conn)
+	first.handled.Store(true)
+	first.complete()
+	written := make(chan error, 1)
+	go func() {
+		_, err := first.Write([]byte("HTTP/1.1 401 Unauthorized\r\n\r\n"))
+		written <- err
+	}()
+	room := make(chan error, 1)
+	go func() {
+		_, err := g.Accept()
+		room <- err
+	}()
+	select {
+	case err := <-room:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("no room was made")
+	}
+	if err := <-written; err == nil || !first.closedForOthers() {
+		t.Errorf("written: %v; closed for others: %t", err, first.closedForOthers())
+	}
+}
+
+// Who has waited for room is not closed for the next one at once.
+func TestNewConnectionsHaveTheirTime(t *testing.T) {
+	t.Parallel()
+	listener := make(pipes, 2)
+	g := newRig(t).Guard(listener).(*guard)
+	g.max = 1
+	for range 2 {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		listener <- ours
+	}
+	first, err := g.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.(*conn).complete()
+	time.AfterFunc(maxWaiting+10*roomPoll, func() { _ = first.Close() }) // as when it was recorded
+	second, err := g.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.admit(&conn{guard: g}) || second.(*conn).closedForOthers() {
+		t.Error("it was closed as soon as it was accepted")
 	}
 }
