@@ -23,6 +23,10 @@ func TestCommitMeetsFault(t *testing.T) {
 			_, err := conn.Exec(ctx, " Commit ;")
 			return err
 		},
+		"with more behind it": func(ctx context.Context, conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, "COMMIT; RESET ALL; SELECT 1")
+			return err
+		},
 		"unnamed statement": func(ctx context.Context, conn *pgx.Conn) error {
 			return conn.PgConn().ExecParams(ctx, "COMMIT", nil, nil, nil, nil).Read().Err
 		},

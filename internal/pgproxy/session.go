@@ -179,10 +179,12 @@ func (s *session) commits(kind byte, body []byte) bool {
 	return false
 }
 
-// isCommit looks at a text that ends with its first NUL.
+// isCommit looks at a text that ends with its first NUL, and there at the first
+// statement: others may follow in the same round trip.
 func isCommit(text []byte) bool {
 	sql, _ := cutName(text)
-	words := strings.Fields(strings.ToLower(strings.TrimRight(sql, "; \t\r\n")))
+	first, _, _ := strings.Cut(sql, ";")
+	words := strings.Fields(strings.ToLower(first))
 	return len(words) > 0 && (words[0] == "commit" || words[0] == "end") && len(words) <= 2
 }
 
