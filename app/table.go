@@ -64,7 +64,8 @@ func columns(w io.Writer, lines [][]string) {
 	_ = tw.Flush() // output keeps the error
 }
 
-// paragraphs prints each row as a line for each cell.
+// paragraphs prints each row as a line for each cell that is not empty. A cell
+// without a heading stands before the next one.
 func paragraphs(w io.Writer, lines [][]string) {
 	headings, widest := lines[0], 0
 	for _, heading := range headings {
@@ -74,8 +75,16 @@ func paragraphs(w io.Writer, lines [][]string) {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
+		before := ""
 		for j, cell := range cells {
-			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%-*s  %s", widest, headings[j], cell), " "))
+			switch {
+			case cell == "":
+			case headings[j] == "":
+				before = cell + "  "
+			default:
+				fmt.Fprintf(w, "%-*s  %s%s\n", widest, headings[j], before, cell)
+				before = ""
+			}
 		}
 	}
 }
@@ -122,7 +131,7 @@ func abbreviated(lines [][]string) [][]string {
 		short[i] = slices.Clone(cells)
 		for j, cell := range cells {
 			if at, err := time.Parse(zonedTime, cell); err == nil {
-				short[i][j] = at.Format("2006-01-02 15:04:05Z07:00")
+				short[i][j] = at.Format(shortTime)
 			}
 			if lines[0][j] == eventTypeHeading {
 				short[i][j] = strings.TrimPrefix(cell, "signature_request_")
@@ -166,6 +175,7 @@ func errorCell(text string) string {
 const (
 	utcTime   = "2006-01-02 15:04:05.000Z"
 	zonedTime = "2006-01-02 15:04:05.000Z07:00"
+	shortTime = "2006-01-02 15:04:05Z07:00"
 )
 
 func timeCell(t *time.Time) string {

@@ -46,6 +46,33 @@ func TestTableOnATerminal(t *testing.T) {
 	}
 }
 
+// Empty cells take no line, as those of doctor without advice.
+func TestParagraphs(t *testing.T) {
+	t.Parallel()
+	got := lay(20, []string{"", "CHECK", "FOUND", "WHAT TO DO"}, [][]string{{"ok", "fsync", "on", ""}, {"--", "clock", "5s behind", "set it"}})
+	const want = "CHECK       ok  fsync\nFOUND       on\n\nCHECK       --  clock\nFOUND       5s behind\nWHAT TO DO  set it\n"
+	if got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// Lines of events that fit leave out milliseconds and what all types begin with,
+// before anything is cut.
+func TestEventLines(t *testing.T) {
+	t.Parallel()
+	cells := []string{"16", "2026-11-26 06:18:52.853-05:00", "account", "signature_request_signed", "21e1745e77cd30f5db92a03efecec4a22a637b15", "0", "1 succeeded"}
+	for width, want := range map[int]string{
+		0:   "16        2026-11-26 06:18:52.853-05:00  account       signature_request_signed            21e1745e77cd30f5db92a03efecec4a22a637b15  0             1 succeeded",
+		120: "16        2026-11-26 06:18:52-05:00  account       signed        21e1745e77cd30f5db92a03efec…  0             1 succeeded",
+		80:  "16        2026-11-26 06:18:52-05:00  account       signed        21e1745e77c…  …",
+	} {
+		l := eventLayout(width)
+		if got := l.line(cells); got != want || (width > 0 && utf8.RuneCountInString(got) > width) {
+			t.Errorf("%d wide: %q, want %q", width, got, want)
+		}
+	}
+}
+
 func TestAbbreviated(t *testing.T) {
 	t.Parallel()
 	got := abbreviated([][]string{{"RECEIVED", "EVENT TYPE", "JOB TYPE"},

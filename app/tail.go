@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -74,27 +75,18 @@ func showJSON(w io.Writer) func([]store.EventSummary) error {
 	}
 }
 
-// showLines prints lines under a heading. Later events are not known yet, so the
-// columns have the usual widths of Lumin's values. A terminal gets no more of a line
-// than fits.
+// showLines prints lines under a heading. A terminal gets no more of a line than
+// fits.
 func showLines(w io.Writer) func([]store.EventSummary) error {
-	const layout = "%-8s  %-*s  %-12s  %-34s  %-40s  %-12s  %s"
-	width, timeWidth := widthOf(w), len(utcTime)
-	if width > 0 {
-		timeWidth = len(zonedTime)
-	}
+	layout := eventLayout(widthOf(w))
 	line := func(cells []string) error {
 		for i := range cells {
 			cells[i] = printable(cells[i])
-			if width > 0 {
+			if layout.screen > 0 {
 				cells[i] = localTime(cells[i], time.Local) //nolint:gosmopolitan // of whoever sits there
 			}
 		}
-		text := fmt.Sprintf(layout, cells[0], timeWidth, cells[1], cells[2], cells[3], cells[4], cells[5], cells[6])
-		if width > 0 {
-			text = shortened(text, width)
-		}
-		_, err := fmt.Fprintln(w, text)
+		_, err := fmt.Fprintln(w, layout.line(cells))
 		return err
 	}
 	headed := false
@@ -112,6 +104,52 @@ func showLines(w io.Writer) func([]store.EventSummary) error {
 		}
 		return nil
 	}
+}
+
+// lineLayout is the layout of lines of events. Later events are not known yet, so
+// the columns have the usual widths of Lumin's values.
+type lineLayout struct {
+	screen int   // width of the terminal; 0: there is none
+	widths []int // of the columns
+	short  bool  // abbreviate times and event types
+}
+
+func eventLayout(screen int) lineLayout {
+	if screen == 0 {
+		return lineLayout{widths: []int{8, len(utcTime), 12, 34, 40, 12, 11}}
+	}
+	l := lineLayout{screen: screen, widths: []int{8, len(zonedTime), 12, 34, 40, 12, 11}}
+	if l.total() <= screen {
+		return l
+	}
+	l.short, l.widths[1], l.widths[3] = true, len(shortTime), 12
+	l.widths[4] = max(leastCut, min(40, 40+screen-l.total()))
+	return l
+}
+
+func (l lineLayout) total() int {
+	total := -gap
+	for _, width := range l.widths {
+		total += width + gap
+	}
+	return total
+}
+
+// line is the text of some cells, in the order of eventHeadings.
+func (l lineLayout) line(cells []string) string {
+	if l.short {
+		cells = abbreviated([][]string{eventHeadings(), cells})[1]
+		cells[4] = shortened(cells[4], l.widths[4])
+	}
+	padded := make([]string, len(cells))
+	for i, cell := range cells {
+		padded[i] = fmt.Sprintf("%-*s", l.widths[i], cell)
+	}
+	text := strings.Join(padded, strings.Repeat(" ", gap))
+	if l.screen > 0 {
+		text = shortened(strings.TrimRight(text, " "), l.screen)
+	}
+	return strings.TrimRight(text, " ")
 }
 
 // follower shows what comes next until it is interrupted, across failures of the

@@ -150,14 +150,15 @@ func keep(t *testing.T, folder string) {
 // Nothing that was acknowledged is lost and no effect is doubled: a few faults of
 // the kinds that leave River nothing to rescue. Chance decides whose COMMITs are
 // lost. A program that answers before its commit is found out only if some of them
-// record deliveries, so there are several draws.
+// record deliveries, and one that works twice only if some are of a transactional
+// job type, so there are several draws.
 func TestFewFaults(t *testing.T) {
 	t.Parallel()
 	cfg := config(t)
 	cfg.InOrder, cfg.Rate = true, 30
 	var err error
 	cfg.Faults, err = faults.Named("network-cut", "commit-request-lost", "program-terminate", "commit-reply-lost", "commit-request-lost",
-		"server-restart", "commit-request-lost", "backends-terminate")
+		"server-restart", "commit-reply-lost", "commit-request-lost", "backends-terminate")
 	if err != nil {
 		t.Fatal(err)
 	}
