@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -73,7 +75,11 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 		}
 		for _, body := range bodies {
 			answer, err := sender.send(ctx, body)
-			if err != nil {
+			var timeout net.Error
+			switch {
+			case errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil:
+				return hint(fmt.Errorf("%s did not answer within %s", c.URL, c.Timeout), "see the log of the program there, or give a longer --timeout")
+			case err != nil:
 				return hint(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
 			}
 			line := answer.line(string(t), c.SignatureRequest)
