@@ -12,7 +12,7 @@ import (
 // maxConnections bounds the memory that callers take before anything is known
 // about them: the goroutine and buffers of net/http, a header of up to 16 KiB and
 // the first 16 KiB of a body, which are outside the budget.
-const maxConnections = 4096
+const maxConnections = 2048
 
 const (
 	// A connection that has kept us waiting for less is not closed for another one,
@@ -26,7 +26,7 @@ const (
 // Guard returns a listener that accepts from l. Serve it with the server of
 // [NewServer]. It does two things that an [http.Server] does not:
 //
-//   - It bounds the number of connections. When 4096 are open, a new one replaces
+//   - It bounds the number of connections. When 2048 are open, a new one replaces
 //     the one that has been idle, sending its request or taking its answer for
 //     longest. A connection whose request is being worked on is never closed this
 //     way.

@@ -11,7 +11,7 @@
 //     They add to counters and to the log, under labels that they cannot choose.
 //   - Memory is bounded before anything is known about a caller: 1 MiB for a body,
 //     64 MiB for all of them (see Config.MaxBodyMemory), 16 KiB for a header, and
-//     4096 connections with [Handler.Guard]. Small deliveries pass while large ones
+//     2048 connections with [Handler.Guard]. Small deliveries pass while large ones
 //     use that memory up.
 //   - A caller that goes away does not interrupt the recording.
 //   - Neither the log nor an answer repeats anything of a body, a header, a query
