@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"internal/pgproxy":    nil,
 	"internal/sample":     {"lumin"},
 	"internal/luminapi":   {"lumin"},
+	"internal/manual":     nil, // tests only
 	"internal/pgtest":     {"internal/pgdev", "migrations"},
 	"internal/servicelog": nil,
 	"internal/version":    nil,

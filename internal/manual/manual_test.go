@@ -1,4 +1,4 @@
-package docs
+package manual
 
 import (
 	"context"
@@ -29,7 +29,7 @@ func pages(t *testing.T) []string {
 	if err != nil || len(found) == 0 {
 		t.Fatalf("pages %v, %v", found, err)
 	}
-	names := []string{"README.md", "CHANGELOG.md"}
+	names := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
 	for _, page := range found {
 		names = append(names, filepath.Join("docs", filepath.Base(page)))
 	}

@@ -1,6 +1,4 @@
-// Package docs tests what is said about the program against the program: the
-// README and these pages, the Dockerfile and the compose file.
-package docs
+package manual
 
 import (
 	"context"
@@ -20,7 +18,7 @@ import (
 )
 
 // root is the folder of the module.
-const root = ".."
+const root = "../.."
 
 func read(t *testing.T, name string) string {
 	t.Helper()
@@ -72,7 +70,7 @@ type command struct {
 
 // asProgram makes this test program be lumin-ingest, with the job types that do
 // not matter here.
-const asProgram = "LUMIN_INGEST_DOCS_TEST_AS_PROGRAM"
+const asProgram = "LUMIN_INGEST_MANUAL_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
