@@ -10,6 +10,7 @@
 //		})
 //	}
 //
-// Such a program has all the stock commands: serve, dev, migrate, trigger,
-// events, replay, replays, sign and verify.
+// Such a program has all commands of lumin-ingest: serve, dev, migrate, trigger,
+// events, conflicts, failures, follow-ups, replay, replays, doctor, retention,
+// erase, audit, reconcile, keys, sign, verify, health and version.
 package app

@@ -7,9 +7,11 @@ import (
 	"errors"
 )
 
-// EventKey names one event, the same in every database and every process, and
-// so serves as the idempotency key towards other systems. It is a UUID of
-// version 8 (RFC 9562). The same event reported by two webhooks has one key.
+// EventKey identifies one event, the same in every database and every process.
+// It is a UUID of version 8 (RFC 9562). The same event reported by two webhooks
+// has one key. It is not the idempotency key towards other systems: that key
+// also depends on the job type and on replays that ask for another effect. Job
+// types get it from the event that they work.
 //
 // Layout of [Envelope.Key]:
 //

@@ -60,12 +60,17 @@ func raceFlag() []string {
 
 // program is what the program's own help says about it.
 type program struct {
+	names    []string            // of its commands, in the order of its help
 	commands map[string]*command // "serve", "migrate up", ...
 }
 
 type command struct {
 	flags map[string]bool   // "--dry-run"
 	env   map[string]string // setting by flag: DATABASE_URL by --database-url
+
+	about, usage string
+	arguments    []flagDoc
+	list         []flagDoc // of flags
 }
 
 // asProgram makes this test program be lumin-ingest, with the job types that do
@@ -86,6 +91,7 @@ func help(words ...string) (string, error) {
 		return "", err
 	}
 	command := exec.Command(itself, append(words, "--help")...)
+	command.Args[0] = "lumin-ingest" // usage begins with the program's name
 	command.Env = append(os.Environ(), asProgram+"=1")
 	output, err := command.Output()
 	if err != nil {
@@ -101,25 +107,28 @@ var (
 			return nil, err
 		}
 		_, list, _ := strings.Cut(overview, "\nCommands:\n")
-		names := matches(helpCommand, list)
+		var names []string
+		for _, match := range regexp.MustCompile(helpCommand).FindAllStringSubmatch(list, -1) {
+			names = append(names, match[1])
+		}
 		texts, errs := make([]string, len(names)), make([]error, len(names))
 		var asking sync.WaitGroup
 		for i, name := range names {
 			asking.Go(func() { texts[i], errs[i] = help(strings.Fields(name)...) })
 		}
 		asking.Wait()
-		p := &program{commands: map[string]*command{}}
+		p := &program{names: names, commands: map[string]*command{}}
 		for i, name := range names {
 			p.commands[name] = readHelp(texts[i])
 		}
 		return p, errors.Join(errs...)
 	})
 
-	helpFlag = regexp.MustCompile(`--(\[no-\])?([a-z][a-z0-9-]*)`)
+	helpFlag = regexp.MustCompile(`^(?:(-[a-z]), )?--(\[no-\])?([a-z][a-z0-9-]*)`)
 )
 
 const (
-	helpCommand = `(?m)^  ([a-z]+(?: [a-z]+)?)(?:  |$)`
+	helpCommand = `(?m)^  ([a-z-]+(?: [a-z]+)?)(?:  |$)`
 	helpEnv     = `\(\$([A-Z][A-Z0-9_]*)\)`
 )
 
@@ -133,24 +142,28 @@ func theProgram(t *testing.T) *program {
 	return p
 }
 
-// readHelp reads the help of one command. A flag begins a line; its description
-// may go on over several.
+// readHelp reads the help of one command. A flag begins a line, perhaps after its
+// short form; its description may go on over several.
 func readHelp(help string) *command {
 	c := &command{flags: map[string]bool{"--help": true}, env: map[string]string{}}
 	flag := ""
 	for line := range strings.Lines(help) {
-		if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "--") {
+		if trimmed := strings.TrimSpace(line); helpFlag.MatchString(trimmed) {
 			match := helpFlag.FindStringSubmatch(trimmed)
-			flag = "--" + match[2]
-			c.flags[flag] = true
+			flag = "--" + match[3]
 			if match[1] != "" {
-				c.flags["--no-"+match[2]] = true
+				c.flags[match[1]] = true
+			}
+			c.flags[flag] = true
+			if match[2] != "" {
+				c.flags["--no-"+match[3]] = true
 			}
 		}
 		for _, name := range matches(helpEnv, line) {
 			c.env[flag] = name
 		}
 	}
+	c.describe(help)
 	return c
 }
 

@@ -85,7 +85,7 @@ func blocksOf(t *testing.T, language string) []block {
 }
 
 // The Go blocks of a page are the files of one program, each of which says its
-// name, and the README says what its go.mod is. Tests among them pass.
+// name, and the page on job types says what its go.mod is. Tests among them pass.
 func TestGoBlocksCompile(t *testing.T) {
 	t.Parallel()
 	programs := map[string][]block{}
@@ -141,11 +141,11 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
-// goMod is the go.mod of the README, with the folder of this repository in it.
+// goMod is the go.mod of the page on job types, with the folder of this repository in it.
 func goMod(t *testing.T) string {
 	t.Helper()
 	const replace = "replace lumin-ingest => "
-	for _, b := range blocks(t, "README.md") {
+	for _, b := range blocks(t, "docs/job-types.md") {
 		if !strings.HasPrefix(b.text, "module ") {
 			continue
 		}
@@ -160,11 +160,11 @@ func goMod(t *testing.T) string {
 		_, rest, _ := strings.Cut(after, "\n")
 		return before + replace + folder + "\n" + rest
 	}
-	t.Fatal("the README has no go.mod")
+	t.Fatal("the page has no go.mod")
 	return ""
 }
 
-// Each SQL statement runs on a migrated database that has the README's table.
+// Each SQL statement runs on a migrated database.
 func TestSQLBlocksRun(t *testing.T) {
 	t.Parallel()
 	statements := blocksOf(t, "sql")
@@ -282,9 +282,11 @@ func TestCommandsExist(t *testing.T) {
 	}
 	// A make target, too.
 	makefile := read(t, "Makefile")
-	for _, match := range regexp.MustCompile("(?:`|\\$ )make ([a-z]+)").FindAllStringSubmatch(read(t, "README.md"), -1) {
-		if !strings.Contains(makefile, "\n"+match[1]+":") {
-			t.Errorf("make %s: no such target", match[1])
+	for _, page := range pages(t) {
+		for _, match := range regexp.MustCompile("(?:`|\\$ )make ([a-z-]+)").FindAllStringSubmatch(read(t, page), -1) {
+			if !strings.Contains(makefile, "\n"+match[1]+":") {
+				t.Errorf("%s: make %s: no such target", page, match[1])
+			}
 		}
 	}
 }
@@ -298,23 +300,26 @@ func TestFlagsExist(t *testing.T) {
 			all[flag] = true
 		}
 	}
-	named := regexp.MustCompile("`(--[a-z-]+)[ =`]").FindAllStringSubmatch(read(t, "README.md"), -1)
-	if len(named) < 5 {
-		t.Fatalf("flags %v", named)
-	}
-	for _, match := range named {
-		if !all[match[1]] {
-			t.Errorf("no command has a flag %s", match[1])
+	n := 0
+	for _, page := range pages(t) {
+		for _, match := range regexp.MustCompile("`(--[a-z-]+)[ =`]").FindAllStringSubmatch(read(t, page), -1) {
+			n++
+			if !all[match[1]] {
+				t.Errorf("%s: no command has a flag %s", page, match[1])
+			}
 		}
+	}
+	if n < 20 {
+		t.Errorf("only %d flags found", n)
 	}
 }
 
-// section returns the part of the README below a heading.
-func section(t *testing.T, heading string) string {
+// section returns the part of a page below a heading.
+func section(t *testing.T, page, heading string) string {
 	t.Helper()
-	_, text, found := strings.Cut(read(t, "README.md"), "\n## "+heading+"\n")
+	_, text, found := strings.Cut(read(t, page), "\n## "+heading+"\n")
 	if !found {
-		t.Fatalf("the README has no section %q", heading)
+		t.Fatalf("%s has no section %q", page, heading)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	return text
@@ -345,23 +350,10 @@ func rows(text string) [][]string {
 func TestSettingsTable(t *testing.T) {
 	t.Parallel()
 	p := theProgram(t)
-	// The help shows no default where it shows a placeholder.
-	defaults := map[string]string{}
-	files, err := filepath.Glob(filepath.Join(root, "app", "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		for _, tag := range matches("`([^`\n]*env:\"[^`\n]*)`", read(t, strings.TrimPrefix(file, root))) {
-			defaults[reflect.StructTag(tag).Get("env")] = reflect.StructTag(tag).Get("default")
-		}
-	}
-	defaults["LISTEN_ADDR"] = "127.0.0.1:8080"       // made in code: PORT may stand in for it
-	defaults["ADMIN_LISTEN_ADDR"] = "127.0.0.1:8081" // made in code: dev takes the next free port
-
+	defaults := settingDefaults(t)
 	settings := p.settings()
 	documented := map[string]bool{}
-	for _, row := range rows(section(t, "Settings")) {
+	for _, row := range rows(section(t, "docs/settings.md", "All settings")) {
 		name := strings.Trim(row[0], "`* ")
 		names := []string{name}
 		if strings.HasSuffix(row[0], "*") {
@@ -373,8 +365,8 @@ func TestSettingsTable(t *testing.T) {
 				t.Errorf("%s is no setting of the program", name)
 			}
 		}
-		if got := strings.Trim(row[1], "`"); got != defaults[name] {
-			t.Errorf("%s: the default is %q, the README says %q", name, defaults[name], got)
+		if got := strings.Trim(row[2], "`"); got != defaults[name] {
+			t.Errorf("%s: the default is %q, the page says %q", name, defaults[name], got)
 		}
 	}
 	for name := range settings {
@@ -399,7 +391,7 @@ func sameNames(t *testing.T, what string, named, exist []string) {
 	}
 	for _, name := range exist {
 		if !slices.Contains(named, name) {
-			t.Errorf("%s %s is not in the README", what, name)
+			t.Errorf("%s %s is not on the page", what, name)
 		}
 	}
 }
@@ -441,7 +433,7 @@ func TestDefaultsTable(t *testing.T) {
 func TestAnswersTable(t *testing.T) {
 	t.Parallel()
 	var statuses, codes string
-	for _, row := range rows(section(t, "What Lumin sees")) {
+	for _, row := range rows(section(t, "docs/http.md", "Answers to deliveries")) {
 		statuses += row[0] + "\n"
 		codes += row[1] + "\n"
 	}
@@ -467,8 +459,8 @@ func TestRetrySchedule(t *testing.T) {
 	}
 	last := len(delays) - 1
 	for _, want := range []string{strings.Join(delays[:last], ", ") + " and " + delays[last], text(lumin.RetryWindow)} {
-		if !strings.Contains(section(t, "What Lumin sees"), want) {
-			t.Errorf("the README does not say %q", want)
+		if !strings.Contains(section(t, "docs/http.md", "Retries"), want) {
+			t.Errorf("the page does not say %q", want)
 		}
 	}
 }
@@ -488,7 +480,7 @@ func TestMetricsTable(t *testing.T) {
 		}
 	}
 	var names string
-	for _, row := range rows(section(t, "Operate")) {
+	for _, row := range rows(section(t, "docs/operate.md", "Metrics")) {
 		names += row[0]
 	}
 	sameNames(t, "metric", matches("`(lumin_[a-z_]+)`", names), matches(`(?:Name:\s+|NewDesc\()"(lumin_[a-z_]+)"`, source.String()))
@@ -530,7 +522,7 @@ func TestLinksResolve(t *testing.T) {
 	}
 }
 
-// The README's example is run as it stands, only against a server of our own.
+// The example of the quick start is run as it stands, only against a server of our own.
 func TestCurlExample(t *testing.T) {
 	t.Parallel()
 	for _, tool := range []string{"sh", "curl", "openssl", "sed"} {
@@ -556,7 +548,7 @@ func TestCurlExample(t *testing.T) {
 	defer server.Close()
 
 	var script string
-	for _, b := range blocks(t, "README.md") {
+	for _, b := range blocks(t, "docs/quick-start.md") {
 		if b.language == "sh" && strings.Contains(b.text, "openssl") {
 			script += b.text
 		}
@@ -571,6 +563,51 @@ func TestCurlExample(t *testing.T) {
 	command.Env = append(os.Environ(), "no_proxy=127.0.0.1")
 	if output, err := command.Output(); err != nil || string(output) != answer {
 		t.Errorf("printed %q, %v", output, err)
+	}
+}
+
+// Every page is linked from the index.
+func TestIndexIsComplete(t *testing.T) {
+	t.Parallel()
+	index := read(t, "docs/README.md")
+	for _, page := range pages(t) {
+		target, err := filepath.Rel("docs", page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page != "README.md" && page != "docs/README.md" && !strings.Contains(index, "]("+target+")") {
+			t.Errorf("docs/README.md has no link to %s", page)
+		}
+	}
+}
+
+// The package comment of app lists all commands.
+func TestAppListsCommands(t *testing.T) {
+	t.Parallel()
+	text := strings.Join(strings.Fields(strings.ReplaceAll(read(t, "app/doc.go"), "//", "")), " ")
+	list := matches(`Such a program has all commands of lumin-ingest: ([^.]*)\.`, text)
+	if len(list) != 1 {
+		t.Fatalf("app/doc.go has %d lists of commands", len(list))
+	}
+	var want []string
+	for _, name := range theProgram(t).names {
+		name, _, _ = strings.Cut(name, " ")
+		want = append(want, name)
+	}
+	got := strings.Split(strings.ReplaceAll(list[0], " and ", ", "), ", ")
+	if want = slices.Compact(want); !slices.Equal(got, want) {
+		t.Errorf("app/doc.go lists %v, want %v", got, want)
+	}
+}
+
+// A stop takes as long as the compose file allows for.
+func TestStopTime(t *testing.T) {
+	t.Parallel()
+	grace := matches(`stop_grace_period: (\d+)s # a stop`, read(t, "docker-compose.yml"))
+	for _, page := range []string{"README.md", "docs/deploy.md"} {
+		if said := matches(`with SIGTERM and give it (\d+) s`, read(t, page)); len(grace) != 1 || !slices.Equal(said, grace) {
+			t.Errorf("%s gives a stop %v s, the compose file %v", page, said, grace)
+		}
 	}
 }
 
