@@ -566,6 +566,15 @@ func TestCurlExample(t *testing.T) {
 	}
 }
 
+// The README is the front door: everything longer is a page of its own.
+func TestReadmeIsShort(t *testing.T) {
+	t.Parallel()
+	const most = 10 << 10
+	if n := len(read(t, "README.md")); n > most {
+		t.Errorf("the README has %d bytes, at most %d: move a part to docs", n, most)
+	}
+}
+
 // Every page is linked from the index.
 func TestIndexIsComplete(t *testing.T) {
 	t.Parallel()
