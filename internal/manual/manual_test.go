@@ -609,6 +609,40 @@ func TestAppListsCommands(t *testing.T) {
 	}
 }
 
+// The rooms of the design are the packages, with what each imports of the others.
+func TestRooms(t *testing.T) {
+	t.Parallel()
+	output, err := goTool(t.Context(), root, "readonly", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "./...")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := map[string][]string{}
+	for line := range strings.Lines(output) {
+		path, imports, _ := strings.Cut(strings.TrimSpace(line), ":")
+		room := strings.TrimPrefix(path, "lumin-ingest/")
+		if strings.HasPrefix(room, "internal/") || strings.HasPrefix(room, "cmd/") {
+			continue
+		}
+		packages[room] = nil
+		for path := range strings.FieldsSeq(imports) {
+			if other, ours := strings.CutPrefix(path, "lumin-ingest/"); ours && !strings.HasPrefix(other, "internal/") {
+				packages[room] = append(packages[room], other)
+			}
+		}
+	}
+	for _, row := range rows(section(t, "docs/design.md", "Rooms")) {
+		room, documented := strings.Trim(row[0], "`"), matches("`([a-z/]+)`", row[2])
+		imports, known := packages[room]
+		if slices.Sort(imports); !known || !slices.Equal(imports, documented) {
+			t.Errorf("%s imports %v, the page says %v", room, imports, documented)
+		}
+		delete(packages, room)
+	}
+	for room := range packages {
+		t.Errorf("%s has no row", room)
+	}
+}
+
 // A stop takes as long as the compose file allows for.
 func TestStopTime(t *testing.T) {
 	t.Parallel()
