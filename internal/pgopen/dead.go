@@ -108,15 +108,24 @@ func (c *watchedConn) watch(ask askFunc, answered <-chan struct{}) {
 }
 
 // noticeSilence has a connection closed that waits for an answer of a session
-// that waits for its client: one of the two messages was lost.
-func noticeSilence(conn *pgx.Conn) {
+// that waits for its client: one of the two messages was lost. Where a pooler
+// answers under a process id of its own, no session can be asked about.
+func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 	watched := find(conn.PgConn().Conn())
 	if watched == nil {
-		return
+		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
 	config, pid := conn.Config(), conn.PgConn().PID()
+	var actual uint32
+	err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&actual)
+	if err != nil || actual != pid {
+		return err
+	}
 	ask := func(answered <-chan struct{}) bool { return waitsForClient(config, pid, answered) }
 	watched.ask.Store(&ask)
+	return nil
 }
 
 // find looks for the watched connection below TLS.
@@ -157,6 +166,10 @@ func waitsForClient(config *pgx.ConnConfig, pid uint32, answered <-chan struct{}
 	case <-answered: // while we connected
 		return false
 	default:
+	}
+	// The settings of the role or the URL may have chosen another role.
+	if _, err := conn.Exec(ctx, `SET ROLE NONE`); err != nil {
+		return false
 	}
 	rows, err := conn.Query(ctx, waitsForClientSQL, pid)
 	if err != nil {

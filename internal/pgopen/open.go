@@ -79,7 +79,9 @@ func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, er
 				return err
 			}
 		} else if o.NoticeSilence {
-			noticeSilence(conn)
+			if err := noticeSilence(ctx, conn); err != nil {
+				return err
+			}
 		}
 		if o.AfterConnect != nil {
 			return o.AfterConnect(ctx, conn)

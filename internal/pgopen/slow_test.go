@@ -1,0 +1,97 @@
+package pgopen_test
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"net/url"
+	"testing"
+
+	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/pgtest"
+)
+
+// Sessions may have another role than the one that connected, as where the tables
+// belong to a group. A slow statement is not given up for that.
+func TestSlowWithAnotherRole(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	if _, err := pgtest.Pool(t, pgtest.AdminURL(t, address)).Exec(t.Context(), `DO $$ BEGIN
+		CREATE ROLE pgopen_group;
+		EXECUTE format('GRANT pgopen_group TO %I', (SELECT datdba::regrole FROM pg_database WHERE datname = current_database()));
+	END $$`); err != nil {
+		t.Fatal(err)
+	}
+	pool := open(t, with(t, address, "options=-c%20role%3Dpgopen_group"), pgopen.Options{NoticeSilence: true})
+	if role := show(t, pool, "role"); role != "pgopen_group" {
+		t.Errorf("the role is %s", role)
+	}
+	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(3)`); err != nil {
+		t.Errorf("a slow statement was given up: %v", err)
+	}
+}
+
+// A pooler that takes every startup parameter gives process ids of its own, which
+// the server does not know.
+func TestSlowBehindUnknownPooler(t *testing.T) {
+	t.Parallel()
+	pool := open(t, renumbered(t, pgtest.NewEmpty(t)), pgopen.Options{NoticeSilence: true})
+	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(3)`); err != nil {
+		t.Errorf("a slow statement was given up: %v", err)
+	}
+}
+
+// renumbered returns the URL of a relay that changes the process ids of sessions.
+func renumbered(t *testing.T, databaseURL string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	server := u.Host
+	u.Host = listener.Addr().String()
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go relay(client, server)
+		}
+	}()
+	return u.String()
+}
+
+func relay(client net.Conn, address string) {
+	defer client.Close()
+	server, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	for {
+		head := make([]byte, 5) // the kind and the length, which counts itself
+		if _, err := io.ReadFull(server, head); err != nil {
+			return
+		}
+		body := make([]byte, binary.BigEndian.Uint32(head[1:])-4)
+		if _, err := io.ReadFull(server, body); err != nil {
+			return
+		}
+		if head[0] == 'K' { // BackendKeyData
+			binary.BigEndian.PutUint32(body, 1<<30)
+		}
+		if _, err := client.Write(append(head, body...)); err != nil {
+			return
+		}
+	}
+}
