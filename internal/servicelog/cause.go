@@ -10,10 +10,12 @@ import (
 type cause []string
 
 // Attributes that state a cause, and those that keep equal causes apart. Values
-// of the first are texts of errors, with parts that vary.
+// of the first are texts of errors, with parts that vary. A code also states a
+// cause, and is compared as it is: it may be a number.
 const (
-	statesCause = " error err reason code panic "
-	placesCause = " kind job_kind source queue "
+	statesCause = " error err reason panic "
+	codesCause  = " code "
+	placesCause = " kind job_kind source tried queue "
 )
 
 // maxCauseText bounds one part of a key. The beginning of an error's text says
@@ -29,6 +31,8 @@ func (c cause) with(a slog.Attr) cause {
 		}
 	case strings.Contains(statesCause, name):
 		c = append(c, "!"+a.Key+"="+constant(a.Value.Resolve().String()))
+	case strings.Contains(codesCause, name):
+		c = append(c, "!"+a.Key+"="+bounded(a.Value.Resolve().String()))
 	case strings.Contains(placesCause, name):
 		c = append(c, a.Key+"="+bounded(a.Value.Resolve().String()))
 	}

@@ -8,16 +8,20 @@ import (
 	"time"
 )
 
-// maxCauses bounds the causes that are told apart at a time. Failures of further
-// ones share one line per level.
-const maxCauses = 256
+// Bounds of what is told apart at a time. Failures of causes beyond maxCauses
+// share a line per message and level, so that a stranger who makes up causes of
+// one failure hides no other. Beyond maxMessages they share one per level.
+const (
+	maxCauses   = 256
+	maxMessages = 64
+)
 
 // Collapse is a [slog.Handler] that writes repeated failures once per cause and
 // interval. A failure is a record of level WARN or above that states its cause in
 // one of the attributes "error", "err", "reason", "code" and "panic". Two have the
-// same cause if level, message and those attributes are the same, less numbers,
-// ids and addresses; "kind", "job_kind", "source" and "queue" keep causes apart as
-// well. All other records pass.
+// same cause if level, message and those attributes are the same. Numbers, ids and
+// addresses make no difference, except in "code". "kind", "job_kind", "source",
+// "tried" and "queue" keep causes apart as well. All other records pass.
 //
 // The first record of a cause is written at once. Repetitions within the interval
 // are counted, and at its end the latest of them is written with the attributes
@@ -107,9 +111,7 @@ func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Re
 		return false
 	}
 	if s.causes[key] == nil && len(s.causes) >= maxCauses {
-		const message = "failures of more causes than are told apart"
-		record = slog.NewRecord(record.Time, record.Level, message, 0)
-		key = message + record.Level.String()
+		key, record = s.shared(record)
 	}
 	if r := s.causes[key]; r != nil {
 		r.count++
@@ -120,6 +122,19 @@ func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Re
 	r.timer = time.AfterFunc(s.interval, func() { s.tick(key, r) })
 	s.causes[key] = r
 	return false
+}
+
+// shared is what stands for a record whose cause is not told apart: its key, and
+// the record that is written for the repetitions. It must be called with mu held.
+func (s *collapseState) shared(of slog.Record) (key string, record slog.Record) {
+	const message = "failures of more causes than are told apart"
+	record = slog.NewRecord(of.Time, of.Level, message, 0)
+	key = message + "\x00" + of.Level.String() + "\x00" + bounded(of.Message)
+	if s.causes[key] == nil && len(s.causes) >= maxCauses+maxMessages {
+		return message + "\x00" + of.Level.String(), record
+	}
+	record.AddAttrs(slog.String("message", of.Message))
+	return key, record
 }
 
 // tick ends an interval: it writes what has repeated and begins the next one, or

@@ -97,6 +97,9 @@ func TestCollapseTellsCausesApart(t *testing.T) {
 		{"other job types", failure("kind", "a", "error", "boom"), failure("kind", "b", "error", "boom"), true},
 		{"other sources", failure("source", "account", "code", "x"), failure("source", "app:crm", "code", "x"), true},
 		{"other codes", failure("code", "database_unavailable"), failure("code", "overloaded"), true},
+		{"other codes that are numbers", failure("code", 404), failure("code", 500), true},
+		{"other SQLSTATEs alone", failure("code", "57P03"), failure("code", "25006"), true},
+		{"other names tried", failure("source", "unknown", "tried", "app:crm", "code", "x"), failure("source", "unknown", "tried", "app:shop", "code", "x"), true},
 		{"other levels", failure("error", "boom"), func(l *slog.Logger) { l.Warn("failed", "error", "boom") }, true},
 		{"other messages", failure("error", "boom"), func(l *slog.Logger) { l.Error("fell", "error", "boom") }, true},
 		{"a logger with the place", failure("kind", "a", "error", "boom"), func(l *slog.Logger) { l.With("kind", "a").Error("failed", "error", "boom") }, false},
@@ -125,7 +128,7 @@ func TestCollapseIsBounded(t *testing.T) {
 		for n := range 2000 {
 			log.Warn("odd", "error", strings.Repeat("x", n%600), "code", strings.Repeat("y", n/600))
 		}
-		if n, longest := c.kept(); n > maxCauses+1 || longest > 4*maxCauseText {
+		if n, longest := c.kept(); n > maxCauses+maxMessages+1 || longest > 4*maxCauseText {
 			t.Errorf("%d causes are kept, with up to %d bytes", n, longest)
 		}
 		time.Sleep(time.Minute)
@@ -134,8 +137,32 @@ func TestCollapseIsBounded(t *testing.T) {
 		}
 	})
 	lines := strings.Count(got, "\n")
-	if lines > maxCauses+3 || !strings.Contains(got, `msg="failures of more causes than are told apart" repeated=`) {
+	if lines > maxCauses+3 || !strings.Contains(got, `msg="failures of more causes than are told apart" message=odd repeated=`) {
 		t.Errorf("%d lines, want %d at most and one about the rest", lines, maxCauses+3)
+	}
+}
+
+// A stranger who makes up causes hides no other failure, and messages that are made
+// up fill no memory either.
+func TestCollapseKeepsOtherFailures(t *testing.T) {
+	t.Parallel()
+	got := collapsed(t, func(log *slog.Logger, c *Collapse) {
+		for n := range 2 * maxCauses {
+			log.Error("delivery", "code", "unknown_source", "tried", fmt.Sprint("app:", n))
+		}
+		log.Error("not recorded", "error", "disk full")
+		log.Error("secrets not read", "error", "no such file")
+		for n := range 2 * maxMessages {
+			log.Error(fmt.Sprint("made up ", n), "error", "boom")
+		}
+		if n, _ := c.kept(); n > maxCauses+maxMessages+1 {
+			t.Errorf("%d causes are kept", n)
+		}
+	})
+	for _, want := range []string{`msg="not recorded"`, `msg="secrets not read"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no line %s", want)
+		}
 	}
 }
 
