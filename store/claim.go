@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/lumin"
 )
 
@@ -57,10 +56,13 @@ LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.ev
 // session, as [NewCleanPool] does.
 func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
 	batch := &pgx.Batch{}
-	batch.BeginTx(pgx.TxOptions{IsoLevel: readCommitted.IsoLevel, CommitQuery: commitCleanSQL + "; " + pgopen.AfterReset(conn)})
+	batch.BeginTx(readCommitted)
 	batch.Queue(claimSQL, a.claimArgs()...)
 	results := conn.SendBatch(ctx, batch)
-	tx := results.Tx()
+	var tx pgx.Tx
+	if begun := results.Tx(); begun != nil {
+		tx = &claimTx{Tx: begun}
+	}
 	if _, err := results.Exec(); err != nil {
 		_ = results.Close() // it has no other error
 		return tx, nil, fmt.Errorf("begin: %w", err)

@@ -299,9 +299,34 @@ func TestBeginClaim(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantState(t, s, d, "book", "succeeded 0")
+	if err := first.Rollback(t.Context()); !errors.Is(err, pgx.ErrTxClosed) {
+		t.Errorf("rollback after the commit: %v", err)
+	}
 	third, _, err := begin()
 	wantError(t, err, store.ErrRunSettled)
 	if err := third.Rollback(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A COMMIT that rolls back, because a statement failed unseen, is no success.
+func TestBeginClaimRolledBack(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := delivery(1, "book")
+	recordAll(t, s, d)
+	conn, err := s.Pool().Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Release)
+	tx, _, err := s.BeginClaim(t.Context(), conn.Conn(), attempt(d, "book", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT 1/0`); err == nil {
+		t.Fatal("divided by zero")
+	}
+	wantError(t, tx.Commit(t.Context()), pgx.ErrTxCommitRollback)
+	wantState(t, s, d, "book", "pending 0")
 }

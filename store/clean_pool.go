@@ -117,8 +117,7 @@ func LostStatements(err error) bool {
 type preparedTracer struct{}
 
 func mark(conn *pgx.Conn, sql string) {
-	ours := strings.HasPrefix(sql, cleanSQL) || strings.HasPrefix(sql, commitCleanSQL)
-	if !ours && changesStatements(sql) {
+	if !strings.HasPrefix(sql, cleanSQL) && changesStatements(sql) {
 		conn.PgConn().CustomData()[changesPrepared] = true
 	}
 }

@@ -1,0 +1,42 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgopen"
+)
+
+// claimTx is a transaction whose commit also cleans the session, in one round
+// trip. Of several statements pgx keeps the result of the last one. Here it is
+// the first that counts: the server answers ROLLBACK to the COMMIT of a
+// transaction in which a statement has failed.
+type claimTx struct {
+	pgx.Tx
+	committed bool
+}
+
+// Commit implements pgx.Tx. Its error is pgx.ErrTxCommitRollback if nothing was
+// committed. After another error of the server the transaction may be committed,
+// because cleaning comes afterwards.
+func (t *claimTx) Commit(ctx context.Context) error {
+	if t.committed {
+		return pgx.ErrTxClosed
+	}
+	conn := t.Tx.Conn()
+	results, err := conn.PgConn().Exec(ctx, commitCleanSQL+"; "+pgopen.AfterReset(conn)).ReadAll()
+	if len(results) > 0 && results[0].CommandTag.String() == "ROLLBACK" {
+		return pgx.ErrTxCommitRollback
+	}
+	t.committed = err == nil
+	return err
+}
+
+// Rollback implements pgx.Tx.
+func (t *claimTx) Rollback(ctx context.Context) error {
+	if t.committed {
+		return pgx.ErrTxClosed
+	}
+	return t.Tx.Rollback(ctx)
+}
