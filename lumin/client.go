@@ -13,29 +13,29 @@ import (
 	"time"
 )
 
-// Where Lumin's API is, by its public documentation.
+// Base URLs of Lumin's API, from its public documentation.
 const (
 	APIURL        = "https://api.luminpdf.com/v1"
 	SandboxAPIURL = "https://api-sandbox.luminpdf.com/v1"
 )
 
-// ErrInvalidID is the error for an id that cannot be put into a path: an empty
-// one, or one that would lead to another path.
-var ErrInvalidID = errors.New("the id is empty, or would lead elsewhere in a path")
+// ErrInvalidID is the error for an id that no request path can hold. Such an id
+// is empty or has a path segment "." or "..", which would change the path.
+var ErrInvalidID = errors.New(`the id is empty or has a path segment "." or ".."`)
 
 const (
 	// stateTimeout bounds a request for the state of a signature request.
 	stateTimeout = 30 * time.Second
 
-	// maxJSON bounds an answer in JSON, in bytes.
+	// maxJSON limits the size of a JSON response, in bytes.
 	maxJSON = 1 << 20
 )
 
-// ClientConfig tells a [Client] whom to ask, and with which credential. APIKey or
-// Token is set, not both.
+// ClientConfig holds the address and the credential of a [Client]. Set either
+// APIKey or Token, not both.
 type ClientConfig struct {
-	// BaseURL is where the API is. Empty means [APIURL]. It is https; http is for
-	// hosts that are this machine (localhost, 127.0.0.1, [::1]).
+	// BaseURL is the base URL of the API. Empty means [APIURL]. It must be
+	// https. Only a loopback host (localhost, 127.0.0.1, [::1]) may use http.
 	BaseURL string
 
 	// APIKey is a key of the workspace, sent as X-API-Key.
@@ -44,21 +44,22 @@ type ClientConfig struct {
 	// Token is an OAuth access token, sent as a bearer token.
 	Token string
 
-	// HTTPClient makes the requests, those to signed links too, so it must not add
-	// credentials of its own. Redirects are not followed, whatever it says of them.
-	// Nil means one that gives up on a connection after 10 seconds and on the
-	// beginning of an answer after 30.
+	// HTTPClient sends the requests. It also fetches signed links, so it must
+	// not add credentials of its own. Redirects are never followed, even if
+	// HTTPClient allows them. Nil means a client that waits 10 seconds for a
+	// connection and 30 seconds for response headers.
 	HTTPClient *http.Client
 }
 
-// Client asks Lumin's API, as its public documentation describes it. It is safe for
+// Client calls Lumin's API, following its public documentation. It is safe for
 // concurrent use.
 //
-// Errors hold no URL, no credential and nothing of an answer. An answer other than
-// 200 is an [*APIError]. Those of a context that has ended are wrapped.
+// Errors contain no URL, no credential and nothing from a response. A response
+// other than 200 becomes an [*APIError]. If the context ended, its error is
+// wrapped.
 type Client struct {
-	base     string // without a slash at its end
-	loopback bool   // base is on this machine
+	base     string // without a trailing slash
+	loopback bool   // the host of base is a loopback address
 	header   string
 	value    string
 	http     *http.Client
@@ -66,22 +67,26 @@ type Client struct {
 	maxFile  int64 // bytes
 }
 
-// NewClient returns a Client. It makes no connection. It refuses a base URL that is
-// not https, and a credential that is missing, one too many, or no header can hold.
+// NewClient returns a Client without connecting. It fails in these cases:
+//
+//   - The base URL is neither https nor http on a loopback host.
+//   - APIKey and Token are both set, or neither is.
+//   - The credential contains a character that is not printable ASCII, or a
+//     space.
 func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.BaseURL == "" {
 		cfg.BaseURL = APIURL
 	}
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil || base.Host == "" || base.User != nil || base.RawQuery != "" || base.Fragment != "" || base.Opaque != "" {
-		return nil, errors.New("the base URL of Lumin's API is not one: write it as in " + APIURL)
+		return nil, errors.New("the base URL of Lumin's API is invalid: write it like " + APIURL)
 	}
 	c := &Client{
 		base: strings.TrimRight(base.String(), "/"), loopback: isLoopback(base.Hostname()),
 		now: time.Now, maxFile: MaxFileSize,
 	}
 	if base.Scheme != "https" && (base.Scheme != "http" || !c.loopback) {
-		return nil, errors.New("the base URL of Lumin's API must begin with https://, or the key could be read on its way")
+		return nil, errors.New("the base URL of Lumin's API must begin with https://: plain HTTP would expose the key")
 	}
 	if c.header, c.value, err = cfg.credential(); err != nil {
 		return nil, err
@@ -90,20 +95,20 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// credential is the header that proves who asks.
+// credential returns the name and value of the authentication header.
 func (cfg ClientConfig) credential() (header, value string, err error) {
 	switch {
 	case cfg.APIKey != "" && cfg.Token != "":
-		return "", "", errors.New("both an API key and a token are given: Lumin's API takes one of them")
+		return "", "", errors.New("an API key and a token are both set: Lumin's API accepts only one of them")
 	case cfg.APIKey != "":
 		header, value = "X-API-Key", cfg.APIKey
 	case cfg.Token != "":
 		header, value = "Authorization", cfg.Token
 	default:
-		return "", "", errors.New("neither an API key nor a token is given: Lumin's API takes one of them")
+		return "", "", errors.New("neither an API key nor a token is set: Lumin's API needs one of them")
 	}
 	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", "", errors.New("the API key or token holds a space, a line break or another character that none has")
+		return "", "", errors.New("the API key or token contains a space, a line break or another character outside printable ASCII")
 	}
 	if header == "Authorization" {
 		value = "Bearer " + value
@@ -111,7 +116,7 @@ func (cfg ClientConfig) credential() (header, value string, err error) {
 	return header, value, nil
 }
 
-// isLoopback reports whether a host is this machine.
+// isLoopback reports whether host is localhost or a loopback address.
 func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
@@ -120,8 +125,9 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// withoutRedirects is a client like the one given, or else one with timeouts, that
-// takes a redirect for an answer: what follows one would take the key along.
+// withoutRedirects copies the given client, or builds one with timeouts. The
+// result returns redirects as responses: following one could send the key to
+// another host.
 func withoutRedirects(given *http.Client) *http.Client {
 	client := http.Client{}
 	if given != nil {
@@ -143,12 +149,14 @@ func withoutRedirects(given *http.Client) *http.Client {
 	return &client
 }
 
-// SignatureRequest asks for the current state of a signature request, for at most
-// 30 seconds. asOf is when that was its state, by Lumin's clock: the Date of the
-// answer, in UTC and in whole seconds, or the local time where it has none.
+// SignatureRequest fetches the current state of a signature request. It takes
+// at most 30 seconds. asOf is the time of that state by Lumin's clock. It comes
+// from the response's Date header, in UTC and whole seconds. Without a valid
+// Date header it is the local time.
 //
-// Which fields are told is up to Lumin, as in a delivery. [ErrInvalidID] if the id
-// fits no path; an [*APIError] with StatusCode 404 if Lumin does not know it.
+// As in a delivery, Lumin decides which fields are present. The error is
+// [ErrInvalidID] if no path can hold the id. It is an [*APIError] with
+// StatusCode 404 if Lumin does not know the id.
 func (c *Client) SignatureRequest(ctx context.Context, id string) (r SignatureRequest, asOf time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
@@ -157,7 +165,7 @@ func (c *Client) SignatureRequest(ctx context.Context, id string) (r SignatureRe
 		r, err = DecodeSignatureRequest(body)
 	}
 	if err != nil {
-		return SignatureRequest{}, time.Time{}, fmt.Errorf("ask Lumin for a signature request: %w", err)
+		return SignatureRequest{}, time.Time{}, fmt.Errorf("fetch the signature request from Lumin: %w", err)
 	}
 	return r, asOf, nil
 }
@@ -167,7 +175,7 @@ func (c *Client) state(ctx context.Context, id string) ([]byte, time.Time, error
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	resp, err := c.ask(ctx, path, jsonType)
+	resp, err := c.get(ctx, path, jsonType)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -176,8 +184,8 @@ func (c *Client) state(ctx context.Context, id string) ([]byte, time.Time, error
 	return body, c.dateOf(resp), err
 }
 
-// requestPath is the path of a signature request. Servers and proxies may unescape
-// it, so no id may hold a segment that leads upwards.
+// requestPath returns the path of a signature request. A server or proxy may
+// unescape the path, so an id must not contain a segment "." or "..".
 func requestPath(id string) (string, error) {
 	if id == "" {
 		return "", ErrInvalidID
@@ -190,24 +198,24 @@ func requestPath(id string) (string, error) {
 	return "/signature_request/" + url.PathEscape(id), nil
 }
 
-// ask sends a request with the credential to the API.
-func (c *Client) ask(ctx context.Context, path, accept string) (*http.Response, error) {
+// get sends a GET request with the credential to the API.
+func (c *Client) get(ctx context.Context, path, accept string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
-		return nil, errors.New("no request can be made for the base URL") // err quotes it
+		return nil, errors.New("the base URL of Lumin's API does not form a valid request") // err quotes the URL
 	}
 	req.Header.Set("Accept", accept)
 	req.Header.Set(c.header, c.value)
 	return c.send(req, false)
 }
 
-// send sends a request. An answer other than 200 is an error.
+// send sends a request. A response other than 200 is an error.
 func (c *Client) send(req *http.Request, link bool) (*http.Response, error) {
 	req.Header.Set("User-Agent", "lumin-ingest")
-	req.Header.Set("Accept-Encoding", "identity") // so that the length told is that of the file
+	req.Header.Set("Accept-Encoding", "identity") // Content-Length must be the length of the file
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, noAnswer(req.Context(), err)
+		return nil, noAnswerError(req.Context(), err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
@@ -219,7 +227,8 @@ func (c *Client) send(req *http.Request, link bool) (*http.Response, error) {
 	return resp, nil
 }
 
-// dateOf is the Date of an answer, or else the local time, in whole seconds.
+// dateOf returns the response's Date, or the local time if there is no valid
+// Date. Both are in UTC and whole seconds.
 func (c *Client) dateOf(resp *http.Response) time.Time {
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		return at.UTC()
@@ -227,14 +236,14 @@ func (c *Client) dateOf(resp *http.Response) time.Time {
 	return c.now().UTC().Truncate(time.Second)
 }
 
-// readJSON reads an answer that has to be short.
+// readJSON reads a response of at most maxJSON bytes.
 func readJSON(ctx context.Context, resp *http.Response) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxJSON+1))
 	switch {
 	case err != nil:
-		return nil, brokenOff(ctx)
+		return nil, truncatedError(ctx)
 	case len(body) > maxJSON:
-		return nil, fmt.Errorf("the answer has more than %d bytes", maxJSON)
+		return nil, fmt.Errorf("the response is larger than %d bytes", maxJSON)
 	}
 	return body, nil
 }

@@ -13,25 +13,25 @@ import (
 	"time"
 )
 
-// MaxRetryAfter is the longest time that [APIError.RetryAfter] tells.
+// MaxRetryAfter is the upper limit of [APIError.RetryAfter].
 const MaxRetryAfter = 24 * time.Hour
 
-// APIError is an answer other than 200. Its text has the status and nothing of what
-// the answer says.
+// APIError is a response other than 200. Its text contains the status, and
+// nothing from the response body.
 type APIError struct {
 	StatusCode int
 
-	// RetryAfter is how long to wait before asking again, as the answer's Retry-After
-	// has it in seconds or as a date: from a second to MaxRetryAfter, and 0 if it does
-	// not tell.
+	// RetryAfter is the wait before the next request, from the response's
+	// Retry-After header. It ranges from one second to MaxRetryAfter. It is 0
+	// if the header is missing or unreadable.
 	RetryAfter time.Duration
 
-	// Link tells that it was not the API that answered so, but the host of the signed
-	// link that the API had given.
+	// Link is true if the response came from the host of a signed link. It is
+	// false if it came from the API itself.
 	Link bool
 }
 
-// Error implements error.
+// Error names the side that answered, the status code and its standard text.
 func (e *APIError) Error() string {
 	who := "Lumin's API"
 	if e.Link {
@@ -40,8 +40,8 @@ func (e *APIError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%s answered %d %s", who, e.StatusCode, http.StatusText(e.StatusCode)))
 }
 
-// Temporary reports whether the same request may succeed a while later with nobody
-// doing anything about it: 408, 425, 429 and 5xx.
+// Temporary reports whether the same request may succeed later without any
+// intervention. This is so for 408, 425, 429 and 5xx.
 func (e *APIError) Temporary() bool {
 	switch e.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -51,14 +51,15 @@ func (e *APIError) Temporary() bool {
 	}
 }
 
-// RetryAfter reads a Retry-After (RFC 9110, section 10.2.3), which has seconds or a
-// date: from a second to [MaxRetryAfter], and 0 if it tells neither.
+// RetryAfter parses a Retry-After header (RFC 9110, section 10.2.3). The header
+// holds seconds or a date. The result ranges from one second to
+// [MaxRetryAfter]. It is 0 if the text is neither.
 func RetryAfter(text string, now time.Time) time.Duration {
 	const shortest = time.Second
 	text = strings.TrimSpace(text)
 	if text != "" && strings.Trim(text, "0123456789") == "" {
 		seconds, err := strconv.ParseUint(text, 10, 32)
-		if err != nil { // too many digits
+		if err != nil { // too large for 32 bits
 			return MaxRetryAfter
 		}
 		return min(max(time.Duration(seconds)*time.Second, shortest), MaxRetryAfter)
@@ -70,13 +71,13 @@ func RetryAfter(text string, now time.Time) time.Duration {
 	return min(max(at.Sub(now), shortest), MaxRetryAfter)
 }
 
-// ErrNoAnswer is wrapped by the error of a request that nobody answered. The text
-// of that error names the cause: the name in DNS, the connection, TLS, or time.
+// ErrNoAnswer is wrapped by the error of a request without a response. The text
+// of that error names the cause: DNS, the connection, TLS, or a timeout.
 var ErrNoAnswer = errors.New("no answer")
 
-// noAnswer is the error of a request without an answer. That of net/http is not
-// wrapped: it quotes the URL, and may quote the other side.
-func noAnswer(ctx context.Context, err error) error {
+// noAnswerError returns the error for a request without a response. It does not
+// wrap err, because net/http quotes the URL and may quote the server.
+func noAnswerError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w in time: %w", ErrNoAnswer, ctx.Err())
 	}
@@ -95,18 +96,18 @@ func noAnswer(ctx context.Context, err error) error {
 	case errors.As(err, &certificate):
 		return fmt.Errorf("%w: %s", ErrNoAnswer, certificate.Error())
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return fmt.Errorf("%w: the other side does not speak TLS", ErrNoAnswer)
+		return fmt.Errorf("%w: the server does not speak TLS", ErrNoAnswer)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%w in time", ErrNoAnswer)
 	default:
-		return fmt.Errorf("%w: the connection ended, or what came was not HTTP", ErrNoAnswer)
+		return fmt.Errorf("%w: the connection was closed or the response was not HTTP", ErrNoAnswer)
 	}
 }
 
-// brokenOff is the error of an answer that ended before its end.
-func brokenOff(ctx context.Context) error {
+// truncatedError returns the error for a response that ended too early.
+func truncatedError(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("the answer did not come in time: %w", ctx.Err())
+		return fmt.Errorf("the response did not arrive in time: %w", ctx.Err())
 	}
-	return fmt.Errorf("the answer broke off: %w", io.ErrUnexpectedEOF)
+	return fmt.Errorf("the response was cut off: %w", io.ErrUnexpectedEOF)
 }

@@ -40,5 +40,5 @@ func ExampleClient() {
 	// Output:
 	// APPROVED <nil>
 	// 5000 bytes <nil>
-	// ask Lumin for a signature request: Lumin's API answered 404 Not Found false
+	// fetch the signature request from Lumin: Lumin's API answered 404 Not Found false
 }

@@ -17,15 +17,15 @@ import (
 	"time"
 )
 
-// FileType is one of the files that Lumin has of a signature request.
+// FileType names one of the files that Lumin offers for a signature request.
 type FileType string
 
-// The file types of Lumin's documentation. The last two need a signature request
-// that is APPROVED, and whose certificate has been made.
+// The file types in Lumin's documentation. FileCoC and FileMerged exist only
+// once the signature request is APPROVED and Lumin has created its certificate.
 const (
 	FileAgreement FileType = "agreement" // the signed document
 	FileCoC       FileType = "coc"       // the Certificate of Completion
-	FileMerged    FileType = "merged"    // both in one
+	FileMerged    FileType = "merged"    // both in one file
 )
 
 // Documented reports whether t is one of Lumin's file types. Case matters.
@@ -33,47 +33,48 @@ func (t FileType) Documented() bool {
 	return t == FileAgreement || t == FileCoC || t == FileMerged
 }
 
-// MaxFileSize is the size of the largest file that [Client.File] takes, in bytes:
-// 256 MiB. Lumin documents no limit.
+// MaxFileSize is the largest file that [Client.File] accepts: 256 MiB, in
+// bytes. Lumin documents no limit.
 const MaxFileSize = 256 << 20
 
 // ErrFileTooLarge is the error for a file of more than [MaxFileSize] bytes.
 var ErrFileTooLarge = errors.New("the file is larger than 256 MiB")
 
 var (
-	errNotPDF      = errors.New("what came is not a PDF")
+	errNotPDF      = errors.New("the file is not a PDF")
 	errEmptyFile   = errors.New("the file is empty")
-	errNoLink      = errors.New("the answer is neither a PDF nor a link to one")
+	errNoLink      = errors.New("the response is neither a PDF nor a link to one")
 	errLinkScheme  = errors.New("the signed link is not https")
-	errLinkExpired = errors.New("the signed link had expired when it came")
+	errLinkExpired = errors.New("the signed link had already expired on arrival")
 )
 
-// fileTimeout bounds a download, from the question to the last byte.
+// fileTimeout limits a download, from the first request to the last byte.
 const fileTimeout = 10 * time.Minute
 
 // File is a file that is being downloaded.
 type File struct {
-	// Body is the file. Reading it ends with io.EOF only where the file ends: if the
-	// connection is lost before, the error is [io.ErrUnexpectedEOF], and if there is
-	// too much of it, [ErrFileTooLarge]; both may be wrapped. Close it.
+	// Body is the content. Read returns io.EOF only at the end of a complete
+	// file. If the connection is lost earlier, the error is
+	// [io.ErrUnexpectedEOF]. If the file is too large, the error is
+	// [ErrFileTooLarge]. Both may be wrapped. The caller closes Body.
 	Body io.ReadCloser
 
-	// Size is the number of bytes, or -1 if Lumin does not tell.
+	// Size is the number of bytes, or -1 if the response does not state it.
 	Size int64
 }
 
-// File downloads a file of a signature request. The caller closes its Body. It takes
-// at most ten minutes, from the call to the last byte read.
+// File downloads a file of a signature request. The caller closes its Body. The
+// download may take ten minutes, from the call to the last byte read.
 //
-// Lumin answers with the file, or with a signed link to it, which lives 30 minutes.
-// Both give the same result: the link is fetched without the credential, and
-// requested once more if it has expired or its host refuses it. Lumin is asked
-// for the link, and if it has none to give (406), for the file. Anything that does not
-// begin like a PDF is an error.
+// Lumin offers either the file or a signed link to it, which is valid for 30
+// minutes. File requests the link first. If Lumin refuses that with 406, File
+// requests the file itself. Both ways give the same result. A link is fetched
+// without the credential. If it has expired or its host refuses it, File
+// requests a new link once. Content that does not begin like a PDF is an error.
 //
-// [ErrInvalidID] if the id fits no path, an [*APIError] for an answer other than
-// 200. Of file types other than the agreement, a 4xx may only mean that the certificate
-// does not exist yet.
+// The error is [ErrInvalidID] if no path can hold the id. It is an [*APIError]
+// for a response other than 200. For types other than the agreement, a 4xx may
+// only mean that the certificate does not exist yet.
 func (c *Client) File(ctx context.Context, id string, t FileType) (*File, error) {
 	if !t.Documented() {
 		return nil, errors.New("fetch a file from Lumin: its type is not agreement, coc or merged")
@@ -93,7 +94,7 @@ func (c *Client) File(ctx context.Context, id string, t FileType) (*File, error)
 
 func (c *Client) open(ctx context.Context, cancel context.CancelFunc, path string) (*File, error) {
 	resp, err := c.download(ctx, path)
-	if isSpent(err) {
+	if isLinkRejected(err) {
 		resp, err = c.download(ctx, path)
 	}
 	if err != nil {
@@ -107,9 +108,10 @@ func (c *Client) open(ctx context.Context, cancel context.CancelFunc, path strin
 	return file, nil
 }
 
-// isSpent reports whether err says that a link is no longer good, so that another one
-// may be. Hosts of links differ in the status by which they say so.
-func isSpent(err error) bool {
+// isLinkRejected reports whether err means that a link is no longer valid and a
+// new link may work. Link hosts use different statuses for this, so any
+// permanent 4xx counts.
+func isLinkRejected(err error) bool {
 	var refused *APIError
 	if errors.As(err, &refused) {
 		return refused.Link && refused.StatusCode >= 400 && !refused.Temporary()
@@ -117,9 +119,9 @@ func isSpent(err error) bool {
 	return errors.Is(err, errLinkExpired)
 }
 
-// download asks for a file, and follows the link if that is the answer.
+// download requests a file and follows the link if Lumin returns one.
 func (c *Client) download(ctx context.Context, path string) (*http.Response, error) {
-	resp, err := c.askForFile(ctx, path)
+	resp, err := c.requestFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +139,7 @@ func (c *Client) download(ctx context.Context, path string) (*http.Response, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
 	if err != nil {
-		return nil, errNoLink // err quotes it
+		return nil, errNoLink // err quotes the link
 	}
 	return c.send(req, true)
 }
@@ -147,19 +149,20 @@ const (
 	pdfType  = "application/pdf"
 )
 
-// askForFile requests a file in one form, and in the other if Lumin refuses that
-// one. The live service answers 406 to an Accept that lists both.
-func (c *Client) askForFile(ctx context.Context, path string) (*http.Response, error) {
-	resp, err := c.ask(ctx, path, jsonType)
+// requestFile requests the link as JSON, and the PDF if Lumin refuses JSON with
+// 406. It sends two requests because the live service answers 406 to an Accept
+// header that lists both types.
+func (c *Client) requestFile(ctx context.Context, path string) (*http.Response, error) {
+	resp, err := c.get(ctx, path, jsonType)
 	var refused *APIError
 	if errors.As(err, &refused) && refused.StatusCode == http.StatusNotAcceptable {
-		return c.ask(ctx, path, pdfType)
+		return c.get(ctx, path, pdfType)
 	}
 	return resp, err
 }
 
-// readLink returns the signed link of an answer. Its expiry is compared with the
-// clock that set it.
+// readLink returns the signed link in a response. It compares the link's expiry
+// with the response's Date, because both come from Lumin's clock.
 func (c *Client) readLink(ctx context.Context, resp *http.Response) (string, error) {
 	body, err := readJSON(ctx, resp)
 	if err != nil {
@@ -187,8 +190,8 @@ func (c *Client) readLink(ctx context.Context, resp *http.Response) (string, err
 	return address, nil
 }
 
-// linkExpiry reads expires_at: Unix time in seconds as documented, or in
-// milliseconds as the live service answers, as a number or a string. An expiry in
+// linkExpiry parses expires_at, a Unix time as a number or a string. Lumin
+// documents seconds, but the live service sends milliseconds. An expiry in
 // another form is ignored, because the host of the link checks it anyway.
 func linkExpiry(value []byte) (at time.Time, ok bool) {
 	const leastMillis = 100_000_000_000 // March 1973; in seconds, the year 5138
@@ -202,7 +205,7 @@ func linkExpiry(value []byte) (at time.Time, ok bool) {
 	return time.Unix(number, 0), true
 }
 
-// newFile looks at the beginning of a file.
+// newFile checks the size and the first bytes of a file.
 func (c *Client) newFile(ctx context.Context, cancel context.CancelFunc, resp *http.Response) (*File, error) {
 	const magic = "%PDF-" // ISO 32000-2, section 7.5.2
 	if resp.ContentLength > c.maxFile {
@@ -210,12 +213,12 @@ func (c *Client) newFile(ctx context.Context, cancel context.CancelFunc, resp *h
 	}
 	body := &fileBody{
 		ctx: ctx, cancel: cancel, body: resp.Body, buffer: bufio.NewReader(resp.Body), left: c.maxFile,
-		untold: resp.ProtoMajor == 1 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0,
+		unbounded: resp.ProtoMajor == 1 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0,
 	}
 	head, err := body.buffer.Peek(len(magic))
 	switch {
 	case err != nil && err != io.EOF:
-		return nil, brokenOff(ctx)
+		return nil, truncatedError(ctx)
 	case len(head) == 0:
 		return nil, errEmptyFile
 	case string(head) != magic:
@@ -224,19 +227,19 @@ func (c *Client) newFile(ctx context.Context, cancel context.CancelFunc, resp *h
 	return &File{Body: body, Size: resp.ContentLength}, nil
 }
 
-// fileBody reads a file up to its end, which it makes sure of.
+// fileBody reads a file and checks that it is complete.
 type fileBody struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	body   io.Closer
-	buffer *bufio.Reader
-	left   int64 // bytes that there may still be
-	untold bool  // nothing tells the end of the file from that of the connection
-	tail   []byte
-	err    error
+	ctx       context.Context
+	cancel    context.CancelFunc
+	body      io.Closer
+	buffer    *bufio.Reader
+	left      int64 // bytes until the size limit
+	unbounded bool  // the response ends with the connection, so a loss looks like its end
+	tail      []byte
+	err       error
 }
 
-// Read implements io.Reader.
+// Read returns io.EOF only at the end of a complete file.
 func (b *fileBody) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
@@ -245,29 +248,29 @@ func (b *fileBody) Read(p []byte) (int, error) {
 	if b.left -= int64(n); b.left < 0 {
 		n, err = 0, ErrFileTooLarge
 	}
-	if b.untold {
+	if b.unbounded {
 		b.keepTail(p[:n])
 	}
 	switch {
 	case err == nil, errors.Is(err, ErrFileTooLarge):
 		b.err = err
-	case err == io.EOF && (!b.untold || bytes.Contains(b.tail, []byte("%%EOF"))):
+	case err == io.EOF && (!b.unbounded || bytes.Contains(b.tail, []byte("%%EOF"))):
 		b.err = io.EOF
 	default:
-		b.err = brokenOff(b.ctx)
+		b.err = truncatedError(b.ctx)
 	}
 	return n, b.err
 }
 
-// keepTail keeps the last bytes of a file. The end of a PDF is marked within its last
-// 1024 bytes, where readers look for it.
+// keepTail keeps the last 1024 bytes of a file. A PDF has its end marker within
+// those bytes, where PDF readers look for it.
 func (b *fileBody) keepTail(p []byte) {
 	const length = 1024
 	b.tail = append(b.tail, p[max(0, len(p)-length):]...)
 	b.tail = append(b.tail[:0], b.tail[max(0, len(b.tail)-length):]...)
 }
 
-// Close implements io.Closer.
+// Close ends the download, complete or not.
 func (b *fileBody) Close() error {
 	b.cancel()
 	return b.body.Close()

@@ -23,7 +23,7 @@ func newAPI(t *testing.T) *luminapi.Server {
 	return api
 }
 
-// wantNoLeak fails the test if an error tells what it must not.
+// wantNoLeak fails the test if an error contains a URL or a secret.
 func wantNoLeak(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
@@ -100,7 +100,8 @@ func TestBearerToken(t *testing.T) {
 	}
 }
 
-// Of two clocks Lumin's counts, and the local one only where it tells no time.
+// asOf comes from Lumin's clock, and from the local clock only if the response
+// has no valid Date.
 func TestAsOf(t *testing.T) {
 	t.Parallel()
 	local := time.Date(2026, 7, 1, 12, 0, 0, 987654321, time.FixedZone("", 3600))
@@ -110,7 +111,7 @@ func TestAsOf(t *testing.T) {
 		"yesterday":                     time.Date(2026, 7, 1, 11, 0, 0, 0, time.UTC),
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header()["Date"] = nil // none is added then
+			w.Header()["Date"] = nil // stops net/http from adding one
 			if date != "" {
 				w.Header().Set("Date", date)
 			}
@@ -128,7 +129,7 @@ func TestAsOf(t *testing.T) {
 	}
 }
 
-// An id never leads to another path than its own.
+// An id never leads to the path of another resource.
 func TestIDs(t *testing.T) {
 	t.Parallel()
 	api := newAPI(t)
@@ -150,12 +151,12 @@ func TestIDs(t *testing.T) {
 		}
 	}
 	if _, err := client.File(t.Context(), "a", "canary&x=y"); err == nil {
-		t.Error("a file type of my own making")
+		t.Error("an undocumented file type was accepted")
 	} else {
 		wantNoLeak(t, err)
 	}
 	if n := len(api.Requests()); n != asked {
-		t.Errorf("%d requests for what is no id", n-asked)
+		t.Errorf("%d requests for invalid ids", n-asked)
 	}
 }
 
@@ -193,7 +194,7 @@ func TestAPIError(t *testing.T) {
 				}
 				wantNoLeak(t, err)
 				if !strings.Contains(err.Error(), fmt.Sprint(test.status)) {
-					t.Errorf("%q does not tell the status", err)
+					t.Errorf("%q does not contain the status", err)
 				}
 			}
 			if n := len(api.Requests()); n != 2 {
@@ -219,7 +220,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Neither an unwilling network nor a strange answer gets anything into an error.
+// Errors contain nothing from a response, even after network failures and
+// malformed responses.
 func TestStateErrors(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]luminapi.Fault{
@@ -245,7 +247,7 @@ func TestStateErrors(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nobody there", func(t *testing.T) {
+	t.Run("connection refused", func(t *testing.T) {
 		t.Parallel()
 		api := luminapi.New()
 		client := api.Client()
@@ -255,7 +257,7 @@ func TestStateErrors(t *testing.T) {
 	})
 }
 
-// What began may be ended, and the error says why.
+// A call ends when its context ends, and the error wraps the reason.
 func TestEndedContext(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]luminapi.Fault{"silent": luminapi.Silent(), "stalled": luminapi.Stalled()} {
@@ -297,7 +299,8 @@ func fetch(ctx context.Context, client *lumin.Client, id string) ([]byte, error)
 	return io.ReadAll(file.Body)
 }
 
-// Both documented forms come to the same, and only Lumin gets the key.
+// The file and the link to it give the same result, and only Lumin gets the
+// key.
 func TestFile(t *testing.T) {
 	t.Parallel()
 	for _, links := range []bool{false, true} {
@@ -337,8 +340,8 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// The live service refuses an Accept of two types. One that has files in one form
-// only is asked for that one next.
+// The live service refuses an Accept header with two types. If a service offers
+// only one form, the second request asks for that form.
 func TestFileForms(t *testing.T) {
 	t.Parallel()
 	for only, want := range map[string]string{
@@ -363,8 +366,8 @@ func TestFileForms(t *testing.T) {
 	}
 }
 
-// Documented are signed_url and seconds; the live service answers download_url
-// and milliseconds.
+// Lumin documents signed_url and seconds. The live service answers with
+// download_url and milliseconds.
 func TestLinkForms(t *testing.T) {
 	t.Parallel()
 	api := newAPI(t)
@@ -399,8 +402,8 @@ func TestLinkForms(t *testing.T) {
 	}
 }
 
-// A link that is over is asked for once more, and only once.
-func TestSpentLink(t *testing.T) {
+// If a link has expired or is refused, a new link is requested once.
+func TestRejectedLink(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		api, links      []luminapi.Fault
@@ -441,8 +444,8 @@ func TestSpentLink(t *testing.T) {
 	}
 }
 
-// Where a link leads that is not followed at all.
-func TestStrangeLink(t *testing.T) {
+// Invalid links are not followed.
+func TestInvalidLink(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]luminapi.Fault{
 		"http to elsewhere": luminapi.LinkTo("http://192.0.2.1/canary?token=canary"),
@@ -468,7 +471,8 @@ func TestStrangeLink(t *testing.T) {
 	}
 }
 
-// A link on this machine is for an API on this machine.
+// A link to a loopback host is followed only if the API is on a loopback host
+// too.
 func TestLinkToLoopback(t *testing.T) {
 	t.Parallel()
 	api := newAPI(t)
@@ -493,7 +497,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// What is no PDF, or not all of one, is an error, in both forms.
+// Content that is not a complete PDF is an error, in both forms.
 func TestBadFile(t *testing.T) {
 	t.Parallel()
 	const size = 100_000
@@ -529,8 +533,9 @@ func TestBadFile(t *testing.T) {
 	}
 }
 
-// Without a length, the limit and the end of a file are found on the way.
-func TestUntoldLength(t *testing.T) {
+// Without a Content-Length, the size limit and the end of the file are checked
+// while reading.
+func TestUnknownLength(t *testing.T) {
 	t.Parallel()
 	const size = 100_000
 	api := newAPI(t)

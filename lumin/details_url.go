@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// SameExceptDetailsURL reports whether two bodies are the same but for the
-// values of details_url, at the top level or directly inside signature_request:
-// Lumin may put a fresh token there when it repeats a delivery. Everything else
-// must be the same to the byte, white space and order too. Bodies that differ
-// and are not both JSON objects are not the same.
+// SameExceptDetailsURL reports whether two bodies differ only in the values of
+// details_url, at the top level or directly inside signature_request. Lumin may
+// put a new token there when it repeats a delivery. All other bytes must be
+// equal, including white space and order. Bodies that differ and are not both
+// JSON objects are not the same.
 func SameExceptDetailsURL(a, b []byte) bool {
 	if string(a) == string(b) {
 		return true

@@ -65,8 +65,8 @@ func TestSameExceptDetailsURL(t *testing.T) {
 	}
 }
 
-// Two deliveries of one event with other tokens are the same; with one more byte
-// changed anywhere else they are not.
+// Two deliveries that differ only in their tokens are the same. If any other
+// byte differs, they are not.
 func TestSameExceptDetailsURLTokens(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -108,7 +108,7 @@ func TestSameExceptDetailsURLTokens(t *testing.T) {
 }
 
 // FuzzSameExceptDetailsURL: reflexive, symmetric, and never true of two bodies
-// that encoding/json tells apart when details_url is taken out.
+// that encoding/json finds different once details_url is removed.
 func FuzzSameExceptDetailsURL(f *testing.F) {
 	for _, pair := range [][2]string{
 		{documentedBody, documentedBody + " "},
@@ -130,7 +130,7 @@ func FuzzSameExceptDetailsURL(f *testing.F) {
 			t.Fatal("not the same as itself")
 		}
 		if len(a)+len(b) >= 10_000 || bytes.Equal(a, b) || !same {
-			return // encoding/json might find it too deep, or has nothing to say
+			return // not comparable: invalid JSON, or too deep for encoding/json
 		}
 		if restA, restB := withoutDetailsURL(t, a), withoutDetailsURL(t, b); !reflect.DeepEqual(restA, restB) {
 			t.Fatalf("the same, but %v is not %v", restA, restB)

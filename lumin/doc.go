@@ -1,21 +1,22 @@
-// Package lumin is Lumin Sign's webhook contract in Go: what a delivery looks
-// like, how it is signed, which event it reports, and how long Lumin repeats it.
+// Package lumin implements Lumin Sign's webhook contract: the format of a
+// delivery, its signature, the event it reports, and Lumin's retry schedule. It
+// also has a [Client] for Lumin's API.
 //
-// Use it on either side of the wire: to verify and identify deliveries that
-// Lumin sends, or to sign deliveries that a test sends. It knows nothing of
-// queues or databases, needs only the standard library, and keeps no state.
+// Use it to verify and identify deliveries from Lumin, or to sign deliveries in
+// a test. It does not depend on queues or databases, uses only the standard
+// library, and keeps no state.
 //
-// What it guarantees:
+// Guarantees:
 //
-//   - A delivery is accepted only if one of the keys given made its signature
-//     over exactly these bytes.
+//   - A delivery is accepted only if one of the given keys signed exactly these
+//     bytes.
 //   - Two deliveries have the same [EventKey] only if they report the same
 //     event: same signature request, same time, same type. An ambiguous body
-//     has no identity at all rather than a guessed one.
-//   - No error text holds anything taken from a body, a header or a secret.
-//   - No body can make it recurse or work longer than its length deserves.
+//     gets no identity rather than a guessed one.
+//   - No error text contains anything from a body, a header or a secret.
+//   - Parsing a body never recurses, and takes time proportional to its length.
 //
-// Receiving a delivery, body read and limited already:
+// To receive a delivery, read its body with a size limit first, then:
 //
 //	match, err := keyring.Verify(body, request.Header)
 //	if err != nil {
@@ -26,5 +27,5 @@
 //	if err == nil {
 //		key = envelope.Key()
 //	}
-//	return keep(key, body, match) // authentic, so never thrown away
+//	return keep(key, body, match) // authentic, so never dropped
 package lumin

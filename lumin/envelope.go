@@ -5,47 +5,50 @@ import (
 	"time"
 )
 
-// Envelope is what identifies an event: no two events have all three alike, and
-// Lumin's repetitions of one event repeat them. The rest of the body may differ
-// from one repetition to the next.
+// Envelope identifies an event. No two events have the same three values, and
+// every repetition of one event repeats them. The rest of the body may differ
+// between repetitions.
 type Envelope struct {
 	SignatureRequestID string    // opaque; 1 to 255 bytes of Unicode without NUL
-	EventType          EventType // likewise, documented or not
+	EventType          EventType // same limits; documented or not
 	EventTime          time.Time // UTC, whole milliseconds, from 1970 to 9999
 }
 
-// UnrecognizedError says why a body does not identify an event. Sending the body
-// again cannot mend it.
+// UnrecognizedError is the reason why a body does not identify an event.
+// Sending the same body again cannot fix that.
 type UnrecognizedError struct {
 	// Reason is one of a fixed set of phrases, such as "event_time is missing".
-	// It holds nothing of the body, so it may be logged and counted by.
+	// It contains nothing from the body, so it can be logged and used as a
+	// metric label.
 	Reason string
 }
 
 func (e *UnrecognizedError) Error() string { return "unrecognized event: " + e.Reason }
 
-// maxText is how many bytes an id or a type may have.
+// maxText is the maximum length of an id or a type, in bytes.
 const maxText = 255
 
-// DecodeEnvelope reads from a delivery's body which event it reports. The error
-// is always an [*UnrecognizedError].
+// DecodeEnvelope returns the identity of the event that a delivery's body
+// reports. The error is always an [*UnrecognizedError].
 //
-// It takes no guesses, because a wrong one would merge two events or split one:
+// DecodeEnvelope never guesses, because a wrong guess would merge two events or
+// split one. It accepts a body only under these conditions:
 //
 //   - The body is one JSON object with nothing but white space around it.
-//   - event and signature_request are members of it, and objects; event_time and
-//     event_type are members of event; signature_request_id is a member of
-//     signature_request. Each is there once, in exactly this case, whether or
-//     not its name is written with escapes.
-//   - event_time is from 1 to 253402300799999 milliseconds, written as an integer
-//     in digits only or as a string of digits.
+//   - The object has the members event and signature_request, which are
+//     objects. event has the members event_time and event_type.
+//     signature_request has the member signature_request_id. Each of these five
+//     appears exactly once. Its name matches by case, with or without JSON
+//     escapes.
+//   - event_time is from 1 to 253402300799999 milliseconds. It is an integer of
+//     digits only, or a string of digits.
 //   - The id and the type are strings of 1 to 255 bytes, counted in UTF-8 after
 //     unescaping, without NUL, lone surrogates or bytes that are not UTF-8.
 //
-// Everything else in the body may be missing, repeated, of any type and nested
-// to any depth.
+// All other members may be missing, repeated, of any type and nested to any
+// depth.
 func DecodeEnvelope(body []byte) (Envelope, error) {
-	var event, eventTime, eventType, request, requestID only
+	var event, eventTime, eventType, request, requestID countedMember
 	reason := scanMembers(body, func(m member) {
 		switch {
 		case m.isTop("event"):
@@ -75,29 +78,30 @@ func DecodeEnvelope(body []byte) (Envelope, error) {
 	return e, nil
 }
 
-// only is a member of which there should be one.
-type only struct {
+// countedMember is a member that must appear exactly once.
+type countedMember struct {
 	member
 	count int
 }
 
-func (o *only) add(m member) {
+func (o *countedMember) add(m member) {
 	o.member = m
 	o.count++
 }
 
-// envelopeDecoder reads one member after the other until something is wrong.
+// envelopeDecoder checks one member after another. It keeps the first problem
+// and skips all later checks.
 type envelopeDecoder struct {
 	wrong string
 }
 
-func (d *envelopeDecoder) object(name string, o only) {
+func (d *envelopeDecoder) object(name string, o countedMember) {
 	if d.once(name, o) && !o.isObject() {
 		d.wrong = name + " is not an object"
 	}
 }
 
-func (d *envelopeDecoder) time(name string, o only) time.Time {
+func (d *envelopeDecoder) time(name string, o countedMember) time.Time {
 	if !d.once(name, o) {
 		return time.Time{}
 	}
@@ -108,7 +112,7 @@ func (d *envelopeDecoder) time(name string, o only) time.Time {
 	return at
 }
 
-func (d *envelopeDecoder) text(name string, o only) string {
+func (d *envelopeDecoder) text(name string, o countedMember) string {
 	if !d.once(name, o) {
 		return ""
 	}
@@ -130,8 +134,8 @@ func (d *envelopeDecoder) text(name string, o only) string {
 	return text
 }
 
-// once reports whether o is there once and nothing was wrong before.
-func (d *envelopeDecoder) once(name string, o only) bool {
+// once reports whether o appears exactly once and no earlier check failed.
+func (d *envelopeDecoder) once(name string, o countedMember) bool {
 	switch {
 	case d.wrong != "":
 	case o.count == 0:

@@ -30,14 +30,14 @@ func TestDecodeDocumentedBody(t *testing.T) {
 	}
 	clear(body)
 	if got != want {
-		t.Error("the envelope changes with the buffer of the body")
+		t.Error("the envelope shares memory with the body")
 	}
 }
 
-// sound is a body with an identity, and %s where more members may stand.
+// sound is a body with an identity. Each %s is a place for more members.
 const sound = `{"event":{"event_time":17,"event_type":"t"%s},"signature_request":{"signature_request_id":"id"%s}%s}`
 
-// What else is in a body does not matter, nor how it is written.
+// Other members and the formatting of a body do not matter.
 func TestDecodeEnvelopeAccepts(t *testing.T) {
 	t.Parallel()
 	at := func(inEvent, inRequest, top string) string { return fmt.Sprintf(sound, inEvent, inRequest, top) }
@@ -320,10 +320,11 @@ func TestDecodeEnvelopeRefuses(t *testing.T) {
 	})
 }
 
-// Bodies made to be costly: a megabyte is a matter of milliseconds and of a few
-// megabytes. The limits are far away, to hold on a busy machine.
+// Bodies that try to be expensive: one megabyte takes milliseconds and a few
+// megabytes of memory. The limits are generous, so that the test also passes on
+// a busy machine.
 func TestDecodeEnvelopeCost(t *testing.T) {
-	// Not parallel: it counts what is allocated meanwhile.
+	// Not parallel, because it measures the allocations of the whole process.
 	for _, body := range []string{
 		strings.Repeat("[", 1<<20),
 		strings.Repeat("[", 1<<19) + strings.Repeat("]", 1<<19),
@@ -347,9 +348,8 @@ func TestDecodeEnvelopeCost(t *testing.T) {
 	}
 }
 
-// FuzzDecodeEnvelope compares the decoder with one that is built on encoding/json
-// and knows nothing of ours, wherever that one can go: bodies of less than its
-// 10,000 levels.
+// FuzzDecodeEnvelope compares the decoder with an independent one, built on
+// encoding/json. It skips bodies that reach the 10,000 levels of encoding/json.
 func FuzzDecodeEnvelope(f *testing.F) {
 	for _, body := range []string{
 		documentedBody,
@@ -382,7 +382,7 @@ func FuzzDecodeEnvelope(f *testing.F) {
 		}
 
 		if bytes.Count(body, []byte("["))+bytes.Count(body, []byte("{")) >= 10_000 {
-			return // perhaps too deep for encoding/json
+			return // may be too deep for encoding/json
 		}
 		notJSON := err != nil && err.Error() == "unrecognized event: not JSON"
 		if json.Valid(body) == notJSON {
@@ -411,7 +411,7 @@ func encode(t *testing.T, e lumin.Envelope) lumin.Envelope {
 	return again
 }
 
-// secondDecode is DecodeEnvelope once more, slowly and by other means.
+// secondDecode is a slow, independent implementation of DecodeEnvelope.
 func secondDecode(body []byte) (lumin.Envelope, bool) {
 	if !json.Valid(body) {
 		return lumin.Envelope{}, false
@@ -427,8 +427,8 @@ func secondDecode(body []byte) (lumin.Envelope, bool) {
 	return lumin.Envelope{SignatureRequestID: id, EventType: lumin.EventType(eventType), EventTime: time.UnixMilli(ms).UTC()}, true
 }
 
-// onlyMember returns the value of the named member if object is an object that
-// has exactly one such.
+// onlyMember returns the value of the named member if object is a JSON object
+// with exactly one such member.
 func onlyMember(object []byte, name string) json.RawMessage {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
@@ -471,8 +471,8 @@ func secondMillis(raw json.RawMessage) (int64, bool) {
 	return ms.Int64(), ms.Sign() > 0 && ms.Cmp(big.NewInt(253402300799999)) <= 0
 }
 
-// secondText counts replacement characters: where encoding/json returns more of
-// them than the string holds, it replaced something.
+// secondText counts replacement characters. If encoding/json returns more of
+// them than the string contains, it replaced something.
 func secondText(raw json.RawMessage) (string, bool) {
 	text, ok := secondString(raw)
 	if !ok || !utf8.Valid(raw) || len(text) < 1 || len(text) > 255 || strings.Contains(text, "\x00") {
@@ -510,7 +510,7 @@ func BenchmarkDecodeEnvelope(b *testing.B) {
 			}
 		})
 	}
-	// What the standard library takes to see that the same body is JSON at all.
+	// For comparison: the standard library's check that the same body is JSON.
 	b.Run("json.Valid of 1 MiB", func(b *testing.B) {
 		body := []byte(bodyOfSize(1 << 20))
 		b.SetBytes(int64(len(body)))
@@ -539,7 +539,8 @@ func BenchmarkDecodeEnvelope(b *testing.B) {
 	})
 }
 
-// bodyOfSize returns a sound body of the given size: a request with many signers.
+// bodyOfSize returns a valid body of the given size: a signature request with
+// many signers.
 func bodyOfSize(size int) string {
 	const signer = `{"name":"Ann \u00c9. Example","email":"ann@example.com","status":"NEED_TO_SIGN","is_approved":false,"group":1},`
 	var signers strings.Builder

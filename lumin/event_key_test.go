@@ -11,7 +11,7 @@ import (
 )
 
 // The vectors were computed with Python's hashlib and uuid from the documented
-// layout. Keys are stored: when one of these fails, the code is wrong.
+// layout. Keys are stored, so if a vector fails, the code is wrong.
 func TestKeyVectors(t *testing.T) {
 	t.Parallel()
 	const id = "fa5c8a0b0f492d768749333ad6fcc214c111e967"
@@ -51,8 +51,8 @@ func TestUnrecognizedKeyVectors(t *testing.T) {
 	}
 }
 
-// Each part of the identity is in the key, and a key is always a UUIDv8 whose
-// front is the time.
+// The key depends on each part of the identity. It is always a UUIDv8 that
+// starts with the time.
 func TestKeyProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -72,7 +72,7 @@ func TestKeyProperties(t *testing.T) {
 	})
 }
 
-// envelopes draws from few values, so that two draws often share some.
+// envelopes draws from few values, so that two draws often have some in common.
 var envelopes = rapid.Custom(func(t *rapid.T) lumin.Envelope {
 	text := rapid.StringOfN(rapid.RuneFrom([]rune("ab\x01é")), 1, 3, -1)
 	return lumin.Envelope{

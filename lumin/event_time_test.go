@@ -8,8 +8,8 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// Units that a sender may confuse with milliseconds, at the ends of the time in
-// which they can be told apart.
+// Units that a sender may confuse with milliseconds, at both ends of the period
+// in which they can be distinguished.
 func TestCheckTime(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

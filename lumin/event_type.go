@@ -2,14 +2,14 @@ package lumin
 
 import "slices"
 
-// EventType says what happened to a signature request, in Lumin's spelling.
+// EventType names what happened to a signature request, in Lumin's spelling.
 //
-// Lumin also sends types that it does not document: its own example delivery is
-// a signature_request_sent. Such a value is an ordinary EventType for which
-// [EventType.Documented] is false.
+// Lumin also sends types that it does not document: its own example delivery
+// has the type signature_request_sent. Such a value is an ordinary EventType,
+// and [EventType.Documented] returns false for it.
 type EventType string
 
-// The event types of Lumin's documentation.
+// The event types in Lumin's documentation.
 const (
 	SignatureRequestCreated        EventType = "signature_request_created"          // the request was created
 	SignatureRequestViewed         EventType = "signature_request_viewed"           // a signer opened the document
@@ -23,13 +23,13 @@ const (
 	SignatureRequestInvalid        EventType = "signature_request_invalid"          // Lumin could not process the request
 )
 
-// AnyEvent stands for every event type, documented or not, where a program says
-// which ones it wants. Lumin sends no such type.
+// AnyEvent stands for every event type, documented or not, wherever a program
+// selects event types. Lumin never sends it.
 const AnyEvent EventType = "*"
 
 // EventTypes returns the ten documented event types in the order of a signature
-// request's life: its beginning, its good end, then the ways it goes wrong.
-// The slice is the caller's to change.
+// request's life: from creation to success, then the failures. The caller may
+// change the slice.
 func EventTypes() []EventType {
 	return []EventType{
 		SignatureRequestCreated,
@@ -50,10 +50,10 @@ func (t EventType) Documented() bool {
 	return slices.Contains(EventTypes(), t)
 }
 
-// ImpliedStatus returns the status that a signature request has by virtue of
-// this event alone, and whether there is one. It serves the events whose
-// attached object is not documented to carry a status. Only the events that end
-// a request imply one; all others leave it to the payload.
+// ImpliedStatus returns the status that the event alone implies for its
+// signature request, and whether there is one. Some events need it, because
+// Lumin does not document a status in their object. Only the events that end a
+// request imply a status. For all others the payload decides.
 func (t EventType) ImpliedStatus() (Status, bool) {
 	switch t {
 	case SignatureRequestApproved:

@@ -8,13 +8,13 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// A test plays Lumin: it signs a body with the workspace's API key.
+// A test acts as Lumin and signs a body with the workspace's API key.
 func ExampleSign() {
 	fmt.Println(lumin.Sign([]byte(`{"event":{}}`), "my_primary_api_key"))
 	// Output: 6cb95a367ebcaa4923aff3e5b697b67c537403f0743162f36821a201aae8d71c
 }
 
-// While a key is being rotated, two are valid.
+// Two keys are valid while a key is being rotated.
 func ExampleKeyring_Verify() {
 	keyring, err := lumin.NewKeyring("new_api_key", "old_api_key")
 	if err != nil {
@@ -54,7 +54,7 @@ func ExampleDecodeEnvelope() {
 	// 018a91db-aceb-8a47-bd7c-17d740a5387a
 }
 
-// What cannot be identified still has a key, under which to keep it.
+// A body that cannot be identified still has a key, so it can be stored.
 func ExampleDecodeEnvelope_unrecognized() {
 	body := []byte(`{"event": {"event_type": "signature_request_approved"}, "signature_request": {}}`)
 

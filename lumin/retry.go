@@ -3,15 +3,16 @@ package lumin
 import "time"
 
 // RetryWindow is the time from Lumin's first attempt at a delivery to its last:
-// the sum of [RetryDelays]. After it the event is lost, because Lumin has no way
-// to send it again. Each failed attempt may add up to the 30 s that Lumin waits
-// for an answer, so a check on the age of a delivery must allow some more.
+// the sum of [RetryDelays]. After that the event is lost, because Lumin cannot
+// send it again. Lumin waits up to 30 s for each answer, and each failed
+// attempt may add that much. A check on the age of a delivery must therefore
+// allow more than RetryWindow.
 const RetryWindow = 30*time.Hour + 20*time.Minute
 
-// RetryDelays returns how long Lumin waits after each failed attempt before the
-// next one: six delays, hence seven attempts. Any answer other than 200 is a
-// failure, and so is none within 30 s. The numbers are those of Lumin's webhook
-// documentation. The slice is the caller's to change.
+// RetryDelays returns Lumin's waiting times between attempts: six delays, hence
+// seven attempts. An attempt fails if the answer is not 200, or if there is no
+// answer within 30 s. The numbers come from Lumin's webhook documentation. The
+// caller may change the slice.
 func RetryDelays() []time.Duration {
 	return []time.Duration{
 		5 * time.Minute,

@@ -8,17 +8,17 @@ import (
 	"unicode/utf8"
 )
 
-// Why a scanner of our own: encoding/json keeps one of several equal member
-// names, replaces what is not Unicode, and refuses a body nested deeper than
-// 10,000 levels. Each of these would merge different events or turn away an
-// authentic one. This one keeps no more than a byte per open level, does not
-// recurse, and looks at each byte once.
+// This file has its own JSON scanner because encoding/json does not fit. It
+// keeps only one of several members with the same name, replaces invalid
+// Unicode, and refuses a body nested deeper than 10,000 levels. Each of these
+// would merge different events or refuse an authentic one. The scanner here
+// keeps one byte per open level, does not recurse, and reads each byte once.
 
-// A member is one member of the top-level object or of an object directly inside
-// it: as deep as anything lies that Lumin's contract names.
+// A member belongs to the top-level object or to an object directly inside it.
+// Lumin's contract names nothing deeper.
 type member struct {
-	nested bool   // false: a member of the top-level object
-	parent []byte // unescaped name of the member that a nested one is inside
+	nested bool   // false for a member of the top-level object
+	parent []byte // unescaped name of the top-level member that contains a nested one
 	name   []byte // unescaped
 	value  []byte // as written, without the white space around it
 	start  int    // where value begins in the body
@@ -29,8 +29,8 @@ func (m member) isTop(name string) bool {
 	return !m.nested && string(m.name) == name
 }
 
-// isIn reports whether m is the named member of the object that the top-level
-// member parent is.
+// isIn reports whether m is the named member of the object in the top-level
+// member parent.
 func (m member) isIn(parent, name string) bool {
 	return m.nested && string(m.name) == name && string(m.parent) == parent
 }
@@ -38,13 +38,13 @@ func (m member) isIn(parent, name string) bool {
 // isObject reports whether a member's value is a JSON object.
 func (m member) isObject() bool { return m.value[0] == '{' }
 
-// scanMembers checks that body is one JSON object and nothing else, and calls
-// visit for its members, and for theirs, in the order in which their values end.
-// It returns why body is not a JSON object, or "". By then it may have visited
-// members: what they said is void.
+// scanMembers checks that body is exactly one JSON object. It calls visit for
+// the members of the object and for their members, in the order in which the
+// values end. It returns "", or the reason why body is not a JSON object. If it
+// returns a reason, ignore all members visited before.
 //
-// The grammar is RFC 8259's. Like encoding/json it lets a string hold bytes that
-// are not UTF-8; unquote reports them.
+// The grammar is that of RFC 8259. Like encoding/json, the scanner accepts
+// bytes that are not UTF-8 inside a string. unquote reports them.
 func scanMembers(body []byte, visit func(member)) (reason string) {
 	const notJSON, notObject = "not JSON", "not a JSON object"
 
@@ -69,7 +69,7 @@ func scanMembers(body []byte, visit func(member)) (reason string) {
 			s.end()
 		}
 
-		// Behind a value, or before the end of an empty container.
+		// pos is now after a value, or at the end of an empty container.
 		for closing := true; closing; {
 			c := s.next()
 			if len(s.open) == 0 {
@@ -103,9 +103,9 @@ func scanMembers(body []byte, visit func(member)) (reason string) {
 type scanner struct {
 	body   []byte
 	pos    int
-	open   []byte    // '{' or '[' for each container that pos is inside
-	names  [2][]byte // of the members being scanned in the outer two containers
-	starts [2]int    // of their values
+	open   []byte    // '{' or '[' for each container around pos
+	names  [2][]byte // names of the current members of the two outermost containers
+	starts [2]int    // start of the value of each of these members
 	visit  func(member)
 }
 
@@ -122,7 +122,8 @@ func (s *scanner) next() byte {
 	return 0
 }
 
-// begin notes where a value starts and returns its first byte, or 0.
+// begin records where a value starts and returns its first byte, or 0 at the
+// end of the body.
 func (s *scanner) begin() byte {
 	c := s.next()
 	if depth := len(s.open); depth == 1 || depth == 2 {
@@ -131,7 +132,8 @@ func (s *scanner) begin() byte {
 	return c
 }
 
-// end reports a value that ended at pos if it is a member that interests anybody.
+// end calls visit for the value that ended at pos if it belongs to a member at
+// one of the two visited levels.
 func (s *scanner) end() {
 	switch depth := len(s.open); {
 	case depth == 1 && s.open[0] == '{':
@@ -141,7 +143,7 @@ func (s *scanner) end() {
 	}
 }
 
-// name scans a member's name and the colon behind it.
+// name scans a member's name and the colon after it.
 func (s *scanner) name() bool {
 	if s.next() != '"' {
 		return false
@@ -154,7 +156,7 @@ func (s *scanner) name() bool {
 		quoted := s.body[start:s.pos]
 		name := quoted[1 : len(quoted)-1]
 		if bytes.IndexByte(name, '\\') >= 0 {
-			text, _ := unquote(quoted) // a replaced character is in none of the names we know
+			text, _ := unquote(quoted) // no name of the contract contains a replacement character
 			name = []byte(text)
 		}
 		s.names[depth-1] = name
@@ -217,7 +219,7 @@ func (s *scanner) string() bool {
 	return false
 }
 
-// number scans a number. What follows it is the caller's to judge.
+// number scans a number. The caller checks the bytes after it.
 func (s *scanner) number() bool {
 	s.skip('-')
 	if !s.skip('0') && !s.digits() {
@@ -235,7 +237,7 @@ func (s *scanner) number() bool {
 	return true
 }
 
-// skip moves past c if it is there.
+// skip moves past c if c is the next byte.
 func (s *scanner) skip(c byte) bool {
 	if s.pos < len(s.body) && s.body[s.pos] == c {
 		s.pos++
@@ -244,7 +246,7 @@ func (s *scanner) skip(c byte) bool {
 	return false
 }
 
-// digits moves past decimal digits, of which there must be one.
+// digits moves past decimal digits. It fails if there is none.
 func (s *scanner) digits() bool {
 	start := s.pos
 	for s.pos < len(s.body) && isDigit(s.body[s.pos]) {
@@ -253,10 +255,9 @@ func (s *scanner) digits() bool {
 	return s.pos > start
 }
 
-// unquote returns the text of a scanned JSON string, and whether it is Unicode
-// throughout. Where it is not, each lone surrogate and each byte that is not
-// UTF-8 has become U+FFFD. A U+FFFD that the string itself holds is as good as
-// any other character.
+// unquote returns the text of a scanned JSON string, and whether all of it is
+// valid Unicode. It replaces each lone surrogate and each byte that is not
+// UTF-8 by U+FFFD. A U+FFFD in the string itself counts as valid.
 func unquote(quoted []byte) (text string, unicode bool) {
 	raw := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
@@ -330,19 +331,19 @@ func hex4(b []byte) (r rune, ok bool) {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// maxMillis is the last millisecond of the year 9999: later times cannot be
-// written in RFC 3339, which is how Go puts a time into JSON.
+// maxMillis is the last millisecond of the year 9999. Go writes times to JSON
+// in RFC 3339, which cannot express later ones.
 const maxMillis = 253402300799999
 
-// Why a value is not a time.
+// Reasons why a value is not a valid time.
 const (
 	notMillis   = "is not a whole number of milliseconds"
 	outOfMillis = "is out of range"
 )
 
-// unixMillis reads a member's value as milliseconds since 1970, given as an
-// integer of digits only or as a string of digits, from 1 to maxMillis. It
-// returns the time in UTC, or what is wrong with the value.
+// unixMillis parses a member's value as milliseconds since 1970, from 1 to
+// maxMillis. The value is an integer of digits only, or a string of digits.
+// unixMillis returns the time in UTC, or the problem with the value.
 func unixMillis(value []byte) (at time.Time, wrong string) {
 	digits := string(value)
 	if value[0] == '"' {
@@ -356,7 +357,7 @@ func unixMillis(value []byte) (at time.Time, wrong string) {
 		if !isDigit(digits[i]) {
 			return time.Time{}, notMillis
 		}
-		if ms <= maxMillis { // else stop counting, but look at all digits
+		if ms <= maxMillis { // avoids overflow; the remaining digits are still checked
 			ms = ms*10 + int64(digits[i]-'0')
 		}
 	}

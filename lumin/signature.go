@@ -14,35 +14,36 @@ import (
 // SignatureHeader is the header that carries a delivery's signature.
 const SignatureHeader = "X-Signature"
 
-// Why [Keyring.Verify] refuses a delivery.
+// Reasons why [Keyring.Verify] refuses a delivery.
 var (
 	// ErrSignatureMissing means that there is no X-Signature header.
 	ErrSignatureMissing = errors.New("X-Signature header is missing")
-	// ErrSignatureMalformed means that X-Signature is not 64 hexadecimal digits,
-	// or is there more than once.
+	// ErrSignatureMalformed means that X-Signature is not 64 hexadecimal
+	// digits, or appears more than once.
 	ErrSignatureMalformed = errors.New("X-Signature header is not a single value of 64 hexadecimal digits")
-	// ErrSignatureMismatch means that none of the keys made this signature over
-	// this body.
+	// ErrSignatureMismatch means that no key of the keyring gives this
+	// signature for this body.
 	ErrSignatureMismatch = errors.New("X-Signature header does not match the body under any key")
 )
 
-// Sign returns the X-Signature that Lumin sends with body: HMAC-SHA256 in
-// lower-case hexadecimal. The secret is the workspace's primary API key for the
-// account webhook, the app's signing secret for an app webhook. Every byte
-// counts: a trailing newline or JSON written anew has another signature.
+// Sign returns the X-Signature that Lumin sends with body: its HMAC-SHA256 in
+// lower-case hexadecimal. The secret of the account webhook is the workspace's
+// primary API key. The secret of an app webhook is the app's signing secret.
+// Every byte counts: a trailing newline or reformatted JSON changes the
+// signature.
 func Sign(body []byte, secret string) string {
 	return hex.EncodeToString(hmacSHA256([]byte(secret), body))
 }
 
-// Match says which key of a [Keyring] a delivery was signed with.
+// Match identifies the key of a [Keyring] that signed a delivery.
 type Match struct {
 	KeyID     string // the [KeyID] of the secret
 	Signature []byte // the 32 bytes of the signature, decoded
 }
 
 // Keyring holds the secrets that are valid for one webhook. There are several
-// while a key is being rotated. It never changes, so any number of goroutines
-// may use it at once. Printing one in whatever way does not show its secrets.
+// while a key is being rotated. A Keyring never changes, so it is safe for
+// concurrent use. No way of printing it shows its secrets.
 //
 // The zero Keyring holds no secrets and matches nothing.
 type Keyring struct {
@@ -55,11 +56,13 @@ type key struct {
 	sign func(body []byte) []byte
 }
 
-// NewKeyring returns a keyring of the given secrets. Repeated secrets count
-// once. It refuses an empty secret, with which anybody could sign; a keyring
-// without secrets, which could only ever refuse; and what cannot be a secret of
-// Lumin's: anything but printable ASCII characters without space, < and >. Its
-// errors do not show secrets.
+// NewKeyring returns a keyring with the given secrets. Repeated secrets count
+// once. Its errors do not show secrets. It fails in these cases:
+//
+//   - There are no secrets. Such a keyring would refuse every delivery.
+//   - A secret is empty. Anyone could sign with it.
+//   - A secret contains a space, <, >, or a character outside printable ASCII.
+//     Lumin issues no such secret.
 func NewKeyring(secrets ...string) (*Keyring, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("keyring: no secrets")
@@ -80,32 +83,33 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 	return k, nil
 }
 
-// checkSecret refuses what Lumin gives to nobody: a byte order mark, a web page
-// that reports an error, a sentence, noise. Were it taken for a secret, the right
-// one would have gone for it.
+// checkSecret refuses text that Lumin never issues as a secret, such as a byte
+// order mark, an HTML error page or a sentence. If it were accepted in place of
+// the right secret, every delivery would fail verification.
 func checkSecret(secret string) error {
 	const byteOrderMark = "\uFEFF"
 	switch {
 	case secret == "":
 		return errors.New("is empty")
 	case strings.Contains(secret, byteOrderMark):
-		return errors.New("has a byte order mark")
-	case strings.ContainsFunc(secret, func(r rune) bool { return r > '~' }): // also of invalid UTF-8
-		return errors.New("has something other than ASCII characters in it")
+		return errors.New("contains a byte order mark")
+	case strings.ContainsFunc(secret, func(r rune) bool { return r > '~' }): // invalid UTF-8 decodes to U+FFFD
+		return errors.New("contains a character that is not printable ASCII")
 	case strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' }):
-		return errors.New("has white space or a control character in it")
+		return errors.New("contains white space or a control character")
 	case strings.ContainsAny(secret, "<>"):
-		return errors.New("has < or > in it, as a web page has")
+		return errors.New("contains < or >, like an HTML page")
 	}
 	return nil
 }
 
 // Verify reports which key signed body, or fails with [ErrSignatureMissing],
-// [ErrSignatureMalformed] or [ErrSignatureMismatch]. The header must hold exactly
-// one X-Signature of exactly 64 hexadecimal digits, in upper or lower case.
+// [ErrSignatureMalformed] or [ErrSignatureMismatch]. The header must hold
+// exactly one X-Signature of exactly 64 hexadecimal digits, in upper or lower
+// case.
 //
-// The time it takes depends on the length of the body and the number of keys,
-// and tells nothing about how nearly a signature matched or which key it fits.
+// Its duration depends on the length of the body and the number of keys. It
+// reveals neither how close a signature came nor which key matched.
 func (k *Keyring) Verify(body []byte, header http.Header) (Match, error) {
 	values := header.Values(SignatureHeader)
 	switch {
@@ -120,7 +124,7 @@ func (k *Keyring) Verify(body []byte, header http.Header) (Match, error) {
 	}
 
 	matched := -1
-	for i, key := range k.keys { // to the end, whichever matches
+	for i, key := range k.keys { // no early exit: the duration must not reveal the matching key
 		if hmac.Equal(key.sign(body), signature) {
 			matched = i
 		}
@@ -131,7 +135,7 @@ func (k *Keyring) Verify(body []byte, header http.Header) (Match, error) {
 	return Match{KeyID: k.keys[matched].id, Signature: signature}, nil
 }
 
-// KeyIDs returns the [KeyID] of each secret, in the order that they were given.
+// KeyIDs returns the [KeyID] of each secret, in the order given to NewKeyring.
 func (k *Keyring) KeyIDs() []string {
 	ids := make([]string, len(k.keys))
 	for i, key := range k.keys {
@@ -140,13 +144,14 @@ func (k *Keyring) KeyIDs() []string {
 	return ids
 }
 
-// keyIDLabel is what a secret signs to make its KeyID. Ids are stored beside
-// events, so it never changes.
+// keyIDLabel is the text that a secret signs to produce its KeyID. It never
+// changes, because ids are stored with events.
 const keyIDLabel = "lumin-ingest key id"
 
-// KeyID returns a fingerprint of secret, 16 hexadecimal digits, that may be
-// stored and logged to tell keys apart. It gives away no more about the secret
-// than any signature made with it, and is not a signature of anything Lumin sends.
+// KeyID returns a fingerprint of secret, 16 hexadecimal digits. It
+// distinguishes keys and may be stored and logged. It reveals no more about the
+// secret than any signature made with it. It is not a signature of anything
+// that Lumin sends.
 func KeyID(secret string) string {
 	return hex.EncodeToString(hmacSHA256([]byte(secret), []byte(keyIDLabel))[:8])
 }

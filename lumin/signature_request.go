@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Status is where a signature request stands, in Lumin's spelling.
+// Status is the state of a signature request, in Lumin's spelling.
 type Status string
 
-// The statuses of Lumin's documentation.
+// The statuses in Lumin's documentation.
 const (
 	StatusNeedToSign           Status = "NEED_TO_SIGN"
 	StatusWaitingForOthers     Status = "WAITING_FOR_OTHERS"
@@ -21,9 +21,9 @@ const (
 	StatusCancelled            Status = "CANCELLED"
 )
 
-// Terminal reports whether a signature request with this status is over: it was
-// approved, rejected or cancelled, or it failed. A status that is not documented
-// is not known to be terminal.
+// Terminal reports whether a signature request with this status has ended: it
+// was approved, rejected or cancelled, or it failed. It returns false for a
+// status that Lumin does not document.
 func (s Status) Terminal() bool {
 	switch s {
 	case StatusApproved, StatusRejected, StatusFailed, StatusCancelled:
@@ -33,31 +33,32 @@ func (s Status) Terminal() bool {
 	}
 }
 
-// SignatureRequest is what a delivery says about its signature request. A nil
-// field was not in the body or not of a type that can be read as its own; Lumin
-// attaches different fields to different events, and the shape that it attaches
-// to failures is not documented.
+// SignatureRequest holds the data of a signature request in a delivery or in an
+// answer of Lumin's API. A field is nil if it was missing from the body or had
+// an unusable type. Lumin attaches different fields to different events, and
+// does not document the fields of failures.
 //
-// Texts are fit for a PostgreSQL text column: NUL is left out, and U+FFFD stands
-// for each lone surrogate and each byte that is not UTF-8. So an ID may differ
-// from [Envelope.SignatureRequestID], which admits no such text, only where
-// [DecodeEnvelope] refuses the body.
+// All texts fit a PostgreSQL text column: NUL is removed, and U+FFFD replaces
+// each lone surrogate and each byte that is not UTF-8. [DecodeEnvelope] refuses
+// a body with such an id. ID therefore differs from
+// [Envelope.SignatureRequestID] only in bodies without an Envelope.
 type SignatureRequest struct {
 	ID          *string
-	Title       *string // free text by users of Lumin: any characters, markup too
+	Title       *string // free text from Lumin's users: any characters, including markup
 	Status      *Status // documented or not
-	Reason      *string // why it failed or was rejected; else the body's "message"
+	Reason      *string // reason of a failure or rejection; without it, the object's "message"
 	SigningType *string // SAME_TIME or ORDER
 	CreatedAt   *time.Time
 	UpdatedAt   *time.Time
 	ExpiresAt   *time.Time
 }
 
-// DecodeSignatureRequest reads the signature_request object of a body, be it a
-// delivery or an answer of Lumin's API. It is as tolerant as [DecodeEnvelope] is
-// strict: it fails only if the body is not JSON or holds no such object. Of a
-// repeated member the last one of a usable type counts. Times are milliseconds
-// as in DecodeEnvelope. The error holds nothing of the body.
+// DecodeSignatureRequest reads the signature_request object of a body. The body
+// is a delivery or an answer of Lumin's API. Unlike the strict
+// [DecodeEnvelope], it is tolerant: it fails only if the body is not a JSON
+// object or has no such object. If a member is repeated, the last one of a
+// usable type counts. Times are milliseconds as in DecodeEnvelope. The error
+// contains nothing from the body.
 func DecodeSignatureRequest(body []byte) (SignatureRequest, error) {
 	const parent = "signature_request"
 	var (
@@ -110,7 +111,7 @@ func setText[T ~string](field **T, m member) {
 	*field = new(T(strings.ReplaceAll(text, "\x00", "")))
 }
 
-// setTime sets *field to the time of m if m is one.
+// setTime sets *field to the time in m if m is a valid time.
 func setTime(field **time.Time, m member) {
 	if at, wrong := unixMillis(m.value); wrong == "" {
 		*field = &at

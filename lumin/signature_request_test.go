@@ -104,7 +104,7 @@ func TestDecodeSignatureRequest(t *testing.T) {
 			t.Errorf("%v, %v", jsonOf(t, r), err)
 		}
 	})
-	t.Run("in the object among several that are none", func(t *testing.T) {
+	t.Run("one object among values of other types", func(t *testing.T) {
 		t.Parallel()
 		r, err := lumin.DecodeSignatureRequest([]byte(`{"signature_request":1,"signature_request":{"status":"APPROVED"},"signature_request":[]}`))
 		if err != nil || r.Status == nil || *r.Status != lumin.StatusApproved {

@@ -14,7 +14,7 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// Lumin's example delivery, and its two keys with what they sign it to.
+// Lumin's example delivery, and its two keys with their signatures.
 const (
 	documentedBody = `{"event": { "event_time": 1694664207595, "event_type": "signature_request_sent" }, "signature_request": { "signature_request_id": "fa5c8a0b0f492d768749333ad6fcc214c111e967", "title": "My first request" } }`
 
@@ -40,7 +40,8 @@ func TestSign(t *testing.T) {
 	}
 }
 
-// Computed with openssl: stored beside events, so it may never change.
+// The expected ids were computed with openssl. Ids are stored with events, so
+// they must never change.
 func TestKeyID(t *testing.T) {
 	t.Parallel()
 	for secret, want := range map[string]string{accountKey: "308654a9a4aa8c31", appKey: "b699cf63e44ab0d9"} {
@@ -68,7 +69,7 @@ func TestNewKeyring(t *testing.T) {
 			t.Errorf("the error shows a secret: %v", err)
 		}
 	})
-	t.Run("what is no secret", func(t *testing.T) {
+	t.Run("invalid secrets", func(t *testing.T) {
 		t.Parallel()
 		for _, secret := range []string{
 			"\uFEFFhunter2", "hunter2\uFEFF", "\xFF\xFEhunter2", "\xEF\xBBhunter2", "hunter\x802", "hünter2", "hunter\u00A02", "hunter\uFFFD2",
@@ -138,7 +139,7 @@ func TestVerifyAccepts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			// Wherever in the keyring the key is.
+			// The position of the key in the keyring does not matter.
 			for _, secrets := range [][]string{{test.secret}, {test.secret, "x", "y"}, {"x", test.secret, "y"}, {"x", "y", test.secret}} {
 				match, err := newKeyring(t, secrets...).Verify([]byte(documentedBody), signed(test.signature))
 				if err != nil {
@@ -237,7 +238,7 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add([]byte(documentedBody), accountKey, appKey, strings.ToUpper(appSignature), byte(0))
 	f.Add([]byte(nil), "a", "a", "", byte(0))
-	f.Add([]byte("x"), "a", "a\x00", "\n", byte(1)) // two secrets that would be one HMAC key
+	f.Add([]byte("x"), "a", "a\x00", "\n", byte(1)) // two secrets that are the same HMAC key
 	f.Add([]byte("x"), "a", "\x80", "", byte(1))
 	f.Add([]byte("x"), strings.Repeat("long", 40), "k", strings.Repeat("0", 64), byte(2))
 	f.Fuzz(func(t *testing.T, body []byte, first, second, value string, how byte) {
@@ -287,7 +288,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// handHMAC is HMAC-SHA256 as RFC 2104 spells it out.
+// handHMAC is HMAC-SHA256, written out from RFC 2104.
 func handHMAC(secret string, message []byte) [32]byte {
 	var block [64]byte
 	if len(secret) > 64 {
@@ -304,7 +305,7 @@ func handHMAC(secret string, message []byte) [32]byte {
 	return sha256.Sum256(append(outer, sum[:]...))
 }
 
-// handSecret tells byte by byte what may be a secret.
+// handSecret checks byte by byte whether s is a valid secret.
 func handSecret(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x21 || s[i] > 0x7E || s[i] == '<' || s[i] == '>' {

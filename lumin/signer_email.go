@@ -2,9 +2,9 @@ package lumin
 
 import "encoding/json"
 
-// SignerEmail returns event.event_metadata.signer_email of a delivery's body as it
-// is written there: the person whose action the event reports. It is empty where
-// the body does not say, and is personal data.
+// SignerEmail returns event.event_metadata.signer_email of a delivery's body,
+// unchanged. It is the address of the person whose action the event reports,
+// and is personal data. It is empty if the body does not contain it.
 func SignerEmail(body []byte) string {
 	var delivery struct {
 		Event struct {
