@@ -1,16 +1,19 @@
-// Package redact takes personal data and secrets out of texts that people or
-// databases get to see: error messages, above all.
+// Package redact removes personal data and secrets from texts that reach people
+// or databases, mostly error messages.
 //
 //	logger.Error("call failed", "error", redact.Text(err.Error()))
 //
-// It is a net under code that should not put such things into a message in the
-// first place. It knows e-mail addresses, the user and password of a URL, and
-// its query, where Lumin puts the bearer token of a details_url. It cannot know a
-// name, and takes too much rather than too little.
+// It is a safety net. Code should not put such data into a message in the first
+// place. The package recognizes e-mail addresses, the user and password of a
+// URL, and the query of a URL. Lumin puts the bearer token of a details_url
+// into its query. The package cannot recognize names. In doubt it removes too
+// much rather than too little.
 //
-// What it guarantees of a cleaned text: valid UTF-8 without NUL, no longer than
-// [MaxLength], without an at sign, without name=value behind a question mark, and
-// unchanged if it is cleaned again.
+// Guarantees for a cleaned text:
+//
+//   - It is valid UTF-8 without NUL and has at most [MaxLength] bytes.
+//   - It contains no at sign, and no name=value after a question mark.
+//   - Cleaning it again does not change it.
 package redact
 
 import (
@@ -20,30 +23,34 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLength bounds a cleaned text, in bytes. The errors of a job are kept in its
-// row once per attempt.
+// MaxLength is the maximum length of a cleaned text, in bytes. There is a limit
+// because the row of a job keeps one error text per attempt.
 const MaxLength = 2000
 
-// window is how much of a text is looked at: more than can be left of it.
+// window is the number of bytes that Text examines. It is larger than MaxLength
+// because cleaning shortens a text.
 const window = 4 * MaxLength
 
-// at is an at sign however it is written: wide or small, percent-encoded (once
-// or more), escaped as in JSON or HTML.
+// at matches an at sign in any spelling: full-width or small, percent-encoded
+// once or more, or escaped as in JSON or HTML.
 const at = `(?:[@\x{FF20}\x{FE6B}]|%(?:25)*40|\\u0040|&#(?:0*64|[xX]0*40);|&commat;)`
 
 var (
-	// Of a URL with an at sign nothing is kept: a password may hold any character.
-	// Otherwise the local part may be quoted and the domain a literal in brackets.
+	// A URL with an at sign is removed entirely, because a password may contain
+	// any character. In other addresses, the local part may be quoted and the
+	// domain may be a literal in brackets.
 	address = regexp.MustCompile(`[^\s"<>]*://\S*` + at + `[^\s"<>]*` +
 		`|(?:"[^"\n]*"|[^\s"<>()\[\],;]*)` + at + `(?:\[[^\s\]]*\]|[^\s"'<>()\[\],;:=/?&#]*)`)
 
-	// Behind a path, a query needs no equals sign: a token may stand alone there.
+	// After a path, a query needs no equals sign, because a token may stand
+	// alone.
 	pathQuery = regexp.MustCompile(`(/[^\s"<>?#]*?)(?:[?#]|%3[fF])[^\s"<>]+`)
 	pairs     = regexp.MustCompile(`(?:[?#&]|%3[fF])[^\s"<>?#&=]*(?:=|%3[dD])[^\s"<>]*`)
 )
 
-// Text returns s without NUL bytes, e-mail addresses and URL queries, as valid
-// UTF-8 of at most MaxLength bytes. A text that is clean comes back unchanged.
+// Text removes NUL bytes, e-mail addresses and URL queries from s. The result
+// is valid UTF-8 of at most MaxLength bytes. A clean text is returned
+// unchanged.
 func Text(s string) string {
 	const more = " [...]"
 	s, shortened := firstWords(s)
@@ -61,8 +68,9 @@ func Text(s string) string {
 	return s[:cut] + more
 }
 
-// firstWords returns as many whole words of s as the window takes, and whether
-// that is less than all. Part of an address would not be known as one.
+// firstWords returns the whole words of s that fit into the window, and whether
+// s was shortened. It cuts between words, because part of an address would not
+// be recognized.
 func firstWords(s string) (string, bool) {
 	if len(s) <= window {
 		return s, false

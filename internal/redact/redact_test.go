@@ -70,13 +70,13 @@ func TestText(t *testing.T) {
 func TestTextLength(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ in, want string }{
-		"as long as may be": {strings.Repeat("x", redact.MaxLength), strings.Repeat("x", redact.MaxLength)},
-		"one byte more":     {strings.Repeat("x", redact.MaxLength+1), strings.Repeat("x", redact.MaxLength-6) + " [...]"},
-		"whole characters":  {strings.Repeat("é", redact.MaxLength), strings.Repeat("é", redact.MaxLength/2-3) + " [...]"},
-		"long query":        {"/x?" + strings.Repeat("a=b&", 300_000) + " end", "/x[query] [...]"},
-		"long address":      {strings.Repeat("joe", 300_000) + "@example.com", strings.Repeat("joe", 665)[:redact.MaxLength-6] + " [...]"},
-		"many addresses":    {strings.Repeat("joe@example.com ", 65_536), strings.Repeat("[address] ", 1000)[:redact.MaxLength-6] + " [...]"},
-		"one MiB":           {strings.Repeat("word ", 1<<20/5), strings.Repeat("word ", 1000)[:redact.MaxLength-6] + " [...]"},
+		"maximum length":   {strings.Repeat("x", redact.MaxLength), strings.Repeat("x", redact.MaxLength)},
+		"one byte more":    {strings.Repeat("x", redact.MaxLength+1), strings.Repeat("x", redact.MaxLength-6) + " [...]"},
+		"whole characters": {strings.Repeat("é", redact.MaxLength), strings.Repeat("é", redact.MaxLength/2-3) + " [...]"},
+		"long query":       {"/x?" + strings.Repeat("a=b&", 300_000) + " end", "/x[query] [...]"},
+		"long address":     {strings.Repeat("joe", 300_000) + "@example.com", strings.Repeat("joe", 665)[:redact.MaxLength-6] + " [...]"},
+		"many addresses":   {strings.Repeat("joe@example.com ", 65_536), strings.Repeat("[address] ", 1000)[:redact.MaxLength-6] + " [...]"},
+		"one MiB":          {strings.Repeat("word ", 1<<20/5), strings.Repeat("word ", 1000)[:redact.MaxLength-6] + " [...]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -93,7 +93,7 @@ func TestTextLength(t *testing.T) {
 	}
 }
 
-// A fragment of an address at the edge of what is looked at is not shown.
+// No part of an address at the edge of the window is shown.
 func TestTextWindow(t *testing.T) {
 	t.Parallel()
 	for n := 7_978; n < 8_002; n += 3 {
@@ -115,7 +115,7 @@ func FuzzText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		mustBeClean(t, redact.Text(s))
 		mustBeClean(t, redact.Text("joe"+s+"@example.com/?"+s+"=b"))
-		// Whatever is in a query does not get through.
+		// Nothing in a query appears in the result.
 		secret := redact.Text(`Get "https://sign.example/d?token=canary` + url.QueryEscape(s) + `canary": EOF`)
 		if strings.Contains(secret, "canary") {
 			t.Errorf("query survives: %q", secret)
@@ -138,10 +138,10 @@ func mustBeClean(t *testing.T, s string) {
 	case strings.Contains(s, "\x00"):
 		t.Errorf("NUL: %q", s)
 	case anyAddress.MatchString(s):
-		t.Errorf("an address: %q", s)
+		t.Errorf("contains an address: %q", s)
 	case anyQuery.MatchString(s):
-		t.Errorf("a query: %q", s)
+		t.Errorf("contains a query: %q", s)
 	case redact.Text(s) != s:
-		t.Errorf("not the same again: %q becomes %q", s, redact.Text(s))
+		t.Errorf("cleaning again changes %q to %q", s, redact.Text(s))
 	}
 }
