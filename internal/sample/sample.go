@@ -1,5 +1,5 @@
-// Package sample makes deliveries as Lumin sends them, for demonstrations and
-// tests. The people and addresses in them are made up.
+// Package sample creates deliveries in Lumin's format, for demonstrations and
+// tests. The people and addresses in them are fictitious.
 package sample
 
 import (
@@ -12,22 +12,22 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// AccountKey and AppSecret are the secrets in Lumin's documentation. They are
-// public and must never be accepted outside a demonstration.
+// AccountKey and AppSecret are the example secrets in Lumin's documentation.
+// They are public, so never accept them outside a demonstration.
 const (
 	AccountKey = "my_primary_api_key"
 	AppSecret  = "your_app_signing_secret"
 )
 
-// Delivery tells what to put into a body. Zero fields get a fitting value.
+// Delivery holds the values for a body.
 type Delivery struct {
 	EventType          lumin.EventType
-	SignatureRequestID string    // random
-	At                 time.Time // now
-	Token              string    // of details_url; random
+	SignatureRequestID string    // empty means a random id
+	At                 time.Time // event_time; zero means now
+	Token              string    // token in details_url; empty means a random one
 }
 
-// signer is one person of the sample.
+// signer is an entry of the member signers.
 type signer struct {
 	Name       string `json:"name"`
 	Email      string `json:"email"`
@@ -36,8 +36,8 @@ type signer struct {
 	Group      int    `json:"group"`
 }
 
-// Body returns a body in the documented shape: the object of an event that went
-// wrong has an id and a reason only.
+// Body returns a body in the documented format. For the event types of a
+// failure or a cancellation, the object has only an id and a reason.
 func (d Delivery) Body() []byte {
 	if d.SignatureRequestID == "" {
 		d.SignatureRequestID = RandomHex(20)
@@ -68,11 +68,12 @@ func (d Delivery) Body() []byte {
 	return body
 }
 
-// reasons are those of the events that Lumin attaches an error object to.
+// reasons holds the reason for each event type to which Lumin attaches an error
+// object.
 var reasons = map[lumin.EventType]string{ //nolint:gochecknoglobals // a table
 	lumin.SignatureRequestInvalid:      "the text tags of the document could not be read",
 	lumin.SignatureRequestCanceled:     "cancelled by the sender",
-	lumin.SignatureRequestCancelFailed: "the signature request is over already",
+	lumin.SignatureRequestCancelFailed: "the signature request has already ended",
 }
 
 func (d Delivery) describe(request map[string]any) {
