@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// Fault is one way for a request to go wrong. next is the right answer.
+// Fault is one way for a request to fail. next gives the correct answer.
 type Fault func(s *Server, w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// Fine is no fault: the request is answered as it should be.
+// Fine returns the correct answer, without a fault.
 func Fine() Fault {
 	return func(_ *Server, w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
 }
 
-// Status answers with a status, and with header fields given as names and values.
+// Status answers with a status and header fields, given as alternating names
+// and values.
 func Status(code int, header ...string) Fault {
 	return func(_ *Server, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		for i := 0; i+1 < len(header); i += 2 {
@@ -25,7 +26,7 @@ func Status(code int, header ...string) Fault {
 	}
 }
 
-// Answer answers 200 with this body.
+// Answer answers 200 with the given body.
 func Answer(mediaType, body string) Fault {
 	return func(_ *Server, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", mediaType)
@@ -33,58 +34,59 @@ func Answer(mediaType, body string) Fault {
 	}
 }
 
-// ExpiredLink answers with a link that is over.
+// ExpiredLink answers with a link that expired one second ago.
 func ExpiredLink() Fault {
 	return func(s *Server, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		writeLink(w, s.signed("agreement/expired"), time.Now().Add(-time.Second))
 	}
 }
 
-// LinkTo answers with a good link to somewhere else.
+// LinkTo answers with the given link, which expires in one minute.
 func LinkTo(link string) Fault {
 	return func(_ *Server, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		writeLink(w, link, time.Now().Add(time.Minute))
 	}
 }
 
-// Truncated sends half of the right answer and closes the connection, as if it had
-// been lost.
+// Truncated sends half of the correct answer and closes the connection, as if
+// the connection had been lost.
 func Truncated() Fault { return half(true) }
 
-// TruncatedUntold is Truncated without a Content-Length, so that nothing but the file
-// tells that half of it is missing.
+// TruncatedUntold is Truncated without a Content-Length. Only the file itself
+// shows that half of it is missing.
 func TruncatedUntold() Fault { return half(false) }
 
-// Untold sends all of the right answer, and ends it with the connection.
+// Untold sends the whole correct answer without a Content-Length. The end of
+// the connection marks the end of the answer.
 func Untold() Fault {
 	return func(_ *Server, w http.ResponseWriter, r *http.Request, next http.Handler) {
-		answer := rightAnswer(r, next)
+		answer := correctAnswer(r, next)
 		writeRaw(w, answer, answer.Body.Bytes(), false)
 	}
 }
 
-func half(told bool) Fault {
+func half(withLength bool) Fault {
 	return func(_ *Server, w http.ResponseWriter, r *http.Request, next http.Handler) {
-		answer := rightAnswer(r, next)
-		writeRaw(w, answer, answer.Body.Bytes()[:answer.Body.Len()/2], told)
+		answer := correctAnswer(r, next)
+		writeRaw(w, answer, answer.Body.Bytes()[:answer.Body.Len()/2], withLength)
 	}
 }
 
-func rightAnswer(r *http.Request, next http.Handler) *httptest.ResponseRecorder {
+func correctAnswer(r *http.Request, next http.Handler) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	next.ServeHTTP(answer, r)
 	return answer
 }
 
-// writeRaw writes an answer on the bare connection and closes that.
-func writeRaw(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte, told bool) {
+// writeRaw writes an answer to the raw connection and closes the connection.
+func writeRaw(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte, withLength bool) {
 	conn, buffer, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(err) // the server is HTTP/1.1
+		panic(err) // impossible: the server speaks HTTP/1.1
 	}
 	defer conn.Close()
 	fmt.Fprintf(buffer, "HTTP/1.1 %d OK\r\nContent-Type: %s\r\nConnection: close\r\n", answer.Code, answer.Header().Get("Content-Type"))
-	if told {
+	if withLength {
 		fmt.Fprintf(buffer, "Content-Length: %d\r\n", answer.Body.Len())
 	}
 	fmt.Fprint(buffer, "\r\n")
@@ -92,15 +94,15 @@ func writeRaw(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []b
 	_ = buffer.Flush()
 }
 
-// Silent answers nothing until the client or the stand-in goes away.
+// Silent sends nothing until the client disconnects or the stand-in closes.
 func Silent() Fault {
 	return func(s *Server, _ http.ResponseWriter, r *http.Request, _ http.Handler) { s.untilGone(r) }
 }
 
-// Stalled begins the right answer, and sends nothing more.
+// Stalled sends half of the correct answer and then nothing more.
 func Stalled() Fault {
 	return func(s *Server, w http.ResponseWriter, r *http.Request, next http.Handler) {
-		answer := rightAnswer(r, next)
+		answer := correctAnswer(r, next)
 		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
 		_, _ = w.Write(answer.Body.Bytes()[:answer.Body.Len()/2])
 		_ = http.NewResponseController(w).Flush()

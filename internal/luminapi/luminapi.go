@@ -1,5 +1,6 @@
-// Package luminapi is a stand-in for Lumin's API in tests. It answers as the live
-// service was seen to, misbehaves on request, and remembers the requests.
+// Package luminapi is a stand-in for Lumin's API in tests. It answers as
+// observed on the live service, misbehaves on request, and records the
+// requests.
 //
 //	api := luminapi.New()
 //	t.Cleanup(api.Close)
@@ -7,15 +8,16 @@
 //	api.SetFile("fa5c8a0b", lumin.FileAgreement, luminapi.PDF(5000))
 //	client := api.Client()
 //
-// The next requests go wrong, one by one:
+// Next makes the next requests fail, one fault per request:
 //
 //	api.Next(luminapi.Status(429, "Retry-After", "7"), luminapi.Truncated())
 //
-// A file is answered with a link to a host of its own, which has no use for a key:
+// The answer to a file request is a link to another host. A client must not
+// send its key there:
 //
 //	for _, r := range api.Requests(luminapi.Links) { ... r.Header.Get("X-API-Key") ... }
 //
-// Lumin's documentation allows the file itself as the answer, too:
+// Lumin's documentation also allows the file itself as the answer:
 //
 //	api.UseLinks(false)
 package luminapi
@@ -35,8 +37,8 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// The credentials that the API takes, and the token that its links and each
-// details_url hold.
+// The credentials that the API accepts, and the tokens in its signed links and
+// in each details_url.
 const (
 	APIKey       = "canary-api-key"
 	Token        = "canary-oauth-token"
@@ -44,17 +46,17 @@ const (
 	DetailsToken = "canary-details-token"
 )
 
-// Place is what a request was sent to.
+// Place is the part of the stand-in that received a request.
 type Place string
 
-// The places that requests are sent to.
+// The places that receive requests.
 const (
 	API     Place = "api"
-	Links   Place = "links"   // where signed links lead
-	Details Place = "details" // where each details_url leads, which nobody should follow
+	Links   Place = "links"   // the host of signed links
+	Details Place = "details" // the host of each details_url, which no client should request
 )
 
-// Request is a request that was received.
+// Request is a received request.
 type Request struct {
 	Place  Place
 	Method string
@@ -69,14 +71,15 @@ type Server struct {
 
 	mu       sync.Mutex
 	requests map[string]map[string]any
-	files    map[string][]byte // by id and type
+	files    map[string][]byte // by file type and id
 	useLinks bool
-	only     string // the media type of files; others are refused
+	only     string // the only media type offered for files; empty means any
 	faults   map[Place][]Fault
 	received []Request
 }
 
-// New starts a stand-in on this machine that knows no signature request. Close it.
+// New starts a stand-in on this machine without any signature requests. The
+// caller closes it.
 func New() *Server {
 	s := &Server{
 		requests: map[string]map[string]any{}, files: map[string][]byte{}, faults: map[Place][]Fault{},
@@ -91,7 +94,7 @@ func New() *Server {
 	return s
 }
 
-// Close ends the stand-in, and whatever it still has to answer.
+// Close stops the stand-in and aborts the requests in progress.
 func (s *Server) Close() {
 	close(s.closing)
 	for _, server := range []*httptest.Server{s.api, s.links, s.details} {
@@ -100,24 +103,25 @@ func (s *Server) Close() {
 	}
 }
 
-// URL is the base URL of the API.
+// URL returns the base URL of the API.
 func (s *Server) URL() string { return s.api.URL + "/v1" }
 
-// LinkURL is the base URL of signed links.
+// LinkURL returns the base URL of signed links.
 func (s *Server) LinkURL() string { return s.links.URL }
 
 // Client returns a client with the right key.
 func (s *Server) Client() *lumin.Client {
 	client, err := lumin.NewClient(lumin.ClientConfig{BaseURL: s.URL(), APIKey: APIKey})
 	if err != nil {
-		panic(err) // of a URL on this machine
+		panic(err) // impossible: the URL and the key are valid
 	}
 	return client
 }
 
-// SetRequest sets the state of a signature request: members of its object, which gets
-// its id and a details_url beside them. Numbers are answered as strings, as the
-// API's schema has its times. Nil removes it, so that it is a 404.
+// SetRequest sets the state of a signature request. members become members of
+// its object, in addition to its id and a details_url. An int is sent as a
+// string, like the times in the API's schema. Nil removes the request, so that
+// it gives a 404.
 func (s *Server) SetRequest(id string, members map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +139,8 @@ func (s *Server) SetRequest(id string, members map[string]any) {
 	s.requests[id] = object
 }
 
-// SetFile sets a file of a signature request. Nil removes it, so that it is a 404.
+// SetFile sets a file of a signature request. Nil removes the file, so that it
+// gives a 404.
 func (s *Server) SetFile(id string, t lumin.FileType, content []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,25 +153,27 @@ func (s *Server) SetFile(id string, t lumin.FileType, content []byte) {
 
 func fileName(id, fileType string) string { return fileType + "/" + id }
 
-// UseLinks has files answered with a link, as it is from the start, or as they are.
+// UseLinks selects the answer to file requests: a link (true, the default) or
+// the file itself (false).
 func (s *Server) UseLinks(use bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.useLinks = use
 }
 
-// Only has files requested in another form than this media type refused with 406.
+// Only restricts file requests to this media type. Any other Accept header gets
+// a 406.
 func (s *Server) Only(mediaType string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.only = mediaType
 }
 
-// Next has the next requests to the API go wrong, one for each fault; after them all
-// is well again.
+// Next makes the next requests to the API fail, one per fault. Requests after
+// those succeed again.
 func (s *Server) Next(faults ...Fault) { s.next(API, faults) }
 
-// NextLink is Next for requests to signed links.
+// NextLink is like Next, for requests to signed links.
 func (s *Server) NextLink(faults ...Fault) { s.next(Links, faults) }
 
 func (s *Server) next(place Place, faults []Fault) {
@@ -175,8 +182,8 @@ func (s *Server) next(place Place, faults []Fault) {
 	s.faults[place] = append(s.faults[place], faults...)
 }
 
-// Requests are those that the given places have received, in order; of all places
-// if none is given.
+// Requests returns the requests to the given places, in order of arrival.
+// Without arguments it returns the requests to all places.
 func (s *Server) Requests(places ...Place) []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +192,7 @@ func (s *Server) Requests(places ...Place) []Request {
 	})
 }
 
-// at notes each request to a place, and lets its fault go first.
+// at records each request to a place and applies the next fault, if one is set.
 func (s *Server) at(place Place, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -199,7 +206,7 @@ func (s *Server) at(place Place, next http.Handler) http.Handler {
 	})
 }
 
-// keyed turns away who has no credential.
+// keyed refuses requests without a valid credential.
 func keyed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-API-Key") != APIKey && r.Header.Get("Authorization") != "Bearer "+Token {
@@ -210,7 +217,7 @@ func keyed(next http.Handler) http.Handler {
 	})
 }
 
-// refuse answers with a status, and a body that no error text should hold.
+// refuse answers with a status and a body that no error text may quote.
 func refuse(w http.ResponseWriter, status int) {
 	code, known := map[int]string{
 		http.StatusConflict: "signature_request_not_approved", http.StatusNotFound: "signature_request_not_found",
@@ -225,7 +232,7 @@ func refuse(w http.ResponseWriter, status int) {
 func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value) // a client that has gone needs no answer
+	_ = json.NewEncoder(w).Encode(value) // fails only if the client has disconnected
 }
 
 func (s *Server) signatureRequest(w http.ResponseWriter, r *http.Request) {
@@ -266,15 +273,16 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// linkLifetime is that of Lumin's documentation.
+// linkLifetime is the lifetime in Lumin's documentation.
 const linkLifetime = 30 * time.Minute
 
-// signed is a link to a file.
+// signed returns a signed link to a file.
 func (s *Server) signed(name string) string {
 	return s.links.URL + (&url.URL{Path: "/" + name}).EscapedPath() + "?token=" + LinkToken
 }
 
-// writeLink answers as the live service: documented are signed_url and seconds.
+// writeLink answers like the live service, with download_url and milliseconds.
+// Lumin documents signed_url and seconds.
 func writeLink(w http.ResponseWriter, link string, expiresAt time.Time) {
 	writeJSON(w, http.StatusOK, map[string]any{"download_url": link, "expires_at": expiresAt.UnixMilli()})
 }
@@ -285,7 +293,7 @@ func writePDF(w http.ResponseWriter, mediaType string, content []byte) {
 	_, _ = w.Write(content)
 }
 
-// linked answers a signed link, as stores of files do.
+// linked answers requests to signed links, like a file store.
 func (s *Server) linked(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	content, known := s.files[strings.TrimPrefix(r.URL.Path, "/")]
@@ -297,7 +305,8 @@ func (s *Server) linked(w http.ResponseWriter, r *http.Request) {
 	writePDF(w, "binary/octet-stream", content)
 }
 
-// PDF returns a file of so many bytes that begins and ends like a PDF; 64 at least.
+// PDF returns a file that begins and ends like a PDF. It has size bytes, and at
+// least 64.
 func PDF(size int) []byte {
 	const head, tail = "%PDF-1.7\n", "\nstartxref\n0\n%%EOF\n"
 	line := "0 0 m 0 0 l S\n"
