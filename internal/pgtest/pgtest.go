@@ -1,11 +1,11 @@
-// Package pgtest gives each test a database of its own on a real PostgreSQL.
+// Package pgtest gives each test its own database on a real PostgreSQL.
 //
 //	url := pgtest.New(t) // migrated
 //
-// The server is a private one that the first call starts and that ends with the
-// test program, unless TEST_DATABASE_URL names one on purpose: a superuser's
-// URL. Databases are copied from a template that is migrated once. That of a
-// failed test is kept, and its URL printed.
+// The first call starts a private server, which ends with the test program. To
+// use another server, set TEST_DATABASE_URL to a superuser's URL. Databases are
+// copies of a template that is migrated once. The database of a failed test is
+// kept, and its URL is printed.
 package pgtest
 
 import (
@@ -17,27 +17,26 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver that pgtestdb is told to use
+	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver "pgx" for pgtestdb
 	"github.com/peterldowns/pgtestdb"
 
 	"lumin-ingest/internal/pgdev"
 	"lumin-ingest/migrations"
 )
 
-// New returns the URL of a fresh, migrated database. Its owner is an ordinary
-// role.
+// New returns the URL of a new, migrated database. An ordinary role owns it.
 func New(tb testing.TB) string {
 	tb.Helper()
 	return database(tb, migrated{})
 }
 
-// NewEmpty returns the URL of a fresh database without anything in it.
+// NewEmpty returns the URL of a new, empty database.
 func NewEmpty(tb testing.TB) string {
 	tb.Helper()
 	return database(tb, pgtestdb.NoopMigrator{})
 }
 
-// Pool connects to a database for the length of a test.
+// Pool returns a connection pool that is closed when the test ends.
 func Pool(tb testing.TB, databaseURL string) *pgxpool.Pool {
 	tb.Helper()
 	pool, err := pgxpool.New(context.Background(), databaseURL)
@@ -48,7 +47,7 @@ func Pool(tb testing.TB, databaseURL string) *pgxpool.Pool {
 	return pool
 }
 
-// AdminURL is the same database as its superuser.
+// AdminURL returns the URL of the same database for the server's superuser.
 func AdminURL(tb testing.TB, databaseURL string) string {
 	tb.Helper()
 	admin, err := url.Parse(server(tb))
@@ -80,7 +79,7 @@ func database(tb testing.TB, migrator pgtestdb.Migrator) string {
 	return instance.URL()
 }
 
-// server is the URL of the server that all tests of this program share.
+// server returns the URL of the server that all tests of this program share.
 func server(tb testing.TB) string {
 	tb.Helper()
 	address, err := start()
@@ -102,7 +101,7 @@ var start = sync.OnceValues(func() (string, error) {
 	return s.URL(), nil // the server ends with this program
 })
 
-// migrated makes the template.
+// migrated migrates the template database.
 type migrated struct{}
 
 // Hash implements pgtestdb.Migrator.
