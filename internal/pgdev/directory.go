@@ -15,22 +15,24 @@ import (
 	"syscall"
 )
 
-// Names inside the private directory; watchdog.sh knows them too.
+// Names inside the private folder. watchdog.sh uses the same names.
 const (
 	markerName  = "lumin-ingest-pgdev" // holds the token
-	dataName    = "data"               // what PostgreSQL calls PGDATA
+	dataName    = "data"               // PostgreSQL's PGDATA
 	crashedName = "crashed.pid"        // the postmaster.pid of a server that ended without removing it
 )
 
-// directory is the private folder of one server: everything that the server writes is in it, and nothing else is.
+// directory is the private folder of one server. It contains everything that
+// the server writes, and nothing else.
 type directory struct {
 	path   string // absolute, without symbolic links
-	parent string // the temporary folder it was made in
-	token  string // random; what the marker file must say
+	parent string // the temporary folder that contains it
+	token  string // random; the required content of the marker file
 	owner  account
 }
 
-// newDirectory chooses a name for a private folder. The watchdog makes it, so that there is no moment at which it exists unguarded.
+// newDirectory chooses a name for a private folder. The watchdog creates the
+// folder, so that it never exists without a watchdog.
 func newDirectory(ctx context.Context, owner account) (directory, error) {
 	parent, err := owner.tempFolder(ctx)
 	if err != nil {
@@ -42,8 +44,8 @@ func newDirectory(ctx context.Context, owner account) (directory, error) {
 
 func (d directory) data() string { return filepath.Join(d.path, dataName) }
 
-// create makes a new file that only the owner can read. It never follows a link: root must not be led out of a folder that another
-// user owns.
+// create creates a file that only the owner can read. It never follows a link,
+// because a link in another user's folder could lead root to any file.
 func (d directory) create(name string) (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(d.path, name), os.O_CREATE|os.O_EXCL|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
@@ -55,10 +57,11 @@ func (d directory) create(name string) (*os.File, error) {
 	return file, nil
 }
 
-// check returns an error unless the folder is still the one that our watchdog made. Everything that signals or deletes asks it first.
+// check returns an error unless the folder is still the one that this server's
+// watchdog created. Every operation that signals or deletes calls it first.
 func (d directory) check() error {
 	if err := d.inspect(); err != nil {
-		return fmt.Errorf("%s is not the folder that pgdev made (%w); it is left as it is, look at it and remove it by hand", d.path, err)
+		return fmt.Errorf("%s is not the folder that pgdev created (%w); pgdev leaves it unchanged: inspect it and remove it by hand", d.path, err)
 	}
 	return nil
 }
@@ -67,7 +70,7 @@ func (d directory) inspect() error {
 	if resolved, err := resolve(d.path); err != nil {
 		return err
 	} else if resolved != d.path || filepath.Dir(resolved) != d.parent {
-		return errors.New("it is somewhere else")
+		return errors.New("its path has changed or contains a symbolic link")
 	}
 	info, err := os.Lstat(d.path)
 	if err != nil {
@@ -81,11 +84,11 @@ func (d directory) inspect() error {
 		return err
 	}
 	if d.token == "" || strings.TrimSpace(marker) != d.token {
-		return errors.New("its marker file says something else")
+		return errors.New("its marker file has another token")
 	}
 	info, err = os.Lstat(d.data())
 	if err == nil && (!info.IsDir() || !d.owns(info)) {
-		return errors.New("its data folder is not one, or is somebody else's")
+		return errors.New("its data folder is not a folder or has another owner")
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -98,7 +101,8 @@ func (d directory) owns(info fs.FileInfo) bool {
 	return ok && stat.Uid == d.owner.uid
 }
 
-// read returns the text of a small file in the folder, which must be a plain file of the owner.
+// read returns the text of a small file in the folder. It must be a plain file
+// that belongs to the owner.
 func (d directory) read(name string) (string, error) {
 	path := filepath.Join(d.path, name)
 	info, err := os.Lstat(path)
@@ -106,14 +110,15 @@ func (d directory) read(name string) (string, error) {
 		return "", err
 	}
 	if !info.Mode().IsRegular() || !d.owns(info) {
-		return "", fmt.Errorf("%s is not a plain file, or is somebody else's", name)
+		return "", fmt.Errorf("%s is not a plain file or has another owner", name)
 	}
 	text, err := os.ReadFile(path)
 	return string(text), err
 }
 
-// postmaster returns the process id in postmaster.pid, 0 if there is no such file or the process is not a server: the programs
-// that initdb runs write a negative number.
+// postmaster returns the process id in postmaster.pid. It returns 0 if there is
+// no such file or the process is not a server: the programs that initdb runs
+// write a negative number.
 func (d directory) postmaster() (int, error) {
 	text, err := d.read(filepath.Join(dataName, "postmaster.pid"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,8 +135,9 @@ func (d directory) postmaster() (int, error) {
 	return pid, nil
 }
 
-// setAside takes the postmaster.pid of a crashed server out of the way, so that nobody takes a later process with the same number
-// for the server. The watchdog finds in it which shared memory is left to remove.
+// setAside renames the postmaster.pid of a crashed server, so that a later
+// process with the same number is not mistaken for the server. The watchdog
+// reads the renamed file to find leftover shared memory.
 func (d directory) setAside() error {
 	err := os.Rename(filepath.Join(d.data(), "postmaster.pid"), filepath.Join(d.path, crashedName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -140,7 +146,8 @@ func (d directory) setAside() error {
 	return nil
 }
 
-// remove deletes the folder, the marker last, so that a removal that failed half-way can be repeated.
+// remove deletes the folder, including its marker. The data goes first, so that
+// a removal that fails there can be repeated.
 func (d directory) remove() error {
 	if err := d.check(); err != nil {
 		return err

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// spoiled are the ways in which a folder stops being the one that Start made. "do" needs a folder from testDirectory or Start,
-// and "undo" makes it good again.
+// spoiled lists the ways in which a folder stops being the one that Start
+// created. "do" needs a folder from testDirectory or Start, and "undo" restores
+// it.
 var spoiled = map[string]struct{ do, undo func(*testing.T, directory) }{
 	"no marker": {
 		func(t *testing.T, d directory) { check(t, os.Rename(d.marker(), d.marker()+".away")) },
@@ -48,7 +49,8 @@ var spoiled = map[string]struct{ do, undo func(*testing.T, directory) }{
 
 func (d directory) marker() string { return filepath.Join(d.path, markerName) }
 
-// testDirectory has a watchdog make a private folder, and puts a file in it.
+// testDirectory starts a watchdog, which creates a private folder, and puts a
+// file in the folder.
 func testDirectory(t *testing.T) (directory, *watchdog) {
 	t.Helper()
 	owner, err := findAccount()
@@ -74,10 +76,10 @@ func TestDirectoryCheck(t *testing.T) {
 			check(t, d.check())
 			spoil.do(t, d)
 			if d.remove() == nil {
-				t.Error("a folder that is not ours was removed")
+				t.Error("a foreign folder was removed")
 			}
 			if !exists(filepath.Join(d.path, "precious")) {
-				t.Error("what was in it is gone")
+				t.Error("the folder's content was removed")
 			}
 			spoil.undo(t, d)
 			check(t, d.check())
@@ -119,7 +121,7 @@ func TestDirectoryCheckRefuses(t *testing.T) {
 	}
 }
 
-// link makes the owner's symbolic link.
+// link creates a symbolic link that belongs to the owner.
 func link(t *testing.T, d *directory, target, path string) {
 	t.Helper()
 	check(t, os.Symlink(target, path))
@@ -130,13 +132,13 @@ func TestServerRefusesForeignDirectory(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, Config{})
 	for name, spoil := range spoiled {
-		t.Run(name, func(t *testing.T) { // one after the other: they share the server
+		t.Run(name, func(t *testing.T) { // not parallel: the cases share the server
 			spoil.do(t, s.dir)
 			if s.Halt(Fast) == nil || s.Resume(t.Context()) == nil || s.Close() == nil {
 				t.Error("one of Halt, Resume and Close accepted it")
 			}
 			if !alive(s.PID()) {
-				t.Error("the server was stopped all the same")
+				t.Error("the server was stopped anyway")
 			}
 			spoil.undo(t, s.dir)
 			if got := query(t, s.URL(), "SELECT 1"); got != "1" {
@@ -146,7 +148,7 @@ func TestServerRefusesForeignDirectory(t *testing.T) {
 	}
 	check(t, s.Close())
 	if exists(s.Dir()) {
-		t.Error("its own folder is left")
+		t.Error("the server's own folder was not deleted")
 	}
 }
 

@@ -1,19 +1,25 @@
 // Package pgdev runs a private PostgreSQL server for development and for tests.
 //
-// Use it where a program needs a real PostgreSQL and nobody has set one up: it takes the programs of an installed server, or
-// downloads some, and starts a server of its own in a temporary folder. Do not use it for data that anybody wants to keep.
+// Use it when a program needs a real PostgreSQL and none is set up. It uses the
+// programs of an installed server or downloads them, and starts a new server in
+// a temporary folder. Do not use it for data that must be kept.
 //
-// What it guarantees:
+// Guarantees:
 //
-//   - Private. The server listens on a random port of 127.0.0.1 only, has no unix socket, and wants a random password. Nothing
-//     in the environment (PGDATA, PGPORT, DATABASE_URL, LC_ALL, TZ, ...) reaches it.
-//   - Gone with its parent. When the process that called [Start] ends, however it ends, a small watchdog stops the server and
-//     deletes its folder. [Server.Close] does the same in an orderly way.
-//   - Careful. Nothing is signaled, restarted or deleted unless the folder still carries the marker that Start put there and
-//     still belongs to the user that the server runs as.
-//   - Root is welcome. PostgreSQL refuses to run as root, so a root caller's server runs as "postgres" or "nobody".
+//   - Private. The server listens only on a random port of 127.0.0.1, has no
+//     unix socket, and requires a random password. No environment variable
+//     (PGDATA, PGPORT, DATABASE_URL, LC_ALL, TZ, ...) affects it.
+//   - Gone with its parent. When the process that called [Start] ends in any
+//     way, a small watchdog stops the server and deletes its folder.
+//     [Server.Close] does the same in an orderly way.
+//   - Careful. Nothing is signaled, restarted or deleted unless two conditions
+//     hold. The folder still contains the marker from Start, and it still
+//     belongs to the user that runs the server.
+//   - Works for root. PostgreSQL refuses to run as root, so a root caller's
+//     server runs as the user "postgres" or "nobody".
 //
-// A server that only tests use gives up durability for speed; [Config.Durable] keeps it.
+// By default, the server gives up durability for speed, which suits tests.
+// [Config.Durable] keeps durability.
 //
 //	server, err := pgdev.Start(ctx, pgdev.Config{})
 //	if err != nil {
@@ -22,11 +28,13 @@
 //	defer server.Close()
 //	pool, err := pgxpool.New(ctx, server.URL())
 //	...
-//	err = server.Halt(pgdev.Kill) // what does the code under test do now?
+//	err = server.Halt(pgdev.Kill) // how does the code under test react?
 //	...
 //	err = server.Resume(ctx) // same port, same data
 //
-// [StartStandby] adds a streaming standby, which [Server.Promote] makes a primary.
+// [StartStandby] adds a streaming standby. [Server.Promote] turns it into a
+// primary.
 //
-// It needs a unix system with /bin/sh. Elsewhere the package compiles and Start returns an error that says what to do instead.
+// The package needs a unix system with /bin/sh. On other systems it compiles,
+// and Start returns an error that names the alternatives.
 package pgdev

@@ -15,10 +15,11 @@ import (
 
 const (
 	downloadVersion = embeddedpostgres.V18
-	repository      = "https://repo1.maven.org/maven2" // where the embedded-postgres project publishes
+	repository      = "https://repo1.maven.org/maven2" // the repository of the embedded-postgres project
 )
 
-// downloadPrograms returns the folder of downloaded programs; the download happens once per user and version.
+// downloadPrograms returns the folder of the downloaded programs. The download
+// happens once per user and version.
 func downloadPrograms(ctx context.Context, owner account) (string, error) {
 	caches := []string{"/var/cache"}
 	if own, err := os.UserCacheDir(); err == nil {
@@ -31,7 +32,8 @@ func downloadPrograms(ctx context.Context, owner account) (string, error) {
 	return fetch(ctx, cache, repository)
 }
 
-// cacheFolder makes a folder in the first cache that works. Root's own is usually closed to the user that root runs the server as.
+// cacheFolder creates a folder in the first usable cache. The user that runs
+// the server for root usually cannot enter root's own cache.
 func cacheFolder(ctx context.Context, owner account, caches []string) (string, error) {
 	var errs []error
 	for _, cache := range caches {
@@ -45,11 +47,12 @@ func cacheFolder(ctx context.Context, owner account, caches []string) (string, e
 		}
 		errs = append(errs, err)
 	}
-	return "", fmt.Errorf("no folder to keep a download in: %w", errors.Join(errs...))
+	return "", fmt.Errorf("no cache folder is usable for the download: %w", errors.Join(errs...))
 }
 
-// fetch returns dir/bin of the programs in the cache, and puts them there first if need be. The library cannot be interrupted: when ctx
-// ends first, the download goes on behind our back and serves the next call.
+// fetch returns the bin folder of the programs in the cache, and downloads them
+// first if necessary. The library cannot be interrupted. If ctx ends first, the
+// download continues in the background and serves the next call.
 func fetch(ctx context.Context, cache, repository string) (string, error) {
 	final := filepath.Join(cache, "postgresql-"+string(downloadVersion))
 	if complete(filepath.Join(final, "bin")) {
@@ -65,9 +68,11 @@ func fetch(ctx context.Context, cache, repository string) (string, error) {
 	}
 }
 
-// unpack uses the library's Start for what it does first: download, check, unpack. Then Start runs initdb, which we make fail, because
-// a server of the library's would outlive us; for root it fails anyway. The programs appear under their final name only when they
-// are all there, since other processes may be doing the same.
+// unpack calls the library's Start for its first steps: download, check,
+// unpack. Start then runs initdb. unpack makes initdb fail, because the
+// library's server would outlive this process. (For root it fails anyway.) The
+// programs get their final name only once they are complete, because other
+// processes may be unpacking at the same time.
 func unpack(cache, final, repository string) error {
 	work, err := os.MkdirTemp(cache, "unpack-")
 	if err != nil {
@@ -85,19 +90,20 @@ func unpack(cache, final, repository string) error {
 	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(downloadVersion).
 		BinaryRepositoryURL(repository).
-		CachePath(work). // kept, a broken archive would break every later call
+		CachePath(work). // in a permanent cache, a broken archive would break every later call
 		BinariesPath(unpacked).
 		RuntimePath(runtimeDir).
 		Port(uint32(port)).
-		Username("pg_refused"). // initdb refuses names that begin with pg_ before it does anything
+		Username("pg_refused"). // initdb refuses names that begin with pg_, before any other step
 		Logger(io.Discard))
 	startErr := server.Start()
 	if startErr == nil {
-		startErr = server.Stop() // it should not have started, but if it did it must not stay
+		startErr = server.Stop() // it should not have started; if it did, stop it
 	}
-	// Start makes its runtime folder right after unpacking, so without it something is missing.
+	// Start creates its runtime folder right after unpacking. Without that
+	// folder, the programs are incomplete.
 	if _, err := os.Stat(runtimeDir); err != nil || !complete(filepath.Join(unpacked, "bin")) {
-		return fmt.Errorf("get PostgreSQL %s from %s: %w", downloadVersion, repository, errors.Join(errors.New("it is incomplete"), startErr))
+		return fmt.Errorf("download PostgreSQL %s from %s: %w", downloadVersion, repository, errors.Join(errors.New("the programs are incomplete"), startErr))
 	}
 	if err := os.Rename(unpacked, final); err != nil && !complete(filepath.Join(final, "bin")) {
 		return err

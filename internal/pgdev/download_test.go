@@ -15,8 +15,10 @@ import (
 	"testing"
 )
 
-// jar returns an archive as the repository publishes them. testdata/programs.txz is a tar of shell scripts, bin/initdb, bin/pg_ctl and
-// bin/postgres, and of a last file share/last; initdb fails and postgres tells a version. truncated.txz ends before the last file does.
+// jar returns an archive in the repository's format. testdata/programs.txz is a
+// tar of the shell scripts bin/initdb, bin/pg_ctl and bin/postgres, followed by
+// the file share/last. initdb fails and postgres prints a version.
+// truncated.txz ends inside the last file.
 func jar(t *testing.T, name string) []byte {
 	t.Helper()
 	programs, err := os.ReadFile(filepath.Join("testdata", name))
@@ -46,13 +48,13 @@ func TestDownload(t *testing.T) {
 	defer server.Close()
 	cache := t.TempDir()
 	var first int64
-	for range 2 { // the second time out of the cache
+	for range 2 { // the second time from the cache
 		dir, err := fetch(t.Context(), cache, server.URL)
 		check(t, err)
 		found, err := search{owner: account{name: "tester"}}.inspect(t.Context(), dir)
 		check(t, err)
 		if !exists(filepath.Join(found.dir, "../share/last")) {
-			t.Error("only a part was unpacked")
+			t.Error("the archive was unpacked only partially")
 		}
 		if first == 0 {
 			first = requests.Load()
@@ -122,7 +124,8 @@ func TestDownloadStopsWithContext(t *testing.T) {
 	}
 }
 
-// The first cache cannot be used by anybody, the second not by the user that root runs the server as.
+// No user can use the first cache. The user that runs the server for root
+// cannot use the second.
 func TestCacheFolder(t *testing.T) {
 	t.Parallel()
 	owner, err := findAccount()
@@ -135,7 +138,7 @@ func TestCacheFolder(t *testing.T) {
 	check(t, os.Mkdir(open, 0o755))
 	want := filepath.Join(open, "lumin-ingest")
 	if !owner.switched {
-		want = filepath.Join(closed, "lumin-ingest") // closed to others only
+		want = filepath.Join(closed, "lumin-ingest") // closed only to other users
 	}
 	if got, err := cacheFolder(t.Context(), owner, []string{file, closed, open}); err != nil || got != want {
 		t.Errorf("cacheFolder = %s, %v, want %s", got, err, want)

@@ -12,7 +12,7 @@ import (
 	"lumin-ingest/internal/pgdev"
 )
 
-// A server that crashes and comes back keeps what was committed.
+// A server keeps committed data when it crashes and is resumed.
 func Example() {
 	ctx := context.Background()
 	server, err := pgdev.Start(ctx, pgdev.Config{})

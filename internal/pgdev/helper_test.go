@@ -21,7 +21,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// helperVariable makes the test binary a program that starts so many servers and then waits to be killed.
+// helperVariable turns the test binary into a program that starts servers and
+// then waits to be killed. Its value is the number of servers.
 const helperVariable = "PGDEV_TEST_HELPER"
 
 func TestMain(m *testing.M) {
@@ -35,14 +36,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// started is what the helper reports of each server, one JSON object per line.
+// started is the helper's report about one server. It prints one JSON object
+// per line.
 type started struct {
 	URL, Dir      string
 	PID, Watchdog int
 	Child         int // a process that the helper started later and that outlives it
 }
 
-// helper starts servers, all at the same time, and then a child that has nothing to do with them.
+// helper starts servers, all at the same time, and then an unrelated child
+// process.
 func helper() error {
 	count, err := strconv.Atoi(os.Getenv(helperVariable))
 	if err != nil {
@@ -73,17 +76,17 @@ func helper() error {
 			return err
 		}
 	}
-	_, err = io.Copy(io.Discard, os.Stdin) // until the test kills us, or has ended itself
+	_, err = io.Copy(io.Discard, os.Stdin) // until the test kills this process, or ends
 	return errors.Join(err, child.Process.Kill())
 }
 
-// startHelper runs the helper and returns what it has started.
+// startHelper runs the helper and returns the helper's reports.
 func startHelper(t *testing.T, cmd *exec.Cmd, count int) []started {
 	t.Helper()
 	cmd.Env = append(cmd.Environ(), helperVariable+"="+strconv.Itoa(count))
 	stderr := &strings.Builder{}
 	cmd.Stderr = stderr
-	cmd.WaitDelay = time.Second // its child inherits nothing of ours, but a broken helper might
+	cmd.WaitDelay = time.Second // a broken helper might let its child inherit the output pipe
 	stdin, err := cmd.StdinPipe()
 	check(t, err)
 	stdout, err := cmd.StdoutPipe()
@@ -108,7 +111,8 @@ func startHelper(t *testing.T, cmd *exec.Cmd, count int) []started {
 	return all
 }
 
-// selfAsNobody returns a command that runs a copy of the test binary as an ordinary user.
+// selfAsNobody returns a command that runs a copy of the test binary as an
+// ordinary user.
 func selfAsNobody(t *testing.T) *exec.Cmd {
 	t.Helper()
 	if os.Geteuid() != 0 {

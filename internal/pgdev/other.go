@@ -10,10 +10,10 @@ import (
 var errUnsupported = errors.New("a private PostgreSQL server needs a unix system; " +
 	"set DEV_DATABASE_URL, or TEST_DATABASE_URL for tests, to a running server, or use docker compose up")
 
-// Server cannot be had on this system.
+// Server is not available on this system.
 type Server struct{}
 
-// Start returns an error that says what to do instead.
+// Start returns an error that names the alternatives.
 func Start(context.Context, Config) (*Server, error) { return nil, errUnsupported }
 
 // URL returns nothing on this system.

@@ -16,19 +16,23 @@ import (
 )
 
 const (
-	// superuser is the name that PostgreSQL's documentation and most images use.
+	// superuser is the superuser's name in PostgreSQL's documentation and most
+	// images.
 	superuser = "postgres"
-	// startTimeout bounds initdb and the server's start; both together take about a second on two cores.
+	// startTimeout limits initdb and the server's start. Both together take
+	// about a second on two cores.
 	startTimeout = time.Minute
-	// haltTimeout bounds an orderly shutdown, which writes out all that is in memory.
+	// haltTimeout limits a shutdown. An orderly one writes all data from memory
+	// to disk.
 	haltTimeout = time.Minute
-	// portAttempts and portPause bound the wait for a port that somebody else has taken: two seconds in all.
+	// portAttempts and portPause limit the wait for a port that another process
+	// uses: two seconds in total.
 	portAttempts = 20
 	portPause    = 100 * time.Millisecond
 )
 
-// Server is a private PostgreSQL server. Its methods may be called from several goroutines; one that changes its state waits for
-// the others.
+// Server is a private PostgreSQL server. It is safe for concurrent use. Methods
+// that change its state run one at a time.
 type Server struct {
 	programs programs
 	settings map[string]string
@@ -42,11 +46,14 @@ type Server struct {
 	run      *run      // nil while halted
 }
 
-// Start makes a new server with an empty database "postgres" and returns when it accepts connections. It gives up when ctx ends or
-// after a minute, a download of PostgreSQL not counted, and then leaves nothing behind. Once it has returned, ctx no longer matters:
-// the server runs until Close or until this process ends.
+// Start creates a server with an empty database "postgres" and returns when the
+// server accepts connections. It fails when ctx ends or after a minute, not
+// counting a download of PostgreSQL. A failed Start leaves nothing behind.
+// After Start has returned, ctx has no effect: the server runs until Close or
+// until this process ends.
 //
-// Where no PostgreSQL programs can be had, the error says in several lines what its reader can do.
+// If there are no PostgreSQL programs and none can be downloaded, the error
+// lists the alternatives on several lines.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s, err := start(ctx, cfg)
 	if err != nil {
@@ -69,7 +76,7 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{programs: found, settings: settings, password: rand.Text()}
-	if _, err := clientConfig(s.address(1, "postgres")); err != nil { // the port does not matter; better known now than after initdb
+	if _, err := clientConfig(s.address(1, "postgres")); err != nil { // checked before the slow initdb; any port will do
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -81,7 +88,8 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// create has the folder made and guarded, fills it and starts the server.
+// create creates the folder with its watchdog, fills the folder and starts the
+// server.
 func (s *Server) create(ctx context.Context, owner account, fill func(context.Context) error) (err error) {
 	if s.dir, err = newDirectory(ctx, owner); err != nil {
 		return err
@@ -101,7 +109,8 @@ func (s *Server) create(ctx context.Context, owner account, fill func(context.Co
 	return nil
 }
 
-// initialize runs initdb. The password reaches it in a file, because command lines can be read by everybody.
+// initialize runs initdb. It passes the password in a file, because every user
+// can read command lines.
 func (s *Server) initialize(ctx context.Context, durable bool) error {
 	file, err := s.dir.create("password")
 	if err != nil {
@@ -124,16 +133,18 @@ func (s *Server) initialize(ctx context.Context, durable bool) error {
 		return fmt.Errorf("run initdb: %w", context.Cause(ctx))
 	}
 	if err != nil {
-		return fmt.Errorf("run %s as %s: %w; it said:\n%s", s.programs.initdb(), s.dir.owner.name, err, lastLines(string(output)))
+		return fmt.Errorf("run %s as %s: %w; its output:\n%s", s.programs.initdb(), s.dir.owner.name, err, lastLines(string(output)))
 	}
 	return nil
 }
 
-// URL returns the address of the database "postgres" for a superuser:
-// postgres://USER:PASSWORD@127.0.0.1:PORT/postgres?sslmode=disable. It stays the same for the life of the server.
+// URL returns the superuser's URL of the database "postgres":
+// postgres://USER:PASSWORD@127.0.0.1:PORT/postgres?sslmode=disable. It never
+// changes during the life of the server.
 func (s *Server) URL() string { return s.DatabaseURL("postgres") }
 
-// DatabaseURL returns the same address for another database, which need not exist.
+// DatabaseURL returns the same URL for another database. That database need not
+// exist.
 func (s *Server) DatabaseURL(name string) string { return s.address(s.port, name) }
 
 func (s *Server) address(port int, database string) string {
@@ -147,10 +158,12 @@ func (s *Server) address(port int, database string) string {
 	return address.String()
 }
 
-// Dir returns the private folder of the server. Its log is the file server.log in it.
+// Dir returns the private folder of the server. The file server.log in it is
+// the server's log.
 func (s *Server) Dir() string { return s.dir.path }
 
-// PID returns the process id of the postmaster, the server's main process; 0 when it is not running.
+// PID returns the process id of the postmaster, the server's main process. It
+// returns 0 if the server is not running.
 func (s *Server) PID() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,9 +173,10 @@ func (s *Server) PID() int {
 	return s.run.cmd.Process.Pid
 }
 
-// Halt stops the server and keeps its data for Resume. When it returns nil, all processes of the server are gone, those of its open
-// connections included, in every mode. Halting a server that is not running does nothing. Halt refuses a server whose folder is
-// no longer the one that Start made, and gives up after a minute.
+// Halt stops the server and keeps its data for Resume. When it returns nil, all
+// processes of the server have ended, including those of open connections, in
+// every mode. Halting a server that is not running does nothing. Halt fails if
+// the folder is no longer the one that Start created, and after a minute.
 func (s *Server) Halt(mode ShutdownMode) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,9 +189,11 @@ func (s *Server) Halt(mode ShutdownMode) error {
 	return nil
 }
 
-// Resume starts the server again after Halt, or after it ended by itself: same port, same password, same data. It returns when the
-// server accepts connections. Resuming a server that runs does nothing. Resume refuses a server whose folder is no longer the one
-// that Start made, and gives up when ctx ends or after a minute; it can then be called again.
+// Resume restarts the server after Halt or after a crash, with the same port,
+// password and data. It returns when the server accepts connections. Resuming a
+// running server does nothing. Resume fails if the folder is no longer the one
+// that Start created, when ctx ends, and after a minute. It can then be called
+// again.
 func (s *Server) Resume(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,8 +215,10 @@ func (s *Server) Resume(ctx context.Context) error {
 	return nil
 }
 
-// Close stops the server and deletes its folder. Closing a closed server does nothing and returns nil. Close refuses a server whose
-// folder is no longer the one that Start made: then nothing is deleted, the server still runs, and Close can be called again.
+// Close stops the server and deletes its folder. Closing a closed server does
+// nothing and returns nil. Close fails if the folder is no longer the one that
+// Start created. Then nothing is deleted, the server still runs, and Close can
+// be called again.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,19 +229,19 @@ func (s *Server) Close() error {
 		return fmt.Errorf("close the private PostgreSQL server: %w", err)
 	}
 	haltErr := s.halt(Immediate)
-	s.watchdog.release() // a server that could not be halted is its to end
+	s.watchdog.release() // it also ends a server that could not be halted
 	s.watchdog = nil
 	_ = s.log.Close() // nil, and harmless, if it was never opened
 	if _, err := os.Lstat(s.dir.path); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := errors.Join(haltErr, s.dir.remove()); err != nil { // the watchdog did not live to do it
+	if err := errors.Join(haltErr, s.dir.remove()); err != nil { // the watchdog was killed before it could delete the folder
 		return fmt.Errorf("close the private PostgreSQL server: %w", err)
 	}
 	return nil
 }
 
-// usable returns an error unless the server may be halted and resumed.
+// usable returns an error if the server is closed or its folder was replaced.
 func (s *Server) usable() error {
 	if s.watchdog == nil {
 		return errors.New("it is closed; start a new one")
@@ -231,7 +249,7 @@ func (s *Server) usable() error {
 	return s.dir.check()
 }
 
-// logSince returns the last lines that the server logged after the given size of its log.
+// logSince returns the last lines of the log after the first size bytes.
 func (s *Server) logSince(size int64) string {
 	info, err := s.log.Stat()
 	if err != nil || info.Size() <= size {

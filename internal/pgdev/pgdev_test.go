@@ -28,7 +28,7 @@ func TestStartConnectClose(t *testing.T) {
 		t.Errorf("SELECT 1 = %s", got)
 	}
 	pid, dir, watchdog := s.PID(), s.Dir(), s.watchdog.cmd.Process.Pid
-	for range 2 { // closing twice is fine
+	for range 2 { // the second Close does nothing
 		check(t, s.Close())
 	}
 	if alive(pid) || alive(watchdog) || exists(dir) {
@@ -38,7 +38,7 @@ func TestStartConnectClose(t *testing.T) {
 		t.Errorf("PID after Close = %d, want 0", s.PID())
 	}
 	if s.Halt(Fast) == nil || s.Resume(t.Context()) == nil {
-		t.Error("a closed server let itself be halted or resumed")
+		t.Error("a closed server was halted or resumed")
 	}
 }
 
@@ -61,7 +61,7 @@ func TestSettings(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, server.config)
 			for name, want := range server.want {
-				if name == "lc_collate" { // no setting any more since version 16
+				if name == "lc_collate" { // removed in version 16
 					if got := query(t, s.URL(), "SELECT datcollate::text FROM pg_database WHERE datname = 'postgres'"); got != want {
 						t.Errorf("collation = %q, want %q", got, want)
 					}
@@ -99,7 +99,7 @@ func TestPrivate(t *testing.T) {
 		t.Error("the password is not kept as SCRAM-SHA-256")
 	}
 	if got := query(t, s.URL(), "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'"); got != "0" {
-		t.Errorf("%s rules of pg_hba.conf let clients in otherwise", got)
+		t.Errorf("%s rules of pg_hba.conf allow another authentication", got)
 	}
 	entries, err := os.ReadDir(s.Dir())
 	check(t, err)
@@ -147,9 +147,9 @@ func TestTwoAtOnce(t *testing.T) {
 		t.Errorf("both are at %s", first.Dir())
 	}
 	execute(t, first.URL(), "CREATE TABLE only_here ()")
-	check(t, first.Close()) // returns when the first watchdog has read the end of its pipe
+	check(t, first.Close()) // returns when the first watchdog has read the end of its pipe and ended
 	if exists(first.Dir()) {
-		t.Error("the first one's folder is left")
+		t.Error("the first server's folder was not deleted")
 	}
 	if got := query(t, second.URL(), "SELECT count(*) FROM pg_class WHERE relname = 'only_here'"); got != "0" {
 		t.Error("a table of the first server is in the second")
@@ -196,8 +196,9 @@ func TestHaltResume(t *testing.T) {
 	}
 }
 
-// busyBackend leaves a backend computing for a second, so that it does not notice at once that the postmaster is gone. If nobody
-// ends it before, it writes the file "finished".
+// busyBackend leaves a backend computing for a second, so that it does not
+// notice the end of the postmaster at once. If the backend is not ended
+// earlier, it writes the file "finished".
 func busyBackend(t *testing.T, s *Server) (pid int) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.URL())
@@ -214,7 +215,7 @@ func busyBackend(t *testing.T, s *Server) (pid int) {
 	return pid
 }
 
-// A server killed by somebody else is as good as halted.
+// A server that another process killed can be resumed like a halted one.
 func TestResumeAfterCrash(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, Config{})
@@ -227,7 +228,8 @@ func TestResumeAfterCrash(t *testing.T) {
 	}
 }
 
-// The System V segment that PostgreSQL guards its data with outlives a killed server; close must not leak it.
+// PostgreSQL protects its data folder with a System V segment, which outlives a
+// killed server. Close must not leak it.
 func TestCloseAfterKillFreesMemory(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, Config{})
@@ -247,7 +249,7 @@ func TestCloseAfterKillFreesMemory(t *testing.T) {
 	check(t, s.Halt(Kill))
 	check(t, s.Close())
 	if slices.Contains(strings.Fields(segments()), segment) {
-		t.Errorf("segment %s is left", segment)
+		t.Errorf("segment %s was not removed", segment)
 	}
 }
 
@@ -256,7 +258,7 @@ func TestTakenPort(t *testing.T) {
 	s := startServer(t, Config{})
 	check(t, s.Halt(Fast))
 
-	// Resume has promised to keep its port, and waits for it.
+	// Resume must keep its port, so it waits until the port is free.
 	var squatter net.Listener
 	eventually(t, "a port that nothing on this machine has taken meanwhile", func() (listens bool) {
 		var err error
@@ -270,7 +272,7 @@ func TestTakenPort(t *testing.T) {
 	check(t, <-resumed)
 	query(t, s.URL(), "SELECT 1")
 
-	// Start takes another one.
+	// Start chooses another port.
 	check(t, s.Halt(Fast))
 	squatter, err := net.Listen("tcp4", "127.0.0.1:0")
 	check(t, err)
@@ -281,7 +283,7 @@ func TestTakenPort(t *testing.T) {
 		if asked++; asked == 1 {
 			return taken, nil
 		}
-		return freePort() // which somebody else can take as well, before the server does
+		return freePort() // another process may take this port too, before the server does
 	}))
 	if asked < 2 || s.port == taken {
 		t.Errorf("the server runs on port %d after asking %d times, want another one than %d", s.port, asked, taken)
@@ -289,8 +291,9 @@ func TestTakenPort(t *testing.T) {
 	query(t, s.URL(), "SELECT 1")
 }
 
-// The server belongs to the process, not to the variable: as long as it runs, its watchdog's pipe is not garbage. Afterwards it is,
-// and nothing stays.
+// The server belongs to the process, not to the variable. While the server
+// runs, the garbage collector must not close its watchdog's pipe. After the
+// server has ended, the pipe is collected and nothing is left.
 func TestForgottenServerStays(t *testing.T) {
 	t.Parallel()
 	address, dir, pid, pipe := func() (string, string, int, weak.Pointer[os.File]) {
@@ -317,9 +320,9 @@ func TestServerThatDoesNotStart(t *testing.T) {
 	s, err := Start(t.Context(), Config{Settings: map[string]string{"work_mem": "plenty"}})
 	if err == nil {
 		check(t, s.Close())
-		t.Fatal("a server with a senseless setting started")
+		t.Fatal("a server with an invalid setting started")
 	}
-	for _, want := range []string{"ended while starting", `invalid value for parameter "work_mem": "plenty"`} {
+	for _, want := range []string{"exited during its start", `invalid value for parameter "work_mem": "plenty"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}

@@ -17,8 +17,9 @@ import (
 	"time"
 )
 
-// oldestVersion is the oldest that PostgreSQL still maintained when this was written, and the first whose passwords are
-// scram-sha-256 without being asked.
+// oldestVersion was the oldest maintained version of PostgreSQL when this was
+// written. It is also the first version that uses scram-sha-256 passwords by
+// default.
 const oldestVersion = 14
 
 // programs is a folder with the programs of a server.
@@ -26,9 +27,10 @@ type programs struct{ dir string }
 
 func (p programs) initdb() string     { return filepath.Join(p.dir, "initdb") }
 func (p programs) postgres() string   { return filepath.Join(p.dir, "postgres") }
-func (p programs) basebackup() string { return filepath.Join(p.dir, "pg_basebackup") } // which may be missing
+func (p programs) basebackup() string { return filepath.Join(p.dir, "pg_basebackup") } // may be missing
 
-// installFolders are where packages put the programs that they keep out of PATH.
+// installFolders lists the folders in which packages install the programs
+// outside PATH.
 //
 //nolint:gochecknoglobals // a table
 var installFolders = []string{
@@ -46,9 +48,9 @@ var installFolders = []string{
 	"/Applications/Postgres.app/Contents/Versions/*/bin", // Postgres.app
 }
 
-// search looks for programs. Its fields are what a test replaces.
+// search finds the programs. Tests replace its fields.
 type search struct {
-	owner    account  // who must be able to run them
+	owner    account  // the user that must be able to run the programs
 	path     string   // as in $PATH
 	folders  []string // patterns, in order of preference
 	download func(context.Context) (dir string, err error)
@@ -65,8 +67,9 @@ func newSearch(owner account) search {
 	}
 }
 
-// find returns the first programs that can be used: those in binDir and no others if it is given, else those that PATH leads to, else
-// those in the known folders, newest first, else downloaded ones.
+// find returns the first usable programs. If binDir is set, it searches only
+// there. Otherwise it searches PATH, then the known folders, newest version
+// first. If nothing is usable, it downloads the programs.
 func (s search) find(ctx context.Context, binDir string) (programs, error) {
 	if binDir != "" {
 		found, err := s.inspect(ctx, binDir)
@@ -96,12 +99,13 @@ func (s search) find(ctx context.Context, binDir string) (programs, error) {
 	return programs{}, s.noPrograms(append(refused, "download: "+err.Error()))
 }
 
-// fromPath returns the folders that the programs in PATH really are in. A folder in PATH may have a link to only one of them.
+// fromPath returns the folders that contain the programs in PATH, with links
+// resolved. A folder in PATH may have a link to only one of the programs.
 func (s search) fromPath() []string {
 	var dirs []string
 	for _, folder := range filepath.SplitList(s.path) {
 		if !filepath.IsAbs(folder) {
-			continue // a program in the current folder is nobody's installed server
+			continue // a program in the current folder is not an installed server
 		}
 		for _, name := range []string{"postgres", "initdb", "pg_ctl"} {
 			program, err := filepath.EvalSymlinks(filepath.Join(folder, name))
@@ -113,7 +117,8 @@ func (s search) fromPath() []string {
 	return dirs
 }
 
-// fromFolders returns the known folders that have the programs; of those that a pattern matches, the newest version first.
+// fromFolders returns the known folders that have the programs. Among the
+// matches of one pattern, the newest version comes first.
 func (s search) fromFolders() []string {
 	var dirs []string
 	for _, pattern := range s.folders {
@@ -130,7 +135,8 @@ func (s search) fromFolders() []string {
 
 var folderVersion = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
 
-// versionIn returns the version in a folder's name, as in /usr/lib/postgresql/15/bin; 9.6 is older than 15.
+// versionIn returns the version in a folder's name, as in
+// /usr/lib/postgresql/15/bin; 9.6 is older than 15.
 func versionIn(dir string) float64 {
 	all := folderVersion.FindAllString(dir, -1)
 	if len(all) == 0 {
@@ -151,10 +157,13 @@ func complete(dir string) bool {
 	return true
 }
 
-// reportedVersion matches the likes of "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", of 18beta1 and of vendors' own.
+// reportedVersion matches outputs such as "postgres (PostgreSQL) 15.18 (Debian
+// 15.18-0+deb12u1)". It also accepts beta versions such as 18beta1, and product
+// names of other vendors.
 var reportedVersion = regexp.MustCompile(`^postgres \([^)]*\) ([0-9]+)`)
 
-// inspect runs the server's program as the user that will run the server, which also tells whether that user can.
+// inspect checks the version of the programs in dir. It runs postgres as the
+// user of the server, which also proves that this user can run it.
 func (s search) inspect(ctx context.Context, dir string) (programs, error) {
 	dir, err := resolve(dir)
 	if err != nil {
@@ -171,7 +180,7 @@ func (s search) inspect(ctx context.Context, dir string) (programs, error) {
 	}
 	match := reportedVersion.FindSubmatch(output)
 	if match == nil {
-		return programs{}, fmt.Errorf("%s does not tell its version", filepath.Join(dir, "postgres"))
+		return programs{}, fmt.Errorf("%s does not report its version", filepath.Join(dir, "postgres"))
 	}
 	version, err := strconv.Atoi(string(match[1]))
 	if err != nil || version < oldestVersion {
@@ -180,16 +189,17 @@ func (s search) inspect(ctx context.Context, dir string) (programs, error) {
 	return programs{dir: dir}, nil
 }
 
-// noPrograms says what was tried and the three ways out.
+// noPrograms returns an error with the failed attempts and the three
+// alternatives.
 func (s search) noPrograms(tried []string) error {
 	reasons := strings.ReplaceAll(strings.Join(tried, "; "), "\n", " ")
-	return fmt.Errorf(`no programs of a PostgreSQL server, version %d or newer, to be found (%s); choose one:
+	return fmt.Errorf(`no PostgreSQL server programs of version %d or newer were found (%s); choose one:
   install them:           %s
   use a running server:   set DEV_DATABASE_URL, or TEST_DATABASE_URL for tests, to postgres://USER:PASSWORD@HOST:PORT/DATABASE
   use a container:        docker compose up`, oldestVersion, reasons, s.installCommand())
 }
 
-// installCommand returns the command that installs a server here.
+// installCommand returns the command that installs a server on this system.
 func (s search) installCommand() string {
 	if s.system == "darwin" {
 		return "brew install postgresql"

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// fake is a folder of programs to make: its name and what postgres --version prints.
+// fake describes a folder of programs to create: its name and the output of
+// postgres --version.
 type fake struct{ dir, version string }
 
 func TestFindPrograms(t *testing.T) {
@@ -80,7 +81,7 @@ func TestFindPrograms(t *testing.T) {
 
 func v(version string) string { return "echo 'postgres (PostgreSQL) " + version + "'" }
 
-// install writes programs of which only postgres does anything.
+// install writes the programs. Only postgres does anything.
 func install(t *testing.T, dir, script string) {
 	t.Helper()
 	check(t, os.MkdirAll(dir, 0o755))
@@ -89,9 +90,9 @@ func install(t *testing.T, dir, script string) {
 	}
 }
 
-// writeProgram writes a file that can be run at once. A program that another test
-// starts meanwhile must not inherit the file open for writing: then the system
-// would refuse to run it, "text file busy".
+// writeProgram writes a file that can be run at once. A program that another
+// test starts meanwhile must not inherit the file open for writing. Otherwise
+// the system refuses to run the file: "text file busy".
 func writeProgram(t *testing.T, path string, text []byte) {
 	t.Helper()
 	syscall.ForkLock.RLock()
@@ -146,15 +147,15 @@ func TestNoProgramsSaysWhatToDo(t *testing.T) {
 				t.Fatal("found programs where there are none")
 			}
 			for _, want := range []string{
-				test.want, "DEV_DATABASE_URL", "TEST_DATABASE_URL", "docker compose up", // the ways out
-				"version 13", "download: no way out of here", // what was tried
+				test.want, "DEV_DATABASE_URL", "TEST_DATABASE_URL", "docker compose up", // the alternatives
+				"version 13", "download: no way out of here", // the failed attempts
 			} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the error does not say %q:\n%v", want, err)
 				}
 			}
 			if lines := strings.Count(err.Error(), "\n") + 1; lines != 4 {
-				t.Errorf("%d lines, want one for the problem and three for the ways out:\n%v", lines, err)
+				t.Errorf("%d lines, want one for the problem and three for the alternatives:\n%v", lines, err)
 			}
 		})
 	}

@@ -20,18 +20,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// errPortTaken means that somebody else listens on the port or uses it for a connection of theirs.
+// errPortTaken means that another process listens on the port or uses it for a
+// connection.
 var errPortTaken = errors.New("the port is taken")
 
-// run is one life of the server, from its launch until the last of its processes has ended.
+// run is one run of the server, from its start until its last process has
+// ended.
 type run struct {
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the postmaster has ended
 	gone   chan struct{} // closed when the processes of its connections have ended too
-	paused []int         // processes that Pause has stopped, the postmaster last
+	paused []int         // processes stopped by Pause, the postmaster last
 }
 
-// ended reports whether the postmaster has.
+// ended reports whether the postmaster has ended.
 func (r *run) ended() bool {
 	select {
 	case <-r.exited:
@@ -41,8 +43,9 @@ func (r *run) ended() bool {
 	}
 }
 
-// launch starts the server on a port that nextPort names and waits until it is ready. Between a port's choice and its use others can
-// take it, so it asks again.
+// launch starts the server on a port from nextPort and waits until it is ready.
+// Another process can take the port before the server does. In that case launch
+// calls nextPort again.
 func (s *Server) launch(ctx context.Context, nextPort func() (int, error)) error {
 	for attempt := 1; ; attempt++ {
 		port, err := nextPort()
@@ -51,7 +54,7 @@ func (s *Server) launch(ctx context.Context, nextPort func() (int, error)) error
 		}
 		err = s.launchOn(ctx, port)
 		if err == nil {
-			if s.port != port { // Resume keeps it, and others may be reading it then
+			if s.port != port { // avoids a data race: Resume keeps the port, and other goroutines may read it
 				s.port = port
 			}
 			return nil
@@ -67,7 +70,8 @@ func (s *Server) launch(ctx context.Context, nextPort func() (int, error)) error
 	}
 }
 
-// launchOn makes one attempt. If it fails, nothing of the attempt is left running.
+// launchOn makes one attempt. If it fails, nothing of the attempt is left
+// running.
 func (s *Server) launchOn(ctx context.Context, port int) error {
 	info, err := s.log.Stat()
 	if err != nil {
@@ -80,18 +84,20 @@ func (s *Server) launchOn(ctx context.Context, port int) error {
 	if err == nil {
 		return nil
 	}
-	// Our own child that nobody has waited for: its number cannot be another process's, postmaster.pid or not.
+	// Safe without checking postmaster.pid: this is a child that has not been
+	// waited for, so no other process can have its number.
 	_ = s.run.cmd.Process.Signal(syscall.SIGQUIT)
 	settleErr := s.settle()
-	said := s.logSince(info.Size())
-	if strings.Contains(said, "could not bind") {
+	output := s.logSince(info.Size())
+	if strings.Contains(output, "could not bind") {
 		return fmt.Errorf("%w: 127.0.0.1:%d", errPortTaken, port)
 	}
-	return errors.Join(fmt.Errorf("%w; the end of its log:\n%s", err, said), settleErr)
+	return errors.Join(fmt.Errorf("%w; the end of its log:\n%s", err, output), settleErr)
 }
 
-// spawn starts the postmaster. Every process of the server inherits one end of a pipe: when the other end reads end-of-file, all of
-// them have ended, which their parent's exit alone does not tell.
+// spawn starts the postmaster. Every process of the server inherits one end of
+// a pipe. The other end reads end-of-file only when all of them have ended. The
+// exit of the postmaster alone does not prove that.
 func (s *Server) spawn(port int) (*run, error) {
 	alive, inherited, err := os.Pipe()
 	if err != nil {
@@ -114,10 +120,11 @@ func (s *Server) spawn(port int) (*run, error) {
 	return r, nil
 }
 
-// watch closes the channels in time. It also keeps the watchdog's pipe in use: a caller that keeps nothing but the URL must not lose
-// the server to the garbage collector, which closes files that nobody can reach.
+// watch closes each channel when its processes have ended. It also keeps the
+// watchdog's pipe reachable, because the garbage collector closes unreachable
+// files. Otherwise a caller that keeps only the URL would lose the server.
 func (r *run) watch(alive *os.File, guard *watchdog) {
-	_ = r.cmd.Wait() // how it ended is in the log
+	_ = r.cmd.Wait() // the log shows how it ended
 	close(r.exited)
 	_, _ = io.Copy(io.Discard, alive)
 	_ = alive.Close()
@@ -125,8 +132,9 @@ func (r *run) watch(alive *os.File, guard *watchdog) {
 	guard.keep()
 }
 
-// awaitReady returns nil when the server answers a client that knows the password, so that another server on that port cannot be
-// taken for ours.
+// awaitReady returns nil when the server accepts a client with the right
+// password. The password ensures that the answer does not come from another
+// server on that port.
 func (r *run) awaitReady(ctx context.Context, address string) error {
 	config, err := clientConfig(address)
 	if err != nil {
@@ -139,7 +147,7 @@ func (r *run) awaitReady(ctx context.Context, address string) error {
 		}
 		select {
 		case <-r.exited:
-			return errors.New("the server ended while starting")
+			return errors.New("the server exited during its start")
 		case <-ctx.Done():
 			return fmt.Errorf("the server was not ready in time: %w", context.Cause(ctx))
 		case <-time.After(pause):
@@ -147,12 +155,13 @@ func (r *run) awaitReady(ctx context.Context, address string) error {
 	}
 }
 
-// clientConfig parses the server's address without what the environment adds to it. Only variables that make the parsing itself fail
-// are left to trouble us, and they would trouble every later client as well.
+// clientConfig parses the server's URL and removes the settings that come from
+// the environment. Only variables that make the parsing itself fail still have
+// an effect. They would also break every later client.
 func clientConfig(address string) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
-		return nil, fmt.Errorf("variables such as PGSERVICE in the environment keep clients from using the server's address (%w); unset them", err)
+		return nil, fmt.Errorf("variables such as PGSERVICE in the environment prevent clients from using the server's URL (%w); unset them", err)
 	}
 	config.RuntimeParams = map[string]string{}
 	config.ValidateConnect = nil
@@ -167,15 +176,15 @@ func (s *Server) halt(mode ShutdownMode) error {
 	signals := map[ShutdownMode]syscall.Signal{Fast: syscall.SIGINT, Immediate: syscall.SIGQUIT, Kill: syscall.SIGKILL}
 	signal, known := signals[mode]
 	if !known {
-		return fmt.Errorf("%s is no shutdown mode; use Fast, Immediate or Kill", mode)
+		return fmt.Errorf("%s is not a shutdown mode; use Fast, Immediate or Kill", mode)
 	}
 	if s.run != nil && !s.run.ended() {
 		pid, err := s.dir.postmaster()
 		if err != nil {
 			return err
 		}
-		if ours := s.run.cmd.Process.Pid; pid != ours {
-			return fmt.Errorf("postmaster.pid names process %d, not %d; it is not signaled, look at %s", pid, ours, s.dir.path)
+		if child := s.run.cmd.Process.Pid; pid != child {
+			return fmt.Errorf("postmaster.pid names process %d instead of %d, so neither was signaled; inspect %s", pid, child, s.dir.path)
 		}
 		if err := s.run.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
@@ -185,7 +194,8 @@ func (s *Server) halt(mode ShutdownMode) error {
 	return s.settle()
 }
 
-// settle waits until every process of an ending server has gone, and puts the folder in order.
+// settle waits until every process of a stopping server has ended, and renames
+// a leftover postmaster.pid.
 func (s *Server) settle() error {
 	if s.run == nil {
 		return nil
@@ -193,13 +203,13 @@ func (s *Server) settle() error {
 	select {
 	case <-s.run.gone:
 	case <-time.After(haltTimeout):
-		return fmt.Errorf("some of its processes still run after %s; see server.log in %s", haltTimeout, s.dir.path)
+		return fmt.Errorf("some of its processes are still running after %s; see server.log in %s", haltTimeout, s.dir.path)
 	}
 	s.run = nil
 	return s.dir.setAside()
 }
 
-// freePort returns a port of 127.0.0.1 that nobody uses just now.
+// freePort returns a port of 127.0.0.1 that is currently unused.
 func freePort() (int, error) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -208,7 +218,8 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close() //nolint:forcetypeassert // it listens on TCP
 }
 
-// lastLines returns the end of a text, enough of it to show why a program failed.
+// lastLines returns the last 15 lines of a text, enough to show why a program
+// failed.
 func lastLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")

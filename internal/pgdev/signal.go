@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Pause stops every process of the server with SIGSTOP, until Continue: its port
-// still takes connections, and nothing answers. Halt and Close end a paused server
-// as well. Pausing a server that is not running is an error.
+// Pause stops every process of the server with SIGSTOP until Continue. The port
+// still accepts connections, but nothing answers. Halt and Close also work on a
+// paused server. Pausing a server that is not running is an error.
 func (s *Server) Pause(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,7 +31,8 @@ func (s *Server) pause(ctx context.Context) error {
 	if err := s.running(); err != nil {
 		return err
 	}
-	// The main process goes first, so that it starts no others meanwhile.
+	// The main process is stopped first, so that it cannot start others
+	// meanwhile.
 	main := s.run.cmd.Process.Pid
 	if err := syscall.Kill(main, syscall.SIGSTOP); err != nil {
 		return err
@@ -57,9 +58,9 @@ func (s *Server) Continue() {
 	}
 }
 
-// KillBackend ends one process of the server, as pg_stat_activity lists them, with
-// SIGKILL. PostgreSQL then ends all others and recovers. The process of another
-// server, or none, is an error.
+// KillBackend ends one process of the server with SIGKILL. pid is as in
+// pg_stat_activity. PostgreSQL then ends all other backends and recovers. A pid
+// that is not a process of this server is an error.
 func (s *Server) KillBackend(ctx context.Context, pid int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +81,7 @@ func (s *Server) KillBackend(ctx context.Context, pid int) error {
 	return nil
 }
 
-// running returns an error unless the server runs and may be signaled.
+// running returns an error unless the server is running and usable.
 func (s *Server) running() error {
 	if err := s.usable(); err != nil {
 		return err
@@ -91,9 +92,9 @@ func (s *Server) running() error {
 	return nil
 }
 
-// wake lets the processes go on that Pause has stopped. A stopped process would
-// not notice that the main one has ended. While Pause lasts none of them can be
-// waited for, so their numbers still are theirs.
+// wake continues the processes that Pause has stopped. A stopped process would
+// not notice the end of the main process. While Pause lasts, no parent can wait
+// for these processes, so their numbers still belong to them.
 func (r *run) wake() {
 	for _, pid := range r.paused {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
@@ -101,8 +102,8 @@ func (r *run) wake() {
 	r.paused = nil
 }
 
-// children lists the server's processes other than the main one. While that has
-// not been waited for, its number belongs to no other process.
+// children lists the server's processes except the main one. No other process
+// can have the main process's number until that process has been waited for.
 func (r *run) children(ctx context.Context) ([]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -123,21 +124,21 @@ func (r *run) children(ctx context.Context) ([]int, error) {
 	return pids, nil
 }
 
-// childrenInProc is for Linux without the program ps.
+// childrenInProc lists child processes on a Linux without the program ps.
 func childrenInProc(parent int) ([]int, error) {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat") // fails only for a malformed pattern
 	if len(files) == 0 {
-		return nil, errors.New("list its processes: neither the program ps nor /proc is there; install ps")
+		return nil, errors.New("list its processes: this system has neither the program ps nor /proc; install ps")
 	}
 	var pids []int
 	for _, file := range files {
 		text, _ := os.ReadFile(file) // the process may have ended
-		// The name of the program is in parentheses and may contain anything.
+		// The program's name is in parentheses and may contain any character.
 		number, _, _ := strings.Cut(string(text), " ")
-		behind := string(text)[strings.LastIndexByte(string(text), ')')+1:]
+		afterName := string(text)[strings.LastIndexByte(string(text), ')')+1:]
 		var state string
-		var pid, its int
-		if _, err := fmt.Sscan(behind, &state, &its); err != nil || its != parent {
+		var pid, ppid int
+		if _, err := fmt.Sscan(afterName, &state, &ppid); err != nil || ppid != parent {
 			continue
 		}
 		if _, err := fmt.Sscan(number, &pid); err == nil {

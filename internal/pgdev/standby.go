@@ -12,13 +12,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// StartStandby makes a copy of a running server and starts it as its streaming
-// standby, on a port of its own, with the same settings and passwords. It returns
-// when the standby answers queries. name is what synchronous_standby_names calls
-// it: letters, digits and underscores.
+// StartStandby copies a running server and starts the copy as its streaming
+// standby. The standby has its own port and the same settings and passwords.
+// StartStandby returns when the standby answers queries. name identifies the
+// standby in synchronous_standby_names. It consists of letters, digits and
+// underscores.
 //
-// Like Start it gives up when ctx ends or after a minute, and leaves nothing
-// behind then. It needs the program pg_basebackup beside the server's others.
+// Like Start, it fails when ctx ends or after a minute, and then leaves nothing
+// behind. It needs the program pg_basebackup in the folder of the server's
+// programs.
 func StartStandby(ctx context.Context, primary *Server, name string) (*Server, error) {
 	s := &Server{programs: primary.programs, settings: primary.settings, password: primary.password}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -30,15 +32,15 @@ func StartStandby(ctx context.Context, primary *Server, name string) (*Server, e
 	return s, nil
 }
 
-// copyFrom fills the data folder with a base backup. The password reaches
-// pg_basebackup, and later the standby, in a file: command lines can be read by
-// everybody.
+// copyFrom fills the data folder with a base backup. It passes the password to
+// pg_basebackup, and later to the standby, in a file, because every user can
+// read command lines.
 func (s *Server) copyFrom(ctx context.Context, primary *Server, name string) error {
 	if !settingName.MatchString(name) {
-		return fmt.Errorf("%q is not the name of a standby; use letters, digits and underscores", name)
+		return fmt.Errorf("%q is not a valid name for a standby; use letters, digits and underscores", name)
 	}
 	if _, err := os.Stat(s.programs.basebackup()); err != nil {
-		return fmt.Errorf("%w; install PostgreSQL's client programs beside the server's", err)
+		return fmt.Errorf("%w; install PostgreSQL's client programs in the same folder as the server's", err)
 	}
 	passwords, err := s.dir.create("pgpass")
 	if err != nil {
@@ -56,13 +58,13 @@ func (s *Server) copyFrom(ctx context.Context, primary *Server, name string) err
 		return fmt.Errorf("run pg_basebackup: %w", context.Cause(ctx))
 	}
 	if err != nil {
-		return fmt.Errorf("run pg_basebackup: %w; it said:\n%s", err, lastLines(string(output)))
+		return fmt.Errorf("run pg_basebackup: %w; its output:\n%s", err, lastLines(string(output)))
 	}
 	return nil
 }
 
-// Promote makes a standby a primary and returns when it accepts writes. The old
-// primary must not run any more: nothing here keeps clients away from it.
+// Promote turns a standby into a primary and returns when it accepts writes.
+// Stop the old primary first: this package does not keep clients away from it.
 func (s *Server) Promote(ctx context.Context) error {
 	if err := s.promote(ctx); err != nil {
 		return fmt.Errorf("promote the private PostgreSQL server: %w", err)

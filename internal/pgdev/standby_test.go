@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A standby follows its primary, takes over, and gets a standby of its own.
+// A standby follows its primary, is promoted, and gets its own standby.
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	primary := startServer(t, Config{})
@@ -28,7 +28,7 @@ func TestStandby(t *testing.T) {
 	check(t, standby.Promote(t.Context()))
 	execute(t, standby.URL(), `INSERT INTO t VALUES (3)`)
 	check(t, standby.Halt(Fast))
-	check(t, standby.Resume(t.Context())) // it stays a primary
+	check(t, standby.Resume(t.Context())) // a resumed primary stays a primary
 	next := follow(t, standby)
 	eventually(t, "the next standby has all rows", func() bool {
 		return query(t, next.URL(), `SELECT count(*) FROM t`) == "3"
@@ -64,7 +64,7 @@ func TestPause(t *testing.T) {
 	s.Continue()
 	s.Continue()
 	if got := query(t, s.URL(), `SELECT 1`); got != "1" {
-		t.Errorf("after Continue it answers %s", got)
+		t.Errorf("SELECT after Continue = %s", got)
 	}
 	for _, mode := range []ShutdownMode{Fast, Immediate, Kill} {
 		check(t, s.Pause(t.Context()))
@@ -74,10 +74,10 @@ func TestPause(t *testing.T) {
 		}
 		check(t, s.Resume(t.Context()))
 	}
-	check(t, s.Pause(t.Context())) // and Close ends it
+	check(t, s.Pause(t.Context())) // Close must end the paused server
 }
 
-// Both ways to list processes find the same backend.
+// Both methods of listing processes find the same backend.
 func TestKillBackend(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, Config{})

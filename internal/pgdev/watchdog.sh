@@ -1,14 +1,18 @@
-# The watchdog of one private PostgreSQL server. Arguments: the private directory, and the token that its marker file must hold.
+# The watchdog of one private PostgreSQL server. Its arguments are the private
+# directory and the token that its marker file must contain.
 #
-# It makes the directory itself, so that whenever there is one, there is also somebody to delete it. Standard output says what went
-# wrong with that, and is closed when it is done.
+# It creates the directory itself, so that the directory never exists without a
+# watchdog to delete it. If that fails, the error goes to standard output, which
+# is closed afterwards in either case.
 #
-# Standard input is a pipe whose other end only the starting process holds. It never says anything: its end means that the process
-# has ended, or asks for it. Then the server is stopped and the directory deleted.
+# Standard input is a pipe whose other end only the starting process holds.
+# Nothing is ever written to it. It closes when that process ends or asks for
+# the cleanup. Then this script stops the server and deletes the directory.
 dir=$1
 token=$2
 
-# What ends the starting process, such as a cancelled CI job, must not end the watchdog before it has done its work.
+# A signal that ends the starting process, for example from a cancelled CI job,
+# must not end the watchdog before its cleanup.
 trap '' HUP INT QUIT TERM
 
 umask 077
@@ -23,7 +27,9 @@ ours() {
 	[ -n "$token" ] && [ -d "$dir" ] && [ ! -L "$dir" ] && [ "$(cat "$dir/lumin-ingest-pgdev" 2>/dev/null)" = "$token" ]
 }
 
-# Sets pid to the server's main process, or to nothing. While initdb runs the number is negative and no server's.
+# Sets pid to the process id of the server's main process, or to the empty
+# string. While initdb runs, the file has a negative number, which is not the
+# process id of a server.
 find_server() {
 	pid=
 	{ read -r pid <"$dir/data/postmaster.pid"; } 2>/dev/null
@@ -31,8 +37,9 @@ find_server() {
 	[ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || pid=
 }
 
-# A server that was killed leaves a small System V segment behind, and systems have room for few (macOS: 32). The seventh line of
-# its postmaster.pid names it.
+# A killed server leaves a small System V shared memory segment behind, and
+# systems allow only a few of them (macOS: 32). The seventh line of its
+# postmaster.pid contains the id of the segment.
 free_memory() {
 	for file in "$dir/crashed.pid" "$dir/data/postmaster.pid"; do
 		segment=$(sed -n '7s/^ *[0-9][0-9]* *\([0-9][0-9]*\).*/\1/p' "$file" 2>/dev/null)
@@ -40,13 +47,15 @@ free_memory() {
 	done
 }
 
-# Twenty tries are a second. PostgreSQL itself kills what has not ended five seconds after SIGQUIT; after ten it is killed here.
+# Twenty tries take a second. PostgreSQL kills processes that have not ended
+# five seconds after SIGQUIT. After ten seconds, this script kills the main one.
 tries=0
 while ours && [ "$tries" -lt 400 ]; do
 	find_server
 	if [ -z "$pid" ] || [ "$tries" -gt 200 ]; then
 		free_memory
-		# Fails while initdb still creates files. The marker goes last, so that the next try knows the directory.
+		# This fails while initdb still creates files. The data goes first, so
+		# that the next try still finds the marker.
 		rm -rf "$dir/data" 2>/dev/null && rm -rf "$dir" && exit 0
 	elif [ "$tries" -eq 200 ]; then
 		kill -s KILL "$pid"

@@ -25,7 +25,8 @@ func TestKilledParent(t *testing.T) {
 	})
 }
 
-// killParent kills a process that has two servers, which must both go although a child of that process stays.
+// killParent kills a process that has two servers. Both must end, although a
+// child of that process stays alive.
 func killParent(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	all := startHelper(t, cmd, 2)
@@ -40,7 +41,7 @@ func killParent(t *testing.T, cmd *exec.Cmd) {
 			return !exists(one.Dir) && !alive(one.PID) && !alive(one.Watchdog)
 		})
 		if !alive(one.Child) {
-			t.Error("the child did not outlive its parent, so this proves nothing about what it inherited")
+			t.Error("the child did not outlive its parent, so this test proves nothing about inherited pipes")
 		}
 	}
 }
@@ -75,7 +76,8 @@ func TestKilledParentWhileStarting(t *testing.T) {
 	}
 }
 
-// processesIn lists the processes that name a folder in their arguments or, where /proc tells, work in it.
+// processesIn lists the processes that name a folder in their arguments. On
+// systems with /proc, it also lists the processes that work in the folder.
 func processesIn(dir string) string {
 	output, err := exec.Command("ps", "-A", "-o", "pid=,args=").Output()
 	if err != nil {
@@ -115,7 +117,8 @@ func TestEnvironmentHasNoEffect(t *testing.T) {
 	}
 }
 
-// The folder is made where the user that the server runs as can get at it, whatever root's TMPDIR says.
+// The folder is created where the server's user can reach it, even if root's
+// TMPDIR is closed to that user.
 func TestClosedTemporaryFolder(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -166,11 +169,12 @@ func TestWatchdogRefusesForeignDirectory(t *testing.T) {
 	})
 }
 
-// While initdb runs, postmaster.pid holds a negative number, which kill would take for a process group.
+// While initdb runs, postmaster.pid holds a negative number, which kill would
+// interpret as a process group.
 func TestWatchdogSignalsNoProcessGroup(t *testing.T) {
 	t.Parallel()
 	d, guard := testDirectory(t)
-	victim := d.owner.command(t.Context(), "/bin/sleep", "60") // in a group of its own, as the user that the watchdog may signal
+	victim := d.owner.command(t.Context(), "/bin/sleep", "60") // in its own process group, as a user that the watchdog may signal
 	check(t, victim.Start())
 	defer victim.Wait()
 	defer victim.Process.Kill()
