@@ -1,12 +1,14 @@
-// Package pgproxy stands between a client and its PostgreSQL server and breaks a
-// connection at the one moment that matters: when the client says COMMIT. It can
-// also cut, silence or delay all connections, and lead new ones to another server,
-// as a failover does.
+// Package pgproxy is a proxy between a client and its PostgreSQL server. It
+// breaks a connection at the critical moment: when the client sends COMMIT. It
+// can also cut, silence or delay all connections, and direct new ones to
+// another server, like a failover.
 //
-// Use it in tests of what a program answers while it cannot know whether its
-// transaction was committed. It understands as much of PostgreSQL's protocol as it
-// takes to see a COMMIT, sent as a query of its own or as a prepared statement; one
-// among other statements in a single query text goes unseen. It does not encrypt.
+// Use it to test how a program answers when it cannot know whether its
+// transaction was committed. The proxy understands only as much of PostgreSQL's
+// protocol as it needs to recognize a COMMIT. It recognizes one in a simple
+// query or in a prepared statement, with or without statements after it. It
+// does not recognize a COMMIT after other statements in the same query text. It
+// does not encrypt.
 //
 //	proxy, err := pgproxy.Start(databaseURL)
 //	if err != nil {
@@ -15,5 +17,5 @@
 //	defer proxy.Close()
 //	proxy.AtCommit(pgproxy.DropReply, 1)
 //	pool, err := pgxpool.New(ctx, proxy.URL())
-//	... // the next COMMIT on any connection takes effect and is not answered
+//	... // the next COMMIT on any connection takes effect but gets no answer
 package pgproxy

@@ -12,7 +12,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// proxied connects to a fresh database through a proxy.
+// proxied connects to a new database through a proxy.
 func proxied(t *testing.T) (*pgproxy.Proxy, *pgx.Conn) {
 	t.Helper()
 	proxy, err := pgproxy.Start(pgtest.NewEmpty(t))
@@ -38,7 +38,7 @@ func TestCut(t *testing.T) {
 	proxy, conn := proxied(t)
 	proxy.Cut()
 	if err := conn.Ping(t.Context()); err == nil {
-		t.Error("a connection that was cut still answers")
+		t.Error("a cut connection still answers")
 	}
 	if err := dial(t, proxy).Ping(t.Context()); err != nil {
 		t.Errorf("a new connection: %v", err)
@@ -66,7 +66,7 @@ func TestSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !there {
-			t.Fatal("the server was told that the client had gone")
+			t.Fatal("the server noticed that the client had disconnected")
 		}
 	}
 }

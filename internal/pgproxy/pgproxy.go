@@ -9,26 +9,29 @@ import (
 	"time"
 )
 
-// dialTimeout bounds how long a client waits for a server that does not answer.
+// dialTimeout limits how long a client waits for a server that does not answer.
 const dialTimeout = 5 * time.Second
 
-// Fault is what happens to a connection on which a COMMIT arrives.
+// Fault selects what happens to a connection when a COMMIT arrives.
 type Fault int
 
 const (
-	// Pass forwards the COMMIT and its reply, as if nobody were there.
+	// Pass forwards the COMMIT and its reply, as if there were no proxy.
 	Pass Fault = iota
-	// DropRequest closes the connection and forwards nothing: not committed.
+	// DropRequest closes the connection without forwarding the COMMIT. The
+	// transaction is not committed.
 	DropRequest
-	// DropReply forwards the COMMIT, waits until the server has answered it, and
-	// closes the connection without forwarding the answer: committed.
+	// DropReply forwards the COMMIT, waits for the server's answer, and closes
+	// the connection without forwarding that answer. The transaction is
+	// committed.
 	DropReply
-	// BlackHole keeps the connection open and forwards nothing any more, in neither
-	// direction: not committed, and nobody says so.
+	// BlackHole keeps the connection open but forwards nothing more in either
+	// direction. The transaction is not committed, and the client gets no
+	// answer.
 	BlackHole
 )
 
-// Proxy is a running proxy. Its methods may be called from several goroutines.
+// Proxy is a running proxy. It is safe for concurrent use.
 type Proxy struct {
 	listener net.Listener
 	url      string
@@ -44,12 +47,12 @@ type Proxy struct {
 	closed bool
 }
 
-// Start returns a proxy on a free port of 127.0.0.1 in front of the server that
-// databaseURL names. The caller must Close it.
+// Start returns a proxy on a free port of 127.0.0.1 in front of the server in
+// databaseURL. The caller must Close it.
 func Start(databaseURL string) (*Proxy, error) {
 	address, err := url.Parse(databaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("start a proxy: the address of the database is not a URL")
+		return nil, fmt.Errorf("start a proxy: the database URL is invalid")
 	}
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -65,31 +68,31 @@ func Start(databaseURL string) (*Proxy, error) {
 	return p, nil
 }
 
-// URL is the address of the same database through the proxy.
+// URL returns the URL of the same database through the proxy.
 func (p *Proxy) URL() string { return p.url }
 
-// AtCommit has the next n COMMITs, whichever connections they arrive on, meet with
-// the fault. Those after them pass. It replaces what an earlier call left.
+// AtCommit applies the fault to the next n COMMITs, on any connection. Later
+// COMMITs pass. It replaces the remainder of an earlier call.
 func (p *Proxy) AtCommit(fault Fault, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault, p.left = fault, n
 }
 
-// Struck is how many COMMITs have met with a fault so far. One whose reply is
-// dropped counts once the server has answered it.
+// Struck returns the number of COMMITs that a fault has hit so far. A COMMIT
+// with a dropped reply counts once the server has answered it.
 func (p *Proxy) Struck() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.struck
 }
 
-// SetTarget leads connections that are made from now on to another server. Open
-// ones stay where they are.
+// SetTarget directs future connections to another server. Open connections keep
+// their server.
 func (p *Proxy) SetTarget(databaseURL string) error {
 	address, err := url.Parse(databaseURL)
 	if err != nil {
-		return fmt.Errorf("set the target of a proxy: the address of the database is not a URL")
+		return fmt.Errorf("set the target of a proxy: the database URL is invalid")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,11 +100,11 @@ func (p *Proxy) SetTarget(databaseURL string) error {
 	return nil
 }
 
-// SetDelay holds every message back for this long, in both directions. Zero turns
-// it off.
+// SetDelay delays every message by the given time, in both directions. Zero
+// turns the delay off.
 func (p *Proxy) SetDelay(delay time.Duration) { p.delay.Store(int64(delay)) }
 
-// Cut ends all open connections. New ones are accepted.
+// Cut closes all open connections. New ones are accepted.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,9 +113,10 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Silence lets nothing more through the open connections, in either direction, and
-// keeps them open: each side sees a peer whose machine has vanished. Closing one
-// side is not seen by the other. New connections are accepted.
+// Silence keeps the open connections open but forwards nothing more in either
+// direction. To each side, the other side's machine seems to have vanished. If
+// one side closes its connection, the other does not notice. New connections
+// are accepted.
 func (p *Proxy) Silence() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,8 +125,8 @@ func (p *Proxy) Silence() {
 	}
 }
 
-// CutSilent ends the connections that Silence has left, as a kernel does that gets
-// no answer to its probes.
+// CutSilent closes the connections that Silence has silenced, like a kernel
+// whose keepalive probes get no answer.
 func (p *Proxy) CutSilent() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +137,8 @@ func (p *Proxy) CutSilent() {
 	}
 }
 
-// Close ends all connections and returns when nothing of the proxy runs any more.
+// Close closes all connections and returns when all goroutines of the proxy
+// have ended.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -155,8 +160,8 @@ func (p *Proxy) accept() {
 	}
 }
 
-// serve forwards between a client and a connection of its own to the server until
-// either of them ends.
+// serve connects to the server and forwards messages between client and server
+// until either side ends.
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
 	p.mu.Lock()
@@ -186,7 +191,8 @@ func (p *Proxy) serve(client net.Conn) {
 	replies.Wait()
 }
 
-// next takes what is to happen to the COMMIT that has just arrived.
+// next returns the fault for the COMMIT that has just arrived, and counts that
+// COMMIT off.
 func (p *Proxy) next() Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -23,7 +23,7 @@ func TestCommitMeetsFault(t *testing.T) {
 			_, err := conn.Exec(ctx, " Commit ;")
 			return err
 		},
-		"with more behind it": func(ctx context.Context, conn *pgx.Conn) error {
+		"with statements after it": func(ctx context.Context, conn *pgx.Conn) error {
 			_, err := conn.Exec(ctx, "COMMIT; RESET ALL; SELECT 1")
 			return err
 		},
@@ -96,7 +96,7 @@ func TestCommitMeetsFault(t *testing.T) {
 	}
 }
 
-// Close must end connections that are open, also those that fell into a hole.
+// Close must close open connections, including those in a black hole.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	proxy, err := pgproxy.Start(pgtest.NewEmpty(t))

@@ -12,23 +12,24 @@ import (
 	"time"
 )
 
-// Codes that a client sends in the place of a protocol version.
+// Codes that a client sends instead of a protocol version.
 const (
 	cancelRequest     = 80877102
 	sslRequest        = 80877103
 	encryptionRequest = 80877104 // GSSAPI
 )
 
-// session is one client's connection and the one to the server behind it.
+// session is one client's connection and the matching connection to the server.
 type session struct {
 	client, server net.Conn
 	requests       *bufio.Reader
 	proxy          *Proxy
 
-	muted  atomic.Bool // the client is not to hear of the server any more
-	silent atomic.Bool // neither side is to hear of the other any more
+	muted  atomic.Bool // replies no longer reach the client
+	silent atomic.Bool // messages no longer pass in either direction
 
-	// Prepared statements and portals of the client that are a COMMIT, by name.
+	// These map the names of the client's prepared statements and portals to
+	// whether they are a COMMIT.
 	statements, portals map[string]bool
 }
 
@@ -39,27 +40,29 @@ func newSession(client, server net.Conn, proxy *Proxy) *session {
 	}
 }
 
-// hangUp ends both connections.
+// hangUp closes both connections.
 func (s *session) hangUp() {
 	_ = s.client.Close()
 	_ = s.server.Close()
 }
 
-// ended hangs up when one direction has ended, unless that is to stay unnoticed.
+// ended hangs up after one direction has ended, unless the session is silent:
+// then the other side must not notice.
 func (s *session) ended() {
 	if !s.silent.Load() {
 		s.hangUp()
 	}
 }
 
-// hold waits for as long as messages are delayed.
-func (s *session) hold() {
+// applyDelay waits for the configured delay of messages.
+func (s *session) applyDelay() {
 	if delay := time.Duration(s.proxy.delay.Load()); delay > 0 {
 		time.Sleep(delay)
 	}
 }
 
-// begin forwards the first message, which has no type. Encryption is declined.
+// begin forwards the first message, which has no type byte. It declines
+// encryption.
 func (s *session) begin() error {
 	for {
 		body, err := readBody(s.requests)
@@ -77,7 +80,7 @@ func (s *session) begin() error {
 			continue
 		case cancelRequest:
 			_ = writeMessage(s.server, nil, body)
-			_, _ = io.Copy(io.Discard, s.server) // the server closes it
+			_, _ = io.Copy(io.Discard, s.server) // until the server closes the connection
 			return io.EOF
 		}
 		return writeMessage(s.server, nil, body)
@@ -117,7 +120,7 @@ func (s *session) forwardRequests() error {
 			return err
 		}
 		if s.requests.Buffered() == 0 {
-			s.hold()
+			s.applyDelay()
 			if err := to.Flush(); err != nil {
 				return err
 			}
@@ -151,7 +154,7 @@ func (s *session) forwardReplies() error {
 			return err
 		}
 		if from.Buffered() == 0 {
-			s.hold()
+			s.applyDelay()
 			if err := to.Flush(); err != nil {
 				return err
 			}
@@ -159,8 +162,8 @@ func (s *session) forwardReplies() error {
 	}
 }
 
-// commits reports whether a message has the server execute a COMMIT, and keeps in
-// mind which statements and portals would.
+// commits reports whether a message makes the server execute a COMMIT. It also
+// records which statements and portals are a COMMIT.
 func (s *session) commits(kind byte, body []byte) bool {
 	switch kind {
 	case 'Q':
@@ -179,8 +182,8 @@ func (s *session) commits(kind byte, body []byte) bool {
 	return false
 }
 
-// isCommit looks at a text that ends with its first NUL, and there at the first
-// statement: others may follow in the same round trip.
+// isCommit reports whether the first statement of a NUL-terminated text is a
+// COMMIT. Other statements may follow it in the same round trip.
 func isCommit(text []byte) bool {
 	sql, _ := cutName(text)
 	first, _, _ := strings.Cut(sql, ";")
@@ -195,8 +198,8 @@ func cutName(body []byte) (name string, rest []byte) {
 
 var errNotPostgres = errors.New("not a message of PostgreSQL's protocol")
 
-// readBody reads a message behind its type: its length, which counts itself, and
-// what it holds.
+// readBody reads a message after its type byte: first the length, which
+// includes itself, then the content.
 func readBody(from io.Reader) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(from, length[:]); err != nil {
