@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// lineCounter counts the lines that are written to it.
+// lineCounter is a writer that counts lines.
 type lineCounter int
 
 func (n *lineCounter) Write(p []byte) (int, error) {
@@ -23,9 +23,9 @@ func (n *lineCounter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// export runs the command that lists all events as JSON, as a program of its own,
-// to see how much memory that takes. What Linux tells is never less than what this
-// program takes itself, so it comes before what takes more.
+// export lists all events as JSON in a separate process, to measure its memory.
+// On Linux the measured value is at least the memory of this program. Export
+// therefore runs before the steps that need more memory.
 func (b *bench) export(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "lumin-bench-")
 	if err != nil {
@@ -52,10 +52,10 @@ func (b *bench) export(ctx context.Context) (err error) {
 	b.add("export of all events", fmt.Sprintf("%.0f events/s", float64(lines)/time.Since(start).Seconds()), "")
 	used, ok := list.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		return errors.New("export: this system does not tell the memory of a program")
+		return errors.New("export: this system does not report the memory of a process")
 	}
 	peak := float64(used.Maxrss)
-	if runtime.GOOS != "darwin" { // which counts in bytes
+	if runtime.GOOS != "darwin" { // macOS counts bytes, other systems KiB
 		peak *= 1024
 	}
 	b.add("its memory", fmt.Sprintf("%.0f MiB", peak/(1<<20)), "<= 100 MiB")

@@ -1,8 +1,9 @@
 //go:build unix
 
-// Command bench measures what operators do on a database with many events, on a
-// private PostgreSQL that waits for its disk, and compares it with what is
-// wanted. Single figures vary with the machine; what was met here is no promise.
+// Command bench measures operators' tasks on a database with many events and
+// compares the results with targets. It uses a private PostgreSQL that waits
+// for its disk. The results depend on the machine, so a target that was met
+// once is not a promise.
 package main
 
 import (
@@ -27,7 +28,7 @@ import (
 )
 
 func main() {
-	events := flag.Int("events", 1_000_000, "how many events")
+	events := flag.Int("events", 1_000_000, "number of events in the database")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -37,17 +38,17 @@ func main() {
 	}
 }
 
-// bench is a filled database and what was measured on it.
+// bench is a filled database with its measurements.
 type bench struct {
 	url    string
 	pool   *pgxpool.Pool
 	store  *store.Store
 	events int
-	rows   [][3]string // what, measured, wanted
+	rows   [][3]string // task, measured, target
 }
 
 func run(ctx context.Context, events int) (err error) {
-	// As much memory as PostgreSQL takes by itself, not as little as a server for tests.
+	// PostgreSQL's default, instead of the smaller value for tests.
 	server, err := pgdev.Start(ctx, pgdev.Config{Durable: true, Settings: map[string]string{"shared_buffers": "128MB"}})
 	if err != nil {
 		return err
@@ -81,15 +82,15 @@ func (b *bench) add(what, measured, wanted string) {
 
 func (b *bench) print() error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "ON %d EVENTS\tMEASURED\tWANTED\n", b.events)
+	fmt.Fprintf(w, "ON %d EVENTS\tMEASURED\tTARGET\n", b.events)
 	for _, row := range b.rows {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", row[0], row[1], row[2])
 	}
 	return w.Flush()
 }
 
-// fillSQL makes ten events a minute, of five types, each with a run that has
-// failed. Their keys begin with the time, as those of the product do.
+// fillSQL creates ten events per minute, of five types, each with a failed run.
+// The keys begin with the time, like real ones.
 const fillSQL = `
 WITH e AS (
     INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
@@ -115,7 +116,7 @@ func (b *bench) fill(ctx context.Context) error {
 	return nil
 }
 
-// best is the shortest of a few times that something took.
+// best returns the shortest duration of five calls.
 func best(do func() error) (time.Duration, error) {
 	shortest := time.Duration(0)
 	for range 5 {
@@ -134,15 +135,15 @@ func (b *bench) listings(ctx context.Context) error {
 	const wanted = "<= 20ms"
 	middle := time.Unix(1_700_000_000+int64(b.events)*3, 0)
 	for what, f := range map[string]store.EventFilter{
-		"events":                           {},
-		"events of a rare source":          {Source: "app:crm"},
-		"events of a type":                 {EventType: "signature_request_approved"},
-		"events of a type that never came": {EventType: "signature_request_invalid"},
-		"events of one signature request":  {SignatureRequestID: "c4ca4238a0b923820dcc509a6f75849b"},
-		"events until half of the time":    {ReceivedUntil: &middle},
-		"events since then, oldest first":  {ReceivedSince: &middle, OldestFirst: true},
-		"events that are unrecognized":     {Unrecognized: true},
-		"events of a source without any":   {Source: "app:none"},
+		"events":                                  {},
+		"events of a rare source":                 {Source: "app:crm"},
+		"events of a type":                        {EventType: "signature_request_approved"},
+		"events of a type without any":            {EventType: "signature_request_invalid"},
+		"events of one signature request":         {SignatureRequestID: "c4ca4238a0b923820dcc509a6f75849b"},
+		"events of the first half":                {ReceivedUntil: &middle},
+		"events of the second half, oldest first": {ReceivedSince: &middle, OldestFirst: true},
+		"unrecognized events":                     {Unrecognized: true},
+		"events of a source without any":          {Source: "app:none"},
 	} {
 		f.Limit = 50
 		took, err := best(func() error { _, err := b.store.ListEvents(ctx, f); return err })
@@ -223,11 +224,12 @@ func (b *bench) replay(ctx context.Context) error {
 	return nil
 }
 
-// fewFailures lists failures when one run in a hundred has failed.
+// fewFailures measures the list of failures when one run in a hundred has
+// failed.
 func (b *bench) fewFailures(ctx context.Context) error {
 	for _, sql := range []string{
 		`UPDATE lumin.runs SET state = 'failed', finished_at = now() WHERE job_kind = 'book' AND event_id % 100 = 0`,
-		`VACUUM ANALYZE lumin.runs`, // as autovacuum does a while after a replay of all of them
+		`VACUUM ANALYZE lumin.runs`, // as autovacuum does some time after a replay of all failures
 	} {
 		if _, err := b.pool.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("prepare failures: %w", err)
@@ -238,8 +240,9 @@ func (b *bench) fewFailures(ctx context.Context) error {
 	return err
 }
 
-// retention removes half of the events, in slices as a worker does, while deliveries
-// come in at a steady rate. The others have runs that are pending: they stay.
+// retention removes half of the events in slices, like a worker, while
+// deliveries arrive at a steady rate. The other half has pending runs, so it
+// stays.
 func (b *bench) retention(ctx context.Context) error {
 	if err := b.fewFailures(ctx); err != nil {
 		return err
@@ -264,27 +267,27 @@ func (b *bench) retention(ctx context.Context) error {
 	enough := make(chan struct{})
 	close(enough)
 	var idle time.Duration
-	for range 2 { // what was before is still being written out during the first
+	for range 2 { // the first call is a warm-up: earlier writes are still being flushed
 		if idle, err = deliver(ctx, recorder, enough); err != nil {
 			return err
 		}
 	}
 	var removed store.Retained
-	over, failed := make(chan struct{}), make(chan error, 1)
+	done, failed := make(chan struct{}), make(chan error, 1)
 	start := time.Now()
 	var length time.Duration
 	go func() {
-		defer close(over)
+		defer close(done)
 		var err error
 		removed, err = b.retain(ctx, r)
 		length = time.Since(start)
 		failed <- err
 	}()
-	busy, err := deliver(ctx, recorder, over)
+	busy, err := deliver(ctx, recorder, done)
 	if err := errors.Join(err, <-failed); err != nil {
 		return err
 	}
-	b.add("retention, half of it stays", fmt.Sprintf("%.0f rows/s", float64(removed.Rows())/length.Seconds()), ">= 20000 rows/s")
+	b.add("retention, half of the events stay", fmt.Sprintf("%.0f rows/s", float64(removed.Rows())/length.Seconds()), ">= 20000 rows/s")
 	b.add("p99 of a delivery meanwhile", fmt.Sprintf("%.1f times the idle one (%s)", float64(busy)/float64(idle), idle.Round(100*time.Microsecond)), "< 2 times")
 	return nil
 }
@@ -305,9 +308,9 @@ func (b *bench) retain(ctx context.Context, r store.Retention) (done store.Retai
 	return done, err
 }
 
-// deliver records a delivery with two jobs every ten milliseconds until something
-// ends, but at least a thousand, and returns the 99th percentile of how long one
-// took.
+// deliver records a delivery with two jobs every ten milliseconds. It stops
+// when until is closed, but not before 1,000 deliveries. It returns the 99th
+// percentile of the time per delivery.
 func deliver(ctx context.Context, r *store.Recorder, until <-chan struct{}) (p99 time.Duration, err error) {
 	spec := store.JobSpec{Queue: "default", MaxAttempts: 10, Priority: 1}
 	book, late := spec, spec
@@ -315,10 +318,10 @@ func deliver(ctx context.Context, r *store.Recorder, until <-chan struct{}) (p99
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var took []time.Duration
-	for over := false; !over || len(took) < 1000; {
+	for stop := false; !stop || len(took) < 1000; {
 		select {
 		case <-until:
-			over, until = true, nil
+			stop, until = true, nil
 		case <-tick.C:
 			start := time.Now()
 			id := fmt.Sprintf("%032x", start.UnixNano())
