@@ -12,7 +12,7 @@ import (
 
 const module = "lumin-ingest"
 
-// pkg is what the go command tells of a package.
+// pkg is the output of go list for one package.
 type pkg struct {
 	ImportPath   string
 	Name         string
@@ -23,8 +23,8 @@ type pkg struct {
 	Imports      []string
 }
 
-// mayImport lists, for each package, which others of the project it may import;
-// those of internal that know nothing of the project are free to all.
+// mayImport lists the packages of the project that each package may import. The
+// packages in free do not depend on the project, so they need no entry.
 var mayImport = map[string][]string{
 	"lumin":             nil,
 	"migrations":        nil,
@@ -54,10 +54,11 @@ var mayImport = map[string][]string{
 	"internal/version":    nil,
 }
 
-// free may be imported by everybody but lumin.
+// free lists the packages that every package except lumin may import.
 var free = []string{"internal/errtext", "internal/pgopen", "internal/redact"}
 
-// outside says which packages alone may import a library.
+// outside lists the only packages that may import a library. nil means tests
+// only.
 var outside = map[string][]string{
 	"github.com/labstack/echo/":        {"ingest", "admin", "app"},
 	"github.com/riverqueue/":           {"store", "worker", "worker/jobs", "worker/workertest", "migrations", "app"},
@@ -65,7 +66,7 @@ var outside = map[string][]string{
 	"github.com/standard-webhooks/":    {"worker/jobs"},
 	"gocloud.dev":                      {"worker/jobs", "app", "cmd/lumin-ingest"},
 	"gocloud.dev/blob/fileblob":        {"app"},
-	"gocloud.dev/blob/s3blob":          {"cmd/lumin-ingest"}, // a program chooses the drivers of its buckets
+	"gocloud.dev/blob/s3blob":          {"cmd/lumin-ingest"}, // each program chooses its bucket drivers
 	"github.com/johannesboyne/":        nil,                  // tests only
 	"github.com/golang-migrate/":       {"migrations"},
 	"github.com/alecthomas/kong":       {"app"},
@@ -78,8 +79,8 @@ var outside = map[string][]string{
 	"testing":                          {"internal/pgtest", "worker/workertest"},
 }
 
-// complaints lists what is wrong with a package.
-func complaints(p pkg) []string {
+// violations lists the rules that a package breaks.
+func violations(p pkg) []string {
 	name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
 	var found []string
 	if len(p.GoFiles) == 0 {
@@ -93,15 +94,15 @@ func complaints(p pkg) []string {
 		inner, ours := strings.CutPrefix(path, module+"/")
 		switch {
 		case name == "lumin" && strings.Contains(strings.SplitN(path, "/", 2)[0], "."), name == "lumin" && ours:
-			found = append(found, "lumin imports "+path+": it knows the standard library only")
+			found = append(found, "lumin imports "+path+": it may import only the standard library")
 		case ours && known && !slices.Contains(allowed, inner) && !slices.Contains(free, inner):
-			found = append(found, p.ImportPath+" imports "+path+": that is not one of its arrows")
+			found = append(found, p.ImportPath+" imports "+path+", which its entry in mayImport does not allow")
 		case ours && !known && !strings.HasPrefix(name, "internal/"):
-			found = append(found, p.ImportPath+" imports "+path+", and nothing says what it may import: write it down here")
+			found = append(found, p.ImportPath+" imports "+path+", but has no entry in mayImport: add one")
 		}
 		for library, users := range outside {
 			if strings.HasPrefix(path+"/", strings.TrimSuffix(library, "/")+"/") && !slices.Contains(users, name) {
-				found = append(found, p.ImportPath+" imports "+path+", which only these may: "+strings.Join(users, ", "))
+				found = append(found, p.ImportPath+" imports "+path+", which is reserved for: "+strings.Join(users, ", "))
 			}
 		}
 	}
@@ -126,19 +127,19 @@ func TestArrows(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen[strings.TrimPrefix(p.ImportPath, module+"/")] = true
-		for _, complaint := range complaints(p) {
-			t.Error(complaint)
+		for _, violation := range violations(p) {
+			t.Error(violation)
 		}
 	}
 	for _, must := range []string{"lumin", "migrations", "store", "ingest", "worker", "worker/jobs", "admin", "app", "cmd/lumin-ingest"} {
 		if !seen[must] {
-			t.Errorf("there is no package %s", must)
+			t.Errorf("package %s does not exist", must)
 		}
 	}
 }
 
-// Each arrow that must not be there is complained about.
-func TestArrowsAreNoticed(t *testing.T) {
+// Every forbidden import is reported.
+func TestArrowsDetectViolations(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ from, to, doc string }{
 		{"lumin", module + "/store", "d"},
@@ -172,8 +173,8 @@ func TestArrowsAreNoticed(t *testing.T) {
 		{"store", "fmt", ""},
 	} {
 		p := pkg{ImportPath: module + "/" + c.from, Doc: c.doc, GoFiles: []string{"x.go"}, Imports: []string{c.to}}
-		if got := complaints(p); len(got) != 1 {
-			t.Errorf("%s imports %s, doc %q: complaints %q, want one", c.from, c.to, c.doc, got)
+		if got := violations(p); len(got) != 1 {
+			t.Errorf("%s imports %s, doc %q: violations %q, want one", c.from, c.to, c.doc, got)
 		}
 	}
 	for _, p := range []pkg{
@@ -181,8 +182,8 @@ func TestArrowsAreNoticed(t *testing.T) {
 		{ImportPath: module + "/lumin", Doc: "d", GoFiles: []string{"x.go"}, Imports: []string{"encoding/json"}},
 		{ImportPath: module + "/documents", XTestGoFiles: []string{"x_test.go"}},
 	} {
-		if got := complaints(p); len(got) != 0 {
-			t.Errorf("%s: complaints %q, want none", p.ImportPath, got)
+		if got := violations(p); len(got) != 0 {
+			t.Errorf("%s: violations %q, want none", p.ImportPath, got)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package arrows holds the test that keeps the project's packages from importing
-// each other in circles: which package may know which is a decision, and this is
-// where it is written down.
+// Package arrows tests the import rules of the project. Its test lists which
+// package may import which, so that a new dependency between packages is a
+// deliberate decision.
 package arrows
