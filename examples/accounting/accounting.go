@@ -1,10 +1,11 @@
-// Package accounting is an example of a transactional job type: an accounting entry
-// for every contract that all have signed, exactly once per event.
+// Package accounting is an example of a transactional job type. It makes an
+// accounting entry for every contract that all signers have signed, exactly
+// once per event.
 //
 //	registry.AddTx(accounting.Entry{})
 //
-// The fee comes from the table accounting.fees, by the product in front of the title:
-// "[LEASE] Berth 12". [Schema] makes the tables.
+// The fee comes from the table accounting.fees. The title starts with the
+// product, as in "[LEASE] Berth 12". [Schema] creates the tables.
 package accounting
 
 import (
@@ -22,7 +23,7 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Schema is the SQL that makes the tables.
+// Schema is the SQL that creates the tables.
 //
 //go:embed schema.sql
 var Schema string
@@ -32,23 +33,26 @@ type Entry struct {
 	worker.Defaults
 }
 
-// Kind implements worker.JobType.
+// Kind returns the name of the job type. Never change it: it is stored with
+// every run.
 func (Entry) Kind() string { return "accounting_entry" }
 
-// Events implements worker.JobType.
+// Events returns the event types that the job type handles.
 func (Entry) Events() []lumin.EventType {
 	return []lumin.EventType{lumin.SignatureRequestApproved}
 }
 
-// Amounts stay in PostgreSQL, whose numeric is exact: no float64 ever holds one. The
-// day is that of the event, and not that of the attempt.
+// Amounts are computed in PostgreSQL, whose numeric type is exact. No float64
+// ever holds an amount. The booking day is the day of the event, not of the
+// attempt.
 const entrySQL = `
 INSERT INTO accounting.entries (event_key, signature_request_id, product, net, tax, currency, booked_on)
 SELECT $1, $2, f.product, f.net, round(f.net * f.tax_rate, 2), f.currency, ($4::timestamptz AT TIME ZONE 'UTC')::date
 FROM accounting.fees f WHERE f.product = $3`
 
-// WorkTx implements worker.Transactional. A contract without a product is none of
-// ours; a product without a fee can be replayed once it has one.
+// WorkTx books one contract. A contract without a product is not billed, so its
+// run is cancelled. A product without a fee fails the run, which can be
+// replayed once the fee exists.
 func (Entry) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
 	request, err := lumin.DecodeSignatureRequest(e.Payload)
 	if err != nil {
@@ -71,8 +75,8 @@ func (Entry) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
 
 var productPattern = regexp.MustCompile(`^\[([A-Z]{1,20})\] `)
 
-// productOf reads the product in front of a title. Only that gets into errors and the
-// log: the rest of a title may hold names.
+// productOf returns the product at the start of a title. Only the product
+// appears in errors and the log, because the rest of a title may contain names.
 func productOf(title *string) (string, bool) {
 	if title == nil {
 		return "", false

@@ -9,18 +9,19 @@ import (
 	"lumin-ingest/worker/workertest"
 )
 
-// 8.50 × 19 % is 1.615, a tax of 1.62. As a float64 it is a little less, and would be 1.61.
+// 8.50 × 19 % is 1.615, which rounds to a tax of 1.62. As a float64 the product
+// is slightly less and would round to 1.61.
 const fees = `INSERT INTO accounting.fees VALUES ('LEASE', 8.50, 0.19, 'EUR'), ('HUGE', 9999999999.99, 0.2, 'EUR')`
 
 func approved(title string) workertest.Event {
-	// In the last minute of the year, by Lumin's clock.
+	// The last second of the year, by Lumin's clock.
 	return workertest.Event{
 		Type: lumin.SignatureRequestApproved, Title: title,
 		Time: time.Date(2026, time.December, 31, 23, 59, 59, 0, time.UTC),
 	}
 }
 
-// entries are the rows of the table as text, so that no amount gets rounded.
+// entries returns the rows of the table as text, so that no amount is rounded.
 func entries(t *testing.T, db *workertest.Database) func() []string {
 	return func() (rows []string) {
 		t.Helper()
@@ -51,21 +52,22 @@ func TestEntry(t *testing.T) {
 	}
 }
 
-// What cannot be booked is not, and says why; names stay out of it.
+// A contract without a fee is not booked. The error gives the reason and
+// contains no names.
 func TestEntryWithoutFee(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t, accounting.Schema)
 	result := db.Run(t, accounting.Entry{}, approved("[LEASE] Ada Example"))
 	workertest.Failed(t, result, "product LEASE has no fee: add it to accounting.fees")
 	if result.Attempts != 1 {
-		t.Errorf("%d attempts: nobody adds a fee within three hours", result.Attempts)
+		t.Errorf("%d attempts, want 1: retries cannot add a fee", result.Attempts)
 	}
 	if got := entries(t, db)(); len(got) > 0 {
 		t.Errorf("booked %q", got)
 	}
 }
 
-func TestEntryOfNothing(t *testing.T) {
+func TestEntryWithoutProduct(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t, accounting.Schema, fees)
 	workertest.Cancelled(t, db.Run(t, accounting.Entry{}, approved("Ada Example's boat")), "the title names no product")

@@ -7,8 +7,8 @@ CREATE TABLE accounting.fees (
     currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$')
 );
 
--- One entry per event. The primary key is a second lock on the same door: the run
--- of the job type is the first.
+-- One entry per event. The run of the job type already ensures that. The primary
+-- key is a second safeguard.
 CREATE TABLE accounting.entries (
     event_key            uuid PRIMARY KEY,
     signature_request_id text NOT NULL,

@@ -1,6 +1,6 @@
-// Package contractarchive is an example of a built-in job type that is configured in Go:
-// jobs.ArchiveContract, which keeps the signed files in a bucket, with a folder of the
-// disk for one.
+// Package contractarchive is an example of a built-in job type that is
+// configured in Go. The job type is jobs.ArchiveContract, which stores the
+// signed files in a bucket. In this example the bucket is a local folder.
 //
 //	archive, err := contractarchive.Open(ctx, env.Lumin, env.DB, "file:///var/lib/contracts?metadata=skip")
 //	if err != nil {
@@ -8,9 +8,9 @@
 //	}
 //	registry.Add(archive)
 //
-// Import gocloud.dev/blob/s3blob, or another driver, for buckets elsewhere. Files stay
-// until an erasure wants them gone: call EraseArchived periodically, see
-// [Archive.Erasure].
+// For other buckets, import gocloud.dev/blob/s3blob or another driver. Files
+// stay until an erasure requires their removal. That removal needs a periodic
+// call of EraseArchived: see [Archive.Erasure].
 package contractarchive
 
 import (
@@ -27,18 +27,18 @@ import (
 	"lumin-ingest/worker/jobs"
 )
 
-// Archive is the job type: what is kept is the agreement and its certificate.
+// Archive is the job type. It stores the agreement and its certificate.
 type Archive struct {
 	jobs.ArchiveContract
 }
 
-// Open makes an Archive in a bucket. It needs a client of Lumin's API, and so
-// LUMIN_API_KEY.
+// Open returns an Archive for a bucket. It needs a client for Lumin's API, and
+// therefore LUMIN_API_KEY.
 func Open(ctx context.Context, client *lumin.Client, db *pgxpool.Pool, bucketURL string) (Archive, error) {
 	if client == nil {
-		return Archive{}, errors.New("the archive asks Lumin for files: set LUMIN_API_KEY")
+		return Archive{}, errors.New("the archive downloads files from Lumin's API: set LUMIN_API_KEY")
 	}
-	bucket, err := blob.OpenBucket(ctx, bucketURL) // open as long as the program runs
+	bucket, err := blob.OpenBucket(ctx, bucketURL) // stays open until the program ends
 	if err != nil {
 		return Archive{}, err
 	}
@@ -48,11 +48,13 @@ func Open(ctx context.Context, client *lumin.Client, db *pgxpool.Pool, bucketURL
 	}}, nil
 }
 
-// MaxAttempts is 15 instead of 10, which is a day and more: there is no haste, and Lumin
-// may take its time over the certificate.
+// MaxAttempts returns 15 instead of 10, which spreads the attempts over more
+// than a day. Archiving is not urgent, and Lumin may need time to create the
+// certificate.
 func (Archive) MaxAttempts() int { return 15 }
 
-// Erasure removes what an erasure wants gone, for registry.AddPeriodic.
+// Erasure returns a periodic job for registry.AddPeriodic. It removes the files
+// that erasures have marked for removal.
 func (a Archive) Erasure() worker.Periodic {
 	return worker.Periodic{
 		Kind: "contract_archive_erasure", Every: time.Minute, Timeout: 30 * time.Second,

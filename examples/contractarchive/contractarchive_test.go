@@ -14,8 +14,9 @@ import (
 	"lumin-ingest/worker/workertest"
 )
 
-// lumins is Lumin's API as far as files go. It answers with the statuses first.
-func lumins(t *testing.T, statuses ...int) *lumin.Client {
+// newAPI starts a stand-in for the file endpoint of Lumin's API and returns a
+// client for it. The first requests get the given statuses.
+func newAPI(t *testing.T, statuses ...int) *lumin.Client {
 	t.Helper()
 	next := make(chan int, len(statuses))
 	for _, status := range statuses {
@@ -53,7 +54,7 @@ func open(t *testing.T, db *workertest.Database, client *lumin.Client) contracta
 	return archive
 }
 
-// files are what the bucket holds.
+// files returns the names and contents of the objects in the bucket.
 func files(t *testing.T, archive contractarchive.Archive) func() []string {
 	return func() (found []string) {
 		t.Helper()
@@ -74,7 +75,7 @@ func files(t *testing.T, archive contractarchive.Archive) func() []string {
 	}
 }
 
-// id is of what is archived.
+// id is the id of the archived signature request.
 const id = "fa5c8a0b0f492d76"
 
 func downloadable() workertest.Event {
@@ -84,7 +85,7 @@ func downloadable() workertest.Event {
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t)
-	archive := open(t, db, lumins(t, http.StatusServiceUnavailable))
+	archive := open(t, db, newAPI(t, http.StatusServiceUnavailable))
 	result := workertest.Twice(t, db, archive, downloadable(), files(t, archive))
 	got := files(t, archive)()
 	if len(got) != 2 {
@@ -97,15 +98,15 @@ func TestArchive(t *testing.T) {
 		}
 	}
 	if len(result.Snoozes) != 1 {
-		t.Errorf("Lumin was busy once, and the run was put off by %v", result.Snoozes)
+		t.Errorf("Lumin was busy once, so want one snooze, got %v", result.Snoozes)
 	}
 }
 
-// What Lumin does not know will not be there tomorrow.
-func TestArchiveOfNothing(t *testing.T) {
+// A file that Lumin does not know fails at once: retries would not help.
+func TestArchiveUnknown(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t)
-	result := db.Run(t, open(t, db, lumins(t, http.StatusNotFound)), downloadable())
+	result := db.Run(t, open(t, db, newAPI(t, http.StatusNotFound)), downloadable())
 	workertest.Failed(t, result, "404")
 	if result.Attempts != 1 {
 		t.Errorf("%d attempts", result.Attempts)
@@ -115,7 +116,7 @@ func TestArchiveOfNothing(t *testing.T) {
 func TestErasure(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t)
-	archive := open(t, db, lumins(t))
+	archive := open(t, db, newAPI(t))
 	workertest.Succeeded(t, db.Run(t, archive, downloadable()))
 	registry := worker.NewRegistry()
 	registry.AddPeriodic(archive.Erasure())
@@ -136,7 +137,7 @@ func TestErasure(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := files(t, archive)(); len(got) > 0 {
-		t.Errorf("still there: %q", got)
+		t.Errorf("not erased: %q", got)
 	}
 }
 
@@ -145,7 +146,7 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := contractarchive.Open(t.Context(), nil, nil, "file:///x"); err == nil || !strings.Contains(err.Error(), "LUMIN_API_KEY") {
 		t.Error(err)
 	}
-	if _, err := contractarchive.Open(t.Context(), lumins(t), nil, "gopher://x"); err == nil {
-		t.Error("opened")
+	if _, err := contractarchive.Open(t.Context(), newAPI(t), nil, "gopher://x"); err == nil {
+		t.Error("a bucket with an unknown scheme was opened")
 	}
 }

@@ -1,13 +1,14 @@
-// Package slack is an example of a follow-up job: a notice in a Slack channel when a
-// signature request has come to its end.
+// Package slack is an example of a follow-up job. It posts a notice in a Slack
+// channel when a signature request ends.
 //
 //	registry.AddTx(slack.Decide{})
 //	worker.AddFollowUp(registry, &slack.Post{DB: env.DB, WebhookURL: url})
 //
-// Whether there is to be a notice is decided in a transaction, and so exactly once. The
-// notice itself is at least once: an incoming webhook of Slack takes no idempotency
-// key, so a crash between Slack's answer and the note of it makes a second one. [Schema]
-// makes the table.
+// A transaction decides whether to post a notice, so that decision happens
+// exactly once. The notice itself is posted at least once. Slack's incoming
+// webhooks accept no idempotency key, so a crash after Slack's answer and
+// before its record in the database causes a second notice. [Schema] creates
+// the table.
 package slack
 
 import (
@@ -32,20 +33,22 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Schema is the SQL that makes the table.
+// Schema is the SQL that creates the table.
 //
 //go:embed schema.sql
 var Schema string
 
-// Decide is the job type: one notice for each end of a signature request.
+// Decide is the job type. It orders one notice for each kind of end of a
+// signature request.
 type Decide struct {
 	worker.Defaults
 }
 
-// Kind implements worker.JobType.
+// Kind returns the name of the job type. Never change it: it is stored with
+// every run.
 func (Decide) Kind() string { return "slack_decide" }
 
-// Events implements worker.JobType.
+// Events returns the event types that end a signature request.
 func (Decide) Events() []lumin.EventType {
 	return []lumin.EventType{
 		lumin.SignatureRequestApproved, lumin.SignatureRequestDeclined,
@@ -53,8 +56,8 @@ func (Decide) Events() []lumin.EventType {
 	}
 }
 
-// WorkTx implements worker.Transactional. The row and the job are there together, or
-// neither is.
+// WorkTx inserts a notice and its follow-up job. Both commit together or not at
+// all.
 func (Decide) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
 	var id int64
 	err := tx.QueryRow(ctx, `
@@ -62,7 +65,7 @@ func (Decide) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
 		ON CONFLICT (signature_request_id, event_type) DO NOTHING RETURNING id`,
 		e.Key.String(), e.SignatureRequestID, e.Type).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil // Lumin has reported it under another time, too
+		return nil // Lumin has already reported this end with another time
 	}
 	if err != nil {
 		return err
@@ -71,16 +74,17 @@ func (Decide) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
 	return err
 }
 
-// PostArgs name a notice. River keeps them for days, so they hold nothing else.
+// PostArgs identifies a notice. It contains nothing else, because River keeps
+// job arguments for days.
 type PostArgs struct {
 	NoticeID int64 `json:"notice_id"`
 }
 
-// Kind implements river.JobArgs.
+// Kind returns the name of the follow-up job.
 func (PostArgs) Kind() string { return "slack_post" }
 
-// InsertOpts implements river.JobArgsWithInsertOpts: 8 attempts take River an hour or
-// so, and then the news are old.
+// InsertOpts limits the job to 8 attempts. River spreads them over about an
+// hour, and a later notice would be old news.
 func (PostArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{MaxAttempts: 8, Queue: "slack"}
 }
@@ -89,14 +93,15 @@ func (PostArgs) InsertOpts() river.InsertOpts {
 type Post struct {
 	river.WorkerDefaults[PostArgs]
 	DB         *pgxpool.Pool
-	WebhookURL string // a secret: whoever has it can post
-	Client     *http.Client
+	WebhookURL string       // a secret: anyone who has it can post
+	Client     *http.Client // nil means http.DefaultClient
 }
 
-// Timeout implements river.Worker.
+// Timeout limits each attempt to 10 seconds.
 func (*Post) Timeout(*river.Job[PostArgs]) time.Duration { return 10 * time.Second }
 
-// Work implements river.Worker.
+// Work posts the notice and records that. It does nothing if the notice is
+// already recorded as posted.
 func (p *Post) Work(ctx context.Context, job *river.Job[PostArgs]) error {
 	text, posted, err := p.compose(ctx, job.Args.NoticeID)
 	if err != nil || posted {
@@ -109,8 +114,9 @@ func (p *Post) Work(ctx context.Context, job *river.Job[PostArgs]) error {
 	return err
 }
 
-// compose reads what to say. The title is read from the event's body when it is needed,
-// and copied nowhere: once it has been erased the notice goes without.
+// compose returns the text of a notice. It reads the title from the event's
+// body and copies it nowhere else. If the body has been erased, the notice has
+// no title.
 func (p *Post) compose(ctx context.Context, id int64) (text string, posted bool, err error) {
 	var eventType lumin.EventType
 	var request string
@@ -129,7 +135,8 @@ func (p *Post) compose(ctx context.Context, id int64) (text string, posted bool,
 	return escape(name) + " " + verb(eventType) + ".", posted, nil
 }
 
-// escape is what Slack asks for in texts: a title must not call @channel or hide a link.
+// escape applies Slack's escaping rules for texts, so that a title cannot
+// mention @channel or hide a link.
 func escape(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)
 }
@@ -137,7 +144,7 @@ func escape(text string) string {
 func verb(t lumin.EventType) string {
 	switch t {
 	case lumin.SignatureRequestApproved:
-		return "has been signed by all"
+		return "has been signed by everyone"
 	case lumin.SignatureRequestDeclined:
 		return "has been declined"
 	case lumin.SignatureRequestCanceled:
@@ -147,7 +154,7 @@ func verb(t lumin.EventType) string {
 	}
 }
 
-// post sends a text. Errors do not hold the URL.
+// post sends a text. Its errors do not contain the URL.
 func (p *Post) post(ctx context.Context, text string) error {
 	message, err := json.Marshal(map[string]string{"text": text})
 	if err != nil {
@@ -155,7 +162,7 @@ func (p *Post) post(ctx context.Context, text string) error {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.WebhookURL, bytes.NewReader(message))
 	if err != nil {
-		return river.JobCancel(errors.New("the webhook URL is none"))
+		return river.JobCancel(errors.New("the webhook URL is invalid"))
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := p.client().Do(request)
@@ -167,7 +174,7 @@ func (p *Post) post(ctx context.Context, text string) error {
 		return err
 	}
 	defer response.Body.Close()
-	return judge(response)
+	return responseError(response)
 }
 
 func (p *Post) client() *http.Client {
@@ -177,22 +184,24 @@ func (p *Post) client() *http.Client {
 	return http.DefaultClient
 }
 
-// judge makes of Slack's answer what becomes of the job.
-func judge(response *http.Response) error {
-	err := fmt.Errorf("post to Slack: it answered %d", response.StatusCode)
+// responseError maps Slack's answer to the result of the job: nil completes it,
+// a snooze or a cancel is wrapped, and any other error is retried.
+func responseError(response *http.Response) error {
+	err := fmt.Errorf("post to Slack: the answer is %d", response.StatusCode)
 	switch status := response.StatusCode; {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: %w", err, river.JobSnooze(retryAfter(response.Header)))
 	case status >= 400 && status < 500:
-		return river.JobCancel(err) // the webhook was revoked, the channel archived
+		return river.JobCancel(err) // for example, the webhook was revoked or the channel archived
 	default:
 		return err
 	}
 }
 
-// retryAfter is how long Slack wants to be left alone: seconds, by its documentation.
+// retryAfter returns the wait that Slack requests, in seconds per its
+// documentation. The default is a minute and the maximum is an hour.
 func retryAfter(header http.Header) time.Duration {
 	const usual, longest = time.Minute, time.Hour
 	seconds, err := strconv.Atoi(header.Get("Retry-After"))

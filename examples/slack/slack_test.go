@@ -13,7 +13,7 @@ import (
 	"lumin-ingest/worker/workertest"
 )
 
-// rig is a database and a Slack.
+// rig is a database and a stand-in for Slack.
 type rig struct {
 	*workertest.Database
 	slack *workertest.Outside
@@ -34,7 +34,7 @@ func (r rig) run(t *testing.T, event workertest.Event) workertest.Result {
 	return result
 }
 
-// messages are what the channel shows.
+// messages returns the posted messages.
 func (r rig) messages() (texts []string) {
 	for _, e := range r.slack.Effects() {
 		texts = append(texts, e.Method+" "+e.Path+" "+e.Body)
@@ -52,11 +52,12 @@ func TestNotice(t *testing.T) {
 		t.Errorf("posted %q, want %q", got, want)
 	}
 	if n := len(result.FollowUps); n != 1 || result.FollowUps[0].Args != `{"notice_id": 1}` && result.FollowUps[0].Args != `{"notice_id": 2}` {
-		t.Errorf("follow-up jobs %+v: ids only", result.FollowUps)
+		t.Errorf("follow-up jobs %+v, want one with an id only", result.FollowUps)
 	}
 }
 
-// Each end is told of once, whatever its time.
+// Each kind of end is announced once, even if it is reported with different
+// times.
 func TestNoticePerEnd(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -69,13 +70,13 @@ func TestNoticePerEnd(t *testing.T) {
 		r.run(t, event)
 	}
 	got := strings.Join(r.messages(), "\n")
-	for _, want := range []string{"has been cancelled", "could not be processed", "“Sample agreement” has been signed by all"} {
+	for _, want := range []string{"has been cancelled", "could not be processed", "“Sample agreement” has been signed by everyone"} {
 		if strings.Count(got, want) != 1 {
-			t.Errorf("%q is not there once: %s", want, got)
+			t.Errorf("%q does not appear exactly once: %s", want, got)
 		}
 	}
 	if strings.Contains(got, "ada@example.com") {
-		t.Error("it names a signer")
+		t.Error("a message contains a signer's address")
 	}
 }
 
@@ -90,7 +91,7 @@ func TestSlackRefuses(t *testing.T) {
 		posted  int
 	}{
 		{"too many requests", 429, []string{"Retry-After", "30"}, "completed", 1, 1},
-		{"its fault", 503, nil, "completed", 0, 1},
+		{"server error", 503, nil, "completed", 0, 1},
 		{"the webhook is revoked", 404, nil, "cancelled", 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -110,8 +111,8 @@ func TestSlackRefuses(t *testing.T) {
 	}
 }
 
-// Slack is not there: the URL, which is a secret, is in no error.
-func TestSlackAway(t *testing.T) {
+// If Slack is unreachable, no error contains the URL, which is a secret.
+func TestSlackUnreachable(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	post := r.post()
@@ -122,8 +123,8 @@ func TestSlackAway(t *testing.T) {
 	}
 }
 
-// A notice that has been posted is not posted again when its job is.
-func TestPostedAlready(t *testing.T) {
+// A posted notice is not posted again when its job runs again.
+func TestAlreadyPosted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.run(t, workertest.Event{})
@@ -136,7 +137,7 @@ func TestPostedAlready(t *testing.T) {
 	}
 }
 
-// An erased body leaves a notice without a title.
+// If the body has been erased, the notice has no title.
 func TestErased(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -11,29 +11,32 @@ import (
 	"lumin-ingest/worker"
 )
 
-// revenueSQL makes the table of BookRevenue.
+// revenueSQL creates the table of BookRevenue.
 //
 //go:embed revenue.sql
 var revenueSQL string
 
-// BookRevenue books every signature request that all have signed.
+// BookRevenue records revenue for each signature request that every signer has
+// signed.
 type BookRevenue struct {
-	worker.Defaults // 10 attempts in about three hours, 10 s each, every source
+	worker.Defaults // 10 attempts in about three hours, 10 s per attempt, all sources
 }
 
-// Kind is stored with every run: never change it.
+// Kind returns the name of the job type. Never change it: it is stored with
+// every run.
 func (BookRevenue) Kind() string { return "book_revenue" }
 
-// Events are the event types that it wants.
+// Events returns the event types that the job type handles.
 func (BookRevenue) Events() []lumin.EventType {
 	return []lumin.EventType{lumin.SignatureRequestApproved}
 }
 
-// WorkTx works through tx alone; return nil to commit, an error to roll back.
+// WorkTx handles one event and writes only through tx. Returning nil commits
+// the transaction. Returning an error rolls it back.
 func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
 	request, err := lumin.DecodeSignatureRequest(e.Payload)
 	if err != nil {
-		return worker.JobFail(err) // the body will not get better
+		return worker.JobFail(err) // permanent: another attempt would read the same body
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO public.revenue (event_key, title, booked_at) VALUES ($1, $2, $3)`,
 		e.Key.String(), request.Title, e.Time)

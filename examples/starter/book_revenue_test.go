@@ -27,7 +27,7 @@ func TestBookRevenue(t *testing.T) {
 	}
 }
 
-// However often the event comes, there is one row.
+// The table has one row, no matter how often the event arrives.
 func TestBookRevenueOnce(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t, revenueSQL)

@@ -1,4 +1,4 @@
-// Command signing-jobs is lumin-ingest with job types of its own.
+// Command signing-jobs is lumin-ingest with its own job types.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 func main() {
 	app.Main(func(context.Context, app.Env) (*worker.Registry, error) {
 		registry := worker.NewRegistry()
-		registry.AddTx(jobs.SignatureRequestState{}) // keeps lumin.signature_requests
+		registry.AddTx(jobs.SignatureRequestState{}) // maintains lumin.signature_requests
 		registry.AddTx(BookRevenue{})
 		return registry, nil
 	})

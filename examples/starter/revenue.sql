@@ -1,5 +1,5 @@
 CREATE TABLE public.revenue (
-    event_key uuid PRIMARY KEY, -- what is booked twice by mistake is refused
+    event_key uuid PRIMARY KEY, -- refuses a second row for the same event
     title     text,
     booked_at timestamptz NOT NULL
 );
