@@ -1,15 +1,16 @@
-# The program by itself: one static binary, the public certificate authorities,
-# a folder for temporary files and a user without rights. The image has no shell and nothing to update.
+# A minimal image: one static binary, the public certificate authorities, a
+# folder for temporary files and an unprivileged user. The image has no shell
+# and no packages to update.
 
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-# The repository's history is not part of the build, so the version comes with it.
+# The build context excludes .git, so the version is passed as an argument.
 ARG VERSION=
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$VERSION" -o /out/lumin-ingest ./cmd/lumin-ingest
-# For what archive_contract downloads.
+# For the downloads of the job type archive_contract.
 RUN mkdir -p /out/root/tmp && chmod 1777 /out/root/tmp
 RUN echo 'lumin:x:65532:65532:lumin-ingest:/:/sbin/nologin' > /out/passwd
 
@@ -19,16 +20,17 @@ COPY --from=build /out/passwd /etc/passwd
 COPY --from=build /out/root /
 COPY --from=build /out/lumin-ingest /lumin-ingest
 
-# Inside a container loopback is the container itself, so listen everywhere and
-# let whoever publishes the ports decide who reaches them.
+# Inside a container, loopback reaches only the container itself, so the program
+# listens on all addresses. Access depends on how the ports are published.
 ENV LISTEN_ADDR=0.0.0.0:8080 ADMIN_LISTEN_ADDR=0.0.0.0:8081
 EXPOSE 8080 8081
 
-# Numeric, so that an orchestrator can see that it is not root.
+# The user is numeric so that an orchestrator can verify that it is not root.
 USER 65532:65532
 
-# Whether it is ready, asked on the admin listener by the program itself: there
-# is no other in here. Starting without its database is no failure.
+# The program itself asks its admin listener whether it is ready, because the
+# image contains no other program. Starting without the database is not a
+# failure.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/lumin-ingest", "health"]
 
 ENTRYPOINT ["/lumin-ingest"]
