@@ -377,16 +377,16 @@ func TestLinkForms(t *testing.T) {
 		answer string
 		fresh  bool
 	}{
-		"documented":              {fmt.Sprintf(`{"signed_url":%s,"expires_at":%d}`, good, now.Unix()+60), true},
-		"documented, expired":     {fmt.Sprintf(`{"signed_url":%s,"expires_at":%d}`, good, now.Unix()-1), false},
-		"live":                    {fmt.Sprintf(`{"download_url":%s,"expires_at":%d}`, good, now.UnixMilli()+60_000), true},
-		"live, expired":           {fmt.Sprintf(`{"download_url":%s,"expires_at":%d}`, good, now.UnixMilli()-1000), false},
-		"both":                    {fmt.Sprintf(`{"download_url":%s,"signed_url":%s,"expires_at":%d}`, other, good, now.UnixMilli()+60_000), true},
-		"an empty one":            {fmt.Sprintf(`{"download_url":%s,"signed_url":""}`, good), true},
-		"null":                    {fmt.Sprintf(`{"download_url":%s,"signed_url":null,"expires_at":null}`, good), true},
-		"a string":                {fmt.Sprintf(`{"signed_url":%s,"expires_at":"%d"}`, good, now.UnixMilli()+60_000), true},
-		"a string, expired":       {fmt.Sprintf(`{"signed_url":%s,"expires_at":"%d"}`, good, now.Unix()-1), false},
-		"a date, which is no use": {fmt.Sprintf(`{"signed_url":%s,"expires_at":"2020-01-01T00:00:00Z"}`, good), true},
+		"documented":                 {fmt.Sprintf(`{"signed_url":%s,"expires_at":%d}`, good, now.Unix()+60), true},
+		"documented, expired":        {fmt.Sprintf(`{"signed_url":%s,"expires_at":%d}`, good, now.Unix()-1), false},
+		"live":                       {fmt.Sprintf(`{"download_url":%s,"expires_at":%d}`, good, now.UnixMilli()+60_000), true},
+		"live, expired":              {fmt.Sprintf(`{"download_url":%s,"expires_at":%d}`, good, now.UnixMilli()-1000), false},
+		"both":                       {fmt.Sprintf(`{"download_url":%s,"signed_url":%s,"expires_at":%d}`, other, good, now.UnixMilli()+60_000), true},
+		"an empty one":               {fmt.Sprintf(`{"download_url":%s,"signed_url":""}`, good), true},
+		"null":                       {fmt.Sprintf(`{"download_url":%s,"signed_url":null,"expires_at":null}`, good), true},
+		"a string":                   {fmt.Sprintf(`{"signed_url":%s,"expires_at":"%d"}`, good, now.UnixMilli()+60_000), true},
+		"a string, expired":          {fmt.Sprintf(`{"signed_url":%s,"expires_at":"%d"}`, good, now.Unix()-1), false},
+		"an unsupported date format": {fmt.Sprintf(`{"signed_url":%s,"expires_at":"2020-01-01T00:00:00Z"}`, good), true},
 	} {
 		api.SetFile("a", lumin.FileAgreement, luminapi.PDF(1000))
 		before := len(api.Requests(luminapi.API))
@@ -448,15 +448,15 @@ func TestRejectedLink(t *testing.T) {
 func TestInvalidLink(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]luminapi.Fault{
-		"http to elsewhere": luminapi.LinkTo("http://192.0.2.1/canary?token=canary"),
-		"a file":            luminapi.LinkTo("file:///canary"),
-		"no host":           luminapi.LinkTo("https:///canary"),
-		"relative":          luminapi.LinkTo("/canary"),
-		"none":              luminapi.Answer("application/json", `{"canary":1}`),
-		"not a URL":         luminapi.LinkTo("http://[canary"),
-		"another type":      luminapi.Answer("application/json", `{"signed_url":["canary"]}`),
-		"a bad expiry":      luminapi.Answer("application/json", `{"signed_url":"http://127.0.0.1/canary","expires_at":"canary"}`),
-		"not JSON":          luminapi.Answer("application/json", `canary`),
+		"http to another host": luminapi.LinkTo("http://192.0.2.1/canary?token=canary"),
+		"a file":               luminapi.LinkTo("file:///canary"),
+		"no host":              luminapi.LinkTo("https:///canary"),
+		"relative":             luminapi.LinkTo("/canary"),
+		"no link":              luminapi.Answer("application/json", `{"canary":1}`),
+		"not a URL":            luminapi.LinkTo("http://[canary"),
+		"another type":         luminapi.Answer("application/json", `{"signed_url":["canary"]}`),
+		"a bad expiry":         luminapi.Answer("application/json", `{"signed_url":"http://127.0.0.1/canary","expires_at":"canary"}`),
+		"not JSON":             luminapi.Answer("application/json", `canary`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -506,13 +506,13 @@ func TestBadFile(t *testing.T) {
 		fault luminapi.Fault
 		want  error
 	}{
-		"truncated":        {luminapi.Truncated(), io.ErrUnexpectedEOF},
-		"truncated untold": {luminapi.TruncatedUntold(), io.ErrUnexpectedEOF},
-		"empty":            {luminapi.Answer(pdf, ""), nil},
-		"short":            {luminapi.Answer(pdf, "%PD"), nil},
-		"a web page":       {luminapi.Answer("text/html", "<html>canary</html>"), nil},
-		"a false PDF":      {luminapi.Answer(pdf, "<html>canary</html>"), nil},
-		"too large":        {luminapi.Answer(pdf, string(luminapi.PDF(size+1))), lumin.ErrFileTooLarge},
+		"truncated":            {luminapi.Truncated(), io.ErrUnexpectedEOF},
+		"truncated, no length": {luminapi.TruncatedUntold(), io.ErrUnexpectedEOF},
+		"empty":                {luminapi.Answer(pdf, ""), nil},
+		"short":                {luminapi.Answer(pdf, "%PD"), nil},
+		"a web page":           {luminapi.Answer("text/html", "<html>canary</html>"), nil},
+		"a false PDF":          {luminapi.Answer(pdf, "<html>canary</html>"), nil},
+		"too large":            {luminapi.Answer(pdf, string(luminapi.PDF(size+1))), lumin.ErrFileTooLarge},
 	} {
 		for _, links := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, " by link ", links), func(t *testing.T) {

@@ -44,7 +44,7 @@ func TestSameExceptDetailsURL(t *testing.T) {
 		{"inside event", `{"event":{"details_url":"a"}}`, `{"event":{"details_url":"b"}}`, false},
 		{"deeper inside signature_request", `{"signature_request":{"x":{"details_url":"a"}}}`, `{"signature_request":{"x":{"details_url":"b"}}}`, false},
 		{"inside an array", `{"signature_request":[{"details_url":"a"}]}`, `{"signature_request":[{"details_url":"b"}]}`, false},
-		{"in an array behind an object", `{"signature_request":{"details_url":1},"signature_request":["a"]}`, `{"signature_request":{"details_url":1},"signature_request":["b"]}`, false},
+		{"in an array after an object", `{"signature_request":{"details_url":1},"signature_request":["a"]}`, `{"signature_request":{"details_url":1},"signature_request":["b"]}`, false},
 		{"inside a top-level array", `[{"details_url":"a"}]`, `[{"details_url":"b"}]`, false},
 		{"as a value", `{"a":"details_url","b":"x"}`, `{"a":"details_url","b":"y"}`, false},
 		{"inside a string", `{"a":"{\"details_url\":1}"}`, `{"a":"{\"details_url\":2}"}`, false},
@@ -59,7 +59,7 @@ func TestSameExceptDetailsURL(t *testing.T) {
 				t.Errorf("%t, want %t", got, test.want)
 			}
 			if got := lumin.SameExceptDetailsURL([]byte(test.b), []byte(test.a)); got != test.want {
-				t.Errorf("the other way round: %t, want %t", got, test.want)
+				t.Errorf("with swapped arguments: %t, want %t", got, test.want)
 			}
 		})
 	}
@@ -124,7 +124,7 @@ func FuzzSameExceptDetailsURL(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		same := lumin.SameExceptDetailsURL(a, b)
 		if lumin.SameExceptDetailsURL(b, a) != same {
-			t.Fatalf("%t, but not the other way round", same)
+			t.Fatalf("%t, but not with swapped arguments", same)
 		}
 		if !lumin.SameExceptDetailsURL(a, bytes.Clone(a)) || !lumin.SameExceptDetailsURL(b, bytes.Clone(b)) {
 			t.Fatal("not the same as itself")
