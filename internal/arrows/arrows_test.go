@@ -91,13 +91,13 @@ func violations(p pkg) []string {
 	}
 	allowed, known := mayImport[name]
 	for _, path := range p.Imports {
-		inner, ours := strings.CutPrefix(path, module+"/")
+		inner, inProject := strings.CutPrefix(path, module+"/")
 		switch {
-		case name == "lumin" && strings.Contains(strings.SplitN(path, "/", 2)[0], "."), name == "lumin" && ours:
+		case name == "lumin" && strings.Contains(strings.SplitN(path, "/", 2)[0], "."), name == "lumin" && inProject:
 			found = append(found, "lumin imports "+path+": it may import only the standard library")
-		case ours && known && !slices.Contains(allowed, inner) && !slices.Contains(free, inner):
+		case inProject && known && !slices.Contains(allowed, inner) && !slices.Contains(free, inner):
 			found = append(found, p.ImportPath+" imports "+path+", which its entry in mayImport does not allow")
-		case ours && !known && !strings.HasPrefix(name, "internal/"):
+		case inProject && !known && !strings.HasPrefix(name, "internal/"):
 			found = append(found, p.ImportPath+" imports "+path+", but has no entry in mayImport: add one")
 		}
 		for library, users := range outside {

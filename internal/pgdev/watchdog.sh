@@ -23,7 +23,7 @@ exec >/dev/null 2>&1
 
 while read -r _; do :; done
 
-ours() {
+owns_dir() {
 	[ -n "$token" ] && [ -d "$dir" ] && [ ! -L "$dir" ] && [ "$(cat "$dir/lumin-ingest-pgdev" 2>/dev/null)" = "$token" ]
 }
 
@@ -50,7 +50,7 @@ free_memory() {
 # Twenty tries take a second. PostgreSQL kills processes that have not ended
 # five seconds after SIGQUIT. After ten seconds, this script kills the main one.
 tries=0
-while ours && [ "$tries" -lt 400 ]; do
+while owns_dir && [ "$tries" -lt 400 ]; do
 	find_server
 	if [ -z "$pid" ] || [ "$tries" -gt 200 ]; then
 		free_memory
