@@ -71,6 +71,6 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-// Where lumin-ingest is. Once this folder has been copied to a place of its own, that is
-// your checkout of it, such as ../lumin-ingest.
+// The path of lumin-ingest. After you have copied this folder, set it to your
+// checkout of lumin-ingest, such as ../lumin-ingest.
 replace lumin-ingest => ../..
