@@ -88,13 +88,13 @@ func TestNotReady(t *testing.T) {
 		{"both", []admin.Check{{"a", fails("x")}, {"b", fails("y")}},
 			`{"name":"a","ok":false,"error":"x"},{"name":"b","ok":false,"error":"y"}`},
 		{"a panic", []admin.Check{{"a", func(context.Context) error { panic("secret") }}, {"b", passes}},
-			`{"name":"a","ok":false,"error":"the check panicked; the log has more"},{"name":"b","ok":true}`},
+			`{"name":"a","ok":false,"error":"the check panicked; see the log for details"},{"name":"b","ok":true}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			h := admin.New(admin.Config{Ready: test.checks})
 			wantReady(t, h, 503, `{"status":"not_ready","checks":[`+test.want+`],"sources":[]}`)
-			// Whatever is not ready, the process is alive.
+			// The process is alive even if it is not ready.
 			if response := get(h, "/healthz"); response.Code != 200 || strings.TrimSpace(response.Body.String()) != `{"status":"ok"}` {
 				t.Errorf("/healthz: %d %s", response.Code, response.Body)
 			}
@@ -102,7 +102,8 @@ func TestNotReady(t *testing.T) {
 	}
 }
 
-// Each check has three seconds, all at the same time, whether it heeds that or not.
+// Checks run concurrently with three seconds each. A check that ignores its
+// context does not delay the response.
 func TestSlowChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -124,7 +125,8 @@ func TestSlowChecks(t *testing.T) {
 	})
 }
 
-// Readiness is asked for every few seconds: only changes are worth a line.
+// Monitoring systems request /readyz every few seconds, so only changes are
+// logged.
 func TestReadinessIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
@@ -136,7 +138,7 @@ func TestReadinessIsLoggedOnce(t *testing.T) {
 			if state == nil {
 				return nil
 			}
-			return fmt.Errorf("%w, %d", state, asked) // never the same text twice
+			return fmt.Errorf("%w, %d", state, asked) // a different text each time
 		}}},
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
@@ -253,7 +255,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// scrape returns the page of a registry with a run collector and one metric more.
+// scrape returns the page of a registry with a run collector and one other metric.
 func scrape(t *testing.T, pendingAge func(context.Context) (time.Duration, error)) string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()

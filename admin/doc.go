@@ -1,23 +1,23 @@
-// Package admin answers operators and their machines: is the process alive, is
-// it able to work, and how is it doing.
+// Package admin serves health checks and metrics to operators and monitoring
+// systems.
 //
-// Use it as the handler of a second listener that the internet cannot reach.
-// What it serves never asks for a token:
+// Use it as the handler of a second listener that the internet cannot reach,
+// because it requires no authentication. It serves three paths:
 //
-//   - /healthz says that the process runs, and nothing else: a program that waits
-//     for its database must not be restarted for it.
-//   - /readyz asks every [Check] and says which one failed and why.
-//   - /metrics is Prometheus' page.
+//   - /healthz reports only that the process is running. It does not check the
+//     database, because a restart does not help while the database is down.
+//   - /readyz runs every [Check] and reports each failure with its reason.
+//   - /metrics serves the metrics in Prometheus format.
 //
-// What it guarantees:
+// Guarantees:
 //
-//   - /readyz answers within 3 s and a little, even if a check never returns.
-//   - A check that panics is a check that failed.
-//   - A database that is away costs /metrics the figures that come out of it
-//     and 2 s, no more.
+//   - /readyz answers within about 3.2 s, even if a check never returns.
+//   - A check that panics counts as failed.
+//   - If the database is down, /metrics still answers, at most 2 s late. Only the
+//     metrics that come from the database are missing.
 //
-// It shows check errors as they are, so they must not hold secrets or data of
-// events.
+// Errors of checks are shown unchanged. They must not contain secrets or event
+// data.
 //
 //	handler := admin.New(admin.Config{
 //		Ready:    []admin.Check{{Name: "database", Probe: pool.Ping}},

@@ -9,7 +9,7 @@ import (
 	"lumin-ingest/admin"
 )
 
-// While the database is away, /readyz says so.
+// /readyz reports that the database is down.
 func ExampleNew() {
 	handler := admin.New(admin.Config{
 		Ready: []admin.Check{{

@@ -15,27 +15,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Config is what the admin listener shows. All of it may be left out.
+// Config configures the admin listener. Every field is optional.
 type Config struct {
-	// Ready must all pass for /readyz to answer 200. None: always ready.
+	// Ready lists the checks that must all pass for /readyz to answer 200. Without
+	// checks, the program is always ready.
 	Ready []Check
 
-	// Sources returns a line for each source, for /readyz. They never make it
-	// fail. nil: no lines.
+	// Sources returns a line for each source, which /readyz shows. These lines
+	// never make /readyz fail. nil: no lines.
 	Sources func() []SourceLine
 
-	// Warnings returns what is wrong although the program is ready, for /readyz.
-	// nil: no warnings.
+	// Warnings returns problems that do not prevent the program from working.
+	// /readyz shows them. nil: no warnings.
 	Warnings func() []string
 
 	Gatherer prometheus.Gatherer // nil: no /metrics
 	Logger   *slog.Logger        // nil: nothing is logged
 }
 
-// SourceLine says whether what arrives for a source can be verified.
+// SourceLine shows whether deliveries of a source pass signature verification.
 type SourceLine struct {
 	Source          string
-	LastVerified    time.Time // zero: none is known of
+	LastVerified    time.Time // zero: no verified delivery is known
 	MismatchesSince int64     // signature mismatches after LastVerified
 }
 
@@ -46,8 +47,8 @@ func New(cfg Config) http.Handler {
 	}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Logger.SetOutput(io.Discard)         // what there is to say goes to our own log
-	e.IPExtractor = echo.ExtractIPDirect() // headers about the caller's address can be made up
+	e.Logger.SetOutput(io.Discard)         // we log through cfg.Logger instead
+	e.IPExtractor = echo.ExtractIPDirect() // callers can forge address headers
 	e.HTTPErrorHandler = answerError
 	e.Use(recoverPanics(cfg.Logger))
 
@@ -59,7 +60,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Gatherer != nil {
 		e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
 			ErrorLog:      slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError),
-			ErrorHandling: promhttp.ContinueOnError, // most figures are better than none
+			ErrorHandling: promhttp.ContinueOnError, // some metrics are better than none
 		})))
 	}
 	return e
@@ -84,8 +85,9 @@ func recoverPanics(logger *slog.Logger) echo.MiddlewareFunc {
 	}
 }
 
-// logPanic tells a panic's value by its type, because the value itself may hold
-// data of events. Those of the Go runtime are about indexes and types.
+// logPanic logs only the type of the panic's value, because the value itself may
+// contain event data. Errors of the Go runtime are logged in full, because they
+// contain only indexes and types.
 func logPanic(logger *slog.Logger, v any) {
 	what := fmt.Sprintf("%T", v)
 	if err, ok := v.(runtime.Error); ok {
@@ -94,7 +96,7 @@ func logPanic(logger *slog.Logger, v any) {
 	logger.Error("panic on the admin listener", "panic", what, "stack", string(debug.Stack()))
 }
 
-// problemBody is the body of an error, after RFC 9457.
+// problemBody is the body of an error response, as defined by RFC 9457.
 type problemBody struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -103,20 +105,20 @@ type problemBody struct {
 	Detail string `json:"detail"`
 }
 
-// answerError maps every error to its answer.
+// answerError maps every error to its response.
 func answerError(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	status, code, detail := http.StatusInternalServerError, "internal_error", "This is a fault of the program; its log has more."
+	status, code, detail := http.StatusInternalServerError, "internal_error", "The program failed; see its log for details."
 	switch {
 	case errors.Is(err, echo.ErrNotFound):
-		status, code, detail = http.StatusNotFound, "not_found", "There is nothing at this path. Try /healthz, /readyz or /metrics."
+		status, code, detail = http.StatusNotFound, "not_found", "This path does not exist. Try /healthz, /readyz or /metrics."
 	case errors.Is(err, echo.ErrMethodNotAllowed): // Echo has set Allow
-		status, code, detail = http.StatusMethodNotAllowed, "method_not_allowed", "This path is read with GET."
+		status, code, detail = http.StatusMethodNotAllowed, "method_not_allowed", "Use GET for this path."
 	}
 	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
-	_ = c.JSON(status, problemBody{ // fails when the caller has gone
+	_ = c.JSON(status, problemBody{ // fails only if the caller has disconnected
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail,
 	})
 }

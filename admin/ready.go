@@ -15,20 +15,21 @@ import (
 	"lumin-ingest/internal/errtext"
 )
 
-// probeTimeout bounds each check of /readyz. Checks run side by side, so it
-// bounds the whole answer, too.
+// probeTimeout limits each check of /readyz. The checks run concurrently, so this
+// also limits the whole response.
 const probeTimeout = 3 * time.Second
 
-// probeGrace is for a probe to say what it was doing when its time was over.
+// probeGrace gives a probe time to return after its timeout, so that its error
+// can say where it was waiting.
 const probeGrace = 200 * time.Millisecond
 
-// Check is one thing that must be in order for the program to do its work.
+// Check is one condition that the program needs in order to work.
 type Check struct {
 	Name string
 
-	// Probe returns nil when all is well, or an error that tells an engineer what
-	// is not. It must heed its context, which ends after 3 s, and be safe for
-	// concurrent use.
+	// Probe returns nil if the condition holds. Otherwise it returns an error that
+	// explains the problem to an engineer. It must respect its context, which ends
+	// after 3 s, and must be safe for concurrent use.
 	Probe func(context.Context) error
 }
 
@@ -39,10 +40,10 @@ type readiness struct {
 	warnings func() []string
 	logger   *slog.Logger
 
-	mu     sync.Mutex
-	failed string // names of the checks that failed when it was last logged
-	warned string // the warnings then
-	asked  bool   // ever
+	mu           sync.Mutex
+	lastFailed   string // names of the failed checks in the previous response
+	lastWarnings string // warnings in the previous response
+	answered     bool   // at least once
 }
 
 // readyBody is the body of /readyz.
@@ -61,7 +62,7 @@ type checkBody struct {
 
 type sourceBody struct {
 	Source          string     `json:"source"`
-	LastVerified    *time.Time `json:"last_verified"` // null: none is known of
+	LastVerified    *time.Time `json:"last_verified"` // null: no verified delivery is known
 	MismatchesSince int64      `json:"mismatches_since_verified"`
 }
 
@@ -81,7 +82,7 @@ func (r *readiness) answer(c echo.Context) error {
 	if r.warnings != nil {
 		body.Warnings = r.warnings()
 	}
-	if c.Request().Context().Err() == nil { // else it is the caller who was not ready
+	if c.Request().Context().Err() == nil { // if the caller left, failed checks mean nothing
 		r.log(body.Checks)
 		r.logWarnings(body.Warnings)
 	}
@@ -89,7 +90,7 @@ func (r *readiness) answer(c echo.Context) error {
 	return c.JSON(status, body)
 }
 
-// check runs all checks side by side; the results are in their order.
+// check runs all checks concurrently. The results are in the order of the checks.
 func (r *readiness) check(ctx context.Context) []checkBody {
 	results := make([]checkBody, len(r.checks))
 	var running sync.WaitGroup
@@ -105,7 +106,8 @@ func (r *readiness) check(ctx context.Context) []checkBody {
 	return results
 }
 
-// run probes, and gives up soon after the probe should have.
+// run runs one probe. It gives up probeGrace after the timeout if the probe has
+// not returned.
 func (r *readiness) run(ctx context.Context, check Check) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -114,7 +116,7 @@ func (r *readiness) run(ctx context.Context, check Check) error {
 		defer func() {
 			if v := recover(); v != nil {
 				logPanic(r.logger, v)
-				result <- errors.New("the check panicked; the log has more")
+				result <- errors.New("the check panicked; see the log for details")
 			}
 		}()
 		result <- check.Probe(ctx)
@@ -130,7 +132,8 @@ func (r *readiness) run(ctx context.Context, check Check) error {
 	}
 }
 
-// log says when other checks fail than before, not each time that somebody asks.
+// log logs only changes in which checks fail. Monitoring systems call /readyz
+// every few seconds.
 func (r *readiness) log(checks []checkBody) {
 	var names, reasons []string
 	for _, check := range checks {
@@ -141,8 +144,8 @@ func (r *readiness) log(checks []checkBody) {
 	failed := strings.Join(names, ",")
 
 	r.mu.Lock()
-	changed := !r.asked || failed != r.failed
-	r.asked, r.failed = true, failed
+	changed := !r.answered || failed != r.lastFailed
+	r.answered, r.lastFailed = true, failed
 	r.mu.Unlock()
 
 	switch {
@@ -154,12 +157,12 @@ func (r *readiness) log(checks []checkBody) {
 	}
 }
 
-// logWarnings logs warnings when they are other ones than before.
+// logWarnings logs warnings only when they change.
 func (r *readiness) logWarnings(warnings []string) {
 	text := strings.Join(warnings, "; ")
 	r.mu.Lock()
-	changed := text != r.warned
-	r.warned = text
+	changed := text != r.lastWarnings
+	r.lastWarnings = text
 	r.mu.Unlock()
 
 	switch {

@@ -11,44 +11,47 @@ import (
 )
 
 const (
-	// Counting millions of runs takes seconds. It is done at most every ten seconds,
-	// and takes at most a twentieth of the time.
-	countEvery = 10 * time.Second
-	countShare = 20
+	// Counting millions of runs takes seconds. Between two counts, at least
+	// countInterval passes, and at least countPauseFactor times the duration of the
+	// last count. Counting therefore takes less than a twentieth of the time.
+	countInterval    = 10 * time.Second
+	countPauseFactor = 20
 
-	// countTimeout bounds one counting, and countKept is how long its result counts.
+	// countTimeout limits one count. countMaxAge is how long its result is shown.
 	countTimeout = time.Minute
-	countKept    = 5 * time.Minute
+	countMaxAge  = 5 * time.Minute
 )
 
 // runCountCollector counts runs in the background and shows the last result.
 type runCountCollector struct {
-	ctx   context.Context //nolint:containedctx // a scrape has none, and must not keep a program from stopping
+	ctx   context.Context //nolint:containedctx // Collect receives no context, and a count must end with the program
 	count func(context.Context) ([]store.RunCount, error)
 
 	failed  *prometheus.Desc
 	pending *prometheus.Desc
 
-	mu       sync.Mutex
-	counting chan struct{} // is closed when the present counting ends; nil: there is none
-	next     time.Time     // when to count again
-	counts   []store.RunCount
-	at       time.Time // of counts
+	mu        sync.Mutex
+	counting  chan struct{} // closed when the current count ends; nil: none is running
+	next      time.Time     // earliest start of the next count
+	counts    []store.RunCount
+	countedAt time.Time // when the count that produced counts started
 }
 
 // NewRunCountCollector returns a collector of lumin_failed_runs and
-// lumin_pending_runs, each by job type. A scrape starts to count, with
-// store.Store.UnsettledRuns, if the last result is older than 10 s and 20 times as
-// old as counting took, and waits up to 2 s for it. Later scrapes show that result
-// until there is a new one; after 5 min without one they show none, because a stale
-// figure would look like good news. The end of ctx ends counting.
+// lumin_pending_runs, each by job type.
+//
+// A scrape starts a count, with store.Store.UnsettledRuns, unless the last one
+// ended too recently: less than 10 s ago, or less than 20 times its own duration.
+// The scrape waits up to 2 s for the result. Later scrapes show the last result
+// until there is a new one. A result older than 5 min is not shown, because a stale
+// value could hide a problem. The end of ctx ends counting.
 func NewRunCountCollector(ctx context.Context, count func(context.Context) ([]store.RunCount, error)) prometheus.Collector {
 	return &runCountCollector{
 		ctx: ctx, count: count,
 		failed: prometheus.NewDesc("lumin_failed_runs",
-			"Runs that have failed for good and can be replayed, by job type. The same from every program on this database.", []string{"kind"}, nil),
+			"Runs that failed permanently and can be replayed, by job type. Every program on this database reports the same value.", []string{"kind"}, nil),
 		pending: prometheus.NewDesc("lumin_pending_runs",
-			"Runs that wait, run or are tried again, by job type. The same from every program on this database.", []string{"kind"}, nil),
+			"Runs that are queued, running or being retried, by job type. Every program on this database reports the same value.", []string{"kind"}, nil),
 	}
 }
 
@@ -69,7 +72,7 @@ func (c *runCountCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// latest is the newest result that is to be had in the time of a scrape.
+// latest returns the newest result that is available within scrapeTimeout.
 func (c *runCountCollector) latest() []store.RunCount {
 	c.mu.Lock()
 	if c.counting == nil && !time.Now().Before(c.next) {
@@ -86,13 +89,14 @@ func (c *runCountCollector) latest() []store.RunCount {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.at) > countKept {
+	if time.Since(c.countedAt) > countMaxAge {
 		return nil
 	}
 	return c.counts
 }
 
-// recount counts once. After a failure the next scrape tries again.
+// recount counts once. After a quick failure, the next scrape tries again
+// immediately. A slow failure delays the next count like a slow success.
 func (c *runCountCollector) recount(done chan struct{}) {
 	ctx, cancel := context.WithTimeout(c.ctx, countTimeout)
 	defer cancel()
@@ -103,11 +107,11 @@ func (c *runCountCollector) recount(done chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		c.counts, c.at = counts, start
+		c.counts, c.countedAt = counts, start
 	}
 	c.next = time.Now()
 	if err == nil || took > scrapeTimeout {
-		c.next = c.next.Add(max(countEvery, countShare*took))
+		c.next = c.next.Add(max(countInterval, countPauseFactor*took))
 	}
 	c.counting = nil
 	close(done)

@@ -15,7 +15,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// counted is the page of a registry with nothing but such a collector.
+// counted returns the metrics page of a registry.
 func counted(t *testing.T, registry *prometheus.Registry) string {
 	t.Helper()
 	return get(admin.New(admin.Config{Gatherer: registry}), "/metrics").Body.String()
@@ -27,7 +27,7 @@ func newCounts(ctx context.Context, count func(context.Context) ([]store.RunCoun
 	return registry
 }
 
-// However often it is asked, the database counts at most every ten seconds.
+// The database counts at most every ten seconds, even if scrapes are more frequent.
 func TestRunCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -51,8 +51,8 @@ func TestRunCounts(t *testing.T) {
 	})
 }
 
-// Counting that takes long costs a scrape two seconds, and the database a twentieth
-// of its time.
+// A slow count delays a scrape by two seconds at most, and uses at most a
+// twentieth of the database's time.
 func TestSlowRunCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,11 +86,11 @@ func TestSlowRunCounts(t *testing.T) {
 		if asked.Load() != 2 {
 			t.Errorf("counted %d times in %v", asked.Load(), time.Since(start))
 		}
-		time.Sleep(10 * time.Second) // the counting that goes on ends
+		time.Sleep(10 * time.Second) // let the running count end
 	})
 }
 
-// What is not known any more is not shown.
+// A result older than five minutes is not shown.
 func TestStaleRunCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestStaleRunCounts(t *testing.T) {
 	})
 }
 
-// A counting that hangs ends with the program.
+// A count that hangs ends with the program.
 func TestRunCountsEndWithTheProgram(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -7,11 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// scrapeTimeout bounds what a scrape asks of the database: well below the 10 s
-// that Prometheus waits by default, so that all other metrics still arrive.
+// scrapeTimeout limits the time that a scrape waits for the database. It is well
+// below Prometheus' default scrape timeout of 10 s, so all other metrics still
+// arrive.
 const scrapeTimeout = 2 * time.Second
 
-// runCollector asks the database at each scrape.
+// runCollector queries the database at each scrape.
 type runCollector struct {
 	pendingAge func(context.Context) (time.Duration, error)
 
@@ -19,14 +20,14 @@ type runCollector struct {
 	databaseUp    *prometheus.Desc
 }
 
-// NewRunCollector returns a collector of what only the database knows. At each
-// scrape it asks pendingAge, store.Store.OldestPending, and reports
+// NewRunCollector returns a collector of two metrics that come from the database.
+// At each scrape it calls pendingAge, usually store.Store.OldestPending, and
+// reports:
 //
-//   - lumin_oldest_pending_run_age_seconds, left out when there was no answer
-//     within 2 s, because a stale figure or a zero would look like good news;
-//   - lumin_database_up, 1 if there was one and 0 if not.
-//
-// The age is 0 when no run is pending.
+//   - lumin_oldest_pending_run_age_seconds, which is 0 if no run is pending. It is
+//     omitted if pendingAge fails or takes longer than 2 s, because a stale value
+//     or a zero could hide a problem.
+//   - lumin_database_up, which is 1 if pendingAge succeeded and 0 otherwise.
 func NewRunCollector(pendingAge func(context.Context) (time.Duration, error)) prometheus.Collector {
 	return &runCollector{
 		pendingAge: pendingAge,
