@@ -255,7 +255,8 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// scrape returns the page of a registry with a run collector and one other metric.
+// scrape returns the page of a registry with a run collector and one other
+// metric.
 func scrape(t *testing.T, pendingAge func(context.Context) (time.Duration, error)) string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()

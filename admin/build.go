@@ -9,7 +9,8 @@ import (
 )
 
 // NewBuildCollector returns a collector of lumin_build_info, which is always 1.
-// Its labels are the version and revision of the main module and the Go version.
+// Its labels are the version and revision of the main module and the Go
+// version.
 func NewBuildCollector() prometheus.Collector {
 	build := version.Read()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{

@@ -13,8 +13,8 @@
 //
 //   - /readyz answers within about 3.2 s, even if a check never returns.
 //   - A check that panics counts as failed.
-//   - If the database is down, /metrics still answers, at most 2 s late. Only the
-//     metrics that come from the database are missing.
+//   - If the database is down, /metrics still answers, at most 2 s late. Only
+//     the metrics that come from the database are missing.
 //
 // Errors of checks are shown unchanged. They must not contain secrets or event
 // data.

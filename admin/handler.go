@@ -17,8 +17,8 @@ import (
 
 // Config configures the admin listener. Every field is optional.
 type Config struct {
-	// Ready lists the checks that must all pass for /readyz to answer 200. Without
-	// checks, the program is always ready.
+	// Ready lists the checks that must all pass for /readyz to answer 200.
+	// Without checks, the program is always ready.
 	Ready []Check
 
 	// Sources returns a line for each source, which /readyz shows. These lines
@@ -85,9 +85,9 @@ func recoverPanics(logger *slog.Logger) echo.MiddlewareFunc {
 	}
 }
 
-// logPanic logs only the type of the panic's value, because the value itself may
-// contain event data. Errors of the Go runtime are logged in full, because they
-// contain only indexes and types.
+// logPanic logs only the type of the panic's value, because the value itself
+// may contain event data. Errors of the Go runtime are logged in full, because
+// they contain only indexes and types.
 func logPanic(logger *slog.Logger, v any) {
 	what := fmt.Sprintf("%T", v)
 	if err, ok := v.(runtime.Error); ok {

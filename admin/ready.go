@@ -15,8 +15,8 @@ import (
 	"lumin-ingest/internal/errtext"
 )
 
-// probeTimeout limits each check of /readyz. The checks run concurrently, so this
-// also limits the whole response.
+// probeTimeout limits each check of /readyz. The checks run concurrently, so
+// this also limits the whole response.
 const probeTimeout = 3 * time.Second
 
 // probeGrace gives a probe time to return after its timeout, so that its error
@@ -27,9 +27,9 @@ const probeGrace = 200 * time.Millisecond
 type Check struct {
 	Name string
 
-	// Probe returns nil if the condition holds. Otherwise it returns an error that
-	// explains the problem to an engineer. It must respect its context, which ends
-	// after 3 s, and must be safe for concurrent use.
+	// Probe returns nil if the condition holds. Otherwise it returns an error
+	// that explains the problem to an engineer. It must respect its context,
+	// which ends after 3 s, and must be safe for concurrent use.
 	Probe func(context.Context) error
 }
 
@@ -90,7 +90,8 @@ func (r *readiness) answer(c echo.Context) error {
 	return c.JSON(status, body)
 }
 
-// check runs all checks concurrently. The results are in the order of the checks.
+// check runs all checks concurrently. The results are in the order of the
+// checks.
 func (r *readiness) check(ctx context.Context) []checkBody {
 	results := make([]checkBody, len(r.checks))
 	var running sync.WaitGroup

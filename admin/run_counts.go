@@ -12,12 +12,14 @@ import (
 
 const (
 	// Counting millions of runs takes seconds. Between two counts, at least
-	// countInterval passes, and at least countPauseFactor times the duration of the
-	// last count. Counting therefore takes less than a twentieth of the time.
+	// countInterval passes, and at least countPauseFactor times the duration of
+	// the last count. Counting therefore takes less than a twentieth of the
+	// time.
 	countInterval    = 10 * time.Second
 	countPauseFactor = 20
 
-	// countTimeout limits one count. countMaxAge is how long its result is shown.
+	// countTimeout limits one count. countMaxAge is how long its result is
+	// shown.
 	countTimeout = time.Minute
 	countMaxAge  = 5 * time.Minute
 )
@@ -41,10 +43,10 @@ type runCountCollector struct {
 // lumin_pending_runs, each by job type.
 //
 // A scrape starts a count, with store.Store.UnsettledRuns, unless the last one
-// ended too recently: less than 10 s ago, or less than 20 times its own duration.
-// The scrape waits up to 2 s for the result. Later scrapes show the last result
-// until there is a new one. A result older than 5 min is not shown, because a stale
-// value could hide a problem. The end of ctx ends counting.
+// ended too recently: less than 10 s ago, or less than 20 times its own
+// duration. The scrape waits up to 2 s for the result. Later scrapes show the
+// last result until there is a new one. A result older than 5 min is not shown,
+// because a stale value could hide a problem. The end of ctx ends counting.
 func NewRunCountCollector(ctx context.Context, count func(context.Context) ([]store.RunCount, error)) prometheus.Collector {
 	return &runCountCollector{
 		ctx: ctx, count: count,

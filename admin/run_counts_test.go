@@ -27,7 +27,8 @@ func newCounts(ctx context.Context, count func(context.Context) ([]store.RunCoun
 	return registry
 }
 
-// The database counts at most every ten seconds, even if scrapes are more frequent.
+// The database counts at most every ten seconds, even if scrapes are more
+// frequent.
 func TestRunCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// scrapeTimeout limits the time that a scrape waits for the database. It is well
-// below Prometheus' default scrape timeout of 10 s, so all other metrics still
-// arrive.
+// scrapeTimeout limits the time that a scrape waits for the database. It is
+// well below Prometheus' default scrape timeout of 10 s, so all other metrics
+// still arrive.
 const scrapeTimeout = 2 * time.Second
 
 // runCollector queries the database at each scrape.
@@ -20,13 +20,13 @@ type runCollector struct {
 	databaseUp    *prometheus.Desc
 }
 
-// NewRunCollector returns a collector of two metrics that come from the database.
-// At each scrape it calls pendingAge, usually store.Store.OldestPending, and
-// reports:
+// NewRunCollector returns a collector of two metrics that come from the
+// database. At each scrape it calls pendingAge, usually
+// store.Store.OldestPending, and reports:
 //
-//   - lumin_oldest_pending_run_age_seconds, which is 0 if no run is pending. It is
-//     omitted if pendingAge fails or takes longer than 2 s, because a stale value
-//     or a zero could hide a problem.
+//   - lumin_oldest_pending_run_age_seconds, which is 0 if no run is pending. It
+//     is omitted if pendingAge fails or takes longer than 2 s, because a stale
+//     value or a zero could hide a problem.
 //   - lumin_database_up, which is 1 if pendingAge succeeded and 0 otherwise.
 func NewRunCollector(pendingAge func(context.Context) (time.Duration, error)) prometheus.Collector {
 	return &runCollector{

@@ -8,8 +8,8 @@ import (
 )
 
 // NewServer returns a server for h with every limit set. The caller sets its
-// address, starts it and shuts it down. The server logs nothing: set ErrorLog to
-// log connections that cannot be accepted.
+// address, starts it and shuts it down. The server logs nothing: set ErrorLog
+// to log connections that cannot be accepted.
 func NewServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,

@@ -27,51 +27,59 @@ import (
 	"lumin-ingest/worker"
 )
 
-// ArchiveContract keeps the files of a signature request in a bucket, once Lumin says
-// that they can be downloaded, and a row for each in lumin.archived_files.
+// ArchiveContract stores the files of a signature request in a bucket once
+// Lumin reports that they can be downloaded. Each file gets a row in
+// lumin.archived_files.
 //
-// A file is there as {signature_request_id}/{file type}-{idempotency key}.pdf, the
-// last of which is [store.Event.IdempotencyKey]: every attempt writes the same object.
-// An id that is not 1 to 128 letters, digits, _ and - is replaced by its SHA-256 in
-// hexadecimal. In a bucket of files only the user of the program can read it. The bucket hears of a file once all of it has been downloaded, to a
-// temporary file that has no name. Its row is there before, for an erasure to find it
-// in any case, and has archived_at once the bucket has the file; from then on it is
-// not downloaded again. Only a replay of a succeeded run archives anew.
+// The object key is {signature_request_id}/{file type}-{idempotency key}.pdf.
+// The idempotency key is [store.Event.IdempotencyKey], so every attempt writes
+// the same object. A signature request id that is not 1 to 128 letters, digits,
+// _ and - is replaced by its SHA-256 in hexadecimal. If the bucket is a
+// directory, only the user that runs the program can read the files.
 //
-// An upload to S3 of more than 16 MiB that is stopped, or crashes, may leave parts there
-// that no listing shows: let the bucket have a lifecycle rule that aborts incomplete
+// A file is first downloaded completely, to a temporary file without a name,
+// and then written to the bucket. Its row is inserted before the object is
+// written, so an erasure always finds it. The row gets its archived_at once the
+// bucket has the file. From then on the file is not downloaded again: only a
+// replay of a succeeded run archives it anew.
+//
+// An upload to S3 of more than 16 MiB that is interrupted may leave parts that
+// no listing shows. Give the bucket a lifecycle rule that aborts incomplete
 // multipart uploads.
 //
-// What Lumin answers decides what becomes of the run, when all files have been tried:
+// Lumin's responses decide the outcome of the run, after every file was tried:
 //
-//   - 429 and 503: it is put off without counting an attempt, by Retry-After, from a
-//     second to an hour, or by a minute if the answer has none; but once the event was
-//     received more than a day ago, they count like 5xx.
-//   - 409, by which Lumin says that the signature request is not approved yet: likewise,
-//     but without a Retry-After it waits a tenth of the event's age, from a minute to an
-//     hour.
-//   - 400, 404, 405, 410, 414, 422 and 451, for the agreement: it fails at once, and
-//     can be replayed. For the other files they may only mean that the certificate has
-//     not been made yet. So does, for any file, one that is larger than
-//     [lumin.MaxFileSize], or an id that fits no path.
-//   - Everything else, such as 401 and 403, which an operator mends with another key, and
-//     all that goes wrong with the bucket or the signed link: it is tried again after
-//     Backoff.
+//   - 429 and 503: the job is snoozed, which uses no attempt. It waits for
+//     Retry-After, from a second to an hour, or for a minute without that
+//     header. A day after the event was received, these statuses count like
+//     5xx.
+//   - 409, because the signature request is not approved yet: likewise, but
+//     without Retry-After it waits a tenth of the event's age, from a minute to
+//     an hour.
+//   - 400, 404, 405, 410, 414, 422 and 451, for the agreement: the run fails
+//     immediately and can be replayed. For other files, these statuses may only
+//     mean that Lumin has not created the certificate yet, so they are retried.
+//   - Any file larger than [lumin.MaxFileSize], or an id that fits no path: the
+//     run fails immediately.
+//   - Everything else is retried after Backoff. This includes 401 and 403,
+//     which an operator fixes with another key, every error of the bucket, and
+//     every status of the signed link other than 429 and 503.
 //
-// All fields but Files must be set.
+// All fields except Files must be set.
 type ArchiveContract struct {
 	worker.Defaults
 
 	Lumin  *lumin.Client
-	Bucket *blob.Bucket // the caller's to close
+	Bucket *blob.Bucket // closed by the caller
 	DB     *pgxpool.Pool
 
-	// BucketURL is what Bucket was opened by. Rows have it without credentials and
-	// query, save that a prefix in its query becomes part of the path: by this
-	// EraseArchived knows which files are in this bucket.
+	// BucketURL is the URL that Bucket was opened with. Rows store it without
+	// credentials and query, except that a prefix in the query becomes part of
+	// the path, and an endpoint stays as scheme and host. EraseArchived finds
+	// the files of this bucket by this name.
 	BucketURL string
 
-	// Files are the file types to keep. None means the agreement.
+	// Files lists the file types to archive. Empty means the agreement.
 	Files []lumin.FileType
 }
 
@@ -83,10 +91,10 @@ func (ArchiveContract) Events() []lumin.EventType {
 	return []lumin.EventType{lumin.SignatureRequestDownloadable}
 }
 
-// Queue is archive, so that downloads hold up nothing else.
+// Queue returns archive, so that downloads do not delay other jobs.
 func (ArchiveContract) Queue() string { return "archive" }
 
-// Timeout is two minutes, in which all files have to be downloaded and stored.
+// Timeout returns two minutes, the limit for downloading and storing all files.
 func (ArchiveContract) Timeout() time.Duration { return 2 * time.Minute }
 
 // Work implements worker.Plain.
@@ -104,10 +112,10 @@ func (a ArchiveContract) Work(ctx context.Context, e *store.Event) error {
 			break
 		}
 	}
-	return whatBecomes(setbacks)
+	return runError(setbacks)
 }
 
-// archive keeps one file, unless it is kept already.
+// archive archives one file, unless it is already archived.
 func (a ArchiveContract) archive(ctx context.Context, e *store.Event, t lumin.FileType) error {
 	archived, err := store.HasArchivedFile(ctx, a.DB, e.Key, t, e.Again)
 	if err != nil || archived {
@@ -125,9 +133,10 @@ func (a ArchiveContract) archive(ctx context.Context, e *store.Event, t lumin.Fi
 	return a.keep(ctx, row, file)
 }
 
-// keep writes a file into the bucket, between two looks at its row. Another attempt
-// that may be under way beside this one must not write the same object: Lumin may make
-// the file anew for each, and the row would have the hash of only one.
+// keep writes a file to the bucket under a lock on its row. Another attempt may
+// be running at the same time, and Lumin may generate different bytes for each
+// download. If both wrote the object, the row could have the hash of the other
+// one.
 func (a ArchiveContract) keep(ctx context.Context, row store.ArchivedFile, file io.Reader) error {
 	conn, err := a.DB.Acquire(ctx)
 	if err != nil {
@@ -145,11 +154,11 @@ func (a ArchiveContract) keep(ctx context.Context, row store.ArchivedFile, file 
 		unlocking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if store.UnlockArchivedFile(unlocking, conn, row) != nil {
-			_ = conn.Conn().Close(unlocking) // the lock goes with it
+			_ = conn.Conn().Close(unlocking) // closing the connection releases the lock
 		}
 	}()
 	archived, err := store.HasArchivedFile(ctx, conn, row.EventKey, row.FileType, row.Again)
-	if err != nil || archived { // by the attempt that had the lock before
+	if err != nil || archived { // by the attempt that held the lock before
 		return err
 	}
 	if err := store.BeginArchivedFile(ctx, conn, row); err != nil {
@@ -159,21 +168,22 @@ func (a ArchiveContract) keep(ctx context.Context, row store.ArchivedFile, file 
 		return fmt.Errorf("archive the %s: %w", row.FileType, err)
 	}
 	err = store.FinishArchivedFile(ctx, conn, row)
-	if errors.Is(err, store.ErrNotFound) { // erased while it was written
+	if errors.Is(err, store.ErrNotFound) { // an erasure removed the row during the write
 		return errors.Join(err, a.remove(ctx, row.ObjectKey))
 	}
 	return err
 }
 
-// downloaded is a whole file from Lumin, on disk until it is closed.
+// downloaded is a complete file from Lumin. It is on disk until it is closed.
 type downloaded struct {
 	*os.File
 	sum  [32]byte
 	size int64
 }
 
-// download fetches a file from Lumin. It is not sent on to the bucket while it comes:
-// a store that takes large objects in parts may keep those of one that broke off.
+// download fetches a file from Lumin to disk. It does not stream to the bucket,
+// because a bucket that stores large objects in parts may keep the parts of an
+// interrupted upload.
 func (a ArchiveContract) download(ctx context.Context, id string, t lumin.FileType) (*downloaded, error) {
 	file, err := a.Lumin.File(ctx, id, t)
 	if err != nil {
@@ -184,7 +194,7 @@ func (a ArchiveContract) download(ctx context.Context, id string, t lumin.FileTy
 	if err != nil {
 		return nil, fmt.Errorf("download the %s: %w", t, err)
 	}
-	_ = os.Remove(disk.Name()) // it lives as long as it is open, and survives no crash
+	_ = os.Remove(disk.Name()) // the data exists until the file is closed, and survives no crash
 	hash := sha256.New()
 	size, err := io.Copy(io.MultiWriter(disk, hash), file.Body)
 	if err == nil {
@@ -197,8 +207,8 @@ func (a ArchiveContract) download(ctx context.Context, id string, t lumin.FileTy
 	return &downloaded{File: disk, sum: [32]byte(hash.Sum(nil)), size: size}, nil
 }
 
-// write copies a file into the bucket. The object comes to be when the writer is
-// closed, and does not if its context has ended by then.
+// write copies a file to the bucket. Closing the writer creates the object,
+// unless its context has ended by then.
 func (a ArchiveContract) write(ctx context.Context, key string, file io.Reader) error {
 	writing, abort := context.WithCancel(ctx)
 	defer abort()
@@ -208,7 +218,7 @@ func (a ArchiveContract) write(ctx context.Context, key string, file io.Reader) 
 	}
 	if _, err := io.Copy(w, file); err != nil {
 		abort()
-		_ = w.Close() // it tells of the context
+		_ = w.Close() // reports only that the context ended
 		return bucketError(ctx, err)
 	}
 	if err := w.Close(); err != nil {
@@ -217,8 +227,8 @@ func (a ArchiveContract) write(ctx context.Context, key string, file io.Reader) 
 	return nil
 }
 
-// private lets only the user of this program read a file, if the bucket is a
-// directory. Its driver would leave that to the umask.
+// private makes a file readable only by the user that runs the program, if the
+// bucket is a directory. The driver would leave the mode to the umask.
 func private(as func(any) bool) error {
 	var file *os.File
 	if !as(&file) {
@@ -227,8 +237,8 @@ func private(as func(any) bool) error {
 	return file.Chmod(0o600)
 }
 
-// bucketError is the error of a bucket without the URLs that drivers put into it.
-// Only what is wrong with the context stays what it was.
+// bucketError removes the URLs that drivers put into errors. It does not wrap
+// err, but it wraps the error of an ended context.
 func bucketError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("the bucket did not answer in time: %w", ctx.Err())
@@ -236,14 +246,15 @@ func bucketError(ctx context.Context, err error) error {
 	return errors.New("the bucket refused: " + redact.Text(err.Error()))
 }
 
-// objectKey is where a file is kept.
+// objectKey returns the key of a file in the bucket.
 func objectKey(e *store.Event, t lumin.FileType) string {
 	return folder(e.SignatureRequestID) + "/" + string(t) + "-" + e.IdempotencyKey() + ".pdf"
 }
 
 var plainID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
 
-// folder is an id as part of a path.
+// folder returns a path segment for an id: the id, or its hash if it is not
+// safe.
 func folder(id string) string {
 	if plainID.MatchString(id) {
 		return id
@@ -252,12 +263,12 @@ func folder(id string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// bucketName is the URL of a bucket as rows have it: without what is no part of its
-// name, such as credentials and regions.
+// bucketName returns the name of a bucket in lumin.archived_files: its URL
+// without anything that does not identify it, such as credentials and regions.
 func bucketName(bucketURL string) string {
 	u, err := url.Parse(bucketURL)
 	if err != nil {
-		return "unknown" // err quotes it, and so would the row
+		return "unknown" // err quotes the URL, which may contain credentials
 	}
 	name := u.Scheme + "://" + u.Host + strings.TrimRight(u.Path, "/")
 	if prefix := u.Query().Get("prefix"); prefix != "" {
@@ -269,38 +280,38 @@ func bucketName(bucketURL string) string {
 	return name
 }
 
-// setback is what came of a file that was not archived.
+// setback is the error of a file that was not archived, with its consequence.
 type setback struct {
 	err   error
 	fate  fate
-	delay time.Duration // of putOff
+	delay time.Duration // of fateSnooze
 }
 
-// fate is what an error makes of the run. The later ones give way to the earlier
-// ones when several files have failed.
+// fate is the consequence of an error for the run. If several files failed, the
+// lowest value decides.
 type fate int
 
 const (
-	tryAgain fate = iota
-	putItOff
-	failNow
+	fateRetry fate = iota
+	fateSnooze
+	fateFail
 )
 
-// setbackOf judges an error.
+// setbackOf decides the consequence of an error.
 func setbackOf(e *store.Event, t lumin.FileType, err error) setback {
 	var answer *lumin.APIError
 	switch {
 	case errors.Is(err, lumin.ErrInvalidID), errors.Is(err, lumin.ErrFileTooLarge):
-		return setback{err: err, fate: failNow}
+		return setback{err: err, fate: fateFail}
 	case !errors.As(err, &answer):
 		return setback{err: err}
-	case answer.StatusCode == http.StatusConflict && !answer.Link && time.Since(e.ReceivedAt) <= maxPutOff:
+	case answer.StatusCode == http.StatusConflict && !answer.Link && time.Since(e.ReceivedAt) <= maxSnoozeAge:
 		wait := cmp.Or(answer.RetryAfter, max((time.Since(e.ReceivedAt)/10).Truncate(time.Second), time.Minute))
-		return setback{err: err, fate: putItOff, delay: putOff(wait)}
-	case isBusy(answer.StatusCode) && time.Since(e.ReceivedAt) <= maxPutOff:
-		return setback{err: err, fate: putItOff, delay: putOff(answer.RetryAfter)}
+		return setback{err: err, fate: fateSnooze, delay: snoozeFor(wait)}
+	case isBusy(answer.StatusCode) && time.Since(e.ReceivedAt) <= maxSnoozeAge:
+		return setback{err: err, fate: fateSnooze, delay: snoozeFor(answer.RetryAfter)}
 	case t == lumin.FileAgreement && !answer.Link && isFinal(answer.StatusCode):
-		return setback{err: err, fate: failNow}
+		return setback{err: err, fate: fateFail}
 	default:
 		return setback{err: err}
 	}
@@ -310,7 +321,7 @@ func isBusy(status int) bool {
 	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 }
 
-// isFinal reports whether an answer of the API will be the same whoever asks again.
+// isFinal reports whether repeating a request cannot change the API's response.
 func isFinal(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone,
@@ -321,8 +332,8 @@ func isFinal(status int) bool {
 	}
 }
 
-// whatBecomes is the error that makes of a run what its worst setback asks for.
-func whatBecomes(setbacks []setback) error {
+// runError returns an error that gives the run the lowest fate of its setbacks.
+func runError(setbacks []setback) error {
 	if len(setbacks) == 0 {
 		return nil
 	}
@@ -335,22 +346,23 @@ func whatBecomes(setbacks []setback) error {
 	}
 	err := errors.Join(errs...)
 	switch worst.fate {
-	case putItOff:
+	case fateSnooze:
 		return fmt.Errorf("%w: %w", err, river.JobSnooze(worst.delay))
-	case failNow:
+	case fateFail:
 		return worker.JobFail(err)
 	default:
 		return err
 	}
 }
 
-// erasePageSize is how many rows of files to erase are held at a time.
+// erasePageSize is how many rows are read at a time.
 const erasePageSize = 100
 
-// EraseArchived removes from the bucket the files that an erasure wants gone, and their
-// rows with them, and returns how many these were. What cannot be removed is left for
-// another call, and does not keep the others; err is then the first that went wrong. It may be
-// stopped and called again at any time, also by several at once. Rows of other buckets are not
+// EraseArchived removes the files that an erasure has marked from the bucket,
+// and then their rows. It returns the number of removed files. A file that
+// cannot be removed does not stop the others and is left for another call; err
+// is the first such error. The call may be interrupted and repeated at any
+// time, and several calls may run at once. Rows of other buckets are not
 // touched.
 func (a ArchiveContract) EraseArchived(ctx context.Context) (n int, err error) {
 	var last store.ArchivedFile
@@ -375,7 +387,7 @@ func (a ArchiveContract) EraseArchived(ctx context.Context) (n int, err error) {
 	}
 }
 
-// Periodic has a running program call EraseArchived four times a minute.
+// Periodic returns periodic work that calls EraseArchived four times a minute.
 func (a ArchiveContract) Periodic(logger *slog.Logger) worker.Periodic {
 	return worker.Periodic{Kind: "erase_archived", Every: 15 * time.Second, Timeout: 2 * time.Minute, Work: func(ctx context.Context) error {
 		n, err := a.EraseArchived(ctx)
@@ -386,9 +398,8 @@ func (a ArchiveContract) Periodic(logger *slog.Logger) worker.Periodic {
 	}}
 }
 
-// erase removes a file and then its row, unless that has to stay for another look. A
-// file that should be there and is not may be in another bucket of this name, so its
-// row stays as well.
+// erase removes a file and then its row. If a file is unexpectedly missing, it
+// may be in another bucket of the same name, so its row stays.
 func (a ArchiveContract) erase(ctx context.Context, file store.ArchivedFile) (gone bool, err error) {
 	if file.ArchivedAt != nil {
 		found, err := a.Bucket.Exists(ctx, file.ObjectKey)
@@ -396,8 +407,8 @@ func (a ArchiveContract) erase(ctx context.Context, file store.ArchivedFile) (go
 			return false, bucketError(ctx, err)
 		}
 		if !found {
-			return false, errors.New("a file is not in the bucket where it was archived: is this another bucket of the same name? " +
-				"If the file was removed by other means, delete its row from lumin.archived_files")
+			return false, errors.New("an archived file is missing from its bucket: is this another bucket of the same name? " +
+				"If someone removed the file, delete its row from lumin.archived_files")
 		}
 		if err := store.ForgetArchivedFile(ctx, a.DB, file); err != nil {
 			return false, err
@@ -410,9 +421,10 @@ func (a ArchiveContract) erase(ctx context.Context, file store.ArchivedFile) (go
 	return store.RemoveArchivedFile(ctx, a.DB, file)
 }
 
-// remove removes an object, and what a crash may have left of earlier attempts at it:
-// a bucket of files keeps those beside the object, under a longer name. What is
-// missing from a bucket that is there has been removed.
+// remove removes an object and the remains of attempts that crashed. A bucket
+// that is a directory keeps such remains beside the object, under a longer
+// name. An object that is missing counts as removed if the bucket itself is
+// accessible.
 func (a ArchiveContract) remove(ctx context.Context, key string) error {
 	keys := []string{key}
 	for list := a.Bucket.List(&blob.ListOptions{Prefix: key + "."}); ; {

@@ -57,7 +57,8 @@ func newArchiveRig(t *testing.T, bucketURL string) *archiveRig {
 
 func fileBucket(t *testing.T) string { return "file://" + t.TempDir() + "?no_tmp_dir=1&metadata=skip" }
 
-// fakeS3 starts an S3-compatible server, and returns it with the URL of its bucket.
+// fakeS3 starts an S3-compatible server, and returns it with the URL of its
+// bucket.
 func fakeS3(t *testing.T) (*httptest.Server, string) {
 	t.Helper()
 	backend := s3mem.New()
@@ -156,8 +157,8 @@ func (r *archiveRig) keys(t *testing.T) (keys []string) {
 	}
 }
 
-// wantArchived fails the test unless these objects, and rows that tell of them, are all
-// there is.
+// wantArchived fails the test unless the bucket has exactly these objects, each
+// with a row.
 func (r *archiveRig) wantArchived(t *testing.T, want map[string][]byte) {
 	t.Helper()
 	if keys := r.keys(t); len(keys) != len(want) {
@@ -173,7 +174,7 @@ func (r *archiveRig) wantArchived(t *testing.T, want map[string][]byte) {
 		}
 		sum := sha256.Sum256(content)
 		if n := r.count(t, `SELECT count(*) FROM lumin.archived_files WHERE object_key = $1 AND sha256 = $2 AND size_bytes = $3`, key, sum[:], len(content)); n != 1 {
-			t.Errorf("%d rows tell of %s", n, key)
+			t.Errorf("%s has %d rows", key, n)
 		}
 	}
 }
@@ -190,7 +191,7 @@ func (r *archiveRig) exec(t *testing.T, sql string, args ...any) {
 	}
 }
 
-// archiveEvent is the event of a signature request, as a run of the job type gets it.
+// archiveEvent returns an event as a run of the job type receives it.
 func archiveEvent(id string) *store.Event {
 	envelope := lumin.Envelope{SignatureRequestID: id, EventType: lumin.SignatureRequestDownloadable, EventTime: time.UnixMilli(7).UTC()}
 	return &store.Event{
@@ -227,8 +228,8 @@ func TestArchive(t *testing.T) {
 	})
 }
 
-// Files hold what people have signed: nobody else on this machine can read them, at
-// no time, and nothing lies beside them.
+// Signed files are confidential. No other user of the machine can read them at
+// any time, and no other files are left beside them.
 func TestArchivePrivateFiles(t *testing.T) {
 	t.Parallel()
 	bucketURL := fileBucket(t)
@@ -251,7 +252,7 @@ func TestArchivePrivateFiles(t *testing.T) {
 	}
 }
 
-// A second call has nothing to do; one for another number of a replay has.
+// A second call does nothing, unless it belongs to another replay.
 func TestArchiveTwice(t *testing.T) {
 	t.Parallel()
 	buckets(t, func(t *testing.T, bucketURL string) {
@@ -275,7 +276,7 @@ func TestArchiveTwice(t *testing.T) {
 	})
 }
 
-// What a crash between the object and its row leaves is written over.
+// An object that a crash left without a finished row is overwritten.
 func TestArchiveCrash(t *testing.T) {
 	t.Parallel()
 	buckets(t, func(t *testing.T, bucketURL string) {
@@ -292,7 +293,8 @@ func TestArchiveCrash(t *testing.T) {
 	})
 }
 
-// A file that breaks off is not kept, and does not touch the one that is there.
+// An interrupted download stores nothing and leaves an existing object
+// unchanged.
 func TestArchiveTruncated(t *testing.T) {
 	t.Parallel()
 	buckets(t, func(t *testing.T, bucketURL string) {
@@ -323,7 +325,7 @@ func TestArchiveTruncated(t *testing.T) {
 	})
 }
 
-// Large files are sent to S3 in parts, of which none must stay behind either.
+// Large files are sent to S3 in parts. No parts may be left after a failure.
 func TestArchiveTruncatedParts(t *testing.T) {
 	t.Parallel()
 	server, bucketURL := fakeS3(t)
@@ -350,7 +352,7 @@ func TestArchiveTruncatedParts(t *testing.T) {
 	r.wantArchived(t, map[string][]byte{agreementKey(e): pdf})
 }
 
-// What the runtime makes of Lumin's answers.
+// Lumin's responses decide the outcome of a run in the real runtime.
 func TestArchiveRuns(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -394,7 +396,7 @@ func TestArchiveRuns(t *testing.T) {
 	}
 }
 
-// noSecrets fails the test if a text tells what it must not.
+// noSecrets fails the test if a text contains a secret.
 func noSecrets(t *testing.T, text string) {
 	t.Helper()
 	for _, secret := range []string{"canary", "ada@", "token=", "?x-id"} {
@@ -474,7 +476,7 @@ func TestArchiveVerdict(t *testing.T) {
 	}
 }
 
-// A link's host says nothing about the signature request.
+// A status from the signed link's host is not about the signature request.
 func TestArchiveLinkVerdict(t *testing.T) {
 	t.Parallel()
 	r := newArchiveRig(t, "mem://")
@@ -491,7 +493,7 @@ func TestArchiveLinkVerdict(t *testing.T) {
 	}
 }
 
-// One file that cannot be had does not keep the others, now or at the next attempt.
+// A file that cannot be downloaded does not stop the others, in any attempt.
 func TestArchiveSomeFiles(t *testing.T) {
 	t.Parallel()
 	r, e, pdf := newArchiveRig(t, fileBucket(t)), archiveEvent("a"), luminapi.PDF(1000)
@@ -511,7 +513,7 @@ func TestArchiveSomeFiles(t *testing.T) {
 	}
 }
 
-// Odd ids stay within the bucket, and do not meet in it.
+// Unusual ids stay within the bucket, and different ids get different folders.
 func TestArchiveOddIDs(t *testing.T) {
 	t.Parallel()
 	r := newArchiveRig(t, fileBucket(t))
@@ -533,7 +535,7 @@ func TestArchiveOddIDs(t *testing.T) {
 	r.wantArchived(t, want)
 }
 
-// A bucket that does not work is tried again, and tells nothing that it should not.
+// Bucket errors are retried and reveal no secrets.
 func TestArchiveBucketDown(t *testing.T) {
 	t.Parallel()
 	server, bucketURL := fakeS3(t)
@@ -561,7 +563,8 @@ func TestArchiveBucketDown(t *testing.T) {
 	}
 }
 
-// A stop lets go of a download, and says so to the runtime.
+// Stopping the program ends a download, and the job returns the context's
+// error.
 func TestArchiveStopped(t *testing.T) {
 	t.Parallel()
 	r := newArchiveRig(t, fileBucket(t))
@@ -582,7 +585,7 @@ func TestArchiveStopped(t *testing.T) {
 	r.wantArchived(t, nil)
 }
 
-// What rows have for a bucket.
+// The name of a bucket contains no credentials.
 func TestBucketName(t *testing.T) {
 	t.Parallel()
 	for bucketURL, want := range map[string]string{
@@ -602,13 +605,13 @@ func TestBucketName(t *testing.T) {
 	}
 }
 
-// erasing sets what an erasure has set for these signature requests.
+// erasing marks the files of these signature requests as an erasure does.
 func (r *archiveRig) erasing(t *testing.T, ids ...string) {
 	t.Helper()
 	r.exec(t, `UPDATE lumin.archived_files SET erasure_id = 1 WHERE signature_request_id = ANY ($1)`, ids)
 }
 
-// A file whose row an erasure takes while it is written does not stay.
+// A file is removed if an erasure removes its row while it is written.
 func TestArchiveErasedMeanwhile(t *testing.T) {
 	t.Parallel()
 	buckets(t, func(t *testing.T, bucketURL string) {
@@ -625,8 +628,8 @@ func TestArchiveErasedMeanwhile(t *testing.T) {
 	})
 }
 
-// Attempts that overlap, each of which has got other bytes: the row has the hash of
-// the object.
+// Attempts overlap and receive different bytes. The row has the hash of the
+// object.
 func TestArchiveOverlap(t *testing.T) {
 	t.Parallel()
 	r := newArchiveRig(t, fileBucket(t))
@@ -666,7 +669,8 @@ func TestEraseArchived(t *testing.T) {
 			t.Errorf("%d of nothing, %v", n, err)
 		}
 		r.erasing(t, "a", "b", "d", "e")
-		// Of b a crash has left part of an attempt and no object; e is missing, and nobody knows why.
+		// b has the remains of a crashed attempt but no object. e is missing
+		// for no known reason.
 		b, e := agreementKey(archiveEvent("b")), agreementKey(archiveEvent("e"))
 		if err := errors.Join(r.job.Bucket.Delete(t.Context(), b), r.job.Bucket.Delete(t.Context(), e),
 			r.job.Bucket.WriteAll(t.Context(), b+".18eb.tmp", pdf, nil)); err != nil {
@@ -689,7 +693,7 @@ func TestEraseArchived(t *testing.T) {
 	})
 }
 
-// Several pages of files, of which one cannot be removed.
+// One file on several pages cannot be removed; the others are.
 func TestEraseArchivedPages(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
@@ -699,7 +703,7 @@ func TestEraseArchivedPages(t *testing.T) {
 		INSERT INTO lumin.archived_files (event_key, file_type, again, signature_request_id, bucket, object_key, sha256, size_bytes, erasure_id)
 		SELECT gen_random_uuid(), 'agreement', 0, 'a', $1, 'a/' || n || '.pdf', sha256('x'), 1, 1 FROM generate_series(1, $2) n`,
 		"file://"+directory, files)
-	// An object in whose place there is a folder with something in it.
+	// A folder that is not empty takes the place of the object.
 	if err := r.job.Bucket.WriteAll(t.Context(), "a/7.pdf/x", []byte("x"), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -720,7 +724,7 @@ func TestEraseArchivedPages(t *testing.T) {
 	}
 }
 
-// A bucket that is not there keeps its rows.
+// The rows of a bucket that does not exist stay.
 func TestEraseArchivedNoBucket(t *testing.T) {
 	t.Parallel()
 	_, bucketURL := fakeS3(t)
@@ -739,7 +743,8 @@ func TestEraseArchivedNoBucket(t *testing.T) {
 	}
 }
 
-// S3 as it is used: with credentials from the environment, hence not beside others.
+// S3 is used with credentials from the environment, so this test is not
+// parallel.
 func TestArchiveToS3WithCredentials(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "canary-access", "AWS_SECRET_ACCESS_KEY": "canary-secret", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",

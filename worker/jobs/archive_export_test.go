@@ -1,4 +1,4 @@
 package jobs
 
-// BucketName is the URL of a bucket as rows have it.
+// BucketName returns the name of a bucket in lumin.archived_files.
 func BucketName(bucketURL string) string { return bucketName(bucketURL) }

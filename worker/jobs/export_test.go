@@ -7,10 +7,10 @@ import (
 	"lumin-ingest/store"
 )
 
-// Merge is what the job type does with one event.
-func Merge(row *store.SignatureRequest, e *store.Event, told lumin.SignatureRequest) {
-	merge(row, e, told)
+// Merge merges one event into a row, as the job type does.
+func Merge(row *store.SignatureRequest, e *store.Event, reported lumin.SignatureRequest) {
+	merge(row, e, reported)
 }
 
-// Sliced has r give up a slice of its periodic work after this time.
+// Sliced limits each slice of the periodic work to this duration.
 func (r *Reconcile) Sliced(slice time.Duration) { r.slice = slice }

@@ -22,48 +22,52 @@ import (
 	"lumin-ingest/worker"
 )
 
-// SourceHeader names the source of a forwarded event: account, or app:NAME. It tells
-// the receiver which of Lumin's secrets verifies X-Signature, and is not signed.
+// SourceHeader names the source of a forwarded event: account or app:NAME. From
+// it the receiver knows which of Lumin's secrets verifies X-Signature. The
+// header itself is not signed.
 const SourceHeader = "X-Lumin-Source"
 
-// Forward posts events to one target: the bytes that Lumin signed, without any change,
-// at least once per event and in no particular order. It fetches nothing that a body
-// names.
+// Forward posts events to one target. It sends the bytes that Lumin signed,
+// unchanged, at least once per event and in no particular order. It never
+// fetches a URL from a body.
 //
-// Each request is signed as Standard Webhooks has it, with webhook-id,
+// Each request is signed per Standard Webhooks, with webhook-id,
 // webhook-timestamp and webhook-signature. The webhook-id is
-// [store.Event.IdempotencyKey]: the same for every attempt, and another one for each
-// target. X-Signature is Lumin's own signature of the bytes, in lower-case hexadecimal.
+// [store.Event.IdempotencyKey]: it is the same for every attempt and differs
+// between targets. X-Signature is Lumin's own signature of the bytes, in
+// lower-case hexadecimal.
 //
-// What the target answers decides what becomes of the run:
+// The target's response decides the outcome of the run:
 //
-//   - 2xx: it succeeds. Nobody reads the body.
-//   - 410: it is cancelled.
-//   - 429 and 503: it is put off without counting an attempt, by Retry-After, from a
-//     second to an hour, or by a minute if the answer has none; but once the event was
-//     received more than a day ago, they count like 5xx.
-//   - 408, 425, 5xx, a redirect, which is not followed, or no answer within 30
-//     seconds: it is tried again after Backoff.
-//   - Any other 4xx: it fails at once, and can be replayed.
+//   - 2xx: the run succeeds. The body is ignored.
+//   - 410: the run is cancelled.
+//   - 429 and 503: the job is snoozed, which uses no attempt. It waits for
+//     Retry-After, from a second to an hour, or for a minute without that
+//     header. A day after the event was received, these statuses count like
+//     5xx.
+//   - 408, 425, 5xx, a redirect (never followed), or no response within 30
+//     seconds: the job is retried after Backoff.
+//   - Any other 4xx: the run fails immediately and can be replayed.
 //
-// Connections are made to public addresses only, or only to those that
-// [ForwardTarget] allows, whatever a name resolves to, and never over a proxy.
+// Forward connects only to public addresses, or only to the networks that
+// [ForwardTarget] allows. It checks the resolved address, and never uses a
+// proxy.
 //
-// Each target has a kind and a queue of its own, both forward_NAME, so that a slow one
-// holds up no other.
+// Each target has its own kind and its own queue, both named forward_NAME, so
+// that a slow target does not delay others.
 type Forward struct {
 	worker.Defaults
 	name    string
 	url     *url.URL
 	events  []lumin.EventType
-	limited bool // to the allowed networks
+	limited bool // connects only to allowed networks
 	signers []*standardwebhooks.Webhook
 	client  *safeurl.WrappedClient
 	now     func() time.Time
 }
 
-// NewForward returns the job type for one target. It refuses what cannot be forwarded
-// to, without quoting secrets or the URL.
+// NewForward returns the job type for one target. It returns an error if the
+// target is invalid. Errors quote neither the secrets nor the URL.
 func NewForward(target ForwardTarget) (*Forward, error) {
 	u, signers, err := target.checked()
 	if err != nil {
@@ -92,12 +96,12 @@ func (f *Forward) Queue() string { return f.Kind() }
 // Events implements worker.JobType.
 func (f *Forward) Events() []lumin.EventType { return slices.Clone(f.events) }
 
-// Timeout is 30 seconds, as long as Lumin itself waits for an answer.
+// Timeout returns 30 seconds, as long as Lumin itself waits for a response.
 func (*Forward) Timeout() time.Duration { return 30 * time.Second }
 
 const (
-	// maxAnswer and answerTime bound what is read of an answer, so that its
-	// connection can be used again.
+	// Reading a response lets its connection be reused. maxAnswer and
+	// answerTime limit how much is read, and for how long.
 	maxAnswer  = 64 << 10
 	answerTime = 2 * time.Second
 )
@@ -115,18 +119,18 @@ func (f *Forward) Work(ctx context.Context, e *store.Event) error {
 		return f.noAnswer(ctx, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusSwitchingProtocols { // after that, reading heeds no context
+	if resp.StatusCode != http.StatusSwitchingProtocols { // after 101, reading ignores the context
 		defer time.AfterFunc(answerTime, stop).Stop()
-		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // the status has been given, whatever becomes of the body
+		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // only the status matters
 	}
 	return f.verdict(resp.StatusCode, resp.Header, e.ReceivedAt)
 }
 
-// request is the signed request for an event.
+// request returns the signed request for an event.
 func (f *Forward) request(ctx context.Context, e *store.Event) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url.String(), bytes.NewReader(e.Payload))
 	if err != nil {
-		return nil, fmt.Errorf("forward to %s: no request can be made of its URL", f.name) // err quotes it
+		return nil, fmt.Errorf("forward to %s: its URL makes no valid request", f.name) // err quotes the URL
 	}
 	id, at := e.IdempotencyKey(), f.now()
 	signature, err := f.sign(id, at, e.Payload)
@@ -143,7 +147,8 @@ func (f *Forward) request(ctx context.Context, e *store.Event) (*http.Request, e
 	return req, nil
 }
 
-// sign signs with every secret; the receiver takes what any of its own has signed.
+// sign signs with every secret. The receiver accepts the request if one of the
+// signatures is from a secret that it knows.
 func (f *Forward) sign(id string, at time.Time, payload []byte) (string, error) {
 	signatures := make([]string, 0, len(f.signers))
 	for _, signer := range f.signers {
@@ -156,28 +161,31 @@ func (f *Forward) sign(id string, at time.Time, payload []byte) (string, error) 
 	return strings.Join(signatures, " "), nil
 }
 
-// noAnswer is the error of an attempt without an answer. That of the client is not
-// wrapped: it quotes the URL, and may quote what the receiver sent.
+// noAnswer returns the error of an attempt without a response. It does not wrap
+// the client's error, which quotes the URL and may quote bytes from the
+// receiver.
 func (f *Forward) noAnswer(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("forward to %s: no answer in time: %w", f.name, ctx.Err())
+		return fmt.Errorf("forward to %s: no response in time: %w", f.name, ctx.Err())
 	}
 	address, refused := refusedAddress(err)
 	switch {
 	case refused && f.limited:
-		return fmt.Errorf("forward to %s: its host resolves to %s, which is in none of its allowed networks: "+
-			"if that is right, add the network to AllowNetworks (FORWARD_ALLOW_NETWORKS)", f.name, address)
+		return fmt.Errorf("forward to %s: its host resolves to %s, which is outside its allowed networks: "+
+			"if this is intended, add the network to AllowNetworks (FORWARD_ALLOW_NETWORKS)", f.name, address)
 	case refused:
 		return fmt.Errorf("forward to %s: its host resolves to %s, which is not public: "+
-			"if that is right, name the network in AllowNetworks (FORWARD_ALLOW_NETWORKS)", f.name, address)
+			"if this is intended, add the network to AllowNetworks (FORWARD_ALLOW_NETWORKS)", f.name, address)
 	}
-	return fmt.Errorf("forward to %s: no answer: %s", f.name, whyNoAnswer(err))
+	return fmt.Errorf("forward to %s: no response: %s", f.name, describeNoAnswer(err))
 }
 
-// maxPutOff is how long after its reception an event may still be put off.
-const maxPutOff = 24 * time.Hour
+// maxSnoozeAge is the age of an event, since its receipt, up to which its jobs
+// may be snoozed.
+const maxSnoozeAge = 24 * time.Hour
 
-// verdict is what an answer makes of an attempt.
+// verdict returns nil if the status is a success. Otherwise it returns an error
+// that decides whether the job is cancelled, snoozed, failed or retried.
 func (f *Forward) verdict(status int, header http.Header, receivedAt time.Time) error {
 	if status >= 200 && status <= 299 {
 		return nil
@@ -185,15 +193,15 @@ func (f *Forward) verdict(status int, header http.Header, receivedAt time.Time) 
 	err := fmt.Errorf("forward to %s: it answered %d %s", f.name, status, http.StatusText(status))
 	switch {
 	case status >= 300 && status <= 399:
-		return fmt.Errorf("%w, and redirects are not followed: let the URL be where it leads (FORWARD_URLS)", err)
+		return fmt.Errorf("%w, and redirects are not followed: set the URL to its destination (FORWARD_URLS)", err)
 	case status == http.StatusGone:
 		return river.JobCancel(err)
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		now := f.now()
-		if now.Sub(receivedAt) > maxPutOff {
+		if now.Sub(receivedAt) > maxSnoozeAge {
 			return err
 		}
-		return fmt.Errorf("%w: %w", err, river.JobSnooze(putOff(lumin.RetryAfter(header.Get("Retry-After"), now))))
+		return fmt.Errorf("%w: %w", err, river.JobSnooze(snoozeFor(lumin.RetryAfter(header.Get("Retry-After"), now))))
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		return err
 	case status >= 400 && status <= 499:
@@ -203,11 +211,12 @@ func (f *Forward) verdict(status int, header http.Header, receivedAt time.Time) 
 	}
 }
 
-// putOff is how long to wait where the other side says for how long, or does not.
-func putOff(told time.Duration) time.Duration {
+// snoozeFor returns how long to snooze a job: the duration that the other side
+// asked for, within limits, or the default if it asked for none.
+func snoozeFor(requested time.Duration) time.Duration {
 	const shortest, usual, longest = time.Second, time.Minute, time.Hour
-	if told <= 0 {
+	if requested <= 0 {
 		return usual
 	}
-	return min(max(told, shortest), longest)
+	return min(max(requested, shortest), longest)
 }

@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	forwardConnect = 10 * time.Second // to a host, with its name looked up; and once more for TLS
-	forwardIdle    = 90 * time.Second // before an unused connection is closed
-	forwardPing    = 10 * time.Second // of silence before HTTP/2 asks whether anybody is there
+	forwardConnect = 10 * time.Second // limit for look-up and connecting; TLS has the same limit again
+	forwardIdle    = 90 * time.Second // until an unused connection is closed
+	forwardPing    = 10 * time.Second // of silence until HTTP/2 sends a ping, and limit for its response
 )
 
 // errZone refuses an address such as fe80::1%eth0.
-var errZone = errors.New("its host resolves to an address with a zone, which is not connected to: name one that does not")
+var errZone = errors.New("its host resolves to an address with a zone, which is not allowed: use another host")
 
-// newForwardClient makes the client of one target. It checks each address that it is
-// about to connect to, after the name has been resolved, so that a name cannot lead
-// elsewhere than it did when it was checked. It uses no proxy and follows no redirect.
+// newForwardClient makes the client of one target. It checks every address
+// after resolving the name and before connecting, so a changed DNS answer
+// cannot bypass the check. It uses no proxy and follows no redirect.
 func newForwardClient(u *url.URL, networks []netip.Prefix) (*safeurl.WrappedClient, error) {
 	port, err := portOf(u)
 	if err != nil {
@@ -39,9 +39,10 @@ func newForwardClient(u *url.URL, networks []netip.Prefix) (*safeurl.WrappedClie
 		EnableIPv6(true).
 		SetCheckRedirect(func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse })
 	if len(networks) > 0 {
-		config.SetAllowedIPsCIDR(texts(networks)...)
+		config.SetAllowedIPsCIDR(cidrs(networks)...)
 	} else {
-		// Not public either: IPv4 within IPv6, local NAT64 (RFC 8215), the former site-local.
+		// Not public, but unknown to the library: IPv4 in IPv6, local NAT64
+		// (RFC 8215) and the former site-local addresses.
 		config.SetBlockedIPsCIDR("::/96", "64:ff9b:1::/48", "fec0::/10")
 	}
 	client := safeurl.Client(config.Build())
@@ -49,11 +50,11 @@ func newForwardClient(u *url.URL, networks []netip.Prefix) (*safeurl.WrappedClie
 	if !ok {
 		return nil, fmt.Errorf("the client has a transport of type %T", client.Client.Transport)
 	}
-	tune(transport)
+	configure(transport)
 	return client, nil
 }
 
-func texts(networks []netip.Prefix) []string {
+func cidrs(networks []netip.Prefix) []string {
 	all := make([]string, 0, len(networks))
 	for _, network := range networks {
 		all = append(all, network.Masked().String())
@@ -61,25 +62,26 @@ func texts(networks []netip.Prefix) []string {
 	return all
 }
 
-// tune has connections kept for as many workers as there usually are, and gives up
-// on those that cannot be made.
-func tune(t *http.Transport) {
+// configure keeps one idle connection per worker, for the default number of
+// workers, and limits the time to connect.
+func configure(t *http.Transport) {
 	t.DialContext = dialZoneless(t.DialContext)
 	t.TLSHandshakeTimeout = forwardConnect
 	t.MaxIdleConns = worker.DefaultMaxWorkers
 	t.MaxIdleConnsPerHost = worker.DefaultMaxWorkers
 	t.IdleConnTimeout = forwardIdle
 	t.MaxResponseHeaderBytes = 64 << 10
-	t.DisableCompression = true // nobody reads the answers
+	t.DisableCompression = true // responses are not read
 	t.ForceAttemptHTTP2 = true
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: forwardPing, PingTimeout: forwardPing}
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialZoneless keeps addresses with a zone from a dialer whose check of them panics, in
-// a goroutine of its own. Only the host's own tables and the local network give such
-// addresses to a name, and DNS does not, so that a second look finds no others.
+// dialZoneless refuses addresses with a zone before they reach dial, whose
+// address check panics on them in its own goroutine. dial resolves the name
+// again, which is safe: such addresses come from the hosts file and the local
+// network, not from DNS.
 func dialZoneless(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, forwardConnect)
@@ -88,7 +90,7 @@ func dialZoneless(dial dialFunc) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		ips, err := net.DefaultResolver.LookupIPAddr(ctx, host) // LookupNetIP leaves out zones
+		ips, err := net.DefaultResolver.LookupIPAddr(ctx, host) // LookupNetIP drops zones
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +103,8 @@ func dialZoneless(dial dialFunc) dialFunc {
 	}
 }
 
-// refusedAddress is the address that must not be connected to, if err is about one.
+// refusedAddress returns the address that the check refused, if err is about
+// one.
 func refusedAddress(err error) (string, bool) {
 	var (
 		refused *safeurl.AllowedIPError
@@ -116,9 +119,9 @@ func refusedAddress(err error) (string, bool) {
 	return "an address", true
 }
 
-// whyNoAnswer says in words that quote neither the URL nor what the receiver sent why
-// there was no answer.
-func whyNoAnswer(err error) string {
+// describeNoAnswer explains why there was no response. It quotes neither the
+// URL nor bytes from the receiver.
+func describeNoAnswer(err error) string {
 	var (
 		operation   *net.OpError
 		lookup      *net.DNSError
@@ -137,6 +140,6 @@ func whyNoAnswer(err error) string {
 	case errors.As(err, &record):
 		return "it does not speak TLS"
 	default:
-		return "the connection ended, or brought what is not HTTP"
+		return "the connection ended, or the receiver did not send HTTP"
 	}
 }

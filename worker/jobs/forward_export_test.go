@@ -15,16 +15,16 @@ func (f *Forward) At(now time.Time) *Forward {
 	return f
 }
 
-// Trust makes certificates of these issuers good.
+// Trust makes f accept certificates of these issuers.
 func (f *Forward) Trust(roots *x509.CertPool) *Forward {
 	f.Transport().TLSClientConfig = &tls.Config{RootCAs: roots}
 	return f
 }
 
-// Transport is what connections are made by.
+// Transport returns the transport that makes the connections.
 func (f *Forward) Transport() *http.Transport { return f.client.Client.Transport.(*http.Transport) }
 
-// PutOff is how long to wait by a Retry-After.
-func PutOff(retryAfter string, now time.Time) time.Duration {
-	return putOff(lumin.RetryAfter(retryAfter, now))
+// SnoozeFor returns how long a job is snoozed for a Retry-After header.
+func SnoozeFor(retryAfter string, now time.Time) time.Duration {
+	return snoozeFor(lumin.RetryAfter(retryAfter, now))
 }

@@ -36,14 +36,14 @@ const (
 	answerCanary      = "canary_answer"
 )
 
-// forwardSecret is a secret with a key of this many bytes.
+// forwardSecret returns a secret with a key of this many bytes.
 func forwardSecret(letter string, length int) string {
 	return "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(letter, length)))
 }
 
 func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
 
-// receiver is a target that remembers what it got.
+// receiver is a target that records its requests.
 type receiver struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -58,7 +58,8 @@ type received struct {
 	uri    string
 }
 
-// newReceiver answers the nth request, from 1, by answer.
+// newReceiver starts a target that answers request n, counted from 1, with
+// answer.
 func newReceiver(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, n int)) *receiver {
 	t.Helper()
 	r := unstarted(answer)
@@ -86,7 +87,7 @@ func unstarted(answer func(w http.ResponseWriter, r *http.Request, n int)) *rece
 	return r
 }
 
-// status answers with one status and a body that nobody must see.
+// status answers with one status and a body that must not appear anywhere.
 func status(code int, headers ...string) func(http.ResponseWriter, *http.Request, int) {
 	return func(w http.ResponseWriter, _ *http.Request, _ int) {
 		for i := 0; i+1 < len(headers); i += 2 {
@@ -129,7 +130,7 @@ func forwardedEvent() *store.Event {
 	}
 }
 
-// noLeak fails the test if a text tells what it must not.
+// noLeak fails the test if a text contains a secret.
 func noLeak(t *testing.T, text string) {
 	t.Helper()
 	for _, canary := range []string{queryCanary, answerCanary, "whsec_", "YWFh", "canary_user"} {
@@ -139,7 +140,7 @@ func noLeak(t *testing.T, text string) {
 	}
 }
 
-// verifies reports whether the official library takes a request.
+// verifies reports whether the official library accepts a request.
 func (r received) verifies(t *testing.T, secret string) bool {
 	t.Helper()
 	webhook, err := standardwebhooks.NewWebhook(secret)
@@ -180,7 +181,8 @@ func TestForwardRequest(t *testing.T) {
 	}
 }
 
-// The timestamp is that of the attempt, which receivers compare with their clock.
+// The timestamp is that of the attempt, which receivers compare with their
+// clock.
 func TestForwardTimestamp(t *testing.T) {
 	t.Parallel()
 	to := newReceiver(t, status(http.StatusOK))
@@ -238,7 +240,7 @@ func TestForwardVerdict(t *testing.T) {
 	}
 }
 
-// whatBecomes tells what the runtime makes of an error.
+// whatBecomes returns what the runtime does with an error.
 func whatBecomes(err error) string {
 	var (
 		snooze *rivertype.JobSnoozeError
@@ -257,7 +259,7 @@ func whatBecomes(err error) string {
 	return "retried"
 }
 
-// An event is not put off for ever.
+// A job is not snoozed once its event is a day old.
 func TestForwardPutOffEnds(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{429, 503} {
@@ -286,13 +288,13 @@ func TestForwardRetryAfter(t *testing.T) {
 		in(90 * time.Second): 90 * time.Second, in(-time.Hour): time.Second, in(48 * time.Hour): time.Hour,
 		"Wed, 99 Jul 2026 12:00:00 GMT": time.Minute,
 	} {
-		if got := jobs.PutOff(text, now); got != want {
+		if got := jobs.SnoozeFor(text, now); got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}
 }
 
-// Without a network allowed, nothing that is not public is connected to.
+// Without allowed networks, only public addresses are connected to.
 func TestForwardRefusesPrivate(t *testing.T) {
 	t.Parallel()
 	to := newReceiver(t, status(200))
@@ -320,7 +322,8 @@ func TestForwardRefusesPrivate(t *testing.T) {
 	})
 }
 
-// Where networks are allowed, there is no way out of them, public addresses included.
+// With allowed networks, no other address is connected to, not even a public
+// one.
 func TestForwardAllowedNetworks(t *testing.T) {
 	t.Parallel()
 	to := newReceiver(t, status(200))
@@ -357,15 +360,16 @@ func TestForwardAllowedNetworks(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), "in none of its allowed networks") {
+			if err == nil || !strings.Contains(err.Error(), "outside its allowed networks") {
 				t.Fatalf("error %v", err)
 			}
 		})
 	}
 }
 
-// An address with a zone can come from the network or the hosts file as well; it makes
-// the check of addresses panic where nobody can recover it.
+// An address with a zone can also come from the network or the hosts file. It
+// makes the address check panic in a goroutine where the panic cannot be
+// recovered.
 func TestForwardZone(t *testing.T) {
 	t.Parallel()
 	dial := newForward(t, target("crm", "http://127.0.0.1:1")).Transport().DialContext
@@ -406,7 +410,7 @@ func TestForwardWithoutAnswer(t *testing.T) {
 	t.Cleanup(untrusted.Close)
 	for name, test := range map[string]struct{ url, want string }{
 		"nobody listens":        {"http://" + closed, "connection refused"},
-		"what is not HTTP":      {"http://" + noise.Addr().String(), "no answer"},
+		"what is not HTTP":      {"http://" + noise.Addr().String(), "no response"},
 		"what is not TLS":       {"https://" + noise.Addr().String(), "does not speak TLS"},
 		"untrusted certificate": {untrusted.URL, "certificate"},
 		"no such host":          {"http://no-such-host.invalid", "no-such-host.invalid"},
@@ -422,7 +426,7 @@ func TestForwardWithoutAnswer(t *testing.T) {
 	}
 }
 
-// A status is an answer, even if its body never ends.
+// The status decides, even if the body never ends.
 func TestForwardEndlessAnswer(t *testing.T) {
 	t.Parallel()
 	var much atomic.Int64
@@ -486,7 +490,8 @@ func TestForwardReusesConnections(t *testing.T) {
 				})
 			}
 			group.Wait()
-			// Two for a worker whose first one went to another that had waited longer.
+			// A worker may open a second connection if another worker took its
+			// first one.
 			if n := to.conn.Load(); n > 2*worker.DefaultMaxWorkers {
 				t.Errorf("%d connections for %d workers", n, worker.DefaultMaxWorkers)
 			}
@@ -556,7 +561,7 @@ func TestNewForwardRefuses(t *testing.T) {
 	}
 }
 
-// What a target is called and wants.
+// Name, kind, queue and events of a target.
 func TestForwardJobType(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 56)
@@ -586,7 +591,7 @@ func TestForwardJobType(t *testing.T) {
 	}
 }
 
-// quick is a Forward that is tried again soon, and has little time if it says so.
+// quick is a Forward with a short backoff and, if set, a short timeout.
 type quick struct {
 	*jobs.Forward
 	timeout  time.Duration
@@ -619,7 +624,7 @@ func newForwardRig(t *testing.T, types ...worker.Plain) *rig {
 	return newRigOf(t, registry, slog.LevelError+1, 2)
 }
 
-// deliver records a body as it comes from Lumin.
+// deliver records a body like a delivery from Lumin.
 func (r *rig) deliver(t *testing.T, payload []byte) {
 	t.Helper()
 	keyring, err := lumin.NewKeyring(forwardAccountKey)
@@ -644,7 +649,8 @@ func (r *rig) deliver(t *testing.T, payload []byte) {
 	}
 }
 
-// waitRun waits until a run is in this state and returns its attempts and error.
+// waitRun waits until a run is in this state and returns its attempts and
+// error.
 func (r *rig) waitRun(t *testing.T, kind, state string) (attempts int, problem string) {
 	t.Helper()
 	const runSQL = `SELECT state, attempts, coalesce(error, '') FROM lumin.runs WHERE job_kind = $1`
@@ -663,12 +669,12 @@ func (r *rig) waitRun(t *testing.T, kind, state string) (attempts int, problem s
 	}
 }
 
-// Spacing, escapes and the final line break must arrive as they came.
+// Spacing, escapes and the final line break must arrive unchanged.
 const deliveredBody = "{\"event\": { \"event_time\": 1694664207595, \"event_type\": \"signature_request_sent\" },\n" +
 	" \"signature_request\": { \"signature_request_id\": \"r-1\", \"title\": \"\\u00e9 é <b>\" } }\r\n"
 
-// What Lumin signed arrives, and both signatures are good; a second attempt has the
-// same webhook-id.
+// The bytes that Lumin signed arrive, and both signatures are valid. A second
+// attempt has the same webhook-id.
 func TestForwardDelivers(t *testing.T) {
 	t.Parallel()
 	to := newReceiver(t, func(w http.ResponseWriter, r *http.Request, n int) {
@@ -700,7 +706,7 @@ func TestForwardDelivers(t *testing.T) {
 	}
 }
 
-// Each target has an id of its own, as each must take the event once.
+// Each target has its own webhook-id, because each must process the event once.
 func TestForwardToTwo(t *testing.T) {
 	t.Parallel()
 	one, two := newReceiver(t, status(200)), newReceiver(t, status(200))
@@ -745,7 +751,7 @@ func TestForwardEnds(t *testing.T) {
 	}
 }
 
-// A target that asks for patience gets it, and it costs no attempt.
+// A target can ask for a pause, which uses no attempt.
 func TestForwardPutOff(t *testing.T) {
 	t.Parallel()
 	var first, second time.Time
@@ -768,7 +774,7 @@ func TestForwardPutOff(t *testing.T) {
 	}
 }
 
-// A target that does not answer takes none of the workers of another.
+// A target that does not answer uses no workers of another target.
 func TestForwardHanging(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -795,12 +801,12 @@ func TestForwardHanging(t *testing.T) {
 	if n := r.count(t, `SELECT count(*) FROM lumin.runs WHERE job_kind = 'forward_slow' AND state <> 'pending'`); n == events {
 		t.Error("the fast target had to wait for the slow one")
 	}
-	if _, problem := r.waitRun(t, "forward_slow", "failed"); !strings.Contains(problem, "no answer in time") {
+	if _, problem := r.waitRun(t, "forward_slow", "failed"); !strings.Contains(problem, "no response in time") {
 		t.Errorf("error %q", problem)
 	}
 }
 
-// Only the URL that was configured is ever asked for anything.
+// Only the configured URL is ever requested.
 func TestForwardFetchesNothing(t *testing.T) {
 	t.Parallel()
 	other := newReceiver(t, status(200))

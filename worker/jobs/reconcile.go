@@ -17,61 +17,64 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Reconcile compares lumin.signature_requests, which [SignatureRequestState] keeps,
-// with what Lumin's API tells: it finds what an outage has hidden that was longer than
-// Lumin repeats its deliveries. It asks for every signature request that is not over;
-// Lumin has no list of them, so one of which no event ever came is not found.
+// Reconcile compares lumin.signature_requests, which [SignatureRequestState]
+// keeps, with Lumin's API. It finds changes that were missed during an outage
+// longer than Lumin retries its deliveries. It requests every signature request
+// that is not finished. Lumin's API cannot list signature requests, so a
+// signature request without any received event is not found.
 type Reconcile struct {
 	Store *store.Store
 	Lumin *lumin.Client
 
-	// Repair takes over what Lumin answers. Otherwise differences are only reported.
+	// Repair updates rows to the values from Lumin. Without it, differences are
+	// only reported.
 	Repair bool
 
-	// Gone notes signature requests as gone even where Lumin knows none at all. See
-	// [Reconcile.Run].
+	// Gone records signature requests as gone even if Lumin knows none at all.
+	// See [Reconcile.Run].
 	Gone bool
 
-	// Rate is how many requests a second are made at most; 0 means
-	// [DefaultReconcileRate].
+	// Rate limits the requests per second. 0 means [DefaultReconcileRate].
 	Rate float64
 
-	// Report is called for each difference; nil is nobody.
+	// Report is called for each difference. nil: differences are only counted.
 	Report func(Difference)
 
 	slice time.Duration // of Periodic; 0 means reconcileSlice
 }
 
-// DefaultReconcileRate goes through 5,400 signature requests in an hour. Lumin
-// publishes no limits; a draft of its documentation had 3,000 requests in 30 minutes.
+// DefaultReconcileRate checks 5,400 signature requests per hour. Lumin
+// publishes no limits. A draft of its documentation allowed 3,000 requests in
+// 30 minutes.
 const DefaultReconcileRate = 1.5
 
-// Difference is something that Lumin tells otherwise than lumin.signature_requests.
-// Its values are statuses and times; of texts that people write it tells only that
-// they differ.
+// Difference is a field whose value at Lumin differs from
+// lumin.signature_requests. It contains the two values of a status, a signing
+// type or a time. For titles and reasons, which people write, it contains no
+// values.
 type Difference struct {
 	SignatureRequestID string `json:"signature_request_id"`
-	Field              string `json:"field"` // a column, or "signature_request" if Lumin has it no longer
+	Field              string `json:"field"` // a column, or "signature_request" if Lumin no longer has it
 	Ours               string `json:"ours,omitempty"`
 	Lumins             string `json:"lumins,omitempty"`
 	Repaired           bool   `json:"repaired"`
 }
 
-// Reconciliation counts signature requests by what came of them.
+// Reconciliation counts signature requests by result.
 type Reconciliation struct {
 	Checked  int `json:"checked"`
-	Differ   int `json:"differ"`   // among them
-	Repaired int `json:"repaired"` // among those
-	Gone     int `json:"gone"`     // at Lumin, and noted
-	Unknown  int `json:"unknown"`  // to Lumin, as every one was, and not noted
-	Failed   int `json:"failed"`   // without a usable answer
+	Differ   int `json:"differ"`   // checked and different
+	Repaired int `json:"repaired"` // different and repaired
+	Gone     int `json:"gone"`     // missing at Lumin and recorded as gone
+	Unknown  int `json:"unknown"`  // missing at Lumin, which knew none, so not recorded
+	Failed   int `json:"failed"`   // without a usable response
 
-	// Cause is why the first of those that failed did.
+	// Cause is the error of the first signature request that failed.
 	Cause string `json:"cause,omitempty"`
 }
 
-// Settled reports whether nothing is left that differs or is not known. Signature
-// requests that are gone are settled.
+// Settled reports whether no difference remains, and no signature request was
+// unknown or failed. Signature requests that are gone count as settled.
 func (r Reconciliation) Settled() bool {
 	return r.Differ == r.Repaired && r.Unknown == 0 && r.Failed == 0
 }
@@ -79,34 +82,34 @@ func (r Reconciliation) Settled() bool {
 const (
 	reconcilePage = 100
 
-	// maxInARow is how many requests may get no answer one after the other, or be too
-	// many, before a pass is given up.
+	// maxInARow is how many consecutive failures end a pass. It is also how
+	// many times one request is made while Lumin answers 429.
 	maxInARow = 5
 
-	// maxUnknown is how many signature requests may be unknown to Lumin while it
-	// knows none.
+	// maxUnknown is how many signature requests may be unknown to Lumin while
+	// it knows none.
 	maxUnknown = 20
 
-	// maxPause is the longest that a 429 is waited for.
+	// maxPause is the longest wait after a 429.
 	maxPause = 10 * time.Minute
 )
 
-// ErrAllUnknown is the error for a pass in which Lumin knew none of the signature
-// requests. The key may be that of another workspace, or the URL not that of the API,
-// so none is noted as gone.
+// ErrAllUnknown is the error for a pass in which Lumin knew none of the
+// signature requests. The key may be that of another workspace, or the URL not
+// that of the API, so none is noted as gone.
 var ErrAllUnknown = errors.New("none of the signature requests is known to Lumin")
 
-// Run goes through the signature requests that are neither finished nor gone and were
-// not requested since a time, which is usually now: once each, those first that
-// were not requested for the longest time. It may be stopped at any time and called
-// again with the same time to continue, and several may run at once. The error says
-// why it gave up.
+// Run goes through the signature requests that are neither finished nor gone
+// and were not requested since a time, which is usually now: once each, those
+// first that were not requested for the longest time. It may be stopped at any
+// time and called again with the same time to continue, and several may run at
+// once. The error says why it gave up.
 //
-// A signature request that Lumin does not have (404, 410) is noted as gone and not
-// requested again, until an event of it arrives. A wrong key or URL gives the same
-// answer, so Lumin must know at least one: an open one, or one of the newest events.
-// Otherwise nothing is noted, and the error is ErrAllUnknown. An API that does not
-// answer at all ends the pass at once.
+// A signature request that Lumin does not have (404, 410) is noted as gone and
+// not requested again, until an event of it arrives. A wrong key or URL gives
+// the same answer, so Lumin must know at least one: an open one, or one of the
+// newest events. Otherwise nothing is noted, and the error is ErrAllUnknown. An
+// API that does not answer at all ends the pass at once.
 func (r *Reconcile) Run(ctx context.Context, since time.Time) (sum Reconciliation, err error) {
 	pass := &reconcilePass{Reconcile: r, since: since, pace: rate.NewLimiter(rate.Limit(r.rate()), 1)}
 	for {
@@ -126,14 +129,14 @@ func (r *Reconcile) Run(ctx context.Context, since time.Time) (sum Reconciliatio
 }
 
 const (
-	reconcileTimeout = 5 * time.Minute // after a crash it is taken up again so much later
+	reconcileTimeout = 5 * time.Minute // also how long a crash delays the work
 	reconcileSlice   = 4 * time.Minute
 )
 
-// Periodic is the same done by a running program, in slices of a few minutes. What
-// comes of each is logged, and each difference unless Report is set.
+// Periodic returns periodic work that does the same in slices of four minutes.
+// Each slice logs its result. Differences are logged too, unless Report is set.
 func (r *Reconcile) Periodic(every time.Duration, logger *slog.Logger) worker.Periodic {
-	var since time.Time // when the pass began that is under way; zero if none is
+	var since time.Time // start of the current pass; zero between passes
 	logged := *r
 	if logged.Report == nil {
 		logged.Report = func(d Difference) {
@@ -175,22 +178,22 @@ type reconcilePass struct {
 	since  time.Time
 	pace   *rate.Limiter
 	sum    Reconciliation
-	failed int // in a row
+	failed int // consecutive failures
 
-	known   bool      // Lumin knows at least one
-	unknown []missing // as long as it knows none
+	known   bool      // Lumin knows at least one signature request
+	unknown []missing // collected until Lumin knows one
 }
 
-// check asks for one signature request. An error ends the pass.
+// check requests and compares one signature request. An error ends the pass.
 func (p *reconcilePass) check(ctx context.Context, id string) error {
 	asked := p.now()
-	told, asOf, err := p.ask(ctx, id)
+	reported, asOf, err := p.ask(ctx, id)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	unknown := isUnknown(err)
 	if err == nil {
-		err = rightAnswer(id, told)
+		err = rightAnswer(id, reported)
 	}
 	if err != nil && !unknown {
 		return p.fail(ctx, id, err)
@@ -204,20 +207,21 @@ func (p *reconcilePass) check(ctx context.Context, id string) error {
 	if err := p.noteGone(ctx); err != nil {
 		return err
 	}
-	return p.compare(ctx, id, told, asOf)
+	return p.compare(ctx, id, reported, asOf)
 }
 
-// compare compares what Lumin tells with the row, and repairs it if that is wanted.
-func (p *reconcilePass) compare(ctx context.Context, id string, told lumin.SignatureRequest, asOf time.Time) error {
-	if !usableStatus(told.Status) {
-		told.Status = nil
+// compare compares Lumin's values with the row. It updates the row if Repair is
+// set.
+func (p *reconcilePass) compare(ctx context.Context, id string, reported lumin.SignatureRequest, asOf time.Time) error {
+	if !usableStatus(reported.Status) {
+		reported.Status = nil
 	}
 	var found []Difference
 	err := p.Store.CheckSignatureRequest(ctx, id, p.now(), func(row *store.SignatureRequest) bool {
-		if found = differences(row, told, asOf); len(found) == 0 || !p.Repair {
+		if found = differences(row, reported, asOf); len(found) == 0 || !p.Repair {
 			return false
 		}
-		mergeTold(row, apiVersion(asOf), told)
+		mergeReported(row, apiVersion(asOf), reported)
 		return true
 	})
 	if err != nil || len(found) == 0 {
@@ -234,40 +238,41 @@ func (p *reconcilePass) compare(ctx context.Context, id string, told lumin.Signa
 	return nil
 }
 
-// ask asks Lumin, as fast as is allowed, and again when Lumin says that it is asked too
-// often, and for how long not to.
-func (p *reconcilePass) ask(ctx context.Context, id string) (told lumin.SignatureRequest, asOf time.Time, err error) {
+// ask requests a signature request from Lumin within the rate limit. After a
+// 429 it waits for Retry-After, from a second to maxPause, and tries again.
+func (p *reconcilePass) ask(ctx context.Context, id string) (reported lumin.SignatureRequest, asOf time.Time, err error) {
 	for try := 1; ; try++ {
 		if err := p.pace.Wait(ctx); err != nil {
-			return told, asOf, err
+			return reported, asOf, err
 		}
-		told, asOf, err = p.Lumin.SignatureRequest(ctx, id)
+		reported, asOf, err = p.Lumin.SignatureRequest(ctx, id)
 		var refused *lumin.APIError
 		if !errors.As(err, &refused) || refused.StatusCode != http.StatusTooManyRequests || try == maxInARow {
-			return told, asOf, err
+			return reported, asOf, err
 		}
 		select {
 		case <-ctx.Done():
-			return told, asOf, ctx.Err()
+			return reported, asOf, ctx.Err()
 		case <-time.After(min(max(refused.RetryAfter, time.Second), maxPause)):
 		}
 	}
 }
 
-// fail passes over a signature request of which Lumin does not tell, unless it tells
-// of none.
+// fail skips a signature request that failed. It ends the pass instead if the
+// error is likely to affect all of them: a wrong key, too many requests, an API
+// that never answered, or maxInARow consecutive failures.
 func (p *reconcilePass) fail(ctx context.Context, id string, err error) error {
 	var refused *lumin.APIError
 	errors.As(err, &refused)
 	p.sum.Failed++
 	p.sum.Cause = cmp.Or(p.sum.Cause, err.Error())
-	aboutIt := refused != nil && !refused.Temporary() || errors.Is(err, lumin.ErrInvalidID)
+	onlyThisOne := refused != nil && !refused.Temporary() || errors.Is(err, lumin.ErrInvalidID)
 	switch {
 	case refused != nil && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden),
 		refused != nil && refused.StatusCode == http.StatusTooManyRequests,
 		errors.Is(err, lumin.ErrNoAnswer) && p.sum.Checked == 0 && p.sum.Failed == 1:
 		return err
-	case aboutIt:
+	case onlyThisOne:
 		p.failed = 0
 	default:
 		if p.failed++; p.failed >= maxInARow {
@@ -281,8 +286,9 @@ func (p *reconcilePass) mark(ctx context.Context, id string) error {
 	return p.Store.CheckSignatureRequest(ctx, id, p.now(), func(*store.SignatureRequest) bool { return false })
 }
 
-// now is when a signature request has been asked for: never before the pass began,
-// or it would ask for it again, whatever becomes of the clock.
+// now returns the time of a check. It is never before the start of the pass,
+// even if the clock is set back. Otherwise the pass would check the signature
+// request again.
 func (p *reconcilePass) now() time.Time {
 	if now := time.Now(); now.After(p.since) {
 		return now
@@ -296,23 +302,23 @@ func (p *reconcilePass) report(d Difference) {
 	}
 }
 
-// apiVersion is the version of what Lumin told at a time: older than any event of
-// the same millisecond.
+// apiVersion returns the version of an API response. It sorts before every
+// event of the same millisecond.
 func apiVersion(asOf time.Time) string { return fmt.Sprintf("%015d/00/", asOf.UnixMilli()) }
 
-// differences are the fields that Lumin tells otherwise, and of which no newer event
-// has told.
-func differences(row *store.SignatureRequest, told lumin.SignatureRequest, asOf time.Time) []Difference {
+// differences returns the fields whose values at Lumin differ. It skips fields
+// that an event newer than the response has set.
+func differences(row *store.SignatureRequest, reported lumin.SignatureRequest, asOf time.Time) []Difference {
 	var status *string
-	if told.Status != nil {
-		status = new(string(*told.Status))
+	if reported.Status != nil {
+		status = new(string(*reported.Status))
 	}
 	var found []Difference
 	add := func(field string, differ bool, ours, lumins string) {
 		version := apiVersion(asOf)
-		if field == "status" && told.Status != nil {
+		if field == "status" && reported.Status != nil {
 			version = "0/" + version
-			if told.Status.Terminal() {
+			if reported.Status.Terminal() {
 				version = "1" + version[1:]
 			}
 		}
@@ -321,10 +327,10 @@ func differences(row *store.SignatureRequest, told lumin.SignatureRequest, asOf 
 		}
 	}
 	add("status", status != nil && !same(row.Status, status), shown(row.Status), shown(status))
-	add("signing_type", told.SigningType != nil && !same(row.SigningType, told.SigningType), shown(row.SigningType), shown(told.SigningType))
-	add("expires_at", told.ExpiresAt != nil && (row.ExpiresAt == nil || !row.ExpiresAt.Equal(*told.ExpiresAt)), shownTime(row.ExpiresAt), shownTime(told.ExpiresAt))
-	add("title", told.Title != nil && !same(row.Title, told.Title), "", "")
-	add("reason", told.Reason != nil && !same(row.Reason, told.Reason), "", "")
+	add("signing_type", reported.SigningType != nil && !same(row.SigningType, reported.SigningType), shown(row.SigningType), shown(reported.SigningType))
+	add("expires_at", reported.ExpiresAt != nil && (row.ExpiresAt == nil || !row.ExpiresAt.Equal(*reported.ExpiresAt)), shownTime(row.ExpiresAt), shownTime(reported.ExpiresAt))
+	add("title", reported.Title != nil && !same(row.Title, reported.Title), "", "")
+	add("reason", reported.Reason != nil && !same(row.Reason, reported.Reason), "", "")
 	return found
 }
 

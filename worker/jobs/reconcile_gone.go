@@ -11,7 +11,8 @@ import (
 	"lumin-ingest/store"
 )
 
-// missing is a signature request that Lumin did not have at a time.
+// missing is a signature request that Lumin did not have, with the time of the
+// request.
 type missing struct {
 	id    string
 	asked time.Time
@@ -24,15 +25,15 @@ func isUnknown(err error) bool {
 }
 
 // rightAnswer refuses an answer about another signature request.
-func rightAnswer(id string, told lumin.SignatureRequest) error {
-	if told.ID != nil && *told.ID != id {
+func rightAnswer(id string, reported lumin.SignatureRequest) error {
+	if reported.ID != nil && *reported.ID != id {
 		return errors.New("the answer is about another signature request")
 	}
 	return nil
 }
 
-// missing handles a signature request that Lumin does not have. While Lumin knows
-// none, it is marked as checked only.
+// missing handles a signature request that Lumin does not have. As long as
+// Lumin knows none, it is only marked as checked, unless Gone is set.
 func (p *reconcilePass) missing(ctx context.Context, m missing) error {
 	p.unknown = append(p.unknown, m)
 	if p.known || p.Gone {
@@ -44,7 +45,8 @@ func (p *reconcilePass) missing(ctx context.Context, m missing) error {
 	return p.finish(ctx)
 }
 
-// finish notes those that are missing, if that can be believed.
+// finish records the missing signature requests as gone if Lumin knows at least
+// one other, or if Gone is set.
 func (p *reconcilePass) finish(ctx context.Context) error {
 	if len(p.unknown) == 0 {
 		return nil
@@ -61,7 +63,8 @@ func (p *reconcilePass) finish(ctx context.Context) error {
 const maxWitnesses = 3
 
 // askForWitness requests signature requests of the newest events, finished ones
-// included, until Lumin knows one. This shows that the key and the URL are right.
+// included, until Lumin knows one. This shows that the key and the URL are
+// right.
 func (p *reconcilePass) askForWitness(ctx context.Context) error {
 	ids := make([]string, len(p.unknown))
 	for i, m := range p.unknown {
@@ -72,12 +75,12 @@ func (p *reconcilePass) askForWitness(ctx context.Context) error {
 		return err
 	}
 	for _, id := range witnesses {
-		told, _, err := p.ask(ctx, id)
+		reported, _, err := p.ask(ctx, id)
 		switch {
 		case isUnknown(err):
 			continue
 		case err == nil:
-			err = rightAnswer(id, told)
+			err = rightAnswer(id, reported)
 		}
 		if err != nil {
 			return err
@@ -89,8 +92,8 @@ func (p *reconcilePass) askForWitness(ctx context.Context) error {
 	return fmt.Errorf("%w: %d were requested", ErrAllUnknown, len(ids)+len(witnesses))
 }
 
-// noteGone notes those that are missing at Lumin, except those of which a newer event
-// has arrived since.
+// noteGone records the missing signature requests as gone, except those with an
+// event that is newer than the request to Lumin.
 func (p *reconcilePass) noteGone(ctx context.Context) error {
 	for _, m := range p.unknown {
 		noted := false

@@ -22,8 +22,7 @@ import (
 	"lumin-ingest/worker/jobs"
 )
 
-// reconciling is a database with the states that events have told, and a stand-in
-// for Lumin.
+// reconciling is a database with states from events, and a fake of Lumin's API.
 type reconciling struct {
 	*rig
 	t   *testing.T
@@ -43,7 +42,7 @@ func newReconciling(t *testing.T) *reconciling {
 	return r
 }
 
-// tell has an event of an hour ago told of a request, and waits until it is merged.
+// tell records an event of an hour ago and waits until it is merged.
 func (r *reconciling) tell(id, members string) {
 	r.t.Helper()
 	r.record(r.t, happened{time.Now().Add(-time.Hour).UnixMilli(), lumin.SignatureRequestViewed, members}.payload(id))
@@ -60,7 +59,7 @@ func (r *reconciling) run() jobs.Reconciliation {
 	return sum
 }
 
-// status is what is kept of a signature request.
+// status returns the stored state of a signature request.
 func (r *reconciling) status(id string) (status, title string) {
 	r.t.Helper()
 	err := r.store.Pool().QueryRow(r.t.Context(), `SELECT coalesce(status, ''), coalesce(title, '') FROM lumin.signature_requests WHERE signature_request_id = $1`, id).
@@ -87,7 +86,7 @@ func TestReconcile(t *testing.T) {
 	}
 	text, _ := json.Marshal(r.found)
 	if strings.Contains(string(text), "Ada") {
-		t.Errorf("reported what people have written: %s", text)
+		t.Errorf("reported text that people wrote: %s", text)
 	}
 	slices.SortFunc(r.found, func(a, b jobs.Difference) int {
 		return strings.Compare(a.SignatureRequestID+a.Field, b.SignatureRequestID+b.Field)
@@ -96,7 +95,7 @@ func TestReconcile(t *testing.T) {
 		t.Errorf("found %s, want %s", got, want)
 	}
 	if status, title := r.status("missed"); status != "NEED_TO_SIGN" || title != "Ada's contract" {
-		t.Errorf("without Repair it has become %s, %s", status, title)
+		t.Errorf("without Repair the row changed to %s, %s", status, title)
 	}
 
 	r.Repair = true
@@ -113,7 +112,7 @@ func TestReconcile(t *testing.T) {
 	if sum := r.run(); !sum.Settled() || sum.Checked != 1 {
 		t.Errorf("afterwards: %+v", sum)
 	}
-	// A replay of an old event does not bring it back, a newer event does.
+	// A replay of an old event does not clear gone_at. A newer event does.
 	r.api.SetRequest("gone", map[string]any{"status": "WAITING_FOR_OTHERS"})
 	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() + interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
 		t.Fatal(err)
@@ -131,7 +130,7 @@ func TestReconcile(t *testing.T) {
 	if sum := r.run(); sum.Checked != 2 {
 		t.Errorf("after a newer event: %+v", sum)
 	}
-	// An event that is older than the repair changes nothing, a newer one does.
+	// An event older than the repair changes nothing. A newer event does.
 	r.record(t, happened{time.Now().Add(-time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"title":"old"`}.payload("missed"))
 	r.record(t, happened{time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"status":"NEED_TO_SIGN","signing_type":"ORDER"`}.payload("missed"))
 	r.waitQuiet(t)
@@ -140,8 +139,8 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// Where Lumin knows none at all, the key or the URL may be wrong: nothing is noted
-// until somebody asks for it, however few there are.
+// If Lumin knows no signature request at all, the key or the URL may be wrong.
+// Nothing is recorded as gone unless Gone is set, however few there are.
 func TestReconcileAllUnknown(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
@@ -163,12 +162,12 @@ func TestReconcileAllUnknown(t *testing.T) {
 		r.tell(fmt.Sprintf("id-%02d", n), `"status":"NEED_TO_SIGN"`)
 	}
 	notNoted(20)
-	// The next pass begins with the others, of which one is known.
+	// The next pass begins with the others. Lumin knows one of them.
 	r.api.SetRequest("id-21", map[string]any{"status": "NEED_TO_SIGN"})
 	if sum := r.run(); sum.Gone != 21 || !sum.Settled() || gone() != 21 {
 		t.Errorf("%+v, %d noted", sum, gone())
 	}
-	// A finished one shows as well that the key is right.
+	// A finished signature request also proves that the key is right.
 	r.api.SetRequest("id-21", nil)
 	r.api.SetRequest("finished", map[string]any{"status": "APPROVED"})
 	if sum := r.run(); sum.Gone != 1 || !sum.Settled() || gone() != 22 {
@@ -184,14 +183,15 @@ func TestReconcileAllUnknown(t *testing.T) {
 	}
 }
 
-// An event that arrives after Lumin's answer shows that the signature request is there.
+// An event that arrives after Lumin's response shows that the signature request
+// exists.
 func TestReconcileGoneAndBack(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
 	r.tell("back", `"status":"NEED_TO_SIGN"`)
 	r.tell("known", `"status":"NEED_TO_SIGN"`)
 	r.api.SetRequest("known", map[string]any{"status": "WAITING_FOR_OTHERS"})
-	// Between the answers about the two there is time for an event.
+	// An event can arrive between the responses for the two.
 	r.api.Next(luminapi.Status(http.StatusNotFound), luminapi.Status(http.StatusTooManyRequests, "Retry-After", "3"))
 	type outcome struct {
 		sum jobs.Reconciliation
@@ -215,7 +215,7 @@ func TestReconcileGoneAndBack(t *testing.T) {
 	}
 }
 
-// An API that cannot be reached is said so at once, with the cause.
+// An unreachable API ends the pass immediately, with the cause.
 func TestReconcileUnreachable(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
@@ -251,7 +251,7 @@ func TestReconcileUnreachable(t *testing.T) {
 	}
 }
 
-// What a newer event has told than Lumin's answer is no difference.
+// A value from an event that is newer than Lumin's response is no difference.
 func TestReconcileNewerEvent(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
@@ -267,8 +267,8 @@ func TestReconcileNewerEvent(t *testing.T) {
 	}
 }
 
-// A pass waits when it is told to, passes over what fails, and gives up when
-// everything does; the next one begins with what was left.
+// A pass waits for Retry-After, skips single failures, and gives up if every
+// request fails. The next pass begins with the remaining signature requests.
 func TestReconcileFaults(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
@@ -283,7 +283,7 @@ func TestReconcileFaults(t *testing.T) {
 		t.Errorf("%+v", sum)
 	}
 	if time.Since(start) < time.Second {
-		t.Error("it did not wait as it was told to")
+		t.Error("the pass did not wait for Retry-After")
 	}
 
 	asked := len(r.api.Requests(luminapi.API))
@@ -313,7 +313,7 @@ func TestReconcileFaults(t *testing.T) {
 	}
 }
 
-// A signature request that is erased while Lumin is asked does not come back.
+// A signature request that is erased during the request to Lumin stays erased.
 func TestReconcileErased(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
@@ -332,8 +332,8 @@ func TestReconcileErased(t *testing.T) {
 	}
 }
 
-// A program goes through all of them in slices, each of which begins where the one
-// before has ended.
+// Periodic work checks all signature requests in slices. Each slice begins
+// where the previous one ended.
 func TestReconcilePeriodic(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
@@ -366,7 +366,7 @@ func TestReconcilePeriodic(t *testing.T) {
 	}
 }
 
-// Odd answers are about one signature request, and keep nobody from asking for the
+// A malformed response concerns one signature request and does not stop the
 // others.
 func TestReconcileOddAnswers(t *testing.T) {
 	t.Parallel()

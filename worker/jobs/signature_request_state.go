@@ -15,8 +15,9 @@ import (
 // SignatureRequestState keeps lumin.signature_requests: one row with the latest
 // known state of each signature request, whatever order its events arrive in.
 //
-// Each field follows the newest event that tells it. A terminal status gives way
-// only to a newer terminal one.
+// Each field has the value from the newest event that reports it. A terminal
+// status is replaced only by a newer terminal one. The package documentation
+// has the full rules.
 type SignatureRequestState struct{ worker.Defaults }
 
 // Kind implements worker.JobType.
@@ -27,10 +28,10 @@ func (SignatureRequestState) Events() []lumin.EventType { return []lumin.EventTy
 
 // WorkTx implements worker.Transactional.
 func (SignatureRequestState) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
-	var told lumin.SignatureRequest // of a removed body only type and time are left
+	var reported lumin.SignatureRequest // stays empty if the body was removed
 	if e.Payload != nil {
 		var err error
-		if told, err = lumin.DecodeSignatureRequest(e.Payload); err != nil {
+		if reported, err = lumin.DecodeSignatureRequest(e.Payload); err != nil {
 			return fmt.Errorf("read the signature request of event %d: %w", e.ID, err)
 		}
 	}
@@ -38,14 +39,14 @@ func (SignatureRequestState) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Eve
 	if err != nil {
 		return err
 	}
-	merge(&row, e, told)
+	merge(&row, e, reported)
 	return store.UpdateSignatureRequest(ctx, tx, row)
 }
 
-// merge takes from an event what is newer than what row holds. The result of
-// merging several events does not depend on their order, nor on how often one of
-// them is merged.
-func merge(row *store.SignatureRequest, e *store.Event, told lumin.SignatureRequest) {
+// merge updates the fields of row for which the event has newer values. The
+// result of merging several events does not depend on their order or on
+// repetitions.
+func merge(row *store.SignatureRequest, e *store.Event, reported lumin.SignatureRequest) {
 	if row.Versions == nil {
 		row.Versions = map[string]string{}
 	}
@@ -54,58 +55,57 @@ func merge(row *store.SignatureRequest, e *store.Event, told lumin.SignatureRequ
 	take(row.Versions, "last_event_type", version, &row.LastEventType, &eventType)
 	take(row.Versions, "last_event_time", version, &row.LastEventTime, &eventTime)
 	if row.GoneAt != nil && e.ReceivedAt.After(*row.GoneAt) {
-		row.GoneAt = nil // Lumin has it after all
+		row.GoneAt = nil // the event shows that Lumin has it
 	}
-	if status, ok := statusTold(e.Type, told); ok {
-		told.Status = &status
+	if status, ok := reportedStatus(e.Type, reported); ok {
+		reported.Status = &status
 	} else {
-		told.Status = nil
+		reported.Status = nil
 	}
-	mergeTold(row, version, told)
+	mergeReported(row, version, reported)
 }
 
-// mergeTold takes what is told of a signature request by something of the given
-// version.
-func mergeTold(row *store.SignatureRequest, version string, told lumin.SignatureRequest) {
-	if told.Status != nil {
-		text, finality := string(*told.Status), "0/"
-		if told.Status.Terminal() {
+// mergeReported updates the fields of row that are older than version.
+func mergeReported(row *store.SignatureRequest, version string, reported lumin.SignatureRequest) {
+	if reported.Status != nil {
+		text, finality := string(*reported.Status), "0/"
+		if reported.Status.Terminal() {
 			finality = "1/"
 		}
 		take(row.Versions, "status", finality+version, &row.Status, &text)
 	}
-	take(row.Versions, "title", version, &row.Title, told.Title)
-	take(row.Versions, "reason", version, &row.Reason, told.Reason)
-	take(row.Versions, "signing_type", version, &row.SigningType, told.SigningType)
-	take(row.Versions, "created_at", version, &row.CreatedAt, told.CreatedAt)
-	take(row.Versions, "updated_at", version, &row.UpdatedAt, told.UpdatedAt)
-	take(row.Versions, "expires_at", version, &row.ExpiresAt, told.ExpiresAt)
+	take(row.Versions, "title", version, &row.Title, reported.Title)
+	take(row.Versions, "reason", version, &row.Reason, reported.Reason)
+	take(row.Versions, "signing_type", version, &row.SigningType, reported.SigningType)
+	take(row.Versions, "created_at", version, &row.CreatedAt, reported.CreatedAt)
+	take(row.Versions, "updated_at", version, &row.UpdatedAt, reported.UpdatedAt)
+	take(row.Versions, "expires_at", version, &row.ExpiresAt, reported.ExpiresAt)
 }
 
-// take sets a field to what an event tells of it, if that is newer.
-func take[T any](versions map[string]string, field, version string, to **T, told *T) {
-	if told != nil && version > versions[field] {
-		*to, versions[field] = told, version
+// take sets a field to the reported value if version is newer than the field's.
+func take[T any](versions map[string]string, field, version string, to **T, reported *T) {
+	if reported != nil && version > versions[field] {
+		*to, versions[field] = reported, version
 	}
 }
 
-// maxStatus is the length of what can be a status, in bytes. The column is
-// indexed, and PostgreSQL refuses index entries of more than some 2,700 bytes.
+// maxStatus is the maximum length of a status, in bytes. The column is indexed,
+// and PostgreSQL refuses index entries of more than about 2,700 bytes.
 const maxStatus = 255
 
-// statusTold is the status that an event's body names, or else the one that its
-// type implies.
-func statusTold(t lumin.EventType, told lumin.SignatureRequest) (lumin.Status, bool) {
-	if usableStatus(told.Status) {
-		return *told.Status, true
+// reportedStatus returns the status from an event's body, or else the one that
+// its type implies.
+func reportedStatus(t lumin.EventType, reported lumin.SignatureRequest) (lumin.Status, bool) {
+	if usableStatus(reported.Status) {
+		return *reported.Status, true
 	}
 	return t.ImpliedStatus()
 }
 
 func usableStatus(s *lumin.Status) bool { return s != nil && *s != "" && len(*s) <= maxStatus }
 
-// versionOf orders the events of one signature request, as text: by time, then
-// by what must have happened first, then by type so that no two are equal.
+// versionOf returns a string that orders the events of one signature request:
+// by time, then by their natural order, then by type so that no two are equal.
 func versionOf(at time.Time, t lumin.EventType) string {
 	return fmt.Sprintf("%015d/%02d/%s", at.UnixMilli(), rank(t), t)
 }

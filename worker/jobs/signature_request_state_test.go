@@ -23,8 +23,8 @@ import (
 	"lumin-ingest/worker/jobs"
 )
 
-// happened is one event of a signature request: when, what, and what its body
-// tells, as members of the signature_request object.
+// happened is one event of a signature request: its time, its type, and the
+// members of the signature_request object in its body.
 type happened struct {
 	at   int64 // milliseconds
 	what lumin.EventType
@@ -48,7 +48,7 @@ func (h happened) event(t interface{ Fatal(...any) }, id string) (*store.Event, 
 	return &store.Event{SignatureRequestID: id, Type: h.what, Time: time.UnixMilli(h.at).UTC(), Payload: h.payload(id)}, told
 }
 
-// state is a row of lumin.signature_requests in words.
+// state formats a row of lumin.signature_requests.
 func state(r store.SignatureRequest) string {
 	text := func(s *string) string {
 		if s == nil {
@@ -75,7 +75,7 @@ func merged(t interface{ Fatal(...any) }, events []happened) store.SignatureRequ
 	return row
 }
 
-// Every history is merged in its order and the other way round.
+// Every history is merged in its order and in reverse order.
 func TestMerge(t *testing.T) {
 	t.Parallel()
 	const (
@@ -99,13 +99,13 @@ func TestMerge(t *testing.T) {
 	}{
 		{"one event", []happened{{5, created, `"title":"T","status":"NEED_TO_SIGN","signing_type":"ORDER","created_at":1,"updated_at":2,"expires_at":3`}},
 			`"NEED_TO_SIGN" "T" - "ORDER" 1 2 3 "signature_request_created" 5`},
-		{"an event that tells nothing", []happened{{5, sent, ``}}, `- - - - - - - "signature_request_sent" 5`},
+		{"an event without fields", []happened{{5, sent, ``}}, `- - - - - - - "signature_request_sent" 5`},
 		{"the newest of each field", []happened{{5, created, `"title":"old","expires_at":1`}, {6, viewed, `"title":"new"`}, {7, signed, `"expires_at":9`}},
 			`- "new" - - - - 9 "signature_request_signed" 7`},
-		{"what is not told is kept", []happened{{5, created, `"title":"T","reason":"R","signing_type":"ORDER","created_at":1`}, {6, viewed, ``}},
+		{"an absent field is kept", []happened{{5, created, `"title":"T","reason":"R","signing_type":"ORDER","created_at":1`}, {6, viewed, ``}},
 			`- "T" "R" "ORDER" 1 - - "signature_request_viewed" 6`},
-		{"an empty text is told", []happened{{5, created, `"title":"T"`}, {6, viewed, `"title":""`}}, `- "" - - - - - "signature_request_viewed" 6`},
-		{"null is not told", []happened{{5, created, `"title":"T","expires_at":4`}, {6, viewed, `"title":null,"expires_at":null`}},
+		{"an empty text is a value", []happened{{5, created, `"title":"T"`}, {6, viewed, `"title":""`}}, `- "" - - - - - "signature_request_viewed" 6`},
+		{"null is no value", []happened{{5, created, `"title":"T","expires_at":4`}, {6, viewed, `"title":null,"expires_at":null`}},
 			`- "T" - - - - 4 "signature_request_viewed" 6`},
 
 		{"a newer status", []happened{{5, created, status("NEED_TO_SIGN")}, {6, signed, status("WAITING_FOR_OTHERS")}},
@@ -121,10 +121,10 @@ func TestMerge(t *testing.T) {
 		{"invalid implies", []happened{{5, invalid, `"message":"bad tags"`}}, `"FAILED" - "bad tags" - - - - "signature_request_invalid" 5`},
 		{"cancel_failed implies nothing", []happened{{4, signed, status("WAITING_FOR_OTHERS")}, {5, notCancel, ``}},
 			`"WAITING_FOR_OTHERS" - - - - - - "signature_request_cancel_failed" 5`},
-		{"a status that is told comes first", []happened{{5, declined, status("WAITING_FOR_PROCESSING")}},
+		{"a status in the body comes first", []happened{{5, declined, status("WAITING_FOR_PROCESSING")}},
 			`"WAITING_FOR_PROCESSING" - - - - - - "signature_request_declined" 5`},
-		{"an empty status is none", []happened{{5, declined, status("")}}, `"REJECTED" - - - - - - "signature_request_declined" 5`},
-		{"nor is one that no index takes", []happened{{5, declined, status(strings.Repeat("x", 256))}}, `"REJECTED" - - - - - - "signature_request_declined" 5`},
+		{"an empty status is ignored", []happened{{5, declined, status("")}}, `"REJECTED" - - - - - - "signature_request_declined" 5`},
+		{"a status too long for the index is ignored", []happened{{5, declined, status(strings.Repeat("x", 256))}}, `"REJECTED" - - - - - - "signature_request_declined" 5`},
 
 		{"created, viewed, signed, due date in one millisecond", []happened{
 			{5, created, `"title":"1"`}, {5, sent, `"title":"2"`}, {5, viewed, `"title":"3"`}, {5, signed, `"title":"4"`}, {5, dueDate, `"title":"5"`}},
@@ -153,7 +153,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// order is the order of events in one millisecond, as the rules have it.
+// order is the order of events in one millisecond per the documented rules.
 func order(t lumin.EventType) int {
 	known := []lumin.EventType{"signature_request_created", "", "signature_request_viewed", "signature_request_signed",
 		"signature_request_due_date_updated", "signature_request_cancel_failed", "signature_request_approved", "signature_request_declined",
@@ -164,8 +164,8 @@ func order(t lumin.EventType) int {
 	return 1 // undocumented
 }
 
-// model says again, in another way, what must come of a history: sort it, then
-// take what is told, the last one last.
+// model computes the expected result of a history in another way: it sorts the
+// events and applies their values, the newest last.
 func model(history []happened) string {
 	sorted := slices.Clone(history)
 	slices.SortFunc(sorted, func(a, b happened) int {
@@ -206,7 +206,7 @@ func model(history []happened) string {
 	return state(row)
 }
 
-// history draws events that differ in time or type, a few to a millisecond.
+// history draws events that differ in time or type, with a few per millisecond.
 func history(t *rapid.T) []happened {
 	types := append(lumin.EventTypes(), "signature_request_sent", "a_new_one")
 	return rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) happened {
@@ -241,7 +241,7 @@ func TestMergeInAnyOrder(t *testing.T) {
 	})
 }
 
-// rig runs the job type on a database of its own.
+// rig runs the job type on a private database.
 type rig struct {
 	pool     *pgxpool.Pool
 	store    *store.Store
@@ -278,7 +278,7 @@ func newRigOf(t *testing.T, registry *worker.Registry, level slog.Level, maxWork
 	return r
 }
 
-// newPool connects to a database of its own.
+// newPool connects to a private database.
 func newPool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(pgtest.New(t))
@@ -317,8 +317,8 @@ func (r *rig) count(t *testing.T, sql string, args ...any) (n int) {
 	return n
 }
 
-// waitQuiet waits until no run is pending, and fails the test if that takes too
-// long or one has failed.
+// waitQuiet waits until no run is pending. It fails the test if this takes too
+// long or if a run has failed.
 func (r *rig) waitQuiet(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(45 * time.Second); r.count(t, `SELECT count(*) FROM lumin.runs WHERE state = 'pending'`) > 0; {
@@ -348,8 +348,8 @@ func (r *rig) state(t *testing.T, id string) string {
 	return state(row)
 }
 
-// Shuffled, repeated histories of a few signature requests at the same time,
-// worked by several workers.
+// Several workers process shuffled, repeated histories of a few signature
+// requests at the same time.
 func TestConcurrentHistories(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -379,7 +379,7 @@ func TestConcurrentHistories(t *testing.T) {
 	}
 }
 
-// Whatever a body holds beside a sound identity, the run succeeds.
+// The run succeeds for every body with a valid identity.
 func TestWeirdBodies(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -412,7 +412,7 @@ func TestWeirdBodies(t *testing.T) {
 		r.record(t, happened{7, lumin.SignatureRequestDeclined, body.members}.payload(id))
 		want[id] = body.want + ` "signature_request_declined" 7`
 	}
-	// A type as long as may be, with what JSON has to escape.
+	// A type of the maximum length, with characters that JSON must escape.
 	long := strings.Repeat("\"\n\u2028😀", 25)
 	escaped, err := json.Marshal(long)
 	if err != nil {
@@ -429,7 +429,7 @@ func TestWeirdBodies(t *testing.T) {
 	}
 }
 
-// Of an event whose body has been removed its type and time are left.
+// An event whose body was removed still has its type and time.
 func TestRemovedBody(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.New(t))
