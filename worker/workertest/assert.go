@@ -5,21 +5,20 @@ import (
 	"testing"
 )
 
-// Succeeded reports an error unless the run has succeeded.
+// Succeeded fails the test unless the run succeeded.
 func Succeeded(t testing.TB, r Result) {
 	t.Helper()
 	ended(t, r, "succeeded", "")
 }
 
-// Failed reports an error unless the run has failed, and text is part of its last
-// error.
+// Failed fails the test unless the run failed and its last error contains text.
 func Failed(t testing.TB, r Result, text string) {
 	t.Helper()
 	ended(t, r, "failed", text)
 }
 
-// Cancelled reports an error unless the run was cancelled, and text is part of its
-// last error.
+// Cancelled fails the test unless the run was cancelled and its last error
+// contains text.
 func Cancelled(t testing.TB, r Result, text string) {
 	t.Helper()
 	ended(t, r, "cancelled", text)
@@ -33,8 +32,8 @@ func ended(t testing.TB, r Result, state, text string) {
 	}
 	switch {
 	case r.State != state:
-		t.Errorf("the run has %s after %d attempts, want %s; errors: %q", r.State, r.Attempts, state, r.Errors)
+		t.Errorf("the run is %s after %d attempts, want %s; errors: %q", r.State, r.Attempts, state, r.Errors)
 	case !strings.Contains(last, text):
-		t.Errorf("the run has %s with %q, want %q", state, last, text)
+		t.Errorf("the run is %s with error %q, want an error that contains %q", state, last, text)
 	}
 }

@@ -12,26 +12,26 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// maxConns are enough for one job type at work, its follow-up jobs, River, and
-// the test beside them.
+// maxConns is enough for one job type, its follow-up jobs, River, and the test.
 const maxConns = 16
 
 // Database is a private, migrated database.
 type Database struct {
-	Pool *pgxpool.Pool // for the test, and for plain job types that want one
+	Pool *pgxpool.Pool // for the test, and for plain job types that need a pool
 	URL  string
 
-	running sync.Mutex // one run at a time: two would work each other's jobs
+	running sync.Mutex // held by a run, because two Runtimes would take each other's jobs
 }
 
-// NewDatabase makes a database for the length of a test, and runs SQL in it, such
-// as that which makes the job type's own tables. Its owner is an ordinary role.
+// NewDatabase makes a database for the duration of a test. It then executes
+// sql, such as statements that create the job type's tables. The database
+// belongs to an ordinary role.
 func NewDatabase(t testing.TB, sql ...string) *Database {
 	t.Helper()
 	db := &Database{URL: pgtest.New(t)}
 	var err error
 	db.Pool, err = pgopen.Pool(context.Background(), db.URL, pgopen.Options{
-		MaxConns: maxConns, Writes: true, IdleInTransaction: time.Hour, // a test may be stopped in a debugger
+		MaxConns: maxConns, Writes: true, IdleInTransaction: time.Hour, // a debugger may halt a test
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -12,32 +12,32 @@ import (
 	"lumin-ingest/store"
 )
 
-// What an Event has where nothing is said.
+// Default values of an Event.
 const (
 	defaultID    = "5f1d7c2e9b4a6038c1e5d2f7a8b9043c6e1f2d3b"
 	defaultToken = "0123456789abcdef"
 )
 
-// defaultTime is when an Event happens where nothing is said.
+// defaultTime is the default time of an Event.
 func defaultTime() time.Time { return time.Date(2026, time.January, 15, 9, 30, 0, 0, time.UTC) }
 
-// Event is one that Lumin reports. Its body has the documented shape: for an event
-// that went wrong that is an id and a reason, and otherwise a signature request with
-// a title and one signer, Ada Example. Fields that are zero get the value that is
-// named here.
+// Event is an event that Lumin reports. Its body has the documented shape. The
+// body of a failure event has an id and a reason. Every other body has a
+// signature request with a title and one signer, Ada Example.
 type Event struct {
-	Type               lumin.EventType // documented or not; signature_request_approved
-	SignatureRequestID string          // the same forty digits for all
-	Title              string          // Sample agreement, where the shape has one
-	Time               time.Time       // 15 January 2026, 9:30 UTC
-	Source             string          // account
+	Type               lumin.EventType // any, documented or not; default: signature_request_approved
+	SignatureRequestID string          // default: always the same forty digits
+	Title              string          // default: Sample agreement, if the body has a title
+	Time               time.Time       // default: 15 January 2026, 9:30 UTC
+	Source             string          // default: account
 
-	// Payload is a whole body, instead of one made of the fields above but Source.
+	// Payload replaces the whole body. All other fields except Source are then
+	// ignored.
 	Payload []byte
 }
 
-// Events are one of each documented type, and one of a type that is not documented
-// although Lumin sends it.
+// Events returns one event of each documented type, and one of a type that
+// Lumin sends but does not document.
 func Events() []Event {
 	var events []Event
 	for _, t := range append(lumin.EventTypes(), "signature_request_sent") {
@@ -46,7 +46,7 @@ func Events() []Event {
 	return events
 }
 
-// Body is the body of the event's delivery.
+// Body returns the body of the event's delivery.
 func (e Event) Body() []byte {
 	if e.Payload != nil {
 		return e.Payload
@@ -67,7 +67,7 @@ func (e Event) Body() []byte {
 	return body
 }
 
-// withTitle gives the signature request of a body another title.
+// withTitle replaces the title of the signature request in a body.
 func withTitle(body []byte, title string) []byte {
 	var whole, request map[string]json.RawMessage
 	must(json.Unmarshal(body, &whole))
@@ -83,18 +83,19 @@ func encoded(value any) []byte {
 	return text
 }
 
-// must is for what cannot fail: bodies of our own making.
+// must panics if the body of a sample, which this package makes, is invalid.
 func must(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// source is where the event comes from.
+// source returns the event's source.
 func (e Event) source() string { return cmp.Or(e.Source, store.AccountSource) }
 
-// delivery is what the ingest side makes of the event, once it has checked the
-// signature. It ends the test if no job could be made for it.
+// delivery returns the event as the ingest side hands it to the store, after it
+// has verified the signature. It ends the test if the event is unrecognized,
+// because no job could then be created for it.
 func (e Event) delivery(t testing.TB) store.Delivery {
 	t.Helper()
 	body := e.Body()
@@ -103,7 +104,7 @@ func (e Event) delivery(t testing.TB) store.Delivery {
 		err = envelope.CheckTime()
 	}
 	if err != nil {
-		t.Fatalf("the program would keep this event and have no job type work it: %v", err)
+		t.Fatalf("the program would store this event but create no job for it: %v", err)
 	}
 	signature, err := hex.DecodeString(lumin.Sign(body, sample.AccountKey))
 	must(err)

@@ -9,7 +9,8 @@ import (
 	"lumin-ingest/worker/workertest"
 )
 
-// t is that of a test, which an example has not.
+// t stands for the parameter of a test function, which an example does not
+// have.
 var t *testing.T
 
 func ExampleDatabase_Run() {
@@ -22,7 +23,7 @@ func ExampleDatabase_Run() {
 	}
 }
 
-// A crash of the program behind a plain job type's code.
+// The program crashes after a plain job type's code has returned.
 func ExampleCrash() {
 	outside := workertest.NewOutside(t)
 	result := workertest.NewDatabase(t).Run(t, &plainJob{}, workertest.Event{}, workertest.Crash(1))
@@ -37,7 +38,7 @@ func ExampleTwice() {
 	workertest.Twice(t, workertest.NewDatabase(t), &plainJob{}, workertest.Event{}, outside.Effects)
 }
 
-// The other system refuses.
+// The other system refuses the first request.
 func ExampleOutside_Next() {
 	outside := workertest.NewOutside(t)
 	outside.Next(http.StatusTooManyRequests, "Retry-After", "30")

@@ -15,18 +15,20 @@ import (
 	"lumin-ingest/worker"
 )
 
-// putOff is how long a job waits at most before the kit has it tried again, which
-// it does at once: long enough to let nothing but the kit do that.
-const putOff = time.Hour
+// retryDelay is the delay between attempts in the queue. The session makes
+// waiting jobs due immediately. The delay is long enough that River never does
+// so first.
+const retryDelay = time.Hour
 
-// errCrash is the error of an attempt that dies behind the job type's code.
-var errCrash = errors.New("workertest: the program crashed here, after the job type's code had returned nil")
+// errCrash is the error of an attempt that crashes after the job type's code.
+var errCrash = errors.New("workertest: simulated crash after the job type's code returned nil")
 
-// observer is a job type that remembers how it was called. It has the settings of
-// the one that it observes, but waits for the kit between attempts.
+// observer is a job type that records its calls. It has the settings of the job
+// type that it observes, except that jobs wait for the session between
+// attempts.
 type observer struct {
 	worker.JobType
-	crashes int // that are to come
+	crashes int // crashes that remain to be simulated
 
 	mu    sync.Mutex
 	calls []call
@@ -36,11 +38,11 @@ type observer struct {
 type call struct {
 	event   *store.Event
 	key     string
-	snoozed *time.Duration // nil unless it asked for that
+	snoozed *time.Duration // nil if it did not snooze
 	crashed bool
 }
 
-// MaxAttempts has room for the crashes: they count, as they do in production.
+// MaxAttempts adds the crashes, which count as attempts, as in production.
 func (o *observer) MaxAttempts() int {
 	const most = 32767 // see worker.Registry
 	return min(o.JobType.MaxAttempts()+o.crashes, max(o.JobType.MaxAttempts(), most))
@@ -48,11 +50,11 @@ func (o *observer) MaxAttempts() int {
 
 // Backoff implements worker.JobType.
 func (o *observer) Backoff(attempt int) time.Duration {
-	_ = o.JobType.Backoff(attempt) // it may panic
-	return putOff
+	_ = o.JobType.Backoff(attempt) // a test must show that it panics
+	return retryDelay
 }
 
-// observe calls the code of the job type.
+// observe calls the job type's code and records the call.
 func (o *observer) observe(e *store.Event, work func() error) error {
 	o.mu.Lock()
 	n := len(o.calls)
@@ -65,7 +67,7 @@ func (o *observer) observe(e *store.Event, work func() error) error {
 	switch {
 	case errors.As(err, &snooze):
 		o.calls[n].snoozed = &snooze.Duration
-		return errors.Join(river.JobSnooze(putOff), err) // the first one counts
+		return errors.Join(river.JobSnooze(retryDelay), err) // the first snooze counts
 	case err == nil && o.crashes > 0:
 		o.crashes--
 		o.calls[n].crashed = true
@@ -74,14 +76,14 @@ func (o *observer) observe(e *store.Event, work func() error) error {
 	return err
 }
 
-// seen are the calls so far.
+// seen returns the calls so far.
 func (o *observer) seen() []call {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return append([]call(nil), o.calls...)
 }
 
-// crashed reports whether an attempt has died.
+// crashed reports whether an attempt has crashed.
 func (o *observer) crashed() bool {
 	for _, c := range o.seen() {
 		if c.crashed {
@@ -91,7 +93,7 @@ func (o *observer) crashed() bool {
 	return false
 }
 
-// plain and transactional are the two ways to work.
+// plain and transactional are the two kinds of observed job types.
 type plain struct {
 	*observer
 	inner worker.Plain
@@ -112,29 +114,29 @@ func (x transactional) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) er
 	return x.observe(e, func() error { return x.inner.WorkTx(ctx, tx, e) })
 }
 
-// register adds a job type in the way that it works.
+// register adds a job type with Add or AddTx, according to its method.
 func register(t testing.TB, registry *worker.Registry, jobType worker.JobType) {
 	t.Helper()
 	p, isPlain := jobType.(worker.Plain)
 	x, isTransactional := jobType.(worker.Transactional)
 	switch {
 	case isPlain && isTransactional:
-		t.Fatalf("%T has both Work and WorkTx: a job type has one of them", jobType)
+		t.Fatalf("%T has both Work and WorkTx: a job type must have exactly one", jobType)
 	case isPlain:
 		registry.Add(p)
 	case isTransactional:
 		registry.AddTx(x)
 	default:
-		t.Fatalf("%T has neither Work nor WorkTx, or not on this type: give a pointer if its methods have one", jobType)
+		t.Fatalf("%T has neither Work nor WorkTx: add one, or pass a pointer if the methods have pointer receivers", jobType)
 	}
 }
 
-// observed is the same job type under observation.
+// observed returns the observed job type.
 func (o *observer) observed() worker.JobType {
 	if x, ok := o.JobType.(worker.Transactional); ok {
 		return transactional{o, x}
 	}
-	inner, _ := o.JobType.(worker.Plain) // register has seen to it
+	inner, _ := o.JobType.(worker.Plain) // register has checked it
 	return plain{o, inner}
 }
 

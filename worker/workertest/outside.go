@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// Outside is another system, for job types that call one: it takes any request,
-// and has one effect for all requests with the same Idempotency-Key. Of requests
-// without one, each has an effect.
+// Outside is a fake of another system, for job types that call one. It accepts
+// any request. All requests with the same Idempotency-Key have one effect
+// together. Each request without a key has its own effect.
 type Outside struct {
 	URL string // http://127.0.0.1:PORT
 
@@ -21,20 +21,20 @@ type Outside struct {
 	effects  []Effect
 }
 
-// Effect is what a request has brought about.
+// Effect is the effect of a request.
 type Effect struct {
 	Method, Path   string // path and query
 	IdempotencyKey string
 	Body           string
 }
 
-// answer is one that a request gets instead.
+// answer is a response that a request gets instead of its effect.
 type answer struct {
 	status int
 	header []string
 }
 
-// NewOutside starts such a system for the length of a test.
+// NewOutside starts the fake for the duration of a test.
 func NewOutside(t testing.TB) *Outside {
 	o := &Outside{}
 	server := httptest.NewServer(o)
@@ -43,30 +43,30 @@ func NewOutside(t testing.TB) *Outside {
 	return o
 }
 
-// Effects are what requests have brought about, in this order.
+// Effects returns the effects so far, the oldest first.
 func (o *Outside) Effects() []Effect {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.effects)
 }
 
-// Requests is how many there were.
+// Requests returns the number of requests so far.
 func (o *Outside) Requests() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.requests
 }
 
-// Next makes a request to come have no effect and get this answer; the names and
-// values of its header follow each other. Each call is for one more request.
+// Next gives the next request this response and no effect. header lists names
+// and values in turn. Repeated calls queue responses for the requests after it.
 func (o *Outside) Next(status int, header ...string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.next = append(o.next, answer{status, header})
 }
 
-// ServeHTTP implements http.Handler. A key that comes again with another request is
-// refused with 422, as systems do that have such keys.
+// ServeHTTP implements http.Handler. It refuses a different request with a
+// known key with 422, as systems with idempotency keys usually do.
 func (o *Outside) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

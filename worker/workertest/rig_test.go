@@ -25,7 +25,7 @@ const effectsTable = `CREATE TABLE public.effects (n bigint GENERATED ALWAYS AS 
 
 var errNo = errors.New("no, says ada@example.com")
 
-// txJob and plainJob are job types made of functions.
+// txJob and plainJob are job types that call a function.
 type txJob struct {
 	worker.Defaults
 	calls atomic.Int32
@@ -55,7 +55,7 @@ func (j *plainJob) Work(ctx context.Context, e *store.Event) error {
 	return j.work(ctx, e, int(j.calls.Add(1)))
 }
 
-// inserts is a job type that is as it should be.
+// inserts returns a correct job type.
 func inserts() *txJob {
 	return &txJob{work: func(ctx context.Context, tx pgx.Tx, e *store.Event, _ int) error { return insert(ctx, tx, e) }}
 }
@@ -67,7 +67,7 @@ func insert(ctx context.Context, db interface {
 	return err
 }
 
-// count counts the rows of the effects.
+// count returns a function that counts the effects.
 func count(t testing.TB, db *workertest.Database) func() int {
 	return func() (n int) {
 		t.Helper()
@@ -78,7 +78,7 @@ func count(t testing.TB, db *workertest.Database) func() int {
 	}
 }
 
-// recorder is a testing.TB whose failures are remembered, and not those of the test.
+// recorder is a testing.TB that collects failures without failing the test.
 type recorder struct {
 	testing.TB
 	mu       sync.Mutex
@@ -101,7 +101,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// failures are those of a test that is this function.
+// failures returns the failures of test.
 func failures(t *testing.T, test func(t testing.TB)) string {
 	t.Helper()
 	r := &recorder{TB: t}
@@ -114,7 +114,7 @@ func failures(t *testing.T, test func(t testing.TB)) string {
 	return strings.Join(r.failures, "\n")
 }
 
-// noticeArgs and noticeWorker are a follow-up job.
+// noticeArgs and noticeWorker form a follow-up job.
 type noticeArgs struct {
 	OrderID int `json:"order_id"`
 }

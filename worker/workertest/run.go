@@ -10,36 +10,38 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Result is what became of a run.
+// Result is the outcome of a run.
 type Result struct {
-	// State is that of the run, as lumin.runs has it: succeeded, failed or cancelled;
-	// or pending after MaxSnoozes.
+	// State is the state of the run in lumin.runs: succeeded, failed or
+	// cancelled. It is pending if the job was snoozed MaxSnoozes times.
 	State string
 
-	Attempts int      // those that count
-	Errors   []string // of the attempts that failed, as they are stored: without addresses and URL queries
+	Attempts int      // without snoozes
+	Errors   []string // of failed attempts, as stored: without addresses and URL queries
 
-	Calls   int             // of the job type's code
-	Snoozes []time.Duration // that it asked for
+	Calls   int             // calls of the job type's code
+	Snoozes []time.Duration // durations that the job type's code asked for
 
-	// Event is what the job type was given last; nil if its code was never called.
+	// Event is the event of the last call. It is nil if the job type's code was
+	// never called.
 	Event *store.Event
 
-	// FollowUps are the jobs that it put into the queue, in this order.
+	// FollowUps lists the jobs that the job type inserted, the oldest first.
 	FollowUps []FollowUp
 }
 
-// FollowUp is a job that a job type put into the queue.
+// FollowUp is a job that a job type inserted into the queue.
 type FollowUp struct {
 	Kind     string
-	Args     string // JSON, as River keeps them for days
-	State    string // River's: completed, discarded, cancelled; or scheduled after MaxSnoozes
-	Attempts int    // those that count
+	Args     string // JSON, which River keeps for days
+	State    string // River's state: completed, discarded or cancelled; scheduled after MaxSnoozes
+	Attempts int    // without snoozes
 	Snoozes  int
 	Errors   []string
 }
 
-// MaxSnoozes is how often a job may put itself off. The waiting itself is left out.
+// MaxSnoozes is how often a job may snooze before the test stops waiting for
+// it. The snoozes themselves take no time.
 const MaxSnoozes = 10
 
 // Option changes what [Database.Run] and [Twice] do.
@@ -50,29 +52,29 @@ type options struct {
 	followUps []func(*worker.Registry)
 }
 
-// Crash makes the next attempts that would have succeeded, as many as n, die between
-// the effect and the note that it is there: the job type's code has returned nil,
-// and the transaction is rolled back, or the run of a plain job type not settled.
-// Each counts as an attempt; MaxAttempts grows by as many.
+// Crash simulates n crashes of the program, in the next n attempts that would
+// have succeeded. Each crash happens after the job type's code has returned nil
+// and before the run is settled. The transaction of a transactional job type is
+// rolled back. Each crash counts as an attempt, and MaxAttempts grows by n.
 func Crash(n int) Option {
 	return func(o *options) { o.crashes = n }
 }
 
-// WithFollowUp registers a River worker, as [worker.AddFollowUp] does. The jobs that
-// the job type puts into the queue for it are worked too.
+// WithFollowUp registers a River worker, as [worker.AddFollowUp] does. It runs
+// the jobs that the job type inserts for it.
 func WithFollowUp[T river.JobArgs](w river.Worker[T]) Option {
 	return func(o *options) {
 		o.followUps = append(o.followUps, func(r *worker.Registry) { worker.AddFollowUp(r, w) })
 	}
 }
 
-// Run records an event as the ingest side does, has the job type work it, and
-// returns once its run is settled and the jobs that it put into the queue are
-// done. Where the program would wait, for the next attempt or because of a snooze,
-// Run goes on at once; River takes a quarter of a second between attempts.
+// Run records an event as the ingest side does and runs the job type on it. It
+// returns once the run is settled and the jobs that it inserted are done. Run
+// skips the waiting for retries and snoozes, but River takes a quarter of a
+// second between attempts.
 //
-// It ends the test when the program would not run the job type: it could not be
-// registered, does not want the event, or has worked it already.
+// Run ends the test if the program would not run the job type: it cannot be
+// registered, does not subscribe to the event, or has already processed it.
 func (db *Database) Run(t testing.TB, jobType worker.JobType, event Event, opts ...Option) Result {
 	t.Helper()
 	s := db.open(t, jobType, event, opts)

@@ -39,14 +39,14 @@ func TestRunSucceeds(t *testing.T) {
 	if lumin.Sign(e.Payload, "my_primary_api_key") != fmt.Sprintf("%x", e.Signature) {
 		t.Error("not signed")
 	}
-	// Another event in the same database.
+	// Run another event in the same database.
 	workertest.Succeeded(t, db.Run(t, job, workertest.Event{SignatureRequestID: "another"}))
 	if n := count(t, db)(); n != 2 {
 		t.Errorf("%d effects", n)
 	}
 }
 
-// Ten attempts in three hours do not take as long in a test.
+// Ten attempts, which take three hours in production, do not wait in a test.
 func TestRunFails(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t, effectsTable)
@@ -56,7 +56,7 @@ func TestRunFails(t *testing.T) {
 	start := time.Now()
 	result := db.Run(t, job, workertest.Event{})
 	if took := time.Since(start); took > 30*time.Second {
-		t.Errorf("it waited: %s", took)
+		t.Errorf("the attempts took %s", took)
 	}
 	workertest.Failed(t, result, "no, says [address]")
 	if result.Calls != 10 || result.Attempts != 10 || len(result.Errors) != 10 || count(t, db)() != 0 {
@@ -108,16 +108,16 @@ func TestRunEnds(t *testing.T) {
 func TestAssertions(t *testing.T) {
 	t.Parallel()
 	for want, test := range map[string]func(testing.TB){
-		`the run has failed after 3 attempts, want succeeded; errors: ["a" "b"]`: func(t testing.TB) {
+		`the run is failed after 3 attempts, want succeeded; errors: ["a" "b"]`: func(t testing.TB) {
 			workertest.Succeeded(t, workertest.Result{State: "failed", Attempts: 3, Errors: []string{"a", "b"}})
 		},
-		`the run has succeeded after 1 attempts, want failed; errors: []`: func(t testing.TB) {
+		`the run is succeeded after 1 attempts, want failed; errors: []`: func(t testing.TB) {
 			workertest.Failed(t, workertest.Result{State: "succeeded", Attempts: 1}, "")
 		},
-		`the run has failed with "b", want "a"`: func(t testing.TB) {
+		`the run is failed with error "b", want an error that contains "a"`: func(t testing.TB) {
 			workertest.Failed(t, workertest.Result{State: "failed", Errors: []string{"a", "b"}}, "a")
 		},
-		`the run has cancelled with "", want "a"`: func(t testing.TB) {
+		`the run is cancelled with error "", want an error that contains "a"`: func(t testing.TB) {
 			workertest.Cancelled(t, workertest.Result{State: "cancelled"}, "a")
 		},
 		"": func(t testing.TB) {
@@ -130,7 +130,7 @@ func TestAssertions(t *testing.T) {
 	}
 }
 
-// A crash after the work: the code is called again, under the same key.
+// After a crash, the code is called again with the same idempotency key.
 func TestRunCrashes(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t, effectsTable)
@@ -141,7 +141,7 @@ func TestRunCrashes(t *testing.T) {
 		t.Errorf("%+v, %d effects", result, count(t, db)())
 	}
 	outside := workertest.NewOutside(t)
-	// One attempt, and no more: a crash must leave it one.
+	// A job type with a single attempt must get another one after a crash.
 	plain := onlyOnce{&plainJob{work: func(ctx context.Context, e *store.Event, _ int) error {
 		return post(ctx, outside.URL, e.IdempotencyKey())
 	}}}
@@ -204,15 +204,15 @@ func TestRefusals(t *testing.T) {
 		job   worker.JobType
 		event workertest.Event
 	}{
-		"tx_job does not want signature_request_viewed from account: it wants [signature_request_approved] from all sources": {fine(), workertest.Event{Type: lumin.SignatureRequestViewed}},
-		"from account: it wants [*] from app:crm, app:shop":                                                                  {crmOnly{&plainJob{}}, workertest.Event{}},
-		`no event comes from "crm": give account or app:NAME`:                                                                {fine(), workertest.Event{Source: "crm"}},
-		"unrecognized event: event is missing":                                                                               {fine(), workertest.Event{Payload: []byte(`{}`)}},
-		"unrecognized event":                                                                                                 {fine(), workertest.Event{Payload: []byte{}}},
-		"the program would not start: job type \"x\" (":                                                                      {oneLetter{&plainJob{}}, workertest.Event{}},
-		"has neither Work nor WorkTx, or not on this type":                                                                   {noWork{}, workertest.Event{}},
-		"has both Work and WorkTx: a job type has one of them":                                                               {both{plainJob: &plainJob{}}, workertest.Event{}},
-		"job type *workertest_test.plainJob is nil":                                                                          {(*plainJob)(nil), workertest.Event{}},
+		"tx_job does not subscribe to signature_request_viewed from account: it subscribes to [signature_request_approved] from all sources": {fine(), workertest.Event{Type: lumin.SignatureRequestViewed}},
+		"from account: it subscribes to [*] from app:crm, app:shop":                                                                          {crmOnly{&plainJob{}}, workertest.Event{}},
+		`"crm" is not a source: give account or app:NAME`:                                                                                    {fine(), workertest.Event{Source: "crm"}},
+		"unrecognized event: event is missing":                                                                                               {fine(), workertest.Event{Payload: []byte(`{}`)}},
+		"unrecognized event":                                                                                                                 {fine(), workertest.Event{Payload: []byte{}}},
+		"the program would not start: job type \"x\" (":                                                                                      {oneLetter{&plainJob{}}, workertest.Event{}},
+		"has neither Work nor WorkTx":                                                                                                        {noWork{}, workertest.Event{}},
+		"has both Work and WorkTx: a job type must have exactly one":                                                                         {both{plainJob: &plainJob{}}, workertest.Event{}},
+		"job type *workertest_test.plainJob is nil":                                                                                          {(*plainJob)(nil), workertest.Event{}},
 	} {
 		got := failures(t, func(t testing.TB) { db.Run(t, test.job, test.event) })
 		if !strings.Contains(got, want) || strings.Contains(got, "\n") {
@@ -220,16 +220,16 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	workertest.Succeeded(t, db.Run(t, inserts(), workertest.Event{}))
-	if got := failures(t, func(t testing.TB) { db.Run(t, inserts(), workertest.Event{Source: "app:x"}) }); !strings.Contains(got, "tx_job has worked this event already") {
+	if got := failures(t, func(t testing.TB) { db.Run(t, inserts(), workertest.Event{Source: "app:x"}) }); !strings.Contains(got, "tx_job has already processed this event") {
 		t.Errorf("said %q", got)
 	}
-	if got := failures(t, func(t testing.TB) { db.Run(t, &plainJob{}, workertest.Event{}) }); !strings.Contains(got, "came before plain_job") {
+	if got := failures(t, func(t testing.TB) { db.Run(t, &plainJob{}, workertest.Event{}) }); !strings.Contains(got, "was recorded before plain_job existed") {
 		t.Errorf("said %q", got)
 	}
 	if got := failures(t, func(t testing.TB) { workertest.NewDatabase(t, `CREATE TABEL x ()`) }); !strings.Contains(got, "CREATE TABEL") {
 		t.Errorf("said %q", got)
 	}
-	// None of it has left the database locked.
+	// None of these calls has left the database locked.
 	workertest.Succeeded(t, db.Run(t, inserts(), workertest.Event{SignatureRequestID: "2"}))
 }
 
@@ -252,8 +252,8 @@ type both struct {
 
 func (both) WorkTx(context.Context, pgx.Tx, *store.Event) error { return nil }
 
-// Every fixture is an event that the program takes, the same each time, and says
-// what it says.
+// Every fixture is an event that the program accepts. It is the same each time,
+// and has the type and title that it was given.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	events := workertest.Events()
@@ -264,7 +264,7 @@ func TestEvents(t *testing.T) {
 	for i, event := range events {
 		body := event.Body()
 		if !bytes.Equal(body, workertest.Events()[i].Body()) {
-			t.Errorf("%s differs from time to time", event.Type)
+			t.Errorf("the body of %s is not the same each time", event.Type)
 		}
 		event.Title, event.SignatureRequestID, event.Time = "T", "id", time.UnixMilli(5)
 		envelope, err := lumin.DecodeEnvelope(event.Body())

@@ -17,7 +17,7 @@ import (
 	"lumin-ingest/worker"
 )
 
-// session is a Runtime that works one job type on one event.
+// session is a Runtime that runs one job type on one event.
 type session struct {
 	t        testing.TB
 	db       *Database
@@ -27,7 +27,7 @@ type session struct {
 	runtime  *worker.Runtime
 	logger   *slog.Logger
 	key      lumin.EventKey
-	lastJob  int64 // in the database before the event came
+	lastJob  int64 // highest job id before the event was recorded
 }
 
 // open starts a Runtime. The session holds the Database until it is closed.
@@ -57,7 +57,7 @@ func (db *Database) open(t testing.TB, jobType worker.JobType, event Event, opts
 	return s
 }
 
-// registry is that of a program with this job type and its follow-up jobs.
+// registry returns a registry with the job type and its follow-up jobs.
 func (o options) registry(t testing.TB, jobType worker.JobType) *worker.Registry {
 	t.Helper()
 	registry := worker.NewRegistry()
@@ -68,15 +68,15 @@ func (o options) registry(t testing.TB, jobType worker.JobType) *worker.Registry
 	return registry
 }
 
-// refuse ends the test if the program would not start with this registry, or not
-// make a job of the event.
+// refuse ends the test if the program would not start with this registry, or
+// would create no job for the event.
 func refuse(t testing.TB, registry *worker.Registry, jobType worker.JobType, event Event) {
 	t.Helper()
 	if err := registry.Err(); err != nil {
 		t.Fatalf("the program would not start: %v", err)
 	}
 	if !store.ValidSource(event.source()) {
-		t.Fatalf("no event comes from %q: give account or app:NAME", event.source())
+		t.Fatalf("%q is not a source: give account or app:NAME", event.source())
 	}
 	eventType := event.delivery(t).Envelope.EventType
 	if len(registry.Route(event.source(), eventType)) == 0 {
@@ -84,23 +84,24 @@ func refuse(t testing.TB, registry *worker.Registry, jobType worker.JobType, eve
 		if named := jobType.Sources(); len(named) > 0 {
 			sources = strings.Join(named, ", ")
 		}
-		t.Fatalf("%s does not want %s from %s: it wants %v from %s", jobType.Kind(), eventType, event.source(), jobType.Events(), sources)
+		t.Fatalf("%s does not subscribe to %s from %s: it subscribes to %v from %s", jobType.Kind(), eventType, event.source(), jobType.Events(), sources)
 	}
 }
 
-// close stops the Runtime, which writes down what River still holds in memory.
+// close stops the Runtime, which makes River store the job states that it still
+// holds in memory.
 func (s *session) close() {
 	s.t.Helper()
 	defer s.db.running.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), s.patience())
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeLimit())
 	defer cancel()
 	if err := s.runtime.Stop(ctx); err != nil {
 		s.t.Error(err)
 	}
 }
 
-// patience is how long an attempt may take, and what is around it.
-func (s *session) patience() time.Duration { return s.observer.Timeout() + 20*time.Second }
+// timeLimit is the time limit of an attempt, including the queue's overhead.
+func (s *session) timeLimit() time.Duration { return s.observer.Timeout() + 20*time.Second }
 
 // deliverNew is deliver for an event that must not have been worked before.
 func (s *session) deliverNew(event Event) {
@@ -110,15 +111,15 @@ func (s *session) deliverNew(event Event) {
 	const ours = `SELECT count(*) FROM lumin.runs WHERE event_key = $1 AND job_kind = $2`
 	s.scan(ours, s.run(), &runs)
 	if runs > 0 {
-		s.t.Fatalf("%s has worked this event already, and would not work it again: give it another SignatureRequestID or Time, or see Twice", s.observer.Kind())
+		s.t.Fatalf("%s has already processed this event, and would not process it again: change its SignatureRequestID or Time, or see Twice", s.observer.Kind())
 	}
 	s.deliver(event)
 	if s.scan(ours, s.run(), &runs); runs == 0 {
-		s.t.Fatalf("the event is in this database already, and came before %s: give it another SignatureRequestID or Time", s.observer.Kind())
+		s.t.Fatalf("the event was recorded before %s existed, so it has no run: change its SignatureRequestID or Time", s.observer.Kind())
 	}
 }
 
-// deliver records a delivery of the event, and tells what it turned out to be.
+// deliver records a delivery of the event and returns its status.
 func (s *session) deliver(event Event) store.Status {
 	s.t.Helper()
 	delivery := event.delivery(s.t)
@@ -132,13 +133,13 @@ func (s *session) deliver(event Event) store.Status {
 	return receipt.Status
 }
 
-// job is one in the queue that is not done.
+// job is an unfinished job in the queue.
 type job struct {
 	ID      int64
-	Ours    bool // of the run, and no follow-up
+	Ours    bool // the job of the run, not a follow-up
 	Queue   string
-	Waits   bool // for its time to come
-	Due     bool // and nobody has taken it
+	Waits   bool // its scheduled time is in the future, or River has not made it available
+	Due     bool // due, but not running yet
 	Snoozes int
 }
 
@@ -151,15 +152,16 @@ FROM lumin.river_job j
 WHERE (j.kind = $1 OR j.id > $2 AND j.kind NOT LIKE 'lumin\_%') AND j.state NOT IN ('completed', 'discarded', 'cancelled')
 ORDER BY j.id`
 
-// drive makes jobs be worked until done is true of the run and of those that are left.
-// Before jobs that wait are tried again, it calls between.
+// drive runs jobs until done returns true for the state of the run and the
+// unfinished jobs. It calls between, if not nil, before it makes waiting jobs
+// due.
 func (s *session) drive(done func(state string, jobs []job) bool, between func()) {
 	s.t.Helper()
 	look := time.NewTicker(3 * time.Millisecond)
 	defer look.Stop()
-	deadline := time.Now().Add(s.patience())
+	deadline := time.Now().Add(s.timeLimit())
 	for {
-		// First the run: once it has succeeded, its follow-up jobs are there.
+		// Read the run first: once it has succeeded, its follow-up jobs exist.
 		var state string
 		s.scan(`SELECT state FROM lumin.runs WHERE event_key = $1 AND job_kind = $2`, s.run(), &state)
 		jobs := collect[job](s, liveSQL, s.observer.Kind(), s.lastJob)
@@ -167,21 +169,22 @@ func (s *session) drive(done func(state string, jobs []job) bool, between func()
 			return
 		}
 		if s.hurry(jobs, between) {
-			deadline = time.Now().Add(s.patience())
+			deadline = time.Now().Add(s.timeLimit())
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%s was not done after %s: does its code heed the context?", s.observer.Kind(), s.patience())
+			s.t.Fatalf("%s was not done after %s: does its code respect the context?", s.observer.Kind(), s.timeLimit())
 		}
 		<-look.C
 	}
 }
 
-// stuck reports whether a job has put itself off too often.
+// stuck reports whether a job has snoozed too often.
 func (j job) stuck() bool { return j.Waits && j.Snoozes >= MaxSnoozes }
 
-// worked reports whether the run is settled, as far as its jobs get, and those that it
-// put into the queue are done. River writes down that the run's own job is completed
-// a quarter of a second later.
+// worked reports whether the run is settled and the jobs that it inserted are
+// done. Stuck jobs count as done. So does the run's own job once the run has
+// succeeded, because River stores the job's completion a quarter of a second
+// later.
 func (*session) worked(state string, jobs []job) bool {
 	return !slices.ContainsFunc(jobs, func(j job) bool {
 		completing := j.Ours && !j.Waits && !j.Due && state == "succeeded"
@@ -189,13 +192,14 @@ func (*session) worked(state string, jobs []job) bool {
 	}) && (state != "pending" || slices.ContainsFunc(jobs, job.stuck))
 }
 
-// completed reports whether River is done with all jobs, too.
+// completed reports whether River has stored the end of every job that is not
+// stuck.
 func (*session) completed(_ string, jobs []job) bool {
 	return !slices.ContainsFunc(jobs, func(j job) bool { return !j.stuck() })
 }
 
-// hurry makes jobs that wait due, and wakes River for those that are. It tells
-// whether there were any that waited.
+// hurry makes waiting jobs due and wakes River for due ones. It reports whether
+// any jobs were waiting.
 func (s *session) hurry(jobs []job, between func()) bool {
 	s.t.Helper()
 	var waiting []int64
@@ -218,12 +222,12 @@ func (s *session) hurry(jobs []job, between func()) bool {
 	return true
 }
 
-// run names the run in SQL.
+// run returns the SQL arguments that identify the run.
 func (s *session) run() []any { return []any{[16]byte(s.key), s.observer.Kind()} }
 
-// again has the job of the run worked once more, as after a crash that River had not
-// written down its completion before.
-func (s *session) again() {
+// rerunJob runs the run's job once more. This happens in production if the
+// program crashes before River has stored the job's completion.
+func (s *session) rerunJob() {
 	s.t.Helper()
 	s.drive(s.completed, nil)
 	s.exec(`UPDATE lumin.river_job SET state = 'available', finalized_at = NULL, max_attempts = max_attempts + 1, scheduled_at = clock_timestamp()
@@ -259,7 +263,7 @@ func (s *session) followUps() []FollowUp {
 		WHERE j.id > $1 AND j.kind <> $2 AND j.kind NOT LIKE 'lumin\_%' ORDER BY j.id`, s.lastJob, s.observer.Kind())
 }
 
-// collect reads rows into structs, column by field.
+// collect reads rows into structs by position.
 func collect[T any](s *session, sql string, args ...any) []T {
 	s.t.Helper()
 	rows, err := s.db.Pool.Query(s.t.Context(), sql, args...)
@@ -269,20 +273,20 @@ func collect[T any](s *session, sql string, args ...any) []T {
 			return found
 		}
 	}
-	s.t.Fatal(fmt.Errorf("look at the queue: %w", err))
+	s.t.Fatal(fmt.Errorf("read the queue: %w", err))
 	return nil
 }
 
 func (s *session) scan(sql string, args []any, into ...any) {
 	s.t.Helper()
 	if err := s.db.Pool.QueryRow(s.t.Context(), sql, args...).Scan(into...); err != nil {
-		s.t.Fatal(fmt.Errorf("look at the run: %w", err))
+		s.t.Fatal(fmt.Errorf("read the run: %w", err))
 	}
 }
 
 func (s *session) exec(sql string, args ...any) {
 	s.t.Helper()
 	if _, err := s.db.Pool.Exec(s.t.Context(), sql, args...); err != nil {
-		s.t.Fatal(fmt.Errorf("hurry the queue: %w", err))
+		s.t.Fatal(fmt.Errorf("update the queue: %w", err))
 	}
 }

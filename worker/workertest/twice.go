@@ -9,50 +9,53 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Twice makes sure that an event has one effect, however often it comes. It takes
-// the event through all that may repeat:
+// Twice checks that an event has exactly one effect, however often it is
+// repeated. It repeats the event in four ways:
 //
-//   - the program crashes between the effect and the note that it is there, and
-//     the job type's code is called again;
-//   - the event is delivered again;
-//   - another source reports it, if the job type takes any other;
-//   - the job itself is worked again, after its run has succeeded.
+//   - The program crashes after the effect and before the run is settled, so
+//     the job type's code is called again.
+//   - The event is delivered again.
+//   - Another source reports the event, if the job type subscribes to another
+//     one.
+//   - The job itself runs again after its run succeeded.
 //
-// effects tells what the job type has done, such as the rows of its table, or
-// what [Outside] has seen. After each of these it must tell the same as after the
-// first time. It is also called before all of them, and must tell something else
-// then, or it would see nothing of the effect.
+// effects returns what the job type has done, such as the rows of its table or
+// the effects of [Outside]. Its result must be the same after each repetition.
+// Twice also calls effects before the first attempt. That result must be
+// different, because otherwise effects would not show the effect.
 //
-// A transactional job type must leave nothing behind when it crashes: what it does
-// past its transaction is found so. A plain one must have had its effect, and have
-// none the second time: it hands [store.Event.IdempotencyKey] on. Follow-up jobs are
-// worked, but not repeated: their effect is theirs to answer for.
+// A transactional job type must leave no effect when it crashes. This reveals
+// effects outside its transaction. A plain job type must have its effect at the
+// first call and no second one at the next call. It achieves this by passing
+// [store.Event.IdempotencyKey] to the other system. Follow-up jobs run, but are
+// not repeated: test them separately.
 //
-// The result is that of the one run that there is; the test goes on after a failure.
+// Twice returns the result of the only run. A second effect does not end the
+// test.
 func Twice[T any](t testing.TB, db *Database, jobType worker.JobType, event Event, effects func() T, opts ...Option) Result {
 	t.Helper()
 	before := effects()
 	s := db.open(t, jobType, event, append(slices.Clone(opts), Crash(1)))
 	defer s.close()
 	s.deliverNew(event)
-	var left *T // behind by the crash
+	var left *T // effects after the crash
 	s.drive(s.completed, func() {
 		if left == nil && s.observer.crashed() {
 			left = new(effects())
 		}
 	})
 	if result := s.result(); result.State != "succeeded" || left == nil {
-		t.Fatalf("Twice is for a run that succeeds, and this one has %s: %q", result.State, result.Errors)
+		t.Fatalf("Twice needs a run that succeeds, and this run is %s: %q", result.State, result.Errors)
 	}
 	after := effects()
 	if reflect.DeepEqual(before, after) {
-		t.Errorf("effects sees nothing of what %s does: before and after it tells %+v", jobType.Kind(), after)
+		t.Errorf("effects shows no effect of %s: it returned %+v both before and after", jobType.Kind(), after)
 	}
 	crashLeft(t, jobType, before, *left, after)
 	same := func(what string) {
 		t.Helper()
 		if now := effects(); !reflect.DeepEqual(now, after) {
-			t.Errorf("%s took effect again when %s:\nonce:  %+v\ntwice: %+v", jobType.Kind(), what, after, now)
+			t.Errorf("%s had a second effect when %s:\nonce:  %+v\ntwice: %+v", jobType.Kind(), what, after, now)
 		}
 	}
 	s.repeat(event, same)
@@ -60,20 +63,20 @@ func Twice[T any](t testing.TB, db *Database, jobType worker.JobType, event Even
 	return s.result()
 }
 
-// crashLeft judges what was there between the crash and the second call.
+// crashLeft checks the effects between the crash and the second call.
 func crashLeft[T any](t testing.TB, jobType worker.JobType, before, left, after T) {
 	t.Helper()
 	switch {
 	case isTransactional(jobType) && !reflect.DeepEqual(before, left):
-		t.Errorf("%s has an effect although its transaction was rolled back: let WorkTx do everything through tx, and nothing in memory\nbefore:        %+v\nrolled back:   %+v",
+		t.Errorf("%s has an effect although its transaction was rolled back: WorkTx must do everything through tx, and nothing in memory\nbefore:        %+v\nrolled back:   %+v",
 			jobType.Kind(), before, left)
 	case !isTransactional(jobType) && !reflect.DeepEqual(left, after):
-		t.Errorf("%s took effect again when it was called again after a crash: hand e.IdempotencyKey() to the other system, or look first whether the effect is there\nonce:  %+v\ntwice: %+v",
+		t.Errorf("%s had a second effect when it was called again after a crash: pass e.IdempotencyKey() to the other system, or check first whether the effect exists\nonce:  %+v\ntwice: %+v",
 			jobType.Kind(), left, after)
 	}
 }
 
-// repeat does what may repeat once a run has succeeded.
+// repeat repeats the event in every way that can happen after a run succeeded.
 func (s *session) repeat(event Event, same func(what string)) {
 	s.t.Helper()
 	if status := s.deliver(event); status != store.Duplicate {
@@ -87,11 +90,11 @@ func (s *session) repeat(event Event, same func(what string)) {
 		s.drive(s.worked, nil)
 		same(source + " reported the event as well")
 	}
-	s.again()
-	same("its job was worked again")
+	s.rerunJob()
+	same("its job ran again")
 }
 
-// otherSource is one that the job type takes too.
+// otherSource returns another source that the job type subscribes to.
 func (s *session) otherSource(event Event) (string, bool) {
 	for _, source := range append(slices.Clone(s.observer.Sources()), store.AccountSource, "app:other") {
 		if source != event.source() && len(s.registry.Route(source, event.delivery(s.t).Envelope.EventType)) > 0 {
@@ -101,13 +104,13 @@ func (s *session) otherSource(event Event) (string, bool) {
 	return "", false
 }
 
-// oneKey makes sure that all calls could be told to be of one effect.
+// oneKey checks that all calls had the same idempotency key.
 func (s *session) oneKey() {
 	s.t.Helper()
 	calls := s.observer.seen()
 	for _, c := range calls {
 		if c.key != calls[0].key {
-			s.t.Errorf("%s was called under the idempotency keys %s and %s", s.observer.Kind(), calls[0].key, c.key)
+			s.t.Errorf("%s was called with the idempotency keys %s and %s", s.observer.Kind(), calls[0].key, c.key)
 		}
 	}
 }

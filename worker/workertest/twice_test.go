@@ -43,7 +43,7 @@ func TestTwice(t *testing.T) {
 		result := workertest.Twice(t, db, inserts(), workertest.Event{}, count(t, db))
 		workertest.Succeeded(t, result)
 		if result.Calls != 2 {
-			t.Errorf("called %d times, want one that crashes and one more", result.Calls)
+			t.Errorf("%d calls, want one that crashes and another one", result.Calls)
 		}
 		var redelivered, sources int
 		if err := db.Pool.QueryRow(t.Context(), `SELECT coalesce(sum(count), 0), (SELECT count(*) FROM lumin.events) FROM lumin.redeliveries`).Scan(&redelivered, &sources); err != nil || redelivered != 1 || sources != 2 {
@@ -84,12 +84,12 @@ func TestTwice(t *testing.T) {
 	})
 }
 
-// Each way to be broken is found.
+// Twice finds each kind of broken job type.
 func TestTwiceFinds(t *testing.T) {
 	t.Parallel()
 	type broken struct {
 		job     func(db *workertest.Database, outside *workertest.Outside, memory *atomic.Int32) worker.JobType
-		effects string // rows unless told otherwise
+		effects string // empty: rows
 		want    string
 	}
 	plainly := func(work func(ctx context.Context, url string, e *store.Event, call int) error) func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
@@ -97,7 +97,7 @@ func TestTwiceFinds(t *testing.T) {
 			return &plainJob{work: func(ctx context.Context, e *store.Event, call int) error { return work(ctx, outside.URL, e, call) }}
 		}
 	}
-	const rolledBack, calledAgain = "has an effect although its transaction was rolled back", "took effect again when it was called again after a crash"
+	const rolledBack, calledAgain = "has an effect although its transaction was rolled back", "had a second effect when it was called again after a crash"
 	for name, test := range map[string]broken{
 		"past the transaction": {job: func(db *workertest.Database, _ *workertest.Outside, _ *atomic.Int32) worker.JobType {
 			return &txJob{work: func(ctx context.Context, _ pgx.Tx, e *store.Event, _ int) error { return insert(ctx, db.Pool, e) }}
@@ -122,16 +122,16 @@ func TestTwiceFinds(t *testing.T) {
 		}), effects: "outside", want: calledAgain},
 		"another request": {job: plainly(func(ctx context.Context, url string, e *store.Event, call int) error {
 			return post(ctx, fmt.Sprint(url, "/", call), e.IdempotencyKey())
-		}), effects: "outside", want: "this one has failed"},
+		}), effects: "outside", want: "this run is failed"},
 		"rows of a plain one": {job: func(db *workertest.Database, _ *workertest.Outside, _ *atomic.Int32) worker.JobType {
 			return &plainJob{work: func(ctx context.Context, e *store.Event, _ int) error { return insert(ctx, db.Pool, e) }}
 		}, want: calledAgain},
 		"no effect": {job: func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
 			return &txJob{work: func(context.Context, pgx.Tx, *store.Event, int) error { return nil }}
-		}, want: "effects sees nothing of what tx_job does"},
+		}, want: "effects shows no effect of tx_job"},
 		"a failure": {job: func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
 			return &plainJob{work: func(context.Context, *store.Event, int) error { return errNo }}
-		}, want: "Twice is for a run that succeeds, and this one has failed"},
+		}, want: "Twice needs a run that succeeds, and this run is failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -151,13 +151,13 @@ func TestTwiceFinds(t *testing.T) {
 	}
 }
 
-// What has an effect whenever anything happens to its event is found as well.
+// Twice finds an effect of each repetition.
 func TestTwiceFindsRepetitions(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]string{
 		`SELECT sum(count) FROM lumin.redeliveries`:                      "the event was delivered again",
 		`SELECT count(*) FROM lumin.events`:                              "app:other reported the event as well",
-		`SELECT sum(attempt) FROM lumin.river_job WHERE kind = 'tx_job'`: "its job was worked again",
+		`SELECT sum(attempt) FROM lumin.river_job WHERE kind = 'tx_job'`: "its job ran again",
 	} {
 		db := workertest.NewDatabase(t, effectsTable)
 		got := failures(t, func(t testing.TB) {
