@@ -1,12 +1,14 @@
--- What connects our tables to River's. Kept apart from the numbered files
--- because it hangs on River's tables: it is taken off before River's own
--- migrations change them, and put back afterwards. A change here comes with a
--- numbered migration, or databases that are up to date will not see it.
+-- This file connects our tables to River's. It is separate from the numbered
+-- files because it depends on River's tables. Its objects are removed before
+-- River's own migrations change those tables, and recreated afterwards. A
+-- change to this file needs a new numbered migration, because databases that
+-- are up to date would not get it otherwise.
 
--- run_key and run_replay read from a job's arguments which run it works on. Jobs
--- of other making may hold anything there: then they return NULL rather than
--- raise. Their bodies are parsed here and now, so that they need no search_path of
--- their own, which would keep them from becoming part of the queries that call them.
+-- run_key and run_replay read the run's key and replay id from a job's
+-- arguments. The arguments of foreign jobs may contain anything. For those, the
+-- functions return NULL and raise no error. Their bodies are parsed when they
+-- are created, so they need no SET search_path, which would prevent inlining
+-- into queries.
 CREATE OR REPLACE FUNCTION lumin.run_key(args jsonb) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN args ->> 'event_key' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (args ->> 'event_key')::uuid END;
 
@@ -14,9 +16,9 @@ CREATE OR REPLACE FUNCTION lumin.run_replay(args jsonb) RETURNS bigint LANGUAGE 
 RETURN CASE WHEN jsonb_typeof(args -> 'replay_id') = 'number' AND args ->> 'replay_id' ~ '^[0-9]{1,18}$'
             THEN (args ->> 'replay_id')::bigint END;
 
--- settle_failure marks a pending run failed or cancelled and keeps the errors
--- of its job. It acts only on the run as this replay_id left it, and never
--- waits: a run that somebody holds is left to the sweep.
+-- settle_failure marks a pending run failed or cancelled and stores the errors
+-- of its job. It acts only if the run still has this replay_id. It never waits:
+-- the sweep settles a run that another transaction holds.
 CREATE OR REPLACE FUNCTION lumin.settle_failure(
     run_key uuid, run_kind text, run_replay_id bigint, run_job_id bigint,
     final_state text, final_attempts integer, job_errors jsonb[]
@@ -42,8 +44,9 @@ BEGIN
 END
 $$;
 
--- reopen_run puts a failed, cancelled or dismissed run back to pending, because its
--- job was revived in River. Its next final failure is recorded like any other.
+-- reopen_run sets a failed, cancelled or dismissed run to pending again,
+-- because its job was revived in River. The next final failure is recorded as
+-- usual.
 CREATE OR REPLACE FUNCTION lumin.reopen_run(run_key uuid, run_kind text, run_replay_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -58,9 +61,10 @@ BEGIN
 END
 $$;
 
--- The trigger sees every final failure, also those that never reach our code:
--- rescue on the last attempt and cancellation from outside. It must not raise,
--- or River could not finish a whole batch of other jobs.
+-- The trigger sees every final failure, including those that never reach our
+-- code: a rescue after the last attempt and a cancellation from outside. It
+-- must not raise an error, because River could then not complete a whole batch
+-- of other jobs.
 CREATE OR REPLACE FUNCTION lumin.on_river_job_finalized() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -95,9 +99,9 @@ CREATE OR REPLACE TRIGGER lumin_job_finalized
           AND NEW.args ? 'event_key' AND NEW.args ? 'replay_id')
     EXECUTE FUNCTION lumin.on_river_job_finalized();
 
--- Placing an order is inserting a row, from wherever, and cancelling it is setting
--- its state: the job that carries either out is put into the queue here, and
--- River's clients are woken.
+-- Inserting a row into lumin.replays orders a replay, and setting its state
+-- cancels it. For both, this trigger inserts the job that acts on it and wakes
+-- River's clients.
 CREATE OR REPLACE FUNCTION lumin.on_replay_ordered() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -108,7 +112,7 @@ BEGIN
 END
 $$;
 
--- The table is there from the second migration on.
+-- The table exists from the second migration on.
 DO $$
 BEGIN
     IF to_regclass('lumin.replays') IS NOT NULL THEN
@@ -123,9 +127,9 @@ BEGIN
 END
 $$;
 
--- job_of finds the job of a run by its arguments. The planner takes those for
--- less telling than they are, and would read the whole table, or all of it by its
--- primary key: hence OFFSET 0.
+-- job_of finds the job of a run by its arguments. The planner underestimates
+-- how selective they are. It would scan the whole table, or walk its primary
+-- key. enable_seqscan = off and OFFSET 0 prevent this.
 CREATE OR REPLACE FUNCTION lumin.job_of(run_key uuid, run_kind text, run_replay_id bigint,
     OUT id bigint, OUT state lumin.river_job_state, OUT attempt smallint, OUT scheduled_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
@@ -135,8 +139,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
     ) j ORDER BY j.id DESC LIMIT 1
 $$;
 
--- The job of a pending run is known by its id from the first attempt on; before
--- that it is found by its arguments. OFFSET 0 keeps look-ups look-ups.
+-- From the first attempt on, the job of a pending run is found by its id.
+-- Before that it is found by its arguments. OFFSET 0 makes the planner look up
+-- each run separately.
 CREATE OR REPLACE VIEW lumin.event_status AS
 SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
        k.kind AS job_kind,
@@ -173,7 +178,7 @@ LEFT JOIN LATERAL (
 ) j ON true;
 COMMENT ON VIEW lumin.event_status IS 'Each event with each job type: queued, running, retrying, succeeded, failed, cancelled, dismissed; missing where it would want the event and has no run, not_subscribed where it would not.';
 
--- Other kinds are there from the eighth migration on.
+-- lumin.other_kinds exists from the eighth migration on.
 DO $$
 DECLARE
     other constant boolean := to_regclass('lumin.other_kinds') IS NOT NULL;

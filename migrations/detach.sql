@@ -1,4 +1,4 @@
--- The reverse of attach.sql; harmless where nothing is attached.
+-- Reverses attach.sql. It has no effect if nothing is attached.
 DO $$
 BEGIN
     IF to_regclass('lumin.river_job') IS NOT NULL THEN

@@ -2,7 +2,8 @@ package migrations
 
 import "regexp"
 
-// CountDrops is how many tables and columns Losses finds in the down files.
+// CountDrops returns how many dropped tables and columns Losses finds in the
+// down files.
 func CountDrops() (n int) {
 	for _, f := range files() {
 		n += len(regexp.MustCompile(dropTable).FindAllString(f.down(), -1))

@@ -23,12 +23,12 @@ var detachSQL string
 // file is one numbered migration.
 type file struct {
 	version int
-	name    string // as 0001_events_and_runs
+	name    string // such as 0001_events_and_runs
 }
 
 func (f file) down() string { return read("sql/" + f.name + ".down.sql") }
 
-// files are our migrations, the oldest first.
+// files returns our migrations, the oldest first.
 func files() []file {
 	paths, err := fs.Glob(numbered, "sql/*.up.sql")
 	if err != nil {
@@ -56,12 +56,14 @@ func read(path string) string {
 	return string(text)
 }
 
-// filesUpTo are the migrations that a schema of this version has.
+// filesUpTo returns the migrations that are applied in a schema of this
+// version.
 func filesUpTo(version int) []file {
 	return slices.DeleteFunc(files(), func(f file) bool { return f.version > version })
 }
 
-// nameOf is the name of a migration, or its number if this program has none.
+// nameOf returns the name of a migration, or its number if this program does
+// not have it.
 func nameOf(version int) string {
 	for _, f := range files() {
 		if f.version == version {
@@ -71,13 +73,14 @@ func nameOf(version int) string {
 	return strconv.Itoa(version)
 }
 
-// Latest is the number of the newest migration in this program.
+// Latest returns the number of the newest migration in this program.
 func Latest() int {
 	all := files()
 	return all[len(all)-1].version
 }
 
-// Fingerprint changes whenever the schema that [Up] makes changes.
+// Fingerprint returns a hash that changes whenever the schema that [Up] creates
+// changes.
 func Fingerprint() string {
 	sum := sha256.New()
 	fmt.Fprintln(sum, riverVersion, attachSQL, detachSQL, setVersionSQL(Latest()))

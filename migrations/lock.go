@@ -10,20 +10,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A migration that changes a table waits for every transaction that uses it, and
-// all later ones wait behind the migration. One row that somebody keeps locked would
-// so stop all deliveries. Migrations therefore wait for a lock only briefly, let the
-// others pass, and start again: each is one transaction, which has changed nothing.
+// A migration that changes a table waits for every open transaction that uses
+// the table, and all later transactions wait for the migration. A single
+// transaction that stays open could therefore block all deliveries. To prevent
+// this, a migration waits for a lock only briefly. It then rolls back, lets the
+// waiting transactions pass, and starts again.
 const (
-	// briefLocksSQL begins such a transaction. It ends in no new line, because errors
-	// name lines of the migration that follows.
+	// briefLocksSQL begins such a transaction. It has no line break, so that
+	// the line numbers in errors are those of the migration that follows.
 	briefLocksSQL = `SET LOCAL lock_timeout = '500ms'; `
 
-	// lockPause is long enough for the deliveries of that half second.
+	// lockPause gives the deliveries that waited for half a second time to
+	// finish.
 	lockPause = time.Second
 )
 
-// untilLocked calls run until it gets all its locks, and reports once that it waits.
+// untilLocked calls run until it gets all its locks. It reports once that it is
+// waiting.
 func (m *migrator) untilLocked(ctx context.Context, name string, run func() error) error {
 	for began, waits := time.Now(), false; ; {
 		err := run()

@@ -10,15 +10,16 @@ import (
 // Loss is data that a [Down] would remove.
 type Loss struct {
 	What string // a table or a column, such as lumin.events or lumin.runs.again
-	Rows int64  // that have something there, at most MaxLoss
+	Rows int64  // number of rows with data there, at most MaxLoss
 }
 
-// MaxLoss is where counting stops, so that a large database answers soon.
+// MaxLoss is the number of rows at which counting stops, so that counting stays
+// fast on a large database.
 const MaxLoss = 1_000_000
 
-// Losses counts what taking back the newest n migrations would remove; nothing if
-// [Down] would refuse that. Tables that programs write anew at each start do not
-// count.
+// Losses counts the data that reverting the newest n migrations would remove.
+// It returns nothing if [Down] would refuse n. It ignores tables that programs
+// rewrite at each start.
 func Losses(ctx context.Context, databaseURL string, n int) (losses []Loss, err error) {
 	err = locked(ctx, databaseURL, nil, func(m *migrator) error {
 		status, err := ReadStatus(ctx, m.conn)
@@ -30,7 +31,7 @@ func Losses(ctx context.Context, databaseURL string, n int) (losses []Loss, err 
 		}
 		applied := filesUpTo(status.Version)
 		if n < 1 || n > len(applied) || status.Version > status.Latest {
-			return nil // which Down refuses
+			return nil // Down refuses this n
 		}
 		for _, file := range applied[len(applied)-n:] {
 			found, err := m.lossesOf(ctx, file)
@@ -49,7 +50,7 @@ func Losses(ctx context.Context, databaseURL string, n int) (losses []Loss, err 
 	return withoutColumnsOfTables(losses), err
 }
 
-// What down files do to data. Views, functions and indexes hold none.
+// These patterns match the statements of down files that remove data.
 const (
 	dropTable  = `(?m)^DROP TABLE (?:IF EXISTS )?(lumin\.\w+)`
 	alterTable = `(?m)^ALTER TABLE (lumin\.\w+)([^;]*);`
@@ -88,12 +89,12 @@ func (m *migrator) lossesOf(ctx context.Context, f file) (losses []Loss, err err
 	return losses, nil
 }
 
-// rows counts the rows of a FROM clause; none are no loss.
+// rows counts the rows of a FROM clause. It returns no Loss for 0 rows.
 func (m *migrator) rows(ctx context.Context, what, from string) ([]Loss, error) {
 	var n int64
 	err := m.conn.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT %s LIMIT %d) AS counted`, from, MaxLoss)).Scan(&n)
 	if err != nil {
-		return nil, fmt.Errorf("count what is in %s: %w", what, err)
+		return nil, fmt.Errorf("count the rows of %s: %w", what, err)
 	}
 	if n == 0 {
 		return nil, nil
@@ -101,7 +102,7 @@ func (m *migrator) rows(ctx context.Context, what, from string) ([]Loss, error) 
 	return []Loss{{what, n}}, nil
 }
 
-// column counts the rows where something was written into a column.
+// column counts the rows where a column differs from its default.
 func (m *migrator) column(ctx context.Context, table, column string) ([]Loss, error) {
 	var unwritten string
 	var generated bool
@@ -110,7 +111,7 @@ func (m *migrator) column(ctx context.Context, table, column string) ([]Loss, er
 		FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 		WHERE a.attrelid = $1::text::regclass AND a.attname = $2`, table, column).Scan(&unwritten, &generated)
 	if err != nil {
-		return nil, fmt.Errorf("look at column %s.%s: %w", table, column, err)
+		return nil, fmt.Errorf("read the default of column %s.%s: %w", table, column, err)
 	}
 	if generated {
 		return nil, nil
@@ -118,12 +119,13 @@ func (m *migrator) column(ctx context.Context, table, column string) ([]Loss, er
 	return m.rows(ctx, table+"."+column, fmt.Sprintf("FROM %s WHERE %s IS DISTINCT FROM %s", table, column, unwritten))
 }
 
-// rewritten reports whether programs write a table anew when they start.
+// rewritten reports whether programs rewrite a table when they start.
 func rewritten(table string) bool {
 	return table == "lumin.programs" || table == "lumin.job_types" || table == "lumin.other_kinds"
 }
 
-// withoutColumnsOfTables leaves out columns of tables that are removed altogether.
+// withoutColumnsOfTables drops the losses of columns whose whole table is
+// removed.
 func withoutColumnsOfTables(losses []Loss) []Loss {
 	return slices.DeleteFunc(losses, func(l Loss) bool {
 		return slices.ContainsFunc(losses, func(whole Loss) bool {

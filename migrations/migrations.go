@@ -20,51 +20,56 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// Schema holds our tables and River's.
+// Schema is the schema of our tables and River's.
 const Schema = "lumin"
 
-// riverVersion is River's migration that this program was built against. A newer
-// one in the database is fine: River's migrations are compatible one step back.
+// riverVersion is the River migration that this program was built against. The
+// database may have a newer one, because River's migrations are compatible one
+// step back.
 const riverVersion = 8
 
 // lockKey serializes migrating programs on one database: "lumin" in ASCII, as
 // pg_advisory_lock takes a number.
 const lockKey = 0x6c756d696e
 
-// options are those of the connections that migrate.
+// options are the options of the connections that migrate.
 //
-//nolint:gochecknoglobals // a constant, if Go had such
+//nolint:gochecknoglobals // constant, but Go has no constant structs
 var options = pgopen.Options{Name: "lumin-ingest migrate", Writes: true, AfterConnect: settle}
 
-// Up brings the schema to [Latest]. Doing it again changes nothing; a newer
-// schema is left alone. Each migration and its version commit together, so a
-// program that is killed leaves a schema that the next Up continues from.
+// Up migrates the schema to [Latest]. It changes nothing if the schema is up to
+// date or newer. Each migration and its version commit together. If a program
+// is killed, the next Up therefore continues where it stopped.
 func Up(ctx context.Context, databaseURL string) error {
 	return UpReporting(ctx, databaseURL, nil)
 }
 
-// UpReporting is Up that calls report after each step, unless it is nil.
+// UpReporting is like Up, and calls report after each step unless report is
+// nil.
 func UpReporting(ctx context.Context, databaseURL string, report func(Step)) error {
 	return locked(ctx, databaseURL, report, func(m *migrator) error { return m.up(ctx) })
 }
 
-// Down takes back the newest n of our migrations, with the data in what they
-// created: see [Losses]. Below the first one River's tables go as well, and the
-// schema, unless something else lives in it or this role could not create it
-// again. A Down that was cut short there continues where it stopped, whatever n.
+// Down reverts the newest n of our migrations and removes the data in the
+// tables and columns that they created: see [Losses]. If it reverts the first
+// migration, it also removes River's tables and the schema. The schema stays if
+// it contains other objects or if this role could not create it again. A Down
+// that was interrupted after reverting the first migration continues where it
+// stopped, whatever n is.
 func Down(ctx context.Context, databaseURL string, n int) error {
 	return DownReporting(ctx, databaseURL, n, nil)
 }
 
-// DownReporting is Down that calls report after each step, unless it is nil.
+// DownReporting is like Down, and calls report after each step unless report is
+// nil.
 func DownReporting(ctx context.Context, databaseURL string, n int, report func(Step)) error {
 	if n < 1 {
-		return fmt.Errorf("migrate down: %d is not a number of migrations: give 1 or more", n)
+		return fmt.Errorf("migrate down: the number of migrations cannot be %d: give 1 or more", n)
 	}
 	return locked(ctx, databaseURL, report, func(m *migrator) error { return m.down(ctx, n) })
 }
 
-// migrator works on one connection that holds the advisory lock.
+// migrator migrates on one connection, which holds the advisory lock.
 type migrator struct {
 	url    string
 	conn   *pgx.Conn
@@ -77,9 +82,9 @@ func locked(ctx context.Context, databaseURL string, report func(Step), act func
 		return fmt.Errorf("connect to migrate: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	// Closing the connection releases the lock, also when the program is killed.
+	// Closing the connection releases the lock, even if the program is killed.
 	if _, err := conn.Exec(ctx, `SELECT pg_catalog.pg_advisory_lock($1)`, int64(lockKey)); err != nil {
-		return fmt.Errorf("wait for other migrating programs: %w", err)
+		return fmt.Errorf("wait for other programs that migrate: %w", err)
 	}
 	if report == nil {
 		report = func(Step) {}
@@ -87,8 +92,9 @@ func locked(ctx context.Context, databaseURL string, report func(Step), act func
 	return act(&migrator{url: databaseURL, conn: conn, report: report})
 }
 
-// settle frees a connection from what its role or database is set to: limits
-// meant for small queries, and a search_path of somebody else's choosing.
+// settle overrides settings of the role or database that do not suit
+// migrations, such as timeouts for small queries and another application's
+// search_path.
 func settle(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; SET search_path = pg_catalog, pg_temp; SET client_encoding = 'UTF8'`)
 	if err != nil {
@@ -115,7 +121,7 @@ func (m *migrator) up(ctx context.Context) error {
 		return err
 	}
 	if status.River < riverVersion {
-		// Their migrations may change columns that our triggers hang on.
+		// River's migrations may change columns that our triggers depend on.
 		if err := m.detach(ctx); err != nil {
 			return err
 		}
@@ -129,8 +135,9 @@ func (m *migrator) up(ctx context.Context) error {
 	return m.attach(ctx)
 }
 
-// attach makes anew what hangs on River's tables, in one transaction: a view that
-// has changed cannot always be replaced.
+// attach recreates the triggers, views and functions that depend on River's
+// tables, in one transaction. It drops them first, because a changed view
+// cannot always be replaced.
 func (m *migrator) attach(ctx context.Context) error {
 	const name = "triggers and views"
 	began := time.Now()
@@ -167,7 +174,7 @@ func (m *migrator) down(ctx context.Context, n int) error {
 	applied := len(filesUpTo(status.Version))
 	switch {
 	case status.Version > status.Latest:
-		return fmt.Errorf("migrate down: the schema is at version %d and this program knows none above %d: use the newer program", status.Version, status.Latest)
+		return fmt.Errorf("migrate down: the schema is at version %d, and this program only knows versions up to %d: use the newer program", status.Version, status.Latest)
 	case applied > 0 && n > applied:
 		return fmt.Errorf("migrate down %d: only %d migrations are applied: give a number from 1 to %d", n, applied, applied)
 	}
@@ -190,21 +197,22 @@ func (m *migrator) down(ctx context.Context, n int) error {
 	return m.dropRest(ctx)
 }
 
-// checkEncoding refuses a database that cannot hold every text: what such a one
-// does not take would be lost, or would keep River from completing jobs.
+// checkEncoding refuses a database whose encoding cannot store every text.
+// Texts that it rejects would be lost, or would prevent River from completing
+// jobs.
 func (m *migrator) checkEncoding(ctx context.Context) error {
 	var encoding string
 	if err := m.conn.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
-		return fmt.Errorf("ask for the encoding of the database: %w", err)
+		return fmt.Errorf("read the encoding of the database: %w", err)
 	}
 	if encoding != "UTF8" {
-		return fmt.Errorf("the encoding of the database is %s, which cannot hold every text: make one with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0", encoding)
+		return fmt.Errorf("the encoding of the database is %s, which cannot store every text: create a database with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0", encoding)
 	}
 	return nil
 }
 
-// createSchema asks before it creates: CREATE SCHEMA IF NOT EXISTS wants the
-// right to create even where there is nothing to do.
+// createSchema checks for the schema first, because CREATE SCHEMA IF NOT EXISTS
+// requires the privilege to create even if the schema exists.
 func (m *migrator) createSchema(ctx context.Context) error {
 	var exists bool
 	err := m.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)`, Schema).Scan(&exists)
@@ -215,21 +223,20 @@ func (m *migrator) createSchema(ctx context.Context) error {
 		return nil
 	}
 	if _, err := m.conn.Exec(ctx, `CREATE SCHEMA lumin`); err != nil {
-		return fmt.Errorf("create schema %s (have an administrator run CREATE SCHEMA %s AUTHORIZATION this role, or grant CREATE on the database): %w", Schema, Schema, err)
+		return fmt.Errorf("create schema %s (ask an administrator to run CREATE SCHEMA %s AUTHORIZATION with this role, or to grant CREATE on the database): %w", Schema, Schema, err)
 	}
 	return nil
 }
 
-// dropRest drops the version table, and the schema where that is ours to do. It
-// stays when somebody keeps things in it, and when only an administrator could
-// make it again.
+// dropRest drops the version table and the schema. The schema stays if it
+// contains other objects, or if only an administrator could create it again.
 func (m *migrator) dropRest(ctx context.Context) error {
-	var migrated, again bool
+	var migrated, canCreate bool
 	err := m.conn.QueryRow(ctx, `
 		SELECT to_regclass('lumin.schema_migrations') IS NOT NULL,
-		       has_database_privilege(current_database(), 'CREATE')`).Scan(&migrated, &again)
+		       has_database_privilege(current_database(), 'CREATE')`).Scan(&migrated, &canCreate)
 	if err != nil {
-		return fmt.Errorf("look into schema %s: %w", Schema, err)
+		return fmt.Errorf("read schema %s: %w", Schema, err)
 	}
 	if !migrated {
 		return nil
@@ -237,7 +244,7 @@ func (m *migrator) dropRest(ctx context.Context) error {
 	if _, err := m.conn.Exec(ctx, `DROP TABLE lumin.schema_migrations`); err != nil {
 		return fmt.Errorf("drop the version table: %w", err)
 	}
-	if !again {
+	if !canCreate {
 		return nil
 	}
 	_, err = m.conn.Exec(ctx, `DROP SCHEMA lumin RESTRICT`)
@@ -251,8 +258,8 @@ func (m *migrator) dropRest(ctx context.Context) error {
 	return nil
 }
 
-// river runs River's migrations, each in its own transaction: one of them adds
-// an enum value that a later one uses.
+// river runs River's migrations, each in its own transaction, because one of
+// them adds an enum value that a later one uses.
 func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, target int) error {
 	pool, err := pgopen.Pool(ctx, m.url, options)
 	if err != nil {
@@ -274,7 +281,8 @@ func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, 
 	return nil
 }
 
-// steps applies n of our migrations, all of them upwards for 0.
+// steps applies n of our migrations, or reverts them if n is negative. 0
+// applies all that are missing.
 func (m *migrator) steps(ctx context.Context, n int) error {
 	return m.withDriver(func(driver database.Driver) error {
 		return apply(&versionedDriver{Driver: driver, report: m.report, untilLocked: func(name string, run func() error) error {
@@ -283,7 +291,7 @@ func (m *migrator) steps(ctx context.Context, n int) error {
 	})
 }
 
-// withDriver opens the version table, which is created if need be.
+// withDriver opens the version table, and creates it if necessary.
 func (m *migrator) withDriver(act func(database.Driver) error) error {
 	db := stdlib.OpenDB(*m.conn.Config(), stdlib.OptionAfterConnect(settle))
 	driver, err := pgxmigrate.WithInstance(db, &pgxmigrate.Config{

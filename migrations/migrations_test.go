@@ -22,7 +22,7 @@ import (
 	"lumin-ingest/migrations"
 )
 
-// ourTables are those of the newest version, without River's.
+// ourTables are our tables in the newest version, without River's.
 const ourTables = "archived_files dismissals erasures events failures job_types other_kinds programs redeliveries replays runs schema_migrations signature_requests"
 
 func up(tb testing.TB, url string) {
@@ -81,7 +81,7 @@ func status(tb testing.TB, pool *pgxpool.Pool) migrations.Status {
 	return s
 }
 
-// tables are the tables of schema lumin but River's.
+// tables returns the tables of schema lumin except River's.
 func tables(tb testing.TB, pool *pgxpool.Pool) string {
 	tb.Helper()
 	return value[string](tb, pool, `SELECT coalesce(string_agg(relname, ' ' ORDER BY relname), '') FROM pg_class
@@ -93,7 +93,7 @@ func schemaThere(tb testing.TB, pool *pgxpool.Pool) bool {
 	return value[bool](tb, pool, `SELECT to_regnamespace('lumin') IS NOT NULL`)
 }
 
-// works has the triggers on both sides do what they are for.
+// works checks that the triggers on both sides work.
 func works(tb testing.TB, pool *pgxpool.Pool) {
 	tb.Helper()
 	const key = "018a8ca2-3c4d-8e5f-a012-3456789abcde"
@@ -139,7 +139,7 @@ func TestUpDownUp(t *testing.T) {
 	up(t, url)
 	works(t, pool)
 	if n := value[int](t, pool, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('public')`); n != 0 {
-		t.Errorf("%d things in schema public", n)
+		t.Errorf("%d objects in schema public", n)
 	}
 }
 
@@ -196,8 +196,8 @@ func TestUpAtOnce(t *testing.T) {
 	works(t, pool)
 }
 
-// The database may belong to another application, whatever that has in it and
-// whatever it is set to.
+// The database may belong to another application, with any objects and any
+// settings.
 func TestOtherApplication(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{`''`, `nowhere`, `theirs`, `theirs, pg_catalog`} {
@@ -229,16 +229,16 @@ func TestOtherApplication(t *testing.T) {
 				t.Error(s)
 			}
 			if after := contents(t, admin); after != before {
-				t.Errorf("what is not ours has changed from\n%s\nto\n%s", before, after)
+				t.Errorf("up changed the other application from\n%s\nto\n%s", before, after)
 			}
 			exec(t, pool, `UPDATE public.river_job SET state = 'discarded', finalized_at = now()`)
 			exec(t, pool, `UPDATE public.river_job SET state = 'available', finalized_at = NULL`)
 			if at := value[time.Time](t, pool, `SELECT max(created_at) FROM lumin.runs`); time.Since(at) > time.Hour {
-				t.Errorf("a run was made at %s: somebody else's now()", at)
+				t.Errorf("a run was created at %s: from another application's now()", at)
 			}
 			down(t, address, len(versions(t)))
 			if after := contents(t, admin); after != before {
-				t.Errorf("taking ours away has changed what is not from\n%s\nto\n%s", before, after)
+				t.Errorf("down changed the other application from\n%s\nto\n%s", before, after)
 			}
 			if schemaThere(t, pool) {
 				t.Error("schema lumin is still there")
@@ -266,7 +266,8 @@ func river(tb testing.TB, pool *pgxpool.Pool) {
 	}
 }
 
-// contents describes all that is outside of our schema, rows of tables included.
+// contents describes everything outside our schema, including the rows of
+// tables.
 func contents(tb testing.TB, pool *pgxpool.Pool) string {
 	tb.Helper()
 	list := value[string](tb, pool, `
@@ -285,8 +286,8 @@ func contents(tb testing.TB, pool *pgxpool.Pool) string {
 	return fmt.Sprintf("%x\n%s", sha256.Sum256([]byte(list)), list)
 }
 
-// role makes a role of a test's own that may log in and nothing else, and returns
-// the address of the database for it.
+// role creates a role for one test that may only log in. It returns the role
+// and the URL of the database for it.
 func role(tb testing.TB, address string) (name, itsURL string) {
 	tb.Helper()
 	admin := pgtest.Pool(tb, pgtest.AdminURL(tb, address))
@@ -323,7 +324,7 @@ func TestRoleWithoutSchemaPublic(t *testing.T) {
 	}
 }
 
-// The schema is an administrator's to make where the role must not.
+// If the role may not create the schema, an administrator creates it.
 func TestRoleWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	for how, sql := range map[string]string{
@@ -344,7 +345,7 @@ func TestRoleWithoutDatabase(t *testing.T) {
 				up(t, itsURL)
 				down(t, itsURL, len(versions(t)))
 				if n := value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace`); n != 0 {
-					t.Errorf("%d things are left in the schema", n)
+					t.Errorf("%d objects are left in the schema", n)
 				}
 			}
 			up(t, itsURL)
@@ -368,11 +369,11 @@ func TestForeignObjectSurvivesDown(t *testing.T) {
 			exec(t, pool, sql)
 			down(t, address, len(versions(t)))
 			if !schemaThere(t, pool) {
-				t.Fatal("gone, with the schema")
+				t.Fatal("the other application's object was removed with the schema")
 			}
 			if n := value[int](t, pool, `
 				SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace AND relname <> 'theirs'`); n != 0 {
-				t.Errorf("%d things of ours are left", n)
+				t.Errorf("%d of our objects are left", n)
 			}
 			up(t, address)
 			works(t, pool)
@@ -403,8 +404,8 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
-// A program that ended between our migrations and the triggers leaves a schema
-// that looks complete and is not.
+// A program that was killed between our migrations and the triggers leaves a
+// schema that looks complete but is not.
 func TestMissingTriggers(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
@@ -417,14 +418,14 @@ func TestMissingTriggers(t *testing.T) {
 	works(t, pool)
 }
 
-// Down goes on where one before it was cut short.
+// Down continues where an earlier one was interrupted.
 func TestDownCutShort(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
 	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.river_job`)
 	if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil {
-		t.Error("River's tables were taken from under a view")
+		t.Error("River's tables were removed although a view uses them")
 	}
 	if s := status(t, pool); s.Version != 0 || s.River == 0 || s.Dirty {
 		t.Errorf("cut short: %+v", s)
@@ -435,7 +436,7 @@ func TestDownCutShort(t *testing.T) {
 		t.Error("schema lumin is still there")
 	}
 
-	// Between River's tables and the version table.
+	// Interrupt it between River's tables and the version table.
 	up(t, address)
 	down(t, address, len(versions(t)))
 	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
@@ -445,8 +446,8 @@ func TestDownCutShort(t *testing.T) {
 	}
 }
 
-// Settings for queries of other kinds do not hinder migrating, and neither do
-// those that a URL has for pools.
+// Settings for other kinds of queries do not affect migrations, nor do pool
+// settings in the URL.
 func TestSettingsOfRoleAndURL(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -493,23 +494,23 @@ func awaitEither(tb testing.TB, holds func() bool, done chan error) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			tb.Fatal("in vain")
+			tb.Fatal("the condition never held")
 		}
 	}
 }
 
-// Databases that are up to date see a change of attach.sql only through a
-// numbered migration. Whoever changes it adds one, which may be empty, and then
-// writes both down here.
+// Databases that are up to date get a change of attach.sql only through a
+// numbered migration, which may be empty. To change attach.sql, add a migration
+// and update both constants here. A change of comments needs only the new sum.
 func TestAttachComesWithMigration(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("attach.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const latest, sum = 9, "8eae88053a1b84d1"
+	const latest, sum = 9, "720b3b27bdc86d5d"
 	if got := fmt.Sprintf("%.8x", sha256.Sum256(text)); migrations.Latest() != latest || got != sum {
-		t.Errorf("attach.sql is %s at migration %d; this test knows %s at %d", got, migrations.Latest(), sum, latest)
+		t.Errorf("attach.sql is %s at migration %d; this test expects %s at %d", got, migrations.Latest(), sum, latest)
 	}
 }
 

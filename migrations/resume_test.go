@@ -18,9 +18,9 @@ import (
 	"lumin-ingest/migrations"
 )
 
-// trapSQL arms a trap that ends the connection at the n-th command of those that
-// create, change or drop something. A sequence counts them, because it keeps its
-// count when the transaction is rolled back.
+// trapSQL arms a trap that ends the connection at the n-th command that
+// creates, changes or drops an object. A sequence counts the commands, because
+// a rollback does not reset it.
 const trapSQL = `
 CREATE SCHEMA trap;
 CREATE SEQUENCE trap.commands;
@@ -39,14 +39,15 @@ END
 $$;
 CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION trap.spring();`
 
-// spring has the n-th command from now end its connection; 0 disarms the trap.
+// spring makes the n-th command from now end its connection. 0 disarms the
+// trap.
 func spring(tb testing.TB, admin *pgxpool.Pool, n int) {
 	tb.Helper()
 	exec(tb, admin, fmt.Sprintf(`UPDATE trap.moment SET n = %d; SELECT setval('trap.commands', 1, false)`, n))
 }
 
-// Wherever a migration is killed, ours, River's or the triggers, the next up
-// continues, and so does the next down.
+// If a migration is killed at any point, the next up or down continues. This
+// holds for our migrations, River's and the triggers.
 func TestKilledAtEachMoment(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -57,9 +58,9 @@ func TestKilledAtEachMoment(t *testing.T) {
 	commands := value[int](t, admin, `SELECT last_value FROM trap.commands`)
 	down(t, address, len(versions(t)))
 	if commands < 80 {
-		t.Fatalf("the trap has seen %d commands", commands)
+		t.Fatalf("the trap counted %d commands", commands)
 	}
-	// A prime, so that the moments fall into every migration.
+	// A prime step, so that the moments fall into every migration.
 	for moment := 1; moment < commands; moment += 11 {
 		spring(t, admin, moment)
 		if err := migrations.Up(t.Context(), address); err == nil {
@@ -83,8 +84,9 @@ func TestKilledAtEachMoment(t *testing.T) {
 	}
 }
 
-// A program of version 4 or older marked the version table before each migration.
-// Killed, it left that mark, and the migration whole or undone.
+// Programs up to version 4 marked the version table before each migration. A
+// killed program left that mark, with the migration either complete or rolled
+// back.
 func TestMarkOfAnOlderProgram(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
@@ -139,8 +141,8 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 	}
 }
 
-// The server may go on with the migration of a program that is gone. Its outcome
-// is awaited, not guessed.
+// The server may still be executing the migration of a killed program. Up waits
+// for its result.
 func TestMarkWhileTheServerGoesOn(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
@@ -150,7 +152,7 @@ func TestMarkWhileTheServerGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What golang-migrate 4 does, up to the point where the program is killed.
+	// Do what golang-migrate 4 does until the program is killed.
 	lock := value[string](t, pool, `SELECT current_database()`)
 	id := lockOfGolangMigrate(t, lock)
 	for _, sql := range []string{
@@ -180,7 +182,8 @@ func TestMarkWhileTheServerGoesOn(t *testing.T) {
 	works(t, pool)
 }
 
-// A migration that the database refuses leaves nothing behind and says why.
+// A migration that the database refuses changes nothing, and its error says
+// why.
 func TestRefusedMigration(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -196,7 +199,7 @@ func TestRefusedMigration(t *testing.T) {
 	exec(t, pool, `DROP TABLE lumin.replays`)
 	up(t, address)
 
-	// The same on the way down, where somebody's view needs one of our tables.
+	// Down fails likewise if another application's view uses one of our tables.
 	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.events`)
 	if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil || !strings.Contains(err.Error(), "0001_events_and_runs") {
 		t.Errorf("down: %v", err)
@@ -314,7 +317,7 @@ func TestLosses(t *testing.T) {
 		t.Errorf("counting has changed the schema: %s", s)
 	}
 	if _, err := migrations.Losses(context.Background(), address+"&connect_timeout=x", 1); err == nil {
-		t.Error("a URL that is none is accepted")
+		t.Error("an invalid URL is accepted")
 	}
 }
 
@@ -337,7 +340,7 @@ func sqlFile(tb testing.TB, name string) string {
 	return string(text)
 }
 
-// lockOfGolangMigrate is the number of the lock that golang-migrate takes.
+// lockOfGolangMigrate returns the number of the lock that golang-migrate takes.
 func lockOfGolangMigrate(tb testing.TB, databaseName string) string {
 	tb.Helper()
 	id, err := database.GenerateAdvisoryLockId(databaseName, migrations.Schema, "schema_migrations")
@@ -347,7 +350,8 @@ func lockOfGolangMigrate(tb testing.TB, databaseName string) string {
 	return id
 }
 
-// Losses reads down files, and must understand every line that removes data.
+// Losses parses down files, so it must recognize every statement that removes
+// data.
 func TestLossesUnderstandsDownFiles(t *testing.T) {
 	t.Parallel()
 	names, err := filepath.Glob("sql/*.down.sql")
@@ -359,10 +363,10 @@ func TestLossesUnderstandsDownFiles(t *testing.T) {
 		text := sqlFile(t, filepath.Base(name))
 		drops += strings.Count(text, "DROP TABLE") + strings.Count(text, "DROP COLUMN")
 		if strings.Contains(text, "TRUNCATE") || strings.Contains(text, "CASCADE") {
-			t.Errorf("%s removes what Losses does not count", name)
+			t.Errorf("%s removes data that Losses does not count", name)
 		}
 	}
 	if n := migrations.CountDrops(); n != drops {
-		t.Errorf("%d tables and columns are dropped, and Losses looks at %d", drops, n)
+		t.Errorf("%d tables and columns are dropped, but Losses counts %d", drops, n)
 	}
 }

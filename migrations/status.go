@@ -7,25 +7,27 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Status is how far a database is migrated.
+// Status is the migration status of a database.
 type Status struct {
-	Version int  // our newest applied migration; 0 for none
-	Dirty   bool // an older program was killed on the way to Version, or back from it
+	Version int  // our newest applied migration; 0: none
+	Dirty   bool // an older program was killed while it migrated to or from Version
 	Latest  int  // our newest migration in this program
-	River   int  // River's newest applied migration; 0 for none
+	River   int  // River's newest applied migration; 0: none
 
-	// Attached is false between two steps of a migration, and when it was cut
-	// short there: the triggers that connect our tables to River's are missing.
+	// Attached reports whether the triggers exist that connect our tables to
+	// River's. They are missing during a migration, and after one that was
+	// interrupted at that point.
 	Attached bool
 }
 
-// Current reports whether the schema is what this program needs, or newer.
+// Current reports whether the schema is the one that this program needs, or
+// newer.
 func (s Status) Current() bool {
 	return !s.Dirty && (s.Version > s.Latest ||
 		s.Version == s.Latest && s.River >= riverVersion && s.Attached)
 }
 
-// String says the status, and what to do about it, in one line.
+// String describes the status and the remedy in one line.
 func (s Status) String() string {
 	switch {
 	case s.Dirty:
@@ -47,7 +49,7 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// ReadStatus reads the version tables, of which none need to exist.
+// ReadStatus reads the version tables. They need not exist.
 func ReadStatus(ctx context.Context, db querier) (Status, error) {
 	status := Status{Latest: Latest()}
 	var ours, rivers bool
@@ -62,7 +64,7 @@ func ReadStatus(ctx context.Context, db querier) (Status, error) {
 	}
 	if ours {
 		err := db.QueryRow(ctx, `
-			SELECT greatest(max(version), 0), coalesce(bool_or(dirty), false) -- -1: on the way to none
+			SELECT greatest(max(version), 0), coalesce(bool_or(dirty), false) -- version is -1 while the first migration is reverted
 			FROM lumin.schema_migrations`).Scan(&status.Version, &status.Dirty)
 		if err != nil {
 			return status, fmt.Errorf("read the schema version: %w", err)

@@ -13,35 +13,36 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Step is one thing that migrating did.
+// Step is one step of a migration.
 type Step struct {
 	Name string // such as 0002_replays
 	Took time.Duration
 }
 
-// versionedDriver writes the version in the transaction of the migration that
-// leads to it. golang-migrate's own driver writes it before, marked dirty, and
-// once more afterwards: a program that is killed in between leaves the mark, and
-// nobody can see from it whether the migration took effect.
+// versionedDriver writes the version in the transaction of the migration.
+// golang-migrate's own driver writes the version before the migration, marked
+// dirty, and again afterwards. A program that is killed in between leaves the
+// mark, which does not show whether the migration took effect.
 type versionedDriver struct {
 	database.Driver
 	from   int // the version in the table
-	target int // the version that the next Run leads to
+	target int // the version after the next Run
 	report func(Step)
 
 	// untilLocked is [migrator.untilLocked].
 	untilLocked func(name string, run func() error) error
 }
 
-// Version implements database.Driver. It is read under golang-migrate's lock, which
-// a killed program keeps as long as the server still executes its migration.
+// Version implements database.Driver. golang-migrate calls it under its lock.
+// If a program was killed, the server holds that lock until its migration ends.
 func (d *versionedDriver) Version() (version int, dirty bool, err error) {
 	version, dirty, err = d.Driver.Version()
 	d.from = version
 	return version, dirty, err
 }
 
-// SetVersion implements database.Driver. Run writes the version.
+// SetVersion implements database.Driver. It only remembers the version, which
+// Run writes.
 func (d *versionedDriver) SetVersion(version int, _ bool) error {
 	d.target = version
 	return nil
@@ -54,7 +55,7 @@ func (d *versionedDriver) Run(file io.Reader) error {
 	if err != nil {
 		return err
 	}
-	name := nameOf(max(d.from, d.target)) // up leads to it, down leads away from it
+	name := nameOf(max(d.from, d.target)) // the target on the way up, the start on the way down
 	began := time.Now()
 	sql := briefLocksSQL + string(text) + ";\n" + setVersionSQL(d.target)
 	err = d.untilLocked(name, func() error { return withoutQuery(d.Driver.Run(strings.NewReader(sql))) })
@@ -66,7 +67,8 @@ func (d *versionedDriver) Run(file io.Reader) error {
 	return nil
 }
 
-// withoutQuery is an error of golang-migrate without the text of the migration.
+// withoutQuery removes the text of the migration from an error of
+// golang-migrate.
 func withoutQuery(err error) error {
 	var refused *pgconn.PgError
 	var whole database.Error
@@ -79,8 +81,9 @@ func withoutQuery(err error) error {
 	return whole.OrigErr
 }
 
-// setVersionSQL writes a version, -1 for none. The comment repeats it where no
-// other tool changes it: see takenEffect.
+// setVersionSQL returns SQL that writes a version; -1 means none. A comment on
+// the table repeats the version, because other tools do not change comments:
+// see takenEffect.
 func setVersionSQL(version int) string {
 	sql := "DELETE FROM lumin.schema_migrations;\n"
 	if version > 0 {
@@ -92,7 +95,8 @@ func setVersionSQL(version int) string {
 // versionComment begins the comment on the version table.
 const versionComment = "Migrated to version "
 
-// apply applies n migrations, all of them upwards for 0.
+// apply applies n migrations, or reverts them if n is negative. 0 applies all
+// that are missing.
 func apply(driver *versionedDriver, n int) error {
 	src, err := iofs.New(numbered, "sql")
 	if err != nil {
