@@ -13,7 +13,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// Why a request is refused, apart from what lumin and store report.
+// Reasons to refuse a request, in addition to the errors of lumin and store.
 var (
 	errUnknownSource     = errors.New("unknown source")
 	errContentEncoding   = errors.New("unsupported content encoding")
@@ -28,21 +28,23 @@ var (
 	errTooManyConnections = errors.New("too many connections")
 )
 
-// errMethodNotAllowed is for a path that is there, but not with this method.
+// errMethodNotAllowed is the error for a known path with a wrong method.
 type errMethodNotAllowed struct{ allow string }
 
 func (errMethodNotAllowed) Error() string { return "method not allowed" }
 
-// Results of deliveries that have no receipt; else the receipt's status is it.
+// Results of deliveries without a receipt. With a receipt, its status is the
+// result.
 const (
-	refused     = "refused"     // something has to change: there or in the configuration here
-	unavailable = "unavailable" // our fault; repeating it later will do
+	refused     = "refused"     // the sender or the configuration here must change
+	unavailable = "unavailable" // our fault: sending it again later is enough
 )
 
-// retryAfter is in seconds. Lumin keeps to its own schedule; others may heed it.
+// retryAfter is in seconds. Lumin follows its own schedule and ignores it, but
+// other callers may respect it.
 const retryAfter = "5"
 
-// answer is a whole answer, and what to call it in the log and the metrics.
+// answer is a complete response, with its result for the log and the metrics.
 type answer struct {
 	status      int
 	result      string
@@ -58,8 +60,8 @@ type receiptBody struct {
 	Status store.Status `json:"status"`
 }
 
-// problemBody is the body of every other answer, after RFC 9457: of the type
-// about:blank, which makes the title that of the status.
+// problemBody is the body of every other response, as defined by RFC 9457. Its
+// type is about:blank, so its title is the text of the status.
 type problemBody struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -68,7 +70,7 @@ type problemBody struct {
 	Detail string `json:"detail"`
 }
 
-// answerTo maps every outcome to its answer.
+// answerTo maps every outcome to its response.
 func answerTo(receipt store.Receipt, err error) answer {
 	var notAllowed errMethodNotAllowed
 	switch {
@@ -80,64 +82,64 @@ func answerTo(receipt store.Receipt, err error) answer {
 
 	case errors.Is(err, echo.ErrNotFound):
 		return problem(http.StatusNotFound, "not_found",
-			"There is nothing at this path. Webhooks are received at /webhooks/account and /webhooks/apps/NAME.")
+			"This path does not exist. Send webhooks to /webhooks/account or /webhooks/apps/NAME.")
 	case errors.As(err, &notAllowed):
 		return problem(http.StatusMethodNotAllowed, "method_not_allowed",
-			"Webhooks are delivered with POST; /healthz is read with GET.").with(echo.HeaderAllow, notAllowed.allow)
+			"Use POST for webhooks and GET for /healthz.").with(echo.HeaderAllow, notAllowed.allow)
 	case errors.Is(err, errUnknownSource):
 		return problem(http.StatusNotFound, "unknown_source",
 			"No secret is configured for this webhook. Set LUMIN_ACCOUNT_API_KEYS for /webhooks/account, or add NAME=SECRET to LUMIN_APP_SECRETS for /webhooks/apps/NAME.")
 
 	case errors.Is(err, errContentEncoding):
 		return problem(http.StatusUnsupportedMediaType, "unsupported_content_encoding",
-			"The body must be sent as it was signed, without a Content-Encoding other than identity.")
+			"Send the body exactly as it was signed, without a Content-Encoding other than identity.")
 	case errors.Is(err, errBodyTooLarge):
 		return problem(http.StatusRequestEntityTooLarge, "body_too_large",
-			"The body may have at most 1048576 bytes.")
+			"Send a body of at most 1048576 bytes.")
 	case errors.Is(err, errBodyTimeout):
 		return problem(http.StatusRequestTimeout, "body_timeout",
-			"The body did not arrive in time. Send it again, and look for a slow connection or proxy in between.")
+			"The body did not arrive in time. Send it again, and check for a slow connection or proxy.")
 	case errors.Is(err, errBodyIncomplete):
 		return problem(http.StatusBadRequest, "body_incomplete",
-			"The body ended early or its framing is broken. Send it again, and look for a proxy in between that cuts connections.")
+			"The body ended early or its framing is broken. Send it again, and check for a proxy that cuts connections.")
 
 	case errors.Is(err, errTooManyBodies):
 		return problem(http.StatusServiceUnavailable, "too_many_bodies",
-			"Large bodies take all the memory that is set aside for them. Send it again later. If this lasts, find out who sends them, or raise MAX_BODY_MEMORY.").with(echo.HeaderRetryAfter, retryAfter)
+			"Other large bodies are using all the memory for bodies. Send this one again later. If this continues, find out who sends them, or raise MAX_BODY_MEMORY.").with(echo.HeaderRetryAfter, retryAfter)
 	case errors.Is(err, errTooManyConnections): // for the log; the connection is closed
 		return problem(http.StatusServiceUnavailable, "too_many_connections",
-			"Too many connections are open, and this one had been sending for longest. Send it again later.").with(echo.HeaderRetryAfter, retryAfter)
+			"Too many connections are open. This one had been sending for longest, so it was closed. Send the request again later.").with(echo.HeaderRetryAfter, retryAfter)
 
 	case errors.Is(err, lumin.ErrSignatureMissing):
 		return problem(http.StatusUnauthorized, "signature_missing",
-			"Send one X-Signature header with the HMAC-SHA256 of the body in hexadecimal. If Lumin sent this, a proxy in between removes the header.")
+			"Send one X-Signature header with the HMAC-SHA256 of the body in hexadecimal. If Lumin sent this request, a proxy removes the header.")
 	case errors.Is(err, lumin.ErrSignatureMalformed):
 		return problem(http.StatusUnauthorized, "signature_malformed",
 			"Send X-Signature exactly once, as 64 hexadecimal digits and nothing else.")
 	case errors.Is(err, lumin.ErrSignatureMismatch):
 		return problem(http.StatusUnauthorized, "signature_mismatch",
-			"No configured key of this webhook signed these bytes. If the key is new at Lumin, add it to LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS; else look for a proxy in between that rewrites the body, or for a webhook URL of another source.")
+			"No configured key of this webhook signed this body. If the key is new at Lumin, add it to LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS. Otherwise, check for a proxy that rewrites the body, or for a webhook URL of another source.")
 
 	case errors.Is(err, errTimestampExpired):
 		return problem(http.StatusBadRequest, "timestamp_expired",
-			"event_time is further back than MAX_EVENT_AGE allows. Check the clock of the receiving machine; raise MAX_EVENT_AGE, or set it to 0 for no limit, to take older events.")
+			"event_time is older than MAX_EVENT_AGE allows. Check the clock of the receiving machine. To accept older events, raise MAX_EVENT_AGE, or set it to 0 for no limit.")
 	case errors.Is(err, errTimestampInFuture):
 		return problem(http.StatusBadRequest, "timestamp_in_future",
-			"event_time is more than 10 minutes ahead. Check the clock of the receiving machine.")
+			"event_time is more than 10 minutes in the future. Check the clock of the receiving machine.")
 
 	case errors.Is(err, store.ErrOverloaded):
 		return problem(http.StatusServiceUnavailable, "overloaded",
-			"Too many deliveries are waiting for the database. Send it again later; if this lasts, see why the database is slow.").with(echo.HeaderRetryAfter, retryAfter)
+			"Too many deliveries are waiting for the database. Send this one again later. If this continues, find out why the database is slow.").with(echo.HeaderRetryAfter, retryAfter)
 	case errors.Is(err, store.ErrUnavailable):
 		return problem(http.StatusServiceUnavailable, "database_unavailable",
-			"The database did not take the delivery. Send it again later; the admin listener's /readyz says what is wrong.").with(echo.HeaderRetryAfter, retryAfter)
+			"The database did not accept the delivery. Send it again later. /readyz on the admin listener shows the cause.").with(echo.HeaderRetryAfter, retryAfter)
 	case errors.Is(err, store.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return problem(http.StatusServiceUnavailable, "record_timeout",
-			"The database did not confirm the delivery in time. Send it again: if it was recorded after all, the repetition is recognized.").with(echo.HeaderRetryAfter, retryAfter)
+			"The database did not confirm the delivery in time. Send it again: if it was recorded anyway, the second delivery is recognized as a duplicate.").with(echo.HeaderRetryAfter, retryAfter)
 
 	default:
 		return problem(http.StatusInternalServerError, "internal_error",
-			"This is a fault of the receiving program; its log has more. Send it again later.")
+			"The receiving program failed; see its log for details. Send the request again later.")
 	}
 }
 
@@ -158,9 +160,9 @@ func (a answer) with(name, value string) answer {
 	return a
 }
 
-// finish counts a delivery, answers it and logs it, in this order: a log that
-// does not take its lines must not keep an answer from its caller. It is the end
-// of every request but those for /healthz.
+// finish counts a delivery, answers it and logs it, in this order, because a
+// log that blocks must not delay the response. Every request ends here, except
+// requests for /healthz.
 func (h *Handler) finish(c echo.Context, err error) {
 	d := deliveryOf(c)
 	a := answerTo(d.receipt, err)
@@ -173,7 +175,8 @@ func (h *Handler) finish(c echo.Context, err error) {
 			header.Set(name, value)
 		}
 		if !d.read && c.Request().ContentLength != 0 {
-			// Or the server would wait for the body before it lets the answer go.
+			// Otherwise the server would wait for the body before it sends the
+			// response.
 			header.Set(echo.HeaderConnection, "close")
 		}
 		send(c, a)
@@ -185,8 +188,8 @@ func (h *Handler) finish(c echo.Context, err error) {
 	h.log(c, d, a, err, took)
 }
 
-// send writes the answer and hands it to the network. Errors mean that the caller
-// has gone.
+// send writes the response and flushes it. It ignores errors, because they only
+// mean that the caller has disconnected.
 func send(c echo.Context, a answer) {
 	body, err := json.Marshal(a.body)
 	if err != nil {

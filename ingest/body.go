@@ -11,17 +11,18 @@ import (
 // maxBody is many times the size of a delivery from Lumin.
 const maxBody = 1 << 20
 
-// Buffers of a body: the first one, and the largest one outside the budget. A
-// small delivery therefore passes while large ones have used the budget up. The
-// number of connections bounds this part of the memory.
+// firstBuffer is the size of a body's first buffer. freeBuffer is the size of
+// the largest buffer that is not charged to the budget, so that small
+// deliveries pass even if large ones have used up the budget. The limit on
+// connections also limits this uncharged memory.
 const (
 	firstBuffer = 4 << 10
 	freeBuffer  = 16 << 10
 )
 
-// readBody returns the raw body, or an error and as much as was read. Requests
-// that their header already rules out are refused without reading. The caller
-// gives held back to the budget once the body is no longer needed.
+// readBody returns the raw body, or an error and the part that was read. It
+// refuses a request without reading the body if the header is sufficient to do
+// so. The caller returns held to the budget once the body is no longer needed.
 func readBody(w http.ResponseWriter, r *http.Request, b *budget) (body []byte, held int64, err error) {
 	if encoded(r.Header) {
 		return nil, 0, errContentEncoding
@@ -39,14 +40,14 @@ func readBody(w http.ResponseWriter, r *http.Request, b *budget) (body []byte, h
 		err = errTooManyConnections
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errBodyTimeout
-	default: // not wrapped: its text may quote the request
+	default: // not wrapped, because its text may quote the request
 		err = errBodyIncomplete
 	}
 	return body, held, err
 }
 
-// encoded reports whether a Content-Encoding changes the body. Proxies send
-// "identity", or an empty header, for a body that they leave alone.
+// encoded reports whether a Content-Encoding changes the body. For an unchanged
+// body, proxies may send "identity" or an empty header.
 func encoded(header http.Header) bool {
 	for _, line := range header["Content-Encoding"] {
 		for coding := range strings.SplitSeq(line, ",") {
@@ -58,9 +59,9 @@ func encoded(header http.Header) bool {
 	return false
 }
 
-// readAll reads to the end into a buffer that grows as bytes arrive: announcing a
-// large body reserves nothing. The budget is charged for the buffer's capacity,
-// and for both buffers while one is copied into the other.
+// readAll reads the whole body into a buffer that grows as bytes arrive, so a
+// large Content-Length alone reserves nothing. The budget is charged for the
+// buffer's capacity, and for both buffers while one is copied to the other.
 func readAll(r io.Reader, b *budget) (body []byte, held int64, err error) {
 	body = b.buffer(firstBuffer)
 	for {
@@ -74,7 +75,8 @@ func readAll(r io.Reader, b *budget) (body []byte, held int64, err error) {
 		case len(body) < cap(body):
 			continue
 		case len(body) == maxBody:
-			// Only the end may follow, which r says or a body that is too large.
+			// The body is full. r must now report its end, or that it is too
+			// large.
 			_, err = io.ReadFull(r, make([]byte, 1))
 			if errors.Is(err, io.EOF) {
 				err = nil

@@ -6,25 +6,26 @@ import (
 	"sync/atomic"
 )
 
-// DefaultBodyMemory is the [Config.MaxBodyMemory] of a Config that has none.
+// DefaultBodyMemory is the default of [Config.MaxBodyMemory], in bytes.
 const DefaultBodyMemory = 64 << 20
 
-// MinBodyMemory is the least [Config.MaxBodyMemory]: two bodies of the largest
-// size, each with the smaller buffer that its bytes are copied from.
+// MinBodyMemory is the minimum of [Config.MaxBodyMemory], in bytes. It has room
+// for two bodies of the maximum size, each with the smaller buffer that it is
+// copied from.
 const MinBodyMemory = 4 << 20
 
-// budget is the memory that all bodies may take together, in bytes. Its zero
-// value has nothing left.
+// budget limits the memory of all bodies together, in bytes. The zero value has
+// no memory left.
 type budget struct {
 	limit int64
 	used  atomic.Int64
 
-	// Buffers of bodies that were refused or have outgrown them, by the logarithm of
-	// their size. Without these a flood would make garbage of twice the budget.
+	// Buffers of refused bodies and outgrown buffers, by the logarithm of their
+	// size. Without reuse, a flood would produce garbage of twice the budget.
 	spare [21]sync.Pool
 }
 
-// take reports whether n more bytes were left; if so, they are taken.
+// take takes n bytes if they are available, and reports whether it did.
 func (b *budget) take(n int64) bool {
 	if b.used.Add(n) > b.limit {
 		b.used.Add(-n)
@@ -33,7 +34,7 @@ func (b *budget) take(n int64) bool {
 	return true
 }
 
-// give returns n bytes that were taken.
+// give returns n bytes to the budget.
 func (b *budget) give(n int64) { b.used.Add(-n) }
 
 // buffer returns an empty buffer of size bytes, a power of two up to maxBody.
@@ -44,7 +45,7 @@ func (b *budget) buffer(size int) []byte {
 	return make([]byte, 0, size)
 }
 
-// recycle takes back what buffer returned. Nothing may refer to it any more.
+// recycle takes back a buffer. No reference to it may remain.
 func (b *budget) recycle(buffer []byte) {
 	if cap(buffer) > 0 {
 		b.spare[bits.TrailingZeros(uint(cap(buffer)))].Put(&buffer)

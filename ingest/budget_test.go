@@ -18,7 +18,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// The budget holds at least what the buffers take, at every moment.
+// The budget is charged for at least the size of the buffers at every moment.
 func TestReadAll(t *testing.T) {
 	t.Parallel()
 	b := &budget{limit: MinBodyMemory}
@@ -35,7 +35,7 @@ func TestReadAll(t *testing.T) {
 			if held != b.used.Load() || (cap(body) > freeBuffer && held != int64(cap(body))) {
 				t.Errorf("%d bytes, %s: %d held for a capacity of %d; %d taken", size, how, held, cap(body), b.used.Load())
 			}
-			// net/http hands over the end with the last bytes.
+			// net/http may return io.EOF with the last bytes.
 			if size <= freeBuffer && how == "with the end" && held != 0 {
 				t.Errorf("%d bytes: %d held", size, held)
 			}
@@ -45,7 +45,7 @@ func TestReadAll(t *testing.T) {
 	}
 }
 
-// Announcing a body takes no memory; only sending it does.
+// A Content-Length reserves no memory. Only received bytes use memory.
 func TestAnnouncingTakesNothing(t *testing.T) {
 	t.Parallel()
 	b := &budget{limit: MinBodyMemory}
@@ -58,7 +58,8 @@ func TestAnnouncingTakesNothing(t *testing.T) {
 	}
 }
 
-// The buffer of a refused body serves the next one; that of a recorded one never.
+// The buffer of a refused body is reused. The buffer of a recorded body never
+// is.
 func TestRecordedBodiesAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -72,8 +73,9 @@ func TestRecordedBodiesAreLeftAlone(t *testing.T) {
 	}
 }
 
-// Large bodies that do not end use the budget up. The next large one is refused at
-// once, small ones pass, and everything is there again when the connections end.
+// Large bodies that do not end use up the budget. The next large one is refused
+// immediately, and small ones pass. All memory is available again when the
+// connections end.
 func TestBodyMemory(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(cfg *Config) { cfg.MaxBodyMemory = MinBodyMemory })
@@ -88,7 +90,7 @@ func TestBodyMemory(t *testing.T) {
 	response := readResponse(t, dial(t, address, head+strings.Repeat("x", 600_000)))
 	wantProblem(t, response, 503, "too_many_bodies")
 	if !response.Close {
-		t.Error("the connection stays open, in the middle of a request")
+		t.Error("the connection stays open in the middle of a request")
 	}
 	if got := r.metric("lumin_deliveries_total", "source=account", "result=unavailable", "reason=too_many_bodies"); got != 1 {
 		t.Errorf("counted %v", got)
@@ -108,7 +110,7 @@ func TestBodyMemory(t *testing.T) {
 	}
 }
 
-// A body counts until it is recorded, and on every way out.
+// The budget is charged for a body until it is recorded or refused.
 func TestBodyMemoryWhileRecording(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -152,7 +154,8 @@ func TestBodyMemorySetting(t *testing.T) {
 	}
 }
 
-// Honest deliveries are answered while 500 connections hold what they can.
+// Valid deliveries are answered while 500 connections hold as much memory as
+// they can.
 func TestHonestDeliveriesDuringAFlood(t *testing.T) {
 	t.Parallel()
 	const connections = 500
@@ -183,7 +186,8 @@ func TestHonestDeliveriesDuringAFlood(t *testing.T) {
 	senders.Wait()
 }
 
-// postTo delivers body, signed, on a connection of its own; 0 without an answer.
+// postTo delivers a signed body on a new connection. It returns the status, or
+// 0 without a response.
 func postTo(t *testing.T, address, body string) int {
 	t.Helper()
 	conn := dial(t, address, fmt.Sprintf("POST /webhooks/account HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
@@ -195,12 +199,12 @@ func postTo(t *testing.T, address, body string) int {
 // eventually polls a condition until it holds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.After(waitLimit), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !condition() {
 		select {
 		case <-deadline:
-			t.Fatalf("not within %s: %s", patience, what)
+			t.Fatalf("did not happen within %s: %s", waitLimit, what)
 		case <-tick.C:
 		}
 	}

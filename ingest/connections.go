@@ -9,29 +9,30 @@ import (
 	"time"
 )
 
-// maxConnections bounds the memory that callers take before anything is known
-// about them: the goroutine and buffers of net/http, a header of up to 16 KiB and
-// the first 16 KiB of a body, which are outside the budget.
+// maxConnections limits the memory that unknown callers can use outside the
+// budget: per connection, the goroutine and buffers of net/http, a header of up
+// to 16 KiB and the first 16 KiB of a body.
 const maxConnections = 2048
 
 const (
-	// A connection that has kept us waiting for less is not closed for another one,
-	// unless for as long as this no other kind was to be had.
+	// A connection that has waited for its caller for less than maxWaiting is
+	// not closed to make room, unless there was no better candidate for
+	// maxWaiting.
 	maxWaiting = time.Second
 
-	// How often a new connection looks for room when there is none.
+	// roomPoll is how often a new connection checks for room.
 	roomPoll = 20 * time.Millisecond
 )
 
 // Guard returns a listener that accepts from l. Serve it with the server of
 // [NewServer]. It does two things that an [http.Server] does not:
 //
-//   - It bounds the number of connections. When 2048 are open, a new one replaces
-//     the one that has been idle, sending its request or taking its answer for
-//     longest. A connection whose request is being worked on is never closed this
-//     way.
-//   - It counts the requests that net/http refuses before any handler runs, such
-//     as malformed ones, in lumin_http_refused_total.
+//   - It bounds the number of connections. When 2048 are open, a new one
+//     replaces the one that has been idle, sending its request or taking its
+//     answer for longest. A connection whose request is being worked on is
+//     never closed this way.
+//   - It counts the requests that net/http refuses before any handler runs,
+//     such as malformed ones, in lumin_http_refused_total.
 func (h *Handler) Guard(l net.Listener) net.Listener {
 	return &guard{
 		Listener: l, max: maxConnections, refused: h.metrics.refusedByHTTP,
@@ -45,13 +46,13 @@ type guard struct {
 	max     int
 	refused func(status string)
 
-	freed  chan struct{} // has a value after a connection was closed
-	closed chan struct{} // is closed with the listener
+	freed  chan struct{} // receives a value when a connection is closed
+	closed chan struct{} // closed with the listener
 	once   sync.Once
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
-	busy  time.Time // since when no connection waits for maxWaiting; zero: one did, or there was room
+	busy  time.Time // since when no connection has waited for maxWaiting; zero: one had, or there was room
 }
 
 // Accept implements [net.Listener]. It waits until there is room.
@@ -79,7 +80,7 @@ func (g *guard) Close() error {
 	return g.Listener.Close()
 }
 
-// admit takes c in, in place of another connection if necessary and possible.
+// admit admits c if there is room, or if it can close another connection.
 func (g *guard) admit(c *conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -88,13 +89,13 @@ func (g *guard) admit(c *conn) bool {
 	} else if !g.makeRoom(time.Now()) {
 		return false
 	}
-	c.wait() // not before: what it waited for room was our doing
+	c.wait() // starts now, because the caller is not responsible for the wait for room
 	g.conns[c] = struct{}{}
 	return true
 }
 
-// makeRoom closes the connection that has kept us waiting for longest. The result is
-// false if there is none that may be closed by now.
+// makeRoom closes the connection that has waited for its caller for longest. It
+// returns false if no connection may be closed yet.
 func (g *guard) makeRoom(now time.Time) bool {
 	var longest *conn
 	since := now.UnixNano()
@@ -128,18 +129,19 @@ func (g *guard) remove(c *conn) {
 	}
 }
 
-// conn is a connection of a [guard]. Its methods that are not those of a
-// [net.Conn] may be called on nil, for a server without a guard.
+// conn is a connection of a [guard]. complete and closedForOthers may be called
+// on nil, which is the value for a server without a guard.
 type conn struct {
 	net.Conn
 	guard   *guard
-	waiting atomic.Int64 // since when we wait for the other side, in Unix nanoseconds; 0: we do not
-	handled atomic.Bool  // the present request has reached a handler
+	waiting atomic.Int64 // start of the wait for the caller, in Unix nanoseconds; 0: not waiting
+	handled atomic.Bool  // the current request has reached a handler
 	evicted atomic.Bool  // closed to make room
 }
 
-// Write implements [net.Conn]. What is written before a handler was called is an
-// answer by net/http itself. From here on it is up to the other side to take it.
+// Write implements [net.Conn]. A response that is written before a handler was
+// called comes from net/http itself. From now on the connection waits for the
+// caller to read it.
 func (c *conn) Write(p []byte) (int, error) {
 	const before = len("HTTP/1.1 ")
 	if !c.handled.Load() && len(p) >= before+3 && string(p[:7]) == "HTTP/1." {
@@ -155,8 +157,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite lets net/http end a connection in a way that spares the answer from
-// being lost on its way.
+// CloseWrite lets net/http close a connection without losing a response that is
+// still in transit.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -164,18 +166,18 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// wait notes that from now on we wait for the other side.
+// wait records that the connection waits for its caller from now on.
 func (c *conn) wait() { c.waiting.Store(time.Now().UnixNano()) }
 
-// complete notes that the request was read: what follows is up to us, until there
-// is an answer.
+// complete records that the request was read. From now until the response, the
+// caller waits for us.
 func (c *conn) complete() {
 	if c != nil {
 		c.waiting.Store(0)
 	}
 }
 
-// closedForOthers reports whether the connection had to make room.
+// closedForOthers reports whether the connection was closed to make room.
 func (c *conn) closedForOthers() bool { return c != nil && c.evicted.Load() }
 
 type connKey struct{}
@@ -186,7 +188,7 @@ func connOf(ctx context.Context) *conn {
 	return c
 }
 
-// track is a [http.Server]'s ConnState.
+// track is the ConnState function of the [http.Server].
 func track(nc net.Conn, state http.ConnState) {
 	c, ok := nc.(*conn)
 	if !ok {
@@ -202,7 +204,7 @@ func track(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// tracked lets the connection know that its request has reached a handler.
+// tracked marks the connection when its request reaches the handler.
 func tracked(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c := connOf(r.Context()); c != nil {

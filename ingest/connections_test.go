@@ -27,7 +27,7 @@ func guarded(t *testing.T, r *rig, max int) (address string) {
 	return serveOn(t, r, asIs, g)
 }
 
-// What net/http refuses on its own never reaches a handler, and is counted.
+// Requests that net/http refuses itself reach no handler, but are counted.
 func TestRequestsRefusedByHTTP(t *testing.T) {
 	t.Parallel()
 	const head = "POST /webhooks/account HTTP/1.1\r\n"
@@ -72,7 +72,8 @@ func TestRequestsRefusedByHTTP(t *testing.T) {
 	})
 }
 
-// Whoever holds connections open, with or without a request, makes room for others.
+// An idle or waiting connection is closed to make room, with or without a
+// request.
 func TestConnectionsMakeRoom(t *testing.T) {
 	t.Parallel()
 	const start = "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nContent-Length: 205\r\n"
@@ -120,7 +121,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// A delivery that is being recorded is never closed for another one.
+// The connection of a delivery that is being recorded is never closed for
+// another one.
 func TestRecordingKeepsItsConnection(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -150,7 +152,7 @@ func TestRecordingKeepsItsConnection(t *testing.T) {
 	}
 }
 
-// A server stops although a connection waits for room.
+// A server stops even if a connection is waiting for room.
 func TestStopWithoutRoom(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -180,7 +182,7 @@ func TestStopWithoutRoom(t *testing.T) {
 		if err != http.ErrServerClosed {
 			t.Error(err)
 		}
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("Serve has not returned")
 	}
 	close(release)
@@ -192,8 +194,8 @@ func TestStopWithoutRoom(t *testing.T) {
 	}
 }
 
-// Callers that send one cheap request after another leave no connection idle for
-// long. Others get in all the same.
+// Callers that send one cheap request after another leave no connection idle
+// for long. Other callers still get a connection.
 func TestBusyConnectionsMakeRoom(t *testing.T) {
 	t.Parallel()
 	const ask = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -222,14 +224,15 @@ func TestBusyConnectionsMakeRoom(t *testing.T) {
 	}
 }
 
-// pipes is a listener whose connections hold nothing that was not read.
+// pipes is a listener whose connections do not buffer unread data.
 type pipes chan net.Conn
 
 func (p pipes) Accept() (net.Conn, error) { return <-p, nil }
 func (p pipes) Close() error              { return nil }
 func (p pipes) Addr() net.Addr            { return &net.TCPAddr{} }
 
-// A caller that does not take its answer makes room, too.
+// A connection whose caller does not read the response is also closed to make
+// room.
 func TestUnreadAnswersMakeRoom(t *testing.T) {
 	t.Parallel()
 	listener := make(pipes, 2)
@@ -262,7 +265,7 @@ func TestUnreadAnswersMakeRoom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("no room was made")
 	}
 	if err := <-written; err == nil || !first.closedForOthers() {
@@ -270,7 +273,8 @@ func TestUnreadAnswersMakeRoom(t *testing.T) {
 	}
 }
 
-// Who has waited for room is not closed for the next one at once.
+// A connection that had to wait for room is not closed immediately for the next
+// one.
 func TestNewConnectionsHaveTheirTime(t *testing.T) {
 	t.Parallel()
 	listener := make(pipes, 2)

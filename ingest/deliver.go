@@ -11,33 +11,33 @@ import (
 	"lumin-ingest/store"
 )
 
-// maxAhead is how far in the future an event may be: more than clocks differ
-// that are set at all.
+// maxAhead is how far in the future an event may be. Clocks that are set
+// correctly differ by less.
 const maxAhead = 10 * time.Minute
 
-// deliveryKey is where the context keeps its *delivery.
+// deliveryKey is the context key of the *delivery.
 const deliveryKey = "delivery"
 
-// delivery is what is known of a request so far, for the log and the metrics.
+// delivery collects what is known about a request, for the log and the metrics.
 type delivery struct {
 	receivedAt   time.Time
-	source       *source // nil: none that is configured
-	tried        string  // the source that the path named, if it is not configured
-	bytes        int     // of the body, as far as it was read
-	held         int64   // of the budget, for the body
-	spare        []byte  // the body, unless it was verified: then others may keep it
-	read         bool    // to its end
-	keyID        string  // of the key that verified it; empty: not verified
+	source       *source // nil: not configured
+	tried        string  // the source in the path, if it is not configured
+	bytes        int     // bytes of the body that were read
+	held         int64   // bytes of the budget for the body
+	spare        []byte  // the body, to be reused; nil once verified, because Record may keep it
+	read         bool    // the body was read to its end
+	keyID        string  // id of the key that verified it; empty: not verified
 	eventType    lumin.EventType
 	unrecognized string // why there is no event type
 	receipt      store.Receipt
-	lines        []func() // to be logged once it is answered
+	lines        []func() // log lines to write after the response
 }
 
 // deliveryOf returns what [Handler.begin] put into the context.
 func deliveryOf(c echo.Context) *delivery { return c.Get(deliveryKey).(*delivery) } //nolint:forcetypeassert // begin runs before every handler
 
-// receive answers a delivery of the source that its path has named.
+// receive handles and answers a delivery.
 func (h *Handler) receive(c echo.Context) error {
 	if err := h.deliver(c, deliveryOf(c)); err != nil {
 		return err
@@ -46,7 +46,7 @@ func (h *Handler) receive(c echo.Context) error {
 	return nil
 }
 
-// deliver takes a request from its path to its receipt.
+// deliver reads, verifies, decodes and records a delivery.
 func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	if d.source == nil {
 		return errUnknownSource
@@ -87,7 +87,8 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 		d.unrecognized = reason(err)
 	}
 
-	// Lumin would repeat what its caller's disconnection cut off, so finish it.
+	// A disconnected caller must not cancel the recording: Lumin would only
+	// send the delivery again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.recordTimeout)
 	defer cancel()
 	d.receipt, err = h.record(ctx, verified)
@@ -105,7 +106,7 @@ func (h *Handler) checkAge(eventTime, now time.Time) error {
 	return nil
 }
 
-// reason is the phrase that says why an event is unrecognized.
+// reason returns why an event is unrecognized.
 func reason(err error) string {
 	var unrecognized *lumin.UnrecognizedError
 	if errors.As(err, &unrecognized) {

@@ -74,7 +74,7 @@ func TestDocumentedDeliveries(t *testing.T) {
 	}
 }
 
-// What Record says of the event becomes the answer and the metrics.
+// The receipt from Record determines the response and the metrics.
 func TestReceipts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -104,7 +104,8 @@ func TestReceipts(t *testing.T) {
 	}
 }
 
-// An authentic body without an identity is kept, without jobs and whatever its age.
+// An authentic body without an identity is stored without jobs, whatever its
+// age.
 func TestUnrecognized(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
@@ -246,7 +247,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// Proxies and people write the same thing in more than one way.
+// Equivalent spellings from proxies and people are accepted.
 func TestAcceptedVariants(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -272,7 +273,7 @@ func TestAcceptedVariants(t *testing.T) {
 	}
 }
 
-// The first thing wrong decides.
+// The first problem decides the response.
 func TestOrderOfRefusals(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -367,8 +368,8 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
-// An authentic event whose time cannot be meant is kept: refused, it would be lost
-// when Lumin gives up.
+// An authentic event with an implausible time is stored. If it were refused, it
+// would be lost when Lumin gives up.
 func TestImplausibleTime(t *testing.T) {
 	t.Parallel()
 	for eventTime, reason := range map[string]string{
@@ -394,20 +395,20 @@ func TestImplausibleTime(t *testing.T) {
 	}
 }
 
-// Lumin's last repetition must be as welcome as its first attempt, though each
-// failed attempt may have taken Lumin 30 s more.
+// Lumin's last retry is accepted like its first attempt, even if each failed
+// attempt took another 30 s.
 func TestEveryRetryIsFreshEnough(t *testing.T) {
 	t.Parallel()
 	for _, maxAge := range []time.Duration{48 * time.Hour, MinEventAge, 0} {
-		for _, patience := range []time.Duration{0, 30 * time.Second} {
-			t.Run(fmt.Sprintf("%v, %v", maxAge, patience), func(t *testing.T) {
+		for _, answerDelay := range []time.Duration{0, 30 * time.Second} {
+			t.Run(fmt.Sprintf("%v, %v", maxAge, answerDelay), func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, func(cfg *Config) { cfg.MaxEventAge = maxAge })
 				r.setClock(documentedTime)
 				attempts := 1
 				wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
 				for _, delay := range lumin.RetryDelays() {
-					r.setClock(r.now().Add(patience + delay))
+					r.setClock(r.now().Add(answerDelay + delay))
 					wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
 					attempts++
 				}
@@ -450,7 +451,7 @@ func TestRecordErrors(t *testing.T) {
 	}
 }
 
-// A caller that hangs up must not leave us unsure of what was recorded.
+// A caller that disconnects does not cancel the recording.
 func TestDisconnectDoesNotCancelRecord(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -468,7 +469,7 @@ func TestDisconnectDoesNotCancelRecord(t *testing.T) {
 	wantReceipt(t, r.do(newPost("/webhooks/account", documentedBody, accountSignature).WithContext(ctx)), `{"id":17,"status":"recorded"}`)
 }
 
-// Ten seconds, in fake time.
+// The recording is limited to ten seconds, here in fake time.
 func TestRecordTimeout(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*rig) time.Duration{
@@ -576,7 +577,7 @@ func TestNewRefuses(t *testing.T) {
 	})
 }
 
-// soundConfig is the least that New accepts.
+// soundConfig returns the minimal valid Config.
 func soundConfig(t *testing.T) Config {
 	return Config{
 		Sources: map[string]*lumin.Keyring{"account": newKeyring(t, accountKey)},

@@ -1,25 +1,28 @@
-// Package ingest receives Lumin's webhooks over HTTP. Each delivery goes one
-// way: limit, read, verify, decode, check its age, record, answer.
+// Package ingest receives Lumin's webhooks over HTTP. Each delivery passes the
+// same steps: limit, read, verify, decode, check its age, record, answer.
 //
 // Use it as the public listener of a program that has a [store.Recorder] and a
 // keyring for each webhook set up at Lumin.
 //
-// What it guarantees:
+// Guarantees:
 //
-//   - 200 is answered only after Record has returned without an error.
-//   - Bytes that no key of the source signed reach neither Record nor Route.
-//     They add to counters and to the log, under labels that they cannot choose.
-//   - Memory is bounded before anything is known about a caller: 1 MiB for a body,
-//     64 MiB for all of them (see Config.MaxBodyMemory), 16 KiB for a header, and
-//     2048 connections with [Handler.Guard]. Small deliveries pass while large ones
-//     use that memory up.
-//   - A caller that goes away does not interrupt the recording.
-//   - Neither the log nor an answer repeats anything of a body, a header, a query
-//     or a path. The log has two exceptions: the event type of a verified delivery,
-//     and the name of an app that is not configured, shortened and escaped.
+//   - The response is 200 only after Record has returned without an error.
+//   - Bytes without a valid signature from a key of the source reach neither
+//     Record nor Route. They only affect counters and the log, with fixed
+//     labels.
+//   - Memory is limited even for unknown callers: 1 MiB per body, 64 MiB for
+//     all bodies (see Config.MaxBodyMemory), 16 KiB per header, and 2048
+//     connections with [Handler.Guard]. Small deliveries pass even if large
+//     ones have used up the memory for bodies.
+//   - A caller that disconnects does not interrupt the recording.
+//   - The log and the responses contain no part of a body, a header, a query or
+//     a path. The log has two exceptions: the event type of a verified
+//     delivery, and the name of an app that is not configured, shortened and
+//     escaped.
 //
-// Every refusal is an application/problem+json body whose code is fixed and
-// whose detail says what to do. Lumin repeats whatever is not answered 200.
+// Every refusal has an application/problem+json body with a fixed code and a
+// detail that suggests a remedy. Lumin retries every delivery that is not
+// answered 200.
 //
 //	handler, err := ingest.New(ingest.Config{
 //		Sources:     map[string]*lumin.Keyring{"account": keyring},

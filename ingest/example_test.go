@@ -13,8 +13,8 @@ import (
 	"lumin-ingest/store"
 )
 
-// A delivery comes in. Record would be a store.Recorder's, and Route that of the
-// registry of job types.
+// The handler receives a delivery. In a program, Record would be the method of
+// a store.Recorder, and Route that of the registry of job types.
 func ExampleNew() {
 	keyring, err := lumin.NewKeyring("my_primary_api_key")
 	if err != nil {

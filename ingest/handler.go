@@ -25,50 +25,52 @@ import (
 // Config is what a [Handler] needs. Sources, Record, Route and Logger must be
 // set. The functions must be safe for concurrent use.
 type Config struct {
-	// Sources holds the keys of each webhook: "account", or "app:NAME" with a NAME
-	// of 1 to 63 characters out of a–z, 0–9 and hyphen. At least one.
+	// Sources maps the name of each webhook to its keyring. A name is
+	// "account", or "app:NAME" with a NAME of 1 to 63 characters out of a–z,
+	// 0–9 and hyphen. At least one webhook is required.
 	Sources map[string]*lumin.Keyring
 
 	// Record commits a delivery: [store.Recorder.Record].
 	Record func(context.Context, store.Delivery) (store.Receipt, error)
 
-	// Route returns the jobs that a recognized event of this source and type is
-	// to have, one for each job type that subscribes to it.
+	// Route returns the jobs for a recognized event of this source and type:
+	// one for each job type that subscribes to it.
 	Route func(source string, t lumin.EventType) []store.JobSpec
 
-	// MaxEventAge refuses recognized events that are older: 0 refuses none. At
-	// least 31 h otherwise, because Lumin's last repetition of a delivery comes
-	// 30 h 20 min after the first and is as legitimate.
+	// MaxEventAge is the age above which recognized events are refused. 0 means
+	// no limit. Any other value must be at least MinEventAge, because Lumin's
+	// last retry comes 30 h 20 min after the first attempt.
 	MaxEventAge time.Duration
 
-	// MaxBodyMemory bounds the memory of all bodies that are being read or recorded,
-	// in bytes: 0 is DefaultBodyMemory, and anything below MinBodyMemory is invalid.
-	// The first 16 KiB of a body are not counted, so small deliveries always pass.
+	// MaxBodyMemory limits the memory of all bodies that are being read or
+	// recorded, in bytes. 0 means DefaultBodyMemory, and any other value below
+	// MinBodyMemory is invalid. The first 16 KiB of a body are not counted, so
+	// small deliveries always pass.
 	MaxBodyMemory int64
 
-	// TrustedProxies are the networks whose X-Forwarded-For is believed. It is used
-	// for the caller's address in the log, and for nothing else. Empty: that header
-	// is ignored.
+	// TrustedProxies lists the networks whose X-Forwarded-For is trusted. The
+	// header is used only for the caller's address in the log. Empty: the
+	// header is ignored.
 	TrustedProxies []netip.Prefix
 
 	Now        func() time.Time      // nil: time.Now
-	Logger     *slog.Logger          // one line per delivery, and the alarm about keys that do not match
+	Logger     *slog.Logger          // receives one line per delivery, panics, and alarms about signatures
 	Registerer prometheus.Registerer // nil: metrics are not registered
 }
 
-// MinEventAge is the least [Config.MaxEventAge] that refuses none of Lumin's
-// retries: more than [lumin.RetryWindow] and the six times 30 s that Lumin may
-// have waited for an answer meanwhile.
+// MinEventAge is the minimum of [Config.MaxEventAge]. It refuses none of
+// Lumin's retries, because it exceeds [lumin.RetryWindow] plus six times the 30
+// s that Lumin may wait for a response.
 const MinEventAge = 31 * time.Hour
 
-// recordTimeout and readTimeout together are less than the 30 s that Lumin waits
-// for an answer.
+// recordTimeout limits the recording. Together with readTimeout it is less than
+// the 30 s that Lumin waits for a response.
 const recordTimeout = 10 * time.Second
 
 // Handler is the public listener's HTTP handler.
 type Handler struct {
 	echo    *echo.Echo
-	sources atomic.Pointer[map[string]*source] // the map never changes
+	sources atomic.Pointer[map[string]*source] // the map is replaced, never modified
 	metrics *metrics
 	logger  *slog.Logger
 	now     func() time.Time
@@ -80,7 +82,7 @@ type Handler struct {
 	maxEventAge   time.Duration
 }
 
-// New returns a Handler, or says what is wrong with cfg.
+// New returns a Handler. The error says what is invalid in cfg.
 func New(cfg Config) (*Handler, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
@@ -114,16 +116,16 @@ func (cfg Config) check() error {
 	}
 	switch {
 	case cfg.MaxBodyMemory != 0 && cfg.MaxBodyMemory < MinBodyMemory:
-		return fmt.Errorf("a body memory of %d bytes is too small: set MaxBodyMemory to %d or more, or to 0 for %d",
+		return fmt.Errorf("a body memory of %d bytes is too small: set MaxBodyMemory to %d or more, or to 0 for the default of %d",
 			cfg.MaxBodyMemory, MinBodyMemory, DefaultBodyMemory)
 	case cfg.Record == nil:
-		return errors.New("no function to record with is given: set Record")
+		return errors.New("the function that records deliveries is missing: set Record")
 	case cfg.Route == nil:
-		return errors.New("no function to route with is given: set Route")
+		return errors.New("the function that routes events is missing: set Route")
 	case cfg.Logger == nil:
-		return errors.New("no logger is given: set Logger")
+		return errors.New("the logger is missing: set Logger")
 	case cfg.MaxEventAge < 0, cfg.MaxEventAge > 0 && cfg.MaxEventAge < MinEventAge:
-		return fmt.Errorf("a maximum event age of %v would refuse Lumin's own repetitions, which come up to %v late: set %v or more, or 0 for no limit",
+		return fmt.Errorf("a maximum event age of %v would refuse Lumin's own retries, which come up to %v after the first attempt: set %v or more, or 0 for no limit",
 			cfg.MaxEventAge, lumin.RetryWindow, MinEventAge)
 	}
 	return nil
@@ -135,12 +137,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.echo.Ser
 func (h *Handler) routes(address echo.IPExtractor) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Logger.SetOutput(io.Discard) // what there is to say goes to our own log
+	e.Logger.SetOutput(io.Discard) // we log through h.logger instead
 	e.IPExtractor = address
 	e.HTTPErrorHandler = func(err error, c echo.Context) { h.finish(c, err) }
 	e.Use(h.begin)
 
-	// A slash at the end is easily entered at Lumin. A parameter takes it in.
+	// Users easily enter a trailing slash at Lumin, so it is accepted. A path
+	// parameter includes it.
 	account := func(echo.Context) string { return store.AccountSource }
 	h.webhook(e, "/webhooks/account", account)
 	h.webhook(e, "/webhooks/account/", account)
@@ -160,7 +163,7 @@ func (h *Handler) webhook(e *echo.Echo, path string, name func(echo.Context) str
 		}
 		return h.receive(c)
 	})
-	// All other methods. Echo itself would answer OPTIONS with 204.
+	// Refuse all other methods. Otherwise, Echo would answer OPTIONS with 204.
 	e.RouteNotFound(path, func(echo.Context) error { return errMethodNotAllowed{allow: "POST"} })
 }
 
@@ -188,8 +191,9 @@ func (h *Handler) begin(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// describePanic tells a panic's value by its type, because the value itself may
-// hold some of the body. Those of the Go runtime are about indexes and types.
+// describePanic returns only the type of a panic's value, because the value
+// itself may contain parts of the body. It returns errors of the Go runtime in
+// full, because they contain only indexes and types.
 func describePanic(v any) string {
 	if err, ok := v.(runtime.Error); ok {
 		return err.Error()

@@ -12,9 +12,9 @@ import (
 	"lumin-ingest/internal/redact"
 )
 
-// log writes the one line that there is about each delivery. It shows our result
-// and nothing that the caller wrote, with two exceptions: the event type of a
-// verified delivery, and the name of a source that is not configured.
+// log writes the log line of a delivery. The line shows our result and nothing
+// that the caller wrote, with two exceptions: the event type of a verified
+// delivery, and the name of a source that is not configured.
 func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
@@ -35,7 +35,7 @@ func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took tim
 		attrs = append(attrs, slog.String("tried", loggable(d.tried)))
 	}
 	if a.status == http.StatusInternalServerError {
-		attrs = append(attrs, slog.String("error_type", fmt.Sprintf("%T", err))) // its text may hold anything
+		attrs = append(attrs, slog.String("error_type", fmt.Sprintf("%T", err))) // its text may contain anything
 	}
 	if d.receipt.EventID != 0 {
 		attrs = append(attrs, slog.Int64("event_id", d.receipt.EventID))
@@ -60,7 +60,7 @@ func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took tim
 	h.logger.LogAttrs(c.Request().Context(), level, "delivery", attrs...)
 }
 
-// sourceName is the source's name, or "unknown" if none of that name is configured.
+// sourceName returns the source's name, or "unknown" if it is not configured.
 func (d *delivery) sourceName() string {
 	if d.source == nil {
 		return "unknown"
@@ -68,11 +68,11 @@ func (d *delivery) sourceName() string {
 	return d.source.name
 }
 
-// maxTried is the length of the longest name of a source: "app:" and 63 characters.
+// maxTried is the maximum length of a source's name: "app:" and 63 characters.
 const maxTried = 67
 
-// loggable is the name of a source that anybody may have made up, cut to a
-// bounded length and free of addresses, control characters and line ends.
+// loggable makes an untrusted source name safe for the log. It limits the
+// length, and removes e-mail addresses, control characters and line breaks.
 func loggable(name string) string {
 	name = redact.Text(name)
 	if len(name) > maxTried {

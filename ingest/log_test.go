@@ -13,7 +13,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// What a caller writes shows neither in the log nor in an answer.
+// Neither the log nor a response contains text from the caller.
 func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 	t.Parallel()
 	const canary = "c0ffeeca11ab1e"
@@ -82,7 +82,7 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 			answer := fmt.Sprint(response.Header(), response.Body)
 			for where, text := range map[string]string{"log": r.output.String(), "answer": answer} {
 				if strings.Contains(strings.ToLower(text), canary) {
-					t.Errorf("the %s repeats what was sent: %s", where, text)
+					t.Errorf("the %s contains text from the request: %s", where, text)
 				}
 			}
 		})
@@ -99,7 +99,8 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 	})
 }
 
-// Someone who looks for a wrong URL in Lumin's settings needs the name that came.
+// The log shows the unknown source name, which helps to find a wrong URL in
+// Lumin's settings.
 func TestUnknownSourceIsNamed(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
@@ -126,11 +127,11 @@ func TestUnknownSourceIsNamed(t *testing.T) {
 	known := newRig(t)
 	known.postAccount(documentedBody)
 	if got, there := known.output.only(t)["tried"]; there {
-		t.Errorf("logged %q of a known source", got)
+		t.Errorf("logged %q for a known source", got)
 	}
 }
 
-// X-Forwarded-For counts as far as trusted proxies have written it.
+// Only the part of X-Forwarded-For that trusted proxies wrote is used.
 func TestTrustedProxies(t *testing.T) {
 	t.Parallel()
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8"), netip.MustParsePrefix("fd00::/8")}
@@ -161,7 +162,7 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
-// Without trusted proxies, only the connection shows who is calling.
+// Without trusted proxies, the caller's address comes only from the connection.
 func TestRemoteIP(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -9,9 +9,9 @@ import (
 	"lumin-ingest/store"
 )
 
-// metrics is everything that the package counts, as one collector. Labels take
-// values out of the configuration and the code only, so nobody outside can make
-// more of them.
+// metrics is one collector for all metrics of the package. Label values come
+// only from the configuration and the code, so callers cannot create new
+// series.
 type metrics struct {
 	sources func() []*source
 	budget  *budget
@@ -25,7 +25,8 @@ type metrics struct {
 	bodyMemory   *prometheus.Desc
 }
 
-// httpStatuses are the answers that net/http gives without calling a handler.
+// httpStatuses returns the statuses of responses that net/http sends without
+// calling a handler.
 func httpStatuses() []string { return []string{"400", "417", "431", "501", "505"} }
 
 func newMetrics(sources func() []*source, b *budget) *metrics {
@@ -34,28 +35,28 @@ func newMetrics(sources func() []*source, b *budget) *metrics {
 		budget:  b,
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lumin_deliveries_total",
-			Help: "Requests to the public listener by result; reason is the code of the answer if it was not 200.",
+			Help: "Requests to the public listener by result. The label reason is the code of a response other than 200.",
 		}, []string{"source", "result", "reason"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "lumin_delivery_seconds",
-			Help: "Time from the header of a verified delivery to its answer.",
-			// Up to the 30 s after which Lumin no longer waits.
+			Help: "Time from the header of a verified delivery to its response.",
+			// Lumin stops waiting after 30 s.
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"source"}),
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lumin_conflicts_total",
-			Help: "Redeliveries whose content differs from the first delivery of the event; kind another_actor: both bodies name a signer, and different ones.",
+			Help: "Redeliveries whose content differs from the first delivery of the event. Kind another_actor: the two bodies name different signers.",
 		}, []string{"source", "kind"}),
 		lastVerified: prometheus.NewDesc("lumin_source_last_verified_timestamp_seconds",
-			"When a delivery of this source was last verified, also by an earlier program; 0 if none ever was, and absent while that is unknown.", []string{"source"}, nil),
+			"When a delivery of this source was last verified, including by earlier programs. 0: never. Absent: not known yet.", []string{"source"}, nil),
 		mismatches: prometheus.NewDesc("lumin_source_mismatches_since_verified",
-			"Signature mismatches since a delivery of this source was last verified.", []string{"source"}, nil),
+			"Signature mismatches since the last verified delivery of this source.", []string{"source"}, nil),
 		httpRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lumin_http_refused_total",
-			Help: "Requests that were refused before they were looked at as deliveries, because they are malformed or their header is too large; by the status of the answer.",
+			Help: "Requests that the HTTP server refused before any handler ran, such as malformed ones or those with a header that is too large, by status.",
 		}, []string{"status"}),
 		bodyMemory: prometheus.NewDesc("lumin_body_memory_bytes",
-			"Memory of the bodies that are being read or recorded, but for the first 16 KiB of each.", nil, nil),
+			"Memory of the bodies that are being read or recorded, without the first 16 KiB of each.", nil, nil),
 	}
 	for _, status := range httpStatuses() {
 		m.httpRefused.WithLabelValues(status)
@@ -63,7 +64,7 @@ func newMetrics(sources func() []*source, b *budget) *metrics {
 	return m
 }
 
-// refusedByHTTP counts an answer that net/http has given without a handler.
+// refusedByHTTP counts a response that net/http sent without calling a handler.
 func (m *metrics) refusedByHTTP(status string) {
 	if !slices.Contains(httpStatuses(), status) {
 		status = "other"
@@ -71,8 +72,8 @@ func (m *metrics) refusedByHTTP(status string) {
 	m.httpRefused.WithLabelValues(status).Inc()
 }
 
-// expect has the counters of a source there from the start, so that rates see
-// the first delivery. Those of a source that goes stay as they are.
+// expect creates the counters of a source with 0, so that rates include the
+// first delivery. The counters of a removed source stay.
 func (m *metrics) expect(source string) {
 	for _, status := range []store.Status{store.Recorded, store.Duplicate, store.Unrecognized} {
 		m.deliveries.WithLabelValues(source, string(status), "")
@@ -89,8 +90,8 @@ const (
 	conflictOfActors  = "another_actor"
 )
 
-// count counts one answered delivery. Time is kept of verified deliveries only:
-// others could be as slow as they like.
+// count counts one answered delivery. It measures only verified deliveries,
+// because other callers could distort the times at will.
 func (m *metrics) count(d *delivery, a answer, took time.Duration) {
 	source := d.sourceName()
 	m.deliveries.WithLabelValues(source, a.result, a.code).Inc()

@@ -7,9 +7,10 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// callerAddress finds the address of a caller. X-Forwarded-For counts only as far
-// as trusted proxies have written it: anybody else can send any such header. Echo
-// would also trust loopback and private addresses unless that is switched off.
+// callerAddress returns a function that finds the address of a caller. It uses
+// only the part of X-Forwarded-For that trusted proxies wrote, because any
+// caller can send that header. By default, Echo also trusts loopback,
+// link-local and private addresses, so this is switched off.
 func callerAddress(trusted []netip.Prefix) echo.IPExtractor {
 	if len(trusted) == 0 {
 		return echo.ExtractIPDirect()

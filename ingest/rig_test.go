@@ -25,11 +25,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// net/http lingers half a second on a connection that it ends in mid-request.
+	// net/http waits half a second before it closes a connection in
+	// mid-request.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// Lumin's documented example, signed with its two documented keys.
+// This is Lumin's documented example, signed with its two documented keys.
 const (
 	documentedBody = `{"event": { "event_time": 1694664207595, "event_type": "signature_request_sent" }, "signature_request": { "signature_request_id": "fa5c8a0b0f492d768749333ad6fcc214c111e967", "title": "My first request" } }`
 
@@ -41,7 +42,7 @@ const (
 
 var documentedTime = time.UnixMilli(1694664207595).UTC()
 
-// rig is a Handler with everything around it observed.
+// rig is a Handler whose calls, log and metrics are recorded.
 type rig struct {
 	*Handler
 	t        *testing.T
@@ -55,7 +56,7 @@ type rig struct {
 	record   func(context.Context, store.Delivery) (store.Receipt, error) // nil: event 17, recorded
 }
 
-// newRig returns a rig whose clock stands one second after the documented event.
+// newRig returns a rig whose clock is one second after the documented event.
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, registry: prometheus.NewRegistry(), output: &lines{}, clock: documentedTime.Add(time.Second)}
@@ -144,18 +145,18 @@ func (r *rig) postAccount(body string) *httptest.ResponseRecorder {
 	return r.post("/webhooks/account", body, lumin.Sign([]byte(body), accountKey))
 }
 
-// bodyAt is a body of an event at the given time.
+// bodyAt returns the body of an event at the given time.
 func bodyAt(at time.Time) string {
 	return fmt.Sprintf(`{"event":{"event_time":%d,"event_type":"signature_request_signed"},"signature_request":{"signature_request_id":"r1"}}`, at.UnixMilli())
 }
 
-// bodyOfSize is a sound body of the documented event with size bytes.
+// bodyOfSize returns a valid body of the documented event with size bytes.
 func bodyOfSize(size int) string {
 	const start = `{"event":{"event_time":1694664207595,"event_type":"signature_request_signed"},"signature_request":{"signature_request_id":"r1"},"x":"`
 	return start + strings.Repeat("x", size-len(start)-2) + `"}`
 }
 
-// wantReceipt checks a 200 to the byte.
+// wantReceipt checks a response with status 200 byte by byte.
 func wantReceipt(t *testing.T, response *httptest.ResponseRecorder, want string) {
 	t.Helper()
 	if response.Code != http.StatusOK || strings.TrimSuffix(response.Body.String(), "\n") != want {
@@ -166,7 +167,7 @@ func wantReceipt(t *testing.T, response *httptest.ResponseRecorder, want string)
 	}
 }
 
-// wantProblem checks a refusal with all of its members.
+// wantProblem checks a refusal with all members of its body.
 func wantProblem(t *testing.T, response *http.Response, status int, code string) {
 	t.Helper()
 	body, err := io.ReadAll(response.Body)
@@ -225,7 +226,7 @@ func (r *rig) series(name string) []*dto.Metric {
 	return nil
 }
 
-// lines collects what is logged.
+// lines collects the log.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -259,7 +260,7 @@ func (l *lines) with(t *testing.T, message string) []map[string]any {
 	return found
 }
 
-// only returns the one delivery line, without its time and message.
+// only returns the only delivery line, without its time and message.
 func (l *lines) only(t *testing.T) map[string]any {
 	t.Helper()
 	found := l.with(t, "delivery")

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Timeouts of the server. Reading and recording together end before the 30 s
-// that Lumin waits for an answer.
+// Limits of the server. Reading and recording together take less than the 30 s
+// that Lumin waits for a response.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second // header and body
-	writeTimeout      = 30 * time.Second // from the header on: the rest of reading, recording, answering
+	writeTimeout      = 30 * time.Second // from the end of the header: reading the body, recording, answering
 	idleTimeout       = 120 * time.Second
 	maxHeaderBytes    = 16 << 10
 )
 
-// NewServer returns a server for h with every limit set, for the caller to start
-// on a listener from [Handler.Guard] and to shut down. It is silent: set ErrorLog
-// to hear when connections cannot be accepted.
+// NewServer returns a server for h with every limit set. The caller starts it
+// on a listener from [Handler.Guard] and shuts it down. The server logs
+// nothing: set ErrorLog to log connections that cannot be accepted.
 func NewServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:                      tracked(h),
@@ -32,7 +32,7 @@ func NewServer(h http.Handler) *http.Server {
 		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
-		DisableGeneralOptionsHandler: true, // "OPTIONS *" is no path of ours either
+		DisableGeneralOptionsHandler: true, // our handler answers "OPTIONS *" with 404
 		ErrorLog:                     log.New(io.Discard, "", 0),
 	}
 }

@@ -19,8 +19,9 @@ import (
 	"lumin-ingest/store"
 )
 
-// patience is how long a test waits for what should come at once.
-const patience = 10 * time.Second
+// waitLimit is how long a test waits for something that should happen
+// immediately.
+const waitLimit = 10 * time.Second
 
 // serve runs NewServer on a free port, with the timeouts changed as given.
 func serve(t *testing.T, r *rig, change func(*http.Server)) (address string) {
@@ -57,7 +58,7 @@ func dial(t *testing.T, address, text string) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, text); err != nil {
@@ -78,7 +79,7 @@ func readResponse(t *testing.T, conn net.Conn) *http.Response {
 
 func asIs(*http.Server) {}
 
-// Nobody has to send a body that is not going to be read.
+// A caller need not send a body that will not be read.
 func TestAnswersBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -102,7 +103,7 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 			response := readResponse(t, conn)
 			wantProblem(t, response, test.status, test.code)
 			if !response.Close {
-				t.Error("the connection stays open, in the middle of a request")
+				t.Error("the connection stays open in the middle of a request")
 			}
 			if took := time.Since(start); took > readTimeout/2 {
 				t.Errorf("answered only after %v", took)
@@ -189,7 +190,7 @@ func TestIncompleteBodies(t *testing.T) {
 	}
 }
 
-// Someone who sends a header a byte an hour is cut off.
+// A caller that sends its header too slowly is disconnected.
 func TestSlowHeader(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -223,14 +224,14 @@ func TestLargeHeader(t *testing.T) {
 	}
 }
 
-// net/http would answer this one by itself.
+// By default, net/http answers this request itself.
 func TestOptionsOfEverything(t *testing.T) {
 	t.Parallel()
 	conn := dial(t, serve(t, newRig(t), asIs), "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
 	wantProblem(t, readResponse(t, conn), 404, "not_found")
 }
 
-// One connection serves one delivery after the other, refused ones too.
+// One connection serves several deliveries in turn, including refused ones.
 func TestConnectionIsReused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -252,7 +253,7 @@ func TestConnectionIsReused(t *testing.T) {
 	}
 }
 
-// A log that takes no line keeps no answer back, whatever the answer is.
+// A log that blocks does not delay any response.
 func TestAnswerBeforeLog(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -292,7 +293,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// A real disconnection, noticed by the server while Record is at work.
+// The server notices a real disconnection while Record is running.
 func TestHangingUpWhileRecording(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -315,7 +316,7 @@ func TestHangingUpWhileRecording(t *testing.T) {
 	<-hungUp
 	close(release)
 	if err := <-recording; err != nil {
-		t.Errorf("recording was told: %v", err)
+		t.Errorf("the recording was cancelled: %v", err)
 	}
 }
 

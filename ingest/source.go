@@ -14,18 +14,20 @@ import (
 	"lumin-ingest/store"
 )
 
-// When mismatches are worth an alarm. One wrong signature may be anybody's; ten
-// of them with nothing right in between look like a key rotated at Lumin.
+// An alarm is logged after alarmAfter consecutive mismatches, at most once per
+// alarmEvery. A single wrong signature can come from any caller. Ten without a
+// valid one in between suggest that the key was rotated at Lumin.
 const (
 	alarmAfter = 10
 	alarmEvery = 10 * time.Minute
 )
 
-// SourceStatus says whether what arrives for a source can be verified. A key
-// that was replaced at Lumin and not here shows as mismatches that only grow.
+// SourceStatus shows whether deliveries of a source can be verified. If
+// MismatchesSince keeps growing, the key may have been replaced at Lumin but
+// not here.
 type SourceStatus struct {
 	Source          string
-	LastVerified    time.Time // zero: none since start, nor before as far as SetLastVerified says
+	LastVerified    time.Time // zero: never since start, and no earlier time from SetLastVerified
 	MismatchesSince int64     // signature mismatches after LastVerified
 }
 
@@ -48,10 +50,9 @@ func (h *Handler) sortedSources() []*source {
 	return sources
 }
 
-// SetSources puts other sources, or other keys of theirs, in place of the present
-// ones: see [Config]. Deliveries that have begun are verified with the keys that
-// were there when they began. On an error nothing has changed. Calls must not
-// overlap.
+// SetSources replaces the sources and their keys: see [Config]. Deliveries in
+// progress are verified with the keys from before the call. If it returns an
+// error, nothing has changed. Calls must not overlap.
 func (h *Handler) SetSources(sources map[string]*lumin.Keyring) error {
 	if err := checkSources(sources); err != nil {
 		return fmt.Errorf("ingest: %w", err)
@@ -60,19 +61,21 @@ func (h *Handler) SetSources(sources map[string]*lumin.Keyring) error {
 	return nil
 }
 
-// SetLastVerified says when each source last had a verified delivery before this
-// program started, by the name of the source; those left out never had one. Until
-// it is called, lumin_source_last_verified_timestamp_seconds has no value for a
-// source without a delivery of its own: an alarm would take 0 for a long silence.
-// A later time that is known already stays.
+// SetLastVerified sets the time of the last verified delivery before this
+// program started, by source name. Sources that are missing from at never had
+// one. A later time that is already known is kept.
+//
+// Until the first call, lumin_source_last_verified_timestamp_seconds has no
+// value for a source without a verified delivery since the start. An alarm
+// would interpret 0 as a long silence.
 func (h *Handler) SetLastVerified(at map[string]time.Time) {
 	for _, s := range h.sortedSources() {
 		s.recall(at[s.name])
 	}
 }
 
-// swapSources keeps the tally of sources that stay: new keys do not make
-// anything verified.
+// swapSources replaces the sources. It keeps the tally of sources that remain,
+// because new keys do not verify anything yet.
 func (h *Handler) swapSources(keyrings map[string]*lumin.Keyring) {
 	tallies := map[string]*tally{}
 	for _, s := range h.sortedSources() {
@@ -104,7 +107,7 @@ func checkSources(sources map[string]*lumin.Keyring) error {
 	return nil
 }
 
-// source is one webhook set up at Lumin, with the keys of the moment.
+// source is one webhook that is set up at Lumin, with its current keys.
 type source struct {
 	name    string
 	keyring *lumin.Keyring
@@ -112,18 +115,19 @@ type source struct {
 	*tally
 }
 
-// tally is how verifying goes for one source, whatever its keys.
+// tally counts the verification results of one source, across changes of its
+// keys.
 type tally struct {
 	mu           sync.Mutex
 	lastVerified time.Time
-	recalled     bool      // lastVerified is right, even if zero
+	recalled     bool      // lastVerified includes earlier programs, so zero means never
 	mismatches   int64     // since lastVerified
-	alarmed      bool      // since lastVerified
-	alarmedAt    time.Time // ever
+	alarmed      bool      // an alarm was logged since lastVerified
+	alarmedAt    time.Time // time of the last alarm
 }
 
-// verify checks the signature and keeps count of how that goes. line, if it is
-// not nil, logs that this has changed.
+// verify checks the signature and counts the result. If line is not nil, it
+// logs an alarm or the end of one.
 func (s *source) verify(body []byte, header http.Header, now time.Time) (match lumin.Match, line func(), err error) {
 	match, err = s.keyring.Verify(body, header)
 	switch {
@@ -135,7 +139,8 @@ func (s *source) verify(body []byte, header http.Header, now time.Time) (match l
 	return match, line, err
 }
 
-// recall notes a delivery that an earlier program has verified.
+// recall records the last verified delivery of earlier programs; zero if there
+// was none.
 func (t *tally) recall(at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -145,8 +150,8 @@ func (t *tally) recall(at time.Time) {
 	}
 }
 
-// lastKnown is when a delivery was last verified; zero if none ever was. The
-// result is false while that is not known.
+// lastKnown returns when a delivery was last verified, or zero if none ever
+// was. It returns false while this is not known.
 func (t *tally) lastKnown() (time.Time, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -200,7 +205,7 @@ func (s *source) remedy() string {
 		setting = "LUMIN_ACCOUNT_API_KEYS"
 	}
 	return "if the key is new at Lumin, add it to " + setting + " beside the old one, and restart unless it is in a file; " +
-		"Lumin repeats what was refused for 30 h 20 min. If Lumin's own deliveries are fine, somebody else is sending these."
+		"Lumin retries refused deliveries for 30 h 20 min. If Lumin's own deliveries succeed, someone else is sending these."
 }
 
 func (s *source) status() SourceStatus {

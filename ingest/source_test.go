@@ -17,7 +17,8 @@ const (
 	allFineMessage = "signatures match again"
 )
 
-// Lumin's key was rotated: everything is refused until the new one is known.
+// After a rotation at Lumin, every delivery is refused until the new key is
+// known.
 func TestRotatedKeyIsNoticed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -35,7 +36,8 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	for range 9 {
 		mismatch()
 	}
-	// Neither of these says anything about a key, and another source is another matter.
+	// These errors do not concern a key, and another source is counted
+	// separately.
 	r.post("/webhooks/account", documentedBody, "")
 	r.post("/webhooks/account", documentedBody, "abc")
 	r.post("/webhooks/apps/demo", documentedBody, newKeySignature)
@@ -83,7 +85,8 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 		t.Errorf("%v mismatches", got)
 	}
 
-	// Said once, and the next run of mismatches begins at one.
+	// The end of an alarm is logged once. The next mismatches are counted from
+	// one.
 	r.postAccount(documentedBody)
 	r.setClock(start.Add(time.Hour))
 	for range 9 {
@@ -97,7 +100,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	alarms(3)
 }
 
-// A restart does not make a source look silent, nor one look heard that is unknown.
+// After a restart, the last verified time is either the true one or absent.
 func TestLastVerifiedBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -105,7 +108,7 @@ func TestLastVerifiedBeforeTheStart(t *testing.T) {
 		return r.metric("lumin_source_last_verified_timestamp_seconds", "source="+source)
 	}
 	if last("account") != -1 || last("app:demo") != -1 {
-		t.Error("a figure is shown that is not known yet")
+		t.Error("a time is shown before it is known")
 	}
 	before := documentedTime.Add(-time.Hour)
 	r.SetLastVerified(map[string]time.Time{"account": before, "app:gone": before})
@@ -128,7 +131,7 @@ func TestLastVerifiedBeforeTheStart(t *testing.T) {
 	}
 }
 
-// Alarms are no more frequent when good and bad deliveries take turns.
+// Alternating valid and invalid deliveries do not make alarms more frequent.
 func TestAlarmsAreRationed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -147,7 +150,7 @@ func TestAlarmsAreRationed(t *testing.T) {
 	}
 }
 
-// A signature may be right and the delivery refused all the same.
+// A delivery with a valid signature can still be refused.
 func TestVerifiedThoughRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -158,7 +161,7 @@ func TestVerifiedThoughRefused(t *testing.T) {
 	}
 }
 
-// Nobody can make up values of labels.
+// Callers cannot create new label values.
 func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -187,7 +190,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
-// All metrics of a source are there before its first delivery.
+// All metrics of a source exist before its first delivery.
 func TestMetricsFromTheStart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -212,7 +215,8 @@ func TestMetricsFromTheStart(t *testing.T) {
 	}
 }
 
-// New keys take the place of the old ones at once, and disturb nobody.
+// New keys replace the old ones immediately, without affecting other
+// deliveries.
 func TestSetSources(t *testing.T) {
 	t.Parallel()
 	entered, release := make(chan struct{}), make(chan struct{})
@@ -263,7 +267,7 @@ func TestSetSources(t *testing.T) {
 		"none": {}, "no source": {"crm": newKeyring(t, "x")}, "no keys": {"account": {}},
 	} {
 		if r.SetSources(sources) == nil {
-			t.Errorf("%s: taken over", name)
+			t.Errorf("%s: accepted", name)
 		}
 	}
 	if got := r.post("/webhooks/account", documentedBody, rotated).Code; got != 200 {
