@@ -189,7 +189,7 @@ func TestRefusals(t *testing.T) {
 		{"HEAD", method("HEAD"), 405, "method_not_allowed", "unknown"},
 		{"OPTIONS", method("OPTIONS"), 405, "method_not_allowed", "unknown"},
 		{"PUT", method("PUT"), 405, "method_not_allowed", "unknown"},
-		{"a method nobody knows", method("SIGN"), 405, "method_not_allowed", "unknown"},
+		{"an unknown method", method("SIGN"), 405, "method_not_allowed", "unknown"},
 		{"GET with a slash behind", func(r *http.Request) { r.Method, r.URL.Path = "GET", "/webhooks/account/" }, 405, "method_not_allowed", "unknown"},
 		{"GET at an app", func(r *http.Request) { r.Method, r.URL.Path = "GET", "/webhooks/apps/demo" }, 405, "method_not_allowed", "unknown"},
 		{"GET at an unknown app", func(r *http.Request) { r.Method, r.URL.Path = "GET", "/webhooks/apps/other" }, 405, "method_not_allowed", "unknown"},

@@ -61,7 +61,7 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 		"database away": recording(func(context.Context, store.Delivery) (store.Receipt, error) {
 			return store.Receipt{}, fmt.Errorf("%w: %s", store.ErrUnavailable, canary)
 		}),
-		"an error nobody expects": recording(func(context.Context, store.Delivery) (store.Receipt, error) {
+		"an unexpected error": recording(func(context.Context, store.Delivery) (store.Receipt, error) {
 			return store.Receipt{}, errors.New(canary)
 		}),
 		"panic":            recording(func(context.Context, store.Delivery) (store.Receipt, error) { panic(canary) }),

@@ -409,7 +409,7 @@ func TestForwardWithoutAnswer(t *testing.T) {
 	untrusted.StartTLS()
 	t.Cleanup(untrusted.Close)
 	for name, test := range map[string]struct{ url, want string }{
-		"nobody listens":        {"http://" + closed, "connection refused"},
+		"no listener":           {"http://" + closed, "connection refused"},
 		"what is not HTTP":      {"http://" + noise.Addr().String(), "no response"},
 		"what is not TLS":       {"https://" + noise.Addr().String(), "does not speak TLS"},
 		"untrusted certificate": {untrusted.URL, "certificate"},

@@ -42,8 +42,8 @@ func newReconciling(t *testing.T) *reconciling {
 	return r
 }
 
-// tell records an event of an hour ago and waits until it is merged.
-func (r *reconciling) tell(id, members string) {
+// recordEvent records an event of an hour ago and waits until it is merged.
+func (r *reconciling) recordEvent(id, members string) {
 	r.t.Helper()
 	r.record(r.t, happened{time.Now().Add(-time.Hour).UnixMilli(), lumin.SignatureRequestViewed, members}.payload(id))
 	r.waitQuiet(r.t)
@@ -73,10 +73,10 @@ func (r *reconciling) status(id string) (status, title string) {
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
-	r.tell("same", `"status":"NEED_TO_SIGN","title":"A"`)
-	r.tell("missed", `"status":"NEED_TO_SIGN","title":"Ada's contract"`)
-	r.tell("gone", `"status":"WAITING_FOR_OTHERS"`)
-	r.tell("over", `"status":"APPROVED"`)
+	r.recordEvent("same", `"status":"NEED_TO_SIGN","title":"A"`)
+	r.recordEvent("missed", `"status":"NEED_TO_SIGN","title":"Ada's contract"`)
+	r.recordEvent("gone", `"status":"WAITING_FOR_OTHERS"`)
+	r.recordEvent("over", `"status":"APPROVED"`)
 	r.api.SetRequest("same", map[string]any{"status": "NEED_TO_SIGN", "title": "A"})
 	r.api.SetRequest("missed", map[string]any{"status": "REJECTED", "title": "Ada's other contract", "reason": "no, says Ada"})
 
@@ -154,12 +154,12 @@ func TestReconcileAllUnknown(t *testing.T) {
 			t.Errorf("%+v, %v, %d noted", sum, err, gone())
 		}
 	}
-	r.tell("id-00", `"status":"NEED_TO_SIGN"`)
+	r.recordEvent("id-00", `"status":"NEED_TO_SIGN"`)
 	notNoted(1)
-	r.tell("finished", `"status":"APPROVED"`)
+	r.recordEvent("finished", `"status":"APPROVED"`)
 	notNoted(1)
 	for n := 1; n < 22; n++ {
-		r.tell(fmt.Sprintf("id-%02d", n), `"status":"NEED_TO_SIGN"`)
+		r.recordEvent(fmt.Sprintf("id-%02d", n), `"status":"NEED_TO_SIGN"`)
 	}
 	notNoted(20)
 	// The next pass begins with the others. Lumin knows one of them.
@@ -188,8 +188,8 @@ func TestReconcileAllUnknown(t *testing.T) {
 func TestReconcileGoneAndBack(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
-	r.tell("back", `"status":"NEED_TO_SIGN"`)
-	r.tell("known", `"status":"NEED_TO_SIGN"`)
+	r.recordEvent("back", `"status":"NEED_TO_SIGN"`)
+	r.recordEvent("known", `"status":"NEED_TO_SIGN"`)
 	r.api.SetRequest("known", map[string]any{"status": "WAITING_FOR_OTHERS"})
 	// An event can arrive between the responses for the two.
 	r.api.Next(luminapi.Status(http.StatusNotFound), luminapi.Status(http.StatusTooManyRequests, "Retry-After", "3"))
@@ -220,7 +220,7 @@ func TestReconcileUnreachable(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
 	for n := range 6 {
-		r.tell(fmt.Sprintf("id-%d", n), `"status":"NEED_TO_SIGN"`)
+		r.recordEvent(fmt.Sprintf("id-%d", n), `"status":"NEED_TO_SIGN"`)
 		r.api.SetRequest(fmt.Sprintf("id-%d", n), map[string]any{"status": "NEED_TO_SIGN"})
 	}
 	plain := httptest.NewServer(http.NotFoundHandler())
@@ -274,7 +274,7 @@ func TestReconcileFaults(t *testing.T) {
 	r := newReconciling(t)
 	for n := range 8 {
 		id := fmt.Sprintf("id-%d", n)
-		r.tell(id, `"status":"NEED_TO_SIGN"`)
+		r.recordEvent(id, `"status":"NEED_TO_SIGN"`)
 		r.api.SetRequest(id, map[string]any{"status": "NEED_TO_SIGN"})
 	}
 	r.api.Next(luminapi.Status(http.StatusTooManyRequests, "Retry-After", "1"), luminapi.Status(http.StatusInternalServerError), luminapi.Fine())
@@ -318,7 +318,7 @@ func TestReconcileErased(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
 	r.Repair = true
-	r.tell("id", `"status":"NEED_TO_SIGN"`)
+	r.recordEvent("id", `"status":"NEED_TO_SIGN"`)
 	r.api.SetRequest("id", map[string]any{"status": "APPROVED", "title": "Ada's contract"})
 	r.api.Next(func(_ *luminapi.Server, w http.ResponseWriter, req *http.Request, next http.Handler) {
 		if _, err := r.store.Pool().Exec(context.Background(), `DELETE FROM lumin.signature_requests`); err != nil {
@@ -340,7 +340,7 @@ func TestReconcilePeriodic(t *testing.T) {
 	r.Repair = true
 	for n := range 3 {
 		id := fmt.Sprintf("id-%d", n)
-		r.tell(id, `"status":"NEED_TO_SIGN"`)
+		r.recordEvent(id, `"status":"NEED_TO_SIGN"`)
 		r.api.SetRequest(id, map[string]any{"status": "WAITING_FOR_OTHERS"})
 	}
 	r.Sliced(time.Second)
@@ -353,7 +353,7 @@ func TestReconcilePeriodic(t *testing.T) {
 	if err := p.Work(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if n := len(r.api.Requests(luminapi.API)); n != 4 { // one of them in vain
+	if n := len(r.api.Requests(luminapi.API)); n != 4 { // one of them is repeated
 		t.Errorf("%d requests, want 4", n)
 	}
 	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE status = 'WAITING_FOR_OTHERS'`); n != 3 {
@@ -378,12 +378,12 @@ func TestReconcileOddAnswers(t *testing.T) {
 		`{"signature_request":{"signature_request_id":"another","status":"APPROVED"}}`, `not JSON`, `[]`,
 	}
 	for n := range odd {
-		r.tell(fmt.Sprintf("id-%d", n), `"status":"NEED_TO_SIGN"`)
+		r.recordEvent(fmt.Sprintf("id-%d", n), `"status":"NEED_TO_SIGN"`)
 	}
 	for range 6 {
-		r.tell("..", `"status":"NEED_TO_SIGN"`) // fits no path
+		r.recordEvent("..", `"status":"NEED_TO_SIGN"`) // fits no path
 	}
-	r.tell("zz", `"status":"NEED_TO_SIGN"`)
+	r.recordEvent("zz", `"status":"NEED_TO_SIGN"`)
 	r.api.SetRequest("zz", map[string]any{"status": "APPROVED"})
 	for _, body := range odd {
 		r.api.Next(luminapi.Answer("application/json", body))

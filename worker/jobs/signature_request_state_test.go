@@ -41,11 +41,11 @@ func (h happened) payload(id string) []byte {
 }
 
 func (h happened) event(t interface{ Fatal(...any) }, id string) (*store.Event, lumin.SignatureRequest) {
-	told, err := lumin.DecodeSignatureRequest(h.payload(id))
+	reported, err := lumin.DecodeSignatureRequest(h.payload(id))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &store.Event{SignatureRequestID: id, Type: h.what, Time: time.UnixMilli(h.at).UTC(), Payload: h.payload(id)}, told
+	return &store.Event{SignatureRequestID: id, Type: h.what, Time: time.UnixMilli(h.at).UTC(), Payload: h.payload(id)}, reported
 }
 
 // state formats a row of lumin.signature_requests.
@@ -69,8 +69,8 @@ func state(r store.SignatureRequest) string {
 func merged(t interface{ Fatal(...any) }, events []happened) store.SignatureRequest {
 	row := store.SignatureRequest{ID: "id"}
 	for _, h := range events {
-		e, told := h.event(t, "id")
-		jobs.Merge(&row, e, told)
+		e, reported := h.event(t, "id")
+		jobs.Merge(&row, e, reported)
 	}
 	return row
 }
