@@ -47,7 +47,7 @@ type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
 func Main(jobTypes JobTypes) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal stops gracefully, and a second one ends the program at once.
-	// A second one during the drain delay of serve only skips the rest of it.
+	// During serve's drain delay, a second signal only skips the rest of the delay.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, jobTypes)
 	stop()
@@ -59,30 +59,30 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 
-	log *servicelog.Queue // err of a command that serves; nil of all others
+	log *servicelog.Queue // behind err of serve and dev; nil for other commands
 }
 
 // commands is the command line. Each command is a struct in a file of its own.
 type commands struct {
-	Serve     serveCommand     `cmd:"" help:"Receive deliveries and work their events."`
-	Dev       devCommand       `cmd:"" help:"Try it out: a private PostgreSQL, the program, and a demo against itself."`
-	Migrate   migrateCommand   `cmd:"" help:"Bring the database schema up to date, or take it back."`
+	Serve     serveCommand     `cmd:"" help:"Receive deliveries and run the jobs of their events."`
+	Dev       devCommand       `cmd:"" help:"Try it out: start a private PostgreSQL and the program, and run a demo on them."`
+	Migrate   migrateCommand   `cmd:"" help:"Bring the database schema up to date, or undo migrations."`
 	Trigger   triggerCommand   `cmd:"" help:"Send correctly signed sample deliveries."`
 	Events    eventsCommand    `cmd:"" help:"Look at stored events."`
-	Conflicts conflictsCommand `cmd:"" help:"Look at events that came again with other content, and decide about them."`
+	Conflicts conflictsCommand `cmd:"" help:"List events that were delivered again with different content, and decide about them."`
 	Failures  failuresCommand  `cmd:"" help:"List failed and retrying runs by job type and error; dismiss failed runs, and restore them."`
 	FollowUps followUpsCommand `cmd:"" help:"List follow-up jobs that have failed for good, and put them back into the queue."`
-	Replay    replayCommand    `cmd:"" help:"Run failed runs once more, or others that are asked for."`
-	Replays   replaysCommand   `cmd:"" help:"Look at replay orders, watch and cancel them."`
-	Doctor    doctorCommand    `cmd:"" help:"Check the database, its queue and the public URL, and say what to do."`
-	Retention retentionCommand `cmd:"" help:"Remove what is older than it is to be kept, as a running worker does by itself."`
-	Erase     eraseCommand     `cmd:"" help:"Erase signature requests, or all that mentions an e-mail address."`
+	Replay    replayCommand    `cmd:"" help:"Repeat failed runs, or other runs that the filters choose."`
+	Replays   replaysCommand   `cmd:"" help:"List, watch and cancel replays."`
+	Doctor    doctorCommand    `cmd:"" help:"Check the database, its queue and the public URL, and show a remedy for each problem."`
+	Retention retentionCommand `cmd:"" help:"Remove bodies and events that are past their retention age. A running worker does this automatically."`
+	Erase     eraseCommand     `cmd:"" help:"Erase signature requests: by id, or all that mention an e-mail address."`
 	Audit     auditCommand     `cmd:"" help:"Check stored events against their hashes, signatures and identity."`
-	Reconcile reconcileCommand `cmd:"" help:"Ask Lumin for the state of signature requests that are not over, and compare."`
-	Keys      keysCommand      `cmd:"" help:"Tell which keys are configured, and when each was first and last used."`
+	Reconcile reconcileCommand `cmd:"" help:"Compare the state of open signature requests with Lumin's API."`
+	Keys      keysCommand      `cmd:"" help:"Show the configured keys, and when each was first and last used."`
 	Sign      signCommand      `cmd:"" help:"Compute the X-Signature of a body."`
 	Verify    verifyCommand    `cmd:"" help:"Check the X-Signature of a body."`
-	Health    healthCommand    `cmd:"" help:"Ask the admin listener of a running program whether it is ready."`
+	Health    healthCommand    `cmd:"" help:"Check that a running program is ready, through its admin listener."`
 	Version   versionCommand   `cmd:"" help:"Show the version of this program."`
 }
 
@@ -143,7 +143,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		return report(std.err, err)
 	}
 	if serves(parsed.Command()) {
-		std.out = out.to // what a service prints is no result that can be lost
+		std.out = out.to // a service may lose output and still succeed
 		queued, flush := std.queued()
 		defer flush()
 		std = queued

@@ -14,10 +14,10 @@ import (
 	"lumin-ingest/worker/jobs"
 )
 
-// archiveSettings say where contracts are archived.
+// archiveSettings name the bucket that contracts are archived in.
 type archiveSettings struct {
 	ArchiveURL   string   `name:"archive-url" env:"ARCHIVE_URL" placeholder:"URL" help:"Archive signed contracts in this bucket, such as file:///archive or s3://contracts?region=eu-central-1."`
-	ArchiveFiles []string `env:"ARCHIVE_FILES" default:"agreement" enum:"agreement,coc,merged" help:"Which files: agreement, coc (the certificate), merged (both in one)."`
+	ArchiveFiles []string `env:"ARCHIVE_FILES" default:"agreement" enum:"agreement,coc,merged" help:"Files to archive: agreement, coc (the certificate), merged (both in one)."`
 }
 
 func (e Env) addArchive(ctx context.Context, registry *worker.Registry) error {
@@ -27,7 +27,7 @@ func (e Env) addArchive(ctx context.Context, registry *worker.Registry) error {
 		return err
 	}
 	if e.Lumin == nil {
-		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "contracts are downloaded with a key of the workspace: set LUMIN_API_KEY, or unset ARCHIVE_URL")
+		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "set LUMIN_API_KEY to a key of the workspace, which downloads the contracts; or unset ARCHIVE_URL")
 	}
 	bucket, err := openBucket(ctx, s.ArchiveURL)
 	if err != nil {
@@ -42,7 +42,7 @@ func (e Env) addArchive(ctx context.Context, registry *worker.Registry) error {
 	return nil
 }
 
-// openBucket opens the bucket of an ARCHIVE_URL, or says what it lacks.
+// openBucket opens the bucket that ARCHIVE_URL names.
 func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	const form = "write it as file:///directory or s3://bucket?region=REGION"
 	u, err := url.Parse(archiveURL) // not quoted: it may hold credentials
@@ -52,13 +52,13 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	case u.Scheme == "":
 		return nil, usage("ARCHIVE_URL has no scheme", form)
 	case u.Scheme == "file" && u.Host != "" && u.Host != "." && u.Host != "localhost":
-		return nil, usage(fmt.Sprintf("ARCHIVE_URL takes %q for a host", u.Host), "write a directory with three slashes: file:///directory")
+		return nil, usage(fmt.Sprintf("ARCHIVE_URL has %q in the place of a host", u.Host), "write a directory with three slashes: file:///directory")
 	case !blob.DefaultURLMux().ValidBucketScheme(u.Scheme):
 		return nil, noDriver(u.Scheme)
 	}
 	bucket, err := blob.OpenBucket(ctx, bucketURL(u))
 	if err != nil && u.Scheme == "file" {
-		return nil, usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), "create the directory, or let ?create_dir=true at the end of ARCHIVE_URL do it")
+		return nil, usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), "create the directory, or add ?create_dir=true to ARCHIVE_URL")
 	}
 	if err != nil {
 		return nil, usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), form)
@@ -66,20 +66,20 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	return bucket, nil
 }
 
-// noDriver says which package a program has to import for a kind of bucket.
+// noDriver is the error for a kind of bucket whose driver this program lacks.
 func noDriver(scheme string) error {
 	driver, known := map[string]string{"s3": "s3blob", "gs": "gcsblob", "azblob": "azureblob", "mem": "memblob"}[scheme]
 	if !known {
-		return usage("ARCHIVE_URL cannot be opened: there are no buckets of "+scheme+"://", "use file:///directory, s3://, gs:// or azblob://")
+		return usage("ARCHIVE_URL cannot be opened: no kind of bucket begins with "+scheme+"://", "use file:///directory, s3://, gs:// or azblob://")
 	}
 	return usage(fmt.Sprintf("ARCHIVE_URL cannot be opened: %s has no driver for %s://", programName(), scheme),
-		`add this to its main package, and build it again: import _ "gocloud.dev/blob/%s"`, driver)
+		`add this line to its main package and rebuild: import _ "gocloud.dev/blob/%s"`, driver)
 }
 
-// bucketURL is the URL by which a bucket is opened. One of files keeps unfinished
-// ones beside the others, because from a temporary folder on another file system they
-// could not be moved; and it has no side files, which would repeat what is in
-// lumin.archived_files.
+// bucketURL is the URL that opens a bucket. A bucket of files keeps unfinished
+// files in its own directory: from a temporary directory on another file system
+// they could not be moved into place. It has no attribute files, because
+// lumin.archived_files holds the same facts.
 func bucketURL(u *url.URL) string {
 	if u.Scheme != "file" {
 		return u.String()

@@ -65,8 +65,9 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// unchecked divides events whose signature could not be checked: by keys that are no
-// longer configured, and by keys of sources without a secret in this environment.
+// unchecked divides the events whose signature could not be checked: revoked have
+// a key that is no longer configured, elsewhere have a source without a secret in
+// this environment.
 func unchecked(a store.Audit, keyrings map[string]*lumin.Keyring) (revoked, elsewhere []store.RevokedUse, events, eventsElsewhere int64) {
 	for _, use := range a.Revoked {
 		if _, here := keyrings[use.Source]; here {
@@ -106,7 +107,7 @@ func printAudit(out io.Writer, a store.Audit, keyrings map[string]*lumin.Keyring
 		useTable(out, "KEY NO LONGER CONFIGURED", revoked)
 	}
 	if len(elsewhere) > 0 {
-		fmt.Fprintln(out, "\nNo secret of these sources is configured here. Hash and identity were checked, the signature was not:")
+		fmt.Fprintln(out, "\nNo secret of these sources is configured here, so only hash and identity were checked, not the signature:")
 		useTable(out, "KEY NOT CONFIGURED HERE", elsewhere)
 	}
 }

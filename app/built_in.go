@@ -14,9 +14,9 @@ import (
 
 // luminSettings say how to ask Lumin's API.
 type luminSettings struct {
-	LuminAPIKey string `env:"LUMIN_API_KEY" placeholder:"KEY" help:"For job types that call Lumin's API, and for reconcile."`
-	APIKeyFile  string `name:"lumin-api-key-file" env:"LUMIN_API_KEY_FILE" placeholder:"FILE" help:"File that holds it."`
-	LuminAPIURL string `name:"lumin-api-url" env:"LUMIN_API_URL" default:"https://api.luminpdf.com/v1" placeholder:"URL" help:"Where Lumin's API is; its sandbox is at https://api-sandbox.luminpdf.com/v1."`
+	LuminAPIKey string `env:"LUMIN_API_KEY" placeholder:"KEY" help:"API key for job types that call Lumin's API, and for reconcile."`
+	APIKeyFile  string `name:"lumin-api-key-file" env:"LUMIN_API_KEY_FILE" placeholder:"FILE" help:"File that holds the value."`
+	LuminAPIURL string `name:"lumin-api-url" env:"LUMIN_API_URL" default:"https://api.luminpdf.com/v1" placeholder:"URL" help:"Address of Lumin's API. The sandbox is at https://api-sandbox.luminpdf.com/v1."`
 }
 
 // client is nil without a key.
@@ -37,8 +37,8 @@ func (s luminSettings) client() (*lumin.Client, string, error) {
 
 // reconcileSettings say when Lumin is asked for what deliveries may not have told.
 type reconcileSettings struct {
-	ReconcileEvery  time.Duration `env:"RECONCILE_EVERY" placeholder:"DURATION" help:"Compare lumin.signature_requests with Lumin's API so often, such as 24h; never by default."`
-	ReconcileRepair bool          `env:"RECONCILE_REPAIR" help:"And repair what differs."`
+	ReconcileEvery  time.Duration `env:"RECONCILE_EVERY" placeholder:"DURATION" help:"Interval for comparing lumin.signature_requests with Lumin's API, such as 24h. Off by default."`
+	ReconcileRepair bool          `env:"RECONCILE_REPAIR" help:"Also repair the differences."`
 }
 
 // builtInSettings configure the job types that the program brings along. None is

@@ -10,14 +10,14 @@ import (
 	"lumin-ingest/ingest"
 )
 
-// callerSettings say what callers of the public listener may take up, and who
-// they are.
+// callerSettings bound the memory that callers of the public listener may use,
+// and name the proxies that report their addresses.
 type callerSettings struct {
-	MaxBodyMemory  string `env:"MAX_BODY_MEMORY" default:"64MiB" placeholder:"SIZE" help:"Memory of all bodies that are being received; beyond it large ones are answered 503. The first 16 KiB of each are not counted."`
-	TrustedProxies string `env:"TRUSTED_PROXIES" placeholder:"CIDR,..." help:"Networks of your own proxies. Only through them the log takes the caller's address from X-Forwarded-For."`
+	MaxBodyMemory  string `env:"MAX_BODY_MEMORY" default:"64MiB" placeholder:"SIZE" help:"Memory for all bodies that are being received. When it is used up, large bodies are answered 503. The first 16 KiB of each body are not counted."`
+	TrustedProxies string `env:"TRUSTED_PROXIES" placeholder:"CIDR,..." help:"Networks of your own proxies. The log takes the caller's address from X-Forwarded-For only if one of them sent it."`
 }
 
-// callerLimits are those settings, understood.
+// callerLimits are the parsed callerSettings.
 type callerLimits struct {
 	bodyMemory     int64 // bytes; 0: the default
 	trustedProxies []netip.Prefix
@@ -44,10 +44,10 @@ func (s callerSettings) limits() (limits callerLimits, err error) {
 	return limits, nil
 }
 
-// networkForm is what to do about a network that is not one.
-const networkForm = "write a network as 10.1.0.0/16 or fd00:1::/32, with zeros behind its length, and one address as 10.1.2.3/32"
+// networkForm is the advice about an invalid network.
+const networkForm = "write a network such as 10.1.0.0/16 or fd00:1::/32, with only zeros after the prefix, and a single address such as 10.1.2.3/32"
 
-// parseNetwork refuses networks that can be meant in two ways.
+// parseNetwork refuses networks that can be read in two ways.
 func parseNetwork(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
 	if err == nil && (prefix.Addr().Is4In6() || prefix != prefix.Masked()) {

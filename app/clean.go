@@ -6,19 +6,19 @@ import (
 	"unicode"
 )
 
-// clean returns a value as it was meant: without the white space, line ends and
-// byte order mark that come along when it is copied, or read from a file. A value
-// in quotes is refused: an env file or a container keeps quotes that a shell
-// takes away. The error does not show the value, which may be a secret.
+// clean removes the white space, line ends and byte order mark that surround a
+// value after it was copied or read from a file. A value in quotes is refused: an
+// env file or a container keeps quotes that a shell would remove. The error does
+// not show the value, which may be a secret.
 func clean(setting, value string) (string, error) {
 	value = trim(value)
 	if quoted(value) {
-		return "", usage(setting+" is in quotes", "remove the quotes: they are taken for a part of the value")
+		return "", usage(setting+" is in quotes", "remove the quotes: they count as part of the value")
 	}
 	return value, nil
 }
 
-// trim removes what surrounds a value without being seen.
+// trim removes invisible characters at both ends of a value.
 func trim(value string) string { return strings.TrimFunc(value, invisible) }
 
 func invisible(r rune) bool {
@@ -29,16 +29,16 @@ func invisible(r rune) bool {
 	return unicode.IsSpace(r)
 }
 
-// quotes begin or end a quoted value, as typed or as a word processor writes them.
+// quotes are the quotation marks that people type and that word processors insert.
 const quotes = "\"'`\u2018\u2019\u201C\u201D\u00AB\u00BB"
 
-// quoted reports whether a value has a quote at either end. No key, secret or URL
-// has one there.
+// quoted reports whether a value begins or ends with a quote. No valid key, secret
+// or URL does.
 func quoted(value string) bool {
 	return strings.Trim(value, quotes) != value
 }
 
-// cleanEntries are the cleaned entries of a list.
+// cleanEntries splits a list and cleans each entry.
 func cleanEntries(setting, list string) ([]string, error) {
 	all := entries(list)
 	for i := range all {

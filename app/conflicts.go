@@ -13,9 +13,9 @@ import (
 
 type conflictsCommand struct {
 	List    conflictsListCommand    `cmd:"" help:"List redeliveries whose content differs from the first delivery."`
-	Show    conflictsShowCommand    `cmd:"" help:"Show the conflicts of one event: who acted, which body was worked, what was decided."`
-	Promote conflictsPromoteCommand `cmd:"" help:"Make the other body of a conflict an event of its own, with its runs."`
-	Dismiss conflictsDismissCommand `cmd:"" help:"Note that a conflict needs nothing."`
+	Show    conflictsShowCommand    `cmd:"" help:"Show the conflicts of one event: who acted, which body has runs, and the decision."`
+	Promote conflictsPromoteCommand `cmd:"" help:"Make the other body of a conflict an event of its own, with runs."`
+	Dismiss conflictsDismissCommand `cmd:"" help:"Record that a conflict needs no action."`
 }
 
 type conflictsListCommand struct {
@@ -23,10 +23,10 @@ type conflictsListCommand struct {
 	outputSettings
 	Source           string `help:"Only of this source: account or app:NAME."`
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
-	AnotherActor     bool   `help:"Only those whose two bodies name different signers."`
-	Undecided        bool   `help:"Only those that are neither promoted nor dismissed."`
-	Since            when   `placeholder:"TIME" help:"Only delivered since then: 2006-01-02, a time, or how long ago: 24h, 7d."`
-	Limit            int    `default:"50" help:"At most so many."`
+	AnotherActor     bool   `help:"Only conflicts whose two bodies name different signers."`
+	Undecided        bool   `help:"Only conflicts that are neither promoted nor dismissed."`
+	Since            when   `placeholder:"TIME" help:"Only conflicts delivered since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
+	Limit            int    `default:"50" help:"Show at most this many."`
 }
 
 // Run implements the command.
@@ -82,7 +82,8 @@ func kindOf(c store.Conflict) string {
 	return "content"
 }
 
-// bodyCell is as much of the hash as tells the bodies of one event apart.
+// bodyCell shortens the hash of a body to enough digits to distinguish the bodies
+// of one event.
 func bodyCell(c store.Conflict) string {
 	if c.Body == "" {
 		return "not kept"
@@ -97,21 +98,21 @@ func decisionCell(c store.Conflict) string {
 	return textCell(c.Decision)
 }
 
-// oneConflict names a conflict.
+// oneConflict holds the flags that name a conflict.
 type oneConflict struct {
 	databaseSettings
-	Event int64  `arg:"" help:"The event that the body conflicts with."`
-	Body  string `placeholder:"HEX" help:"Which of its bodies, by the first digits of their SHA-256, where there are several."`
+	Event int64  `arg:"" help:"Id of the event that the conflict belongs to."`
+	Body  string `placeholder:"HEX" help:"Choose one of several bodies by the first digits of its SHA-256."`
 }
 
-// find returns the conflicts that are named.
+// find returns the conflicts that the flags name.
 func (c oneConflict) find(ctx context.Context, st *store.Store) ([]store.Conflict, error) {
 	all, err := st.Conflicts(ctx, store.ConflictFilter{EventID: c.Event, Limit: 100}) // an event keeps fewer bodies
 	if err != nil {
 		return nil, err
 	}
 	if len(all) == 0 {
-		return nil, usage(fmt.Sprintf("event %d has no conflict", c.Event), "\"conflicts list\" shows what there is")
+		return nil, usage(fmt.Sprintf("event %d has no conflict", c.Event), "\"conflicts list\" shows the conflicts")
 	}
 	var named []store.Conflict
 	for _, conflict := range all {
@@ -132,7 +133,7 @@ type conflictsShowCommand struct {
 	Reveal bool `help:"Show the signers' addresses in full. They are personal data."`
 }
 
-// shownConflict is a conflict with who acted.
+// shownConflict is a conflict with the signers that its bodies name.
 type shownConflict struct {
 	store.Conflict
 	FirstSigner string `json:"first_signer"`
@@ -190,7 +191,7 @@ func (c *conflictsShowCommand) print(std streams, i int, s shownConflict) error 
 		{"conflict", kindOf(s.Conflict)},
 		{"signer, first body", cmp.Or(s.FirstSigner, "-")},
 		{"signer, other body", cmp.Or(s.OtherSigner, "-")},
-		{"runs were made from", worked},
+		{"event that has the runs", worked},
 		{"delivered", fmt.Sprintf("%d times, %s to %s", s.Count, timeCell(&s.FirstAt), timeCell(&s.LastAt))},
 		{"decision", decisionCell(s.Conflict)},
 		{"decided", timeCell(s.DecidedAt)},
@@ -200,7 +201,8 @@ func (c *conflictsShowCommand) print(std streams, i int, s shownConflict) error 
 	return nil
 }
 
-// masked leaves of an address what tells two signers of a request apart.
+// masked hides most of an address, and keeps enough to distinguish two signers of
+// one signature request.
 func masked(address string) string {
 	if address == "" {
 		return ""
@@ -213,17 +215,17 @@ func masked(address string) string {
 	return string(first) + "***@" + string([]rune(domain)[0]) + "***"
 }
 
-// decision is what both commands that decide ask for.
+// decision holds the flags that promote and dismiss share.
 type decision struct {
 	oneConflict
-	Reason string `required:"" help:"Why; kept with the conflict, so name nobody in it."`
-	By     string `placeholder:"WHO" help:"Who decides; the user and host of this program by default."`
+	Reason string `required:"" help:"Reason for the decision. It is stored with the conflict, so do not name a person in it."`
+	By     string `placeholder:"WHO" help:"Who decides. By default the user and host of this program."`
 }
 
-// one returns the only conflict that is named.
+// one returns the conflict that the flags name, if there is exactly one.
 func (d decision) one(ctx context.Context, st *store.Store) (store.Conflict, error) {
 	if strings.TrimSpace(d.Reason) == "" {
-		return store.Conflict{}, usage("--reason is empty", "say why; it is kept with the conflict")
+		return store.Conflict{}, usage("--reason is empty", "give the reason for the decision; it is stored with the conflict")
 	}
 	conflicts, err := d.find(ctx, st)
 	if err != nil {
@@ -238,7 +240,7 @@ func (d decision) one(ctx context.Context, st *store.Store) (store.Conflict, err
 
 type conflictsPromoteCommand struct {
 	decision
-	Yes bool `help:"Do it: the runs of the new event cannot be taken back."`
+	Yes bool `help:"Confirm: the runs of the new event cannot be undone."`
 }
 
 // Run implements the command.
@@ -253,7 +255,7 @@ func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if !c.Yes {
-		return usage(fmt.Sprintf("this would make body %s an event of its own, and job types would work it", bodyCell(conflict)),
+		return usage(fmt.Sprintf("this would make body %s an event of its own, which job types would process", bodyCell(conflict)),
 			"compare the two bodies with \"conflicts show %d\", then add --yes", c.Event)
 	}
 	id, err := st.PromoteConflict(ctx, conflict, c.Reason, cmp.Or(c.By, whoAmI()))
@@ -261,10 +263,10 @@ func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
 		return refusedDecision(err)
 	}
 	if conflict.PromotedID != nil {
-		_, err = fmt.Fprintf(std.out, "promoted already, as event %d\n", id)
+		_, err = fmt.Fprintf(std.out, "already promoted, as event %d\n", id)
 		return err
 	}
-	_, err = fmt.Fprintf(std.out, "promoted as event %d; a running worker makes its runs\n", id)
+	_, err = fmt.Fprintf(std.out, "promoted as event %d; a running worker creates its runs\n", id)
 	return err
 }
 

@@ -9,8 +9,9 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// checkURL refuses a value that is no database URL, and options of it with which
-// nothing would work. The error shows no part of it: it may hold a password.
+// checkURL refuses a value that is not a database URL, and options that would stop
+// the program from working. The error shows no part of the value, which may hold
+// a password.
 func checkURL(setting, url string) error {
 	return aboutURL(setting, pgopen.Check(url, pgopen.Options{}))
 }
@@ -24,7 +25,7 @@ func (s databaseSettings) writableURL() (string, error) {
 	return url, aboutURL("DATABASE_URL", pgopen.Check(url, pgopen.Options{Writes: true}))
 }
 
-// aboutURL is the error of a database URL, with the name of its setting.
+// aboutURL adds the name of the setting to an error about a database URL.
 func aboutURL(setting string, err error) error {
 	var refused *pgopen.Refused
 	if errors.As(err, &refused) {
@@ -51,9 +52,9 @@ func refusedOption(err error) bool {
 	return false
 }
 
-// optionError is the error of such a connection.
+// optionError explains an error for which refusedOption is true.
 func optionError(err error) error {
 	var refused *pgconn.PgError
 	errors.As(err, &refused)
-	return usage("the server refuses an option in DATABASE_URL: "+refused.Message, "correct it, or leave it out")
+	return usage("the server refuses an option in DATABASE_URL: "+refused.Message, "correct the option, or remove it")
 }

@@ -80,10 +80,10 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 		return err
 	}
 	if cfg.publicMoves > 0 && s.public.addr() != cfg.publicAddr {
-		fmt.Fprintf(std.out, "%s is taken: receiving deliveries on %s\n", cfg.publicAddr, s.public.addr())
+		fmt.Fprintf(std.out, "%s is in use: receiving deliveries on %s instead\n", cfg.publicAddr, s.public.addr())
 	}
 	if cfg.adminMoves > 0 && s.admin.addr() != cfg.adminAddr {
-		fmt.Fprintf(std.out, "%s is taken: health and metrics on %s\n", cfg.adminAddr, s.admin.addr())
+		fmt.Fprintf(std.out, "%s is in use: health and metrics are on %s instead\n", cfg.adminAddr, s.admin.addr())
 	}
 	go func() {
 		if c.Demo {

@@ -12,19 +12,20 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// devBuiltIn are the settings with which built-in job types can be tried. Their
-// variables begin with DEV_, as DEV_DATABASE_URL does: what is set for production
-// in somebody's shell must not receive the demo's events.
+// devBuiltIn are the settings that switch on built-in job types in dev. Their
+// variables begin with DEV_, like DEV_DATABASE_URL: systems that are set for
+// production in the user's shell must not receive the demo's events.
 type devBuiltIn struct {
 	luminSettings   `envprefix:"DEV_"`
-	builtInSettings `envprefix:"DEV_" group:"Built-in job types, none of which is there unless it is asked for:"`
+	builtInSettings `envprefix:"DEV_" group:"Built-in job types, which are off unless they are set:"`
 }
 
-// env is what job types get in dev. Without a key, Lumin's API is a stand-in.
+// env returns the Env of job types in dev. Without a key it leads to a stand-in
+// for Lumin's API.
 func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
 	for _, name := range []string{"FORWARD_URLS", "ARCHIVE_URL", "RECONCILE_EVERY"} {
 		if os.Getenv(name) != "" {
-			fmt.Fprintf(std.out, "%[1]s is set and not used: dev takes DEV_%[1]s, or the flag\n", name)
+			fmt.Fprintf(std.out, "%[1]s is set, but dev ignores it: set DEV_%[1]s, or the flag\n", name)
 		}
 	}
 	env.builtIn = &s.builtInSettings
@@ -42,7 +43,7 @@ func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
 		return env, nil, err
 	}
 	if len(s.set()) > 0 {
-		fmt.Fprintf(std.out, "Lumin's API is a stand-in at %s: every signature request is approved. Set DEV_LUMIN_API_KEY to ask Lumin\n", url)
+		fmt.Fprintf(std.out, "A stand-in for Lumin's API at %s answers that every signature request is approved. Set DEV_LUMIN_API_KEY to use Lumin's API\n", url)
 	}
 	return env, closeAPI, nil
 }
@@ -51,7 +52,7 @@ func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
 func serveLuminAPI() (url string, closeAPI func(), err error) {
 	socket, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", nil, fmt.Errorf("listen for the stand-in of Lumin's API: %w", err)
+		return "", nil, fmt.Errorf("listen for the stand-in for Lumin's API: %w", err)
 	}
 	base := "http://" + socket.Addr().String()
 	server := &http.Server{Handler: luminAPI(base), ReadHeaderTimeout: 5 * time.Second}
@@ -59,7 +60,7 @@ func serveLuminAPI() (url string, closeAPI func(), err error) {
 	return base + "/v1", func() { _ = server.Close() }, nil
 }
 
-// devPDF is the file of every signature request: one empty page.
+// devPDF is the file of every signature request, a PDF with one empty page.
 const devPDF = `%PDF-1.4
 1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
@@ -73,7 +74,7 @@ func luminAPI(base string) http.Handler {
 	api := http.NewServeMux()
 	answer := func(w http.ResponseWriter, value any) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(value) // a client that has gone needs no answer
+		_ = json.NewEncoder(w).Encode(value) // fails only if the client has gone
 	}
 	pdf := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/pdf")

@@ -8,11 +8,11 @@ import (
 )
 
 // demoLog is the log of dev. While the demo runs, it shows only the lines of the
-// user's own job types: everything else that fails there fails on purpose.
+// user's own job types: all other failures in the demo are intended.
 type demoLog struct {
 	slog.Handler
 	demonstrating *atomic.Bool
-	kind          string // of the job type whose lines these are, if it is known
+	kind          string // the job type that the lines are about; empty if unknown
 }
 
 // Enabled implements slog.Handler.

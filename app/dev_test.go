@@ -34,7 +34,7 @@ func TestDevBuiltIn(t *testing.T) {
 	out := p.stdout.String()
 	for _, want := range []string{
 		`(?m)^archive_contract +succeeded +1$`, `(?m)^forward_crm +succeeded +5$`,
-		`FORWARD_URLS is set and not used: dev takes DEV_FORWARD_URLS, or the flag`, `Lumin's API is a stand-in at http://127`,
+		`FORWARD_URLS is set, but dev ignores it: set DEV_FORWARD_URLS, or the flag`, `A stand-in for Lumin's API at http://127`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("dev does not print %s:\n%s", want, out)

@@ -11,10 +11,10 @@ import (
 	"lumin-ingest/store"
 )
 
-// changeSettings are the flags of a command that shows its plan before it acts.
+// changeSettings are the flags of a command that prints its plan before it acts.
 type changeSettings struct {
 	DryRun bool `help:"Print the plan and change nothing."`
-	Yes    bool `help:"Carry out the plan; without, it is only printed."`
+	Yes    bool `help:"Carry out the plan. Without this flag it is only printed."`
 }
 
 type failuresDismissCommand struct {
@@ -22,8 +22,8 @@ type failuresDismissCommand struct {
 	All bool `help:"All failed runs, if no other filter is given."`
 	runFilter
 	changeSettings
-	Reason string `help:"Why they will never succeed; kept with each run, so name no person in it."`
-	By     string `placeholder:"WHO" help:"Who dismisses them; the user and host of this program by default."`
+	Reason string `help:"Why the runs will never succeed. It is stored with each run, so do not name a person in it."`
+	By     string `placeholder:"WHO" help:"Who dismisses them. By default the user and host of this program."`
 }
 
 // Run implements the command.
@@ -33,7 +33,7 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if strings.TrimSpace(c.Reason) == "" && !c.DryRun {
-		return usage("no reason is given", "say with --reason why these runs will never succeed, or look first with --dry-run")
+		return usage("no reason is given", "give --reason, why these runs will never succeed; or see the plan first with --dry-run")
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -115,7 +115,7 @@ func failedOrDismissed(st *store.Store) func(context.Context) ([]string, error) 
 	}
 }
 
-// wanted is the filter of a command on all runs or on those that the flags leave.
+// wanted is the filter of a command that takes either --all or other filters.
 func (f runFilter) wanted(all bool, verb string) (store.ReplayFilter, error) {
 	filter, err := f.filter("")
 	if err != nil {
@@ -124,38 +124,38 @@ func (f runFilter) wanted(all bool, verb string) (store.ReplayFilter, error) {
 	none := errors.Is(filter.Validate(), store.ErrNoFilter)
 	switch {
 	case none && !all:
-		return filter, usage("nothing says which runs to "+verb, "give a filter, such as --kind, --error or --event, or --all; --dry-run shows the plan")
+		return filter, usage("no filter chooses the runs to "+verb, "give a filter, such as --kind, --error or --event, or give --all; --dry-run shows the plan")
 	case all && !none:
-		return filter, usage("--all and a filter are given", "give one of them")
+		return filter, usage("--all and another filter are given", "give only one of the two")
 	}
 	filter.Status = store.ReplayFailed
 	return filter, nil
 }
 
-// agreed reports whether a plan that was printed is to be carried out.
+// agreed reports whether the user wants the printed plan carried out.
 func (c changeSettings) agreed(std streams, verb string) (bool, error) {
 	switch {
 	case c.DryRun:
 		fmt.Fprintln(std.out, "dry run: nothing changed")
 		return false, nil
 	case !c.Yes:
-		return false, usage("nothing changed: the plan needs a yes", "add --yes to %s these runs", verb)
+		return false, usage("nothing changed: the plan above needs --yes", "add --yes to %s these runs", verb)
 	}
 	return true, nil
 }
 
-// said prints how many runs were changed, also if the rest could not be.
+// said prints how many runs were changed, even if an error left others unchanged.
 func said(std streams, n int64, what string, err error) error {
 	if err == nil || n > 0 {
 		fmt.Fprintf(std.out, "%s %s\n", runs(n), what)
 	}
 	if err != nil && n > 0 {
-		return hint(err, "the other runs are as they were: give the command again")
+		return hint(err, "the other runs have not changed: run the command again")
 	}
 	return err
 }
 
-// printRuns prints how many runs a plan is about.
+// printRuns prints how many runs of each job type a plan would change.
 func printRuns(w io.Writer, heading string, plan []store.PlannedReplay) {
 	rows := make([][]string, len(plan))
 	for i, p := range plan {

@@ -18,7 +18,7 @@ type doctorCommand struct {
 	databaseSettings
 	sourceSettings
 	outputSettings
-	PublicURL string `env:"PUBLIC_URL" placeholder:"URL" help:"Where Lumin delivers to, such as https://hooks.example.com: also check that this leads here."`
+	PublicURL string `env:"PUBLIC_URL" placeholder:"URL" help:"Address that Lumin delivers to, such as https://hooks.example.com. doctor also checks that it leads here."`
 }
 
 // verdict is what a check came to.
@@ -75,9 +75,9 @@ func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 	case 0:
 		return nil
 	case 1:
-		return hint(errors.New("1 check has failed"), "do what stands beside it, and ask again")
+		return hint(errors.New("1 check has failed"), "apply the remedy and run doctor again")
 	}
-	return hint(fmt.Errorf("%d checks have failed", failures), "do what stands beside them, and ask again")
+	return hint(fmt.Errorf("%d checks have failed", failures), "apply the remedies and run doctor again")
 }
 
 func (c *doctorCommand) print(std streams, findings []finding) error {
@@ -93,7 +93,7 @@ func (c *doctorCommand) print(std streams, findings []finding) error {
 	for i, f := range findings {
 		rows[i] = []string{string(f.Verdict), f.Check, f.Found, f.Remedy}
 	}
-	table(std.out, []string{"", "CHECK", "FOUND", "WHAT TO DO"}, rows)
+	table(std.out, []string{"", "CHECK", "FOUND", "REMEDY"}, rows)
 	return nil
 }
 
@@ -188,13 +188,14 @@ const (
 	clockWrong   = time.Minute
 )
 
-// examineClock judges the difference between two clocks that is known up to within.
+// examineClock judges the difference between two clocks. It is known to an accuracy
+// of within.
 func examineClock(offset, within time.Duration) finding {
-	f := finding{"clock", ok, fmt.Sprintf("the database's is %s ahead of this machine's, give or take %s",
+	f := finding{"clock", ok, fmt.Sprintf("the database's is %s ahead of this machine's, to within %s",
 		offset.Round(time.Millisecond), max(within.Round(time.Millisecond), time.Millisecond)), ""}
 	switch least := offset.Abs() - within; {
 	case least > clockWrong:
-		f.Verdict, f.Remedy = failure, "synchronize both machines by NTP: with a wrong clock here, deliveries are refused by their age"
+		f.Verdict, f.Remedy = failure, "synchronize both machines by NTP: a wrong clock on this machine makes the program refuse deliveries as too old or too new"
 	case least > clockSuspect:
 		f.Verdict, f.Remedy = warning, "synchronize both machines by NTP"
 	}
@@ -204,13 +205,13 @@ func examineClock(offset, within time.Duration) finding {
 func examineSchema(ctx context.Context, st *store.Store) finding {
 	status, err := st.SchemaStatus(ctx)
 	if err == nil && !status.Current() {
-		return finding{"schema", failure, status.String(), "what is in it was not checked"}
+		return finding{"schema", failure, status.String(), "the contents of the schema were not checked"}
 	}
 	if err == nil {
 		err = st.ReadyToStart(ctx, true)
 	}
 	if err != nil {
-		return finding{"schema", failure, oneLine(err), "remove the cause, or name another database; what is in the schema was not checked"}
+		return finding{"schema", failure, oneLine(err), "fix the cause, or name another database; the contents of the schema were not checked"}
 	}
 	return finding{"schema", ok, status.String(), ""}
 }
@@ -218,7 +219,7 @@ func examineSchema(ctx context.Context, st *store.Store) finding {
 // oldRun is longer than ten attempts take, with their waits.
 const oldRun = 4 * time.Hour
 
-// examineQueue judges what waits, and who there is to work on it.
+// examineQueue judges the waiting jobs and the programs that could work them.
 func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	programs, err := st.Programs(ctx, store.ProgramSeenWithin)
 	if err != nil {
@@ -252,14 +253,14 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 		runs, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
 }
 
-// examinePrograms judges who is there: programs seen lately, and the kinds that
-// were ever registered.
+// examinePrograms judges the programs that were seen lately, against all job types
+// that were ever registered.
 func examinePrograms(programs []store.Program, registered []string) []finding {
 	if len(programs) == 0 {
-		return []finding{{"programs", warning, "none runs", "start \"" + invocation() + " serve\"; until then Lumin's deliveries fail, and it repeats them for 30 h 20 min"}}
+		return []finding{{"programs", warning, "none is running", "start \"" + invocation() + " serve\"; until then Lumin's deliveries fail, and it repeats them for 30 h 20 min"}}
 	}
 	var receiving, working int
-	var known []string // to those that work
+	var known []string // to programs that work
 	for _, p := range programs {
 		if p.Receives() {
 			receiving++
@@ -273,9 +274,9 @@ func examinePrograms(programs []store.Program, registered []string) []finding {
 	var findings []finding
 	switch {
 	case receiving == 0:
-		findings = append(findings, finding{"programs", warning, found, "start one with the role ingest or all: nobody receives deliveries"})
+		findings = append(findings, finding{"programs", warning, found, "start one with the role ingest or all: no running program receives deliveries"})
 	case working == 0:
-		return []finding{{"programs", warning, found, "start one with the role worker or all: events are kept, and nobody works them"}}
+		return []finding{{"programs", warning, found, "start one with the role worker or all: events are recorded, but no running program works them"}}
 	default:
 		findings = append(findings, finding{"programs", ok, found, ""})
 	}
@@ -286,12 +287,12 @@ func examinePrograms(programs []store.Program, registered []string) []finding {
 	for _, p := range programs {
 		if missing := without(known, p.Kinds); p.Receives() && len(missing) > 0 {
 			findings = append(findings, finding{"job types", warning,
-				fmt.Sprintf("%s (process %d) receives and does not know %s", p.Host, p.PID, strings.Join(missing, ", ")),
-				"deploy the same program there: it makes no runs for it; afterwards \"" + invocation() + " replay --missing --kind ...\" makes them"})
+				fmt.Sprintf("%s (process %d) receives deliveries and lacks %s", p.Host, p.PID, strings.Join(missing, ", ")),
+				"deploy the same program everywhere: the other one creates no runs for this job type; then \"" + invocation() + " replay --missing --kind ...\" creates them"})
 		}
 	}
 	if len(findings) == 1 {
-		findings = append(findings, finding{"job types", ok, fmt.Sprintf("all %d are known to all that run", len(registered)), ""})
+		findings = append(findings, finding{"job types", ok, fmt.Sprintf("all %d are registered by all running programs", len(registered)), ""})
 	}
 	return findings
 }
@@ -311,17 +312,17 @@ func examineComplaints(c store.Complaints) []finding {
 		}
 	}
 	add(len(c.UnregisteredKinds) > 0, "jobs of kinds that no program has registered: "+strings.Join(c.UnregisteredKinds, ", "),
-		"they wait until a program that knows them runs: was a job type renamed?")
+		"they wait for a program that registers these kinds: was a job type renamed?")
 	add(len(c.PausedQueues) > 0, "paused: "+strings.Join(c.PausedQueues, ", "),
 		"resume them, by River's QueueResume, once the reason is gone")
 	add(c.OldRuns > 0, fmt.Sprintf("%d runs are pending for more than %s", c.OldRuns, roughly(oldRun)),
 		"see \"SELECT * FROM lumin.queue_health\" for what they wait for: too few workers, or a slow job type")
 	add(len(c.OpenErasures) > 0, "erasures that are not finished: "+strings.Trim(fmt.Sprint(c.OpenErasures), "[]"),
-		"see whether a program works; they wait for jobs at work on their events: \"SELECT * FROM lumin.river_job WHERE state = 'running'\"")
-	add(len(c.IdleReplays) > 0, fmt.Sprintf("replay orders that nobody has begun: %s", strings.Trim(fmt.Sprint(c.IdleReplays), "[]")),
-		"see whether a program works and the queue lumin is not paused; \""+invocation()+" replays show\" shows more")
+		"check that a worker runs; erasures wait for jobs that are running on their events: \"SELECT * FROM lumin.river_job WHERE state = 'running'\"")
+	add(len(c.IdleReplays) > 0, fmt.Sprintf("replays that no worker has started: %s", strings.Trim(fmt.Sprint(c.IdleReplays), "[]")),
+		"check that a worker runs and that the queue lumin is not paused; \""+invocation()+" replays show\" shows more")
 	if len(queue) == 0 {
-		return []finding{{"queue", ok, "nothing waits in vain", ""}}
+		return []finding{{"queue", ok, "nothing is stuck", ""}}
 	}
 	return queue
 }

@@ -2,13 +2,13 @@ package app
 
 import "fmt"
 
-// examineConflicts judges conflicts between two actors, about which only a person
-// can decide.
+// examineConflicts reports undecided conflicts between two signers. Only a person
+// can decide about these.
 func examineConflicts(undecided int64) finding {
 	if undecided == 0 {
-		return finding{"conflicts", ok, "no two signers in one millisecond wait for a decision", ""}
+		return finding{"conflicts", ok, "no conflict between two signers waits for a decision", ""}
 	}
 	return finding{"conflicts", warning,
-		fmt.Sprintf("deliveries that name another signer than the event of the same millisecond, without a run: %d", undecided),
-		"see \"" + invocation() + " conflicts list --another-actor --undecided\"; promote each that is another event, or dismiss it"}
+		fmt.Sprintf("conflicts whose second delivery names another signer in the same millisecond, and has no runs: %d", undecided),
+		"see \"" + invocation() + " conflicts list --another-actor --undecided\"; promote each one that is a second event, and dismiss the others"}
 }

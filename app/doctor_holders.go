@@ -8,12 +8,12 @@ import (
 	"lumin-ingest/store"
 )
 
-// holdsLong is longer than most jobs take. Longer jobs are shown as well: the
-// database cannot know whether a session belongs to a program that is gone.
+// holdsLong is longer than most jobs take. Jobs that take longer are reported too:
+// the database does not know whether the program behind a session still runs.
 const holdsLong = time.Minute
 
-// examineHolders names the sessions that keep runs from being worked, or events
-// from being recorded again.
+// examineHolders reports sessions that have locked runs or events for long. Nothing
+// else can work those runs or record redeliveries of those events.
 func examineHolders(holders []store.Holder) []finding {
 	findings := make([]finding, 0, len(holders))
 	for _, h := range holders {
@@ -23,9 +23,9 @@ func examineHolders(holders []store.Holder) []finding {
 		}
 		findings = append(findings, finding{
 			"locks", warning,
-			fmt.Sprintf("session %d (%s, role %s, from %s) has held runs or events since %s; it is %s",
-				h.PID, cmp.Or(h.Application, "without a name"), h.Role, client, h.Since.UTC().Format(time.RFC3339), cmp.Or(h.State, "in an unknown state")),
-			fmt.Sprintf("if it is not a job at work: SELECT pg_terminate_backend(%d)", h.PID),
+			fmt.Sprintf("session %d (%s, role %s, from %s) has had runs or events locked since %s; its state: %s",
+				h.PID, cmp.Or(h.Application, "no application name"), h.Role, client, h.Since.UTC().Format(time.RFC3339), cmp.Or(h.State, "unknown")),
+			fmt.Sprintf("unless a long job is running in it, end it: SELECT pg_terminate_backend(%d)", h.PID),
 		})
 	}
 	return findings

@@ -7,22 +7,23 @@ import (
 	"lumin-ingest/store"
 )
 
-// examineStuck judges whether the workers of running programs can take jobs.
+// examineStuck reports queues of running programs that have no worker left.
 func examineStuck(programs []store.Program) (findings []finding) {
 	for _, p := range programs {
 		for _, queue := range p.Stuck {
 			findings = append(findings, finding{"workers", warning, fmt.Sprintf("%s (process %d): %s", p.Host, p.PID, queue),
-				"restart that program, which loses nothing; have the job type return when its context ends"})
+				"restart that program; no event is lost. Then change the job type so that it returns when its context ends"})
 		}
 	}
 	return findings
 }
 
-// examineFollowUps judges jobs that have no runs.
+// examineFollowUps reports follow-up jobs that have failed for good, and jobs that
+// no running program works.
 func examineFollowUps(state store.FollowUpState, programs []store.Program) (findings []finding) {
 	if len(state.Failed) > 0 {
 		findings = append(findings, finding{"follow-up jobs", warning, "failed for good: " + strings.Join(state.Failed, ", "),
-			fmt.Sprintf("see \"%[1]s follow-ups list\"; \"%[1]s follow-ups retry\" puts them back. River removes them after seven days", invocation())})
+			fmt.Sprintf("see \"%[1]s follow-ups list\"; \"%[1]s follow-ups retry\" puts them back into the queue. River removes them seven days after they failed", invocation())})
 	}
 	var known []string
 	for _, p := range programs {
@@ -32,7 +33,7 @@ func examineFollowUps(state store.FollowUpState, programs []store.Program) (find
 	}
 	if lost := without(state.Waiting, known); len(lost) > 0 && len(programs) > 0 {
 		findings = append(findings, finding{"follow-up jobs", warning, "waiting, and no running program works " + strings.Join(lost, ", "),
-			"deploy a program that has registered it with AddFollowUp or AddPeriodic"})
+			"deploy a program that registers these kinds with AddFollowUp or AddPeriodic"})
 	}
 	return findings
 }

@@ -93,12 +93,12 @@ func TestExaminePrograms(t *testing.T) {
 		registered []string
 		want, says string
 	}{
-		{nil, []string{"a"}, "programs warning", "none runs"},
-		{[]store.Program{program("all", "a")}, []string{"a"}, "programs ok, job types ok", "all 1 are known"},
+		{nil, []string{"a"}, "programs warning", "none is running"},
+		{[]store.Program{program("all", "a")}, []string{"a"}, "programs ok, job types ok", "all 1 are registered"},
 		{[]store.Program{program("ingest", "a"), program("worker", "a")}, []string{"a"}, "programs ok, job types ok", "1 receive, 1 work"},
 		{[]store.Program{program("worker", "a")}, []string{"a"}, "programs warning, job types ok", "0 receive"},
 		{[]store.Program{program("ingest", "a")}, []string{"a"}, "programs warning", "0 work"},
-		{[]store.Program{program("ingest", "a"), program("worker", "a", "b")}, []string{"a", "b"}, "programs ok, job types warning", "host-ingest (process 0) receives and does not know b"},
+		{[]store.Program{program("ingest", "a"), program("worker", "a", "b")}, []string{"a", "b"}, "programs ok, job types warning", "host-ingest (process 0) receives deliveries and lacks b"},
 		{[]store.Program{program("all", "a")}, []string{"a", "gone"}, "programs ok, job types warning", "no running program works gone"},
 	} {
 		findings := examinePrograms(c.programs, c.registered)

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// maxDrainDelay is more than any balancer takes to notice, and short enough for
-// a stop.
+// maxDrainDelay is longer than any load balancer takes to notice that the program
+// is not ready.
 const maxDrainDelay = 5 * time.Minute
 
-// checkDrainDelay refuses delays that cannot be meant. Negative durations are
-// refused with every setting.
+// checkDrainDelay refuses delays that are too long. parseDuration refuses negative
+// ones.
 func checkDrainDelay(delay time.Duration) error {
 	if delay > maxDrainDelay {
-		return usage("DRAIN_DELAY is "+delay.String(), "give 0s to 5m: how long a load balancer takes to notice that /readyz answers 503")
+		return usage("DRAIN_DELAY is "+delay.String(), "give 0s to 5m: the time that a load balancer takes to notice that /readyz answers 503")
 	}
 	return nil
 }
 
-// drain keeps receiving for a while after the program has turned unready, so
-// that balancers can notice before callers are refused: Lumin repeats a refused
-// delivery only after five minutes. It ends early when another signal comes.
+// drain keeps receiving for the drain delay after /readyz has turned to 503, so
+// that load balancers notice before any caller is refused: Lumin repeats a refused
+// delivery only after five minutes. A further signal ends the delay.
 //
-// A worker has nobody to wait for, and neither has a program that never was
-// ready. A listener that fails ends the delay with its error.
+// There is no delay for a program that only works, or that was never ready. If a
+// listener fails, the delay ends with its error.
 func (s *service) drain() error {
 	s.stopping.Store(true)
 	if s.public == nil || !s.began || s.cfg.drainDelay == 0 {
 		return nil
 	}
-	s.cfg.logger.Info("unready, and receiving until balancers have noticed", "drain_delay", s.cfg.drainDelay.String())
+	s.cfg.logger.Info("not ready any more; still receiving during the drain delay", "drain_delay", s.cfg.drainDelay.String())
 	over := time.NewTimer(s.cfg.drainDelay)
 	defer over.Stop()
 	for signals := 0; signals < 2; { // the first is the one that began the stop
@@ -42,13 +42,13 @@ func (s *service) drain() error {
 			return err
 		}
 	}
-	s.cfg.logger.Info("the drain delay is skipped: a second signal came")
+	s.cfg.logger.Info("drain delay skipped by a second signal")
 	return nil
 }
 
-// closeWhileStopping ends each connection with the answer that it gets while the
-// program stops. So no connection is idle and expected to last when the listener
-// closes, and none is cut with a request on it.
+// closeWhileStopping closes each connection after the next answer while the program
+// stops. Otherwise a caller could send a request on an idle connection at the
+// moment when the listener closes it, and lose the request.
 func (s *service) closeWhileStopping(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.stopping.Load() {

@@ -126,7 +126,9 @@ func TestSignalsDuringDrain(t *testing.T) {
 	p.waitReady()
 	halfDelivery(t, p.public(), body(sample.Delivery{EventType: lumin.SignatureRequestSigned}))
 	p.signal(syscall.SIGTERM)
-	eventually(t, 10*time.Second, "it drains", func() bool { return p.stderr.logged("unready, and receiving until balancers have noticed") != nil })
+	eventually(t, 10*time.Second, "it drains", func() bool {
+		return p.stderr.logged("not ready any more; still receiving during the drain delay") != nil
+	})
 	p.signal(syscall.SIGTERM)
 	eventually(t, 10*time.Second, "it stops", func() bool { return p.stderr.logged("stopping") != nil })
 	p.mustRun() // for the half delivery
@@ -169,7 +171,7 @@ func TestNoDrainWithoutListener(t *testing.T) {
 		"before the stop": func(*instance, func()) {},
 		"during the delay": func(i *instance, cancel func()) {
 			cancel()
-			eventually(t, 10*time.Second, "it drains", func() bool { return i.log.logged("unready, and receiving until balancers have noticed") != nil })
+			eventually(t, 10*time.Second, "it drains", func() bool { return i.log.logged("not ready any more; still receiving during the drain delay") != nil })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

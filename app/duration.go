@@ -16,18 +16,18 @@ const (
 	day  = 24 * time.Hour
 	week = 7 * day
 
-	// maxDuration is more than anybody means. Beyond, a time that is computed from
-	// it may not exist.
+	// maxDuration exceeds every sensible setting. Dates computed from a longer one
+	// might be out of range.
 	maxDuration = 36500 * day
 )
 
-// durationUnit is a number with a unit, as a part of a duration.
+// durationUnit matches one number with its unit in a duration.
 var durationUnit = regexp.MustCompile(`^(\d+)(?:\.\d+)?([a-zµμ]+)`)
 
 var errTooLong = errors.New("more than 100 years")
 
-// parseDuration is the one syntax of all durations in flags and environment:
-// Go's, with days (d) and weeks (w), and without negative ones.
+// parseDuration reads all durations in flags and environment. The syntax is Go's,
+// with days (d) and weeks (w) added. Negative durations are refused.
 func parseDuration(text string) (total time.Duration, err error) {
 	if text == "0" {
 		return 0, nil
@@ -70,8 +70,8 @@ func notDuration(text string) error {
 	return fmt.Errorf("%q is not a duration: write whole days as in 30d, weeks as in 2w, or 90s, 15m (minutes), 12h", text)
 }
 
-// formatDuration is the duration as it is written on the command line, in days
-// where they are whole.
+// formatDuration writes a duration in the syntax of parseDuration, in days if it
+// is a whole number of them.
 func formatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0"
@@ -82,7 +82,7 @@ func formatDuration(d time.Duration) string {
 	return d.String()
 }
 
-// durations has kong read every time.Duration by parseDuration.
+// durations makes kong read every time.Duration with parseDuration.
 func durations() kong.Option {
 	return kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
 		var text string
@@ -109,10 +109,10 @@ func (a *age) UnmarshalText(text []byte) (err error) {
 		return err
 	}
 	if a.d > 0 && !strings.ContainsAny(s, "hdw") {
-		return errors.New(formatDuration(a.d) + " is what " + strconv.Quote(s) + " means: write a month as 30d, and use hours (h), days (d) or weeks (w)")
+		return errors.New(strconv.Quote(s) + " means " + formatDuration(a.d) + ": write a month as 30d, and use hours (h), days (d) or weeks (w)")
 	}
 	return nil
 }
 
-// String is the age as it is written on the command line.
+// String formats the age in the syntax of the flags.
 func (a age) String() string { return formatDuration(a.d) }

@@ -11,24 +11,25 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// unknownSetting is a variable of the environment that looks like a setting of this
-// program and is none.
+// unknownSetting is an environment variable that looks like a setting of this
+// program but is not one.
 type unknownSetting struct {
 	name    string
-	nearest string // the setting that may be meant; empty if none is alike
+	nearest string // the setting that may be meant; empty if none is similar
 }
 
-// ownPrefixes begin names of settings, and hardly any of another program.
+// ownPrefixes begin the names of this program's settings. Few other programs use
+// them.
 func ownPrefixes() []string {
 	return []string{"LUMIN_", "FORWARD_", "ARCHIVE_", "RETAIN_", "RECONCILE_", "ADMIN_LISTEN_", "MAX_EVENT_"}
 }
 
-// serviceLink is a name that Kubernetes derives from a service: one that is called
-// lumin-ingest gives LUMIN_INGEST_PORT and more.
+// serviceLink matches the variables that Kubernetes sets for each service: a
+// service named lumin-ingest gives LUMIN_INGEST_PORT and others.
 var serviceLink = regexp.MustCompile(`(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// unknownSettings are the variables with one of our prefixes that no flag of any
-// command reads.
+// unknownSettings returns the variables with one of our prefixes that no command
+// reads.
 func unknownSettings(parser *kong.Kong, environ []string) (unknown []unknownSetting) {
 	known := settingNames(parser.Model.Node)
 	for _, entry := range environ {
@@ -42,8 +43,8 @@ func unknownSettings(parser *kong.Kong, environ []string) (unknown []unknownSett
 	return unknown
 }
 
-// nearestSetting is the one that is spelled most like name. Names of settings share
-// whole words, so more may differ than in other names.
+// nearestSetting returns the setting whose name is most similar. Names of settings
+// share whole words, so it accepts more differences than [nearest] does.
 func nearestSetting(name string, known []string) string {
 	best, least := "", len(name)/2+1
 	for _, candidate := range known {
@@ -54,7 +55,7 @@ func nearestSetting(name string, known []string) string {
 	return best
 }
 
-// settingNames are the variables that flags of a command and of those below it read.
+// settingNames returns the variables that a command and its subcommands read.
 func settingNames(node *kong.Node) (names []string) {
 	for _, flag := range node.Flags {
 		names = append(names, flag.Envs...)
@@ -67,21 +68,21 @@ func settingNames(node *kong.Node) (names []string) {
 }
 
 func (u unknownSetting) String() string {
-	text := u.name + " is set and is no setting of this program"
+	text := u.name + " is set, but this program has no such setting"
 	if u.nearest != "" {
 		text += ": is " + u.nearest + " meant?"
 	}
 	return text
 }
 
-// warnOfUnknown prints a line for each.
+// warnOfUnknown prints one line per unknown setting.
 func warnOfUnknown(w io.Writer, unknown []unknownSetting) {
 	for _, u := range unknown {
 		fmt.Fprintf(w, "%s: warning: %s\n", programName(), u)
 	}
 }
 
-// logUnknown is the same in a log.
+// logUnknown logs one line per unknown setting.
 func logUnknown(logger *slog.Logger, unknown []unknownSetting) {
 	for _, u := range unknown {
 		logger.Warn("unknown setting in the environment", "name", u.name, "nearest", u.nearest)

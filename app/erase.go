@@ -15,11 +15,11 @@ import (
 type eraseCommand struct {
 	databaseSettings
 	outputSettings
-	SignatureRequest []string `sep:"none" placeholder:"ID" help:"These signature requests; repeat it for each."`
+	SignatureRequest []string `sep:"none" placeholder:"ID" help:"These signature requests. Repeat the flag for each."`
 	Email            string   `placeholder:"ADDRESS" help:"Every signature request that mentions this address."`
-	Reason           string   `help:"Why; kept with the erasure, so name nobody in it."`
-	By               string   `placeholder:"WHO" help:"Who erases; the user and host of this program by default."`
-	DryRun           bool     `help:"Count what would be erased, and change nothing."`
+	Reason           string   `help:"Reason for the erasure. It is stored with it, so do not name a person in it."`
+	By               string   `placeholder:"WHO" help:"Who erases. By default the user and host of this program."`
+	DryRun           bool     `help:"Count the rows that would be erased, and change nothing."`
 }
 
 // How long the command waits for jobs that are at work on what is to be erased,

@@ -14,7 +14,7 @@ import (
 
 type eventsCommand struct {
 	List    eventsListCommand    `cmd:"" help:"List events, the newest first."`
-	Tail    eventsTailCommand    `cmd:"" help:"Show the newest events last, and follow what is recorded with -f."`
+	Tail    eventsTailCommand    `cmd:"" help:"Show the newest events last. With -f, also each new event as it is recorded."`
 	Show    eventsShowCommand    `cmd:"" help:"Show one event, its redeliveries and its runs."`
 	Payload eventsPayloadCommand `cmd:"" help:"Print the exact bytes that were signed."`
 }
@@ -27,15 +27,15 @@ type eventsListCommand struct {
 	databaseSettings
 	outputSettings
 	Source           string `help:"Only of this source: account or app:NAME."`
-	EventType        string `placeholder:"TYPE" help:"Only of this event type of Lumin's, such as signature_request_approved or just approved."`
+	EventType        string `placeholder:"TYPE" help:"Only of this event type, such as signature_request_approved or approved for short."`
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
-	Unrecognized     bool   `help:"Only those without a sound identity, which no job type gets."`
+	Unrecognized     bool   `help:"Only unrecognized events: they have no usable identity, so no job type gets them."`
 	timeRange
-	Before      *int64 `placeholder:"ID" help:"Only what is older than this event: the next page."`
-	After       *int64 `placeholder:"ID" help:"Only what is newer than this event: the next page with --oldest-first."`
-	OldestFirst bool   `help:"The oldest first."`
-	Payload     bool   `help:"With the exact body in base64, its signature and key id; only as json. Bodies hold personal data."`
-	Limit       *int   `placeholder:"N" help:"At most so many; 50 in a table, and all as json."`
+	Before      *int64 `placeholder:"ID" help:"Only events older than this one: the next page."`
+	After       *int64 `placeholder:"ID" help:"Only events newer than this one: the next page with --oldest-first."`
+	OldestFirst bool   `help:"Show the oldest first."`
+	Payload     bool   `help:"Add the exact body in base64, its signature and key id. Needs --output=json. Bodies hold personal data."`
+	Limit       *int   `placeholder:"N" help:"Show at most N. By default 50 in a table, and all as json."`
 }
 
 // Run implements the command.

@@ -15,16 +15,16 @@ type eventsShowCommand struct {
 	databaseSettings
 	outputSettings
 	Event string `arg:"" optional:"" help:"The event's id, its event key, or its signature request."`
-	Job   int64  `placeholder:"ID" help:"The event of this job instead."`
+	Job   int64  `placeholder:"ID" help:"Show the event of this job instead."`
 }
 
 // Run implements the command.
 func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 	switch {
 	case c.Event == "" && c.Job == 0:
-		return usage("no event is named", "give its id, its event key, a signature request, or --job with the id of a job")
+		return usage("no event is named", "give an event id, an event key, a signature request, or --job with the id of a job")
 	case c.Event != "" && c.Job != 0:
-		return usage("an event and a job are named", "give one of them")
+		return usage("an event and a job are named", "give only one of the two")
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -54,24 +54,24 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// find looks for what is named: a number is the id of an event, or else a signature
-// request like any other text that is not an event key. There is at least one event
-// if there is no error.
+// find looks up the named events; without an error there is at least one. A number
+// is the id of an event. If no event has that id, or for any other text that is not
+// an event key, it is a signature request.
 func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.EventSummary, error) {
 	if c.Job != 0 {
 		events, err := st.EventsByJob(ctx, c.Job)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			return nil, usage(err.Error(), "neither the queue nor a run knows it; a run knows only the job that worked on it last")
+			return nil, usage(err.Error(), "the job is not in the queue and not in a run; a run keeps only the id of its last job")
 		case errors.Is(err, store.ErrNoRun):
-			return nil, usage(err.Error(), "follow-up jobs and jobs of the program itself are not about one event")
+			return nil, usage(err.Error(), "follow-up jobs and the program's own jobs do not belong to one event")
 		}
 		return events, err
 	}
 	if key, err := lumin.ParseEventKey(c.Event); err == nil {
 		events, err := st.EventsByKey(ctx, key)
 		if err == nil && len(events) == 0 {
-			err = usage(fmt.Sprintf("there is no event of key %s", key), "\"events list\" shows what there is")
+			err = usage(fmt.Sprintf("no event with the event key %s is stored", key), "\"events list\" shows the stored events")
 		}
 		return events, err
 	}
@@ -95,10 +95,10 @@ func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.
 	case notNumber == nil:
 		return nil, usage(fmt.Sprintf("event %d: %v", id, store.ErrNotFound), "\"events list\" shows the ids; if it is a job's, use \"events show --job %d\"", id)
 	}
-	return nil, usage(fmt.Sprintf("there is no event of a signature request %q", c.Event), "\"events list\" shows the ids")
+	return nil, usage(fmt.Sprintf("no event of signature request %q is stored", c.Event), "\"events list\" shows the ids")
 }
 
-// printEvent prints all that is known of one event, but for its body.
+// printEvent prints everything about one event except its body.
 func printEvent(w io.Writer, e store.EventDetails) {
 	payload := fmt.Sprintf("%d bytes (events payload %d)", e.PayloadSize, e.ID)
 	if e.PayloadRemovedAt != nil {
@@ -135,8 +135,8 @@ func printEvent(w io.Writer, e store.EventDetails) {
 	}
 }
 
-// stateCell is the state of a run. A run that has not succeeded may have taken effect
-// all the same, before it was replayed.
+// stateCell is the state of a run. A replayed run that has not succeeded may have
+// taken effect before the replay.
 func stateCell(r store.Run) string {
 	if r.SucceededBefore && r.State != "succeeded" {
 		return r.State + ", had succeeded before"

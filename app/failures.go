@@ -13,8 +13,8 @@ import (
 
 type failuresCommand struct {
 	List    failuresListCommand    `cmd:"" default:"withargs" help:"Group failed and retrying runs by job type and error, with the command that replays each group. The default."`
-	Dismiss failuresDismissCommand `cmd:"" help:"Take failed runs that will never succeed off the list."`
-	Restore failuresRestoreCommand `cmd:"" help:"Bring dismissed runs back: they are failed again."`
+	Dismiss failuresDismissCommand `cmd:"" help:"Take failed runs that will never succeed off the list of failures."`
+	Restore failuresRestoreCommand `cmd:"" help:"Make dismissed runs failed again."`
 }
 
 type failuresListCommand struct {
@@ -23,7 +23,7 @@ type failuresListCommand struct {
 	Kind      []string `help:"Only of these job types."`
 	Since     when     `placeholder:"TIME" help:"Only of runs whose last attempt failed since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
 	Dismissed bool     `help:"Group dismissed runs instead, with the reason of each group."`
-	Limit     int      `default:"20" help:"At most so many groups of each table."`
+	Limit     int      `default:"20" help:"Show at most this many groups in each table."`
 }
 
 // Run implements the command.
@@ -95,7 +95,7 @@ func printFailed(w io.Writer, groups []store.FailureGroup) {
 func printRetrying(w io.Writer, groups []store.FailureGroup) {
 	rows := make([][]string, len(groups))
 	for i, g := range groups {
-		next := "at work"
+		next := "running"
 		if g.NextAttempt != nil {
 			next = timeCell(g.NextAttempt)
 		}
@@ -130,8 +130,8 @@ func (c *failuresListCommand) listDismissed(ctx context.Context, st *store.Store
 	return nil
 }
 
-// runsCell counts the runs of a group. Some may have taken effect all the same,
-// before they were replayed.
+// runsCell counts the runs of a group. Some may have taken effect before they were
+// replayed.
 func runsCell(g store.FailureGroup) string {
 	cell := strconv.FormatInt(g.Runs, 10)
 	if g.SucceededBefore > 0 {
@@ -145,10 +145,10 @@ func commandOf(command string, g store.FailureGroup) string {
 	return invocation() + " " + command + " --kind " + g.Kind + " --error " + g.Fingerprint
 }
 
-// longRetrying is how long a run may be retried before doctor warns.
+// longRetrying is how long a run may be retried before doctor reports it.
 const longRetrying = time.Hour
 
-// examineRuns judges runs that do not get on.
+// examineRuns reports runs that have failed or keep failing.
 func examineRuns(ctx context.Context, st *store.Store) ([]finding, error) {
 	kinds, err := st.TroubledRuns(ctx, longRetrying)
 	if err != nil {

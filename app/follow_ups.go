@@ -11,14 +11,14 @@ import (
 
 type followUpsCommand struct {
 	List  followUpsListCommand  `cmd:"" help:"List follow-up jobs that have failed for good, the newest first."`
-	Retry followUpsRetryCommand `cmd:"" help:"Put follow-up jobs that have failed for good back into the queue, with all their attempts."`
+	Retry followUpsRetryCommand `cmd:"" help:"Put follow-up jobs that have failed for good back into the queue, with a full set of attempts."`
 }
 
 type followUpsListCommand struct {
 	databaseSettings
 	outputSettings
 	Kind  []string `help:"Only of these kinds."`
-	Limit int      `default:"20" help:"At most so many."`
+	Limit int      `default:"20" help:"Show at most this many."`
 }
 
 // Run implements the command.
@@ -62,13 +62,13 @@ type followUpsRetryCommand struct {
 	databaseSettings
 	Kind []string `help:"Only of these kinds."`
 	Job  []int64  `placeholder:"ID" help:"Only these jobs."`
-	All  bool     `help:"All of them."`
+	All  bool     `help:"All follow-up jobs that have failed for good."`
 }
 
 // Run implements the command.
 func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	if c.All == (len(c.Kind)+len(c.Job) > 0) {
-		return usage("say which follow-up jobs to retry", "give --kind, --job or both; or --all alone")
+		return usage("no filter chooses the follow-up jobs to retry", "give --kind, --job or both; or --all alone")
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -94,8 +94,7 @@ func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// checkFollowUpKinds refuses kinds that match nothing because no program has
-// registered them.
+// checkFollowUpKinds refuses kinds that no program has ever registered.
 func checkFollowUpKinds(ctx context.Context, st *store.Store, kinds []string) error {
 	if len(kinds) == 0 {
 		return nil

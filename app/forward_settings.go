@@ -10,11 +10,11 @@ import (
 
 // forwardSettings say where events are forwarded to.
 type forwardSettings struct {
-	ForwardURLs          string `name:"forward-urls" env:"FORWARD_URLS" placeholder:"NAME=URL,..." help:"Forward events to these addresses, signed as Standard Webhooks has it."`
-	ForwardSecrets       string `name:"forward-secrets" env:"FORWARD_SECRETS" placeholder:"NAME=SECRET,..." help:"What signs them, as whsec_BASE64; a name may repeat while its secret is rotated."`
-	ForwardSecretsFile   string `name:"forward-secrets-file" env:"FORWARD_SECRETS_FILE" placeholder:"FILE" help:"File that holds them."`
-	ForwardEvents        string `name:"forward-events" env:"FORWARD_EVENTS" placeholder:"NAME=TYPE,..." help:"Forward only these event types; a name may repeat. All, for a name that is not here."`
-	ForwardAllowNetworks string `name:"forward-allow-networks" env:"FORWARD_ALLOW_NETWORKS" placeholder:"NAME=CIDR,..." help:"Forward to addresses in these networks only, private ones included; a name may repeat. Public addresses, for a name that is not here."`
+	ForwardURLs          string `name:"forward-urls" env:"FORWARD_URLS" placeholder:"NAME=URL,..." help:"Forward events to these addresses, signed per Standard Webhooks."`
+	ForwardSecrets       string `name:"forward-secrets" env:"FORWARD_SECRETS" placeholder:"NAME=SECRET,..." help:"Secrets that sign forwarded events, as whsec_BASE64. A name may repeat while its secret is rotated."`
+	ForwardSecretsFile   string `name:"forward-secrets-file" env:"FORWARD_SECRETS_FILE" placeholder:"FILE" help:"File that holds the values."`
+	ForwardEvents        string `name:"forward-events" env:"FORWARD_EVENTS" placeholder:"NAME=TYPE,..." help:"Event types to forward. A name may repeat. A name without an entry gets all event types."`
+	ForwardAllowNetworks string `name:"forward-allow-networks" env:"FORWARD_ALLOW_NETWORKS" placeholder:"NAME=CIDR,..." help:"Forward only to addresses in these networks, which may be private. A name may repeat. A name without an entry forwards to public addresses only."`
 }
 
 // forwards are the job types of the configured targets.
@@ -170,7 +170,7 @@ func addEvent(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
 	}
 	if text == "" || (!marked && !eventType.Documented()) {
 		return "an event type that Lumin does not document",
-			didYouMean(shortEventType(text), shortEventTypes()) + "; a type that Lumin does not document is written NAME=" + undocumented + "TYPE"
+			didYouMean(shortEventType(text), shortEventTypes()) + "; write an event type that Lumin does not document as NAME=" + undocumented + "TYPE"
 	}
 	target.Events = append(target.Events, eventType)
 	return "", ""
@@ -179,7 +179,7 @@ func addEvent(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
 func addNetwork(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
 	network, err := parseNetwork(value)
 	if err != nil {
-		return "what is no network", networkForm
+		return "an invalid network", networkForm
 	}
 	target.AllowNetworks = append(target.AllowNetworks, network)
 	return "", ""

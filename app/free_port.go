@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// maxMoves is how many taken ports dev passes over before it gives up.
+// maxMoves is how many ports in use dev skips before it gives up.
 const maxMoves = 100
 
-// listenNear listens on addr, or else on one of the next ports of the same host:
-// moves of them at most, and only where a port is taken.
+// listenNear listens on addr. If that port is in use, it tries up to moves next
+// ports of the same host.
 func listenNear(ctx context.Context, addr string, moves int) (net.Listener, error) {
 	socket, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if moves == 0 || !errors.Is(err, syscall.EADDRINUSE) {

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// healthCommand is for the health check of a container, which has no other
-// program to ask with.
+// healthCommand is for container health checks: the image has no other program
+// that can send a request.
 type healthCommand struct {
-	Address string        `env:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Admin listener to ask."`
-	Timeout time.Duration `default:"4s" help:"How long to wait for the answer; /readyz gives each of its checks 3 s."`
+	Address string        `env:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Address of the admin listener."`
+	Timeout time.Duration `default:"4s" help:"How long to wait for the answer. /readyz allows 3 s for each of its checks."`
 }
 
 // Run implements the command.
@@ -33,24 +33,24 @@ func (c *healthCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return usage(fmt.Sprintf("%q is not an address", c.Address), "write HOST:PORT, such as 127.0.0.1:8081")
 	}
-	// No proxy of the environment: the address is this machine's own.
+	// No proxy from the environment: the address is on this machine.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return hint(fmt.Errorf("%s did not answer within %s", url, c.Timeout), "see whether the machine is overloaded; the program's log has more")
+		return hint(fmt.Errorf("%s did not answer within %s", url, c.Timeout), "check whether the machine is overloaded; the program's log has details")
 	}
 	if err != nil {
-		return hint(fmt.Errorf("nothing answers at %s: %w", url, plainCause(err)), "see whether serve runs here, and whether ADMIN_LISTEN_ADDR is the same for both")
+		return hint(fmt.Errorf("nothing answers at %s: %w", url, plainCause(err)), "check that serve runs on this machine with the same ADMIN_LISTEN_ADDR")
 	}
 	defer response.Body.Close()
 	return c.judge(std, url, response)
 }
 
-// url is that of /readyz. A listener on all addresses is asked on loopback.
+// url returns the URL of /readyz. It uses loopback for a listener on all addresses.
 func (c *healthCommand) url() (string, error) {
 	host, port, err := net.SplitHostPort(c.Address)
 	if err != nil || port == "" || port == "0" || strings.ContainsAny(c.Address, "/?#@ ") {
-		return "", usage(fmt.Sprintf("%q is not an address to ask", c.Address), "set ADMIN_LISTEN_ADDR or --address to HOST:PORT, such as 127.0.0.1:8081")
+		return "", usage(fmt.Sprintf("%q is not a usable address", c.Address), "set ADMIN_LISTEN_ADDR or --address to HOST:PORT, such as 127.0.0.1:8081")
 	}
 	switch host {
 	case "", "0.0.0.0":
@@ -72,7 +72,7 @@ func (c *healthCommand) judge(std streams, url string, response *http.Response) 
 	}
 	err := json.NewDecoder(http.MaxBytesReader(nil, response.Body, 1<<20)).Decode(&body)
 	if err != nil || body.Status == "" {
-		return hint(fmt.Errorf("%s answered %d, and not as this program does", url, response.StatusCode), "see what else listens there; ADMIN_LISTEN_ADDR or --address names the admin listener")
+		return hint(fmt.Errorf("%s answered %d, but not in the form of /readyz", url, response.StatusCode), "check which program listens there; set ADMIN_LISTEN_ADDR or --address to the admin listener")
 	}
 	if response.StatusCode == http.StatusOK {
 		_, err := fmt.Fprintln(std.out, body.Status)
@@ -84,10 +84,11 @@ func (c *healthCommand) judge(std streams, url string, response *http.Response) 
 			reasons = append(reasons, printable(check.Name+": "+check.Error))
 		}
 	}
-	return hint(errors.New("not ready: "+strings.Join(reasons, "; ")), "the program is alive, and becomes ready once this is over; its log has more")
+	return hint(errors.New("not ready: "+strings.Join(reasons, "; ")), "the program is running and becomes ready once this is fixed; its log has details")
 }
 
-// plainCause is the innermost error of a request: the others repeat the address.
+// plainCause is the innermost error of a request, because the outer ones repeat the
+// address.
 func plainCause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {

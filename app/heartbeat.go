@@ -73,7 +73,7 @@ func (h *heartbeat) once(ctx context.Context) {
 	}
 	err := h.store.SeeProgram(looking, h.program)
 	if err != nil && !h.failing && ctx.Err() == nil {
-		h.logger.Warn("cannot write down in lumin.programs that this program runs; it goes on without", "reason", oneLine(err))
+		h.logger.Warn("cannot update this program's row in lumin.programs; the program runs on without it", "reason", oneLine(err))
 	}
 	h.failing = err != nil
 }

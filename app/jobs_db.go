@@ -10,12 +10,12 @@ import (
 	"lumin-ingest/store"
 )
 
-// jobsIdle is how long a transaction of Env.DB may wait for its job: it holds no
-// run, and River workers of a user may have no timeout.
+// jobsIdle is how long a transaction of Env.DB may be idle. It is generous, because
+// such a transaction locks no run, and a user's River workers may have no timeout.
 const jobsIdle = 10 * time.Minute
 
-// openJobsDB makes the pool that job types get as Env.DB. What they leave in a
-// session meets no one else.
+// openJobsDB makes the pool that job types get as Env.DB. Its sessions are cleaned
+// between users.
 func openJobsDB(ctx context.Context, databaseURL string, maxConns int) (*pgxpool.Pool, error) {
 	like, err := pgopen.Pool(ctx, databaseURL, pgopen.Options{Writes: true, IdleInTransaction: jobsIdle})
 	if err != nil {

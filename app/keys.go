@@ -72,8 +72,8 @@ func (c *keysCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// anyKeyrings are the configured sources, none included: operators look at a
-// database from environments without secrets.
+// anyKeyrings returns the configured sources, which may be none: operators inspect
+// a database from environments without secrets.
 func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
 	secrets, err := s.secrets()
 	if err != nil || len(secrets) == 0 {
@@ -82,9 +82,9 @@ func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
 	return s.keyrings()
 }
 
-// keyLines joins the configured keys and the used ones, by source, the one used last
-// in front. Whether a key is still configured is unknown where this environment has no
-// secret of its source.
+// keyLines joins the configured keys and the used ones, by source, the last used
+// first. If this environment has no secret of a source, it is unknown whether the
+// keys of that source are still configured.
 func keyLines(configured map[string][]string, uses []store.KeyUse) []keyLine {
 	var keys []keyLine
 	for _, use := range uses {

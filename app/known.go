@@ -12,11 +12,11 @@ import (
 	"lumin-ingest/store"
 )
 
-// The checks in this file refuse names that match nothing because they do not
-// exist, and name the nearest ones that do.
+// The checks in this file refuse names that do not exist, and suggest similar ones
+// that do.
 
-// eventTypePrefix begins all of Lumin's documented event types. Commands accept
-// them without it.
+// eventTypePrefix begins all of Lumin's documented event types. Commands accept the
+// names without it.
 const eventTypePrefix = "signature_request_"
 
 // fullEventType completes the short name of a documented event type, such as
@@ -90,7 +90,7 @@ func checkSources(ctx context.Context, st *store.Store, names []string) error {
 			}
 		}
 		if !slices.Contains(known, name) {
-			return usage(fmt.Sprintf("no event of source %s is stored, and no secret of it is configured here", name), "%s", didYouMean(name, known))
+			return usage(fmt.Sprintf("no event of source %s is stored, and no secret of this source is configured here", name), "%s", didYouMean(name, known))
 		}
 	}
 	return nil
@@ -106,8 +106,8 @@ func knownSources(ctx context.Context, st *store.Store) ([]string, error) {
 		return nil, err
 	}
 	known = append(append(known, subscribed...), store.AccountSource)
-	// Commands that only read the database need no secrets: wrong ones are no reason
-	// to refuse.
+	// Commands that only read the database need no secrets, so invalid secrets are
+	// ignored.
 	if secrets, err := secretsInEnvironment().secrets(); err == nil {
 		known = append(known, slices.Collect(maps.Keys(secrets))...)
 	}
@@ -115,8 +115,8 @@ func knownSources(ctx context.Context, st *store.Store) ([]string, error) {
 	return slices.Compact(known), nil
 }
 
-// secretsInEnvironment are the settings of the secrets, for commands without flags
-// for them.
+// secretsInEnvironment reads the settings of the secrets for commands that have no
+// flags for them.
 func secretsInEnvironment() sourceSettings {
 	return sourceSettings{
 		AccountAPIKeys: os.Getenv("LUMIN_ACCOUNT_API_KEYS"), AccountAPIKeysFile: os.Getenv("LUMIN_ACCOUNT_API_KEYS_FILE"),
@@ -124,8 +124,8 @@ func secretsInEnvironment() sourceSettings {
 	}
 }
 
-// checkEventNames is eventTypes and checkSources for one name each; either may be
-// empty.
+// checkEventNames calls eventTypes and checkSources with one name each. Either name
+// may be empty.
 func checkEventNames(ctx context.Context, st *store.Store, source, eventType string) (string, string, error) {
 	if source != "" {
 		if err := checkSources(ctx, st, []string{source}); err != nil {
@@ -142,8 +142,8 @@ func checkEventNames(ctx context.Context, st *store.Store, source, eventType str
 	return source, eventType, nil
 }
 
-// checkKinds refuses job types that no program has registered and that no unsettled
-// run names.
+// checkKinds refuses job types that no program has registered, unless an unsettled
+// run names them.
 func checkKinds(ctx context.Context, st *store.Store, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -162,7 +162,7 @@ func checkKinds(ctx context.Context, st *store.Store, names []string) error {
 		case stored:
 			continue
 		}
-		advice := "none is: no worker has run on it yet"
+		advice := "no worker has run on this database yet"
 		if len(known) > 0 {
 			advice = didYouMean(name, known)
 		}
@@ -177,7 +177,7 @@ func checkErrors(names, known []string) error {
 		if name == store.NoFingerprint || slices.Contains(known, name) {
 			continue
 		}
-		advice := "\"failures\" shows the errors; none of these runs has one"
+		advice := "none of these runs has an error; \"failures\" shows the errors"
 		if len(known) > 0 {
 			advice = didYouMean(name, known) + "; \"failures\" shows the errors"
 		}
@@ -194,7 +194,7 @@ func checkRequests(ctx context.Context, st *store.Store, ids []string) error {
 			return err
 		}
 		if len(events) == 0 {
-			return usage(fmt.Sprintf("there is no event of a signature request %q", id), "\"events list\" shows the ids")
+			return usage(fmt.Sprintf("no event of signature request %q is stored", id), "\"events list\" shows the ids")
 		}
 	}
 	return nil

@@ -12,9 +12,9 @@ import (
 )
 
 type migrateCommand struct {
-	Up     migrateUpCommand     `cmd:"" help:"Bring the schema up to date. May run any number of times, also at once."`
-	Down   migrateDownCommand   `cmd:"" help:"Take back the newest migrations, with the data in what they created."`
-	Status migrateStatusCommand `cmd:"" help:"Show how far the database is migrated."`
+	Up     migrateUpCommand     `cmd:"" help:"Bring the schema up to date. Safe to repeat, and safe to run several times at once."`
+	Down   migrateDownCommand   `cmd:"" help:"Undo the newest migrations. This removes the data in the tables and columns that they created."`
+	Status migrateStatusCommand `cmd:"" help:"Show which version of the schema the database has."`
 }
 
 type migrateUpCommand struct{ databaseSettings }
@@ -53,8 +53,8 @@ func printStep(std streams, step migrations.Step) {
 
 type migrateDownCommand struct {
 	databaseSettings
-	N   int  `arg:"" help:"How many migrations to take back. All of them removes every stored event."`
-	Yes bool `help:"Do it although data is lost. Without it, such a command counts the data and changes nothing."`
+	N   int  `arg:"" help:"Number of migrations to undo. Undoing all of them removes every stored event."`
+	Yes bool `help:"Confirm the loss of data. Without this flag, a command that would lose data counts it and changes nothing."`
 }
 
 // Run implements the command.
@@ -77,7 +77,7 @@ func (c *migrateDownCommand) Run(ctx context.Context, std streams) error {
 	return printStatus(ctx, std, url)
 }
 
-// refuseLoss fails if there is data to lose.
+// refuseLoss fails if the migrations to undo hold data.
 func (c *migrateDownCommand) refuseLoss(ctx context.Context, url string) error {
 	losses, err := migrations.Losses(ctx, url, c.N)
 	if err != nil || len(losses) == 0 {
@@ -116,7 +116,7 @@ func printStatus(ctx context.Context, std streams, url string) error {
 		return err
 	}
 	if status.Dirty {
-		return hint(errors.New(status.String()), "each migration is one transaction, so nothing is half done")
+		return hint(errors.New(status.String()), "each migration is one transaction, so none is half applied")
 	}
 	fmt.Fprintln(std.out, status)
 	return nil

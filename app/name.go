@@ -8,13 +8,14 @@ import (
 	"strings"
 )
 
-// programName is what this program is called: it may be one with job types of its
-// user's own. It stands before errors.
+// programName is the name that begins errors. It may differ from lumin-ingest: users
+// build programs with their own job types.
 func programName() string {
 	return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 }
 
-// invocation is what to type to run this program. Usage and advice begin with it.
+// invocation is the text to type to run this program. Usage and advice begin with
+// it.
 func invocation() string {
 	path := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -23,11 +24,12 @@ func invocation() string {
 	return invocationOf(os.Args[0], path)
 }
 
-// goRun is where "go run" puts a program: a folder that is gone afterwards, or the
-// cache of builds.
+// goRun matches the places where "go run" puts a program: a temporary folder, or
+// the build cache.
 var goRun = regexp.MustCompile(`/go-build[^/]*/([^/]+/exe|([^/]+/)?[0-9a-f]{64}-d)/[^/]+$`)
 
-// invocationOf derives it from the executable and the path of its main package.
+// invocationOf derives the invocation from the executable and the path of its main
+// package.
 func invocationOf(executable, mainPackage string) string {
 	if goRun.MatchString(filepath.ToSlash(executable)) && mainPackage != "" && mainPackage != "command-line-arguments" {
 		return "go run " + mainPackage

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// nearest returns at most three of the known names that a misspelled or shortened
-// name may stand for, the most similar first.
+// nearest returns up to three known names that a misspelled or shortened name may
+// mean, the most similar first.
 func nearest(name string, known []string) []string {
 	type candidate struct {
 		name     string
@@ -31,8 +31,8 @@ func nearest(name string, known []string) []string {
 	return names
 }
 
-// editDistance is how many letters must be inserted, removed, replaced or swapped
-// with their neighbor to turn a into b.
+// editDistance counts the letters that must be inserted, removed, replaced or
+// swapped with a neighbor to turn a into b.
 func editDistance(a, b string) int {
 	from, to := []rune(a), []rune(b)
 	rows := make([][]int, len(from)+1)
@@ -58,7 +58,7 @@ func editDistance(a, b string) int {
 // listedNames bounds how many names an error lists.
 const listedNames = 12
 
-// didYouMean advises somebody who gave a name that is not known.
+// didYouMean is the advice about a name that is not known.
 func didYouMean(name string, known []string) string {
 	var advice []string
 	if near := nearest(name, known); len(near) > 0 {

@@ -15,8 +15,8 @@ import (
 	"lumin-ingest/internal/servicelog"
 )
 
-// output is the standard output of a command. It keeps the first error of writing,
-// so that a command cannot end well whose output is lost.
+// output is the standard output of a command. It keeps the first write error, so
+// that a command whose output was lost does not exit with 0.
 type output struct {
 	to  io.Writer
 	err error
@@ -31,22 +31,22 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// failure says that output was lost; nil if none was. A reader that has gone, such
-// as head, has seen what it wanted.
+// failure is the error for lost output; nil if none was lost. It ignores a reader
+// that has gone, such as head: it has read all that it needs.
 func (o *output) failure() error {
 	if o.err == nil || errors.Is(o.err, syscall.EPIPE) {
 		return nil
 	}
-	return hint(&lostOutput{o.err}, "make room where it is written to, or write it elsewhere")
+	return hint(&lostOutput{o.err}, "free space where the output is written, or write it elsewhere")
 }
 
-// lostOutput is what went wrong when output was written.
+// lostOutput is the first write error of an output.
 type lostOutput struct{ error }
 
 func (e *lostOutput) Error() string { return "the output cannot be written: " + e.error.Error() }
 func (e *lostOutput) Unwrap() error { return e.error }
 
-// terminal returns the terminal that w leads to; nil if it does not lead to one.
+// terminal returns the terminal that w writes to; nil if w writes elsewhere.
 func terminal(w io.Writer) *os.File {
 	switch o := w.(type) {
 	case *output:
@@ -60,11 +60,11 @@ func terminal(w io.Writer) *os.File {
 	return nil
 }
 
-// defaultWidth is for a terminal that does not know its own.
+// defaultWidth is for terminals that report no width.
 const defaultWidth = 80
 
-// widthOf is the width of a terminal in characters, as COLUMNS or else the terminal
-// says; 0 if w does not lead to a terminal.
+// widthOf is the width of a terminal in characters, from COLUMNS or else from the
+// terminal; 0 if w does not write to a terminal.
 func widthOf(w io.Writer) int {
 	f := terminal(w)
 	if f == nil {
@@ -90,7 +90,7 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(plain.Interface())
 }
 
-// normalize changes v, and what it points to, into what printJSON promises.
+// normalize puts the times in v in UTC and replaces nil lists by empty ones.
 func normalize(v reflect.Value) {
 	if !v.CanSet() {
 		return
@@ -110,7 +110,7 @@ func normalize(v reflect.Value) {
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			return // bytes: null says that there are none any more
+			return // bytes: null means that they were removed
 		}
 		if v.IsNil() {
 			v.Set(reflect.MakeSlice(v.Type(), 0, 0))

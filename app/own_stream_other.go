@@ -4,6 +4,6 @@ package app
 
 import "io"
 
-// ownStream returns the stream as it is: elsewhere than on Linux there is no way
-// to open a pipe anew.
+// ownStream returns the stream unchanged: only Linux can open a pipe a second
+// time.
 func ownStream(w io.Writer) io.Writer { return w }

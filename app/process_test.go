@@ -369,7 +369,7 @@ func TestDevTakesNextFreePorts(t *testing.T) {
 		})
 		if n == 1 {
 			for _, want := range []string{
-				"127.0.0.1:8080 is taken: receiving deliveries on " + webhook[1], "127.0.0.1:8081 is taken: health and metrics on " + admin[1],
+				"127.0.0.1:8080 is in use: receiving deliveries on " + webhook[1], "127.0.0.1:8081 is in use: health and metrics are on " + admin[1],
 			} {
 				if !strings.Contains(out, want) {
 					t.Errorf("it does not say %q", want)

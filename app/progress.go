@@ -31,7 +31,7 @@ func watchReplay(ctx context.Context, st *store.Store, std streams, id int64, as
 			return noSuchReplay(err)
 		case err != nil:
 			if !lost {
-				fmt.Fprintf(std.err, "%s: lost the database, still trying; the replay does not depend on it\n", programName())
+				fmt.Fprintf(std.err, "%s: lost the connection to the database, still trying; the replay continues meanwhile\n", programName())
 				lost = true
 			}
 		default:
@@ -41,7 +41,7 @@ func watchReplay(ctx context.Context, st *store.Store, std streams, id int64, as
 				return now.result(told)
 			}
 			if !alone && now.order.State == "ordered" && time.Since(begun) > unbegunFor {
-				fmt.Fprintf(std.err, "%s: no worker has started on it yet: is one running, as with \"%[2]s serve\"? \"%[2]s doctor\" shows\n", programName(), invocation())
+				fmt.Fprintf(std.err, "%s: no worker has started this replay yet. \"%[2]s serve\" starts a worker; \"%[2]s doctor\" shows which programs run\n", programName(), invocation())
 				alone = true
 			}
 		}
@@ -137,14 +137,14 @@ func newProgress(w io.Writer) func(progress) {
 	}
 }
 
-// String is a progress as one line.
+// String formats the progress as one line.
 func (p progress) String() string {
 	return fmt.Sprintf("%s: %d of %d enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
 		p.order.Enqueued, p.total, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
 }
 
-// whenChanged returns what says whether a progress is worth a line: if it differs
-// from the one before, every few seconds at most, and the last one at once.
+// whenChanged returns a function that reports whether to print a progress: if it
+// differs from the previous one, at most every few seconds, and always the last.
 func whenChanged() func(progress) bool {
 	const every = 5 * time.Second
 	var (

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// recall looks up when each source last had a delivery, so that its age does not
-// start anew with the program.
+// recall looks up the last delivery of each source, so that the metric survives a
+// restart of the program.
 func (s *service) recall(ctx context.Context) error {
 	if s.handler == nil {
 		return nil
@@ -18,8 +18,8 @@ func (s *service) recall(ctx context.Context) error {
 	uses, err := s.store.KeyUse(ctx)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {
-		s.cfg.logger.Warn("the role may not look up when each source last had a delivery",
-			"remedy", "GRANT SELECT ON lumin.events; until then that metric begins with the first delivery")
+		s.cfg.logger.Warn("the role may not read when each source last had a delivery",
+			"remedy", "GRANT SELECT ON lumin.events; until then lumin_source_last_verified_timestamp_seconds is missing for a source before its first delivery")
 		return nil
 	}
 	if err != nil {
@@ -35,12 +35,12 @@ func (s *service) recall(ctx context.Context) error {
 	return nil
 }
 
-// recallNew does that for sources that were added while the program runs. Without
-// the database their metric begins with the first delivery.
+// recallNew does the same for sources that were added while the program runs. If
+// the database does not answer, their metric begins with the first delivery.
 func (s *service) recallNew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if err := s.recall(ctx); err != nil {
-		s.cfg.logger.Warn("the database does not say when each source last had a delivery", "error", oneLine(err))
+		s.cfg.logger.Warn("cannot read when each source last had a delivery", "error", oneLine(err))
 	}
 }

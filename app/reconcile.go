@@ -16,9 +16,9 @@ type reconcileCommand struct {
 	databaseSettings
 	luminSettings
 	outputSettings
-	Repair bool    `help:"Repair what differs, in lumin.signature_requests."`
+	Repair bool    `help:"Repair the differences in lumin.signature_requests."`
 	Gone   bool    `help:"Note signature requests as gone even if Lumin knows none at all, which is what a wrong key or URL looks like."`
-	Rate   float64 `default:"1.5" help:"Requests to Lumin per second, at most. Lumin publishes no limit; a draft had 3,000 in 30 minutes."`
+	Rate   float64 `default:"1.5" help:"At most this many requests to Lumin per second. Lumin publishes no limit; a draft of its documentation had 3,000 in 30 minutes."`
 }
 
 // maxReconcileRate is far above any limit that Lumin may have.
@@ -27,7 +27,7 @@ const maxReconcileRate = 100
 // Run implements the command.
 func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	if !(c.Rate > 0 && c.Rate <= maxReconcileRate) { // NaN is neither
-		return usage(fmt.Sprintf("--rate is %v", c.Rate), "give more than 0 requests a second, and at most %d; 1.5 is the default", maxReconcileRate)
+		return usage(fmt.Sprintf("--rate is %v", c.Rate), "give more than 0 and at most %d requests per second; the default is 1.5", maxReconcileRate)
 	}
 	client, _, err := c.client()
 	if err != nil {
@@ -60,32 +60,32 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	case sum.Settled():
 		return nil
 	case sum.Failed > 0:
-		return hint(fmt.Errorf("%d signature requests got no usable answer; the first one: %s", sum.Failed, sum.Cause), "run it again: those are requested once more")
+		return hint(fmt.Errorf("%d signature requests got no usable answer; the first one: %s", sum.Failed, sum.Cause), "run reconcile again: it requests these first")
 	}
-	return hint(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair takes over what Lumin answers")
+	return hint(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair stores the state that Lumin reports")
 }
 
-// explain adds what to do about a pass that was given up.
+// explain adds advice to the error of a pass that gave up.
 func (c *reconcileCommand) explain(err error) error {
 	var refused *lumin.APIError
 	switch {
 	case errors.Is(err, jobs.ErrAllUnknown):
-		return hint(err, "check that LUMIN_API_KEY is of the workspace that sends the deliveries, and LUMIN_API_URL; if they are really gone, --gone notes that")
+		return hint(err, "check LUMIN_API_URL, and that LUMIN_API_KEY belongs to the workspace that sends the deliveries; if the signature requests are really gone, --gone marks them")
 	case errors.Is(err, lumin.ErrNoAnswer):
-		return hint(fmt.Errorf("%s cannot be reached: %w", c.LuminAPIURL, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; signature requests not checked yet come first the next time")
+		return hint(fmt.Errorf("%s cannot be reached: %w", c.LuminAPIURL, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; the next pass begins with the signature requests that were not checked")
 	case !errors.As(err, &refused):
 		return err
 	case refused.StatusCode == http.StatusUnauthorized, refused.StatusCode == http.StatusForbidden:
-		return hint(err, "check LUMIN_API_KEY: it is a key of the workspace, for the API at LUMIN_API_URL")
+		return hint(err, "set LUMIN_API_KEY to a key of the workspace that is valid for the API at LUMIN_API_URL")
 	}
-	return hint(err, "run it again later: signature requests not checked yet come first")
+	return hint(err, "run reconcile again later: it begins with the signature requests that were not checked")
 }
 
 func differenceLine(d jobs.Difference) string {
 	line := d.SignatureRequestID + ": " + d.Field
 	switch {
 	case d.Field == "signature_request":
-		return d.SignatureRequestID + ": gone at Lumin, which is noted"
+		return d.SignatureRequestID + ": gone at Lumin, marked as gone"
 	case d.Ours == "" && d.Lumins == "":
 		line += " differs"
 	case d.Ours == "":
@@ -101,7 +101,7 @@ func differenceLine(d jobs.Difference) string {
 
 func summaryLine(sum jobs.Reconciliation) string {
 	if sum == (jobs.Reconciliation{}) {
-		return "nothing to reconcile: lumin.signature_requests has no open one"
+		return "nothing to reconcile: lumin.signature_requests has no open signature request"
 	}
 	parts := []string{fmt.Sprintf("%d signature requests checked", sum.Checked), fmt.Sprintf("%d differ", sum.Differ)}
 	for _, p := range []struct {

@@ -17,18 +17,18 @@ import (
 type replayCommand struct {
 	databaseSettings
 	outputSettings
-	Failed       bool `xor:"status" help:"Failed runs: all, or those that the other filters leave. The default if another filter is given."`
-	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt: make it now."`
+	Failed       bool `xor:"status" help:"Failed runs: all of them, or those that match the other filters. The default if another filter is given."`
+	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt. They get it now."`
 	Cancelled    bool `xor:"status" help:"Cancelled runs."`
-	Missing      bool `xor:"status" help:"Stored events that the job types given with --kind came too late for, the oldest first."`
-	Again        bool `xor:"status" help:"Succeeded runs, to take effect once more. Needs another filter."`
-	Unrecognized bool `xor:"status" help:"Decode unrecognized events anew, after an upgrade."`
+	Missing      bool `xor:"status" help:"Events that were stored before the job types in --kind were registered, the oldest first."`
+	Again        bool `xor:"status" help:"Succeeded runs. Their effects happen once more. Needs another filter."`
+	Unrecognized bool `xor:"status" help:"Unrecognized events. They are decoded again, which helps after an upgrade."`
 	runFilter
 	Rate   *int   `placeholder:"N" help:"At most N runs a second."`
-	Reason string `help:"Why, for whoever reads the order later."`
-	By     string `placeholder:"WHO" help:"Who orders it; the user and host of this program by default."`
+	Reason string `help:"Reason for the replay. It is stored with the replay."`
+	By     string `placeholder:"WHO" help:"Who orders the replay. By default the user and host of this program."`
 	DryRun bool   `help:"Print the plan and change nothing."`
-	Wait   bool   `help:"Show the progress until every run is settled; exit 1 if some did not succeed."`
+	Wait   bool   `help:"Show the progress until every run has finished. Exits 1 if any run did not succeed."`
 }
 
 // status is the one that was asked for; empty for none.
@@ -97,7 +97,7 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	show := c.printer(std.out, order)
-	var left *store.LeftOut // nil: not looked for
+	var left *store.LeftOut // nil: not counted
 	if len(plan) == 0 || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
 		found, err := st.LeftOut(ctx, order.Filter)
 		if err != nil {
@@ -133,7 +133,7 @@ func whatIsReplayed(status store.ReplayStatus) string {
 	}
 }
 
-// runs is a number of runs in words.
+// runs formats a number of runs.
 func runs(n int64) string {
 	if n == 1 {
 		return "1 run"

@@ -12,10 +12,10 @@ import (
 	"lumin-ingest/store"
 )
 
-// replayPrinter shows a plan and what became of it, as text or as json. Errors of
-// writing text are kept by [output].
+// replayPrinter prints a plan and its outcome, as text or as json. [output] keeps
+// the errors of writing text.
 type replayPrinter interface {
-	plan(plan []store.PlannedReplay, left *store.LeftOut) // left: nil if not looked for
+	plan(plan []store.PlannedReplay, left *store.LeftOut) // left: nil if not counted
 	nothingOrdered() error
 	ordered(id int64) error
 }
@@ -27,7 +27,7 @@ func (c *replayCommand) printer(w io.Writer, order store.NewReplay) replayPrinte
 	return &replayText{w: w, order: order, wait: c.Wait}
 }
 
-// replayText is for people.
+// replayText prints for people.
 type replayText struct {
 	w     io.Writer
 	order store.NewReplay
@@ -46,7 +46,7 @@ func (t *replayText) plan(plan []store.PlannedReplay, left *store.LeftOut) {
 		return
 	}
 	if left.Bodiless > 0 {
-		fmt.Fprintf(t.w, "%s left out: retention or an erasure has removed the body of the event, which the job type needs\n", runs(left.Bodiless))
+		fmt.Fprintf(t.w, "%s left out: retention or an erasure has removed the body of the event\n", runs(left.Bodiless))
 	}
 	if left.Dismissed > 0 {
 		fmt.Fprintf(t.w, "%s left out: dismissed; \"failures restore\" brings them back\n", runs(left.Dismissed))
@@ -90,23 +90,24 @@ func printPlan(w io.Writer, plan []store.PlannedReplay, order store.NewReplay) {
 	}
 }
 
-// replayJSON prints one line when it is known whether there is an order.
+// replayJSON prints one line, once the replay is ordered or turns out not to be.
 type replayJSON struct {
 	w    io.Writer
 	line replayLine
 }
 
-// replayLine is a plan, and the order that was made of it.
+// replayLine is a plan and the replay that was ordered from it.
 type replayLine struct {
 	Plan      []planLine   `json:"plan"`
 	TotalRuns int64        `json:"total_runs"`
-	LeftOut   *leftOutLine `json:"left_out"`  // null: not looked for
-	Rate      *int         `json:"rate"`      // runs a second at most; null: no limit
-	DryRun    bool         `json:"dry_run"`   // then nothing was ordered
+	LeftOut   *leftOutLine `json:"left_out"`  // null: not counted
+	Rate      *int         `json:"rate"`      // at most this many runs per second; null: no limit
+	DryRun    bool         `json:"dry_run"`   // true: nothing was ordered
 	ReplayID  *int64       `json:"replay_id"` // null: nothing was ordered
 }
 
-// planLine is what one job type gets. The fields are those of store.PlannedReplay.
+// planLine is the part of a plan for one job type. Its fields are those of
+// store.PlannedReplay.
 type planLine struct {
 	Kind            *string    `json:"job_kind"` // null: unrecognized events, to be decoded
 	Runs            int64      `json:"runs"`
@@ -115,7 +116,7 @@ type planLine struct {
 	EstimateSeconds *float64   `json:"estimate_seconds"` // null: unknown
 }
 
-// leftOutLine counts runs that match and are not replayed.
+// leftOutLine counts runs that match the filter and are not replayed.
 type leftOutLine struct {
 	WithoutBody int64 `json:"without_body"`
 	Dismissed   int64 `json:"dismissed"`
@@ -146,19 +147,19 @@ func (j *replayJSON) ordered(id int64) error {
 	return printJSON(j.w, j.line)
 }
 
-// progressLine is how far an order is, as json.
+// progressLine is the progress of a replay as json.
 type progressLine struct {
 	ReplayID int64            `json:"replay_id"`
-	State    string           `json:"state"` // of the order
+	State    string           `json:"state"` // of the replay
 	Over     bool             `json:"over"`  // this is the last line
 	Total    int64            `json:"total_runs"`
 	Enqueued int64            `json:"enqueued"`
-	Runs     map[string]int64 `json:"runs"`  // by state; each state is there
-	Error    *string          `json:"error"` // why the order was refused or failed, or what it had to leave
+	Runs     map[string]int64 `json:"runs"`  // by state; no state is left out
+	Error    *string          `json:"error"` // why the replay was refused or failed, or which runs it left out
 }
 
-// progressJSON returns what prints a line whenever something has changed, at most
-// every few seconds, and the last one at once.
+// progressJSON returns a function that prints a progress as a line, if whenChanged
+// says so.
 func progressJSON(w io.Writer) func(progress) {
 	show := whenChanged()
 	return func(p progress) {

@@ -10,16 +10,16 @@ import (
 )
 
 type replaysCommand struct {
-	List   replaysListCommand   `cmd:"" help:"List replay orders, the newest first."`
-	Show   replaysShowCommand   `cmd:"" help:"Show one order and where its runs are."`
-	Watch  replaysWatchCommand  `cmd:"" help:"Show the progress of an order until every run of it is settled; exit 1 if some did not succeed."`
-	Cancel replaysCancelCommand `cmd:"" help:"End an order: what has not begun is put back as it was."`
+	List   replaysListCommand   `cmd:"" help:"List replays, the newest first."`
+	Show   replaysShowCommand   `cmd:"" help:"Show one replay and the states of its runs."`
+	Watch  replaysWatchCommand  `cmd:"" help:"Show the progress of a replay until every run has finished. Exits 1 if any run did not succeed."`
+	Cancel replaysCancelCommand `cmd:"" help:"Cancel a replay: every run whose job has not started is restored."`
 }
 
 type replaysListCommand struct {
 	databaseSettings
 	outputSettings
-	Limit int `default:"20" help:"At most so many."`
+	Limit int `default:"20" help:"Show at most this many."`
 }
 
 // Run implements the command.
@@ -62,7 +62,7 @@ func (c *replaysListCommand) Run(ctx context.Context, std streams) error {
 type replaysShowCommand struct {
 	databaseSettings
 	outputSettings
-	ID int64 `arg:"" help:"The order's id."`
+	ID int64 `arg:"" help:"The replay's id."`
 }
 
 // Run implements the command.
@@ -129,7 +129,7 @@ func countCell(n *int64) string {
 type replaysWatchCommand struct {
 	databaseSettings
 	outputSettings
-	ID int64 `arg:"" help:"The order's id."`
+	ID int64 `arg:"" help:"The replay's id."`
 }
 
 // Run implements the command.
@@ -144,7 +144,7 @@ func (c *replaysWatchCommand) Run(ctx context.Context, std streams) error {
 
 type replaysCancelCommand struct {
 	databaseSettings
-	ID int64 `arg:"" help:"The order's id."`
+	ID int64 `arg:"" help:"The replay's id."`
 }
 
 // Run implements the command.

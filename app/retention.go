@@ -15,24 +15,25 @@ import (
 
 // retentionSettings say how long things are kept.
 type retentionSettings struct {
-	RetainPayloads age `env:"RETAIN_PAYLOADS" default:"90d" placeholder:"AGE" help:"Remove bodies this long after they were received, in days (90d), weeks or hours; 0 keeps them as long as their event."`
-	RetainEvents   age `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"Remove events, with their runs, this long after they were received; 0 keeps them forever."`
+	RetainPayloads age `env:"RETAIN_PAYLOADS" default:"90d" placeholder:"AGE" help:"Age at which bodies are removed, in days (90d), weeks or hours; 0 keeps them as long as their event."`
+	RetainEvents   age `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"Age at which events and their runs are removed; 0 keeps them forever."`
 }
 
 // datedAhead is how far ahead of its delivery an event may be dated: package
 // ingest refuses more. So much later it is refused for its age.
 const datedAhead = 10 * time.Minute
 
-// retention refuses what would have events forgotten that still come again.
+// retention refuses ages that would remove events or bodies while Lumin may still
+// deliver them again.
 func (s retentionSettings) retention(maxEventAge time.Duration) (store.Retention, error) {
 	r := store.Retention{Payloads: s.RetainPayloads.d, Events: s.RetainEvents.d}
 	least := max(lumin.RetryWindow+time.Hour, maxEventAge) + datedAhead
 	if r.Events > 0 && r.Events < least {
-		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: an event that is forgotten while it may come again would be taken for a new one", s.RetainEvents),
-			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 for ever", least)
+		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: if the event comes again after it was removed, it would be taken for a new one", s.RetainEvents),
+			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep events forever", least)
 	}
 	if r.Payloads > 0 && r.Payloads < least {
-		return r, usage(fmt.Sprintf("RETAIN_PAYLOADS is %s: a body that is removed while its event may come again can no longer be compared with it", s.RetainPayloads),
+		return r, usage(fmt.Sprintf("RETAIN_PAYLOADS is %s: if the event comes again after its body was removed, the two can no longer be compared", s.RetainPayloads),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep bodies as long as their event", least)
 	}
 	if r.Events > 0 && r.Payloads > r.Events {
@@ -45,9 +46,9 @@ type retentionCommand struct {
 	databaseSettings
 	outputSettings
 	retentionSettings
-	MaxEventAge time.Duration `env:"MAX_EVENT_AGE" default:"48h" help:"As serve has it."`
-	DryRun      bool          `help:"Count what would be removed, and change nothing."`
-	Yes         bool          `help:"Do it although something younger than 30 days is removed."`
+	MaxEventAge time.Duration `env:"MAX_EVENT_AGE" default:"48h" help:"Same as for serve."`
+	DryRun      bool          `help:"Count the rows that would be removed, and change nothing."`
+	Yes         bool          `help:"Confirm that bodies or events younger than 30 days may be removed."`
 }
 
 // askBelow is the age below which the command removes nothing without --yes.
@@ -86,8 +87,8 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 	return errors.Join(c.print(std.out, removed, kept), err)
 }
 
-// refuseYoung shows the plan and fails if it removes anything young: a command that
-// runs once has nobody who would notice a wrong setting in time.
+// refuseYoung prints the plan and fails if it removes anything younger than
+// askBelow: with a wrong setting, a single run of the command would do the damage.
 func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, st *store.Store, r store.Retention, now time.Time) error {
 	old := r
 	for _, kept := range []*time.Duration{&old.Payloads, &old.Events} {
@@ -111,7 +112,7 @@ func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, st *sto
 		return err
 	}
 	return usage(fmt.Sprintf("with RETAIN_PAYLOADS %s and RETAIN_EVENTS %s, this would remove bodies or events younger than 30 days", c.RetainPayloads, c.RetainEvents),
-		"nothing has changed; add --yes if that is meant")
+		"nothing has changed; add --yes to remove them")
 }
 
 // print says what was removed, also before it came to an error.

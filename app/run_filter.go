@@ -10,14 +10,14 @@ import (
 	"lumin-ingest/store"
 )
 
-// runFilter holds the flags that narrow down which runs a command acts on.
+// runFilter holds the flags that choose the runs a command acts on.
 type runFilter struct {
 	Kind             []string `help:"Only of these job types."`
-	EventType        []string `placeholder:"TYPE" help:"Only of these event types of Lumin's, such as signature_request_approved or just approved."`
-	Source           []string `help:"Only of events that came from these sources, perhaps among others: account or app:NAME."`
-	SignatureRequest []string `sep:"none" placeholder:"ID" help:"Only of these signature requests; repeat it for each."`
+	EventType        []string `placeholder:"TYPE" help:"Only of these event types, such as signature_request_approved or approved for short."`
+	Source           []string `help:"Only of events that came from at least one of these sources: account or app:NAME."`
+	SignatureRequest []string `sep:"none" placeholder:"ID" help:"Only of these signature requests. Repeat the flag for each."`
 	Event            []int64  `placeholder:"ID" help:"Only of these events."`
-	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, as \"failures\" groups them."`
+	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, by the fingerprints that \"failures\" shows."`
 	timeRange
 }
 
@@ -32,21 +32,21 @@ func refuseEmptyLists(parsed *kong.Context) error {
 	return nil
 }
 
-// timeRange holds the flags of when events were received.
+// timeRange holds the flags for the time when events were received.
 type timeRange struct {
 	Since when `placeholder:"TIME" help:"Only of events received since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
 	Until when `placeholder:"TIME" help:"Only of events received before then."`
 }
 
-// check refuses a range that contains no time, or only times to come.
+// check refuses an empty range and a range in the future.
 func (r timeRange) check() error {
 	if r.Since.at != nil && r.Until.at != nil && !r.Since.at.Before(*r.Until.at) {
-		return usage("--until is not after --since", "exchange them")
+		return usage("--until is not after --since", "swap the two")
 	}
 	return r.Since.checkPast()
 }
 
-// filter is what the flags ask for, as far as they can be judged without the
+// filter builds the filter from the flags. It makes the checks that need no
 // database.
 func (f runFilter) filter(status store.ReplayStatus) (store.ReplayFilter, error) {
 	errors := make([]string, len(f.Error))
@@ -64,7 +64,7 @@ func (f runFilter) filter(status store.ReplayStatus) (store.ReplayFilter, error)
 }
 
 // checkNames refuses names and ids in a filter that do not exist, and completes short
-// event types. fingerprints lists the errors of the runs that are chosen among.
+// event types. fingerprints lists the errors of the runs that the filter chooses from.
 func checkNames(ctx context.Context, st *store.Store, filter *store.ReplayFilter, fingerprints func(context.Context) ([]string, error)) error {
 	if err := checkKinds(ctx, st, filter.Kinds); err != nil {
 		return err
@@ -93,11 +93,11 @@ func checkNames(ctx context.Context, st *store.Store, filter *store.ReplayFilter
 	return checkErrors(filter.ErrorFingerprints, known)
 }
 
-// checkPast refuses a time that has not come yet, up to what clocks may differ by.
+// checkPast refuses a time in the future, with a tolerance for clocks that differ.
 func (w when) checkPast() error {
 	const tolerated = time.Minute
 	if w.at != nil && time.Until(*w.at) > tolerated {
-		return usage("--since is in the future: "+w.at.Format(time.RFC3339), "give a time that is over; times without a zone are in UTC")
+		return usage("--since is in the future: "+w.at.Format(time.RFC3339), "give a time in the past; times without a zone are in UTC")
 	}
 	return nil
 }

@@ -33,12 +33,12 @@ type serveCommand struct {
 	callerSettings
 	retentionSettings
 	luminSettings
-	builtInSettings `group:"Built-in job types, none of which is there unless it is asked for:"`
-	Role            string         `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all, or only to receive (ingest) or to work (worker)."`
-	Workers         int            `env:"WORKERS" default:"16" help:"Jobs that run at a time in each queue."`
-	Queue           map[string]int `env:"QUEUES" mapsep:"," placeholder:"NAME=N,..." help:"Jobs that run at a time in these queues, instead of WORKERS."`
-	DrainDelay      time.Duration  `env:"DRAIN_DELAY" default:"5s" help:"Keep receiving so long after a stop has begun and /readyz has turned to 503; a second signal skips it."`
-	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of older events; 0 for any age. Lumin's retries come up to 30 h 20 min late."`
+	builtInSettings `group:"Built-in job types, which are off unless they are set:"`
+	Role            string         `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all: receive deliveries and run jobs; ingest: only receive; worker: only run jobs."`
+	Workers         int            `env:"WORKERS" default:"16" help:"Number of jobs that each queue runs at once."`
+	Queue           map[string]int `env:"QUEUES" mapsep:"," placeholder:"NAME=N,..." help:"Number of jobs that these queues run at once, instead of WORKERS."`
+	DrainDelay      time.Duration  `env:"DRAIN_DELAY" default:"5s" help:"How long to keep receiving after a stop signal, while /readyz already answers 503. A second signal skips the rest."`
+	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of events older than this; 0 accepts any age. Lumin's retries come up to 30 h 20 min late."`
 }
 
 // listenSettings say where the program listens.
@@ -48,13 +48,13 @@ type listenSettings struct {
 	AdminListenAddr string `env:"ADMIN_LISTEN_ADDR" placeholder:"HOST:PORT" help:"Health and metrics; 127.0.0.1:8081 by default."`
 }
 
-// Where the program listens unless it is told otherwise.
+// Default addresses of the listeners.
 const (
 	defaultPublicAddr = "127.0.0.1:8080"
 	defaultAdminAddr  = "127.0.0.1:8081"
 )
 
-// adminAddr is where health and metrics are served.
+// adminAddr is the address of the admin listener.
 func (s listenSettings) adminAddr() string { return cmp.Or(s.AdminListenAddr, defaultAdminAddr) }
 
 // publicAddr is where to receive deliveries; host goes with a PORT.
@@ -183,11 +183,11 @@ func checkSourcesOf(registry *worker.Registry, configured map[string]*lumin.Keyr
 // serviceConfig is what a service is started with.
 type serviceConfig struct {
 	logger      *slog.Logger
-	log         *servicelog.Queue // what logger writes to; nil: something else
+	log         *servicelog.Queue // the queue that logger writes to; nil: it writes elsewhere
 	databaseURL string
 	publicAddr  string
 	adminAddr   string
-	publicMoves int // taken ports that may be passed over
+	publicMoves int // ports in use that the listener may skip
 	adminMoves  int
 	sources     map[string]*lumin.Keyring
 	rotation    rotation
@@ -201,7 +201,7 @@ type serviceConfig struct {
 	callers     callerLimits
 	retention   store.Retention
 	drainDelay  time.Duration
-	signals     chan os.Signal // each that asks for a stop; nil: none can shorten the delay
+	signals     chan os.Signal // the stop signals; nil: none can shorten the drain delay
 }
 
 // role is what the program does, in the words of LUMIN_ROLE.

@@ -28,8 +28,8 @@ import (
 
 const (
 	// recordConns is for the three flushers of the Recorder, the probe of /readyz,
-	// and connections that went silent: those count until they are closed, which
-	// takes 15 s. Recording has a pool of its own, so that jobs cannot starve it.
+	// and silent connections: they count until they are closed, which takes 15 s.
+	// Recording has a pool of its own, so that jobs cannot starve it.
 	recordConns = 8
 
 	// stopTimeout bounds how long deliveries in flight are waited for when the
@@ -65,7 +65,7 @@ type service struct {
 	admin         *listener
 	registry      *prometheus.Registry
 	stopping      atomic.Bool
-	began         bool // to work, and so was ready
+	began         bool // has been ready once
 
 	heartbeat *heartbeat // nil until the database is ready
 
@@ -198,8 +198,8 @@ func (s *service) sourceLines() []admin.SourceLine {
 	return lines
 }
 
-// untilDone works until ctx ends or a listener fails, then stops gracefully. If
-// no listener has failed, it drains first.
+// untilDone works until ctx ends or a listener fails, and then stops gracefully. It
+// waits for the drain delay first, unless a listener has failed.
 func (s *service) untilDone(ctx context.Context) error {
 	defer s.close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -270,7 +270,7 @@ func (s *service) startWork(ctx context.Context) error {
 	}
 	err := s.cfg.registry.Register(ctx, s.store, s.cfg.logger)
 	if errors.Is(err, store.ErrJobTypeChanged) { // which is for those who work it to mend
-		s.cfg.logger.Warn("job types are not written down", "reason", errtext.Plain(err.Error()))
+		s.cfg.logger.Warn("cannot record the job types in lumin.job_types", "reason", errtext.Plain(err.Error()))
 		return nil
 	}
 	return err

@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	// collapseEvery is how often a failure that goes on is logged.
+	// collapseEvery is how often a repeated failure is logged.
 	collapseEvery = 10 * time.Second
 
 	// logFlush bounds the wait for the last lines when the program ends.
 	logFlush = 500 * time.Millisecond
 )
 
-// serves reports whether a command goes on until it is stopped, and so must not
-// depend on whoever reads its output.
+// serves reports whether a command runs until it is stopped. Such a command must
+// not depend on the readers of its output.
 func serves(command string) bool { return command == "serve" || command == "dev" }
 
-// queued returns streams that never block and whose readers may go away. The
-// returned function writes what is left, for a moment.
+// queued returns streams that never block, even if their readers are slow or gone.
+// The returned function writes the remaining lines, for at most logFlush.
 func (s streams) queued() (streams, func()) {
 	// A handler, unlike an ignored signal, is not inherited by child processes.
 	brokenPipes := make(chan os.Signal, 1)
@@ -45,13 +45,13 @@ func (s streams) queued() (streams, func()) {
 }
 
 // serviceLogger returns the logger of a program that serves. Lines are formatted
-// by the handler that format makes. The returned function writes the counts of
-// failures that have repeated.
+// by the handler that format makes. The returned function logs the repetitions that
+// were counted and not logged yet.
 func (s streams) serviceLogger(format func(io.Writer) slog.Handler) (*slog.Logger, func()) {
 	if s.log != nil {
 		s.log.SetNotice(func(dropped uint64) []byte {
 			var line bytes.Buffer
-			record := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped: their reader was too slow, or gone", 0)
+			record := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped: the reader of the log was too slow, or gone", 0)
 			record.AddAttrs(slog.Uint64("lines", dropped))
 			_ = format(&line).Handle(context.Background(), record) // a buffer takes everything
 			return line.Bytes()
@@ -61,7 +61,7 @@ func (s streams) serviceLogger(format func(io.Writer) slog.Handler) (*slog.Logge
 	return slog.New(failures), failures.Close
 }
 
-// registerLog adds the counter of lines that nobody has read.
+// registerLog adds the counter of dropped log lines.
 func registerLog(registry *prometheus.Registry, queue *servicelog.Queue) {
 	if queue == nil {
 		return

@@ -18,7 +18,7 @@ import (
 // databaseSettings say which database.
 type databaseSettings struct {
 	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, such as postgres://user:password@host/database."`
-	DatabaseURLFile string `env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds it."`
+	DatabaseURLFile string `env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds the value."`
 }
 
 func (s databaseSettings) url() (string, error) {
@@ -65,9 +65,9 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 // sourceSettings say whose deliveries are accepted.
 type sourceSettings struct {
 	AccountAPIKeys     string `name:"lumin-account-api-keys" env:"LUMIN_ACCOUNT_API_KEYS" placeholder:"KEY,..." help:"The workspace's Primary API key, which signs account webhooks; two while it is rotated."`
-	AccountAPIKeysFile string `name:"lumin-account-api-keys-file" env:"LUMIN_ACCOUNT_API_KEYS_FILE" placeholder:"FILE" help:"File that holds it."`
+	AccountAPIKeysFile string `name:"lumin-account-api-keys-file" env:"LUMIN_ACCOUNT_API_KEYS_FILE" placeholder:"FILE" help:"File that holds the value."`
 	AppSecrets         string `name:"lumin-app-secrets" env:"LUMIN_APP_SECRETS" placeholder:"NAME=SECRET,..." help:"Signing Secrets of apps; a name may repeat while its secret is rotated."`
-	AppSecretsFile     string `name:"lumin-app-secrets-file" env:"LUMIN_APP_SECRETS_FILE" placeholder:"FILE" help:"File that holds them."`
+	AppSecretsFile     string `name:"lumin-app-secrets-file" env:"LUMIN_APP_SECRETS_FILE" placeholder:"FILE" help:"File that holds the values."`
 }
 
 // checkSource refuses names that no source can have.

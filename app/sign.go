@@ -15,7 +15,7 @@ import (
 // bodySettings say which body, and with whose secrets.
 type bodySettings struct {
 	sourceSettings
-	Source string `default:"account" help:"Whose secret: account or app:NAME."`
+	Source string `default:"account" help:"Use the secret of this source: account or app:NAME."`
 	Key    string `placeholder:"SECRET" help:"The secret itself, in place of a configured one."`
 	File   string `arg:"" optional:"" help:"File with the exact bytes of the body; standard input by default."`
 }
@@ -31,13 +31,13 @@ func (s bodySettings) body(std streams) ([]byte, error) {
 	return body, nil
 }
 
-// keys are the secrets to use, the current one first. White space around a secret
-// is trimmed, as for serve.
+// keys returns the secrets to use, the current one first. White space around a
+// secret is trimmed, as serve does.
 func (s bodySettings) keys() ([]string, error) {
 	if s.Key != "" {
 		key, err := clean("--key", s.Key)
 		if err == nil && key == "" {
-			err = usage("--key has nothing but white space", "give the secret as Lumin shows it")
+			err = usage("--key contains only white space", "give the secret as Lumin shows it")
 		}
 		return []string{key}, err
 	}

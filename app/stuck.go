@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// stuckQueues describes the queues that this program does not work at the moment,
-// because a job that ignores its timeout holds each of their workers.
+// stuckQueues describes the queues in which a job that ignores its timeout holds
+// each worker of this program.
 func (s *service) stuckQueues() (queues []string) {
 	if s.runtime != nil {
 		for _, load := range s.runtime.Stuck() {
@@ -20,9 +20,9 @@ func (s *service) stuckQueues() (queues []string) {
 	return queues
 }
 
-// workersReady returns why no jobs are worked. A program that also receives stays
-// ready while its workers are stuck, because deliveries are still recorded:
-// /readyz then has a warning. One that only works has nothing else to be ready for.
+// workersReady returns the reason why no jobs are worked. Stuck workers make only a
+// program that does not receive unready. One that receives still records
+// deliveries, so /readyz shows a warning instead.
 func (s *service) workersReady(ctx context.Context) error {
 	err := s.runtime.Ready(ctx)
 	if reason, _ := s.waitingFor.Load().(string); reason != "" && err != nil {
@@ -37,9 +37,9 @@ func (s *service) workersReady(ctx context.Context) error {
 	return s.workReadiness.Ready(ctx)
 }
 
-// stopJobs waits for the running jobs. That some do not end is no failure of the
-// stop: their runs are pending, and River gives their jobs to another program, or
-// to this one after its next start.
+// stopJobs waits for the running jobs. The stop succeeds even if some do not end:
+// their runs stay pending, and River gives their jobs to another program, or to
+// this one after its next start.
 func (s *service) stopJobs() error {
 	ctx, cancel := context.WithTimeout(context.Background(), jobsTimeout)
 	defer cancel()
@@ -48,7 +48,7 @@ func (s *service) stopJobs() error {
 		return err
 	}
 	kinds := s.runtime.Unfinished()
-	s.cfg.logger.Warn("some jobs ignore the end of their context and are left behind: their runs are pending, and the jobs are tried again",
+	s.cfg.logger.Warn("some jobs ignore the end of their context and were abandoned: their runs stay pending, and the jobs are tried again",
 		"kinds", slices.Sorted(maps.Keys(kinds)), "jobs", sum(kinds))
 	return nil
 }

@@ -11,8 +11,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// summary is what the line "started" says of this program, as key and value in
-// turn.
+// summary returns the attributes of the log line "started".
 func (s *service) summary() []any {
 	summary := []any{"version", version.String(), "role", s.cfg.role(), "job_types", s.cfg.registry.Kinds()}
 	if !s.cfg.work {
@@ -27,7 +26,7 @@ func (s *service) summary() []any {
 		"retain_payloads", ageText(s.cfg.retention.Payloads), "retain_events", ageText(s.cfg.retention.Events))
 }
 
-// ageText is how long something is kept, in the words of the settings.
+// ageText formats an age in the syntax of the settings.
 func ageText(age time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -39,8 +38,8 @@ func ageText(age time.Duration) string {
 	return age.String()
 }
 
-// versionsOf lists the versions of programs, with how many run each if there are
-// several; empty if none is known.
+// versionsOf lists the versions of programs, with a count for each if there are
+// several. It is empty if no version is known.
 func versionsOf(programs []store.Program) string {
 	running := map[string]int{}
 	for _, p := range programs {

@@ -15,13 +15,12 @@ import (
 )
 
 // table prints rows under headings, columns aligned. Cells are made fit for a
-// terminal: what others wrote must not move the cursor. An error of writing is kept
-// by [output].
+// terminal: text from others must not move the cursor. [output] keeps write errors.
 //
-// On a terminal, times are local, and the table fits: first times and event types
-// are abbreviated, then cells in the columns that are named in cut are shortened, and
-// if that does not suffice, each row becomes a paragraph. Elsewhere nothing is left
-// out.
+// On a terminal, times are local, and the table fits the width. First, times and
+// event types are abbreviated; then cells in the columns named in cut are
+// shortened; as a last resort each row becomes a paragraph. Elsewhere nothing is
+// left out.
 func table(w io.Writer, headings []string, rows [][]string, cut ...string) {
 	lines := make([][]string, 0, len(rows)+1)
 	lines = append(lines, headings)
@@ -53,7 +52,7 @@ func table(w io.Writer, headings []string, rows [][]string, cut ...string) {
 
 const (
 	gap      = 2  // blanks between two columns
-	leastCut = 12 // characters that are left of a cell at least
+	leastCut = 12 // no cell is shortened below this many characters
 )
 
 func columns(w io.Writer, lines [][]string) {
@@ -90,8 +89,8 @@ func paragraphs(w io.Writer, lines [][]string) {
 }
 
 // fit shortens cells of the columns named in cut, the widest column first, until
-// the table has no more than width characters. The result is false if it still has
-// more; then nothing was shortened.
+// the table is at most width characters wide. If that is impossible, it returns
+// false and changes nothing.
 func fit(lines [][]string, width int, cut []string) bool {
 	headings := lines[0]
 	widths, total := make([]int, len(headings)), -gap
@@ -123,8 +122,8 @@ func fit(lines [][]string, width int, cut []string) bool {
 	return true
 }
 
-// abbreviated are lines whose times have no milliseconds, and whose event types have
-// lost what all of Lumin's begin with.
+// abbreviated removes the milliseconds from times and Lumin's prefix from event
+// types.
 func abbreviated(lines [][]string) [][]string {
 	short := make([][]string, len(lines))
 	for i, cells := range lines {
@@ -141,11 +140,10 @@ func abbreviated(lines [][]string) [][]string {
 	return short
 }
 
-// eventTypeHeading is over columns of event types.
+// eventTypeHeading is the heading of columns that hold event types.
 const eventTypeHeading = "EVENT TYPE"
 
-// shortened is a text of at most n characters, the last of which says that there
-// would be more.
+// shortened cuts a text to at most n characters. The last one is then an ellipsis.
 func shortened(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
@@ -171,7 +169,8 @@ func errorCell(text string) string {
 	return line
 }
 
-// Times in tables: in UTC, or with their zone. Flags such as --since take both.
+// Formats of times in tables: in UTC, or with a zone. Flags such as --since read
+// both.
 const (
 	utcTime   = "2006-01-02 15:04:05.000Z"
 	zonedTime = "2006-01-02 15:04:05.000Z07:00"
@@ -185,7 +184,8 @@ func timeCell(t *time.Time) string {
 	return t.UTC().Format(utcTime)
 }
 
-// localTime is a cell of timeCell in another zone; other cells stay.
+// localTime converts a cell that timeCell made to another zone. Other cells stay
+// unchanged.
 func localTime(cell string, zone *time.Location) string {
 	at, err := time.Parse(utcTime, cell)
 	if err != nil {

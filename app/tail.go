@@ -18,10 +18,10 @@ type eventsTailCommand struct {
 	databaseSettings
 	outputSettings
 	Source           string `help:"Only of this source: account or app:NAME."`
-	EventType        string `placeholder:"TYPE" help:"Only of this event type of Lumin's, such as signature_request_approved or just approved."`
+	EventType        string `placeholder:"TYPE" help:"Only of this event type, such as signature_request_approved or approved for short."`
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
-	Lines            int    `short:"n" default:"10" help:"Begin with so many of the newest."`
-	Follow           bool   `short:"f" help:"Go on with each event as it is recorded, until interrupted."`
+	Lines            int    `short:"n" default:"10" help:"Begin with this many of the newest events."`
+	Follow           bool   `short:"f" help:"Keep running, and show each event as it is recorded."`
 }
 
 // Run implements the command.
@@ -178,7 +178,7 @@ func (f *follower) run(ctx context.Context) error {
 			return err
 		case err != nil:
 			if !lost {
-				fmt.Fprintf(f.err, "%s: lost the database, still trying: %s\n", programName(), oneLine(err))
+				fmt.Fprintf(f.err, "%s: lost the connection to the database, still trying: %s\n", programName(), oneLine(err))
 				lost = true
 			} else {
 				wait = min(2*wait, maxFollowWait)

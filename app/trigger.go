@@ -21,12 +21,12 @@ import (
 type triggerCommand struct {
 	sourceSettings
 	outputSettings
-	EventType        string        `arg:"" optional:"" help:"Event type to send, such as signature_request_signed or just signed. Types that Lumin does not document must begin with signature_request_."`
+	EventType        string        `arg:"" optional:"" help:"Event type to send, such as signature_request_signed or signed for short. A type that Lumin does not document must begin with signature_request_."`
 	Scenario         string        `enum:"signing," default:"" placeholder:"NAME" help:"signing: created, viewed, signed, approved and downloadable of one signature request."`
 	URL              string        `name:"url" default:"http://127.0.0.1:8080" help:"Where the program listens."`
-	Source           string        `default:"account" help:"As which source: account or app:NAME."`
-	Key              string        `placeholder:"SECRET" help:"Secret to sign with; by default the configured one, or else the one in Lumin's documentation, which dev accepts."`
-	SignatureRequest string        `placeholder:"ID" help:"Of which signature request; a new one by default."`
+	Source           string        `default:"account" help:"Send as this source: account or app:NAME."`
+	Key              string        `placeholder:"SECRET" help:"Secret to sign with. The default is the configured one, or else the example in Lumin's documentation, which dev accepts."`
+	SignatureRequest string        `placeholder:"ID" help:"Signature request of the deliveries. A new one by default."`
 	Duplicate        bool          `help:"Send each delivery a second time, as Lumin's retries do."`
 	NewToken         bool          `help:"Send each delivery a second time with a fresh token in its details_url."`
 	BadSignature     bool          `help:"Sign with a wrong key."`
@@ -98,7 +98,7 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 		printSent(std.out, sent)
 	}
 	if unexpected > 0 {
-		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(sent), wanted), "the log of the program that answered says why")
+		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(sent), wanted), "the log of the program that answered shows the reason")
 	}
 	return nil
 }
@@ -116,11 +116,11 @@ func (c *triggerCommand) eventTypes() ([]lumin.EventType, error) {
 	if t.Documented() {
 		return []lumin.EventType{t}, nil
 	}
-	// All types that Lumin sends have the prefix, also those that it does not document.
+	// All types that Lumin sends have the prefix, even those that it does not document.
 	short, prefixed := strings.CutPrefix(c.EventType, eventTypePrefix)
 	if !prefixed || len(nearest(short, shortEventTypes())) > 0 {
 		return nil, usage(fmt.Sprintf("Lumin documents no event type %q", c.EventType),
-			"%s; any other type is sent as it is if it begins with %s", didYouMean(short, shortEventTypes()), eventTypePrefix)
+			"%s; a type that Lumin does not document must begin with %s", didYouMean(short, shortEventTypes()), eventTypePrefix)
 	}
 	return []lumin.EventType{t}, nil
 }
@@ -188,13 +188,13 @@ func (a answer) eventID() string {
 	return strconv.FormatInt(a.id, 10)
 }
 
-// sentLine is one delivery that was sent, with its answer, as json.
+// sentLine is one sent delivery and its answer, as json.
 type sentLine struct {
 	EventType        string  `json:"event_type"`
 	SignatureRequest string  `json:"signature_request_id"`
 	HTTPStatus       int     `json:"http_status"`
 	Status           *string `json:"status"` // recorded, duplicate or unrecognized; null: refused
-	Code             *string `json:"code"`   // why it was refused; null: it was not, or the answer does not say
+	Code             *string `json:"code"`   // why it was refused; null: it was recorded, or the answer has no code
 	EventID          *int64  `json:"event_id"`
 
 	answer answer

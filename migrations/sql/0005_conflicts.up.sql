@@ -110,7 +110,7 @@ BEGIN
     ON CONFLICT ON CONSTRAINT events_event_key_source_key DO NOTHING
     RETURNING id INTO promoted;
     IF promoted IS NULL THEN
-        RAISE EXCEPTION 'another body of the same signer is promoted already'
+        RAISE EXCEPTION 'another body of the same signer is already promoted'
             USING HINT = 'compare the two; dismiss this conflict if they mean the same event';
     END IF;
     -- The order has a run made for each job type that wants the event, by a program
@@ -140,7 +140,7 @@ BEGIN
     END IF;
     conflict := lumin.the_conflict(dismiss_conflict.event_id, dismiss_conflict.payload_sha256);
     IF conflict.decision = 'promoted' THEN
-        RAISE EXCEPTION 'this conflict is promoted already, as event %', conflict.promoted_id
+        RAISE EXCEPTION 'this conflict is already promoted, as event %', conflict.promoted_id
             USING HINT = 'its runs have been ordered; there is nothing left to dismiss';
     END IF;
     UPDATE lumin.redeliveries d
