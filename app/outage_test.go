@@ -69,7 +69,7 @@ func TestDatabaseStops(t *testing.T) {
 		refused := body(sample.Delivery{EventType: lumin.SignatureRequestSigned})
 		wantUnavailable(t, i, refused)
 		status, why := i.ready()
-		if status != 503 || !strings.Contains(why, `"name":"database","ok":false,"error":"a rehearsed recording failed: begin: `) {
+		if status != 503 || !strings.Contains(why, `"name":"database","ok":false,"error":"a test recording failed: begin: `) {
 			t.Errorf("%s: /readyz answered %d %s", mode, status, why)
 		}
 		if status, metrics := get("http://" + i.admin.addr() + "/metrics"); status != 200 || !strings.Contains(metrics, "lumin_database_up 0") {

@@ -49,7 +49,7 @@ func TestTableOnATerminal(t *testing.T) {
 // Empty cells take no line, as those of doctor without advice.
 func TestParagraphs(t *testing.T) {
 	t.Parallel()
-	got := lay(20, []string{"", "CHECK", "FOUND", "REMEDY"}, [][]string{{"ok", "fsync", "on", ""}, {"--", "clock", "5s behind", "set it"}})
+	got := lay(20, []string{"", "CHECK", "FOUND", "WHAT TO DO"}, [][]string{{"ok", "fsync", "on", ""}, {"--", "clock", "5s behind", "set it"}})
 	const want = "CHECK       ok  fsync\nFOUND       on\n\nCHECK       --  clock\nFOUND       5s behind\nWHAT TO DO  set it\n"
 	if got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
