@@ -11,9 +11,10 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// actorOf returns who acted according to a body, in one spelling: upper and lower
-// case, white space around it, composed and decomposed accents, and the two forms
-// of an international domain make no difference. Empty: the body does not say.
+// actorOf returns the signer that a body names, in a normal form: upper and lower
+// case, surrounding white space, composed and decomposed accents, and the two forms
+// of an international domain make no difference. It is empty if the body names no
+// signer.
 func actorOf(body []byte) string {
 	address := norm.NFC.String(strings.ToLower(strings.TrimSpace(lumin.SignerEmail(body))))
 	at := strings.LastIndexByte(address, '@')
@@ -23,16 +24,16 @@ func actorOf(body []byte) string {
 	return address
 }
 
-// anotherActor reports whether two bodies with one event key tell of two events:
-// both name an actor, and different ones.
+// anotherActor reports whether two bodies with one event key describe two events:
+// both name a signer, and the signers differ.
 func anotherActor(first, other []byte) bool {
 	a, b := actorOf(first), actorOf(other)
 	return a != "" && b != "" && a != b
 }
 
-// promotedKey is the key of an event that was a conflict of another one, whose key
-// is given: derived from that key and the actor, so that it is the same in every
-// source. A body that names nobody is told apart by its hash.
+// promotedKey is the event key of an event that was promoted from a conflict of the
+// event with the given key. It is derived from that key and the signer, so it is the
+// same in every source. For a body without a signer, it uses the hash instead.
 func promotedKey(key lumin.EventKey, body []byte) lumin.EventKey {
 	if actor := actorOf(body); actor != "" {
 		return key.Derive("actor/" + actor)

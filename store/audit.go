@@ -53,9 +53,9 @@ const auditPage = 1000
 const receivedEarly = 10 * time.Minute
 
 const (
-	// The clock is that of the database, which a person who asks cannot have set.
-	// The time of receipt is by the clock of the program that received: for that
-	// they may differ by an hour.
+	// The time is the database's: the clock of the machine that runs the audit may be
+	// wrong. The receiving program's clock set the time of receipt, so the two may
+	// differ by an hour.
 	auditEventsSQL = `
 SELECT id, event_key, source, signature_request_id, event_type, event_time, decoded_from IS NOT NULL, promoted_from IS NOT NULL,
        payload, payload_sha256, signature, key_id, received_at,
@@ -82,7 +82,7 @@ type auditedEvent struct {
 	eventType          *string
 	eventTime          pgtype.Timestamptz // which tampering may have made infinite
 	decoded            bool               // later than it was received
-	promoted           bool               // was a conflict of another event
+	promoted           bool               // from a conflict of another event
 	payload            pgtype.DriverBytes // nil: removed
 	payloadSHA256      pgtype.DriverBytes
 	signature          pgtype.DriverBytes
@@ -278,7 +278,7 @@ func (e *auditedEvent) checkIdentity() string {
 	return ""
 }
 
-// ownKey is the key that the body of the event calls for.
+// ownKey is the event key that follows from the body of the event.
 func (e *auditedEvent) ownKey(envelope lumin.Envelope) lumin.EventKey {
 	if e.promoted {
 		return promotedKey(envelope.Key(), e.payload)

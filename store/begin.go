@@ -13,13 +13,14 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// beginTimeout bounds the wait for the answer to BEGIN, which needs no work.
+// beginTimeout bounds the wait for the answer to BEGIN, which a working server
+// gives at once.
 const beginTimeout = 2 * time.Second
 
-// beginRecording tries twice, because the pool may hold connections from before
-// a restart of the server, or to a server that does not answer. Nothing has been
-// sent yet that could happen twice, and a delivery that is refused comes back
-// only after five minutes. The second try is on a new connection.
+// beginRecording tries twice, because the pool may hold connections from before a
+// restart of the server, or to a server that does not answer. A second try is safe,
+// because nothing was written yet. Without it the delivery would be refused, and
+// Lumin repeats it only after five minutes. The second try is on a new connection.
 func (s *Store) beginRecording(ctx context.Context, lockTimeout time.Duration) (pgx.Tx, error) {
 	options := boundedLocks(lockTimeout)
 	tx, err := s.beginOnce(ctx, options)
@@ -46,8 +47,8 @@ func (s *Store) beginOnce(ctx context.Context, options pgx.TxOptions) (pgx.Tx, e
 	return &recordingTx{Tx: tx, conn: conn}, nil
 }
 
-// boundedLocks is [readCommitted] with a bound on each wait for a lock, in the
-// round trip that begins.
+// boundedLocks is [readCommitted] with a bound on each wait for a lock. Both are
+// set in one round trip.
 func boundedLocks(timeout time.Duration) pgx.TxOptions {
 	return pgx.TxOptions{BeginQuery: fmt.Sprintf(
 		`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = %d`, timeout.Milliseconds())}

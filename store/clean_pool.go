@@ -15,10 +15,10 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// cleanSQL ends everything that a session keeps after a transaction, apart from
-// prepared statements, which pgx has its own record of. RESET ALL comes first, so
-// that a statement_timeout left behind cannot stop the rest. Startup parameters
-// survive it.
+// cleanSQL removes everything that a session keeps after a transaction, except
+// prepared statements, of which pgx keeps its own record. RESET ALL comes first, so
+// that a leftover statement_timeout cannot stop the rest. It returns to the startup
+// parameters.
 const cleanSQL = `RESET ALL; RESET SESSION AUTHORIZATION; RESET ROLE; CLOSE ALL; UNLISTEN *; ` +
 	`SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES`
 
@@ -40,13 +40,13 @@ const (
 	pgxStatementName = "stmtcache_"     // prefix of the names that pgx gives its own
 )
 
-// NewCleanPool makes a pool for code that is not ours, which may leave anything
-// behind in a session: settings, another role, locks, temporary tables, cursors,
-// prepared statements. A connection is cleaned when it is released and before
-// anyone else gets it. If it cannot be cleaned, it is closed.
+// NewCleanPool makes a pool for the users' code, which may leave anything behind in
+// a session: settings, another role, locks, temporary tables, cursors, prepared
+// statements. A connection is cleaned when it is released and before
+// another user gets it. If it cannot be cleaned, it is closed.
 //
-// The pool connects as like does, with at most maxConns connections, none of them
-// made yet.
+// The pool has the configuration of like and at most maxConns connections. It starts
+// without any.
 func NewCleanPool(ctx context.Context, like *pgxpool.Pool, maxConns int) (*pgxpool.Pool, error) {
 	cfg := like.Config()
 	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = int32(maxConns), 0, 0
@@ -66,12 +66,12 @@ func NewCleanPool(ctx context.Context, like *pgxpool.Pool, maxConns int) (*pgxpo
 	return pool, nil
 }
 
-// MarkClean declares that no one has to clean conn when it is released: nothing
-// foreign has run on it since it was taken, or since [Store.BeginClaim]'s
-// transaction was committed.
+// MarkClean declares that conn needs no cleaning when it is released: no code of
+// users has run on it since it was taken, or since the transaction of
+// [Store.BeginClaim] was committed.
 func MarkClean(conn *pgx.Conn) { conn.PgConn().CustomData()[isClean] = true }
 
-// clean makes a connection as good as new.
+// clean restores a session to its state after connecting.
 func clean(conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
 	defer cancel()
@@ -95,7 +95,7 @@ func clean(conn *pgx.Conn) error {
 // dropNotifications forgets the notifications that pgx keeps for this connection.
 func dropNotifications(conn *pgx.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // pgx then returns those that it has, and does not wait for others
+	cancel() // pgx then returns the notifications that it has, without waiting
 	for {
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			return
@@ -104,16 +104,16 @@ func dropNotifications(conn *pgx.Conn) {
 }
 
 // LostStatements reports whether err means that the server no longer has the
-// statements that pgx has prepared, because code has deallocated them where
-// [NewCleanPool] cannot see it: in a stored function.
+// statements that pgx prepared. [NewCleanPool] does not notice if a stored function
+// has deallocated them.
 func LostStatements(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == noSuchStatement
 }
 
-// preparedTracer marks connections on which statements run that change what is
-// prepared there. A look at pg_prepared_statements would find more, but costs a
-// statement each time.
+// preparedTracer marks connections on which a statement may have changed the
+// prepared statements. Reading pg_prepared_statements would find more, but costs a
+// round trip each time.
 type preparedTracer struct{}
 
 func mark(conn *pgx.Conn, sql string) {
@@ -168,8 +168,9 @@ func (preparedTracer) TracePrepareStart(ctx context.Context, conn *pgx.Conn, dat
 // TracePrepareEnd implements pgx.PrepareTracer.
 func (preparedTracer) TracePrepareEnd(context.Context, *pgx.Conn, pgx.TracePrepareEndData) {}
 
-// changesStatements reports whether sql has a word that changes what is prepared
-// in its session. Each statement comes by here, so it is no regular expression.
+// changesStatements reports whether sql has a word that changes the prepared
+// statements of its session. It runs for each statement, so it avoids a regular
+// expression for speed.
 func changesStatements(sql string) bool {
 	for i := range len(sql) {
 		var words []string

@@ -13,11 +13,11 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// Conflict is a body that came under the event key of another one and differs from
-// it in more than details_url.
+// Conflict is a body that arrived with the event key of a stored event, and differs
+// from the body of that event in more than details_url.
 type Conflict struct {
 	EventID            int64      `json:"event_id"` // of the body that came first
-	Body               string     `json:"body"`     // SHA-256 of the other one, in hex; empty: not kept
+	Body               string     `json:"body"`     // SHA-256 of the other body, in hex; empty: not kept
 	Source             string     `json:"source"`
 	SignatureRequestID *string    `json:"signature_request_id"`
 	EventType          *string    `json:"event_type"`
@@ -33,14 +33,14 @@ type Conflict struct {
 	PromotedID         *int64     `json:"promoted_id"`
 }
 
-// ConflictFilter chooses conflicts to list. Parts that are not set do not narrow.
+// ConflictFilter chooses conflicts to list. Zero fields match all conflicts.
 type ConflictFilter struct {
 	EventID            int64
 	Source             string
 	SignatureRequestID string
 	AnotherActor       bool
 	Undecided          bool
-	Since              *time.Time // last delivered since then
+	Since              *time.Time // last delivered at or after this time
 	Limit              int
 }
 
@@ -74,16 +74,16 @@ func (s *Store) Conflicts(ctx context.Context, f ConflictFilter) ([]Conflict, er
 }
 
 // Actors are the signers that the two bodies of a conflict name, as written there.
-// They are personal data. An empty one is not named, or the body is removed.
+// They are personal data. A signer is empty if the body names none or was removed.
 type Actors struct {
 	First, Other string
 
-	// WorkedID is the event that the runs of this event key were made from; 0: there
-	// are none.
+	// WorkedID is the event that the runs of this event key were created from; 0:
+	// there are no runs.
 	WorkedID int64
 }
 
-// ActorsOf reads who acted according to the bodies of a conflict.
+// ActorsOf reads the signers from the bodies of a conflict.
 func (s *Store) ActorsOf(ctx context.Context, c Conflict) (a Actors, err error) {
 	var first, other []byte
 	err = s.pool.QueryRow(ctx, `
@@ -98,22 +98,22 @@ func (s *Store) ActorsOf(ctx context.Context, c Conflict) (a Actors, err error) 
 	return a, nil
 }
 
-// RefusedError says why a decision about a conflict cannot be carried out, and what
-// to do instead.
+// RefusedError is the reason why a decision about a conflict is refused, with a
+// hint at the remedy.
 type RefusedError struct{ Reason, Hint string }
 
 func (e *RefusedError) Error() string { return e.Reason }
 
-// PromoteConflict makes an event of its own out of the other body of a conflict and
-// orders its runs, in one transaction. However often it is called, also at once,
-// there is one such event, whose id it returns. The error may be a [*RefusedError].
+// PromoteConflict makes the other body of a conflict an event of its own and orders
+// its runs, in one transaction. Repeated and simultaneous calls create one event and
+// return its id. The error may be a [*RefusedError].
 func (s *Store) PromoteConflict(ctx context.Context, c Conflict, reason, by string) (id int64, err error) {
 	err = s.pool.QueryRow(ctx, `SELECT lumin.promote_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
 		c.EventID, reason, c.Body, by).Scan(&id)
 	return id, refusal("promote", c, err)
 }
 
-// DismissConflict notes that a conflict needs nothing. The error may be a
+// DismissConflict records that a conflict needs no action. The error may be a
 // [*RefusedError].
 func (s *Store) DismissConflict(ctx context.Context, c Conflict, reason, by string) error {
 	_, err := s.pool.Exec(ctx, `SELECT lumin.dismiss_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
@@ -132,8 +132,7 @@ func refusal(verb string, c Conflict, err error) error {
 	return fmt.Errorf("%s a conflict of event %d: %w", verb, c.EventID, err)
 }
 
-// UndecidedActors counts the conflicts between two actors that nobody has decided
-// about.
+// UndecidedActors counts the undecided conflicts between two signers.
 func (s *Store) UndecidedActors(ctx context.Context) (n int64, err error) {
 	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM lumin.redeliveries WHERE another_actor AND decision IS NULL`).Scan(&n)
 	if err != nil {

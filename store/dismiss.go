@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// replayDismissed chooses dismissed runs. No order has this status: dismissed runs
-// are restored first, and replayed then.
+// replayDismissed chooses dismissed runs. No replay has this status: dismissed runs
+// must be restored before they can be replayed.
 const replayDismissed ReplayStatus = "dismissed"
 
 // ErrNoReason refuses to dismiss runs without a reason.
@@ -21,9 +21,9 @@ var ErrNoReason = errors.New("a dismissal needs a reason")
 const dismissPageRuns = 5000
 
 // DismissFailures takes the failed runs that match off the list of failures, and
-// keeps why and by whom. Replays leave them alone, and retention removes their
-// events in due time. It returns how many runs it dismissed, also beside an error,
-// and may be called again at any time.
+// stores the reason and who dismissed them. Replays skip dismissed runs, and
+// retention removes their events. It returns how many runs it dismissed, even with
+// an error, and may be called again at any time.
 func (s *Store) DismissFailures(ctx context.Context, f ReplayFilter, reason, by string) (runs int64, err error) {
 	if strings.TrimSpace(reason) == "" {
 		return 0, ErrNoReason
@@ -40,9 +40,9 @@ func (s *Store) DismissFailures(ctx context.Context, f ReplayFilter, reason, by 
 }
 
 // RestoreFailures makes the dismissed runs that match failed again, with their
-// errors, except runs whose body has been removed since. The status of the filter
-// does not count. It returns how many runs it restored, also beside an error, and
-// may be called again at any time.
+// errors, except runs whose body has been removed since. It ignores the status of
+// the filter. It returns how many runs it restored, even with an error, and may be
+// called again at any time.
 func (s *Store) RestoreFailures(ctx context.Context, f ReplayFilter) (runs int64, err error) {
 	if f, err = f.ofDismissed(); err != nil {
 		return 0, err
@@ -79,8 +79,8 @@ func (f ReplayFilter) ofDismissed() (ReplayFilter, error) {
 	return f, err
 }
 
-// eachFailure calls a function, which tells whether it changed the run, for all
-// runs p that match, a page at a time.
+// eachFailure calls an SQL function for all runs p that match, a page at a time. The
+// function returns whether it changed the run.
 func (s *Store) eachFailure(ctx context.Context, f ReplayFilter, function string, args pgx.NamedArgs) (runs int64, err error) {
 	sql := `
 SELECT p.event_key, p.job_kind, ` + function + `
@@ -115,14 +115,13 @@ FROM (SELECT r.event_key, r.job_kind ` + f.matchingRuns() + `
 	return runs, nil
 }
 
-// LeftOut counts runs that a replay of this filter leaves out although they match
-// otherwise.
+// LeftOut counts runs that match a filter and that a replay leaves out nevertheless.
 type LeftOut struct {
 	Bodiless  int64 // whose body retention or an erasure has removed
 	Dismissed int64
 }
 
-// LeftOut looks for runs that a replay of this filter leaves out.
+// LeftOut counts the runs that a replay of this filter leaves out.
 func (s *Store) LeftOut(ctx context.Context, f ReplayFilter) (l LeftOut, err error) {
 	switch f.Status {
 	case "", ReplayFailed:

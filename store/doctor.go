@@ -56,8 +56,8 @@ func (s *Store) ClockOffset(ctx context.Context) (offset, within time.Duration, 
 	return offset, within, nil
 }
 
-// Now is the time by the database's clock. Ages of what it holds are reckoned by
-// it: a machine whose clock is years ahead would remove everything as too old.
+// Now is the time of the database's clock. Retention uses it for ages: a machine
+// whose clock is years ahead would remove everything as too old.
 func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
 	if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
 		return now, fmt.Errorf("read the database's clock: %w", err)

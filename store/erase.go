@@ -49,7 +49,7 @@ func (s ErasureSubject) name() string {
 	return "signature_request"
 }
 
-// address is the e-mail address without what links put around it.
+// address is the e-mail address without the mailto: and parameters of a link.
 func (s ErasureSubject) address() string {
 	const scheme = "mailto:"
 	address := strings.TrimSpace(s.Email)
@@ -63,7 +63,7 @@ func (s ErasureSubject) address() string {
 	return address
 }
 
-// mentions are what bodies are searched for. The domain of an address may be
+// mentions are the words to search for in bodies. The domain of an address may be
 // written in Unicode or in ASCII (punycode).
 func (s ErasureSubject) mentions() (all []*mention) {
 	if s.Email == "" {

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// FailureGroup is failed, retrying or dismissed runs of one job type with the same
-// kind of error.
+// FailureGroup describes the failed, retrying or dismissed runs of one job type with
+// the same error fingerprint.
 type FailureGroup struct {
 	State       string    `json:"state"` // failed, retrying or dismissed
 	Kind        string    `json:"job_kind"`
@@ -20,11 +20,10 @@ type FailureGroup struct {
 	EventID     int64     `json:"event_id"` // the newest event among them
 	Error       string    `json:"error"`    // one of their errors
 
-	// SucceededBefore counts runs that took effect before a replay asked for them
-	// again.
+	// SucceededBefore counts runs that took effect before they were replayed.
 	SucceededBefore int64 `json:"succeeded_before"`
 
-	NextAttempt *time.Time `json:"next_attempt_at"` // the first of retrying runs; nil while all are being worked
+	NextAttempt *time.Time `json:"next_attempt_at"` // the earliest of the retrying runs; nil while all are running
 	DismissedBy string     `json:"dismissed_by,omitempty"`
 	Reason      string     `json:"reason,omitempty"` // of the dismissal
 }
@@ -40,9 +39,9 @@ WHERE r.state = 'failed'
 GROUP BY 2, 3
 ORDER BY 4 DESC, 2, 3 LIMIT $3`
 
-// A run that waits for its first attempt may still show the error that it was
-// replayed for, so the attempts of its job decide. The job is noted with its first
-// failed attempt.
+// A replayed run that waits for its first attempt may still have its old error, so
+// the attempts of its job decide. A run stores the id of its job at the first failed
+// attempt.
 const retryingGroupsSQL = `
 SELECT 'retrying', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
        min(j.attempted_at), max(j.attempted_at), max(r.event_id), coalesce(max(r.error), ''),
@@ -79,8 +78,8 @@ func (s *Store) RetryingGroups(ctx context.Context, kinds []string, since *time.
 	return s.failureGroups(ctx, retryingGroupsSQL, kinds, since, limit)
 }
 
-// DismissedGroups groups dismissed runs, like FailedGroups, and by reason and by who
-// dismissed them.
+// DismissedGroups groups dismissed runs like FailedGroups, and also by reason and by
+// who dismissed them.
 func (s *Store) DismissedGroups(ctx context.Context, kinds []string, since *time.Time, limit int) ([]FailureGroup, error) {
 	return s.failureGroups(ctx, dismissedGroupsSQL, kinds, since, limit)
 }
@@ -105,14 +104,14 @@ func (s *Store) AnyDismissed(ctx context.Context) (found bool, err error) {
 	return found, nil
 }
 
-// TroubledRuns are the runs of one job type that do not get on.
+// TroubledRuns counts the runs of one job type that have failed or keep failing.
 type TroubledRuns struct {
 	Kind     string
 	Failed   int64
-	Retrying int64 // that failed, have attempts left, and have been pending for long
+	Retrying int64 // failed with attempts left, and pending for long
 }
 
-// The job of a run is noted with its attempts, and forgotten by a replay.
+// A run stores the id of its job at each failed attempt. A replay clears it.
 const troubledRunsSQL = `
 SELECT job_kind, count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'pending')
 FROM (

@@ -20,12 +20,12 @@ func (s *Store) EventsByKey(ctx context.Context, key lumin.EventKey) ([]EventSum
 	return s.eventsByID(ctx, ids)
 }
 
-// ErrNoRun says that a job is not that of a run, and so not about an event.
+// ErrNoRun means that a job does not work a run, and so does not belong to an event.
 var ErrNoRun = errors.New("not the job of a run")
 
-// EventsByJob returns the event whose run a job works on. River forgets jobs after
-// some days, and then the runs and failures are searched, which takes longer. The
-// error is ErrNotFound if nothing is known of such a job.
+// EventsByJob returns the event whose run a job works. River removes finished jobs
+// after some days. Then the runs and failures are searched, which takes longer. The
+// error is ErrNotFound if no trace of the job is found.
 func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, error) {
 	var (
 		kind string

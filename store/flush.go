@@ -15,13 +15,13 @@ import (
 	"lumin-ingest/internal/redact"
 )
 
-// Bounds of the time that locks of others cost. Together they stay well below the
-// 10 s in which a request must be answered.
+// Bounds on the waits for locks of other transactions. Together they stay well below
+// the 10 s in which a request must be answered.
 const (
 	lockTimeout = time.Second
 
-	// splitLockTimeout is for what is left of a batch after a lock held it up, and
-	// splitTimeout for all the transactions that it is split into.
+	// When a lock has held up a batch, the batch is split. splitLockTimeout is the
+	// lock timeout of each part, and splitTimeout bounds all parts together.
 	splitLockTimeout = 100 * time.Millisecond
 	splitTimeout     = 4 * time.Second
 )
@@ -41,7 +41,7 @@ func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTi
 	}
 	receipts, err := r.commit(ctx, batch, lockTimeout)
 	if hasCode(err, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure) {
-		receipts, err = r.commit(ctx, batch, lockTimeout) // the others in the deadlock have got on
+		receipts, err = r.commit(ctx, batch, lockTimeout) // the other transactions of the deadlock can finish now
 	}
 	switch {
 	case err == nil:
@@ -58,9 +58,9 @@ func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTi
 	}
 }
 
-// separate writes a batch that a lock held up in parts. Deliveries of events that
-// are seen to be locked get out of the way of the others: those of the main queue
-// are put aside, for one more attempt beside it; those that had it are refused.
+// separate splits a batch that a lock held up, and writes the parts. Deliveries of
+// locked events must not hold up the others: from the main queue they move to the
+// side queue for one more attempt; from the side queue they are refused.
 func (r *Recorder) separate(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration, cause error) {
 	if lockTimeout > splitLockTimeout { // the first time
 		var cancel context.CancelFunc
@@ -94,8 +94,8 @@ func (r *Recorder) separate(ctx context.Context, batch []*pending, q *queue, loc
 	r.write(ctx, other, q, splitLockTimeout)
 }
 
-// halve splits a batch without parting deliveries of one event. The second half of
-// a batch with a single event is empty.
+// halve splits a batch in two, and keeps the deliveries of each event together. The
+// second half of a batch with a single event is empty.
 func halve(batch []*pending) (one, other []*pending) {
 	half := map[identity]int{}
 	for _, p := range batch {
@@ -113,12 +113,12 @@ func halve(batch []*pending) (one, other []*pending) {
 	return one, other
 }
 
-// blockedFor is how long the deliveries of an event that was locked keep to the
-// queue beside the main one. It is renewed as long as the lock lasts.
+// blockedFor is how long deliveries of a locked event use the side queue. Each
+// failed attempt starts the time again.
 const blockedFor = time.Minute
 
-// setAside has blocked deliveries, and those of the same events to come, wait
-// beside the main queue, where they hold up nothing but each other.
+// setAside moves blocked deliveries, and later ones of the same events, to the side
+// queue. There they hold up only each other.
 func (r *Recorder) setAside(batch []*pending, q *queue, cause error) {
 	r.mu.Lock()
 	now := time.Now()
@@ -134,7 +134,7 @@ func (r *Recorder) setAside(batch []*pending, q *queue, cause error) {
 	}
 	again := q == &r.main && !r.dropping
 	if again {
-		// Those that wait in the main queue would only meet the same lock.
+		// Deliveries of these events in the main queue would meet the same lock.
 		r.main.waiting = slices.DeleteFunc(r.main.waiting, func(p *pending) bool {
 			blocked := r.isBlocked(p.identity())
 			if blocked {
@@ -158,7 +158,7 @@ func (r *Recorder) isBlocked(id identity) bool {
 	return blocked && time.Now().Before(until)
 }
 
-// accept answers deliveries that are committed.
+// accept answers committed deliveries.
 func (r *Recorder) accept(batch []*pending, receipts []Receipt, q *queue) {
 	for i, p := range batch {
 		p.result <- result{receipt: receipts[i]}
@@ -172,8 +172,8 @@ func (r *Recorder) accept(batch []*pending, receipts []Receipt, q *queue) {
 	}
 }
 
-// refuse answers deliveries that are not committed, or may not be. They are
-// logged afterwards: a log that is stuck must not keep an answer back.
+// refuse answers deliveries that are not committed, or perhaps not. It logs
+// afterwards, so that a blocked log cannot delay an answer.
 func (r *Recorder) refuse(batch []*pending, err error) {
 	for _, p := range batch {
 		p.result <- result{err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
@@ -190,14 +190,14 @@ func (r *Recorder) commit(ctx context.Context, batch []*pending, lockTimeout tim
 	}
 	r.note(err)
 	if hasCode(err, pgerrcode.ReadOnlySQLTransaction) {
-		// The server we are connected to has become a standby: connect anew.
+		// The connected server has become a standby, so connect again.
 		r.store.pool.Reset()
 	}
 	return receipts, err
 }
 
-// note keeps when recording last succeeded, and when the service last failed. What
-// is wrong with one delivery is neither.
+// note stores when recording last succeeded, and when it last failed because of the
+// database. A fault of one delivery counts as neither.
 func (r *Recorder) note(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -209,14 +209,14 @@ func (r *Recorder) note(err error) {
 	}
 }
 
-// outcomes returns what note has kept.
+// outcomes returns the times that note stored.
 func (r *Recorder) outcomes() (succeededAt, failedAt time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.succeededAt, r.failedAt
 }
 
-// errInDoubt marks an error of COMMIT: the rows may be there.
+// errInDoubt marks an error of COMMIT after which the rows may exist.
 var errInDoubt = errors.New("commit in doubt")
 
 // hasCode reports whether the server answered with one of these SQLSTATEs and
@@ -227,7 +227,7 @@ func hasCode(err error, codes ...string) bool {
 		return false
 	}
 	for _, code := range codes {
-		// A prefix is a class. What stands between us and the server may send none.
+		// A code of two characters is a class. A pooler may send an error without a code.
 		if strings.HasPrefix(pgErr.Code, code) {
 			return true
 		}
@@ -235,15 +235,15 @@ func hasCode(err error, codes ...string) bool {
 	return false
 }
 
-// heldUp reports whether the transactions of others, or a limit of the server's on
-// our time, stopped a batch: parts of it may get through.
+// heldUp reports whether other transactions, or a timeout of the server, stopped a
+// batch. Parts of the batch may succeed.
 func heldUp(err error) bool {
 	return hasCode(err, pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure,
 		pgerrcode.QueryCanceled) // by statement_timeout
 }
 
-// refusesRow reports whether the server refused data rather than service:
-// another batch without that data would be taken.
+// refusesRow reports whether the server refused the data of some delivery. A batch
+// without that delivery would succeed.
 func refusesRow(err error) bool {
 	return hasCode(err,
 		"22", // data exception

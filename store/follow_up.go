@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// FailedFollowUp is a follow-up job that has failed for good. It has no run, so
-// River's row is all that is known of it, and River removes that after seven days.
+// FailedFollowUp is a follow-up job that has failed for good. It has no run, only a
+// row of River's, which River removes after seven days.
 type FailedFollowUp struct {
 	JobID     int64     `json:"job_id"`
 	Kind      string    `json:"job_kind"`
@@ -65,13 +65,13 @@ func (s *Store) FollowUpKinds(ctx context.Context) ([]string, error) {
 	return kinds, nil
 }
 
-// FollowUpState is what a doctor asks about jobs that have no runs.
+// FollowUpState describes the jobs that have no runs, for doctor.
 type FollowUpState struct {
 	Failed  []string // "kind: number" of those that have failed for good
-	Waiting []string // kinds of which jobs wait, periodic ones included
+	Waiting []string // kinds with waiting jobs, periodic jobs included
 }
 
-// FollowUpState looks at the jobs that have no runs.
+// FollowUpState reads the state of the jobs that have no runs.
 func (s *Store) FollowUpState(ctx context.Context) (state FollowUpState, err error) {
 	err = s.pool.QueryRow(ctx, `
 		SELECT ARRAY(SELECT job_kind || ': ' || count(*) FROM lumin.failed_follow_ups GROUP BY job_kind ORDER BY 1),

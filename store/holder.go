@@ -8,18 +8,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Holder is a session whose transaction has locked events or runs for long.
+// Holder is a session whose transaction has had events or runs locked for long.
 type Holder struct {
 	PID         int
 	Application string  // its application_name
-	Role        string  // as which it is connected
-	Client      *string // the address that it is connected from; nil for a local socket
+	Role        string  // the role that is connected
+	Client      *string // the address of the client; nil for a local socket
 	State       string  // such as "idle in transaction"
 	Since       time.Time
 }
 
-// Only members of pg_read_all_stats see when the transactions of other roles
-// began; those are left out for everyone else.
+// Only members of pg_read_all_stats can see when transactions of other roles began.
+// For any other role, the sessions of other roles are left out.
 const holdersSQL = `
 SELECT DISTINCT a.pid, a.application_name, coalesce(a.usename::text, ''), host(a.client_addr), coalesce(a.state, ''), a.xact_start
 FROM pg_catalog.pg_locks l
@@ -30,16 +30,16 @@ WHERE l.locktype = 'relation' AND l.granted AND l.mode <> 'AccessShareLock'
   AND a.xact_start < now() - make_interval(secs => $1) AND a.pid <> pg_catalog.pg_backend_pid()
 ORDER BY a.xact_start, a.pid`
 
-// Holders lists the sessions that have held events or runs for this long, the
-// longest first. Jobs at work are among them.
+// Holders lists the sessions that have had events or runs locked for this long, the
+// longest first. Sessions of running jobs are included.
 func (s *Store) Holders(ctx context.Context, long time.Duration) ([]Holder, error) {
 	rows, err := s.pool.Query(ctx, holdersSQL, long.Seconds())
 	if err != nil {
-		return nil, fmt.Errorf("look for sessions that hold runs: %w", err)
+		return nil, fmt.Errorf("look for sessions with locked runs: %w", err)
 	}
 	holders, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Holder])
 	if err != nil {
-		return nil, fmt.Errorf("look for sessions that hold runs: %w", err)
+		return nil, fmt.Errorf("look for sessions with locked runs: %w", err)
 	}
 	return holders, nil
 }

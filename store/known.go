@@ -8,7 +8,7 @@ import (
 )
 
 // StoredKind reports whether any run of a job type is failed, pending, cancelled or
-// dismissed. A job type that was removed from lumin.job_types may have left some.
+// dismissed. Such runs remain when a job type is removed from lumin.job_types.
 func (s *Store) StoredKind(ctx context.Context, kind string) (found bool, err error) {
 	err = s.pool.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM lumin.runs WHERE state = 'failed' AND job_kind = $1)
@@ -21,8 +21,8 @@ func (s *Store) StoredKind(ctx context.Context, kind string) (found bool, err er
 	return found, nil
 }
 
-// Both jump from one value to the next in an index: however many events there are,
-// they read a few entries for each value.
+// Both jump from one value to the next in an index, so they read a few entries per
+// value, however many events there are.
 const (
 	storedSourcesSQL = `
 WITH RECURSIVE s AS (
@@ -51,9 +51,9 @@ func (s *Store) StoredEventTypes(ctx context.Context) ([]string, error) {
 	return s.names(ctx, "list event types", storedEventTypesSQL)
 }
 
-// StoredFingerprints lists the errors of the runs that an order of this status
-// chooses among, and the errors that earlier orders named: they may have settled all
-// of their runs.
+// StoredFingerprints lists the errors of the runs that a replay with this status
+// chooses from. It adds the errors that earlier replays named, because those replays
+// may have settled all of their runs.
 func (s *Store) StoredFingerprints(ctx context.Context, status ReplayStatus) ([]string, error) {
 	state := status.RunState()
 	return s.names(ctx, "list errors", `

@@ -49,16 +49,15 @@ type EventSummary struct {
 	ReceivedAt         time.Time  `json:"received_at"`
 	Redeliveries       int64      `json:"redeliveries"`
 	Runs               RunStates  `json:"runs"`
-	PromotedFrom       *int64     `json:"promoted_from,omitempty"` // the event that this one was a conflict of
+	PromotedFrom       *int64     `json:"promoted_from,omitempty"` // the event that this one was promoted from
 
 	*EventBody `db:"-"` // nil unless asked for
 }
 
-// RunStates is how many runs there are in each state. States without runs are left
-// out.
+// RunStates counts the runs in each state. States without runs are left out.
 type RunStates map[string]int64
 
-// String is in the form of "1 failed, 2 succeeded"; empty without runs.
+// String has the form "1 failed, 2 succeeded". It is empty without runs.
 func (s RunStates) String() string {
 	var parts []string
 	for _, state := range slices.Sorted(maps.Keys(s)) {
@@ -228,8 +227,8 @@ type Run struct {
 	CreatedAt  time.Time  `json:"created_at"`
 	FinishedAt *time.Time `json:"finished_at"`
 
-	// SucceededBefore says that the run took effect before a replay asked for it
-	// again, whatever became of the replay.
+	// SucceededBefore is true if the run took effect before it was replayed,
+	// whatever the result of the replay.
 	SucceededBefore bool `json:"succeeded_before"`
 }
 
@@ -311,7 +310,7 @@ type RunSummary struct {
 	Kind  string
 	State string
 	Runs  int64
-	Error string // one of theirs; empty if there is none
+	Error string // the error of one of the runs; empty if none has an error
 }
 
 // RunCounts counts runs by job type and state.

@@ -7,9 +7,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// lockedEventsSQL waits for no row: a row that it cannot lock is locked by another
-// transaction. Recording locks an event only to keep a body that differs, and the
-// rows that count its redeliveries.
+// lockedEventsSQL never waits. A row that it cannot lock is locked by another
+// transaction. Recording locks the rows that count the redeliveries of an event, and
+// the event itself only to store a body that differs.
 const lockedEventsSQL = `
 SELECT w.n
 FROM unnest($1::uuid[], $2::text[], $3::bytea[]) WITH ORDINALITY AS w (event_key, source, sha256, n)
@@ -21,8 +21,8 @@ WHERE (e.payload_sha256 <> w.sha256
    OR (SELECT count(*) FROM lumin.redeliveries WHERE event_id = e.id)
       <> (SELECT count(*) FROM (SELECT FROM lumin.redeliveries WHERE event_id = e.id FOR UPDATE SKIP LOCKED) d)`
 
-// lockedEvents finds the deliveries of a batch that would wait for a lock on a
-// row, by their positions.
+// lockedEvents returns the positions of the deliveries in a batch that would wait
+// for a row lock.
 func (s *Store) lockedEvents(ctx context.Context, batch []*pending) (map[int]bool, error) {
 	var (
 		keys    = make([][16]byte, len(batch))

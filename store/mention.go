@@ -12,16 +12,16 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// mention looks for a word, such as an e-mail address, in texts of any form: bodies
-// need not be JSON. Upper and lower case are the same, and so are accents in one
-// character and in two. Characters may be escaped as in JSON or in a URL. A longer
-// word that only contains this one is another word.
+// mention finds a word, such as an e-mail address, in a text of any form, because a
+// body need not be JSON. It ignores case and the difference between composed and
+// decomposed accents. Characters may be escaped as in JSON or in a URL. A longer
+// word that contains the word does not match.
 type mention struct {
 	words   [][]byte // its spellings
 	scratch []byte
 }
 
-// newMention looks for any of the spellings of a word.
+// newMention returns a mention of a word in any of its spellings.
 func newMention(spellings ...string) *mention {
 	m := &mention{}
 	for _, word := range spellings {
@@ -37,7 +37,7 @@ func (m *mention) in(text []byte) bool {
 	return m.found(plain) || (bytes.IndexByte(plain, '%') >= 0 && m.found(unescapeURL(plain)))
 }
 
-// found looks at a text as it is, and with its accents composed.
+// found searches a text as it is, and with composed accents.
 func (m *mention) found(text []byte) bool {
 	if slices.ContainsFunc(m.words, func(word []byte) bool { return hasWord(text, word) }) {
 		return true

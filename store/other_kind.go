@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Purposes of kinds that are no job types.
+// Purposes of kinds that are not job types.
 const (
 	FollowUp = "follow_up"
 	Periodic = "periodic"
@@ -26,7 +26,7 @@ const registerOtherKindSQL = `
 INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ($1, $2, $3)
 ON CONFLICT (kind) DO UPDATE SET purpose = excluded.purpose, queue = excluded.queue, last_seen = now()`
 
-// RegisterOtherKinds writes down the kinds of a program that are no job types.
+// RegisterOtherKinds records the kinds of a program that are not job types.
 func (s *Store) RegisterOtherKinds(ctx context.Context, kinds []OtherKind) error {
 	if len(kinds) == 0 {
 		return nil

@@ -8,10 +8,10 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// OpenPool returns a pool of at most maxConns connections, without any connection
-// in it. Sessions do not depend on the defaults of a role or database: texts are
-// UTF-8, and each statement sees what was committed before it started. River's
-// statements and those of a job type rely on that as much as ours.
+// OpenPool returns a pool of at most maxConns connections. It starts without any.
+// Sessions do not depend on the defaults of a role or database: texts are UTF-8, and
+// the isolation level is READ COMMITTED. Our statements, River's and those of job
+// types rely on that.
 //
 // These settings are parameters of the startup packet, and so are the timeouts of
 // the session: RESET ALL and DISCARD ALL return to them. Behind PgBouncer, which

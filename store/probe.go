@@ -12,15 +12,15 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// probe does what recording does, and undoes it: a made-up event with a run, a job
-// and a redelivery of other content is written and rolled back. With works it also
-// claims and settles the run.
+// probe makes a test recording and undoes it: it writes a made-up event with a run,
+// a job and a redelivery with different content, and rolls back to a savepoint. With
+// works it also claims and settles the run.
 //
-// The transaction around it is committed. It has an id by then, so its commit is
-// written, flushed and replicated like any other: a full disk and a synchronous
-// standby that hangs are noticed. Nothing of it can be seen, and NOTIFY is
-// discarded. Its event key is its own, so no lock on a row and no fault of one
-// event can stop it. It uses up an id of a job, but none of an event.
+// The surrounding transaction is then committed. It has a transaction id, so its
+// commit is flushed and replicated like any other: the probe notices a full disk and
+// a synchronous standby that hangs. No other session sees any of it, and its NOTIFY
+// is discarded. It has an event key of its own, so no row lock and no fault of
+// another event can stop it. It uses up an id of a job, but none of an event.
 func (s *Store) probe(ctx context.Context, works bool) error {
 	tx, err := s.beginRecording(ctx, lockTimeout)
 	if err != nil {
@@ -31,7 +31,7 @@ func (s *Store) probe(ctx context.Context, works bool) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := s.rehearse(ctx, undone, works); err != nil {
+	if err := s.testRecording(ctx, undone, works); err != nil {
 		return err
 	}
 	if err := undone.Rollback(ctx); err != nil {
@@ -46,7 +46,7 @@ func (s *Store) probe(ctx context.Context, works bool) error {
 // probeKind is the kind of a job that is never committed. No job type can have it.
 const probeKind = "lumin_probe"
 
-func (s *Store) rehearse(ctx context.Context, tx pgx.Tx, works bool) error {
+func (s *Store) testRecording(ctx context.Context, tx pgx.Tx, works bool) error {
 	batch := madeUp()
 	groups := fold(batch)
 	if err := s.write(ctx, tx, insertProbeSQL, groups); err != nil {
@@ -60,21 +60,22 @@ func (s *Store) rehearse(ctx context.Context, tx pgx.Tx, works bool) error {
 		return fmt.Errorf("settle a job: %w", err)
 	}
 	if _, err := tx.Exec(ctx, noteAttemptSQL, append(run.claimArgs(), "")...); err != nil {
-		return fmt.Errorf("note an attempt: %w", err)
+		return fmt.Errorf("store an attempt: %w", err)
 	}
 	_, err := s.ClaimTx(ctx, tx, run)
 	return err
 }
 
-// settleJobSQL does to no row what River does to a job that ends: it takes the same
-// rights.
+// settleJobSQL matches no row. It needs the same rights as River's update of a job
+// that ends.
 const settleJobSQL = `UPDATE lumin.river_job SET state = 'completed', finalized_at = now() WHERE id = -1`
 
-// probeBody is more than fits into a row, and random, so that it cannot be
-// compressed: it takes up new space like the body of a delivery.
+// probeBody is the size of the probe's body in bytes. It is too large to be stored
+// inline, and the body is random so that it cannot be compressed. Like the body of a
+// delivery, it needs new disk space.
 const probeBody = 4 << 10
 
-// madeUp is a delivery of an event that never was, and a redelivery with other
+// madeUp returns a delivery of a made-up event, and a redelivery with different
 // content.
 func madeUp() []*pending {
 	var (
@@ -93,5 +94,5 @@ func madeUp() []*pending {
 	return batch
 }
 
-// errProbeTimeout is the cause of a probe's end that took too long.
+// errProbeTimeout is the cancellation cause of a probe that took too long.
 var errProbeTimeout = errors.New("timeout")

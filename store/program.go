@@ -16,12 +16,12 @@ type Program struct {
 	PID       int
 	Role      string // all, ingest or worker
 	Kinds     []string
-	Version   string // of its build; empty for programs that did not record one yet
+	Version   string // of its build; empty for programs too old to record it
 	StartedAt time.Time
 	LastSeen  time.Time
 
 	OtherKinds []string // of follow-up jobs and periodic jobs
-	Stuck      []string // queues in which no worker is left, with the reason
+	Stuck      []string // descriptions of the queues that have no worker left
 }
 
 // Receives reports whether deliveries come to it.

@@ -18,24 +18,24 @@ const (
 	// probeTimeout is less than the 3 s that an answer of /readyz may take.
 	probeTimeout = 2800 * time.Millisecond
 
-	// A success is good for this long, unless a recording fails in the meantime. A
-	// failure is looked at again after the shorter time, so that the program is ready
-	// soon after the database is.
+	// goodFor is how long a success counts, unless a recording fails in the
+	// meantime. badFor is how long a failure counts. It is shorter, so that the
+	// program is ready soon after the database is.
 	goodFor = 5 * time.Second
 	badFor  = time.Second
 )
 
-// Readiness reports whether this program could do its work at this moment. However
-// many callers ask, it probes the database once at a time, and not at all while
-// deliveries are being recorded.
+// Readiness reports whether this program can do its work at the moment. All callers
+// share one probe of the database, and no probe is needed while deliveries are being
+// recorded.
 type Readiness struct {
 	store    *Store
 	recorder *Recorder // nil: this program does not record, it works
 
 	mu      sync.Mutex
-	running chan struct{} // closed when the probe under way ends; nil: none is
-	endedAt time.Time     // when the last probe did
-	err     error         // what it found
+	running chan struct{} // closed when the current probe ends; nil: no probe runs
+	endedAt time.Time     // of the last probe
+	err     error         // result of the last probe
 }
 
 // NewReadiness returns the Readiness of a program that records with this Recorder.
@@ -44,10 +44,10 @@ func NewReadiness(r *Recorder) *Readiness { return &Readiness{store: r.store, re
 // NewWorkReadiness returns the Readiness of a program that claims and settles runs.
 func NewWorkReadiness(s *Store) *Readiness { return &Readiness{store: s} }
 
-// Ready returns nil if a delivery would be recorded now, or a run claimed and
-// settled. Otherwise the error says why not, and what to do where that is known.
-// It takes less than three seconds. A schema that is newer or older than this
-// program's, or half migrated, is no reason as long as the statements succeed.
+// Ready returns nil if a delivery could be recorded now, or a run claimed and
+// settled. Otherwise the error gives the reason, and the remedy if it is known. It
+// takes less than three seconds. A different version of the schema is no reason, as
+// long as the statements succeed.
 func (r *Readiness) Ready(ctx context.Context) error {
 	for {
 		running, err, known := r.look()
@@ -62,7 +62,7 @@ func (r *Readiness) Ready(ctx context.Context) error {
 	}
 }
 
-// look returns what is known, or else a probe under way that will tell.
+// look returns the known answer, or else the current probe to wait for.
 func (r *Readiness) look() (running <-chan struct{}, err error, known bool) { //nolint:revive // it is the answer, not a failure of look
 	var succeededAt, failedAt time.Time
 	if r.recorder != nil {
@@ -88,7 +88,7 @@ func (r *Readiness) look() (running <-chan struct{}, err error, known bool) { //
 	return r.running, nil, false
 }
 
-// probe belongs to no caller: one that gives up does not cut it short.
+// probe does not end when the caller that started it gives up.
 func (r *Readiness) probe(done chan struct{}) {
 	err := r.store.ready(context.Background(), r.recorder == nil)
 	r.mu.Lock()
@@ -97,9 +97,9 @@ func (r *Readiness) probe(done chan struct{}) {
 	close(done)
 }
 
-// ReadyToStart returns nil if the schema is this program's and deliveries can be
-// recorded and, for a program that works, worked. A running program asks its
-// [Readiness] instead.
+// ReadyToStart returns nil if the schema has this program's version and deliveries
+// can be recorded. For a program that works, runs can also be claimed and settled. A
+// running program uses its [Readiness] instead.
 func (s *Store) ReadyToStart(ctx context.Context, works bool) error {
 	status, err := s.SchemaStatus(ctx)
 	switch {
@@ -113,7 +113,7 @@ func (s *Store) ReadyToStart(ctx context.Context, works bool) error {
 	return s.ready(ctx, works)
 }
 
-// ready probes, and turns a failure into what an operator needs to read.
+// ready probes, and turns a failure into an error for operators.
 func (s *Store) ready(ctx context.Context, works bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, errProbeTimeout)
 	defer cancel()
@@ -131,21 +131,21 @@ func (s *Store) ready(ctx context.Context, works bool) error {
 			return errors.New(status.String())
 		}
 	case hasCode(err, pgerrcode.LockNotAvailable):
-		return errors.New("somebody has locked one of the tables in the schema lumin: see pg_locks and pg_stat_activity")
+		return errors.New("another session has locked one of the tables in the schema lumin: see pg_locks and pg_stat_activity")
 	case hasCode(err, pgerrcode.DiskFull):
 		return fmt.Errorf("the database's disk is full: %s", redact.Text(err.Error()))
 	case errors.Is(context.Cause(ctx), errProbeTimeout):
 		step, _, _ := strings.Cut(err.Error(), ": timeout: ")
-		return fmt.Errorf("a rehearsed recording took longer than %s, at this step: %s", probeTimeout, redact.Text(step))
+		return fmt.Errorf("a test recording took longer than %s, at this step: %s", probeTimeout, redact.Text(step))
 	}
-	return fmt.Errorf("a rehearsed recording failed: %s", redact.Text(err.Error()))
+	return fmt.Errorf("a test recording failed: %s", redact.Text(err.Error()))
 }
 
-// missingRightsSQL writes the GRANT statements for what the role lacks. Recording
-// takes what is named; working takes all of it, as River's tables and those of the
-// program's own jobs belong to it. Locking a row takes UPDATE, and reading a
-// conflicting row SELECT. Identity columns need no right to their sequence; the
-// ids of River's jobs do.
+// missingRightsSQL writes the GRANT statements for the rights that the role lacks.
+// Recording needs the listed rights. Working reads and writes all tables, which
+// include River's and those of the program's own jobs. Locking a row needs UPDATE,
+// and reading a conflicting row needs SELECT. Identity columns need no right on
+// their sequence; the ids of River's jobs do.
 const missingRightsSQL = `
 WITH needed (relation, rights) AS (
     SELECT * FROM (VALUES
@@ -169,7 +169,7 @@ WITH needed (relation, rights) AS (
 SELECT pg_catalog.format('GRANT %s ON %s TO %I', pg_catalog.array_to_string(rights, ', '), target, current_user)
 FROM missing WHERE pg_catalog.cardinality(rights) > 0 ORDER BY target LIKE 'SCHEMA%' DESC, target`
 
-// missingRights names the statements that give the role what it lacks.
+// missingRights is the error that lists the missing GRANT statements.
 func (s *Store) missingRights(ctx context.Context, works bool, cause error) error {
 	denied := fmt.Errorf("the role of DATABASE_URL lacks a right: %s", redact.Text(cause.Error()))
 	rows, err := s.pool.Query(ctx, missingRightsSQL, works)
@@ -180,5 +180,5 @@ func (s *Store) missingRights(ctx context.Context, works bool, cause error) erro
 	if err != nil || len(grants) == 0 {
 		return denied
 	}
-	return fmt.Errorf("the role of DATABASE_URL lacks rights: have the owner of the tables run: %s", strings.Join(grants, "; "))
+	return fmt.Errorf("the role of DATABASE_URL lacks rights; the owner of the tables must run: %s", strings.Join(grants, "; "))
 }

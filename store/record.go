@@ -37,8 +37,8 @@ func (s *Store) record(ctx context.Context, batch []*pending, lockTimeout time.D
 	return receipts(batch, groups), nil
 }
 
-// write is what recording does between BEGIN and COMMIT. insertSQL is
-// insertEventsSQL, or insertProbeSQL.
+// write is the part of recording between BEGIN and COMMIT. insertSQL is
+// insertEventsSQL or insertProbeSQL.
 func (s *Store) write(ctx context.Context, tx pgx.Tx, insertSQL string, groups []*group) error {
 	if err := insertEvents(ctx, tx, insertSQL, groups); err != nil {
 		return err
@@ -49,9 +49,9 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, insertSQL string, groups [
 	return countRedeliveries(ctx, tx, groups)
 }
 
-// commitError tells a COMMIT that the server refused, as a deferred constraint
-// does, from one whose outcome is unknown: the server reports an ERROR only before
-// the transaction is committed.
+// commitError marks the error of a COMMIT with errInDoubt if the outcome is unknown.
+// It is known if the server reports an ERROR, such as that of a deferred constraint:
+// the server does so only before the transaction is committed.
 func commitError(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) {
@@ -74,7 +74,7 @@ const rollbackTimeout = time.Second
 func rollback(ctx context.Context, tx pgx.Tx) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
-	_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
+	_ = tx.Rollback(ctx) // has no effect after a commit
 }
 
 // group is one event in a batch: all deliveries of one key and source, the
@@ -132,16 +132,16 @@ func fold(batch []*pending) []*group {
 	return groups
 }
 
-// Events that are there already are left out before ON CONFLICT sees them: it
-// would wait for a transaction that changes one, and use up an id. A body that has
-// been erased does not come back from another source. OFFSET 0: see insertRunsSQL.
+// Events that already exist are left out before ON CONFLICT sees them: it would wait
+// for a transaction that changes one, and use up an id. A body that was erased is
+// not stored again from another source. OFFSET 0: see insertRunsSQL.
 const (
 	insertEventsSQL = `
 INSERT INTO lumin.events (` + insertedColumns + `)
 SELECT ` + insertedValues + newEvents
 
-	// insertProbeSQL takes its ids from elsewhere: those of events have no gaps but
-	// for recordings that failed.
+	// insertProbeSQL makes up its own ids, so that only failed recordings leave gaps
+	// in the ids of events.
 	insertProbeSQL = `
 INSERT INTO lumin.events (` + insertedColumns + `, id) OVERRIDING SYSTEM VALUE
 SELECT ` + insertedValues + `, -(1 + random() * 9e15)::bigint` + newEvents

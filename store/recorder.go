@@ -43,7 +43,7 @@ func (d *Delivery) key() lumin.EventKey {
 	return d.Envelope.Key()
 }
 
-// sha256 tells bodies of one event apart.
+// sha256 distinguishes the bodies of one event.
 func (d *Delivery) sha256() [sha256.Size]byte { return sha256.Sum256(d.Payload) }
 
 // Status says what a delivery turned out to be.
@@ -62,8 +62,8 @@ type Receipt struct {
 	Status   Status
 	Conflict bool // a redelivery whose content differs from the first delivery
 
-	// AnotherActor marks a conflict in which both bodies name a signer_email, and
-	// different ones.
+	// AnotherActor marks a conflict in which the two bodies name different
+	// signer_emails.
 	AnotherActor bool
 }
 
@@ -93,17 +93,17 @@ type Recorder struct {
 
 	mu       sync.Mutex
 	main     queue
-	aside    queue                  // deliveries of events that a lock holds up
-	bytes    int                    // of all that waits
-	closed   bool                   // for further deliveries
-	dropping bool                   // what waits
-	blocked  map[identity]time.Time // until when
+	aside    queue                  // side queue: deliveries of locked events
+	bytes    int                    // size of all waiting deliveries
+	closed   bool                   // no further deliveries are accepted
+	dropping bool                   // waiting deliveries are refused
+	blocked  map[identity]time.Time // locked events, until this time
 
 	succeededAt, failedAt time.Time // see note
 	done                  sync.WaitGroup
 }
 
-// queue is deliveries that wait for a flusher. Recorder.mu guards it.
+// queue holds deliveries that wait for a flusher. Recorder.mu guards it.
 type queue struct {
 	waiting []*pending
 	closed  bool // nothing will be added
@@ -157,7 +157,7 @@ func newRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer
 	}
 	r.done.Go(func() { r.flushLoop(&r.aside) })
 	r.done.Go(func() {
-		flushing.Wait() // until then a flusher may still put something aside
+		flushing.Wait() // until then a flusher may still use the side queue
 		r.closeQueue(&r.aside)
 	})
 	return r

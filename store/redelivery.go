@@ -40,7 +40,7 @@ type redelivery struct {
 	conflict // zero unless differs is content
 }
 
-// conflict is what is kept of a conflict, so that it can be promoted.
+// conflict holds the facts that are stored of a conflict, so that it can be promoted.
 type conflict struct {
 	anotherActor bool
 	signature    []byte
@@ -78,7 +78,7 @@ type original struct {
 	payload []byte
 	removed bool
 
-	promoted []*original // events that were conflicts of this one
+	promoted []*original // events that were promoted from conflicts of this one
 }
 
 // A statement of its own: the one that inserted with ON CONFLICT DO NOTHING does
@@ -165,9 +165,9 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	return originals, loadPromoted(ctx, tx, originals, differ)
 }
 
-// loadPromoted loads the events that were conflicts of others: a further delivery of
-// such a body is a redelivery of its event. The locks on the others are held, so
-// no conflict is promoted in the meantime.
+// loadPromoted loads the events that were promoted from conflicts of the given ones:
+// a further delivery of such a body is a redelivery of its promoted event. The given
+// events are locked, so no conflict is promoted in the meantime.
 func loadPromoted(ctx context.Context, tx pgx.Tx, originals map[identity]*original, of []int64) error {
 	byID := make(map[int64]*original, len(originals))
 	for _, o := range originals {
@@ -214,7 +214,7 @@ func redeliveriesOf(g *group, first *original) []*redelivery {
 	return rows
 }
 
-// compare says which event a repeated delivery belongs to, and what differs.
+// compare finds the event that a repeated delivery belongs to, and the difference.
 func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 	if row := sameEvent(d, first); row != nil {
 		return row
@@ -225,7 +225,7 @@ func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 		}
 	}
 	if first.removed {
-		// A body that has been erased does not come back with a repetition.
+		// A body that was erased is not stored again with a redelivery.
 		return &redelivery{eventID: first.id, sha256: []byte{}, differs: differsUnknown}
 	}
 	own := [16]byte(promotedKey(key, d.Payload))
@@ -234,7 +234,7 @@ func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 	}}
 }
 
-// sameEvent returns nil if the content of a delivery is not known to be that of an
+// sameEvent returns nil unless the content of a delivery is known to be that of the
 // event.
 func sameEvent(d *delivered, first *original) *redelivery {
 	switch {

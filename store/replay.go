@@ -109,12 +109,14 @@ func (f ReplayFilter) narrows() bool {
 	return len(f.Kinds)+len(f.ErrorFingerprints)+len(f.EventIDs) > 0 || f.ofIdentity() || f.ofCopy()
 }
 
-// ofIdentity reports whether the filter asks for what all copies of an event share.
+// ofIdentity reports whether the filter has conditions on values that all copies of
+// an event share.
 func (f ReplayFilter) ofIdentity() bool {
 	return len(f.EventTypes)+len(f.SignatureRequestIDs) > 0 || f.EventSince != nil || f.EventUntil != nil
 }
 
-// ofCopy reports whether the filter asks for what tells copies of an event apart.
+// ofCopy reports whether the filter has conditions on values that differ between
+// copies of an event.
 func (f ReplayFilter) ofCopy() bool {
 	return len(f.Sources) > 0 || f.ReceivedSince != nil || f.ReceivedUntil != nil
 }

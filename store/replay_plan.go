@@ -20,7 +20,7 @@ const (
     (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
 AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, '` + NoFingerprint + `') = ANY (@errors))`
 
-	// The same for every stored copy of an event.
+	// matchesIdentity gives the same result for every stored copy of an event.
 	matchesIdentity = `
     (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
 AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))
@@ -36,9 +36,9 @@ AND (@received_since::timestamptz IS NULL OR ` + c + `.received_at >= @received_
 AND (@received_until::timestamptz IS NULL OR ` + c + `.received_at < @received_until)`
 }
 
-// matchesKey is the condition on the event key of r or e: events named by any of
-// their ids, and events of which any stored copy matches. An event may be stored
-// once for each source.
+// matchesKey is the condition on the event key of r or e. It matches events named
+// by any of their ids, and events of which any stored copy matches. An event is
+// stored once for each source.
 func (f ReplayFilter) matchesKey(of string) string {
 	where := "true"
 	if len(f.EventIDs) > 0 {
@@ -74,7 +74,7 @@ func (f ReplayFilter) matchingRuns() string {
 JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)`
 		where = `j.state IN ('retryable', 'scheduled') AND r.state = 'pending'`
 	case ReplayCancelled, ReplaySucceeded:
-		// A job cannot work without a body, and what was erased must not come back.
+		// A job needs a body, and an erased body must not come back.
 		events = true
 		where = `r.state = '` + string(f.Status) + `'` + f.hasBody()
 	case replayDismissed:
@@ -89,7 +89,8 @@ JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind
 	return from + "\nJOIN lumin.events e ON e.id = r.event_id\nWHERE " + where + " AND " + matchesIdentity
 }
 
-// hasBody leaves out events whose body was removed, or chooses only those.
+// hasBody leaves out events whose body was removed. With f.withoutBody it chooses
+// only those.
 func (f ReplayFilter) hasBody() string {
 	if f.withoutBody {
 		return ` AND e.payload_removed_at IS NOT NULL`
@@ -111,8 +112,8 @@ func (f ReplayFilter) missingRuns() string {
 AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)`
 }
 
-// missingRunsOfOne is the same for all events and one job type, whose subscription
-// the planner is given: it counts several times as fast.
+// missingRunsOfOne is the same for all events and one job type. The planner gets the
+// subscription as parameters, which makes counting several times as fast.
 func (f ReplayFilter) missingRunsOfOne() string {
 	return `FROM lumin.events e
 CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t
@@ -133,9 +134,9 @@ type PlannedReplay struct {
 	Estimate   time.Duration // at the pace of the last jobs of this kind; 0 when there are none
 }
 
-// planSQL counts by job type. Copies of an event share a run, so where events are
-// counted, count names their distinct keys. The first and last event are looked up
-// by their ids, which grow with time, so that a plan for all runs reads no events.
+// planSQL counts by job type. Copies of an event share a run, so a count of events
+// is a count of distinct keys. The first and last event are found by their ids,
+// which grow with time, so that a plan for all runs reads no events.
 func planSQL(kind, count, event, runs string) string {
 	return `
 WITH p AS (
@@ -251,8 +252,8 @@ func (s *Store) estimate(ctx context.Context, plan []PlannedReplay) error {
 	return nil
 }
 
-// unrecognizedSQL decodes each stored copy for its own source, so the copy itself
-// must match.
+// unrecognizedSQL chooses copies that match themselves, because each stored copy is
+// decoded for its own source.
 func unrecognizedSQL() string {
 	return `
 SELECT e.id, e.source, e.payload, e.signature, e.key_id, e.received_at

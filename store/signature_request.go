@@ -23,8 +23,8 @@ type SignatureRequest struct {
 	LastEventType *string
 	LastEventTime *time.Time
 
-	// GoneAt is when Lumin was found to have no such signature request; nil if it was
-	// not.
+	// GoneAt is when a check found that Lumin no longer has the signature request;
+	// nil: no check has.
 	GoneAt *time.Time
 
 	// Versions tells, by column, which event a field comes from. What it holds is
@@ -75,7 +75,7 @@ func UpdateSignatureRequest(ctx context.Context, tx pgx.Tx, r SignatureRequest) 
 }
 
 // openStatus is the condition of the index on checked_at: signature requests that
-// are not finished, and that Lumin still has as far as is known.
+// are not finished and not known to be gone.
 const openStatus = `(status IS NULL OR status NOT IN ('APPROVED', 'REJECTED', 'FAILED', 'CANCELLED')) AND gone_at IS NULL`
 
 const uncheckedSQL = `
@@ -84,8 +84,8 @@ WHERE ` + openStatus + ` AND (checked_at IS NULL OR checked_at < $1)
 ORDER BY checked_at NULLS FIRST, signature_request_id LIMIT $2`
 
 // UncheckedSignatureRequests lists signature requests that are neither finished nor
-// gone, and whose state was not requested since a time. Those that were never
-// requested come first.
+// gone, and whose state was not requested since a time. Signature requests that were
+// never checked come first.
 func (s *Store) UncheckedSignatureRequests(ctx context.Context, since time.Time, limit int) ([]string, error) {
 	rows, err := s.pool.Query(ctx, uncheckedSQL, since, limit)
 	if err != nil {

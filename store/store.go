@@ -18,7 +18,7 @@ type Store struct {
 }
 
 // New returns a Store on pool, which stays the caller's to close. It does not
-// connect. The logger is not used: what fails is in the errors.
+// connect. The logger is not used: failures are returned as errors.
 func New(pool *pgxpool.Pool, _ *slog.Logger) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("a Store needs a pool")
@@ -35,8 +35,7 @@ func (s *Store) SchemaStatus(ctx context.Context) (migrations.Status, error) {
 }
 
 // enqueueSQL puts jobs into the queue and wakes the workers, in one round trip.
-// They are due by the clock of the database, which is the one that decides when a
-// job is fetched; the program's may differ.
+// Their due time is the database's, because its clock decides when a job is fetched.
 const enqueueSQL = `
 WITH jobs AS (
     INSERT INTO lumin.river_job (args, kind, max_attempts, priority, queue, scheduled_at)

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// unsettledSQL reads the two partial indexes, never the table as a whole. Job types
-// without such runs are there with 0.
+// unsettledSQL reads the two partial indexes, never the whole table. Job types
+// without such runs get a count of 0.
 const unsettledSQL = `
 WITH n AS (
     SELECT r.job_kind, 'failed' AS state, count(*) AS n FROM lumin.runs r WHERE r.state = 'failed' GROUP BY 1
@@ -23,8 +23,8 @@ FROM (
 ) counted
 GROUP BY 1, 2 ORDER BY 1, 2`
 
-// UnsettledRuns counts failed and pending runs by job type. It takes as long as
-// there are many of these.
+// UnsettledRuns counts failed and pending runs by job type. Its duration grows with
+// their number.
 func (s *Store) UnsettledRuns(ctx context.Context) ([]RunCount, error) {
 	rows, err := s.pool.Query(ctx, unsettledSQL, pgx.QueryExecModeCacheDescribe)
 	if err != nil {
