@@ -56,5 +56,5 @@ func refusedOption(err error) bool {
 func optionError(err error) error {
 	var refused *pgconn.PgError
 	errors.As(err, &refused)
-	return usage("the server refuses an option in DATABASE_URL: "+refused.Message, "correct the option, or remove it")
+	return usage("the server refuses an option in DATABASE_URL: "+refused.Message, "correct it, or leave it out")
 }

@@ -58,7 +58,7 @@ const (
 	deleteRows = `(?m)^DELETE (FROM (lumin\.\w+)[^;]*);`
 )
 
-// lossesOf counts what the down file of one migration removes.
+// lossesOf counts the data that the down file of one migration removes.
 func (m *migrator) lossesOf(ctx context.Context, f file) (losses []Loss, err error) {
 	text := f.down()
 	for _, match := range regexp.MustCompile(dropTable).FindAllStringSubmatch(text, -1) {

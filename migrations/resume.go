@@ -44,7 +44,7 @@ restore a backup; or repair the schema, record its version, and run "migrate up"
 	if _, err := m.conn.Exec(ctx, setVersionSQL(version)); err != nil {
 		return status, fmt.Errorf("record version %d: %w", version, err)
 	}
-	m.report(Step{fmt.Sprintf("a migration was cut short; the schema is whole, at version %d", version), time.Since(began)})
+	m.report(Step{fmt.Sprintf("a migration was interrupted; the schema is complete, at version %d", version), time.Since(began)})
 	return ReadStatus(ctx, m.conn)
 }
 

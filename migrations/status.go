@@ -31,7 +31,7 @@ func (s Status) Current() bool {
 func (s Status) String() string {
 	switch {
 	case s.Dirty:
-		return fmt.Sprintf("a migration was cut short at version %d: run \"migrate up\", which continues it", s.Version)
+		return fmt.Sprintf("a migration was interrupted at version %d: run \"migrate up\" to continue it", s.Version)
 	case s.Version == 0:
 		return "not migrated: run \"migrate up\""
 	case s.Version == s.Latest && s.River >= riverVersion && !s.Attached:

@@ -9,26 +9,26 @@ import (
 )
 
 const (
-	// clockEvery is how often the database's clock is read, and clockTimeout how
-	// long it is waited for.
+	// clockEvery is how often the database's clock is read, and clockTimeout bounds
+	// one reading.
 	clockEvery   = 10 * time.Second
 	clockTimeout = 2 * time.Second
 
-	// clockUnsure is how far a reading may be off: half of the round trip. A worse
-	// one is not used.
+	// clockUnsure is the largest error of a usable reading. The error is half of the
+	// round trip.
 	clockUnsure = 500 * time.Millisecond
 )
 
-// databaseClock knows what time it is for the database. River reckons with the
-// clock of this machine and the database compares with its own, so the times that
-// pass between them are translated: see clockDriver.
+// databaseClock knows the time of the database's clock. River computes times with
+// this machine's clock and the database compares them with its own, so they are
+// translated: see clockDriver.
 type databaseClock struct {
-	reading atomic.Pointer[clockReading] // nil: not read yet, the same time is assumed
+	reading atomic.Pointer[clockReading] // nil: not read yet; the clocks are assumed to agree
 }
 
-// clockReading is the time of the database at a moment of this machine. Time that
-// passes afterwards is measured by the monotonic clock, so a reading stays right
-// when this machine's clock is set.
+// clockReading pairs a time of the database with a time of this machine. The
+// monotonic clock measures the time since, so a reading stays valid when this
+// machine's clock is set.
 type clockReading struct{ here, there time.Time }
 
 // offset is how far the database's clock is ahead of this machine's.
@@ -37,7 +37,7 @@ func (c *databaseClock) offset() time.Duration {
 	if r == nil {
 		return 0
 	}
-	return r.there.Add(time.Since(r.here)).Sub(time.Now().Round(0)) // Round(0): by the clock on the wall
+	return r.there.Add(time.Since(r.here)).Sub(time.Now().Round(0)) // Round(0) drops the monotonic time
 }
 
 // read asks the database for its time.
@@ -55,8 +55,8 @@ func (c *databaseClock) read(ctx context.Context, s *store.Store) error {
 	return nil
 }
 
-// follow reads the database's clock until ctx ends. A failure keeps what is known:
-// clocks drift slowly.
+// follow reads the database's clock until ctx ends. After a failure the last reading
+// stays in use, because clocks drift slowly.
 func (c *databaseClock) follow(ctx context.Context, s *store.Store) {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()

@@ -12,16 +12,16 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// clockDriver is River's driver with the times translated that pass through it.
+// clockDriver is River's driver, and translates the times that pass through it.
 //
 // River reads this machine's clock for the time of a retry, a snooze or a
 // periodic job, and for the horizon behind which a running job counts as stuck.
-// The database compares all of them with its own. Clocks that differ by 15
-// minutes would have jobs wait for 15 minutes, or rescued while they run. River
-// leaves the clock to be set in tests only, and not for the rescuer.
+// The database compares all of them with its own clock. If the clocks differed by 15
+// minutes, jobs would wait for 15 minutes, or be rescued while they run. River's own
+// clock can be replaced only in tests, and not for the rescuer.
 //
-// River's driver interface is not stable, so River is pinned, and a test works
-// jobs against a database whose clock differs.
+// River's driver interface is not stable. River is therefore pinned, and a test works
+// jobs on a database whose clock differs.
 type clockDriver struct {
 	*riverpgxv5.Driver
 	clock  *databaseClock
@@ -55,7 +55,7 @@ func (d *clockDriver) GetListener(params *riverdriver.GetListenenerParams) river
 	return &steadyListener{Listener: d.Driver.GetListener(params), logger: d.logger, topics: map[string]bool{}}
 }
 
-// clockTx is a clockExecutor that can be ended.
+// clockTx is a clockExecutor for a transaction.
 type clockTx struct {
 	clockExecutor
 	tx riverdriver.ExecutorTx
@@ -71,15 +71,14 @@ func (t *clockTx) Commit(ctx context.Context) error { return t.tx.Commit(ctx) }
 // Rollback implements riverdriver.ExecutorTx.
 func (t *clockTx) Rollback(ctx context.Context) error { return t.tx.Rollback(ctx) }
 
-// clockExecutor translates the times of the calls that carry any which the
-// database compares. Parameters are copied: River sends them again when it repeats
-// a call.
+// clockExecutor translates times in the calls whose times the database compares with
+// its own. Parameters are copied, because River reuses them when it repeats a call.
 type clockExecutor struct {
 	riverdriver.Executor
 	clock *databaseClock
 }
 
-// there translates a time of this machine into one of the database.
+// there translates a time of this machine's clock into one of the database's.
 func (e *clockExecutor) there(t time.Time) time.Time { return t.Add(e.clock.offset()) }
 
 func (e *clockExecutor) allThere(times []*time.Time) []*time.Time {
@@ -101,9 +100,8 @@ func (e *clockExecutor) Begin(ctx context.Context) (riverdriver.ExecutorTx, erro
 	return newClockTx(tx, e.clock), nil
 }
 
-// JobInsertFastMany implements riverdriver.Executor. A job without a time is due
-// at once: River's statement puts the database's now() in the place of the zero
-// time.
+// JobInsertFastMany implements riverdriver.Executor. A job without a time is due at
+// once: River's statement replaces the zero time by the database's now().
 func (e *clockExecutor) JobInsertFastMany(ctx context.Context, params *riverdriver.JobInsertFastManyParams) ([]*riverdriver.JobInsertFastResult, error) {
 	translated := *params
 	translated.Jobs = make([]*riverdriver.JobInsertFastParams, len(params.Jobs))
@@ -143,7 +141,7 @@ func (e *clockExecutor) JobSchedule(ctx context.Context, params *riverdriver.Job
 		translated.Now = new(translated.Now.Add(offset))
 	}
 	results, err := e.Executor.JobSchedule(ctx, &translated)
-	for _, result := range results { // which River compares with this machine's clock
+	for _, result := range results { // River compares them with this machine's clock
 		result.Job.ScheduledAt = result.Job.ScheduledAt.Add(-offset)
 	}
 	return results, err
@@ -190,9 +188,9 @@ func (e *clockExecutor) QueueDeleteExpired(ctx context.Context, params *riverdri
 	return e.Executor.QueueDeleteExpired(ctx, &translated)
 }
 
-// LeaderAttemptElect implements riverdriver.Executor. To an error River answers
-// with a pause that doubles up to eight minutes, in which no retry becomes due.
-// It asks again within seconds when it was not elected.
+// LeaderAttemptElect implements riverdriver.Executor. It turns an error into "not
+// elected", after which River tries again within seconds. After an error River would
+// pause for up to eight minutes, and without a leader no retry becomes due.
 func (e *clockExecutor) LeaderAttemptElect(ctx context.Context, params *riverdriver.LeaderElectParams) (*riverdriver.Leader, error) {
 	leader, err := e.Executor.LeaderAttemptElect(ctx, params)
 	if err != nil && ctx.Err() == nil {

@@ -11,16 +11,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// closedTx is a transaction that answers [pgx.ErrTxClosed] to everything.
+// closedTx is a transaction whose methods all return [pgx.ErrTxClosed].
 func closedTx() pgx.Tx {
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{})
 	return pgx.FailedBatchResults(batch, pgx.ErrTxClosed).Tx()
 }
 
-// closedConn is a connection that was never made to any server and is closed. A
-// nil one would end the program in the hands of code that asks for a connection
-// after its attempt. It has the settings of a real connection.
+// closedConn returns a closed connection for code that asks for one after its
+// attempt: with a nil one, that code would crash the program. It has the settings of
+// a real connection, and never was connected to a database.
 func closedConn(cfg *pgx.ConnConfig) *pgx.Conn {
 	ctx := context.Background()
 	cfg.TLSConfig, cfg.Fallbacks, cfg.Tracer = nil, nil, nil
@@ -39,7 +39,7 @@ func closedConn(cfg *pgx.ConnConfig) *pgx.Conn {
 	return conn
 }
 
-// welcome is a server that lets in whoever connects, and then only listens.
+// welcome acts as a server that accepts a connection and then answers nothing.
 func welcome(conn net.Conn) {
 	defer conn.Close()
 	var length uint32 // of the startup message, which counts itself
@@ -56,8 +56,8 @@ func welcome(conn net.Conn) {
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// riverDriver is the package of River that asks a transaction for its connection,
-// to read how statements are sent, and does not keep it. A test holds River to it.
+// riverDriver is the package of River that reads a setting from the connection of a
+// transaction and does not keep the connection. A test checks this.
 const riverDriver = "github.com/riverqueue/river/riverdriver/riverpgxv5."
 
 // calledByRiver reports whether River's driver called the method that calls this

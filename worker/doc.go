@@ -65,11 +65,11 @@
 // past its transaction, over [pgx.Tx.Conn] or in the same string as a ROLLBACK:
 // it is there once per attempt.
 //
-// Nothing that code leaves in its session meets another attempt: settings, roles,
+// Nothing that code leaves in its session reaches another attempt: settings, roles,
 // advisory locks, temporary tables, cursors, channels and prepared statements are
-// given up with the transaction. The transaction refuses statements once the
-// attempt has ended. Code that takes the connection itself, by [pgx.Tx.Conn] or
-// [pgx.Tx.LargeObjects], costs that connection: it is closed after the attempt.
+// removed at the end of the transaction. The transaction refuses statements once the
+// attempt has ended. If code takes the connection itself, with [pgx.Tx.Conn] or
+// [pgx.Tx.LargeObjects], the connection is closed after the attempt.
 //
 // River's RecordOutput and MetadataSet work; what jsonb does not take is left out
 // of their values. River's resumable steps do not: they report their errors only

@@ -28,8 +28,8 @@ type executor struct {
 	conns   *jobConns
 }
 
-// jobConns are the connections of transactional job types. River has others, so
-// that a job type that breaks all of these stops no one else.
+// jobConns are the connections of transactional job types. River has others, so that
+// a job type that breaks all of these affects nothing else.
 type jobConns struct {
 	max  int
 	pool *pgxpool.Pool // nil until the Runtime starts
@@ -142,7 +142,7 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 	returned()
 	exposed, maybeNew := managed.watch.end()
 	if exposed {
-		// Code that kept the connection must not meet another attempt there.
+		// Code that kept the connection must not reach another attempt.
 		defer conn.Conn().Close(context.WithoutCancel(ctx))
 	}
 	if err != nil {
@@ -159,9 +159,9 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 	return x.commit(ctx, conn.Conn(), tx, attempt)
 }
 
-// claim takes a connection and claims the run of an attempt there. A connection
-// that has lost its prepared statements is closed and replaced by another: this is
-// not the attempt's fault.
+// claim takes a connection and claims the run of an attempt on it. If a connection
+// has lost its prepared statements, claim closes it and takes another, because this
+// is not the fault of the attempt.
 func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*pgxpool.Conn, pgx.Tx, *store.Event, error) {
 	for range x.conns.max + 1 {
 		conn, err := x.conns.pool.Acquire(ctx)
@@ -178,8 +178,8 @@ func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*pgxpool.C
 	return nil, nil, nil, errors.New("get a connection: none has its prepared statements")
 }
 
-// commit ends an attempt that has worked. If the server refuses, it may be the
-// cleaning of the session that failed, after the commit: then the run is settled.
+// commit ends a successful attempt. If the server returns an error, the cleaning of
+// the session may have failed after the commit. Then the run is settled.
 func (x *executor) commit(ctx context.Context, conn *pgx.Conn, tx pgx.Tx, attempt store.Attempt) error {
 	err := tx.Commit(ctx)
 	if err == nil {

@@ -13,16 +13,16 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// QueueLoad says how busy the workers of one queue are in this program.
+// QueueLoad shows how busy the workers of one queue are in this program.
 type QueueLoad struct {
 	Queue   string
-	Workers int            // how many jobs run at a time
-	Busy    int            // how many run
-	Overdue map[string]int // of these by kind, those that still run 5 s after their timeout
+	Workers int            // most jobs that run at once
+	Busy    int            // jobs that are running
+	Overdue map[string]int // jobs still running 5 s after their timeout, by kind
 }
 
-// Stuck reports whether no worker is left for other jobs, because each is held by
-// an overdue one.
+// Stuck reports whether each worker is held by an overdue job, so that no worker is
+// left for other jobs.
 func (l QueueLoad) Stuck() bool {
 	overdue := 0
 	for _, n := range l.Overdue {
@@ -36,7 +36,7 @@ func (l QueueLoad) String() string {
 	return fmt.Sprintf("queue %s: all of its workers (%d) are held by jobs that ignore their timeout (%s)", l.Queue, l.Workers, counts(l.Overdue))
 }
 
-// counts formats numbers of jobs by kind.
+// counts formats counts of jobs by kind.
 func counts(byKind map[string]int) string {
 	var parts []string
 	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
@@ -45,14 +45,14 @@ func counts(byKind map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// atWork keeps account of the jobs that run.
+// atWork keeps track of the running jobs.
 type atWork struct {
 	mu   sync.Mutex
 	jobs map[*runningJob]bool
 }
 
-// runningJob is one job that runs. A job without a deadline is never overdue: our
-// own end on their own.
+// runningJob is one running job. A job without a deadline is never overdue: only the
+// program's own jobs have none, and they always end.
 type runningJob struct {
 	kind, queue string
 
@@ -63,7 +63,7 @@ type runningJob struct {
 // runningKey is the key of the *runningJob in a job's context.
 type runningKey struct{}
 
-// begin notes a job until ended is called.
+// begin adds a job until ended is called.
 func (w *atWork) begin(ctx context.Context, row *rivertype.JobRow) (_ context.Context, ended func()) {
 	job := &runningJob{kind: row.Kind, queue: row.Queue, mu: &w.mu}
 	w.mu.Lock()
@@ -76,8 +76,8 @@ func (w *atWork) begin(ctx context.Context, row *rivertype.JobRow) (_ context.Co
 	}
 }
 
-// noteDeadline notes when the job of this context should have ended. River sets
-// the deadline only inside of the middleware that calls begin.
+// noteDeadline stores the deadline of the job with this context. River sets the
+// deadline only inside the middleware that calls begin.
 func noteDeadline(ctx context.Context) {
 	job, ok := ctx.Value(runningKey{}).(*runningJob)
 	if deadline, bounded := ctx.Deadline(); ok && bounded {
@@ -87,7 +87,7 @@ func noteDeadline(ctx context.Context) {
 	}
 }
 
-// kinds counts the jobs that run by kind.
+// kinds counts the running jobs by kind.
 func (w *atWork) kinds() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +98,7 @@ func (w *atWork) kinds() map[string]int {
 	return kinds
 }
 
-// load says how busy queues with these numbers of workers are.
+// load returns the load of queues with these numbers of workers.
 func (w *atWork) load(workers map[string]int, now time.Time) []QueueLoad {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,22 +119,22 @@ func (w *atWork) load(workers map[string]int, now time.Time) []QueueLoad {
 	return loads
 }
 
-// Load says how busy the queues of this program are, its own two included.
+// Load returns the load of each queue of this program, including its own two.
 func (r *Runtime) Load() []QueueLoad { return r.atWork.load(r.queues, time.Now()) }
 
-// Stuck lists the queues in which no worker is left for other jobs.
+// Stuck lists the stuck queues: see [QueueLoad.Stuck].
 func (r *Runtime) Stuck() []QueueLoad {
 	return slices.DeleteFunc(r.Load(), func(l QueueLoad) bool { return !l.Stuck() })
 }
 
-// Unfinished counts the jobs that run by kind. After a [Runtime.Stop] that gave up
-// waiting, these are the jobs that ignore the end of their context.
+// Unfinished counts the running jobs by kind. After a [Runtime.Stop] that timed out,
+// these are the jobs that ignore the end of their context.
 func (r *Runtime) Unfinished() map[string]int { return r.atWork.kinds() }
 
 // loadCollector reports the load to Prometheus.
 type loadCollector struct {
 	load  func() []QueueLoad
-	kinds map[string][]string // by queue; each has a figure from the start
+	kinds map[string][]string // by queue; each kind has a value from the start
 
 	workers, busy, overdue *prometheus.Desc
 }
@@ -142,9 +142,9 @@ type loadCollector struct {
 func newLoadCollector(load func() []QueueLoad, kinds map[string][]string) *loadCollector {
 	return &loadCollector{
 		load: load, kinds: kinds,
-		workers: prometheus.NewDesc("lumin_workers", "Jobs that this program runs at a time, by queue.", []string{"queue"}, nil),
-		busy:    prometheus.NewDesc("lumin_workers_busy", "Jobs that this program runs now, by queue.", []string{"queue"}, nil),
-		overdue: prometheus.NewDesc("lumin_jobs_overdue", "Jobs that still run 5 s after their timeout, by queue and kind.", []string{"queue", "kind"}, nil),
+		workers: prometheus.NewDesc("lumin_workers", "Jobs that this program can run at once, by queue.", []string{"queue"}, nil),
+		busy:    prometheus.NewDesc("lumin_workers_busy", "Jobs that this program is running, by queue.", []string{"queue"}, nil),
+		overdue: prometheus.NewDesc("lumin_jobs_overdue", "Jobs that are still running 5 s after their timeout, by queue and kind.", []string{"queue", "kind"}, nil),
 	}
 }
 

@@ -49,17 +49,17 @@ type managedTx struct {
 type txWatch struct {
 	outermost pgx.Tx
 
-	mu       sync.Mutex // code may use the transaction from goroutines that outlive the attempt
-	maybeNew bool       // another transaction may have taken the place of the one that began
-	exposed  bool       // the code may still hold the connection itself
-	ended    bool       // the attempt
+	mu       sync.Mutex // the code's goroutines may outlive the attempt and use the transaction
+	maybeNew bool       // another transaction may have replaced the first one
+	exposed  bool       // the code may hold the connection itself
+	ended    bool       // the attempt has ended
 }
 
 func manage(tx pgx.Tx) *managedTx { return &managedTx{Tx: tx, watch: &txWatch{outermost: tx}} }
 
-// end makes the transaction useless to its user. It reports whether the user may
-// hold the connection, too, and whether another transaction may have taken the
-// place of the one that began.
+// end closes the transaction for the code that uses it. It reports whether that code
+// may hold the connection itself, and whether another transaction may have replaced
+// the first one.
 func (w *txWatch) end() (exposed, maybeNew bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -67,9 +67,9 @@ func (w *txWatch) end() (exposed, maybeNew bool) {
 	return w.exposed, w.maybeNew
 }
 
-// use is called before each statement and returns what is to run it. It closes the
-// transaction if the server has none open any more: pgx then answers
-// [pgx.ErrTxClosed] to everything.
+// use is called before each statement and returns the transaction to run it on. If
+// the server has no open transaction any more, use closes it: pgx then answers
+// [pgx.ErrTxClosed] to every call.
 func (t *managedTx) use(ctx context.Context, sql string) pgx.Tx {
 	t.watch.mu.Lock()
 	defer t.watch.mu.Unlock()
@@ -83,9 +83,9 @@ func (t *managedTx) use(ctx context.Context, sql string) pgx.Tx {
 	return t.Tx
 }
 
-// Conn implements pgx.Tx. What is sent over the connection is not seen here, so
-// the connection is closed at the end of the attempt: code that keeps it must not
-// meet the next one. River only reads a setting of it.
+// Conn implements pgx.Tx. The connection is closed at the end of the attempt: code
+// that keeps it must not reach the next attempt. For River the connection stays open,
+// because River only reads a setting of it.
 func (t *managedTx) Conn() *pgx.Conn {
 	t.watch.mu.Lock()
 	defer t.watch.mu.Unlock()

@@ -197,7 +197,7 @@ func (r *Registry) Queues() []string {
 	return slices.Compact(queues)
 }
 
-// kindsByQueue lists what is registered for each queue.
+// kindsByQueue lists the registered kinds of each queue.
 func (r *Registry) kindsByQueue() map[string][]string {
 	kinds := map[string][]string{}
 	for kind, t := range r.types {
@@ -219,7 +219,7 @@ func (r *Registry) OtherKinds() []string {
 	return kinds
 }
 
-// others describes them for lumin.other_kinds.
+// others describes the follow-up jobs and periodic jobs for lumin.other_kinds.
 func (r *Registry) others() (kinds []store.OtherKind) {
 	for kind, f := range r.followUps {
 		kinds = append(kinds, store.OtherKind{Kind: kind, Purpose: store.FollowUp, Queue: f.queue})
@@ -230,7 +230,7 @@ func (r *Registry) others() (kinds []store.OtherKind) {
 	return kinds
 }
 
-// transactionalQueues lists the queues that transactional job types wait in.
+// transactionalQueues lists the queues of transactional job types.
 func (r *Registry) transactionalQueues() (queues []string) {
 	for _, t := range r.types {
 		if t.transactional != nil {
@@ -241,12 +241,12 @@ func (r *Registry) transactionalQueues() (queues []string) {
 	return slices.Compact(queues)
 }
 
-// attemptMargin is what an attempt may take beyond its timeout: until it is noticed
-// that the code goes on, and until the connection is closed.
+// attemptMargin is how much longer than its timeout an attempt may take: until the
+// overdue code is noticed and the connection is closed.
 const attemptMargin = 15 * time.Second
 
-// LongestAttempt is for how long a transaction of a job type may wait for the job
-// type's code. A session that waits longer belongs to a program that is gone.
+// LongestAttempt is the longest time that a transaction of a job type may wait for
+// the job type's code. A session that waits longer belongs to a program that is gone.
 func (r *Registry) LongestAttempt() time.Duration {
 	longest := Defaults{}.Timeout()
 	for _, t := range r.types {
@@ -273,9 +273,9 @@ func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.L
 	if err != nil {
 		return err
 	}
-	// No promise depends on these, so the program works without them.
+	// No guarantee depends on these, so the program works without them.
 	if err := st.RegisterOtherKinds(ctx, r.others()); err != nil {
-		logger.Warn("follow-up jobs and periodic jobs are not written down: doctor takes them for unknown", "reason", err.Error())
+		logger.Warn("cannot record the kinds of follow-up and periodic jobs: doctor will report them as not registered", "reason", err.Error())
 	}
 	if len(unknown) > 0 {
 		logger.Warn("job types that other programs have registered and this one does not know: "+

@@ -174,7 +174,7 @@ func (w *replayer) await(ctx context.Context, order store.Replay) error {
 	if order.EnqueuedAt == nil { // a moment ago
 		return river.JobSnooze(time.Second)
 	}
-	// The time is the database's, whose clock may be ahead.
+	// The time is the database's: its clock may be ahead of this machine's.
 	return river.JobSnooze(min(max(time.Since(*order.EnqueuedAt)/10, 0), 15*time.Second))
 }
 

@@ -58,9 +58,8 @@ const (
 	// clientConns are what River itself needs: to listen, to fetch, to complete.
 	clientConns = 3
 
-	// sharedConns are for replay orders, readiness, and the looks at runs before
-	// and after plain job types. Each holds one for a statement or a short
-	// transaction.
+	// sharedConns are for replays, readiness, and the reads of runs before and after
+	// plain job types. Each use takes one for a statement or a short transaction.
 	sharedConns = 6
 
 	// River fetches at most MaxWorkers jobs per cooldown and queue.
@@ -83,11 +82,11 @@ type Runtime struct {
 	keys     riverKeys
 	client   *river.Client[pgx.Tx]
 	conns    *jobConns
-	queues   map[string]int // their workers
+	queues   map[string]int // number of workers by queue
 	atWork   *atWork
 	running  atomic.Bool
 	clock    *databaseClock
-	follow   atomic.Pointer[context.CancelFunc] // ends what reads the clock
+	follow   atomic.Pointer[context.CancelFunc] // stops reading the database's clock
 }
 
 // New prepares a Runtime without connecting. It refuses a Registry with errors.
@@ -172,8 +171,8 @@ func (c Config) queueWorkers() map[string]int {
 	return workers
 }
 
-// Connections is how many connections the Store's pool should have: some for the
-// queue, some for the program's own jobs. [Config.JobConnections] come on top.
+// Connections is how many connections the Store's pool should have, for the queue and
+// the program's own jobs. [Config.JobConnections] are in addition.
 func (c Config) Connections() int {
 	return clientConns + sharedConns + maxPeriodic + len(c.Registry.periodic)
 }
@@ -255,8 +254,8 @@ func (r *Runtime) openConns(ctx context.Context) (err error) {
 	return err
 }
 
-// Close gives up the job types' connections when a [Runtime.Stop] has failed and
-// will not be called again. It waits until the jobs that still run have ended.
+// Close closes the job types' connections after a [Runtime.Stop] that failed and will
+// not be called again. It waits until the running jobs have ended.
 func (r *Runtime) Close() { r.closeConns() }
 
 func (r *Runtime) closeConns() {

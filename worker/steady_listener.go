@@ -13,16 +13,16 @@ import (
 	"lumin-ingest/internal/redact"
 )
 
-// steadyListener is River's listener for notifications, which connects again when
-// its connection fails. River itself pauses after each failure since its start,
-// twice as long as after the one before, up to eight minutes. No job is lost in
-// that time, because River also polls, but each waits for the next poll.
+// steadyListener is River's listener for notifications, and reconnects when its
+// connection fails. River itself would pause after each failure since its start, each
+// time twice as long, up to eight minutes. No job is lost in that time, because River
+// also polls, but each job waits for the next poll.
 type steadyListener struct {
 	riverdriver.Listener
 	logger *slog.Logger
 
 	mu        sync.Mutex
-	started   bool // it was connected once
+	started   bool // was connected once
 	connected bool
 	topics    map[string]bool
 }
@@ -134,7 +134,7 @@ func (l *steadyListener) attempt(ctx context.Context, do func() error) {
 	}
 }
 
-// drop gives the connection up.
+// drop closes the connection after an error.
 func (l *steadyListener) drop(err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), listenAgain)
 	defer cancel()

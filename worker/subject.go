@@ -7,8 +7,8 @@ import (
 	"lumin-ingest/store"
 )
 
-// subject is the event that a job is about, as far as the attempt has learned it.
-// The log of the attempt names it, whose line is written outside of the job.
+// subject is the event that a job works, as far as the attempt knows it. The log line
+// of the attempt, which is written outside the job, names it.
 type subject struct {
 	key              string // empty: not a job of a run
 	id               int64  // 0: the event was not loaded
@@ -17,13 +17,14 @@ type subject struct {
 
 type subjectKey struct{}
 
-// withSubject lets code further down say what the job is about.
+// withSubject lets called code store the event that the job works.
 func withSubject(ctx context.Context) (context.Context, *subject) {
 	about := &subject{}
 	return context.WithValue(ctx, subjectKey{}, about), about
 }
 
-// subjectOf returns the one of withSubject, or else one that nobody reads.
+// subjectOf returns the subject of withSubject; without one, a new subject that is
+// ignored.
 func subjectOf(ctx context.Context) *subject {
 	if about, ok := ctx.Value(subjectKey{}).(*subject); ok {
 		return about

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// nameTimeout lets the error of an attempt say which timeout it ran into: Go's own
-// words for it name neither the timeout nor whose it was.
+// nameTimeout names the exceeded timeout in the error of an attempt. Go's own text,
+// "context deadline exceeded", does not say which timeout it was.
 func nameTimeout(ctx context.Context, timeout time.Duration, err error) error {
 	var f *failure
 	if !errors.As(err, &f) {
@@ -35,7 +35,7 @@ func nameTimeout(ctx context.Context, timeout time.Duration, err error) error {
 	return &named
 }
 
-// inWords is a timeout as people write it.
+// inWords formats a timeout in one unit.
 func inWords(d time.Duration) string {
 	switch {
 	case d < time.Second:

@@ -1,16 +1,15 @@
-// Package errtext puts the words of Go's libraries into plain ones, in errors that
-// people get to see.
+// Package errtext replaces technical terms of Go's libraries by plain words in errors
+// that users see.
 //
 //	fmt.Fprintln(w, errtext.Plain(err.Error()))
 //
-// It changes texts only: errors keep what they wrap.
+// It changes only texts, not error values.
 package errtext
 
 import "strings"
 
-// Plain returns an error's text in which a deadline of Go's context package is
-// called an answer that did not come in time. Use it where it is not known whose
-// deadline that was; otherwise name the timeout.
+// Plain replaces "context deadline exceeded" by "no answer in time" in the text of an
+// error. Use it only where the timeout is not known; otherwise name the timeout.
 func Plain(text string) string {
 	return strings.NewReplacer(
 		"timeout: context deadline exceeded", "no answer in time", // from pgx

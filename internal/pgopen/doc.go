@@ -6,13 +6,13 @@
 //
 //	pool, err := pgopen.Pool(ctx, databaseURL, pgopen.Options{MaxConns: 4, Writes: true})
 //	if err != nil {
-//		return err // pgopen.Refused: the URL cannot work; it was not used yet
+//		return err // a *pgopen.Refused: the URL cannot work
 //	}
 //	defer pool.Close()
 //
-// It guarantees four things. A URL that cannot work is refused before anything
-// is done, without showing any part of it. Sessions do not depend on the
-// defaults of a role or database. A connection to a server that turned
-// read-only is closed as soon as that shows, wherever it is used. And every
-// wait has a bound: both sides notice a peer that is gone.
+// It guarantees four things. A URL that cannot work is refused before it is used,
+// and the error shows no secret part of it. Sessions do not depend on the defaults
+// of a role or database. A connection to a server that has become read-only is
+// closed at the first error that shows it. Every wait has a bound, because both
+// sides notice a peer that is gone.
 package pgopen

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Options say what connections are for.
+// Options are the properties of connections that depend on their use.
 type Options struct {
 	// Name is shown in pg_stat_activity as application_name, unless the URL has
 	// one; empty means lumin-ingest.
@@ -21,20 +21,20 @@ type Options struct {
 	// MaxConns is the size of a pool; 0 means 4.
 	MaxConns int
 
-	// Writes has a server refused that takes no writes: a standby, or one with
-	// default_transaction_read_only. Of a list of hosts the one that takes writes is
-	// found, with or without Writes.
+	// Writes refuses a server that accepts no writes: a standby, or one with
+	// default_transaction_read_only. From a list of hosts, one that accepts writes is
+	// preferred even without Writes.
 	Writes bool
 
 	// IdleInTransaction is how long a transaction may wait for its client before
-	// the server ends the session; 0 means 30 s. It must exceed what the code in
-	// a transaction waits for. It ends what is left of a client that was stopped,
-	// or of one that cannot be reached and whose system still answers.
+	// the server ends the session; 0 means 30 s. It must exceed every wait of the
+	// code in a transaction. It frees the locks of a client that was stopped but
+	// whose system still answers.
 	IdleInTransaction time.Duration
 
-	// NoticeSilence has the server asked about a session that has not answered
-	// for two seconds, and the connection closed if the session waits for us. A
-	// session that works is waited for.
+	// NoticeSilence asks the server about a session that has not answered for two
+	// seconds. If the session waits for this side, the connection is closed. If the
+	// session is working, the wait goes on.
 	NoticeSilence bool
 
 	// AfterConnect is called with each new connection.
@@ -45,7 +45,7 @@ const (
 	// connectTimeout bounds how long a connection may take, unless the URL says so.
 	connectTimeout = 5 * time.Second
 
-	// silence is how long an answer may take before the peer is asked about.
+	// silence is how long an answer may take before NoticeSilence asks the server.
 	silence = 2 * time.Second
 
 	defaultMaxConns = 4
@@ -91,8 +91,8 @@ func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, er
 	return New(ctx, config)
 }
 
-// New returns a pool with a configuration that was changed after it was taken
-// from a pool of this package.
+// New returns a pool with a configuration that came from a pool of this package and
+// may have been changed.
 func New(ctx context.Context, config *pgxpool.Config) (pool *pgxpool.Pool, err error) {
 	config.ShouldPing = func(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
 		if idle.IdleDuration > pingAfter && !answersPing(ctx, idle.Conn) {
@@ -131,7 +131,7 @@ func Conn(ctx context.Context, databaseURL string, o Options) (*pgx.Conn, error)
 	return conn, err
 }
 
-// config reads a URL and decides the rest.
+// config reads a URL and adds the settings of this package.
 func (o Options) config(databaseURL string) (*pgxpool.Config, error) {
 	config, options, err := parse(databaseURL)
 	if err != nil {
@@ -175,25 +175,25 @@ func severalHosts(config *pgx.ConnConfig) bool {
 	return false
 }
 
-// closeReadOnly closes a connection whose server answered 25006,
-// read_only_sql_transaction: it has become a standby, or was set to read-only.
-// Whoever uses the pool next gets a new connection, perhaps to another server.
+// closeReadOnly closes a connection whose server answered 25006
+// (read_only_sql_transaction): it has become a standby, or was set to read-only. The
+// next user of the pool gets a new connection, perhaps to another server.
 func closeReadOnly(otherwise pgconn.PgErrorHandler) pgconn.PgErrorHandler {
 	return func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 		return err.Code != "25006" && otherwise(conn, err)
 	}
 }
 
-// ErrReadOnly is wrapped by the error of a connection to a server that takes no
+// ErrReadOnly is wrapped by the error of connecting to a server that accepts no
 // writes.
 var ErrReadOnly = errors.New("the database is read-only: a standby, or default_transaction_read_only is on for the role or the database")
 
-// refuseReadOnly is what pgx calls when it has connected. Of several hosts pgx
-// tries the next one.
+// refuseReadOnly checks a new connection. On an error, pgx tries the next of several
+// hosts.
 func refuseReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
 	results, err := conn.Exec(ctx, "SHOW transaction_read_only").ReadAll()
 	if err != nil {
-		return fmt.Errorf("ask whether the database takes writes: %w", err)
+		return fmt.Errorf("ask whether the database accepts writes: %w", err)
 	}
 	if len(results) == 1 && len(results[0].Rows) == 1 && strings.EqualFold(string(results[0].Rows[0][0]), "on") {
 		return ErrReadOnly

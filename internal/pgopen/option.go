@@ -11,33 +11,33 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// ours are options that the program decides itself, whatever the URL says. Some
-// belong to pgx, some to libpq, and some to the session.
+// ours are options that the program sets itself and ignores in a URL. Some belong to
+// pgx, some to libpq, and some to the session.
 //
 //nolint:gochecknoglobals // a constant, if Go had such
 var ours = []string{
-	// Sizes and lifetimes of pools follow from what a pool is for.
+	// The sizes and lifetimes of a pool depend on its use.
 	"pool_max_conns", "pool_min_conns", "pool_min_idle_conns", "pool_max_conn_lifetime", "pool_max_conn_lifetime_jitter",
 	"pool_max_conn_idle_time", "pool_health_check_period", "pool_ping_timeout",
 
-	// Statements are prepared, or described once. Other modes of pgx guess the
-	// types of arguments and get them wrong.
+	// Statements are prepared, or described once. Other modes of pgx guess the types of
+	// arguments, and can guess wrong.
 	"default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity",
 
 	// See session.
 	"client_encoding", "default_transaction_isolation", "standard_conforming_strings", "idle_in_transaction_session_timeout",
 	"tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout",
 
-	// libpq's names for what keepalive does on this side.
+	// libpq's names for the settings that dial makes.
 	"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
 
-	// libpq's, without meaning for pgx and without effect when left out.
+	// libpq's options that pgx does not know and that are safe to ignore.
 	"fallback_application_name", "sslcompression", "requiressl", "tty", "load_balance_hosts",
 }
 
-// unsupported are options of libpq that pgx does not have. It would send them to
-// the server, which refuses the connection. To leave one out would make the
-// connection less secure, or another one, than its writer wanted.
+// unsupported are options of libpq that pgx does not know. It would send them to the
+// server, which refuses the connection. Ignoring one of them could make the
+// connection less secure, or lead to another server.
 //
 //nolint:gochecknoglobals // likewise
 var unsupported = []string{
@@ -46,8 +46,8 @@ var unsupported = []string{
 	"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
 }
 
-// decide applies to a configuration what the program decides, and refuses
-// options with which it cannot work.
+// decide adds the program's own settings to a configuration, and refuses options
+// that would stop it from working.
 func (o Options) decide(config *pgxpool.Config, options map[string]string) error {
 	params := config.ConnConfig.RuntimeParams
 	for _, name := range slices.Sorted(maps.Keys(options)) {
@@ -66,7 +66,7 @@ func (o Options) decide(config *pgxpool.Config, options map[string]string) error
 		delete(params, name)
 	}
 	for name := range params {
-		if slices.Contains(ours, strings.ToLower(name)) { // the server does not mind the case
+		if slices.Contains(ours, strings.ToLower(name)) { // the server ignores case
 			delete(params, name)
 		}
 	}
@@ -75,11 +75,11 @@ func (o Options) decide(config *pgxpool.Config, options map[string]string) error
 	return nil
 }
 
-// cacheCapacity is pgx's own.
+// cacheCapacity is pgx's default.
 const cacheCapacity = 512
 
-// refuseSession refuses settings of the session with which a promise would be
-// broken, or nothing could be written.
+// refuseSession refuses session settings that would break a guarantee or prevent all
+// writes.
 func (o Options) refuseSession(options, params map[string]string) error {
 	settings := maps.Clone(params)
 	for _, match := range switchPattern.FindAllStringSubmatch(params["options"], -1) {
@@ -105,7 +105,7 @@ func (o Options) refuseSession(options, params map[string]string) error {
 	switch attrs := options["target_session_attrs"]; attrs {
 	case "read-only", "standby", "prefer-standby":
 		if o.Writes {
-			return refused("has target_session_attrs="+attrs+", so nothing could be recorded", "leave it out: the program looks for a server that takes writes")
+			return refused("has target_session_attrs="+attrs+", so nothing could be recorded", "leave it out: the program finds the server that accepts writes")
 		}
 	}
 	return nil

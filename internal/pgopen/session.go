@@ -14,27 +14,27 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A machine that dies says nothing. The server gives its sessions up after
-// serverIdle+serverProbes*serverEvery, half a minute, and within serverUnacked
-// when it waits for data to be taken. Their locks are free then.
+// A client machine that dies sends nothing. The server ends its sessions after
+// serverIdle+serverProbes*serverEvery, half a minute, or within serverUnacked while
+// sent data is not acknowledged. That frees their locks.
 const (
 	serverIdle    = 15 * time.Second
 	serverEvery   = 5 * time.Second
 	serverProbes  = 3
 	serverUnacked = 30 * time.Second
 
-	// defaultIdleInTransaction is for pools whose transactions wait for nothing but
-	// the database.
+	// defaultIdleInTransaction is for pools whose transactions wait only for the
+	// database.
 	defaultIdleInTransaction = 30 * time.Second
 )
 
-// session is what each session is set to.
+// session returns the settings of each session.
 //
-// The settings travel in the startup packet. They are the session's defaults
-// then, so RESET ALL and DISCARD ALL return to them: a connection that was used
-// by a job type can be reset without being set up again. PgBouncer refuses
-// startup parameters that it does not track. Behind it they are set by SQL after
-// connecting, and RESET ALL loses them: see [AfterReset].
+// They are sent in the startup packet, which makes them the session's defaults: RESET
+// ALL and DISCARD ALL return to them, so a connection that a job type has used needs
+// no new setup after a reset. PgBouncer refuses startup parameters that it does not
+// track. Behind it, SQL sets them after connecting, and RESET ALL removes them: see
+// [AfterReset].
 func (o Options) session() map[string]string {
 	idle := o.IdleInTransaction
 	if idle <= 0 {
@@ -53,8 +53,8 @@ func (o Options) session() map[string]string {
 	}
 }
 
-// pooler remembers whether a connection pooler answers in the place of the
-// server. The zero value does not know.
+// pooler remembers whether a connection pooler stands in front of the server. In the
+// zero value that is unknown.
 type pooler struct{ state atomic.Int32 }
 
 const (
@@ -70,7 +70,7 @@ func refusesParameters(err error) bool {
 	return errors.As(err, &refused) && refused.Code == "08P01" && strings.Contains(refused.Message, "startup parameter")
 }
 
-// find learns what answers by connecting once, unless it is known.
+// find connects once to detect a pooler, unless the answer is known.
 func (p *pooler) find(ctx context.Context, config *pgx.ConnConfig) error {
 	if p.state.Load() != unknown {
 		return nil
@@ -79,7 +79,7 @@ func (p *pooler) find(ctx context.Context, config *pgx.ConnConfig) error {
 	switch {
 	case err == nil:
 		p.state.Store(direct)
-		_ = conn.Close(ctx) // it has served its purpose
+		_ = conn.Close(ctx) // it was only a test
 	case refusesParameters(err):
 		p.state.Store(behindPooler)
 	default:
@@ -88,18 +88,19 @@ func (p *pooler) find(ctx context.Context, config *pgx.ConnConfig) error {
 	return nil
 }
 
-// withoutSession takes the settings out of the startup packet of a connection
-// that a pooler answers.
+// withoutSession removes the session settings from the startup packet of a
+// connection through a pooler.
 func withoutSession(config *pgx.ConnConfig, session map[string]string) {
 	for name := range session {
 		delete(config.RuntimeParams, name)
 	}
 }
 
-// resetKey is where a connection keeps the SQL that sets its session.
+// resetKey is the key in a connection's CustomData of the SQL that sets its session.
 const resetKey = "lumin-ingest.session"
 
-// setSession sets by SQL what a pooler keeps from the startup packet.
+// setSession sets the session by SQL, because a pooler refuses these startup
+// parameters.
 func setSession(ctx context.Context, conn *pgx.Conn, session map[string]string) error {
 	var sql strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(session)) {
@@ -110,8 +111,8 @@ func setSession(ctx context.Context, conn *pgx.Conn, session map[string]string) 
 	return err
 }
 
-// AfterReset is the SQL that has to follow RESET ALL, for a session to have the
-// settings again that it was opened with. It is empty unless a pooler is between.
+// AfterReset is the SQL that restores the settings of a session after RESET ALL. It
+// is empty without a pooler.
 func AfterReset(conn *pgx.Conn) string {
 	set, _ := conn.PgConn().CustomData()[resetKey].(string)
 	return set

@@ -4,5 +4,5 @@ package pgopen
 
 import "syscall"
 
-// limitUnacked does nothing where the system has no such limit for a connection.
+// limitUnacked does nothing, because the system has no such limit per connection.
 func limitUnacked(string, string, syscall.RawConn) error { return nil }

@@ -12,10 +12,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Refused says why a database URL cannot be used. It shows no part of the URL
-// but the names of options and of files.
+// Refused is the reason why a database URL cannot be used. Of the URL it shows only
+// names of options and of files, and harmless values.
 type Refused struct {
-	What   string // wrong with it, to follow the name of the setting
+	What   string // the fault, in words that follow the name of the setting
 	Remedy string
 }
 
@@ -26,7 +26,7 @@ const example = "write it as postgres://user:password@host:5432/database"
 
 func refused(what, remedy string) error { return &Refused{What: what, Remedy: remedy} }
 
-// parse reads a URL, or the key=value form of libpq.
+// parse reads a URL, or libpq's key=value form.
 func parse(databaseURL string) (*pgxpool.Config, map[string]string, error) {
 	if databaseURL == "" {
 		return nil, nil, refused("is empty", example)
@@ -53,9 +53,9 @@ var schemePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 
 const percentEncode = "percent-encode the password: write @ as %40, / as %2F, # as %23, ? as %3F, % as %25 and : as %3A"
 
-// readURL returns the options of a URL. It refuses a URL that was cut at a
-// character of the password: what pgx then takes for the host, the database or
-// an option is part of the password, and errors would show it.
+// readURL returns the options of a URL. It refuses a URL that a character in the
+// password cuts short: pgx would take part of the password for the host, the
+// database or an option, and its errors would show it.
 func readURL(text string) (map[string]string, error) {
 	_, rest, _ := strings.Cut(text, "://")
 	authority, behind := rest, ""
@@ -69,7 +69,7 @@ func readURL(text string) (map[string]string, error) {
 	if strings.Contains(path, "@") || (!strings.Contains(authority, "@") && strings.Contains(behind, "@")) {
 		return nil, refused("has an @ behind the host", percentEncode)
 	}
-	// A list of hosts is no URL to package url, so hosts are left to pgx.
+	// Package url cannot parse a list of hosts, so pgx parses the hosts.
 	userinfo := authority[:strings.LastIndex(authority, "@")+1]
 	u, err := url.Parse("postgres://" + userinfo + "host" + behind)
 	if err != nil {
@@ -77,27 +77,27 @@ func readURL(text string) (map[string]string, error) {
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, refused("has options that cannot be read", "write them as ?name=value&name=value, with special characters percent-encoded")
+		return nil, refused("has malformed options", "write them as ?name=value&name=value, with special characters percent-encoded")
 	}
 	options := make(map[string]string, len(query))
 	for name, values := range query {
 		if !keyPattern.MatchString(name) {
-			return nil, refused("has an option without a proper name", "write options as ?name=value&name=value; "+percentEncode)
+			return nil, refused("has an option without a valid name", "write options as ?name=value&name=value; "+percentEncode)
 		}
 		options[name] = values[len(values)-1]
 	}
 	return options, nil
 }
 
-// pairPattern finds the keys of libpq's key=value form.
+// pairPattern matches one pair of libpq's key=value form.
 var (
 	pairPattern = regexp.MustCompile(`^\s*([^\s=']*)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(\s+|$)`)
 	keyPattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 )
 
-// readPairs returns the options in libpq's key=value form. It must name a host
-// or a service: text of any kind with an = in it would otherwise lead to the
-// local socket, as the user that the program runs as.
+// readPairs returns the options in libpq's key=value form. The form must name a host
+// or a service: otherwise any text with an = in it would lead to the local socket, as
+// the user that runs the program.
 func readPairs(text string) (map[string]string, error) {
 	options := map[string]string{}
 	for rest := text; strings.TrimSpace(rest) != ""; {
@@ -123,8 +123,8 @@ func unquote(value string) string {
 	return escaped.ReplaceAllString(value, "$1")
 }
 
-// blame finds the option that pgx cannot read. The error of pgx is not shown: it
-// quotes what may be part of the password.
+// blame finds the option that pgx cannot read. The error of pgx is not shown, because
+// it may quote part of the password.
 func blame(err error, options map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		alone := url.URL{Scheme: "postgres", Host: "host", Path: "/x", RawQuery: url.Values{name: {options[name]}}.Encode()}
@@ -132,7 +132,7 @@ func blame(err error, options map[string]string) error {
 		if aloneErr == nil || name == "password" {
 			continue
 		}
-		what := "has a value of " + name + " that cannot be used"
+		what := "has an invalid value for " + name
 		var file *fs.PathError
 		if errors.As(aloneErr, &file) {
 			what += ": " + file.Error()

@@ -1,9 +1,9 @@
-// Package servicelog keeps a program that serves independent of its log.
+// Package servicelog keeps a service independent of the readers of its log.
 //
-// Use it for a process whose work must go on although nothing reads its standard
-// error, or although one cause makes thousands of requests fail.
+// Use it for a process that must keep working if nothing reads its standard error, or
+// if one cause makes thousands of requests fail.
 //
-// What it guarantees:
+// Guarantees:
 //
 //   - Writing to a [Queue] never blocks and never fails. A line that does not fit
 //     is dropped and counted, and the next line that gets through says how many.
@@ -12,7 +12,8 @@
 //     line with a count per interval for the repetitions. Its memory is bounded,
 //     whatever is logged.
 //
-// Both count: no failure disappears without a trace.
+// Dropped lines and repetitions are counted, so no failure disappears without a
+// trace.
 //
 //	queue := servicelog.NewQueue(os.Stderr)
 //	defer queue.Close(500 * time.Millisecond)

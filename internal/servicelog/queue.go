@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Limits of a Queue: a second or two of a busy service's log.
+// Limits of a Queue. They hold one or two seconds of a busy service's log.
 const (
 	maxLines = 8192
 	maxBytes = 2 << 20
 )
 
-// Queue is a bounded queue of lines in front of a writer that may block for ever
-// or fail. One goroutine writes them.
+// Queue is a bounded queue of lines for a writer that may block forever or fail. One
+// goroutine writes the lines.
 type Queue struct {
 	out    io.Writer
 	items  chan item
@@ -27,7 +27,7 @@ type Queue struct {
 	notice atomic.Pointer[func(dropped uint64) []byte]
 }
 
-// item is a line, or a request to be told when the lines before it are written.
+// item is a line, or a request to signal that all earlier lines are written.
 type item struct {
 	line    []byte
 	missed  uint64 // lines dropped right before this one
@@ -45,19 +45,20 @@ func newQueue(out io.Writer, lines int) *Queue {
 	return q
 }
 
-// Writer returns what the lines are written to.
+// Writer returns the writer behind the queue.
 func (q *Queue) Writer() io.Writer { return q.out }
 
-// SetNotice sets what is written before the next line once lines were dropped: a
-// line of the log's own format that gives their number. Without it nothing is.
+// SetNotice sets a function that formats a notice of dropped lines in the format of
+// the log. The notice is written before the next line. Without SetNotice there is
+// none.
 func (q *Queue) SetNotice(notice func(dropped uint64) []byte) { q.notice.Store(&notice) }
 
-// Dropped is the number of lines that were dropped so far, or that the writer did
-// not take.
+// Dropped is the number of lines lost so far: those that did not fit, and those that
+// the writer did not accept.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
-// Write queues one line. It implements [io.Writer], for a handler that writes
-// each line by one call.
+// Write queues one line. It implements [io.Writer] for a handler that writes each
+// line with one call.
 func (q *Queue) Write(line []byte) (int, error) {
 	size := int64(len(line))
 	missed := q.missed.Swap(0)
@@ -74,10 +75,10 @@ func (q *Queue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Flush waits until everything queued so far is written, for no longer than
-// patience. It reports whether that was long enough.
-func (q *Queue) Flush(patience time.Duration) bool {
-	timer := time.NewTimer(patience)
+// Flush waits until everything queued so far is written, but no longer than timeout.
+// It reports whether everything was written.
+func (q *Queue) Flush(timeout time.Duration) bool {
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	written := make(chan struct{})
 	select {
@@ -93,18 +94,18 @@ func (q *Queue) Flush(patience time.Duration) bool {
 	}
 }
 
-// Close flushes, and ends the goroutine unless the writer holds it. Lines that
-// are written afterwards are lost. It must be called once.
-func (q *Queue) Close(patience time.Duration) bool {
-	flushed := q.Flush(patience)
+// Close flushes and ends the goroutine, unless the writer blocks it. Later lines are
+// lost. Close must be called exactly once.
+func (q *Queue) Close(timeout time.Duration) bool {
+	flushed := q.Flush(timeout)
 	close(q.closed)
 	return flushed
 }
 
 func (q *Queue) run() {
 	var (
-		lost   uint64 // lines that the writer did not take, not yet reported
-		broken bool   // the writer stopped within a line
+		lost   uint64 // lines that the writer did not accept, not yet reported
+		broken bool   // the writer failed in the middle of a line
 	)
 	for {
 		select {

@@ -1,15 +1,15 @@
-// Package version says which build of the program this is, from what the Go
-// command has written into the binary.
+// Package version identifies the build of the program, from the facts that the Go
+// command writes into the binary.
 //
 // Use it wherever a running program identifies itself: its version command, its
 // log, its row in lumin.programs.
 //
-// What it guarantees: it never fails, and it needs nothing where the build can see
-// the repository. Where it cannot, as in an image, the linker sets the version:
+// It never fails, and it needs no setup where the build can see the repository.
+// Elsewhere, as in an image, the linker sets the version:
 //
 //	go build -ldflags '-X lumin-ingest/internal/version.stamped=v1.2.0'
 //
-// What a build does not hold is left out.
+// Facts that a build does not hold are left out.
 //
 //	fmt.Println(version.String()) // lumin-ingest v1.2.0 (revision 0a1b2c3d4e5f)
 package version
@@ -21,25 +21,24 @@ import (
 	"strings"
 )
 
-// library is the module that this package belongs to.
+// library is the path of the module that this package belongs to.
 const library = "lumin-ingest"
 
 //nolint:gochecknoglobals // the linker can set nothing else
 var stamped string
 
-// Info is what a binary knows of its own build. Texts may be empty, which means
-// unknown.
+// Info describes the build of a binary. An empty text means unknown.
 type Info struct {
 	Module   string // path of the main module: a user's own, or this one
 	Version  string // of the main module; (devel) for a build without one
 	Library  string // version of lumin-ingest where that is not the main module
-	Revision string // of version control, as at the build
+	Revision string // of version control at the build
 	Modified bool   // whether files differed from that revision
 	Go       string // version of Go
 	Platform string // such as linux/amd64
 }
 
-// Read returns what this binary knows.
+// Read returns the Info of this binary.
 func Read() Info {
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -78,7 +77,7 @@ func read(build *debug.BuildInfo, stamped string) Info {
 	return info
 }
 
-// shortRevision is as much of a revision as people compare.
+// shortRevision is how many digits of a revision are shown.
 const shortRevision = 12
 
 // String describes the build in a few words.
@@ -90,7 +89,7 @@ func (i Info) String() string {
 	}
 	b.WriteString(" " + i.Version)
 	revision := i.Revision[:min(len(i.Revision), shortRevision)]
-	if !strings.Contains(i.Version, revision) { // as the Go command's own versions do
+	if !strings.Contains(i.Version, revision) { // versions made by the Go command contain it
 		b.WriteString(" (revision " + revision)
 		if i.Modified {
 			b.WriteString(", modified")

@@ -1,4 +1,4 @@
--- Conflicts of two actors in one millisecond, and decisions about conflicts.
+-- Conflicts between two signers in one millisecond, and decisions about conflicts.
 
 ALTER TABLE lumin.redeliveries
     ADD COLUMN another_actor   boolean NOT NULL DEFAULT false,
@@ -31,7 +31,7 @@ FROM lumin.redeliveries d
 JOIN lumin.events e ON e.id = d.event_id
 WHERE d.differs = 'content';
 
--- signer_email reads who acted from a body; NULL where the body does not say.
+-- signer_email reads the signer from a body. It is NULL if the body names none.
 CREATE FUNCTION lumin.signer_email(payload bytea) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -41,8 +41,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- the_conflict locks an event and the one conflict of it that is meant. Recording
--- locks in the same order.
+-- the_conflict locks an event and then the chosen conflict of it, in the same order
+-- as recording does.
 CREATE FUNCTION lumin.the_conflict(event_id bigint, payload_sha256 bytea) RETURNS lumin.redeliveries
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -55,10 +55,10 @@ BEGIN
       AND (the_conflict.payload_sha256 IS NULL OR d.payload_sha256 = the_conflict.payload_sha256);
     IF found_n = 0 THEN
         RAISE EXCEPTION 'event % has no such conflict', the_conflict.event_id
-            USING HINT = 'lumin.conflicts lists what there is, by event_id and payload_sha256';
+            USING HINT = 'lumin.conflicts lists all conflicts by event_id and payload_sha256';
     ELSIF found_n > 1 THEN
         RAISE EXCEPTION 'event % has % conflicts', the_conflict.event_id, found_n
-            USING HINT = 'name one of them by its payload_sha256';
+            USING HINT = 'choose one of them by its payload_sha256';
     END IF;
     SELECT d.* INTO conflict FROM lumin.redeliveries d
     WHERE d.event_id = the_conflict.event_id AND d.differs = 'content'
@@ -68,8 +68,8 @@ BEGIN
 END
 $$;
 
--- promote_conflict makes an event of its own out of the other body of a conflict,
--- and orders its runs in the same transaction. A second call returns the same event:
+-- promote_conflict makes the other body of a conflict an event of its own, and orders
+-- its runs in the same transaction. A second call returns the same event:
 -- SELECT lumin.promote_conflict(17, 'two signers').
 CREATE FUNCTION lumin.promote_conflict(
     event_id bigint, reason text, payload_sha256 bytea DEFAULT NULL, promoted_by text DEFAULT current_user
@@ -80,7 +80,7 @@ DECLARE
     promoted bigint;
 BEGIN
     IF coalesce(btrim(promote_conflict.reason), '') = '' THEN
-        RAISE EXCEPTION 'no reason is given' USING HINT = 'say why; it is kept with the conflict';
+        RAISE EXCEPTION 'no reason is given' USING HINT = 'give the reason for the decision; it is stored with the conflict';
     END IF;
     conflict := lumin.the_conflict(promote_conflict.event_id, promote_conflict.payload_sha256);
     IF conflict.decision = 'promoted' THEN
@@ -90,9 +90,9 @@ BEGIN
             USING HINT = 'retention or erasure has removed it, or the event has more bodies than are kept';
     ELSIF conflict.promoted_key IS NULL OR conflict.signature IS NULL OR conflict.key_id IS NULL THEN
         RAISE EXCEPTION 'an older program recorded this conflict without its signature'
-            USING HINT = 'it can be promoted once Lumin has delivered it again; dismiss it if it will not';
+            USING HINT = 'it can be promoted after Lumin has delivered it again; otherwise dismiss it';
     END IF;
-    -- The runs of this event may come from another source, where this body came first.
+    -- The runs of this event may be those of another source, in which this body came first.
     SELECT e.id INTO worked FROM lumin.events f
     JOIN lumin.runs r ON r.event_key = f.event_key AND r.event_id <> f.id
     JOIN lumin.events e ON e.id = r.event_id
@@ -100,7 +100,7 @@ BEGIN
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'event % already has the runs of this signer', worked
-            USING HINT = 'promoting would process the event twice: dismiss this conflict, and promote the one of the other source';
+            USING HINT = 'promoting it would process the event twice: dismiss this conflict, and promote the conflict in the other source';
     END IF;
     INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256,
                               signature, key_id, received_at, promoted_from)
@@ -111,10 +111,10 @@ BEGIN
     RETURNING id INTO promoted;
     IF promoted IS NULL THEN
         RAISE EXCEPTION 'another body of the same signer is already promoted'
-            USING HINT = 'compare the two; dismiss this conflict if they mean the same event';
+            USING HINT = 'compare the two bodies; dismiss this conflict if they report the same event';
     END IF;
-    -- The order has a run made for each job type that wants the event, by a program
-    -- that knows how its jobs are queued.
+    -- The replay lets a worker create a run for each job type that subscribes to the
+    -- event, because only a program knows how its jobs are queued.
     INSERT INTO lumin.replays (status, job_kinds, event_ids, reason, ordered_by)
     SELECT 'missing', array_agg(t.kind ORDER BY t.kind), ARRAY[promoted], promote_conflict.reason, promote_conflict.promoted_by
     FROM lumin.job_types t, lumin.events e
@@ -128,7 +128,7 @@ BEGIN
 END
 $$;
 
--- dismiss_conflict notes that a conflict needs nothing: SELECT lumin.dismiss_conflict(17, 'the title was edited').
+-- dismiss_conflict records that a conflict needs no action: SELECT lumin.dismiss_conflict(17, 'the title was edited').
 CREATE FUNCTION lumin.dismiss_conflict(
     event_id bigint, reason text, payload_sha256 bytea DEFAULT NULL, dismissed_by text DEFAULT current_user
 ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -136,7 +136,7 @@ DECLARE
     conflict lumin.redeliveries;
 BEGIN
     IF coalesce(btrim(dismiss_conflict.reason), '') = '' THEN
-        RAISE EXCEPTION 'no reason is given' USING HINT = 'say why; it is kept with the conflict';
+        RAISE EXCEPTION 'no reason is given' USING HINT = 'give the reason for the decision; it is stored with the conflict';
     END IF;
     conflict := lumin.the_conflict(dismiss_conflict.event_id, dismiss_conflict.payload_sha256);
     IF conflict.decision = 'promoted' THEN

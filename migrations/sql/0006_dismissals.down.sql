@@ -9,7 +9,7 @@ COMMENT ON VIEW lumin.failed_runs IS 'Runs that have used up their attempts and 
 DROP VIEW lumin.dismissed_runs;
 DROP FUNCTION lumin.restore_failure(uuid, text);
 DROP FUNCTION lumin.dismiss_failure(uuid, text, text, text);
--- The older schema has no such state: these runs are failures again.
+-- The older schema has no such state, so these runs become failed again.
 UPDATE lumin.runs SET state = 'failed' WHERE state = 'dismissed';
 DROP TABLE lumin.dismissals;
 ALTER TABLE lumin.runs

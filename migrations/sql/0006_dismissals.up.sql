@@ -1,13 +1,13 @@
 -- Failed runs that will never succeed can be dismissed, with a reason.
 
 -- The new list of states contains the old one, so every row already satisfies it.
--- NOT VALID spares the scan of the table, during which no delivery could be
--- recorded. New rows are checked all the same.
+-- NOT VALID avoids a scan of the table, during which no delivery could be recorded.
+-- New rows are checked nevertheless.
 ALTER TABLE lumin.runs
     DROP CONSTRAINT runs_state_check,
     ADD CONSTRAINT runs_state_check CHECK (state IN ('pending', 'succeeded', 'failed', 'cancelled', 'dismissed')) NOT VALID;
 
--- A table of its own also serves as the index of dismissed runs: to build one on
+-- This separate table is also the index of dismissed runs. Building an index on
 -- lumin.runs would read the whole table under a lock.
 CREATE TABLE lumin.dismissals (
     event_key    uuid NOT NULL,
@@ -20,14 +20,13 @@ CREATE TABLE lumin.dismissals (
 COMMENT ON TABLE lumin.dismissals IS 'Why a failed run was dismissed, when and by whom. Counts only while the state of the run is dismissed.';
 
 -- dismiss_failure takes one failed run off the list of failures. It returns false,
--- and changes nothing, if the run is not failed, or if another transaction holds
--- it:
+-- and changes nothing, if the run is not failed or another transaction has locked it:
 -- SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE ...
 CREATE FUNCTION lumin.dismiss_failure(run_key uuid, run_kind text, why text, who text DEFAULT current_user) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF coalesce(btrim(why), '') = '' OR coalesce(btrim(who), '') = '' THEN
-        RAISE EXCEPTION 'a dismissal needs a reason and the name of who dismisses' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a dismissal needs a reason and the name of the person who dismisses' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM FROM lumin.runs r
     WHERE r.event_key = run_key AND r.job_kind = run_kind AND r.state = 'failed'
@@ -45,8 +44,8 @@ $$;
 
 -- restore_failure makes a dismissed run failed again, with its error. It returns
 -- false, and changes nothing, if the run is not dismissed, if its event has no body
--- any more, or if another transaction holds one of them. Retention removes the body
--- of a dismissed run, so the event is locked against it.
+-- any more, or if another transaction has locked one of the two. Retention may remove
+-- the body of a dismissed run, so the event is locked first.
 CREATE FUNCTION lumin.restore_failure(run_key uuid, run_kind text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,5 +1,5 @@
--- Jobs that work no event: follow-up jobs and periodic ones. And what a program
--- says of its own workers.
+-- Kinds of jobs that work no event: follow-up jobs and periodic jobs. Also the stuck
+-- queues of each program.
 
 CREATE TABLE lumin.other_kinds (
     kind      text        PRIMARY KEY,
@@ -19,8 +19,8 @@ COMMENT ON COLUMN lumin.programs.other_kinds IS 'Kinds of lumin.other_kinds that
 COMMENT ON COLUMN lumin.programs.stuck IS 'Queues that it does not work at the moment, because a job that ignores its timeout holds each of its workers.';
 
 -- retry_follow_ups puts follow-up jobs that have failed for good back into the
--- queue, with all their attempts; the errors so far are kept. It returns how many.
--- A unique job stays where it is while another like it is in the queue.
+-- queue, with a full set of attempts, and keeps their errors. It returns how many. A
+-- unique job stays as it is while another job like it is in the queue.
 CREATE FUNCTION lumin.retry_follow_ups(job_kinds text[] DEFAULT '{}', job_ids bigint[] DEFAULT '{}') RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -45,7 +45,7 @@ BEGIN
                 END IF;
             END IF;
         EXCEPTION WHEN unique_violation THEN
-            NULL; -- another like it is in the queue
+            NULL; -- another job like it is in the queue
         END;
     END LOOP;
     PERFORM pg_notify('lumin.river_insert', json_build_object('queue', q)::text) FROM unnest(queues) q;

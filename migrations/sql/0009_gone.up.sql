@@ -1,4 +1,4 @@
--- A signature request that Lumin no longer has is noted once, and not asked for
+-- A signature request that Lumin no longer has is marked once, and not requested
 -- again.
 
 ALTER TABLE lumin.signature_requests ADD COLUMN gone_at timestamptz;
