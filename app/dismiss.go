@@ -102,8 +102,8 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 	return said(std, n, "restored; \"failures\" lists them", err)
 }
 
-// failedOrDismissed lists the errors of runs in both states, so that a command that is
-// given twice finds nothing to do and no error to refuse.
+// failedOrDismissed lists the errors of runs in both states, so that a repeated
+// command finds nothing to do instead of an unknown error.
 func failedOrDismissed(st *store.Store) func(context.Context) ([]string, error) {
 	return func(ctx context.Context) ([]string, error) {
 		failed, err := st.StoredFingerprints(ctx, store.ReplayFailed)

@@ -122,7 +122,7 @@ func unreachable(err error) (_ verdict, found, remedy string) {
 	case errors.As(err, &slow) && slow.Timeout():
 		return failure, fmt.Sprintf("no answer within %s", probeTimeout), "see whether a firewall is in between and the program behind the proxy runs"
 	case strings.Contains(err.Error(), "tls:"), strings.Contains(err.Error(), "x509:"):
-		return failure, oneLine(err), "mend the certificate of the proxy: it must be valid for this name, and come with the certificates in between"
+		return failure, oneLine(err), "fix the certificate of the proxy: it must be valid for this name, and include the intermediate certificates"
 	}
 	return failure, oneLine(err), "check the name in DNS, and whether the proxy listens there and can be reached from outside"
 }

@@ -97,7 +97,7 @@ func (p progress) result(w io.Writer) error {
 	const advice = "\"failures\" groups what failed, \"replays show %d\" tells more"
 	switch {
 	case p.order.State == "refused" || p.order.State == "failed":
-		return hint(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "mend the order and place it again")
+		return hint(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "correct the replay and order it again")
 	case p.order.State == "cancelled":
 		return hint(fmt.Errorf("replay %d was cancelled: %d runs are as they were", p.order.ID, p.total-p.settled()), advice, p.order.ID)
 	case p.runs["failed"]+p.runs["dismissed"]+p.runs["cancelled"] > 0:

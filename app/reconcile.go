@@ -17,7 +17,7 @@ type reconcileCommand struct {
 	luminSettings
 	outputSettings
 	Repair bool    `help:"Repair the differences in lumin.signature_requests."`
-	Gone   bool    `help:"Note signature requests as gone even if Lumin knows none at all, which is what a wrong key or URL looks like."`
+	Gone   bool    `help:"Mark signature requests as gone even if Lumin knows none of them. A wrong key or URL gives the same answer."`
 	Rate   float64 `default:"1.5" help:"At most this many requests to Lumin per second. Lumin publishes no limit; a draft of its documentation had 3,000 in 30 minutes."`
 }
 

@@ -21,8 +21,8 @@ type runFilter struct {
 	timeRange
 }
 
-// refuseEmptyLists refuses flags for several values that were given none. A filter
-// such as --kind "$KIND", whose variable is not set, would otherwise match all runs.
+// refuseEmptyLists refuses list flags with an empty value. A filter such as
+// --kind "$KIND" with an unset variable would otherwise match all runs.
 func refuseEmptyLists(parsed *kong.Context) error {
 	for _, element := range parsed.Path {
 		if flag := element.Flag; flag != nil && flag.IsSlice() && flag.Target.Len() == 0 {

@@ -63,8 +63,8 @@ func columns(w io.Writer, lines [][]string) {
 	_ = tw.Flush() // output keeps the error
 }
 
-// paragraphs prints each row as a line for each cell that is not empty. A cell
-// without a heading stands before the next one.
+// paragraphs prints each row as one line per cell, and skips empty cells. A cell
+// without a heading is printed before the next cell.
 func paragraphs(w io.Writer, lines [][]string) {
 	headings, widest := lines[0], 0
 	for _, heading := range headings {

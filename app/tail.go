@@ -75,8 +75,7 @@ func showJSON(w io.Writer) func([]store.EventSummary) error {
 	}
 }
 
-// showLines prints lines under a heading. A terminal gets no more of a line than
-// fits.
+// showLines prints lines under a heading. On a terminal, lines are cut at its width.
 func showLines(w io.Writer) func([]store.EventSummary) error {
 	layout := eventLayout(widthOf(w))
 	line := func(cells []string) error {
@@ -109,7 +108,7 @@ func showLines(w io.Writer) func([]store.EventSummary) error {
 // lineLayout is the layout of lines of events. Later events are not known yet, so
 // the columns have the usual widths of Lumin's values.
 type lineLayout struct {
-	screen int   // width of the terminal; 0: there is none
+	screen int   // width of the terminal; 0: no terminal
 	widths []int // of the columns
 	short  bool  // abbreviate times and event types
 }
@@ -135,7 +134,7 @@ func (l lineLayout) total() int {
 	return total
 }
 
-// line is the text of some cells, in the order of eventHeadings.
+// line formats cells in the order of eventHeadings.
 func (l lineLayout) line(cells []string) string {
 	if l.short {
 		cells = abbreviated([][]string{eventHeadings(), cells})[1]

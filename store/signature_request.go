@@ -98,7 +98,8 @@ func (s *Store) UncheckedSignatureRequests(ctx context.Context, since time.Time,
 	return ids, nil
 }
 
-// The newest events are enough: nobody needs the newest signature requests of all.
+// The signature requests of the newest events suffice; they need not be the newest of
+// all.
 const newestSignatureRequestsSQL = `
 SELECT signature_request_id
 FROM (SELECT id, signature_request_id FROM lumin.events ORDER BY id DESC LIMIT 1000) e

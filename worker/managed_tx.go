@@ -15,7 +15,7 @@ import (
 var ErrManagedTx = errors.New("the worker ends this transaction: return nil to commit it, an error to roll it back")
 
 // errEndedTx is the error of a WorkTx that has used COMMIT or ROLLBACK.
-var errEndedTx = errors.New("WorkTx ended its transaction by itself: leave COMMIT and ROLLBACK to the worker")
+var errEndedTx = errors.New("WorkTx ended its own transaction: leave COMMIT and ROLLBACK to the worker")
 
 // unfit tells why the transaction cannot be committed after a WorkTx that
 // returned nil; nil if it can.

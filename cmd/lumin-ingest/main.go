@@ -6,7 +6,7 @@ package main
 import (
 	"context"
 
-	_ "gocloud.dev/blob/s3blob" // s3:// of ARCHIVE_URL, with all that speaks its protocol
+	_ "gocloud.dev/blob/s3blob" // s3:// in ARCHIVE_URL, for S3 and compatible servers
 
 	"lumin-ingest/app"
 	"lumin-ingest/worker"

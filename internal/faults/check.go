@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// schemaSQL makes what the job types of a run write to, and what the checks compare
-// the database with.
+// schemaSQL creates the tables that the job types of a run write to, and those that
+// the checks compare the database with.
 const schemaSQL = `
 CREATE SCHEMA faults;
 CREATE TABLE faults.effects (
@@ -49,7 +49,7 @@ CREATE TABLE faults.asked (
 
 // Checker is one invariant: its query returns a row for each violation.
 type Checker struct {
-	Name string // I1 to I6 of the test plan, and what it says
+	Name string // number of the invariant, I1 to I6, and its text
 	sql  string
 }
 
@@ -58,18 +58,18 @@ const (
 	AckedOnce     = "I1: an acknowledged delivery has exactly one row, with the id that was answered"
 	RunOnce       = "I2: an event has exactly one run per job type"
 	LiveJob       = "I2: a pending run has a live job"
-	EffectOnce    = "I3: a transactional job type took effect once, and once more per replay that asked for it"
+	EffectOnce    = "I3: a transactional job type took effect once, and once more per replay of the run"
 	EffectOfRun   = "I3: every effect belongs to a run that succeeded"
 	Called        = "I3: a plain job type was called for every run that succeeded"
-	NotAsked      = "I3: no run was repeated more often than replays asked for it"
-	OnlySent      = "I4: every row was sent, with this body, by somebody who had the key"
-	NoConflict    = "I4: a redelivery is what was delivered before"
+	NotAsked      = "I3: no run was repeated more often than it was replayed"
+	OnlySent      = "I4: every row was sent with this body and a valid signature"
+	NoConflict    = "I4: a redelivery has the content of the first delivery"
 	NoSecondCount = "I4: redeliveries are counted no more often than they were sent"
 	AllDone       = "I6: no run is left pending or failed, and no replay open"
 )
 
-// checkers are all invariants that the ledger and the database must fulfill once a
-// run has come to rest. They read what load has put beside them.
+// checkers are all invariants that the ledger and the database must fulfill once all
+// work of a run is done. They read the tables that load has filled.
 //
 //nolint:gochecknoglobals // a table
 var checkers = []Checker{

@@ -23,8 +23,8 @@ const (
 	appSource     = "app:demo"
 )
 
-// senders is how many deliveries are under way at most. Each is repeated until it
-// is answered 200, so an outage does not pile them up.
+// senders bounds the deliveries in flight. Each is repeated until it is answered 200,
+// so their number does not grow in an outage.
 const senders = 32
 
 // clients send deliveries as Lumin does: each until it is answered 200, and a fifth
@@ -32,7 +32,7 @@ const senders = 32
 type clients struct {
 	ledger *Ledger
 	http   *http.Client
-	urls   func() []string // where deliveries can be sent just now
+	urls   func() []string // addresses that receive deliveries at the moment
 	seed   uint64
 	rate   int // new events per second
 
@@ -41,7 +41,7 @@ type clients struct {
 	events []lumin.EventKey // acknowledged ones
 }
 
-// redelivery is an acknowledged delivery that is sent once more.
+// redelivery is an acknowledged delivery that will be sent again.
 type redelivery struct {
 	due time.Time
 	d   *Delivery
@@ -55,8 +55,8 @@ func newClients(ledger *Ledger, seed uint64, rate int, urls func() []string) *cl
 	}
 }
 
-// run sends new events until sending ends, and then brings to an end what it has
-// begun, unless ctx ends first.
+// run sends new events until sending ends, and then completes the deliveries that it
+// has begun, unless ctx ends first.
 func (c *clients) run(ctx, sending context.Context) {
 	defer c.http.CloseIdleConnections()
 	turns := make(chan struct{})
@@ -88,7 +88,7 @@ func (c *clients) run(ctx, sending context.Context) {
 	all.Wait()
 }
 
-// turn sends what is due once more, or a new event.
+// turn sends a due redelivery, or else a new event.
 func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 	if d := c.due(time.Now()); d != nil {
 		c.deliver(ctx, rng, d)
@@ -98,7 +98,7 @@ func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 	body := sample.Delivery{EventType: types[rng.IntN(len(types))]}.Body()
 	envelope, err := lumin.DecodeEnvelope(body)
 	if err != nil {
-		panic(err) // package sample makes sound ones
+		panic(err) // package sample makes valid deliveries
 	}
 	sources := [][]string{{accountSource}, {appSource}, {accountSource, appSource}}[rng.IntN(3)]
 	if rng.IntN(50) == 0 {
@@ -143,7 +143,7 @@ func (c *clients) try(ctx context.Context, n int, d *Delivery) int {
 		path, secret = "/webhooks/apps/demo", appSecret
 	}
 	if d.Forged {
-		secret = "a key that nobody configured"
+		secret = "a key that is not configured"
 	}
 	sent := time.Now()
 	attempt := c.ledger.attempt(d, sent)
@@ -165,13 +165,13 @@ func (c *clients) post(ctx context.Context, url string, body []byte, signature s
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		return answer{} // Lumin would not take half an answer for one
+		return answer{} // to Lumin, half an answer is none
 	}
 	var said struct {
 		ID   int64  `json:"id"`
 		Code string `json:"code"`
 	}
-	_ = json.Unmarshal(content, &said) // a 200 without an id is complained about
+	_ = json.Unmarshal(content, &said) // a 200 without an id is reported
 	return answer{status: response.StatusCode, id: said.ID, code: said.Code}
 }
 
@@ -181,8 +181,7 @@ func (c *clients) redeliver(d *Delivery, after time.Duration) {
 	c.later = append(c.later, redelivery{time.Now().Add(after), d})
 }
 
-// due takes a delivery that is to be sent once more by now; the zero time takes
-// any.
+// due takes a redelivery whose time has come; with the zero time it takes any.
 func (c *clients) due(now time.Time) *Delivery {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,7 +205,7 @@ func (c *clients) some(rng *rand.Rand, n int) []lumin.EventKey {
 	return keys
 }
 
-// pause waits, or until ctx ends.
+// pause waits for a time, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -4,14 +4,13 @@
 //
 // Use it in tests of the whole: [Run] starts a primary, a standby, two processes of
 // a program and some clients, injects [Fault] after fault, and returns a [Result]
-// with one [Row] per fault. What a client saw is kept in a [Ledger] that owes
-// nothing to the database; [Check] compares the two.
+// with one [Row] per fault. The clients record their requests and answers in a
+// [Ledger] that is independent of the database; [Check] compares the two.
 //
-// What it guarantees:
+// Guarantees:
 //
-//   - Repeatable. One seed decides which faults come in which order, how long each
-//     lasts and what it hits. How the machine schedules the processes meanwhile
-//     is not decided by it.
+//   - Repeatable. One seed decides the faults, their order, how long each lasts and
+//     what it hits. It does not decide how the machine schedules the processes.
 //   - Private. It signals processes that it started itself, and connects to
 //     servers of package pgdev on 127.0.0.1.
 //   - Checks that can fail. [Falsify] damages the checked database in transactions

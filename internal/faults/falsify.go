@@ -10,15 +10,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// damage is one way to falsify a database that holds all invariants, and the
-// checker that must notice it.
+// damage is one way to violate an invariant in a correct database, and the checker
+// that must notice it.
 type damage struct {
 	what   string
 	sql    string
 	notice string
 }
 
-// one picks an event of which the sample is made: acknowledged, with all its runs.
+// one picks the event to damage: acknowledged, with all its runs.
 const one = `(SELECT event_key FROM faults.ledger WHERE acks > 0 AND NOT forged ORDER BY event_key LIMIT 1)`
 
 // transactional is the job type whose run or effect is damaged.
@@ -67,7 +67,7 @@ UPDATE lumin.runs r SET again = again + 1 + coalesce((SELECT times FROM faults.a
 WHERE event_key = ` + one + ` AND job_kind = ` + transactional, NotAsked},
 	{"a plain job type was never called", `
 DELETE FROM faults.calls WHERE event_key = ` + one, Called},
-	{"an event is stored that nobody sent", `
+	{"an event is stored that was never sent", `
 INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
 VALUES (gen_random_uuid(), 'account', '{}', sha256('{}'), '', 'k', now())`, OnlySent},
 	{"a forged delivery is stored", `
@@ -89,9 +89,9 @@ UPDATE lumin.runs SET state = 'failed' WHERE event_key = ` + one + ` AND job_kin
 UPDATE lumin.replays SET state = 'running', finished_at = NULL WHERE id = (SELECT max(id) FROM lumin.replays)`, AllDone},
 }
 
-// Falsify damages a database that holds all invariants in many ways, each in a
-// transaction that is rolled back, and returns how many ways there were. It
-// returns an error unless the checker that each is meant for notices it.
+// Falsify damages a correct database in many ways, each in a transaction that is
+// rolled back, and returns the number of ways. It returns an error unless every
+// damage is noticed by its checker.
 func Falsify(ctx context.Context, conn *pgx.Conn) (int, error) {
 	var errs []error
 	for _, d := range damages {

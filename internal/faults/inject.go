@@ -16,8 +16,7 @@ import (
 	"lumin-ingest/internal/pgproxy"
 )
 
-// Bounds of the test plan: how long after the end of a fault work that was
-// acknowledged before may still be undone.
+// Bounds on how long after the end of a fault acknowledged work may still be open.
 const (
 	usualBound  = 60 * time.Second
 	killedBound = 90 * time.Second // of a program at work, whose jobs River has to rescue
@@ -26,22 +25,22 @@ const (
 // Fault is one thing that goes wrong.
 type Fault struct {
 	Name    string
-	Standby bool // it needs one
-	Slow    bool // the return to work may take killedBound; not for a quick run
+	Standby bool // needs a standby
+	Slow    bool // recovery may take killedBound; not for a quick run
 
-	// choose takes from rng all that is left open, always as much of it, so that
-	// what follows does not depend on the state of the run.
+	// choose draws all open decisions from rng. It always draws the same number of
+	// values, so that later draws do not depend on the state of the run.
 	choose func(r *runner, rng *rand.Rand) shot
 }
 
-// shot is a fault of which everything is decided.
+// shot is a fault with all its decisions made.
 type shot struct {
 	what  string
 	do    func(ctx context.Context) error // returns when the fault has ended
-	after func(ctx context.Context) error // puts things in order; nil: nothing to do
+	after func(ctx context.Context) error // cleans up; nil: nothing to do
 }
 
-// All returns every fault there is.
+// All returns all faults.
 func All() []Fault {
 	return []Fault{
 		{Name: "program-kill", Slow: true, choose: programKill},
@@ -107,9 +106,9 @@ func programKill(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// programVanish is the end of the machine that a program runs on: the server hears
-// nothing more, not even the end of a connection. Messages are late before it, so
-// that transactions are open.
+// programVanish simulates the loss of the machine that a program runs on: the server
+// gets nothing more, not even the end of a connection. Messages are delayed before
+// it, so that transactions are open.
 func programVanish(r *runner, rng *rand.Rand) shot {
 	n, down := rng.IntN(len(r.programs)), between(rng, 0, 3*time.Second)
 	return shot{

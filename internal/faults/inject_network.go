@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/internal/pgproxy"
 )
 
-// someProxies are the ways to the server of one program or of all.
+// someProxies returns the proxies of one program or of all programs.
 func (r *runner) someProxies(rng *rand.Rand) (name string, proxies []*pgproxy.Proxy) {
 	n := rng.IntN(len(r.programs) + 1)
 	if n == len(r.programs) {
@@ -37,8 +37,8 @@ func networkCut(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// networkSilence leaves the connections silent for good: nobody ends them for the
-// program.
+// networkSilence silences the connections for good. The program itself must give them
+// up.
 func networkSilence(r *runner, rng *rand.Rand) shot {
 	name, proxies := r.someProxies(rng)
 	return shot{
@@ -70,7 +70,7 @@ func networkDelay(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// strikeTimeout is how long COMMITs are waited for that are to be struck.
+// strikeTimeout bounds the wait for COMMITs to break.
 const strikeTimeout = 5 * time.Second
 
 func commitFault(fault pgproxy.Fault, what string) func(*runner, *rand.Rand) shot {
@@ -111,7 +111,7 @@ func readOnly(r *runner, rng *rand.Rand) shot {
 }
 
 // readOnlySessions has new sessions begin read-only and ends the old ones. Those
-// that begin meanwhile stay read-only for as long as they last.
+// that begin in the meantime stay read-only until they end.
 func readOnlySessions(r *runner, rng *rand.Rand) shot {
 	length := between(rng, time.Second, 12*time.Second)
 	return shot{
@@ -128,8 +128,8 @@ func readOnlySessions(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// misled leads the programs to the standby, as an address does that was switched
-// too early. The connections that they have made to it stay open.
+// misled leads the programs to the standby, as if the server's address was switched
+// too early. Their connections to the standby stay open afterwards.
 func misled(r *runner, rng *rand.Rand) shot {
 	length := between(rng, time.Second, 8*time.Second)
 	return shot{
@@ -148,7 +148,7 @@ func misled(r *runner, rng *rand.Rand) shot {
 func failOver(silent bool) func(*runner, *rand.Rand) shot {
 	what := "the primary is killed, its standby promoted"
 	if silent {
-		what = "the primary vanishes without a word, its standby is promoted"
+		what = "the primary vanishes silently, its standby is promoted"
 	}
 	return func(r *runner, _ *rand.Rand) shot {
 		return shot{

@@ -161,7 +161,7 @@ func (p *program) ready(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	if address == "" {
-		return errors.New("it has not said where it listens")
+		return errors.New("it has not logged its address")
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/readyz", nil)
 	if err != nil {
@@ -178,7 +178,7 @@ func (p *program) ready(ctx context.Context) error {
 	return nil
 }
 
-// deaths lists ends that nobody asked for.
+// deaths lists unexpected ends of the program.
 func (p *program) deaths() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

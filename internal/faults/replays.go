@@ -13,7 +13,7 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// replays place replay orders by SQL while a run goes on, as an operator would.
+// replays orders replays by SQL during a run, as an operator would.
 type replays struct {
 	servers *servers
 	clients *clients
@@ -28,8 +28,8 @@ func newReplays(servers *servers, clients *clients, seed uint64) *replays {
 	return &replays{servers: servers, clients: clients, rng: rand.New(rand.NewPCG(seed, 1<<33)), asked: map[lumin.EventKey]int{}}
 }
 
-// run places an order every few seconds until ctx ends. One that fails because the
-// server is broken is not repeated.
+// run orders a replay every few seconds until ctx ends. It does not repeat an order
+// that fails because the server is broken.
 func (o *replays) run(ctx context.Context) {
 	for {
 		pause(ctx, time.Second+time.Duration(o.rng.Int64N(int64(4*time.Second))))
@@ -63,9 +63,8 @@ func (o *replays) orderFailed(ctx context.Context) error {
 	return o.order(ctx, `SELECT lumin.replay(status => 'failed', reason => 'faults')`)
 }
 
-// orderAgain asks for the effects of some acknowledged events once more. They count
-// as asked for from here on: a server that breaks may have taken the order without
-// saying so.
+// orderAgain orders the effects of some acknowledged events again. They count as
+// ordered even after an error: a server that breaks may have committed the order.
 func (o *replays) orderAgain(ctx context.Context) error {
 	keys := o.clients.some(o.rng, 5)
 	if len(keys) == 0 {
@@ -90,7 +89,7 @@ func (o *replays) order(ctx context.Context, sql string, args ...any) error {
 	})
 }
 
-// timesAsked is how often the effects of each event may have been asked for again.
+// timesAsked returns how often the effects of each event may have been ordered again.
 func (o *replays) timesAsked() map[lumin.EventKey]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()

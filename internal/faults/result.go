@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// never is a time that did not come.
+// never stands for an event that did not happen.
 const never = time.Duration(math.MaxInt64)
 
-// Row is one fault and what became of it. Times are counted from its end.
+// Row is one fault and its consequences. Times are measured from the end of the
+// fault.
 type Row struct {
 	Fault      string        `json:"fault"`
 	What       string        `json:"what"`
@@ -28,7 +29,7 @@ type Row struct {
 	ended time.Time
 }
 
-// Result is what a run found out.
+// Result is the result of a run.
 type Result struct {
 	Seed    uint64        `json:"seed"`
 	Faults  string        `json:"faults"` // names that were drawn from
@@ -56,7 +57,7 @@ func (r *Result) Err() error {
 		errs = append(errs, errors.New(problem))
 	}
 	if r.Counts.Acknowledged == 0 || len(r.Rows) == 0 {
-		errs = append(errs, errors.New("nothing has happened that could prove anything"))
+		errs = append(errs, errors.New("too little has happened to prove anything"))
 	}
 	return errors.Join(errs...)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Config says what a run does.
+// Config describes a run.
 type Config struct {
 	Program []string // path and arguments; its standard input ends when the run does
 	Env     []string // further variables for it, besides those that connect it
@@ -31,7 +31,7 @@ type Config struct {
 	InOrder bool
 	Standby bool // start a synchronous standby
 
-	Log func(format string, args ...any) // what happens, line by line; nil: nothing
+	Log func(format string, args ...any) // logs the progress line by line; nil: no log
 }
 
 // CallsVariable is the environment variable that tells the program which file to
@@ -68,8 +68,8 @@ type runner struct {
 }
 
 // Run starts servers, programs and clients, injects the faults, waits until
-// everything is settled, and checks. An error says that the run itself went wrong;
-// what it found out is in the result, which is there beside an error as well.
+// everything is settled, and checks. An error means that the run itself went wrong.
+// The result is returned even with an error.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
@@ -122,7 +122,7 @@ func (r *runner) roles() []string {
 	return []string{"all", "all"}
 }
 
-// urls are where deliveries can be sent just now.
+// urls returns the addresses that receive deliveries at the moment.
 func (r *runner) urls() []string {
 	var urls []string
 	for _, p := range r.programs {
@@ -263,7 +263,7 @@ func (r *runner) close() error {
 	return errors.Join(errs...)
 }
 
-// problem keeps what must not happen.
+// problem records something that must not happen.
 func (r *runner) problem(format string, args ...any) {
 	text := time.Since(r.started).Round(time.Second).String() + ": " + fmt.Sprintf(format, args...)
 	r.cfg.Log("PROBLEM at %s", text)
@@ -272,7 +272,7 @@ func (r *runner) problem(format string, args ...any) {
 	r.problems = append(r.problems, text)
 }
 
-// note logs what is worth to know and no problem.
+// note logs a fact that is not a problem.
 func (r *runner) note(format string, args ...any) {
 	r.cfg.Log("%s: %s", time.Since(r.started).Round(time.Second), fmt.Sprintf(format, args...))
 }

@@ -15,11 +15,11 @@ import (
 	"lumin-ingest/internal/pgproxy"
 )
 
-// burst is how many faults come close together at most. After each burst work has
-// to come to rest.
+// burst is the largest number of faults close together. After each burst all work must
+// finish.
 const burst = 3
 
-// draw is one fault of a burst, with everything that chance decides.
+// draw is one fault of a burst, with all its random decisions.
 type draw struct {
 	fault Fault
 	shot  shot
@@ -56,7 +56,7 @@ func (s *schedule) next() (wait time.Duration, drawn []draw) {
 	return wait, drawn
 }
 
-// injectAll injects the faults and watches what becomes of each.
+// injectAll injects the faults and watches the recovery from each.
 func (r *runner) injectAll(ctx context.Context) error {
 	for plan := newSchedule(r); r.cfg.InOrder || time.Since(r.started) < r.cfg.Length; {
 		wait, drawn := plan.next()
@@ -101,7 +101,7 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 		}
 	}
 	watches.Wait()
-	// Or the server would run out of connections that nobody will ever end.
+	// Otherwise connections that no side ends would use up the server's limit.
 	r.servers.each((*pgproxy.Proxy).CutSilent)
 	r.judge(ctx, rows, bound)
 	return nil
@@ -120,7 +120,7 @@ func (r *runner) inject(ctx context.Context, d draw) (*Row, error) {
 	return row, nil
 }
 
-// judge compares with the bound how long it took after the last fault of a burst.
+// judge compares the recovery after the last fault of a burst with the bound.
 func (r *runner) judge(ctx context.Context, rows []*Row, bound time.Duration) {
 	end := rows[len(rows)-1].ended
 	for _, row := range rows {
@@ -145,8 +145,8 @@ func (r *runner) judge(ctx context.Context, rows []*Row, bound time.Duration) {
 }
 
 // watch measures how long it takes after a fault until deliveries are answered 200,
-// until every program is ready, and until the backlog is gone: whatever was sent
-// before the fault ended is acknowledged, and no run is pending since then.
+// until every program is ready, and until the backlog is gone: all deliveries from
+// before the end of the fault are acknowledged, and no run from before is pending.
 func (r *runner) watch(ctx context.Context, row *Row) {
 	row.FirstAck, row.LastEffect, row.Ready = never, never, never
 	explained := false
@@ -173,9 +173,10 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 	}
 }
 
-// backlog is how many runs are pending since before a time; -1 if the server does
-// not say. Replayed runs do not count: their jobs yield to those of new deliveries,
-// so on a busy machine they wait until the load ends. Settling waits for them.
+// backlog counts the runs that have been pending since before a time; -1 if the server
+// does not answer. Replayed runs do not count: their jobs yield to those of new
+// deliveries, so on a busy machine they wait until the load ends. settle waits for
+// them.
 func (r *runner) backlog(ctx context.Context, before time.Time) int {
 	count := -1
 	err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -197,30 +198,30 @@ func (r *runner) allReady(ctx context.Context) bool {
 	return true
 }
 
-// describeBacklog adds to the problems what is left undone, and why.
+// describeBacklog adds the open work and its causes to the problems.
 func (r *runner) describeBacklog(ctx context.Context) {
 	why, err := r.explain(ctx)
 	if err != nil {
-		why = append(why, fmt.Sprintf("the server did not say more: %v", err))
+		why = append(why, fmt.Sprintf("the server did not answer: %v", err))
 	}
 	r.problem("left behind:\n    %s", strings.Join(why, "\n    "))
 }
 
-// noteWhy logs what is left undone, and why.
+// noteWhy logs the open work and its causes.
 func (r *runner) noteWhy(ctx context.Context, when string) {
 	if why, err := r.explain(ctx); err == nil {
 		r.note("%s:\n    %s", when, strings.Join(why, "\n    "))
 	}
 }
 
-// explainAfter is when a return to work is slow enough to look for the reason,
-// which may take explainBound.
+// explainAfter is how long a recovery may take before its state is logged.
+// explainBound bounds that logging.
 const (
 	explainAfter = 15 * time.Second
 	explainBound = 30 * time.Second
 )
 
-// explain lists what is not ready, what is pending, and who waits for whom.
+// explain lists unready programs, pending work, and sessions that wait for locks.
 func (r *runner) explain(ctx context.Context) ([]string, error) {
 	var found []string
 	for _, p := range r.programs {
@@ -243,7 +244,7 @@ func (r *runner) explain(ctx context.Context) ([]string, error) {
 	return found, err
 }
 
-// explainSQL groups what is not done, and lists transactions that last.
+// explainSQL groups the open work, and lists long transactions.
 const explainSQL = `
 SELECT format('%s runs of %s are %s, their jobs %s, the oldest since %s; an error: %s', count(*), r.job_kind, r.state,
        coalesce(j.state::text, 'missing'), min(r.pending_since), max(r.error))

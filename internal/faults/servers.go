@@ -107,7 +107,7 @@ func (s *servers) prepare(ctx context.Context) error {
 func (s *servers) url(server *pgdev.Server) string {
 	address, err := url.Parse(server.DatabaseURL(database))
 	if err != nil {
-		panic(err) // package pgdev makes sound ones
+		panic(err) // package pgdev makes valid URLs
 	}
 	address.User = url.UserPassword(owner, s.password)
 	return address.String()
@@ -119,8 +119,8 @@ func (s *servers) current() *pgdev.Server {
 	return s.primary
 }
 
-// query calls f with a connection to the primary that the faults between program
-// and server do not meet. It is a superuser's.
+// query calls f with a superuser's connection to the primary. Network faults do not
+// affect it.
 func (s *servers) query(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	return s.queryWithin(ctx, lookTimeout, f)
 }
@@ -196,8 +196,8 @@ func (s *servers) awaitSync(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// failOver kills the primary, promotes the standby and leads all programs to it. A
-// silent primary vanishes without a word to its clients.
+// failOver kills the primary, promotes the standby and leads all programs to it. With
+// silent, the primary vanishes without ending the connections of its clients.
 func (s *servers) failOver(ctx context.Context, silent bool) error {
 	if err := s.awaitSync(ctx); err != nil {
 		return err
@@ -230,7 +230,7 @@ func (s *servers) rebuild(ctx context.Context) error {
 	return s.follow(ctx)
 }
 
-// leadTo has new connections of all programs go to a server.
+// leadTo leads new connections of all programs to a server.
 func (s *servers) leadTo(server *pgdev.Server) error {
 	for _, proxy := range s.proxies {
 		if err := proxy.SetTarget(s.url(server)); err != nil {

@@ -59,7 +59,7 @@ func (p *reconcilePass) finish(ctx context.Context) error {
 	return p.noteGone(ctx)
 }
 
-// maxWitnesses is how many signature requests are requested as witnesses.
+// maxWitnesses is how many signature requests askForWitness tries.
 const maxWitnesses = 3
 
 // askForWitness requests signature requests of the newest events, finished ones
