@@ -254,7 +254,7 @@ func TestProbeWithoutAnswer(t *testing.T) {
 		ctx           context.Context
 		address, says string
 	}{
-		{t.Context(), secure.URL, "mend the certificate"},
+		{t.Context(), secure.URL, "fix the certificate"},
 		{t.Context(), "http://" + held.LocalAddr().String(), "connection refused"},
 		{late, silent.URL, "no answer within"},
 	} {

@@ -36,7 +36,7 @@ type txCase struct {
 }
 
 const (
-	endedTx    = "ended its transaction by itself"
+	endedTx    = "ended its own transaction"
 	returnsNil = "returned nil after a statement failed"
 )
 
