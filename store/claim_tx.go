@@ -8,10 +8,9 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// claimTx is a transaction whose commit also cleans the session, in one round
-// trip. Of several statements pgx keeps the result of the last one. Here it is
-// the first that counts: the server answers ROLLBACK to the COMMIT of a
-// transaction in which a statement has failed.
+// claimTx is a transaction whose commit also cleans the session, in one round trip.
+// Of several statements pgx keeps the last result, but the first one counts here: the
+// server answers ROLLBACK to the COMMIT of a transaction in which a statement failed.
 type claimTx struct {
 	pgx.Tx
 	committed bool

@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A server that is gone says nothing either. This side gives a connection up
-// after clientIdle+clientProbes*clientEvery, and within clientUnacked when it
-// waits for data to be taken.
+// A server that has vanished sends nothing. This side gives up a connection after
+// clientIdle+clientProbes*clientEvery, or within clientUnacked while sent data is not
+// acknowledged.
 const (
 	clientIdle    = 10 * time.Second
 	clientEvery   = 5 * time.Second
@@ -20,11 +20,11 @@ const (
 	clientUnacked = 20 * time.Second
 )
 
-// pingAfter is for how long a connection may have been idle without being asked
-// before it is used: pgxpool's own.
+// pingAfter is the idle time after which a connection is pinged before its next use.
+// It is pgxpool's default.
 const pingAfter = time.Second
 
-// dial connects with keepalives, and has the connection watched.
+// dial connects with keepalives, and returns a watchedConn.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: clientIdle, Interval: clientEvery, Count: clientProbes},
@@ -37,18 +37,17 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return &watchedConn{Conn: conn}, nil
 }
 
-// answersPing asks a connection from the pool whether it still is one. The
-// connection is closed if it is not.
+// answersPing pings an idle connection of the pool, and closes it if it does not
+// answer.
 func answersPing(ctx context.Context, conn *pgx.Conn) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), silence)
 	defer cancel()
 	return conn.Ping(ctx) == nil
 }
 
-// Drop takes all idle connections out of a pool, and has those in use closed
-// when they are released. Unlike [pgxpool.Pool.Reset] it makes room for new ones
-// at once, although the old ones may take 15 s to close: to end a connection
-// politely needs a peer that answers.
+// Drop removes all idle connections from a pool. Connections in use are closed when
+// they are released. Unlike [pgxpool.Pool.Reset] it makes room for new ones at once:
+// without a peer that answers, closing the old ones takes 15 s.
 func Drop(pool *pgxpool.Pool) {
 	for _, conn := range pool.AcquireAllIdle(context.Background()) {
 		Discard(conn)
@@ -56,27 +55,26 @@ func Drop(pool *pgxpool.Pool) {
 	pool.Reset()
 }
 
-// Discard takes a connection out of its pool, which has room for another at
-// once, and closes it.
+// Discard removes a connection from its pool, which has room for another at once,
+// and closes it.
 func Discard(conn *pgxpool.Conn) {
 	taken := conn.Hijack()
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), silence)
 		defer cancel()
-		_ = taken.Close(ctx) // nothing more is expected of it
+		_ = taken.Close(ctx) // the connection is given up
 	}()
 }
 
-// watchedConn notices that a session does not answer. A slow server must not be
-// taken for a dead one: whether the session works is asked over a connection of
-// its own.
+// watchedConn notices that a session is silent. A slow server is not dead, so a
+// second connection asks the server whether the session is still working.
 type watchedConn struct {
 	net.Conn
 	ask atomic.Pointer[askFunc] // nil: not watched
 }
 
-// askFunc asks about the session until answered is closed, and reports whether
-// to give it up.
+// askFunc asks the server about the session until answered is closed. It reports
+// whether to close the connection.
 type askFunc = func(answered <-chan struct{}) bool
 
 // Read implements net.Conn.
@@ -107,9 +105,9 @@ func (c *watchedConn) watch(ask askFunc, answered <-chan struct{}) {
 	}
 }
 
-// noticeSilence has a connection closed that waits for an answer of a session
-// that waits for its client: one of the two messages was lost. Where a pooler
-// answers under a process id of its own, no session can be asked about.
+// noticeSilence closes the connection if it waits for an answer while its session
+// waits for the client: one of the two messages was lost. A pooler with process
+// ids of its own hides the session, and then nothing is closed.
 func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 	watched := find(conn.PgConn().Conn())
 	if watched == nil {
@@ -128,7 +126,7 @@ func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// find looks for the watched connection below TLS.
+// find returns the watchedConn below TLS.
 func find(conn net.Conn) *watchedConn {
 	for {
 		if watched, ok := conn.(*watchedConn); ok {
@@ -142,9 +140,9 @@ func find(conn net.Conn) *watchedConn {
 	}
 }
 
-// The session is ended, so that it holds no locks when its work is tried again.
-// An answer that is under way gets a second. Only sessions with the same role
-// and name are touched: the number may belong to another by now.
+// The session is ended, so that it holds no locks when its work is tried again. The
+// wait of one second is for an answer on its way. The process id may belong to
+// another session by now, so the role and the name must match.
 const waitsForClientSQL = `
 SELECT CASE WHEN state LIKE 'idle%' AND state_change < clock_timestamp() - interval '1 second'
             THEN pg_catalog.pg_terminate_backend(pid)
@@ -152,8 +150,8 @@ SELECT CASE WHEN state LIKE 'idle%' AND state_change < clock_timestamp() - inter
 FROM pg_catalog.pg_stat_activity
 WHERE pid = $1 AND usename = current_user AND application_name = current_setting('application_name')`
 
-// waitsForClient reports whether a session waits for its client, or is gone. It
-// is taken to work while no answer can be had.
+// waitsForClient reports whether a session waits for its client, or is gone. Without
+// an answer from the server, it assumes that the session is working.
 func waitsForClient(config *pgx.ConnConfig, pid uint32, answered <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), silence)
 	defer cancel()
@@ -163,7 +161,7 @@ func waitsForClient(config *pgx.ConnConfig, pid uint32, answered <-chan struct{}
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	select {
-	case <-answered: // while we connected
+	case <-answered: // the session answered in the meantime
 		return false
 	default:
 	}

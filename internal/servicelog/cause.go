@@ -6,20 +6,21 @@ import (
 	"strings"
 )
 
-// cause is what tells failures apart, as name=value in the order of the record.
+// cause identifies a kind of failure, as name=value pairs in the order of the record.
 type cause []string
 
-// Attributes that state a cause, and those that keep equal causes apart. Values
-// of the first are texts of errors, with parts that vary. A code also states a
-// cause, and is compared as it is: it may be a number.
+// statesCause names the attributes that state a cause. Their values are error texts
+// with varying parts. codesCause names those that state a cause by a code, which is
+// compared unchanged: it may be a number. placesCause names the attributes that
+// distinguish equal causes in different places.
 const (
 	statesCause = " error err reason panic "
 	codesCause  = " code "
 	placesCause = " kind job_kind source tried queue "
 )
 
-// maxCauseText bounds one part of a key. The beginning of an error's text says
-// where it comes from.
+// maxCauseText bounds one part of a key. The beginning of an error text names its
+// origin.
 const maxCauseText = 512
 
 func (c cause) with(a slog.Attr) cause {
@@ -39,7 +40,7 @@ func (c cause) with(a slog.Attr) cause {
 	return c
 }
 
-// stated reports whether a part of it is more than the place.
+// stated reports whether any part states a cause, and not only a place.
 func (c cause) stated() bool {
 	for _, part := range c {
 		if part[0] == '!' {
@@ -53,11 +54,11 @@ func (c cause) key(r slog.Record) string {
 	return r.Level.String() + "\x00" + bounded(r.Message) + "\x00" + strings.Join(c, "\x00")
 }
 
-// varying finds words with a digit: numbers, ids, ports, addresses. Its first
-// branch captures codes, which tell causes apart, with the word before them.
+// varying finds words with a digit: numbers, ids, ports, addresses. Its first branch
+// captures codes with the word before them, because codes distinguish causes.
 var varying = regexp.MustCompile(`(?i)(\b(?:sqlstate|status|code|answered|http)\W{1,3}\w+)|[\w.:%\[\]-]*\d[\w.:%\[\]-]*`)
 
-// constant replaces what varies between failures of one cause.
+// constant replaces the parts of a text that vary between failures of one cause.
 func constant(text string) string { return varying.ReplaceAllString(bounded(text), "$1*") }
 
 func bounded(text string) string {

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Bounds of what is told apart at a time. Failures of causes beyond maxCauses
-// share a line per message and level, so that a stranger who makes up causes of
-// one failure hides no other. Beyond maxMessages they share one per level.
+// Bounds on how many causes are distinguished at a time. Failures of causes beyond
+// maxCauses share a line per message and level, so that a caller who makes up causes
+// of one failure hides no other failure. Beyond maxMessages they share a line per
+// level.
 const (
 	maxCauses   = 256
 	maxMessages = 64
@@ -21,11 +22,12 @@ const (
 // one of the attributes "error", "err", "reason", "code" and "panic". Two have the
 // same cause if level, message and those attributes are the same. Numbers, ids and
 // addresses make no difference, except in "code". "kind", "job_kind", "source",
-// "tried" and "queue" keep causes apart as well. All other records pass.
+// "tried" and "queue" distinguish causes, too. All other records pass unchanged.
 //
 // The first record of a cause is written at once. Repetitions within the interval
-// are counted, and at its end the latest of them is written with the attributes
-// "repeated", the count, "within", the interval, and "last_at", its own time.
+// are counted. At its end the latest of them is written with three more attributes:
+// "repeated" is the count, "within" the interval, and "last_at" the record's own
+// time.
 type Collapse struct {
 	inner slog.Handler
 	known cause // from WithAttrs
@@ -44,12 +46,12 @@ type collapseState struct {
 // repetition is one cause within its current interval.
 type repetition struct {
 	timer   *time.Timer
-	count   int // since the last line
+	count   int // repetitions since the last line
 	handler slog.Handler
 	record  slog.Record // the latest
 }
 
-// NewCollapse returns a handler in front of inner, which the caller must Close.
+// NewCollapse returns a handler that writes to inner. The caller must Close it.
 func NewCollapse(inner slog.Handler, interval time.Duration) *Collapse {
 	return &Collapse{inner: inner, state: &collapseState{interval: interval, causes: map[string]*repetition{}}}
 }
@@ -89,7 +91,7 @@ func (c *Collapse) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-// Close writes what is still counted. Records that come later pass as they are.
+// Close writes the repetitions counted so far. Later records pass unchanged.
 func (c *Collapse) Close() {
 	s := c.state
 	s.mu.Lock()
@@ -102,8 +104,8 @@ func (c *Collapse) Close() {
 	s.causes = nil
 }
 
-// repeats counts the record if its cause was written within the interval, and
-// else starts one.
+// repeats reports whether the cause of the record was already written within the
+// interval, and counts the record if so. Otherwise it starts an interval.
 func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Record) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,10 +126,10 @@ func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Re
 	return false
 }
 
-// shared is what stands for a record whose cause is not told apart: its key, and
-// the record that is written for the repetitions. It must be called with mu held.
+// shared returns the key of a record whose cause is not distinguished, and the record
+// that is written for its repetitions. It must be called with mu held.
 func (s *collapseState) shared(of slog.Record) (key string, record slog.Record) {
-	const message = "failures of more causes than are told apart"
+	const message = "failures of further causes, which share this line"
 	record = slog.NewRecord(of.Time, of.Level, message, 0)
 	key = message + "\x00" + of.Level.String() + "\x00" + bounded(of.Message)
 	if s.causes[key] == nil && len(s.causes) >= maxCauses+maxMessages {
@@ -137,8 +139,8 @@ func (s *collapseState) shared(of slog.Record) (key string, record slog.Record) 
 	return key, record
 }
 
-// tick ends an interval: it writes what has repeated and begins the next one, or
-// forgets the cause.
+// tick ends an interval. It writes the repetitions and begins the next interval, or
+// forgets the cause if there were none.
 func (s *collapseState) tick(key string, r *repetition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +154,7 @@ func (s *collapseState) tick(key string, r *repetition) {
 	}
 }
 
-// write writes the line about the repetitions, if there are any, and counts anew.
+// write writes the line about the repetitions, if there are any, and resets the count.
 func (r *repetition) write(interval time.Duration) {
 	if r.count == 0 {
 		return
@@ -160,6 +162,6 @@ func (r *repetition) write(interval time.Duration) {
 	line := r.record.Clone()
 	line.Time = time.Now()
 	line.AddAttrs(slog.Int("repeated", r.count), slog.String("within", interval.String()), slog.Time("last_at", r.record.Time))
-	_ = r.handler.Handle(context.Background(), line) // there is no other place to report it
+	_ = r.handler.Handle(context.Background(), line) // there is nowhere else to report an error
 	r.count = 0
 }

@@ -137,7 +137,7 @@ func TestCollapseIsBounded(t *testing.T) {
 		}
 	})
 	lines := strings.Count(got, "\n")
-	if lines > maxCauses+3 || !strings.Contains(got, `msg="failures of more causes than are told apart" message=odd repeated=`) {
+	if lines > maxCauses+3 || !strings.Contains(got, `msg="failures of further causes, which share this line" message=odd repeated=`) {
 		t.Errorf("%d lines, want %d at most and one about the rest", lines, maxCauses+3)
 	}
 }
