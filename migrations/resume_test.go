@@ -124,7 +124,7 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 			if err != nil {
 				t.Fatalf("version %d, marked %d: %v", there, marked, err)
 			}
-			if want := fmt.Sprintf("whole, at version %d", there); !strings.Contains(steps[0], want) {
+			if want := fmt.Sprintf("complete, at version %d", there); !strings.Contains(steps[0], want) {
 				t.Errorf("version %d, marked %d: %q", there, marked, steps)
 			}
 			works(t, pool)
