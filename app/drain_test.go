@@ -139,7 +139,7 @@ func TestSignalsDuringDrain(t *testing.T) {
 	}
 }
 
-// There is no delay where nobody would profit from it.
+// There is no delay where no caller would profit from it.
 func TestNothingToDrain(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -190,8 +190,8 @@ func TestNoDrainWithoutListener(t *testing.T) {
 	}
 }
 
-// Whoever kills what does not stop in time must wait for all that a stop may wait
-// for.
+// A supervisor kills a program that does not stop in time. Its limit must exceed
+// the sum of all that a stop waits for.
 func TestStopBound(t *testing.T) {
 	t.Parallel()
 	const (

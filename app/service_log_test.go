@@ -79,7 +79,7 @@ func (r *logReader) deliverMany(t *testing.T) {
 	}
 }
 
-// mustStop ends the program, which must not take long, whoever reads its log.
+// mustStop ends the program, which must not take long, with or without a reader of its log.
 func (r *logReader) mustStop(t *testing.T) {
 	t.Helper()
 	r.signal(syscall.SIGTERM)
@@ -89,14 +89,14 @@ func (r *logReader) mustStop(t *testing.T) {
 }
 
 // Without a reader of its log the program works, answers and stops as ever, and
-// counts what nobody has read.
+// counts the unread lines.
 func TestLogReaderGone(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
 	r := startWithReader(t, serveEnv(url))
 	_ = r.from.Close()
 	r.deliverMany(t)
-	eventually(t, 10*time.Second, "the lines that nobody reads are counted", func() bool {
+	eventually(t, 10*time.Second, "the unread lines are counted", func() bool {
 		_, metrics := get(r.admin + "/metrics")
 		return regexp.MustCompile(`(?m)^lumin_log_lines_dropped_total [5-9]\d\d`).MatchString(metrics)
 	})
@@ -123,7 +123,7 @@ func TestLogReaderStuck(t *testing.T) {
 	}
 }
 
-// A dev whose output nobody takes serves, and ends.
+// A dev whose output is not read serves, and ends.
 func TestDevWithStuckOutput(t *testing.T) {
 	t.Parallel()
 	env, dir := devEnv(t, "LISTEN_ADDR="+freeAddress(t))

@@ -30,7 +30,7 @@ func table(w io.Writer, headings []string, rows [][]string, cut ...string) {
 		for i, cell := range row {
 			cells[i] = printable(cell)
 			if width > 0 {
-				cells[i] = localTime(cells[i], time.Local) //nolint:gosmopolitan // of whoever sits there
+				cells[i] = localTime(cells[i], time.Local) //nolint:gosmopolitan // the zone of the person at the terminal
 			}
 		}
 		lines = append(lines, cells)

@@ -82,7 +82,7 @@ func showLines(w io.Writer) func([]store.EventSummary) error {
 		for i := range cells {
 			cells[i] = printable(cells[i])
 			if layout.screen > 0 {
-				cells[i] = localTime(cells[i], time.Local) //nolint:gosmopolitan // of whoever sits there
+				cells[i] = localTime(cells[i], time.Local) //nolint:gosmopolitan // the zone of the person at the terminal
 			}
 		}
 		_, err := fmt.Fprintln(w, layout.line(cells))

@@ -126,8 +126,8 @@ func TestNeighborsOfBlockedDeliveries(t *testing.T) {
 
 func keyText(d store.Delivery) string { return d.Envelope.Key().String() }
 
-// A constraint that speaks up at the end of the transaction refuses one row, and
-// nobody is left in doubt.
+// A constraint that is checked at COMMIT refuses one row. No other delivery is in
+// doubt.
 func TestDeferredConstraint(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

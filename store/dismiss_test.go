@@ -45,7 +45,7 @@ func TestDismiss(t *testing.T) {
 	fail(t, s, one, two)
 	before := value[string](t, s.Pool(), `SELECT string_agg(r::text, E'\n' ORDER BY r::text) FROM lumin.runs r`)
 
-	// Once, whoever asks again.
+	// A second request changes nothing.
 	books := store.ReplayFilter{Kinds: []string{"book"}}
 	dismiss(t, s, books, 2)
 	dismiss(t, s, books, 0)

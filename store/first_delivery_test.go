@@ -36,8 +36,8 @@ func recordingPool(t *testing.T, databaseURL string) *pgxpool.Pool {
 	return pool
 }
 
-// The server has ended all connections of the pool, with a word about it that
-// nobody has read yet.
+// The server has ended all connections of the pool. Its messages about that are
+// still unread.
 func TestFirstDeliveryAfterEndedConnections(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)

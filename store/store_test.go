@@ -224,7 +224,7 @@ func eventually(tb testing.TB, what string, done func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatalf("in vain: %s", what)
+			tb.Fatalf("timed out: %s", what)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func TestFailedFollowUp(t *testing.T) {
 		t.Errorf("unregistered: %v, %v", complaints.UnregisteredKinds, err)
 	}
 
-	// Again in vain, with as many attempts as before; then repaired.
+	// The next try fails too, with as many attempts as before; then it is repaired.
 	for _, want := range []string{"discarded", "completed"} {
 		if n, err := r.store.RetryFollowUps(r.ctx, []string{"send_notice"}, nil); err != nil || n != 1 {
 			t.Fatalf("%d jobs put back, %v", n, err)

@@ -207,7 +207,7 @@ func TestCleanPool(t *testing.T) {
 	t.Run("notifications", func(t *testing.T) { testNotifications(t, pool) })
 }
 
-// Notifications that pgx has received and nobody has read are not for the next.
+// Unread notifications that pgx has received do not reach the next user.
 func testNotifications(t *testing.T, pool *pgxpool.Pool) {
 	conn, err := pool.Acquire(t.Context())
 	if err != nil {

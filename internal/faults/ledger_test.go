@@ -52,7 +52,7 @@ func TestLedger(t *testing.T) {
 		t.Errorf("first 200 at %s, %t", at.Sub(start), found)
 	}
 	if _, found := l.firstAck(start.Add(4 * time.Second)); found {
-		t.Error("a 200 was found that nobody got")
+		t.Error("a 200 was found that no client received")
 	}
 	if got := l.Unexpected(); len(got) > 0 {
 		t.Errorf("complaints: %q", got)

@@ -38,7 +38,7 @@ type program struct {
 	mu      sync.Mutex
 	role    string
 	process *process // nil: none was started
-	died    []string // ends that nobody asked for
+	died    []string // unexpected ends
 }
 
 // process is one life of a program.
