@@ -125,3 +125,7 @@ func (r *Recorder) RecordTogether(deliveries ...Delivery) []error {
 
 // ReadyFor is what a Readiness asks, without what it remembers.
 func (s *Store) ReadyFor(ctx context.Context, works bool) error { return s.ready(ctx, works) }
+
+// WaitForLocks lets batches wait for locks for as long as a flush may take. Call it
+// before the first delivery.
+func (r *Recorder) WaitForLocks() { r.lockTimeout = flushTimeout }

@@ -256,6 +256,7 @@ func waitingForEvents(tb testing.TB, s *store.Store) int {
 // release is called.
 func blockFlushers(tb testing.TB, s *store.Store, r *store.Recorder) (release func()) {
 	tb.Helper()
+	r.WaitForLocks() // the test may need longer than a second on a busy machine
 	release = lockEvents(tb, s)
 	for n := range store.Flushers {
 		go r.Record(context.WithoutCancel(tb.Context()), delivery(-1-n))
