@@ -40,8 +40,8 @@ func TestAnotherActor(t *testing.T) {
 		"case and space":          {"Ann@Example.com", " ann@example.COM\t", false},
 		"two forms of a domain":   {"ann@bücher.example", "ann@xn--bcher-kva.example", false},
 		"composed and decomposed": {"jos\u00e9@example.com", "jose\u0301@example.com", false},
-		"first names nobody":      {"", "bob@example.com", false},
-		"other names nobody":      {"ann@example.com", " ", false},
+		"first names no one":      {"", "bob@example.com", false},
+		"other names no one":      {"ann@example.com", " ", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
