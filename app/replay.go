@@ -21,7 +21,7 @@ type replayCommand struct {
 	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt. They get it now."`
 	Cancelled    bool `xor:"status" help:"Cancelled runs."`
 	Missing      bool `xor:"status" help:"Events that were stored before the job types in --kind were registered, the oldest first."`
-	Again        bool `xor:"status" help:"Succeeded runs. Their effects happen once more. Needs another filter."`
+	Succeeded    bool `xor:"status" help:"Succeeded runs. Their effects happen once more. Needs another filter."`
 	Unrecognized bool `xor:"status" help:"Unrecognized events. They are decoded again, which helps after an upgrade."`
 	runFilter
 	Rate   *int   `placeholder:"N" help:"At most N runs a second."`
@@ -35,7 +35,7 @@ type replayCommand struct {
 func (c *replayCommand) status() store.ReplayStatus {
 	for status, given := range map[store.ReplayStatus]bool{
 		store.ReplayFailed: c.Failed, store.ReplayRetrying: c.Retrying, store.ReplayCancelled: c.Cancelled,
-		store.ReplayMissing: c.Missing, store.ReplaySucceeded: c.Again, store.ReplayUnrecognized: c.Unrecognized,
+		store.ReplayMissing: c.Missing, store.ReplaySucceeded: c.Succeeded, store.ReplayUnrecognized: c.Unrecognized,
 	} {
 		if given {
 			return status

@@ -141,7 +141,8 @@ $$;
 
 -- From the first attempt on, the job of a pending run is found by its id.
 -- Before that it is found by its arguments. OFFSET 0 makes the planner look up
--- each run separately.
+-- each run separately. The columns of lumin.runs are named, because a column
+-- that a view uses cannot be dropped.
 CREATE OR REPLACE VIEW lumin.event_status AS
 SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
        k.kind AS job_kind,
@@ -166,7 +167,8 @@ CROSS JOIN LATERAL (
 ) k
 LEFT JOIN lumin.job_types t ON t.kind = k.kind
 LEFT JOIN LATERAL (
-    SELECT * FROM lumin.runs WHERE event_key = e.event_key AND job_kind = k.kind OFFSET 0
+    SELECT q.event_key, q.job_kind, q.state, q.replay_id, q.job_id, q.attempts, q.error, q.pending_since, q.finished_at
+    FROM lumin.runs q WHERE q.event_key = e.event_key AND q.job_kind = k.kind OFFSET 0
 ) r ON true
 LEFT JOIN LATERAL (
     SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q

@@ -24,7 +24,7 @@ type ArchivedFile struct {
 	// What it was archived for.
 	EventKey lumin.EventKey
 	FileType lumin.FileType
-	Again    int // see Event.Again
+	Rerun    int // see Event.Rerun
 
 	SignatureRequestID string
 	Bucket             string // URL without credentials
@@ -35,12 +35,12 @@ type ArchivedFile struct {
 }
 
 const hasArchivedFileSQL = `
-SELECT EXISTS (SELECT FROM lumin.archived_files WHERE event_key = $1 AND file_type = $2 AND again = $3 AND archived_at IS NOT NULL)`
+SELECT EXISTS (SELECT FROM lumin.archived_files WHERE event_key = $1 AND file_type = $2 AND rerun = $3 AND archived_at IS NOT NULL)`
 
 // HasArchivedFile reports whether a file has been archived for this event and number
 // of a replay.
-func HasArchivedFile(ctx context.Context, db Querier, key lumin.EventKey, t lumin.FileType, again int) (found bool, err error) {
-	err = db.QueryRow(ctx, hasArchivedFileSQL, [16]byte(key), string(t), again).Scan(&found)
+func HasArchivedFile(ctx context.Context, db Querier, key lumin.EventKey, t lumin.FileType, rerun int) (found bool, err error) {
+	err = db.QueryRow(ctx, hasArchivedFileSQL, [16]byte(key), string(t), rerun).Scan(&found)
 	if err != nil {
 		return false, fmt.Errorf("look for an archived file: %w", err)
 	}
@@ -66,20 +66,20 @@ func UnlockArchivedFile(ctx context.Context, conn Querier, f ArchivedFile) error
 }
 
 func (f ArchivedFile) lock() string {
-	return fmt.Sprintf("lumin.archived_files/%s/%s/%d", f.EventKey, f.FileType, f.Again)
+	return fmt.Sprintf("lumin.archived_files/%s/%s/%d", f.EventKey, f.FileType, f.Rerun)
 }
 
 const beginArchivedFileSQL = `
-INSERT INTO lumin.archived_files AS f (event_key, file_type, again, signature_request_id, bucket, object_key, sha256, size_bytes)
+INSERT INTO lumin.archived_files AS f (event_key, file_type, rerun, signature_request_id, bucket, object_key, sha256, size_bytes)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (event_key, file_type, again) DO UPDATE
+ON CONFLICT ON CONSTRAINT archived_files_pkey DO UPDATE
 SET bucket = excluded.bucket, object_key = excluded.object_key, sha256 = excluded.sha256, size_bytes = excluded.size_bytes
 WHERE f.archived_at IS NULL`
 
 // BeginArchivedFile notes where a file is going to be archived, before it is: what an
 // attempt leaves that is cut off must be found by an erasure.
 func BeginArchivedFile(ctx context.Context, db Querier, f ArchivedFile) error {
-	_, err := db.Exec(ctx, beginArchivedFileSQL, [16]byte(f.EventKey), string(f.FileType), f.Again, f.SignatureRequestID,
+	_, err := db.Exec(ctx, beginArchivedFileSQL, [16]byte(f.EventKey), string(f.FileType), f.Rerun, f.SignatureRequestID,
 		f.Bucket, f.ObjectKey, f.SHA256[:], f.Size)
 	if err != nil {
 		return fmt.Errorf("note an archived file: %w", err)
@@ -92,7 +92,7 @@ func BeginArchivedFile(ctx context.Context, db Querier, f ArchivedFile) error {
 func FinishArchivedFile(ctx context.Context, db Querier, f ArchivedFile) error {
 	tag, err := db.Exec(ctx, `
 		UPDATE lumin.archived_files SET archived_at = now(), sha256 = $4, size_bytes = $5
-		WHERE event_key = $1 AND file_type = $2 AND again = $3`, [16]byte(f.EventKey), string(f.FileType), f.Again, f.SHA256[:], f.Size)
+		WHERE event_key = $1 AND file_type = $2 AND rerun = $3`, [16]byte(f.EventKey), string(f.FileType), f.Rerun, f.SHA256[:], f.Size)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = ErrNotFound
 	}
@@ -103,22 +103,22 @@ func FinishArchivedFile(ctx context.Context, db Querier, f ArchivedFile) error {
 }
 
 const erasedArchivedFilesSQL = `
-SELECT f.event_key, f.file_type, f.again, f.signature_request_id, f.bucket, f.object_key, f.sha256, f.size_bytes, f.archived_at
+SELECT f.event_key, f.file_type, f.rerun, f.signature_request_id, f.bucket, f.object_key, f.sha256, f.size_bytes, f.archived_at
 FROM lumin.archived_files f
-WHERE f.erasure_id IS NOT NULL AND f.bucket = $1 AND (f.event_key, f.file_type, f.again) > ($2, $3, $4)
-ORDER BY f.event_key, f.file_type, f.again LIMIT $5`
+WHERE f.erasure_id IS NOT NULL AND f.bucket = $1 AND (f.event_key, f.file_type, f.rerun) > ($2, $3, $4)
+ORDER BY f.event_key, f.file_type, f.rerun LIMIT $5`
 
 // ErasedArchivedFiles lists files of a bucket that an erasure wants gone, in the order
 // of their keys: at most limit of those after the given one, of which the zero value
 // comes before all.
 func ErasedArchivedFiles(ctx context.Context, db Querier, bucket string, after ArchivedFile, limit int) ([]ArchivedFile, error) {
-	rows, err := db.Query(ctx, erasedArchivedFilesSQL, bucket, [16]byte(after.EventKey), string(after.FileType), after.Again, limit)
+	rows, err := db.Query(ctx, erasedArchivedFilesSQL, bucket, [16]byte(after.EventKey), string(after.FileType), after.Rerun, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list archived files to erase: %w", err)
 	}
 	files, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f ArchivedFile, err error) {
 		var sum []byte
-		err = row.Scan((*[16]byte)(&f.EventKey), &f.FileType, &f.Again, &f.SignatureRequestID, &f.Bucket, &f.ObjectKey, &sum, &f.Size, &f.ArchivedAt)
+		err = row.Scan((*[16]byte)(&f.EventKey), &f.FileType, &f.Rerun, &f.SignatureRequestID, &f.Bucket, &f.ObjectKey, &sum, &f.Size, &f.ArchivedAt)
 		copy(f.SHA256[:], sum)
 		return f, err
 	})
@@ -133,8 +133,8 @@ func ErasedArchivedFiles(ctx context.Context, db Querier, bucket string, after A
 func ForgetArchivedFile(ctx context.Context, db Querier, f ArchivedFile) error {
 	_, err := db.Exec(ctx, `
 		UPDATE lumin.archived_files SET archived_at = NULL
-		WHERE event_key = $1 AND file_type = $2 AND again = $3 AND bucket = $4 AND erasure_id IS NOT NULL`,
-		[16]byte(f.EventKey), string(f.FileType), f.Again, f.Bucket)
+		WHERE event_key = $1 AND file_type = $2 AND rerun = $3 AND bucket = $4 AND erasure_id IS NOT NULL`,
+		[16]byte(f.EventKey), string(f.FileType), f.Rerun, f.Bucket)
 	if err != nil {
 		return fmt.Errorf("note that an archived file goes: %w", err)
 	}
@@ -147,12 +147,12 @@ func ForgetArchivedFile(ctx context.Context, db Querier, f ArchivedFile) error {
 func RemoveArchivedFile(ctx context.Context, db Querier, f ArchivedFile) (removed bool, err error) {
 	tag, err := db.Exec(ctx, `
 		DELETE FROM lumin.archived_files
-		WHERE event_key = $1 AND file_type = $2 AND again = $3 AND bucket = $4 AND erasure_id IS NOT NULL
+		WHERE event_key = $1 AND file_type = $2 AND rerun = $3 AND bucket = $4 AND erasure_id IS NOT NULL
 		  AND archived_at IS NOT DISTINCT FROM $5
 		  AND ($5 IS NOT NULL OR NOT EXISTS (
 		      SELECT FROM lumin.river_job j
 		      WHERE j.args @> jsonb_build_object('event_key', $1::uuid) AND j.state = 'running'))`,
-		[16]byte(f.EventKey), string(f.FileType), f.Again, f.Bucket, f.ArchivedAt)
+		[16]byte(f.EventKey), string(f.FileType), f.Rerun, f.Bucket, f.ArchivedAt)
 	if err != nil {
 		return false, fmt.Errorf("remove an archived file: %w", err)
 	}

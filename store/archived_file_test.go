@@ -36,7 +36,7 @@ func TestArchivedFile(t *testing.T) {
 	f := archivedFile(1)
 	has := func(f store.ArchivedFile) bool {
 		t.Helper()
-		found, err := store.HasArchivedFile(t.Context(), s.Pool(), f.EventKey, f.FileType, f.Again)
+		found, err := store.HasArchivedFile(t.Context(), s.Pool(), f.EventKey, f.FileType, f.Rerun)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestArchivedFile(t *testing.T) {
 		t.Error("it is not there")
 	}
 	for _, change := range []func(*store.ArchivedFile){
-		func(f *store.ArchivedFile) { f.EventKey[0]++ }, func(f *store.ArchivedFile) { f.FileType = lumin.FileCoC }, func(f *store.ArchivedFile) { f.Again++ },
+		func(f *store.ArchivedFile) { f.EventKey[0]++ }, func(f *store.ArchivedFile) { f.FileType = lumin.FileCoC }, func(f *store.ArchivedFile) { f.Rerun++ },
 	} {
 		other := f
 		if change(&other); has(other) {
@@ -153,7 +153,7 @@ func TestArchivedFilePlans(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	exec(t, s.Pool(), `
-		INSERT INTO lumin.archived_files (event_key, file_type, again, signature_request_id, bucket, object_key, sha256, size_bytes, erasure_id)
+		INSERT INTO lumin.archived_files (event_key, file_type, rerun, signature_request_id, bucket, object_key, sha256, size_bytes, erasure_id)
 		SELECT md5(n::text)::uuid, 'agreement', 0, 'request-' || n, 's3://contracts', n::text, sha256('x'), 1, CASE WHEN n % 1000 = 0 THEN 1 END
 		FROM generate_series(1, 20000) n`)
 	exec(t, s.Pool(), `ANALYZE lumin.archived_files`)

@@ -45,9 +45,9 @@ WITH claimed AS (
     UPDATE lumin.runs r
     SET state = 'succeeded', replay_id = $3, job_id = $4, attempts = $5, error = NULL, finished_at = clock_timestamp()
     FROM claimed c WHERE r.event_key = c.event_key AND r.job_kind = c.job_kind
-    RETURNING r.event_id, r.again
+    RETURNING r.event_id, r.rerun
 )
-SELECT e.*, s.again FROM settled s
+SELECT e.*, s.rerun FROM settled s
 LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.event_id OFFSET 0) e ON true`
 
 // BeginClaim begins a transaction on conn and claims the run of a job in it, like
@@ -121,7 +121,7 @@ func (s *Store) whyNot(ctx context.Context, tx pgx.Tx, a Attempt) error {
 }
 
 const readRunSQL = `
-SELECT e.*, r.again FROM lumin.runs r
+SELECT e.*, r.rerun FROM lumin.runs r
 LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = r.event_id OFFSET 0) e ON true
 WHERE ` + actsOnRun
 
@@ -175,8 +175,8 @@ func (s *Store) NoteAttempt(ctx context.Context, a Attempt, message string) erro
 
 const eventColumns = `id, event_key, source, signature_request_id, event_type, event_time, payload, signature, received_at`
 
-// scanEventOf reads eventColumns and how often the run of this job type was asked
-// for again; nil for a row of NULLs from an outer join.
+// scanEventOf reads eventColumns and the rerun of the run of this job type;
+// nil for a row of NULLs from an outer join.
 func scanEventOf(kind string) pgx.RowToFunc[*Event] {
 	return func(row pgx.CollectableRow) (*Event, error) {
 		var (
@@ -185,9 +185,9 @@ func scanEventOf(kind string) pgx.RowToFunc[*Event] {
 			source, request, eventType *string
 			eventTime, receivedAt      *time.Time
 			payload, signature         []byte
-			again                      int
+			rerun                      int
 		)
-		if err := row.Scan(&id, &key, &source, &request, &eventType, &eventTime, &payload, &signature, &receivedAt, &again); err != nil {
+		if err := row.Scan(&id, &key, &source, &request, &eventType, &eventTime, &payload, &signature, &receivedAt, &rerun); err != nil {
 			return nil, err
 		}
 		if id == nil {
@@ -195,7 +195,7 @@ func scanEventOf(kind string) pgx.RowToFunc[*Event] {
 		}
 		e := &Event{
 			ID: *id, Key: *key, Source: *source, Payload: payload, Signature: signature, ReceivedAt: receivedAt.UTC(),
-			JobKind: kind, Again: again,
+			JobKind: kind, Rerun: rerun,
 		}
 		if request != nil {
 			e.SignatureRequestID, e.Type, e.Time = *request, lumin.EventType(*eventType), eventTime.UTC()

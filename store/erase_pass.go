@@ -172,7 +172,7 @@ WITH d AS (SELECT FROM lumin.redeliveries WHERE event_id = ANY ($1) ORDER BY eve
      f AS (SELECT FROM lumin.failures WHERE event_key = ANY ($2) ORDER BY id FOR UPDATE NOWAIT),
      s AS (SELECT FROM lumin.signature_requests WHERE signature_request_id = ANY ($3) ORDER BY signature_request_id FOR UPDATE NOWAIT),
      a AS (SELECT FROM lumin.archived_files WHERE (signature_request_id = ANY ($3) OR event_key = ANY ($2)) AND erasure_id IS NULL
-           ORDER BY event_key, file_type, again FOR UPDATE NOWAIT),
+           ORDER BY event_key, file_type, rerun FOR UPDATE NOWAIT),
      j AS (SELECT j.id FROM unnest($2::uuid[]) AS k (event_key)
            JOIN lumin.river_job j ON j.args @> jsonb_build_object('event_key', k.event_key)
            WHERE j.state <> 'running' ORDER BY j.id FOR UPDATE OF j NOWAIT)

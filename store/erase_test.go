@@ -437,7 +437,7 @@ func TestEraseArchivedFiles(t *testing.T) {
 	recordAll(t, s, mine, others)
 	for _, d := range []store.Delivery{mine, others} {
 		exec(t, s.Pool(), `
-			INSERT INTO lumin.archived_files (event_key, file_type, again, signature_request_id, bucket, object_key, sha256, size_bytes)
+			INSERT INTO lumin.archived_files (event_key, file_type, rerun, signature_request_id, bucket, object_key, sha256, size_bytes)
 			VALUES ($1, 'agreement', 0, $2, 'mem://', 'k', sha256(''), 1)`, d.Key(), d.Envelope.SignatureRequestID)
 	}
 	plan, err := s.PlanErasure(t.Context(), store.ErasureSubject{SignatureRequestIDs: []string{"request-1"}})

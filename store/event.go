@@ -23,22 +23,22 @@ type Event struct {
 	Signature  []byte // Lumin's signature of them: 32 bytes, which X-Signature had in hexadecimal
 	ReceivedAt time.Time
 
-	// JobKind and Again tell the run that this event was loaded for; both are zero
-	// otherwise. Again counts the replays that have asked for a succeeded run to
-	// take effect once more.
+	// JobKind and Rerun belong to the run that this event was loaded for. They
+	// are zero if it was loaded for no run. Rerun is the number of replays that
+	// have asked for the run to take effect once more after it had succeeded.
 	JobKind string
-	Again   int
+	Rerun   int
 }
 
-// IdempotencyKey is what a job type hands to another system, so that this can drop
-// repetitions of its effect: a UUID in text form, made of the event's key and the
-// job type's kind. It is the same for every attempt and every replay of a failed
-// run, whichever source reported the event, and in every database that holds it. It
-// is another one only once a replay has asked for a succeeded run again.
+// IdempotencyKey returns a UUID in text form, derived from the event's key and
+// the job type's kind. A job type sends it to another system, which can then
+// drop repetitions of the effect. The key is the same for every attempt, every
+// source, every database and every replay of a failed run. Only a replay of a
+// succeeded run changes it.
 func (e *Event) IdempotencyKey() string {
 	effect := e.JobKind
-	if e.Again > 0 {
-		effect += "/" + strconv.Itoa(e.Again) // no kind has a slash
+	if e.Rerun > 0 {
+		effect += "/" + strconv.Itoa(e.Rerun) // no kind has a slash
 	}
 	return e.Key.Derive(effect).String()
 }

@@ -31,7 +31,7 @@ type FailureGroup struct {
 const failedGroupsSQL = `
 SELECT 'failed', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
        min(r.finished_at), max(r.finished_at), max(r.event_id), coalesce(max(r.error), ''),
-       count(*) FILTER (WHERE r.again > 0), NULL::timestamptz, '', ''
+       count(*) FILTER (WHERE r.rerun > 0), NULL::timestamptz, '', ''
 FROM lumin.runs r
 WHERE r.state = 'failed'
   AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
@@ -45,7 +45,7 @@ ORDER BY 4 DESC, 2, 3 LIMIT $3`
 const retryingGroupsSQL = `
 SELECT 'retrying', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
        min(j.attempted_at), max(j.attempted_at), max(r.event_id), coalesce(max(r.error), ''),
-       count(*) FILTER (WHERE r.again > 0), min(j.scheduled_at) FILTER (WHERE j.state <> 'running'), '', ''
+       count(*) FILTER (WHERE r.rerun > 0), min(j.scheduled_at) FILTER (WHERE j.state <> 'running'), '', ''
 FROM lumin.runs r
 JOIN lumin.river_job j ON j.id = r.job_id
 WHERE r.state = 'pending' AND r.error IS NOT NULL
@@ -58,7 +58,7 @@ ORDER BY 4 DESC, 2, 3 LIMIT $3`
 const dismissedGroupsSQL = `
 SELECT 'dismissed', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
        min(r.finished_at), max(r.finished_at), max(r.event_id), coalesce(max(r.error), ''),
-       count(*) FILTER (WHERE r.again > 0), NULL::timestamptz, d.dismissed_by, d.reason
+       count(*) FILTER (WHERE r.rerun > 0), NULL::timestamptz, d.dismissed_by, d.reason
 FROM lumin.dismissals d
 JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind
 WHERE r.state = 'dismissed'

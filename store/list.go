@@ -276,7 +276,7 @@ func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 		return d, fmt.Errorf("load redeliveries of event %d: %w", id, err)
 	}
 	rows, err = s.pool.Query(ctx, `
-		SELECT job_kind, state, replay_id, job_id, attempts, error, created_at, finished_at, again > 0
+		SELECT job_kind, state, replay_id, job_id, attempts, error, created_at, finished_at, rerun > 0
 		FROM lumin.runs WHERE event_key = $1::uuid ORDER BY job_kind`, d.Key)
 	if err != nil {
 		return d, fmt.Errorf("load runs of event %d: %w", id, err)

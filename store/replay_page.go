@@ -217,7 +217,7 @@ WITH page AS (
 ), taken AS (
     UPDATE lumin.runs r
     SET state = 'pending', replay_id = @order, job_id = NULL, pending_since = now(), finished_at = NULL,
-        again = r.again + (r.state = 'succeeded')::int
+        rerun = r.rerun + (r.state = 'succeeded')::int
     -- Locked, so they stay where they are. A join with them would read the whole table.
     WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
     RETURNING r.event_key, r.job_kind

@@ -71,7 +71,7 @@ func TestJobFailAtStop(t *testing.T) {
 }
 
 // The attempts of a run, its replays after a failure and those of another source
-// have one key; only a replay --again has a new one.
+// have one key; only a replay --succeeded has a new one.
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

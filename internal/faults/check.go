@@ -17,7 +17,7 @@ CREATE SCHEMA faults;
 CREATE TABLE faults.effects (
     event_key uuid NOT NULL,
     job_kind  text NOT NULL,
-    again     integer NOT NULL,
+    rerun     integer NOT NULL,
     at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE faults.kinds (
@@ -38,9 +38,9 @@ CREATE TABLE faults.ledger (
 CREATE TABLE faults.calls (
     event_key uuid NOT NULL,
     job_kind  text NOT NULL,
-    again     integer NOT NULL,
+    rerun     integer NOT NULL,
     count     integer NOT NULL,
-    PRIMARY KEY (event_key, job_kind, again)
+    PRIMARY KEY (event_key, job_kind, rerun)
 );
 CREATE TABLE faults.asked (
     event_key uuid PRIMARY KEY,
@@ -95,29 +95,29 @@ WHERE r.state = 'pending' AND NOT EXISTS (
     WHERE j.kind = r.job_kind AND j.args @> jsonb_build_object('event_key', r.event_key, 'replay_id', r.replay_id)
       AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled'))`},
 	{EffectOnce, `
-SELECT format('event %s, %s, repetition %s: %s effects', r.event_key, r.job_kind, n.again, count(f.event_key))
+SELECT format('event %s, %s, repetition %s: %s effects', r.event_key, r.job_kind, n.rerun, count(f.event_key))
 FROM lumin.runs r
 JOIN faults.kinds k ON k.kind = r.job_kind AND k.effects
-CROSS JOIN LATERAL generate_series(0, r.again) AS n (again)
-LEFT JOIN faults.effects f ON f.event_key = r.event_key AND f.job_kind = r.job_kind AND f.again = n.again
+CROSS JOIN LATERAL generate_series(0, r.rerun) AS n (rerun)
+LEFT JOIN faults.effects f ON f.event_key = r.event_key AND f.job_kind = r.job_kind AND f.rerun = n.rerun
 WHERE r.state = 'succeeded'
-GROUP BY r.event_key, r.job_kind, n.again HAVING count(f.event_key) <> 1`},
+GROUP BY r.event_key, r.job_kind, n.rerun HAVING count(f.event_key) <> 1`},
 	{EffectOfRun, `
-SELECT format('an effect of event %s, %s, repetition %s, belongs to no such run', f.event_key, f.job_kind, f.again)
+SELECT format('an effect of event %s, %s, repetition %s, belongs to no such run', f.event_key, f.job_kind, f.rerun)
 FROM faults.effects f
-LEFT JOIN lumin.runs r ON r.event_key = f.event_key AND r.job_kind = f.job_kind AND f.again BETWEEN 0 AND r.again
+LEFT JOIN lumin.runs r ON r.event_key = f.event_key AND r.job_kind = f.job_kind AND f.rerun BETWEEN 0 AND r.rerun
 WHERE r.event_key IS NULL`},
 	{Called, `
-SELECT format('event %s, %s, repetition %s: never called', r.event_key, r.job_kind, n.again)
+SELECT format('event %s, %s, repetition %s: never called', r.event_key, r.job_kind, n.rerun)
 FROM lumin.runs r
 JOIN faults.kinds k ON k.kind = r.job_kind AND k.calls
-CROSS JOIN LATERAL generate_series(0, r.again) AS n (again)
-LEFT JOIN faults.calls c ON c.event_key = r.event_key AND c.job_kind = r.job_kind AND c.again = n.again
+CROSS JOIN LATERAL generate_series(0, r.rerun) AS n (rerun)
+LEFT JOIN faults.calls c ON c.event_key = r.event_key AND c.job_kind = r.job_kind AND c.rerun = n.rerun
 WHERE r.state = 'succeeded' AND coalesce(c.count, 0) < 1`},
 	{NotAsked, `
-SELECT format('run %s of event %s was repeated %s times; replays asked for it %s times', r.job_kind, r.event_key, r.again, coalesce(a.times, 0))
+SELECT format('run %s of event %s was repeated %s times; replays asked for it %s times', r.job_kind, r.event_key, r.rerun, coalesce(a.times, 0))
 FROM lumin.runs r LEFT JOIN faults.asked a ON a.event_key = r.event_key
-WHERE r.again > coalesce(a.times, 0)`},
+WHERE r.rerun > coalesce(a.times, 0)`},
 	{OnlySent, `
 SELECT format('event %s, %s of %s, was not sent like this', e.id, e.event_key, e.source)
 FROM lumin.events e

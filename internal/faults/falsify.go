@@ -55,15 +55,15 @@ WHERE event_key = ` + one + ` AND job_kind = ` + transactional, LiveJob},
 	{"an effect is lost", `
 DELETE FROM faults.effects WHERE event_key = ` + one + ` AND job_kind = ` + transactional, EffectOnce},
 	{"an effect took place twice", `
-INSERT INTO faults.effects (event_key, job_kind, again)
-SELECT event_key, job_kind, again FROM faults.effects WHERE event_key = ` + one + ` AND job_kind = ` + transactional + ` LIMIT 1`, EffectOnce},
+INSERT INTO faults.effects (event_key, job_kind, rerun)
+SELECT event_key, job_kind, rerun FROM faults.effects WHERE event_key = ` + one + ` AND job_kind = ` + transactional + ` LIMIT 1`, EffectOnce},
 	{"an effect belongs to no event", `
-INSERT INTO faults.effects (event_key, job_kind, again) SELECT gen_random_uuid(), ` + transactional + `, 0`, EffectOfRun},
+INSERT INTO faults.effects (event_key, job_kind, rerun) SELECT gen_random_uuid(), ` + transactional + `, 0`, EffectOfRun},
 	{"an effect was repeated although no replay asked for it", `
-INSERT INTO faults.effects (event_key, job_kind, again)
-SELECT event_key, job_kind, again + 1 FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = ` + transactional, EffectOfRun},
+INSERT INTO faults.effects (event_key, job_kind, rerun)
+SELECT event_key, job_kind, rerun + 1 FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = ` + transactional, EffectOfRun},
 	{"a run was repeated although no replay asked for it", `
-UPDATE lumin.runs r SET again = again + 1 + coalesce((SELECT times FROM faults.asked a WHERE a.event_key = r.event_key), 0)
+UPDATE lumin.runs r SET rerun = rerun + 1 + coalesce((SELECT times FROM faults.asked a WHERE a.event_key = r.event_key), 0)
 WHERE event_key = ` + one + ` AND job_kind = ` + transactional, NotAsked},
 	{"a plain job type was never called", `
 DELETE FROM faults.calls WHERE event_key = ` + one, Called},

@@ -129,8 +129,8 @@ func TestCalls(t *testing.T) {
 	if calls, err := readCalls(path); err != nil || len(calls) != 0 {
 		t.Errorf("calls of a file that is not there: %v, %v", calls, err)
 	}
-	for _, again := range []int{0, 0, 1} {
-		if err := NoteCall(path, lumin.EventKey{1}, again); err != nil {
+	for _, rerun := range []int{0, 0, 1} {
+		if err := NoteCall(path, lumin.EventKey{1}, rerun); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // these three and no others.
 const (
 	// EffectKind is a transactional job type that inserts event_key, job_kind and
-	// again into faults.effects.
+	// rerun into faults.effects.
 	EffectKind = "faults_effect"
 	// CallKind is a plain job type that calls [NoteCall].
 	CallKind = "faults_call"
@@ -29,14 +29,14 @@ const (
 // call is one line of the file of calls.
 type call struct {
 	Event lumin.EventKey `json:"event"`
-	Again int            `json:"again"`
+	Rerun int            `json:"rerun"`
 }
 
 // NoteCall appends a line to the file of calls. It may be called from several
 // processes at once, and the line is there when it returns, even if the process is
 // killed in the next moment.
-func NoteCall(path string, event lumin.EventKey, again int) error {
-	text, err := json.Marshal(call{event, again})
+func NoteCall(path string, event lumin.EventKey, rerun int) error {
+	text, err := json.Marshal(call{event, rerun})
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 	}
 	var called, asked [][]any
 	for one, count := range calls {
-		called = append(called, []any{[16]byte(one.Event), CallKind, one.Again, count})
+		called = append(called, []any{[16]byte(one.Event), CallKind, one.Rerun, count})
 	}
 	for key, times := range r.replays.timesAsked() {
 		asked = append(asked, []any{[16]byte(key), times})
@@ -93,7 +93,7 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 	}{
 		{"kinds", []string{"kind", "effects", "calls"}, kinds},
 		{"ledger", []string{"event_key", "source", "payload_sha256", "forged", "acks", "attempts", "event_id"}, r.ledger.rows()},
-		{"calls", []string{"event_key", "job_kind", "again", "count"}, called},
+		{"calls", []string{"event_key", "job_kind", "rerun", "count"}, called},
 		{"asked", []string{"event_key", "times"}, asked},
 	} {
 		if _, err := conn.CopyFrom(ctx, pgx.Identifier{"faults", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {

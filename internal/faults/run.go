@@ -246,7 +246,7 @@ SELECT (SELECT count(*) FROM lumin.events),
        (SELECT count(*) FROM faults.ledger l WHERE l.acks > 0 AND NOT EXISTS (
            SELECT FROM lumin.events e WHERE e.event_key = l.event_key AND e.source = l.source)),
        (SELECT count(*) FROM (
-           SELECT FROM faults.effects GROUP BY event_key, job_kind, again HAVING count(*) > 1) twice)`
+           SELECT FROM faults.effects GROUP BY event_key, job_kind, rerun HAVING count(*) > 1) twice)`
 
 // close ends everything that the run has started.
 func (r *runner) close() error {

@@ -68,8 +68,8 @@ type effect struct{ unsteady }
 func (effect) Kind() string { return faults.EffectKind }
 
 func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
-	_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, again) VALUES ($1, $2, $3)`,
-		[16]byte(e.Key), faults.EffectKind, e.Again)
+	_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
+		[16]byte(e.Key), faults.EffectKind, e.Rerun)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ type callee struct {
 func (callee) Kind() string { return faults.CallKind }
 
 func (t callee) Work(_ context.Context, e *store.Event) error {
-	if err := faults.NoteCall(t.path, e.Key, e.Again); err != nil {
+	if err := faults.NoteCall(t.path, e.Key, e.Rerun); err != nil {
 		return err
 	}
 	return t.coin()

@@ -49,7 +49,7 @@ INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ('send_welcome', 'fo
 INSERT INTO lumin.river_job (args, kind, max_attempts, attempt, state, errors, finalized_at)
 VALUES ('{"customer_id": 1}', 'send_welcome', 3, 3, 'discarded', ARRAY['{"error": "mail answered 500"}'::jsonb], now());
 DELETE FROM lumin.runs WHERE event_id = 99;
-UPDATE lumin.runs SET again = 1 WHERE event_id = 101;
+UPDATE lumin.runs SET rerun = 1 WHERE event_id = 101;
 UPDATE lumin.redeliveries SET payload = '{}', signature = '\x00', key_id = 'k', promoted_key = gen_random_uuid() WHERE event_id = 301;
 SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE event_id BETWEEN 200 AND 1000;
 ANALYZE`

@@ -117,7 +117,7 @@ func (a ArchiveContract) Work(ctx context.Context, e *store.Event) error {
 
 // archive archives one file, unless it is already archived.
 func (a ArchiveContract) archive(ctx context.Context, e *store.Event, t lumin.FileType) error {
-	archived, err := store.HasArchivedFile(ctx, a.DB, e.Key, t, e.Again)
+	archived, err := store.HasArchivedFile(ctx, a.DB, e.Key, t, e.Rerun)
 	if err != nil || archived {
 		return err
 	}
@@ -127,7 +127,7 @@ func (a ArchiveContract) archive(ctx context.Context, e *store.Event, t lumin.Fi
 	}
 	defer file.Close()
 	row := store.ArchivedFile{
-		EventKey: e.Key, FileType: t, Again: e.Again, SignatureRequestID: e.SignatureRequestID,
+		EventKey: e.Key, FileType: t, Rerun: e.Rerun, SignatureRequestID: e.SignatureRequestID,
 		Bucket: bucketName(a.BucketURL), ObjectKey: objectKey(e, t), SHA256: file.sum, Size: file.size,
 	}
 	return a.keep(ctx, row, file)
@@ -157,7 +157,7 @@ func (a ArchiveContract) keep(ctx context.Context, row store.ArchivedFile, file 
 			_ = conn.Conn().Close(unlocking) // closing the connection releases the lock
 		}
 	}()
-	archived, err := store.HasArchivedFile(ctx, conn, row.EventKey, row.FileType, row.Again)
+	archived, err := store.HasArchivedFile(ctx, conn, row.EventKey, row.FileType, row.Rerun)
 	if err != nil || archived { // by the attempt that held the lock before
 		return err
 	}

@@ -268,7 +268,7 @@ func TestArchiveTwice(t *testing.T) {
 		}
 		r.wantArchived(t, map[string][]byte{agreementKey(e): pdf})
 		again := *e
-		again.Again = 1
+		again.Rerun = 1
 		if err := r.job.Work(t.Context(), &again); err != nil {
 			t.Fatal(err)
 		}
@@ -700,7 +700,7 @@ func TestEraseArchivedPages(t *testing.T) {
 	r := newArchiveRig(t, "file://"+directory+"?no_tmp_dir=1&metadata=skip")
 	const files = 250
 	r.exec(t, `
-		INSERT INTO lumin.archived_files (event_key, file_type, again, signature_request_id, bucket, object_key, sha256, size_bytes, erasure_id)
+		INSERT INTO lumin.archived_files (event_key, file_type, rerun, signature_request_id, bucket, object_key, sha256, size_bytes, erasure_id)
 		SELECT gen_random_uuid(), 'agreement', 0, 'a', $1, 'a/' || n || '.pdf', sha256('x'), 1, 1 FROM generate_series(1, $2) n`,
 		"file://"+directory, files)
 	// A folder that is not empty takes the place of the object.
@@ -731,7 +731,7 @@ func TestEraseArchivedNoBucket(t *testing.T) {
 	wrong := strings.Replace(bucketURL, "s3://contracts", "s3://missing", 1)
 	r := newArchiveRig(t, wrong)
 	r.exec(t, `
-		INSERT INTO lumin.archived_files (event_key, file_type, again, signature_request_id, bucket, object_key, sha256, size_bytes, erasure_id)
+		INSERT INTO lumin.archived_files (event_key, file_type, rerun, signature_request_id, bucket, object_key, sha256, size_bytes, erasure_id)
 		VALUES (gen_random_uuid(), 'agreement', 0, 'a', $1, 'a/1.pdf', sha256('x'), 1, 1)`, jobs.BucketName(wrong))
 	if n, err := r.job.EraseArchived(t.Context()); n != 0 || err == nil {
 		t.Errorf("%d erased, %v", n, err)
