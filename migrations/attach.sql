@@ -178,7 +178,7 @@ LEFT JOIN LATERAL (
     WHERE r.state = 'pending' AND r.job_id IS NULL
     LIMIT 1
 ) j ON true;
-COMMENT ON VIEW lumin.event_status IS 'Each event with each job type: queued, running, retrying, succeeded, failed, cancelled, dismissed; missing where it would want the event and has no run, not_subscribed where it would not.';
+COMMENT ON VIEW lumin.event_status IS 'Each event with each job type. status: queued, running, retrying, succeeded, failed, cancelled or dismissed. missing: the job type subscribes to the event and has no run. not_subscribed: it does not subscribe.';
 
 -- lumin.other_kinds exists from the eighth migration on.
 DO $$
@@ -202,7 +202,7 @@ BEGIN
         WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
         GROUP BY j.queue, j.kind, t.kind, q.paused_at
     $view$, CASE WHEN other THEN 'OR EXISTS (SELECT FROM lumin.other_kinds o WHERE o.kind = j.kind)' ELSE '' END);
-    COMMENT ON VIEW lumin.queue_health IS 'Jobs that are not finished, by queue and kind. One that is not registered waits for a program that knows it.';
+    COMMENT ON VIEW lumin.queue_health IS 'Jobs that are not finished, by queue and kind. A job whose kind is not registered waits for a program that has registered it.';
     IF other THEN
         CREATE OR REPLACE VIEW lumin.failed_follow_ups AS
         SELECT j.id AS job_id, j.kind AS job_kind, j.queue, j.attempt AS attempts, j.created_at, j.finalized_at AS failed_at,
@@ -210,7 +210,7 @@ BEGIN
         FROM lumin.river_job j
         JOIN lumin.other_kinds o ON o.kind = j.kind AND o.purpose = 'follow_up'
         WHERE j.state = 'discarded';
-        COMMENT ON VIEW lumin.failed_follow_ups IS 'Follow-up jobs that have failed for good. River removes them seven days after they failed. lumin.retry_follow_ups puts them back into the queue.';
+        COMMENT ON VIEW lumin.failed_follow_ups IS 'Follow-up jobs that have failed for good. River removes them seven days after they failed. lumin.retry_follow_ups returns them to the queue.';
     END IF;
 END
 $$;

@@ -218,7 +218,8 @@ WITH page AS (
     UPDATE lumin.runs r
     SET state = 'pending', replay_id = @order, job_id = NULL, pending_since = now(), finished_at = NULL,
         rerun = r.rerun + (r.state = 'succeeded')::int
-    -- Locked, so they stay where they are. A join with them would read the whole table.
+    -- The rows are locked, so their ctid cannot change. A join would scan the
+    -- whole table.
     WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
     RETURNING r.event_key, r.job_kind
 )` + enqueueTakenSQL

@@ -1,10 +1,10 @@
--- Events, runs and what is known about them. Every name is qualified: the
--- search_path of whoever migrates or connects has no say.
+-- Events, runs and signature requests. Every name is qualified, so that the
+-- search_path of a connection has no effect.
 --
--- Tables that are looked into for each event are not vacuumed or analyzed while
--- they are small. The planner takes a table without statistics to be of some size
--- and looks rows up; told that it has fifty rows, it would read all of it, and a
--- connection keeps such a plan while the table grows under it.
+-- Tables that are read for each event are not vacuumed or analyzed while they
+-- are small. For a table without statistics, the planner assumes some size and
+-- uses an index. If statistics said fifty rows, it would scan the table, and a
+-- connection would keep that plan while the table grows.
 
 CREATE TABLE lumin.events (
     id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -29,11 +29,11 @@ CREATE INDEX events_signature_request_idx ON lumin.events (signature_request_id,
 CREATE INDEX events_received_at_idx ON lumin.events (received_at);
 CREATE INDEX events_unrecognized_idx ON lumin.events (id) WHERE signature_request_id IS NULL;
 
-COMMENT ON TABLE lumin.events IS 'One event of one source, with the exact bytes that were signed. Inserted once; only retention and erasure update it.';
-COMMENT ON COLUMN lumin.events.event_key IS 'UUID version 8 of (signature_request_id, event_time, event_type); of the body where these are not sound.';
-COMMENT ON COLUMN lumin.events.signature_request_id IS 'NULL, together with event_type and event_time, when the event is unrecognized.';
+COMMENT ON TABLE lumin.events IS 'One event of one source, with the exact bytes that were signed. Inserted once. Only retention and erasure update it.';
+COMMENT ON COLUMN lumin.events.event_key IS 'UUID version 8 of (signature_request_id, event_time, event_type). For an unrecognized event, of its body.';
+COMMENT ON COLUMN lumin.events.signature_request_id IS 'NULL, together with event_type and event_time, if the event is unrecognized.';
 COMMENT ON COLUMN lumin.events.key_id IS 'Fingerprint of the secret that verified the delivery.';
-COMMENT ON COLUMN lumin.events.decoded_from IS 'The unrecognized event that this one was decoded from, if any.';
+COMMENT ON COLUMN lumin.events.decoded_from IS 'The unrecognized event from which this event was decoded. NULL for other events.';
 
 CREATE TABLE lumin.redeliveries (
     event_id       bigint NOT NULL,
@@ -47,8 +47,8 @@ CREATE TABLE lumin.redeliveries (
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 CREATE INDEX redeliveries_conflict_idx ON lumin.redeliveries (event_id) WHERE differs = 'content';
 
-COMMENT ON TABLE lumin.redeliveries IS 'One distinct repeated body of one event; those past the tenth are counted in the row with the empty payload_sha256.';
-COMMENT ON COLUMN lumin.redeliveries.differs IS 'What differs from the first delivery. content is a conflict; unknown: there is nothing left to compare with.';
+COMMENT ON TABLE lumin.redeliveries IS 'One distinct repeated body of one event. Bodies after the tenth are counted in the row with the empty payload_sha256.';
+COMMENT ON COLUMN lumin.redeliveries.differs IS 'The part that differs from the first delivery. content: a conflict. unknown: the first body is no longer stored.';
 
 CREATE TABLE lumin.runs (
     event_key     uuid NOT NULL,
@@ -69,10 +69,10 @@ CREATE INDEX runs_pending_idx ON lumin.runs (pending_since) WHERE state = 'pendi
 CREATE INDEX runs_failed_idx ON lumin.runs (event_key, job_kind) WHERE state = 'failed';
 CREATE INDEX runs_replay_idx ON lumin.runs (replay_id) WHERE replay_id > 0;
 
-COMMENT ON TABLE lumin.runs IS 'One job type on one event key: the fence that makes an effect happen once.';
-COMMENT ON COLUMN lumin.runs.replay_id IS 'The replay order that last asked for this run; 0 for none. A job of an older order acts no more.';
-COMMENT ON COLUMN lumin.runs.pending_since IS 'When the run was last put to pending: at its creation or by a replay.';
-COMMENT ON COLUMN lumin.runs.job_id IS 'The River job that last worked on this run; NULL before its first attempt.';
+COMMENT ON TABLE lumin.runs IS 'One job type on one event key. The row makes the effect happen only once.';
+COMMENT ON COLUMN lumin.runs.replay_id IS 'The newest replay order of this run. 0: none. Jobs of older orders have no effect.';
+COMMENT ON COLUMN lumin.runs.pending_since IS 'When the run last became pending: when it was created, or by a replay.';
+COMMENT ON COLUMN lumin.runs.job_id IS 'The River job that last worked on this run. NULL before its first attempt.';
 
 CREATE TABLE lumin.failures (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -87,7 +87,7 @@ CREATE TABLE lumin.failures (
 );
 CREATE INDEX failures_run_idx ON lumin.failures (event_key, job_kind);
 
-COMMENT ON TABLE lumin.failures IS 'One final failure of one run, with River''s list of its attempts. Append-only: a replay leaves it alone.';
+COMMENT ON TABLE lumin.failures IS 'One final failure of one run, with River''s list of its attempts. Append-only: a replay does not change it.';
 
 CREATE TABLE lumin.job_types (
     kind          text PRIMARY KEY,
@@ -99,7 +99,7 @@ CREATE TABLE lumin.job_types (
     last_seen     timestamptz NOT NULL DEFAULT now()
 );
 
-COMMENT ON TABLE lumin.job_types IS 'The job types that programs on this database have registered. Empty events or sources mean all.';
+COMMENT ON TABLE lumin.job_types IS 'The job types that programs on this database have registered. If events or sources is empty, the job type subscribes to all.';
 
 CREATE TABLE lumin.signature_requests (
     signature_request_id text PRIMARY KEY,
@@ -116,5 +116,5 @@ CREATE TABLE lumin.signature_requests (
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 CREATE INDEX signature_requests_status_idx ON lumin.signature_requests (status);
 
-COMMENT ON TABLE lumin.signature_requests IS 'Latest known state of one signature request, kept by the job type signature_request_state.';
-COMMENT ON COLUMN lumin.signature_requests.versions IS 'Which event each field comes from, so that the order of arrival does not matter.';
+COMMENT ON TABLE lumin.signature_requests IS 'Latest known state of one signature request. The job type signature_request_state writes it.';
+COMMENT ON COLUMN lumin.signature_requests.versions IS 'The event that each field comes from, so that events may arrive in any order.';

@@ -22,6 +22,6 @@ CREATE TABLE lumin.replays (
     finished_at           timestamptz
 );
 
-COMMENT ON TABLE lumin.replays IS 'One replay order: which failed runs are to run once more. Inserting a row places it.';
-COMMENT ON COLUMN lumin.replays.status IS 'State of the runs to replay. NULL means failed, but then does not count as a filter.';
-COMMENT ON COLUMN lumin.replays.enqueued IS 'Runs put back to pending by this order so far.';
+COMMENT ON TABLE lumin.replays IS 'One replay order: it selects failed runs to run once more. Inserting a row places the order.';
+COMMENT ON COLUMN lumin.replays.status IS 'State of the runs to replay. NULL means failed, but does not count as a filter.';
+COMMENT ON COLUMN lumin.replays.enqueued IS 'Runs that this order has set to pending so far.';

@@ -7,7 +7,7 @@ DROP FUNCTION lumin.replay(text, text[], text[], text[], text[], bigint[], text[
 DROP TRIGGER lumin_replay_written ON lumin.replays;
 DROP FUNCTION lumin.on_replay_written();
 DROP INDEX lumin.replays_open_idx;
--- What the older schema has no word for.
+-- The older schema has neither these replays nor these states.
 DELETE FROM lumin.replays WHERE status <> 'failed';
 UPDATE lumin.replays SET state = 'refused' WHERE state IN ('cancelled', 'failed');
 ALTER TABLE lumin.replays

@@ -1,8 +1,9 @@
--- What operators need: replay orders of every kind, failures by fingerprint,
--- the use of keys, erasures, and which programs run.
+-- For operators: all kinds of replay orders, failures by fingerprint, the use
+-- of keys, erasures and running programs.
 
--- error_fingerprint is the same for errors that differ in numbers, ids and
--- quoted values only: 12 hex digits of a hash of the folded first line.
+-- error_fingerprint returns 12 hex digits of a hash of an error's first line.
+-- They are the same for errors that differ only in numbers, ids and quoted
+-- values.
 CREATE FUNCTION lumin.error_fingerprint(error text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT left(md5(regexp_replace(
@@ -13,24 +14,25 @@ $$;
 ALTER TABLE lumin.runs
     ADD COLUMN error_fingerprint text GENERATED ALWAYS AS (lumin.error_fingerprint(error)) STORED;
 CREATE INDEX runs_cancelled_idx ON lumin.runs (event_key, job_kind) WHERE state = 'cancelled';
--- Also tells at once whether any run of an order is pending.
+-- With the state, the index also finds out whether any run of an order is
+-- pending.
 DROP INDEX lumin.runs_replay_idx;
 CREATE INDEX runs_replay_idx ON lumin.runs (replay_id, state) WHERE replay_id > 0;
-COMMENT ON COLUMN lumin.runs.error IS 'Of the last attempt that failed; NULL once the run has succeeded.';
-COMMENT ON COLUMN lumin.runs.error_fingerprint IS 'The same for errors that differ in numbers, ids and quoted values only.';
+COMMENT ON COLUMN lumin.runs.error IS 'The error of the last failed attempt. NULL once the run has succeeded.';
+COMMENT ON COLUMN lumin.runs.error_fingerprint IS 'The same for errors that differ only in numbers, ids and quoted values.';
 
 -- An infinite time would escape retention, and no list could print it.
 ALTER TABLE lumin.events ADD CONSTRAINT events_received_at_finite CHECK (isfinite(received_at));
 CREATE UNIQUE INDEX events_decoded_from_idx ON lumin.events (decoded_from) WHERE decoded_from IS NOT NULL;
--- Lists of events come in the order in which they were received. That by source
--- hides it in an expression, which only lists ask for: for look-ups by event key and
--- source, a planner without statistics would take the wrong index.
+-- Lists of events are in the order of receipt. The index by source is on an
+-- expression that only lists use. Otherwise a planner without statistics would
+-- choose it for look-ups by event key and source.
 DROP INDEX lumin.events_received_at_idx;
 CREATE INDEX events_received_at_idx ON lumin.events (received_at, id);
 CREATE INDEX events_source_idx ON lumin.events ((source || ''), received_at, id);
 CREATE INDEX events_type_idx ON lumin.events (event_type, received_at, id) WHERE event_type IS NOT NULL;
 CREATE INDEX events_key_use_idx ON lumin.events (key_id, source, received_at);
--- What retention has to look at: bodies that are still there, the oldest first.
+-- For retention: the events that still have a body, the oldest first.
 CREATE INDEX events_payload_kept_idx ON lumin.events (received_at, id) WHERE payload_removed_at IS NULL;
 
 ALTER TABLE lumin.replays
@@ -45,18 +47,18 @@ ALTER TABLE lumin.replays
     ADD COLUMN enqueued_at timestamptz,
     ADD COLUMN jobs_after bigint;
 CREATE INDEX replays_open_idx ON lumin.replays (id) WHERE finished_at IS NULL;
-COMMENT ON TABLE lumin.replays IS 'One replay order: which runs are to run once more. Inserting a row places it, setting its state to cancelled ends it.';
-COMMENT ON COLUMN lumin.replays.status IS 'Which runs: failed, retrying, cancelled, missing, succeeded, unrecognized. NULL means failed, but then does not count as a filter.';
-COMMENT ON COLUMN lumin.replays.state IS 'running until every run of the order is settled. A program that cannot carry the order out refuses it, and says why in error.';
-COMMENT ON COLUMN lumin.replays.rate IS 'At most so many runs a second; NULL for no limit.';
-COMMENT ON COLUMN lumin.replays.planned IS 'Runs that matched when the order was started.';
-COMMENT ON COLUMN lumin.replays.withdrawn IS 'Runs that were put back as they had been, because the order was cancelled before their job began.';
-COMMENT ON COLUMN lumin.replays.enqueued_at IS 'When there was nothing left to put to pending.';
+COMMENT ON TABLE lumin.replays IS 'One replay order: it selects runs to run once more. Inserting a row places the order. Setting its state to cancelled ends it.';
+COMMENT ON COLUMN lumin.replays.status IS 'Which runs: failed, retrying, cancelled, missing, succeeded, unrecognized. NULL means failed, but does not count as a filter.';
+COMMENT ON COLUMN lumin.replays.state IS 'running until every run of the order has finished. refused: the order cannot be carried out; error says why.';
+COMMENT ON COLUMN lumin.replays.rate IS 'Maximum number of runs per second. NULL: no limit.';
+COMMENT ON COLUMN lumin.replays.planned IS 'Number of runs that matched when the order was started.';
+COMMENT ON COLUMN lumin.replays.withdrawn IS 'Runs that were restored because the order was cancelled before their job started.';
+COMMENT ON COLUMN lumin.replays.enqueued_at IS 'When the last run of the order became pending.';
 COMMENT ON COLUMN lumin.replays.jobs_after IS 'The jobs of the order have higher ids than this.';
 
--- Whoever writes an order by hand may leave things out or put in what cannot be
--- meant. The first counts as no filter; the second is refused at once. So every
--- row can be read by those who carry orders out.
+-- An order that is written by hand may lack values or contain invalid ones. A
+-- missing value is no filter. An invalid value refuses the order at once.
+-- Programs can therefore read every row.
 CREATE FUNCTION lumin.on_replay_written() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -107,7 +109,8 @@ $$;
 CREATE TRIGGER lumin_replay_written BEFORE INSERT OR UPDATE ON lumin.replays
     FOR EACH ROW EXECUTE FUNCTION lumin.on_replay_written();
 
--- replay places an order: SELECT lumin.replay(status => 'failed', job_kinds => '{book_revenue}').
+-- replay places an order:
+-- SELECT lumin.replay(status => 'failed', job_kinds => '{book_revenue}').
 CREATE FUNCTION lumin.replay(
     status                text DEFAULT NULL,
     job_kinds             text[] DEFAULT '{}',
@@ -145,14 +148,14 @@ CREATE TABLE lumin.erasures (
     finished_at           timestamptz
 );
 CREATE INDEX erasures_open_idx ON lumin.erasures (id) WHERE finished_at IS NULL;
-COMMENT ON TABLE lumin.erasures IS 'What was erased on somebody''s demand, when, by whom and why. The e-mail address itself is not kept.';
-COMMENT ON COLUMN lumin.erasures.event_ids IS 'Events without a sound identity that were erased; all others go with their signature request.';
-COMMENT ON COLUMN lumin.erasures.last_event_id IS 'The newest event at that time: later ones are not touched, save copies of those that were erased.';
-COMMENT ON COLUMN lumin.erasures.errors IS 'Runs and failures whose error texts were erased.';
-COMMENT ON COLUMN lumin.erasures.finished_at IS 'NULL while a job or a recording that began earlier could still leave something behind.';
+COMMENT ON TABLE lumin.erasures IS 'One erasure: subject, time, person and reason. The e-mail address itself is not stored.';
+COMMENT ON COLUMN lumin.erasures.event_ids IS 'Unrecognized events that were erased. Other events are erased with their signature request.';
+COMMENT ON COLUMN lumin.erasures.last_event_id IS 'The newest event when the erasure was ordered. Later events are not erased, except copies of erased ones.';
+COMMENT ON COLUMN lumin.erasures.errors IS 'Number of runs and failures whose error texts were erased.';
+COMMENT ON COLUMN lumin.erasures.finished_at IS 'NULL while a job or recording that started earlier could still store erased data.';
 
--- erase orders an erasure, which a running worker carries out within a minute or
--- two: SELECT lumin.erase('{fa5c8a0b}', 'ticket 7').
+-- erase orders an erasure. A running worker carries it out within two minutes:
+-- SELECT lumin.erase('{fa5c8a0b}', 'ticket 7').
 CREATE FUNCTION lumin.erase(signature_request_ids text[], reason text) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason)
@@ -174,7 +177,7 @@ CREATE TABLE lumin.programs (
     started_at timestamptz NOT NULL DEFAULT now(),
     last_seen  timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE lumin.programs IS 'Programs that receive or work on this database. One that stops takes its row away; one that was killed is no longer seen.';
+COMMENT ON TABLE lumin.programs IS 'Programs that receive or work on this database. A program deletes its row when it stops. If it was killed, last_seen no longer changes.';
 
 CREATE VIEW lumin.failed_runs AS
 SELECT e.id AS event_id, r.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
@@ -182,7 +185,7 @@ SELECT e.id AS event_id, r.event_key, e.source, e.signature_request_id, e.event_
 FROM lumin.runs r
 JOIN lumin.events e ON e.id = r.event_id
 WHERE r.state = 'failed';
-COMMENT ON VIEW lumin.failed_runs IS 'Runs that have used up their attempts and wait for a replay.';
+COMMENT ON VIEW lumin.failed_runs IS 'Runs that failed for good and can be replayed.';
 
 CREATE VIEW lumin.conflicts AS
 SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
@@ -190,4 +193,4 @@ SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_
 FROM lumin.redeliveries d
 JOIN lumin.events e ON e.id = d.event_id
 WHERE d.differs = 'content';
-COMMENT ON VIEW lumin.conflicts IS 'Events that came again with other content, beyond details_url.';
+COMMENT ON VIEW lumin.conflicts IS 'Redeliveries whose content differs from the first delivery in more than details_url.';

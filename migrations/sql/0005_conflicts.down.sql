@@ -10,7 +10,7 @@ SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_
 FROM lumin.redeliveries d
 JOIN lumin.events e ON e.id = d.event_id
 WHERE d.differs = 'content';
-COMMENT ON VIEW lumin.conflicts IS 'Events that came again with other content, beyond details_url.';
+COMMENT ON VIEW lumin.conflicts IS 'Redeliveries whose content differs from the first delivery in more than details_url.';
 
 ALTER TABLE lumin.events DROP COLUMN promoted_from;
 ALTER TABLE lumin.redeliveries

@@ -1,4 +1,5 @@
--- Conflicts between two signers in one millisecond, and decisions about conflicts.
+-- Conflicts between two signers in one millisecond, and decisions about
+-- conflicts.
 
 ALTER TABLE lumin.redeliveries
     ADD COLUMN another_actor   boolean NOT NULL DEFAULT false,
@@ -12,16 +13,16 @@ ALTER TABLE lumin.redeliveries
     ADD COLUMN promoted_id     bigint,
     ADD CONSTRAINT redeliveries_decided CHECK (num_nulls(decision, decided_at, decided_by, decision_reason) IN (0, 4));
 CREATE INDEX redeliveries_another_actor_idx ON lumin.redeliveries (event_id) WHERE another_actor AND decision IS NULL;
-COMMENT ON COLUMN lumin.redeliveries.another_actor IS 'A conflict in which both bodies name a signer_email, and different ones: probably another event in the same millisecond.';
-COMMENT ON COLUMN lumin.redeliveries.signature IS 'Of a conflict: Lumin''s signature of its body, which it takes along when it is promoted.';
-COMMENT ON COLUMN lumin.redeliveries.key_id IS 'Of a conflict: fingerprint of the secret that verified it.';
-COMMENT ON COLUMN lumin.redeliveries.promoted_key IS 'Of a conflict: the event_key that it gets when it is promoted. NULL where an older program recorded it.';
-COMMENT ON COLUMN lumin.redeliveries.decision IS 'What a person decided about a conflict; NULL: nothing yet.';
-COMMENT ON COLUMN lumin.redeliveries.promoted_id IS 'The event that the body of this conflict became.';
+COMMENT ON COLUMN lumin.redeliveries.another_actor IS 'A conflict whose two bodies name different signers in signer_email. It is probably another event in the same millisecond.';
+COMMENT ON COLUMN lumin.redeliveries.signature IS 'Only for a conflict: Lumin''s signature of its body. A promoted event keeps it.';
+COMMENT ON COLUMN lumin.redeliveries.key_id IS 'Only for a conflict: fingerprint of the secret that verified it.';
+COMMENT ON COLUMN lumin.redeliveries.promoted_key IS 'Only for a conflict: its event_key if it is promoted. NULL if an older program recorded it.';
+COMMENT ON COLUMN lumin.redeliveries.decision IS 'The decision of a person about a conflict. NULL: none yet.';
+COMMENT ON COLUMN lumin.redeliveries.promoted_id IS 'The event that was made from the body of this conflict.';
 
 ALTER TABLE lumin.events ADD COLUMN promoted_from bigint;
 CREATE INDEX events_promoted_from_idx ON lumin.events (promoted_from) WHERE promoted_from IS NOT NULL;
-COMMENT ON COLUMN lumin.events.promoted_from IS 'The event that this one was a conflict of, until a person promoted it. Its event_key is derived from that event''s key and the actor.';
+COMMENT ON COLUMN lumin.events.promoted_from IS 'The event that this event was in conflict with before a person promoted it. Its event_key is derived from that event''s key and the signer.';
 
 CREATE OR REPLACE VIEW lumin.conflicts AS
 SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
@@ -31,7 +32,7 @@ FROM lumin.redeliveries d
 JOIN lumin.events e ON e.id = d.event_id
 WHERE d.differs = 'content';
 
--- signer_email reads the signer from a body. It is NULL if the body names none.
+-- signer_email returns the signer that a body names, or NULL.
 CREATE FUNCTION lumin.signer_email(payload bytea) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -41,8 +42,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- the_conflict locks an event and then the chosen conflict of it, in the same order
--- as recording does.
+-- the_conflict locks an event and then its chosen conflict. Recording locks in
+-- the same order.
 CREATE FUNCTION lumin.the_conflict(event_id bigint, payload_sha256 bytea) RETURNS lumin.redeliveries
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -68,8 +69,9 @@ BEGIN
 END
 $$;
 
--- promote_conflict makes the other body of a conflict an event of its own, and orders
--- its runs in the same transaction. A second call returns the same event:
+-- promote_conflict stores the other body of a conflict as a separate event, and
+-- orders its runs in the same transaction. A second call returns the same
+-- event:
 -- SELECT lumin.promote_conflict(17, 'two signers').
 CREATE FUNCTION lumin.promote_conflict(
     event_id bigint, reason text, payload_sha256 bytea DEFAULT NULL, promoted_by text DEFAULT current_user
@@ -92,7 +94,8 @@ BEGIN
         RAISE EXCEPTION 'an older program recorded this conflict without its signature'
             USING HINT = 'it can be promoted after Lumin has delivered it again; otherwise dismiss it';
     END IF;
-    -- The runs of this event may be those of another source, in which this body came first.
+    -- The runs of this event may belong to another source, which received this
+    -- body first.
     SELECT e.id INTO worked FROM lumin.events f
     JOIN lumin.runs r ON r.event_key = f.event_key AND r.event_id <> f.id
     JOIN lumin.events e ON e.id = r.event_id
@@ -113,8 +116,8 @@ BEGIN
         RAISE EXCEPTION 'another body of the same signer is already promoted'
             USING HINT = 'compare the two bodies; dismiss this conflict if they report the same event';
     END IF;
-    -- The replay lets a worker create a run for each job type that subscribes to the
-    -- event, because only a program knows how its jobs are queued.
+    -- A replay lets a worker create a run for each job type that subscribes to
+    -- the event, because only a program has the settings of its jobs.
     INSERT INTO lumin.replays (status, job_kinds, event_ids, reason, ordered_by)
     SELECT 'missing', array_agg(t.kind ORDER BY t.kind), ARRAY[promoted], promote_conflict.reason, promote_conflict.promoted_by
     FROM lumin.job_types t, lumin.events e
@@ -128,7 +131,8 @@ BEGIN
 END
 $$;
 
--- dismiss_conflict records that a conflict needs no action: SELECT lumin.dismiss_conflict(17, 'the title was edited').
+-- dismiss_conflict records that a conflict needs no action:
+-- SELECT lumin.dismiss_conflict(17, 'the title was edited').
 CREATE FUNCTION lumin.dismiss_conflict(
     event_id bigint, reason text, payload_sha256 bytea DEFAULT NULL, dismissed_by text DEFAULT current_user
 ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -5,7 +5,7 @@ SELECT e.id AS event_id, r.event_key, e.source, e.signature_request_id, e.event_
 FROM lumin.runs r
 JOIN lumin.events e ON e.id = r.event_id
 WHERE r.state = 'failed';
-COMMENT ON VIEW lumin.failed_runs IS 'Runs that have used up their attempts and wait for a replay.';
+COMMENT ON VIEW lumin.failed_runs IS 'Runs that failed for good and can be replayed.';
 DROP VIEW lumin.dismissed_runs;
 DROP FUNCTION lumin.restore_failure(uuid, text);
 DROP FUNCTION lumin.dismiss_failure(uuid, text, text, text);

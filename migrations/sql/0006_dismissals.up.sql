@@ -1,8 +1,8 @@
 -- Failed runs that will never succeed can be dismissed, with a reason.
 
--- The new list of states contains the old one, so every row already satisfies it.
--- NOT VALID avoids a scan of the table, during which no delivery could be recorded.
--- New rows are checked nevertheless.
+-- The new list of states contains the old one, so every row already satisfies
+-- it. NOT VALID avoids a scan of the table, during which no delivery could be
+-- recorded. New rows are checked nevertheless.
 ALTER TABLE lumin.runs
     DROP CONSTRAINT runs_state_check,
     ADD CONSTRAINT runs_state_check CHECK (state IN ('pending', 'succeeded', 'failed', 'cancelled', 'dismissed')) NOT VALID;
@@ -17,11 +17,13 @@ CREATE TABLE lumin.dismissals (
     dismissed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (event_key, job_kind)
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
-COMMENT ON TABLE lumin.dismissals IS 'Why a failed run was dismissed, when and by whom. Counts only while the state of the run is dismissed.';
+COMMENT ON TABLE lumin.dismissals IS 'Reason, time and person of a dismissal. It counts only while the state of the run is dismissed.';
 
--- dismiss_failure takes one failed run off the list of failures. It returns false,
--- and changes nothing, if the run is not failed or another transaction has locked it:
--- SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE ...
+-- dismiss_failure removes one failed run from the list of failures. It returns
+-- false and changes nothing if the run is not failed or another transaction has
+-- locked it:
+-- SELECT lumin.dismiss_failure(event_key, job_kind, 'test data')
+-- FROM lumin.failed_runs WHERE ...
 CREATE FUNCTION lumin.dismiss_failure(run_key uuid, run_kind text, why text, who text DEFAULT current_user) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -42,10 +44,10 @@ BEGIN
 END
 $$;
 
--- restore_failure makes a dismissed run failed again, with its error. It returns
--- false, and changes nothing, if the run is not dismissed, if its event has no body
--- any more, or if another transaction has locked one of the two. Retention may remove
--- the body of a dismissed run, so the event is locked first.
+-- restore_failure changes a dismissed run back to failed, with its error. It
+-- returns false and changes nothing if the run is not dismissed, if its event
+-- has lost its body, or if another transaction has locked the run or the event.
+-- Retention may remove the body of a dismissed run, so the event is locked too.
 CREATE FUNCTION lumin.restore_failure(run_key uuid, run_kind text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -70,7 +72,7 @@ FROM lumin.dismissals d
 JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind
 JOIN lumin.events e ON e.id = r.event_id
 WHERE r.state = 'dismissed';
-COMMENT ON VIEW lumin.dismissed_runs IS 'Failed runs that were dismissed, with the reason. lumin.restore_failure brings one back.';
+COMMENT ON VIEW lumin.dismissed_runs IS 'Failed runs that were dismissed, with the reason. lumin.restore_failure restores a run.';
 
 CREATE OR REPLACE VIEW lumin.failed_runs AS
 SELECT e.id AS event_id, r.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
@@ -79,4 +81,4 @@ SELECT e.id AS event_id, r.event_key, e.source, e.signature_request_id, e.event_
 FROM lumin.runs r
 JOIN lumin.events e ON e.id = r.event_id
 WHERE r.state = 'failed';
-COMMENT ON VIEW lumin.failed_runs IS 'Runs that have used up their attempts and wait for a replay. succeeded_before: the run took effect before a replay asked for it again.';
+COMMENT ON VIEW lumin.failed_runs IS 'Runs that failed for good and can be replayed. succeeded_before: the run had succeeded before a replay ran it once more.';

@@ -1,5 +1,5 @@
--- Kinds of jobs that work no event: follow-up jobs and periodic jobs. Also the stuck
--- queues of each program.
+-- Kinds of jobs without an event: follow-up jobs and periodic jobs. Also the
+-- stuck queues of each program.
 
 CREATE TABLE lumin.other_kinds (
     kind      text        PRIMARY KEY,
@@ -8,19 +8,20 @@ CREATE TABLE lumin.other_kinds (
     since     timestamptz NOT NULL DEFAULT now(),
     last_seen timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE lumin.other_kinds IS 'Kinds of jobs that some program has registered and that are no job types: they have no runs.';
-COMMENT ON COLUMN lumin.other_kinds.purpose IS 'follow_up: put into the queue by a job type. periodic: put there by the program that leads.';
-COMMENT ON COLUMN lumin.other_kinds.last_seen IS 'When a program that knows the kind last started.';
+COMMENT ON TABLE lumin.other_kinds IS 'Kinds of follow-up and periodic jobs that programs have registered. They are no job types and have no runs.';
+COMMENT ON COLUMN lumin.other_kinds.purpose IS 'follow_up: inserted by a job type. periodic: inserted by the program that is River''s leader.';
+COMMENT ON COLUMN lumin.other_kinds.last_seen IS 'When a program that has registered the kind last started.';
 
 ALTER TABLE lumin.programs
     ADD COLUMN other_kinds text[] NOT NULL DEFAULT '{}',
     ADD COLUMN stuck       text[] NOT NULL DEFAULT '{}';
-COMMENT ON COLUMN lumin.programs.other_kinds IS 'Kinds of lumin.other_kinds that it knows.';
-COMMENT ON COLUMN lumin.programs.stuck IS 'Queues that it does not work at the moment, because a job that ignores its timeout holds each of its workers.';
+COMMENT ON COLUMN lumin.programs.other_kinds IS 'Kinds of lumin.other_kinds that the program has registered.';
+COMMENT ON COLUMN lumin.programs.stuck IS 'Queues in which jobs that ignore their timeout occupy all workers of this program.';
 
--- retry_follow_ups puts follow-up jobs that have failed for good back into the
--- queue, with a full set of attempts, and keeps their errors. It returns how many. A
--- unique job stays as it is while another job like it is in the queue.
+-- retry_follow_ups returns follow-up jobs that have failed for good to the
+-- queue. They get all their attempts again and keep their errors. The function
+-- returns the number of jobs. A unique job does not change while an equal job
+-- is in the queue.
 CREATE FUNCTION lumin.retry_follow_ups(job_kinds text[] DEFAULT '{}', job_ids bigint[] DEFAULT '{}') RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -45,7 +46,7 @@ BEGIN
                 END IF;
             END IF;
         EXCEPTION WHEN unique_violation THEN
-            NULL; -- another job like it is in the queue
+            NULL; -- an equal job is in the queue
         END;
     END LOOP;
     PERFORM pg_notify('lumin.river_insert', json_build_object('queue', q)::text) FROM unnest(queues) q;

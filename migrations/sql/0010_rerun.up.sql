@@ -2,9 +2,9 @@
 -- lumin.archived_files.
 --
 -- Older programs read and write "again", and may run beside this one. Both
--- columns therefore exist in 0.2.0, and triggers give them the same value. 0.3.0
--- drops "again", these triggers and their function, and moves the primary key
--- of lumin.archived_files to "rerun".
+-- columns therefore exist in version 0.2.0, and triggers give them the same
+-- value. Version 0.3.0 drops "again", these triggers and their function, and
+-- moves the primary key of lumin.archived_files to "rerun".
 --
 -- A column with a constant default is added without reading or rewriting the
 -- table. Migration 0011 copies the values, without a lock on the table.

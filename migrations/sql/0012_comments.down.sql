@@ -1,0 +1,1 @@
+-- The comments that earlier files write have the same words.

@@ -1,0 +1,58 @@
+-- Plainer words for the comments on tables and columns. The files that first
+-- wrote these comments have the same words, so that a new database and a
+-- migrated one are equal.
+
+COMMENT ON TABLE lumin.events IS 'One event of one source, with the exact bytes that were signed. Inserted once. Only retention and erasure update it.';
+COMMENT ON COLUMN lumin.events.event_key IS 'UUID version 8 of (signature_request_id, event_time, event_type). For an unrecognized event, of its body.';
+COMMENT ON COLUMN lumin.events.signature_request_id IS 'NULL, together with event_type and event_time, if the event is unrecognized.';
+COMMENT ON COLUMN lumin.events.decoded_from IS 'The unrecognized event from which this event was decoded. NULL for other events.';
+COMMENT ON TABLE lumin.redeliveries IS 'One distinct repeated body of one event. Bodies after the tenth are counted in the row with the empty payload_sha256.';
+COMMENT ON COLUMN lumin.redeliveries.differs IS 'The part that differs from the first delivery. content: a conflict. unknown: the first body is no longer stored.';
+COMMENT ON TABLE lumin.runs IS 'One job type on one event key. The row makes the effect happen only once.';
+COMMENT ON COLUMN lumin.runs.replay_id IS 'The newest replay order of this run. 0: none. Jobs of older orders have no effect.';
+COMMENT ON COLUMN lumin.runs.pending_since IS 'When the run last became pending: when it was created, or by a replay.';
+COMMENT ON COLUMN lumin.runs.job_id IS 'The River job that last worked on this run. NULL before its first attempt.';
+COMMENT ON TABLE lumin.failures IS 'One final failure of one run, with River''s list of its attempts. Append-only: a replay does not change it.';
+COMMENT ON TABLE lumin.job_types IS 'The job types that programs on this database have registered. If events or sources is empty, the job type subscribes to all.';
+COMMENT ON TABLE lumin.signature_requests IS 'Latest known state of one signature request. The job type signature_request_state writes it.';
+COMMENT ON COLUMN lumin.signature_requests.versions IS 'The event that each field comes from, so that events may arrive in any order.';
+COMMENT ON TABLE lumin.replays IS 'One replay order: it selects runs to run once more. Inserting a row places the order. Setting its state to cancelled ends it.';
+COMMENT ON COLUMN lumin.replays.status IS 'Which runs: failed, retrying, cancelled, missing, succeeded, unrecognized. NULL means failed, but does not count as a filter.';
+COMMENT ON COLUMN lumin.replays.enqueued IS 'Runs that this order has set to pending so far.';
+COMMENT ON COLUMN lumin.runs.error IS 'The error of the last failed attempt. NULL once the run has succeeded.';
+COMMENT ON COLUMN lumin.runs.error_fingerprint IS 'The same for errors that differ only in numbers, ids and quoted values.';
+COMMENT ON COLUMN lumin.replays.state IS 'running until every run of the order has finished. refused: the order cannot be carried out; error says why.';
+COMMENT ON COLUMN lumin.replays.rate IS 'Maximum number of runs per second. NULL: no limit.';
+COMMENT ON COLUMN lumin.replays.planned IS 'Number of runs that matched when the order was started.';
+COMMENT ON COLUMN lumin.replays.withdrawn IS 'Runs that were restored because the order was cancelled before their job started.';
+COMMENT ON COLUMN lumin.replays.enqueued_at IS 'When the last run of the order became pending.';
+COMMENT ON TABLE lumin.erasures IS 'One erasure: subject, time, person and reason. The e-mail address itself is not stored.';
+COMMENT ON COLUMN lumin.erasures.event_ids IS 'Unrecognized events that were erased. Other events are erased with their signature request.';
+COMMENT ON COLUMN lumin.erasures.last_event_id IS 'The newest event when the erasure was ordered. Later events are not erased, except copies of erased ones.';
+COMMENT ON COLUMN lumin.erasures.errors IS 'Number of runs and failures whose error texts were erased.';
+COMMENT ON COLUMN lumin.erasures.finished_at IS 'NULL while a job or recording that started earlier could still store erased data.';
+COMMENT ON TABLE lumin.programs IS 'Programs that receive or work on this database. A program deletes its row when it stops. If it was killed, last_seen no longer changes.';
+COMMENT ON VIEW lumin.failed_runs IS 'Runs that failed for good and can be replayed. succeeded_before: the run had succeeded before a replay ran it once more.';
+COMMENT ON VIEW lumin.conflicts IS 'Redeliveries whose content differs from the first delivery in more than details_url.';
+COMMENT ON TABLE lumin.archived_files IS 'One file of a signature request. The job type archive_contract keeps it in a bucket.';
+COMMENT ON COLUMN lumin.archived_files.bucket IS 'URL of the bucket without its query: file:///archive, s3://contracts.';
+COMMENT ON COLUMN lumin.archived_files.archived_at IS 'NULL until the bucket has the file. The row is inserted first, so that an erasure finds a file even after a crash.';
+COMMENT ON COLUMN lumin.archived_files.erasure_id IS 'The erasure that removes the file. The row is deleted with the file.';
+COMMENT ON COLUMN lumin.erasures.files IS 'Number of archived files. A program that has access to the bucket removes each file; until then it is in lumin.archived_files.';
+COMMENT ON COLUMN lumin.signature_requests.checked_at IS 'When the reconciliation last requested the state from Lumin.';
+COMMENT ON COLUMN lumin.redeliveries.another_actor IS 'A conflict whose two bodies name different signers in signer_email. It is probably another event in the same millisecond.';
+COMMENT ON COLUMN lumin.redeliveries.signature IS 'Only for a conflict: Lumin''s signature of its body. A promoted event keeps it.';
+COMMENT ON COLUMN lumin.redeliveries.key_id IS 'Only for a conflict: fingerprint of the secret that verified it.';
+COMMENT ON COLUMN lumin.redeliveries.promoted_key IS 'Only for a conflict: its event_key if it is promoted. NULL if an older program recorded it.';
+COMMENT ON COLUMN lumin.redeliveries.decision IS 'The decision of a person about a conflict. NULL: none yet.';
+COMMENT ON COLUMN lumin.redeliveries.promoted_id IS 'The event that was made from the body of this conflict.';
+COMMENT ON COLUMN lumin.events.promoted_from IS 'The event that this event was in conflict with before a person promoted it. Its event_key is derived from that event''s key and the signer.';
+COMMENT ON TABLE lumin.dismissals IS 'Reason, time and person of a dismissal. It counts only while the state of the run is dismissed.';
+COMMENT ON VIEW lumin.dismissed_runs IS 'Failed runs that were dismissed, with the reason. lumin.restore_failure restores a run.';
+COMMENT ON COLUMN lumin.programs.version IS 'Module, version and revision of the build. NULL for programs from before this column.';
+COMMENT ON TABLE lumin.other_kinds IS 'Kinds of follow-up and periodic jobs that programs have registered. They are no job types and have no runs.';
+COMMENT ON COLUMN lumin.other_kinds.purpose IS 'follow_up: inserted by a job type. periodic: inserted by the program that is River''s leader.';
+COMMENT ON COLUMN lumin.other_kinds.last_seen IS 'When a program that has registered the kind last started.';
+COMMENT ON COLUMN lumin.programs.other_kinds IS 'Kinds of lumin.other_kinds that the program has registered.';
+COMMENT ON COLUMN lumin.programs.stuck IS 'Queues in which jobs that ignore their timeout occupy all workers of this program.';
+COMMENT ON COLUMN lumin.signature_requests.gone_at IS 'When the reconciliation found that Lumin no longer has this signature request. A newer event clears it.';
