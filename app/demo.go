@@ -16,6 +16,7 @@ import (
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 	"lumin-ingest/worker"
 )
 
@@ -125,7 +126,7 @@ func (d *demo) note(what string, a answer) {
 
 // work waits for the runs, repairs the broken job type and replays it twice.
 func (d *demo) work(ctx context.Context, s *service, request string) error {
-	failed := store.ReplayFilter{Kinds: []string{d.invoice.Kind()}, SignatureRequestIDs: []string{request}}
+	failed := replay.Filter{Kinds: []string{d.invoice.Kind()}, SignatureRequestIDs: []string{request}}
 	if err := d.waitSettled(ctx, s, request); err != nil {
 		return err
 	}
@@ -153,18 +154,19 @@ func (d *demo) work(ctx context.Context, s *service, request string) error {
 
 // replayOnce places a replay order and waits until its runs are settled. It
 // returns how many there were.
-func (d *demo) replayOnce(ctx context.Context, s *service, filter store.ReplayFilter) (runs int64, err error) {
-	id, err := s.store.OrderReplay(ctx, store.NewReplay{Filter: filter, Reason: "demo"})
+func (d *demo) replayOnce(ctx context.Context, s *service, filter replay.Filter) (runs int64, err error) {
+	replays := replay.New(s.store)
+	id, err := replays.Place(ctx, replay.NewOrder{Filter: filter, Reason: "demo"})
 	if err != nil {
 		return 0, err
 	}
 	err = waitFor(ctx, func() (bool, error) {
-		replay, err := s.store.Replay(ctx, id)
-		if err == nil && replay.State == "refused" {
-			err = fmt.Errorf("replay %d was refused: %s", id, replay.Error)
+		order, err := replays.Get(ctx, id)
+		if err == nil && order.State == "refused" {
+			err = fmt.Errorf("replay %d was refused: %s", id, order.Error)
 		}
-		runs = replay.Enqueued
-		return replay.State == "done", err
+		runs = order.Enqueued
+		return order.State == "done", err
 	})
 	if err != nil {
 		return 0, err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // changeSettings are the flags of a command that prints its plan before it acts.
@@ -43,7 +44,8 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 	if err := checkNames(ctx, st, &filter, failedOrDismissed(st)); err != nil {
 		return err
 	}
-	plan, err := st.PlanReplay(ctx, filter)
+	replays := replay.New(st)
+	plan, err := replays.Plan(ctx, filter)
 	if err != nil {
 		return err
 	}
@@ -55,7 +57,7 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 	if agreed, err := c.agreed(std, "dismiss"); !agreed {
 		return err
 	}
-	n, err := st.DismissFailures(ctx, filter, c.Reason, cmp.Or(c.By, whoAmI()))
+	n, err := replays.Dismiss(ctx, filter, c.Reason, cmp.Or(c.By, whoAmI()))
 	return said(std, n, "dismissed; \"failures --dismissed\" lists them, \"failures restore\" brings them back", err)
 }
 
@@ -80,7 +82,8 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 	if err := checkNames(ctx, st, &filter, failedOrDismissed(st)); err != nil {
 		return err
 	}
-	plan, bodiless, err := st.PlanRestore(ctx, filter)
+	replays := replay.New(st)
+	plan, bodiless, err := replays.PlanRestore(ctx, filter)
 	if err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 	if agreed, err := c.agreed(std, "restore"); !agreed {
 		return err
 	}
-	n, err := st.RestoreFailures(ctx, filter)
+	n, err := replays.Restore(ctx, filter)
 	return said(std, n, "restored; \"failures\" lists them", err)
 }
 
@@ -106,7 +109,7 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 // command finds nothing to do instead of an unknown error.
 func failedOrDismissed(st *store.Store) func(context.Context) ([]string, error) {
 	return func(ctx context.Context) ([]string, error) {
-		failed, err := st.StoredFingerprints(ctx, store.ReplayFailed)
+		failed, err := st.StoredFingerprints(ctx, replay.Failed.RunState())
 		if err != nil {
 			return nil, err
 		}
@@ -116,19 +119,19 @@ func failedOrDismissed(st *store.Store) func(context.Context) ([]string, error) 
 }
 
 // wanted is the filter of a command that takes either --all or other filters.
-func (f runFilter) wanted(all bool, verb string) (store.ReplayFilter, error) {
+func (f runFilter) wanted(all bool, verb string) (replay.Filter, error) {
 	filter, err := f.filter("")
 	if err != nil {
 		return filter, err
 	}
-	none := errors.Is(filter.Validate(), store.ErrNoFilter)
+	none := errors.Is(filter.Validate(), replay.ErrNoFilter)
 	switch {
 	case none && !all:
 		return filter, usage("no filter chooses the runs to "+verb, "give a filter, such as --kind, --error or --event, or give --all; --dry-run shows the plan")
 	case all && !none:
 		return filter, usage("--all and another filter are given", "give only one of the two")
 	}
-	filter.Status = store.ReplayFailed
+	filter.Status = replay.Failed
 	return filter, nil
 }
 
@@ -156,7 +159,7 @@ func said(std streams, n int64, what string, err error) error {
 }
 
 // printRuns prints how many runs of each job type a plan would change.
-func printRuns(w io.Writer, heading string, plan []store.PlannedReplay) {
+func printRuns(w io.Writer, heading string, plan replay.Plan) {
 	rows := make([][]string, len(plan))
 	for i, p := range plan {
 		rows[i] = []string{p.Kind, fmt.Sprint(p.Runs), timeCell(p.FirstEvent), timeCell(p.LastEvent)}

@@ -10,6 +10,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // unbegunFor is how long an order may wait before it is said that nobody works.
@@ -17,14 +18,14 @@ const unbegunFor = 3 * time.Second
 
 // watchReplay shows the progress of an order until it is over, across failures of
 // the connection. The error tells that runs were left failed or cancelled.
-func watchReplay(ctx context.Context, st *store.Store, std streams, id int64, asJSON bool) error {
+func watchReplay(ctx context.Context, replays *replay.Store, std streams, id int64, asJSON bool) error {
 	show, told, lost, alone := newProgress(std.out), std.out, false, false
 	if asJSON {
 		show, told = progressJSON(std.out), io.Discard // the last line has the result
 	}
 	for begun := time.Now(); ; {
 		start := time.Now()
-		now, err := readProgress(ctx, st, id)
+		now, err := readProgress(ctx, replays, id)
 		switch {
 		case ctx.Err() != nil: // told below
 		case errors.Is(err, store.ErrNotFound), err != nil && !passing(err):
@@ -57,18 +58,18 @@ func watchReplay(ctx context.Context, st *store.Store, std streams, id int64, as
 
 // progress is how far an order is.
 type progress struct {
-	order store.Replay
+	order replay.Order
 	over  bool
 	total int64
 	runs  map[string]int64 // by state
 }
 
-func readProgress(ctx context.Context, st *store.Store, id int64) (progress, error) {
-	order, err := st.Replay(ctx, id)
+func readProgress(ctx context.Context, replays *replay.Store, id int64) (progress, error) {
+	order, err := replays.Get(ctx, id)
 	if err != nil {
 		return progress{}, err
 	}
-	counts, err := st.ReplayRuns(ctx, id)
+	counts, err := replays.Runs(ctx, id)
 	if err != nil {
 		return progress{}, err
 	}
@@ -84,7 +85,7 @@ func readProgress(ctx context.Context, st *store.Store, id int64) (progress, err
 		p.runs[state] = max(p.runs[state]-order.Withdrawn, 0)
 	}
 	// The order itself is told a little later.
-	p.over = order.Over() || (order.State == "running" && order.EnqueuedAt != nil && p.runs["pending"] == 0)
+	p.over = order.Finished() || (order.State == "running" && order.EnqueuedAt != nil && p.runs["pending"] == 0)
 	return p, nil
 }
 
@@ -104,10 +105,10 @@ func (p progress) result(w io.Writer) error {
 		return hint(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"]+p.runs["dismissed"], p.runs["cancelled"]), advice, p.order.ID)
 	case p.order.Error != "":
 		return hint(fmt.Errorf("replay %d: %s", p.order.ID, p.order.Error), advice, p.order.ID)
-	case p.total > p.settled() && p.order.Filter.Status != store.ReplayUnrecognized:
+	case p.total > p.settled() && p.order.Filter.Status != replay.Unrecognized:
 		return hint(fmt.Errorf("replay %d: %d succeeded, %d others were settled otherwise or are another order's", p.order.ID, p.runs["succeeded"], p.total-p.settled()),
 			"\"replays list\" shows the orders")
-	case p.order.Filter.Status == store.ReplayUnrecognized:
+	case p.order.Filter.Status == replay.Unrecognized:
 		fmt.Fprintf(w, "replay %d done: %d events decoded\n", p.order.ID, p.order.Enqueued)
 	default:
 		fmt.Fprintf(w, "replay %d done: %d succeeded\n", p.order.ID, p.runs["succeeded"])

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // The end of --wait tells success from failures left, whoever took runs away.
@@ -14,7 +14,7 @@ func TestProgressResult(t *testing.T) {
 	now := time.Now()
 	for name, c := range map[string]struct {
 		state    string
-		status   store.ReplayStatus
+		status   replay.Status
 		enqueued int64
 		total    int64
 		runs     map[string]int64
@@ -29,12 +29,12 @@ func TestProgressResult(t *testing.T) {
 		"of unknown job types": {state: "done", enqueued: 1, total: 1, runs: map[string]int64{"succeeded": 1}, note: "were left", want: "were left"},
 		"refused":              {state: "refused", note: "no filter", want: "refused: no filter"},
 		"cancelled half-way":   {state: "cancelled", enqueued: 200, total: 200, runs: map[string]int64{"succeeded": 92}, want: "108 runs are as they were"},
-		"decoded":              {state: "done", status: store.ReplayUnrecognized, enqueued: 2, total: 3, runs: map[string]int64{"succeeded": 2}},
+		"decoded":              {state: "done", status: replay.Unrecognized, enqueued: 2, total: 3, runs: map[string]int64{"succeeded": 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := progress{
-				order: store.Replay{ID: 7, State: c.state, Filter: store.ReplayFilter{Status: c.status}, Enqueued: c.enqueued, Error: c.note, FinishedAt: &now},
+				order: replay.Order{ID: 7, State: c.state, Filter: replay.Filter{Status: c.status}, Enqueued: c.enqueued, Error: c.note, FinishedAt: &now},
 				total: c.total, runs: c.runs, over: true,
 			}
 			var out strings.Builder
@@ -60,7 +60,7 @@ func TestProgressOfCancelled(t *testing.T) {
 		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, finished_at)
 		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'succeeded' ELSE 'failed' END, 1, now() FROM generate_series(1, 5) n`)
 	i := startInstance(t, url)
-	p, err := readProgress(t.Context(), i.store, 1)
+	p, err := readProgress(t.Context(), replay.New(i.store), 1)
 	if err != nil || !p.over || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 type replayCommand struct {
@@ -32,10 +32,10 @@ type replayCommand struct {
 }
 
 // status is the one that was asked for; empty for none.
-func (c *replayCommand) status() store.ReplayStatus {
-	for status, given := range map[store.ReplayStatus]bool{
-		store.ReplayFailed: c.Failed, store.ReplayRetrying: c.Retrying, store.ReplayCancelled: c.Cancelled,
-		store.ReplayMissing: c.Missing, store.ReplaySucceeded: c.Succeeded, store.ReplayUnrecognized: c.Unrecognized,
+func (c *replayCommand) status() replay.Status {
+	for status, given := range map[replay.Status]bool{
+		replay.Failed: c.Failed, replay.Retrying: c.Retrying, replay.Cancelled: c.Cancelled,
+		replay.Missing: c.Missing, replay.Succeeded: c.Succeeded, replay.Unrecognized: c.Unrecognized,
 	} {
 		if given {
 			return status
@@ -45,19 +45,19 @@ func (c *replayCommand) status() store.ReplayStatus {
 }
 
 // order is what the flags ask for, or what is wrong with them.
-func (c *replayCommand) order() (store.NewReplay, error) {
+func (c *replayCommand) order() (replay.NewOrder, error) {
 	filter, err := c.filter(c.status())
 	if err != nil {
-		return store.NewReplay{}, err
+		return replay.NewOrder{}, err
 	}
-	order := store.NewReplay{Filter: filter, Reason: c.Reason, OrderedBy: cmp.Or(c.By, whoAmI())}
+	order := replay.NewOrder{Filter: filter, Reason: c.Reason, OrderedBy: cmp.Or(c.By, whoAmI())}
 	if c.Rate != nil {
 		if order.Rate = *c.Rate; order.Rate < 1 {
 			return order, usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
 		}
 	}
 	switch err := order.Validate(); {
-	case errors.Is(err, store.ErrNoFilter):
+	case errors.Is(err, replay.ErrNoFilter):
 		return order, usage("nothing says what to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
 	case err != nil:
 		return order, usage(err.Error(), "\"replay --help\" explains the filters")
@@ -88,18 +88,21 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	known := func(ctx context.Context) ([]string, error) { return st.StoredFingerprints(ctx, order.Filter.Status) }
+	known := func(ctx context.Context) ([]string, error) {
+		return st.StoredFingerprints(ctx, order.Filter.Status.RunState())
+	}
 	if err := checkNames(ctx, st, &order.Filter, known); err != nil {
 		return err
 	}
-	plan, err := st.PlanReplay(ctx, order.Filter)
+	replays := replay.New(st)
+	plan, err := replays.Plan(ctx, order.Filter)
 	if err != nil {
 		return err
 	}
 	show := c.printer(std.out, order)
-	var left *store.LeftOut // nil: not counted
+	var left *replay.LeftOut // nil: not counted
 	if len(plan) == 0 || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
-		found, err := st.LeftOut(ctx, order.Filter)
+		found, err := replays.LeftOut(ctx, order.Filter)
 		if err != nil {
 			return err
 		}
@@ -109,22 +112,22 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	if len(plan) == 0 || c.DryRun {
 		return show.nothingOrdered()
 	}
-	id, err := st.OrderReplay(ctx, order)
+	id, err := replays.Place(ctx, order)
 	if err != nil {
 		return err
 	}
 	if err := show.ordered(id); err != nil || !c.Wait {
 		return err
 	}
-	return watchReplay(ctx, st, std, id, c.Output == "json")
+	return watchReplay(ctx, replays, std, id, c.Output == "json")
 }
 
 // whatIsReplayed is what an order of this status is about, in words.
-func whatIsReplayed(status store.ReplayStatus) string {
+func whatIsReplayed(status replay.Status) string {
 	switch status {
-	case store.ReplayMissing:
+	case replay.Missing:
 		return "stored event without a run"
-	case store.ReplayUnrecognized:
+	case replay.Unrecognized:
 		return "unrecognized event that can be decoded now"
 	case "":
 		return "failed run"
@@ -153,7 +156,7 @@ func roughly(d time.Duration) string {
 }
 
 // filterText says in one line what an order is about.
-func filterText(f store.ReplayFilter) string {
+func filterText(f replay.Filter) string {
 	var parts []string
 	add := func(what string, values []string) {
 		if len(values) > 0 {

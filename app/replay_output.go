@@ -9,18 +9,18 @@ import (
 	"strings"
 	"time"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // replayPrinter prints a plan and its outcome, as text or as json. [output] keeps
 // the errors of writing text.
 type replayPrinter interface {
-	plan(plan []store.PlannedReplay, left *store.LeftOut) // left: nil if not counted
+	plan(plan replay.Plan, left *replay.LeftOut) // left: nil if not counted
 	nothingOrdered() error
 	ordered(id int64) error
 }
 
-func (c *replayCommand) printer(w io.Writer, order store.NewReplay) replayPrinter {
+func (c *replayCommand) printer(w io.Writer, order replay.NewOrder) replayPrinter {
 	if c.Output == "json" {
 		return &replayJSON{w: w, line: replayLine{Rate: c.Rate, DryRun: c.DryRun}}
 	}
@@ -30,12 +30,12 @@ func (c *replayCommand) printer(w io.Writer, order store.NewReplay) replayPrinte
 // replayText prints for people.
 type replayText struct {
 	w     io.Writer
-	order store.NewReplay
+	order replay.NewOrder
 	wait  bool
 	empty bool
 }
 
-func (t *replayText) plan(plan []store.PlannedReplay, left *store.LeftOut) {
+func (t *replayText) plan(plan replay.Plan, left *replay.LeftOut) {
 	t.empty = len(plan) == 0
 	if t.empty {
 		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", whatIsReplayed(t.order.Filter.Status))
@@ -69,15 +69,13 @@ func (t *replayText) ordered(id int64) error {
 	return nil
 }
 
-func printPlan(w io.Writer, plan []store.PlannedReplay, order store.NewReplay) {
-	heading := strings.ToUpper(string(cmp.Or(order.Filter.Status, store.ReplayFailed))) + " RUNS"
-	if order.Filter.Status == store.ReplayUnrecognized {
+func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
+	heading := strings.ToUpper(string(cmp.Or(order.Filter.Status, replay.Failed))) + " RUNS"
+	if order.Filter.Status == replay.Unrecognized {
 		heading = "UNRECOGNIZED EVENTS"
 	}
-	var total int64
 	rows := make([][]string, len(plan))
 	for i, p := range plan {
-		total += p.Runs
 		estimate := "-"
 		if p.Estimate > 0 {
 			estimate = roughly(p.Estimate)
@@ -86,7 +84,7 @@ func printPlan(w io.Writer, plan []store.PlannedReplay, order store.NewReplay) {
 	}
 	table(w, []string{"JOB TYPE", heading, "FIRST RECEIVED", "LAST RECEIVED", "TAKES ABOUT"}, rows)
 	if order.Rate > 0 {
-		fmt.Fprintf(w, "at %d a second: at least %s\n", order.Rate, roughly(time.Duration(float64(total)/float64(order.Rate)*float64(time.Second))))
+		fmt.Fprintf(w, "at %d a second: at least %s\n", order.Rate, roughly(time.Duration(float64(plan.Runs())/float64(order.Rate)*float64(time.Second))))
 	}
 }
 
@@ -107,7 +105,7 @@ type replayLine struct {
 }
 
 // planLine is the part of a plan for one job type. Its fields are those of
-// store.PlannedReplay.
+// replay.PlannedRuns.
 type planLine struct {
 	Kind            *string    `json:"job_kind"` // null: unrecognized events, to be decoded
 	Runs            int64      `json:"runs"`
@@ -122,7 +120,8 @@ type leftOutLine struct {
 	Dismissed   int64 `json:"dismissed"`
 }
 
-func (j *replayJSON) plan(plan []store.PlannedReplay, left *store.LeftOut) {
+func (j *replayJSON) plan(plan replay.Plan, left *replay.LeftOut) {
+	j.line.TotalRuns = plan.Runs()
 	for _, p := range plan {
 		line := planLine{Runs: p.Runs, FirstReceived: p.FirstEvent, LastReceived: p.LastEvent}
 		if p.Kind != "" {
@@ -132,7 +131,6 @@ func (j *replayJSON) plan(plan []store.PlannedReplay, left *store.LeftOut) {
 			seconds := p.Estimate.Seconds()
 			line.EstimateSeconds = &seconds
 		}
-		j.line.TotalRuns += p.Runs
 		j.line.Plan = append(j.line.Plan, line)
 	}
 	if left != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 type replaysCommand struct {
@@ -32,24 +33,24 @@ func (c *replaysListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	replays, err := st.Replays(ctx, c.Limit)
+	orders, err := replay.New(st).List(ctx, c.Limit)
 	if err != nil {
 		return err
 	}
 	if c.Output == "json" {
-		for _, r := range replays {
+		for _, r := range orders {
 			if err := printJSON(std.out, r); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	if len(replays) == 0 {
+	if len(orders) == 0 {
 		fmt.Fprintln(std.out, "no replay orders")
 		return nil
 	}
-	rows := make([][]string, len(replays))
-	for i, r := range replays {
+	rows := make([][]string, len(orders))
+	for i, r := range orders {
 		rows[i] = []string{
 			strconv.FormatInt(r.ID, 10), r.State, countCell(r.Planned), strconv.FormatInt(r.Enqueued-r.Withdrawn, 10),
 			timeCell(&r.CreatedAt), r.OrderedBy, r.Reason,
@@ -72,35 +73,36 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	replay, err := st.Replay(ctx, c.ID)
+	replays := replay.New(st)
+	order, err := replays.Get(ctx, c.ID)
 	if err != nil {
 		return noSuchReplay(err)
 	}
-	counts, err := st.ReplayRuns(ctx, c.ID)
+	counts, err := replays.Runs(ctx, c.ID)
 	if err != nil {
 		return err
 	}
 	if c.Output == "json" {
 		return printJSON(std.out, struct {
-			store.Replay
+			replay.Order
 			Runs []store.RunCount `json:"runs"`
-		}{replay, counts})
+		}{order, counts})
 	}
 	rows := [][]string{
-		{"state", replay.State}, {"ordered by", replay.OrderedBy}, {"reason", replay.Reason}, {"filter", filterText(replay.Filter)},
-		{"ordered", timeCell(&replay.CreatedAt)}, {"started", timeCell(replay.StartedAt)}, {"finished", timeCell(replay.FinishedAt)},
-		{"runs planned", countCell(replay.Planned)}, {"runs put to pending", strconv.FormatInt(replay.Enqueued, 10)},
+		{"state", order.State}, {"ordered by", order.OrderedBy}, {"reason", order.Reason}, {"filter", filterText(order.Filter)},
+		{"ordered", timeCell(&order.CreatedAt)}, {"started", timeCell(order.StartedAt)}, {"finished", timeCell(order.FinishedAt)},
+		{"runs planned", countCell(order.Planned)}, {"runs put to pending", strconv.FormatInt(order.Enqueued, 10)},
 	}
-	if replay.Rate > 0 {
-		rows = append(rows, []string{"runs a second, at most", strconv.Itoa(replay.Rate)})
+	if order.Rate > 0 {
+		rows = append(rows, []string{"runs a second, at most", strconv.Itoa(order.Rate)})
 	}
-	if replay.State == "cancelled" {
-		rows = append(rows, []string{"of these, put back as they were", strconv.FormatInt(replay.Withdrawn, 10)})
+	if order.State == "cancelled" {
+		rows = append(rows, []string{"of these, put back as they were", strconv.FormatInt(order.Withdrawn, 10)})
 	}
-	if replay.Error != "" {
-		rows = append(rows, []string{"note", replay.Error})
+	if order.Error != "" {
+		rows = append(rows, []string{"note", order.Error})
 	}
-	table(std.out, []string{"REPLAY", strconv.FormatInt(replay.ID, 10)}, rows)
+	table(std.out, []string{"REPLAY", strconv.FormatInt(order.ID, 10)}, rows)
 	if len(counts) > 0 {
 		rows = nil
 		for _, n := range counts {
@@ -139,7 +141,7 @@ func (c *replaysWatchCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	return watchReplay(ctx, st, std, c.ID, c.Output == "json")
+	return watchReplay(ctx, replay.New(st), std, c.ID, c.Output == "json")
 }
 
 type replaysCancelCommand struct {
@@ -154,8 +156,8 @@ func (c *replaysCancelCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	switch err := st.CancelReplay(ctx, c.ID); {
-	case errors.Is(err, store.ErrOver):
+	switch err := replay.New(st).Cancel(ctx, c.ID); {
+	case errors.Is(err, replay.ErrEnded):
 		fmt.Fprintf(std.out, "nothing to cancel: %v\n", err)
 		return nil
 	case err != nil:

@@ -8,6 +8,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // runFilter holds the flags that choose the runs a command acts on.
@@ -48,12 +49,12 @@ func (r timeRange) check() error {
 
 // filter builds the filter from the flags. It makes the checks that need no
 // database.
-func (f runFilter) filter(status store.ReplayStatus) (store.ReplayFilter, error) {
+func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 	errors := make([]string, len(f.Error))
 	for i, fingerprint := range f.Error {
 		errors[i] = strings.ToLower(fingerprint)
 	}
-	filter := store.ReplayFilter{
+	filter := replay.Filter{
 		Status: status, Kinds: f.Kind, EventTypes: f.EventType, Sources: f.Source, SignatureRequestIDs: f.SignatureRequest,
 		EventIDs: f.Event, ErrorFingerprints: errors, ReceivedSince: f.Since.at, ReceivedUntil: f.Until.at,
 	}
@@ -65,7 +66,7 @@ func (f runFilter) filter(status store.ReplayStatus) (store.ReplayFilter, error)
 
 // checkNames refuses names and ids in a filter that do not exist, and completes short
 // event types. fingerprints lists the errors of the runs that the filter chooses from.
-func checkNames(ctx context.Context, st *store.Store, filter *store.ReplayFilter, fingerprints func(context.Context) ([]string, error)) error {
+func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fingerprints func(context.Context) ([]string, error)) error {
 	if err := checkKinds(ctx, st, filter.Kinds); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs"
 )
@@ -126,14 +127,14 @@ func (w *together) send(context.Context) error {
 
 // replay orders what has failed or is retrying, and changes its mind now and then.
 func (w *together) replay(ctx context.Context) error {
-	status := []store.ReplayStatus{store.ReplayFailed, store.ReplayRetrying}[rand.IntN(2)]
-	id, err := w.store().OrderReplay(ctx, store.NewReplay{Filter: store.ReplayFilter{Status: status}, Reason: "test"})
+	status := []replay.Status{replay.Failed, replay.Retrying}[rand.IntN(2)]
+	id, err := replay.New(w.store()).Place(ctx, replay.NewOrder{Filter: replay.Filter{Status: status}, Reason: "test"})
 	if err != nil {
 		return err
 	}
 	<-time.After(time.Duration(rand.IntN(200)) * time.Millisecond)
 	if rand.IntN(3) == 0 {
-		if err := w.store().CancelReplay(ctx, id); err != nil && !errors.Is(err, store.ErrOver) {
+		if err := replay.New(w.store()).Cancel(ctx, id); err != nil && !errors.Is(err, replay.ErrEnded) {
 			return err
 		}
 	}
@@ -142,13 +143,13 @@ func (w *together) replay(ctx context.Context) error {
 
 func (w *together) over(ctx context.Context, id int64) error {
 	for range 600 {
-		order, err := w.store().Replay(ctx, id)
+		order, err := replay.New(w.store()).Get(ctx, id)
 		switch {
 		case err != nil:
 			return err
 		case order.State == "refused" || order.State == "failed":
 			return fmt.Errorf("replay %d %s: %s", id, order.State, order.Error)
-		case order.Over():
+		case order.Finished():
 			return nil
 		}
 		<-time.After(50 * time.Millisecond)
@@ -219,8 +220,8 @@ func (w *together) settle() {
 	ctx := context.Background()
 	conn := connect(w.T, w.url)
 	eventually(w.T, time.Minute, "all runs are settled", func() bool {
-		for _, status := range []store.ReplayStatus{store.ReplayRetrying, store.ReplayFailed} {
-			id, err := w.store().OrderReplay(ctx, store.NewReplay{Filter: store.ReplayFilter{Status: status}, Reason: "test"})
+		for _, status := range []replay.Status{replay.Retrying, replay.Failed} {
+			id, err := replay.New(w.store()).Place(ctx, replay.NewOrder{Filter: replay.Filter{Status: status}, Reason: "test"})
 			if err := errors.Join(err, w.over(ctx, id)); err != nil {
 				w.Fatal(err)
 			}

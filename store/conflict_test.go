@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
+	"lumin-ingest/store/replay"
 )
 
 // by is a delivery of event n in which somebody acted.
@@ -108,11 +110,11 @@ func TestPromoteConflict(t *testing.T) {
 	if len(orders) != 1 {
 		t.Fatalf("orders %v", orders)
 	}
-	order, err := s.StartReplay(t.Context(), orders[0])
+	order, err := replay.New(s).Start(t.Context(), orders[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := allPages(t, s, order, replayJobs("book")); n != 1 {
+	if n := allPages(t, s, order, storetest.ReplayJobs("book")); n != 1 {
 		t.Errorf("%d runs, want 1", n)
 	}
 

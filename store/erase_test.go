@@ -15,6 +15,8 @@ import (
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
+	"lumin-ingest/store/replay"
 )
 
 // zyzzyva is the person to be forgotten. In whatever way the name is written in
@@ -103,7 +105,7 @@ func recordZyzzyva(tb testing.TB, s *store.Store) recorded {
 	r.mentioned = variant(5, detailsURL, "Mr. Zyzzyva", "book")
 	r.mentioned.Envelope.SignatureRequestID = r.worked.Envelope.SignatureRequestID
 	recordAll(tb, s, r.failing)
-	failAll(tb, s)
+	storetest.FailAll(tb, s)
 	recordAll(tb, s, r.waiting, r.worked, r.other, r.mentioned, r.unrecognized, r.redelivered)
 	if _, err := claim(tb, s, attempt(r.worked, "book", 0)); err != nil {
 		tb.Fatal(err)
@@ -186,8 +188,8 @@ func TestErase(t *testing.T) {
 	}
 
 	// Nothing brings a run of it back, and there is nothing more to erase.
-	for _, status := range []store.ReplayStatus{store.ReplayFailed, store.ReplayCancelled, store.ReplayUnrecognized} {
-		if plan, err := s.PlanReplay(t.Context(), store.ReplayFilter{Status: status}); err != nil || len(plan) != 0 {
+	for _, status := range []replay.Status{replay.Failed, replay.Cancelled, replay.Unrecognized} {
+		if plan, err := replay.New(s).Plan(t.Context(), replay.Filter{Status: status}); err != nil || len(plan) != 0 {
 			t.Errorf("replay of %s: %+v, %v", status, plan, err)
 		}
 	}
@@ -230,8 +232,8 @@ func TestEraseDecoded(t *testing.T) {
 	if err != nil || !plan.Nothing() || plan.Events != 0 {
 		t.Fatalf("%+v, %v", plan, err)
 	}
-	jobs := store.ReplayJobs{Route: func(string, lumin.EventType) []store.JobSpec { return specs("book") }}
-	if n := allPages(t, s, order(t, s, store.ReplayFilter{Status: store.ReplayUnrecognized}), jobs); n != 1 {
+	jobs := replay.Jobs{Route: func(string, lumin.EventType) []store.JobSpec { return specs("book") }}
+	if n := allPages(t, s, storetest.Order(t, s, replay.Filter{Status: replay.Unrecognized}), jobs); n != 1 {
 		t.Fatalf("%d decoded", n)
 	}
 	e := eraseBy(t, s, store.ErasureSubject{SignatureRequestIDs: []string{"request-1"}})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // What the tests outside the package are to reach of its inside.
@@ -59,29 +57,6 @@ func (r *Recorder) Waiting() int {
 // SweepPage is a Sweep that looks at a page of the given size.
 func (s *Store) SweepPage(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
 	return s.sweep(ctx, after, page)
-}
-
-// ReplayPageQuery is the query of a page of at most limit runs, from the beginning.
-func ReplayPageQuery(f ReplayFilter, jobs ReplayJobs, limit int) (sql string, args pgx.NamedArgs) {
-	args = pageArgs(Replay{ID: 1, Filter: f}, jobs, limit)
-	if f.Status == ReplayMissing {
-		args["first"], args["last"] = 1, limit
-		return missingPageSQL(f), args
-	}
-	args["after"] = [16]byte{}
-	return runsPageSQL(f), args
-}
-
-// ReplayPageOf takes a page of at most limit runs from the beginning, and returns
-// how many they were.
-func (s *Store) ReplayPageOf(ctx context.Context, order Replay, specs map[string]JobSpec, limit int) (int, error) {
-	for {
-		page, err := s.ReplayPage(ctx, order, ReplayPosition{}, ReplayJobs{Specs: specs}, limit)
-		if err != nil || !page.Wait {
-			return page.Enqueued, err
-		}
-		// Somebody else holds what is left, another order of the same test: look again.
-	}
 }
 
 // Gaps is how many ranges of ids a tail still waits for.

@@ -8,6 +8,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// NoFingerprint is the error fingerprint of runs whose error is not known.
+const NoFingerprint = "none"
+
 // FailureGroup describes the failed, retrying or dismissed runs of one job type with
 // the same error fingerprint.
 type FailureGroup struct {

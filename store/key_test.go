@@ -8,6 +8,7 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
 )
 
 func TestKeyUse(t *testing.T) {
@@ -35,11 +36,11 @@ func TestKeyUse(t *testing.T) {
 func TestKeyUsePlan(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, pgtest.New(t))
-	fill(t, conn, 1, 20_000)
+	storetest.Fill(t, conn, 1, 20_000)
 	exec(t, conn, `UPDATE lumin.events SET key_id = 'other' WHERE id % 3 = 0`)
 	exec(t, conn, analyzeSQL)
 	plan := explain(t, conn, store.KeyUseSQL)
-	if readsAll.MatchString(plan) {
+	if storetest.ReadsAll.MatchString(plan) {
 		t.Errorf("reads all events:\n%s", plan)
 	}
 	for _, rows := range regexp.MustCompile(`actual rows=(\d+)`).FindAllStringSubmatch(plan, -1) {

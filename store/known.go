@@ -51,11 +51,10 @@ func (s *Store) StoredEventTypes(ctx context.Context) ([]string, error) {
 	return s.names(ctx, "list event types", storedEventTypesSQL)
 }
 
-// StoredFingerprints lists the errors of the runs that a replay with this status
-// chooses from. It adds the errors that earlier replays named, because those replays
-// may have settled all of their runs.
-func (s *Store) StoredFingerprints(ctx context.Context, status ReplayStatus) ([]string, error) {
-	state := status.RunState()
+// StoredFingerprints lists the errors of the runs in a state. It adds the errors
+// that earlier replays named, because those replays may have settled all of their
+// runs.
+func (s *Store) StoredFingerprints(ctx context.Context, state string) ([]string, error) {
 	return s.names(ctx, "list errors", `
 		SELECT DISTINCT r.error_fingerprint FROM lumin.runs r WHERE r.state = $1 AND r.error_fingerprint IS NOT NULL
 		UNION SELECT unnest(o.error_fingerprints) FROM lumin.replays o ORDER BY 1`, state)

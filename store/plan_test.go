@@ -12,6 +12,7 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
 )
 
 // The queries that run for each event or job, by name, with arguments as SQL has
@@ -52,35 +53,6 @@ ALTER TABLE lumin.signature_requests SET (autovacuum_enabled = false);
 ALTER TABLE lumin.river_job SET (autovacuum_enabled = false)`
 
 const analyzeSQL = `ANALYZE lumin.events, lumin.runs, lumin.redeliveries, lumin.signature_requests, lumin.river_job`
-
-// fill makes events from one number to another, with a run, a job, a redelivery
-// and a signature request each.
-func fill(tb testing.TB, conn *pgx.Conn, from, to int) {
-	tb.Helper()
-	exec(tb, conn, `
-		WITH e AS (
-		    INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
-		    SELECT md5(n::text)::uuid, 'account', 'request-' || n, 'signature_request_signed', now(), convert_to(repeat('x', 300), 'UTF8'), '\x00', '\x00', 'k', now()
-		    FROM generate_series($1::int, $2::int) n RETURNING *
-		), r AS (
-		    INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at, pending_since)
-		    SELECT event_key, 'book', id, CASE WHEN id % 50 = 0 THEN 'pending' WHEN id % 10 = 1 THEN 'failed' ELSE 'succeeded' END,
-		           CASE WHEN id % 50 = 0 THEN NULL ELSE now() END, now() - interval '1 hour' - interval '1 ms' * id
-		    FROM e RETURNING *
-		), d AS (
-		    INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, count, first_at, last_at)
-		    SELECT id, '\x00', 'nothing', 1, now(), now() FROM e
-		), s AS (
-		    INSERT INTO lumin.signature_requests (signature_request_id) SELECT signature_request_id FROM e
-		)
-		INSERT INTO lumin.river_job (args, kind, max_attempts, state, finalized_at)
-		SELECT jsonb_build_object('event_key', event_key::text, 'replay_id', 0), 'book', 3,
-		       CASE state WHEN 'pending' THEN 'available' WHEN 'failed' THEN 'discarded' ELSE 'completed' END::lumin.river_job_state, finished_at
-		FROM r`, from, to)
-}
-
-// readsAll finds what reads the whole of a table, be it by way of an index.
-var readsAll = regexp.MustCompile(`Seq Scan on (lumin\.)?(events|runs|redeliveries|signature_requests|river_job)\b`)
 
 func explain(tb testing.TB, conn *pgx.Conn, sql string) string {
 	tb.Helper()
@@ -130,7 +102,7 @@ func testPlans(t *testing.T, size int) {
 		t.Fatal(err)
 	}
 	if size > 0 {
-		fill(t, fresh, 1, size)
+		storetest.Fill(t, fresh, 1, size)
 		exec(t, fresh, analyzeSQL)
 	}
 	exec(t, old, `SET plan_cache_mode = force_generic_plan`)
@@ -142,13 +114,13 @@ func testPlans(t *testing.T, size int) {
 		exec(t, old, `EXECUTE `+name[query]+`(`+q.args+`)`)
 		exec(t, old, `ROLLBACK`)
 	}
-	fill(t, fresh, size+1, 50_000)
+	storetest.Fill(t, fresh, size+1, 50_000)
 	check := func(t *testing.T, conn *pgx.Conn, sql string) {
 		t.Helper()
 		exec(t, conn, `BEGIN`)
 		plan := explain(t, conn, sql)
 		exec(t, conn, `ROLLBACK`)
-		if readsAll.MatchString(plan) {
+		if storetest.ReadsAll.MatchString(plan) {
 			t.Errorf("reads a whole table:\n%s", plan)
 		}
 		for _, line := range removedLines.FindAllStringSubmatch(plan, -1) {
@@ -195,43 +167,6 @@ func testPlans(t *testing.T, size int) {
 	} {
 		t.Run("list/"+filter, func(t *testing.T) {
 			planned(t, "force_custom_plan", store.ListEventsSQL, args+`, now(), 0, now(), 0, 50`)
-		})
-	}
-}
-
-// A page of a replay reads its own runs and events, be it a large one: each page of
-// many would read the table once more.
-func TestReplayPagePlans(t *testing.T) {
-	t.Parallel()
-	url := pgtest.New(t)
-	conn := connect(t, url)
-	fill(t, conn, 1, 50_000)
-	exec(t, conn, analyzeSQL)
-	if _, err := storeOn(t, pgtest.Pool(t, url)).RegisterJobTypes(t.Context(), []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
-		t.Fatal(err)
-	}
-	for name, f := range map[string]store.ReplayFilter{
-		"failed":    {Status: store.ReplayFailed},
-		"succeeded": {Status: store.ReplaySucceeded},
-		"missing":   {Status: store.ReplayMissing, Kinds: []string{"late"}},
-		"by source": {Status: store.ReplaySucceeded, Sources: []string{"account"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			sql, args := store.ReplayPageQuery(f, replayJobs("book", "late"), 5000)
-			exec(t, conn, `BEGIN`)
-			defer exec(t, conn, `ROLLBACK`)
-			rows, err := conn.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) `+sql, pgx.QueryExecModeCacheDescribe, args)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			if err != nil {
-				t.Fatal(err)
-			}
-			plan := strings.Join(lines, "\n")
-			if readsAll.MatchString(plan) || !strings.Contains(plan, "rows=5000 ") {
-				t.Errorf("reads a whole table, or not a whole page:\n%s", plan)
-			}
 		})
 	}
 }

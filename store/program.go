@@ -68,6 +68,20 @@ func (s *Store) ForgetProgram(ctx context.Context, id [16]byte) error {
 	return nil
 }
 
+// KindsAtWork lists the job types that a program which works jobs knows. It leaves
+// out programs that have not been seen for [ProgramSeenWithin].
+func (s *Store) KindsAtWork(ctx context.Context) ([]string, error) {
+	var kinds []string
+	err := s.pool.QueryRow(ctx, `
+		SELECT ARRAY(SELECT DISTINCT k FROM lumin.programs p, unnest(p.job_kinds) k
+		             WHERE p.role <> 'ingest' AND p.last_seen >= now() - make_interval(secs => $1) ORDER BY k)`,
+		ProgramSeenWithin.Seconds()).Scan(&kinds)
+	if err != nil {
+		return nil, fmt.Errorf("look which job types are at work: %w", err)
+	}
+	return kinds, nil
+}
+
 // Programs lists the programs that were seen in the last so many seconds or
 // minutes, the oldest first.
 func (s *Store) Programs(ctx context.Context, within time.Duration) ([]Program, error) {

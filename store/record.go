@@ -49,6 +49,28 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, insertSQL string, groups [
 	return countRedeliveries(ctx, tx, groups)
 }
 
+// RecordTx records deliveries of events that are not stored yet, in tx, with their
+// runs and jobs; the runs belong to a replay order. Receipts are in the order of
+// the deliveries. A delivery of a stored event changes nothing: its receipt is a
+// Duplicate with no event id. Unlike a [Recorder] it counts no redeliveries.
+func (s *Store) RecordTx(ctx context.Context, tx pgx.Tx, deliveries []Delivery, replayID int64) ([]Receipt, error) {
+	if len(deliveries) == 0 {
+		return nil, nil
+	}
+	batch := make([]*pending, len(deliveries))
+	for i := range deliveries {
+		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key()}
+	}
+	groups := fold(batch)
+	if err := insertEvents(ctx, tx, insertEventsSQL, groups); err != nil {
+		return nil, err
+	}
+	if err := s.insertRuns(ctx, tx, groups, replayID); err != nil {
+		return nil, err
+	}
+	return receipts(batch, groups), nil
+}
+
 // commitError marks the error of a COMMIT with errInDoubt if the outcome is unknown.
 // It is known if the server reports an ERROR, such as that of a deferred constraint:
 // the server does so only before the transaction is committed.

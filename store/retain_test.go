@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
+	"lumin-ingest/store/replay"
 )
 
 const day = 24 * time.Hour
@@ -44,7 +46,7 @@ func TestRetain(t *testing.T) {
 	sibling := from("app:crm", aged(6, 399*day))
 	unrecognized := store.Delivery{Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: now.Add(-401 * day)}
 	recordAll(t, s, failed)
-	failAll(t, s)
+	storetest.FailAll(t, s)
 	recordAll(t, s, fresh, middle, old, shared, sibling, unrecognized)
 	// As another program's job type would have it done.
 	for _, d := range []store.Delivery{fresh, middle, old} {
@@ -262,9 +264,9 @@ func TestRetainBesideMissing(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		order := order(t, s, store.ReplayFilter{Status: store.ReplayMissing, Kinds: []string{"late"}})
-		for at := (store.ReplayPosition{}); ; {
-			page, err := s.ReplayPage(t.Context(), order, at, replayJobs("late"), 10+rand.IntN(90))
+		order := storetest.Order(t, s, replay.Filter{Status: replay.Missing, Kinds: []string{"late"}})
+		for at := (replay.Position{}); ; {
+			page, err := replay.New(s).TakePage(t.Context(), order, storetest.ReplayJobs("late"), at, 10+rand.IntN(90))
 			if err != nil || page.Exhausted {
 				if err != nil {
 					t.Error(err)
@@ -306,17 +308,17 @@ func TestRetainBesideOthers(t *testing.T) {
 		}
 	})
 	for range 20 {
-		id, err := s.OrderReplay(t.Context(), store.NewReplay{Filter: store.ReplayFilter{Status: store.ReplayFailed}})
+		id, err := replay.New(s).Place(t.Context(), replay.NewOrder{Filter: replay.Filter{Status: replay.Failed}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := s.StartReplay(t.Context(), id)
+		r, err := replay.New(s).Start(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		carryOut(t, s, r, 100, "book")
+		storetest.CarryOut(t, s, r, storetest.ReplayJobs("book"), 100)
 		exec(t, s.Pool(), `UPDATE lumin.runs SET state = 'succeeded', finished_at = now() WHERE state = 'pending' AND event_id % 7 = $1`, id%7)
-		failAll(t, s)
+		storetest.FailAll(t, s)
 	}
 	work.Wait()
 	if n := value[int](t, s.Pool(), `SELECT count(*) FROM lumin.runs r WHERE NOT EXISTS (SELECT FROM lumin.events e WHERE e.id = r.event_id)`); n != 0 {

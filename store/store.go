@@ -26,6 +26,9 @@ func New(pool *pgxpool.Pool, _ *slog.Logger) (*Store, error) {
 	return &Store{pool: pool}, nil
 }
 
+// ErrNotFound means that no row has the given id.
+var ErrNotFound = errors.New("not found")
+
 // Pool is the pool given to [New].
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 

@@ -7,6 +7,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// RunCount is how many runs of one job type are in one state.
+type RunCount struct {
+	Kind  string `json:"job_kind"`
+	State string `json:"state"`
+	Runs  int64  `json:"count"`
+}
+
 // unsettledSQL reads the two partial indexes, never the whole table. Job types
 // without such runs get a count of 0.
 const unsettledSQL = `

@@ -7,6 +7,7 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
 )
 
 // Every status that an event can have with a job type.
@@ -91,7 +92,7 @@ func TestConflicts(t *testing.T) {
 func TestViewPlans(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, pgtest.New(t))
-	fill(t, conn, 1, 20000)
+	storetest.Fill(t, conn, 1, 20000)
 	exec(t, conn, analyzeSQL)
 	exec(t, conn, `INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('book', '{}', '{}', true, 'default'), ('late', '{}', '{}', true, 'default')`)
 	for _, query := range []string{
@@ -101,7 +102,7 @@ func TestViewPlans(t *testing.T) {
 		`SELECT * FROM lumin.failed_runs WHERE event_key = md5('501')::uuid`,
 		`SELECT * FROM lumin.conflicts WHERE event_id = 500`,
 	} {
-		if plan := explain(t, conn, query); readsAll.MatchString(plan) {
+		if plan := explain(t, conn, query); storetest.ReadsAll.MatchString(plan) {
 			t.Errorf("%s reads all of a table:\n%s", query, plan)
 		}
 	}

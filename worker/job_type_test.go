@@ -17,6 +17,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 	"lumin-ingest/worker"
 )
 
@@ -44,7 +45,7 @@ func TestJobFail(t *testing.T) {
 	if n := r.effects("tx_fails"); n != 0 {
 		t.Errorf("%d effects of a run that failed", n)
 	}
-	r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"plain_fails"}}))
+	r.waitOrder(r.order(replay.Filter{Kinds: []string{"plain_fails"}}))
 	if got := r.count(`SELECT count(*) FROM lumin.runs WHERE job_kind = 'plain_fails' AND state = 'succeeded'`); got != 1 {
 		t.Error("the replay did not repair it")
 	}
@@ -89,18 +90,18 @@ func TestIdempotencyKey(t *testing.T) {
 	key := r.record(1, job)
 	r.waitQuiet() // three attempts
 	broken.Store(false)
-	r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"mails"}}))
+	r.waitOrder(r.order(replay.Filter{Kinds: []string{"mails"}}))
 	want := key.Derive("mails").String()
 	for range 4 {
 		if got := <-keys; got != want {
 			t.Errorf("key %s, want %s", got, want)
 		}
 	}
-	again := store.ReplayFilter{Status: store.ReplaySucceeded, Kinds: []string{"mails"}}
+	again := replay.Filter{Status: replay.Succeeded, Kinds: []string{"mails"}}
 	broken.Store(true)
 	r.waitOrder(r.order(again))
 	broken.Store(false)
-	r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"mails"}})) // failed under the one before
+	r.waitOrder(r.order(replay.Filter{Kinds: []string{"mails"}})) // failed under the one before
 	r.waitOrder(r.order(again))
 	for i := range 5 {
 		name := "mails/1"

@@ -9,6 +9,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 func TestPlain(t *testing.T) {
@@ -107,7 +108,7 @@ func TestPlainFence(t *testing.T) {
 	key := r.record(1, job)
 	r.wait("the first call", func() bool { return job.calls.Load() == 1 })
 	r.exec(`UPDATE lumin.river_job SET state = 'discarded', finalized_at = now() WHERE kind = 'slow'`)
-	id, err := r.store.OrderReplay(r.ctx, store.NewReplay{Filter: store.ReplayFilter{Kinds: []string{"slow"}}})
+	id, err := replay.New(r.store).Place(r.ctx, replay.NewOrder{Filter: replay.Filter{Kinds: []string{"slow"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

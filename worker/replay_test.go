@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // breakable is a job type that fails until it is repaired.
@@ -32,9 +32,9 @@ func newBreakable(kind string) breakable {
 
 func (breakable) MaxAttempts() int { return 1 }
 
-func (r *rig) order(f store.ReplayFilter) int64 {
+func (r *rig) order(f replay.Filter) int64 {
 	r.t.Helper()
-	id, err := r.store.OrderReplay(r.ctx, store.NewReplay{Filter: f, Reason: "test"})
+	id, err := replay.New(r.store).Place(r.ctx, replay.NewOrder{Filter: f, Reason: "test"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -42,14 +42,14 @@ func (r *rig) order(f store.ReplayFilter) int64 {
 }
 
 // waitOrder waits until an order is over and returns it.
-func (r *rig) waitOrder(id int64) (order store.Replay) {
+func (r *rig) waitOrder(id int64) (order replay.Order) {
 	r.t.Helper()
 	r.wait(fmt.Sprintf("order %d", id), func() bool {
 		var err error
-		if order, err = r.store.Replay(r.ctx, id); err != nil {
+		if order, err = replay.New(r.store).Get(r.ctx, id); err != nil {
 			r.t.Fatal(err)
 		}
-		return order.Over()
+		return order.Finished()
 	})
 	return order
 }
@@ -67,7 +67,7 @@ func TestReplay(t *testing.T) {
 	firstFailure := r.rows(`SELECT f::text FROM lumin.failures f WHERE job_kind = 'broken'`)
 
 	// Not repaired yet: fails again, once, and is not replayed for ever.
-	if order := r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"broken"}})); order.Enqueued != 1 {
+	if order := r.waitOrder(r.order(replay.Filter{Kinds: []string{"broken"}})); order.Enqueued != 1 {
 		t.Errorf("first order: %+v", order)
 	}
 	r.waitQuiet()
@@ -83,7 +83,7 @@ func TestReplay(t *testing.T) {
 	}
 
 	job.repaired.Store(true)
-	order := r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"broken"}}))
+	order := r.waitOrder(r.order(replay.Filter{Kinds: []string{"broken"}}))
 	r.waitQuiet()
 	if got := r.run("broken", key); order.Enqueued != 1 || got.State != "succeeded" || got.ReplayID != order.ID || got.Failures != 2 || got.Error != "" {
 		t.Errorf("after the second order: %+v, %+v", got, order)
@@ -92,7 +92,7 @@ func TestReplay(t *testing.T) {
 		t.Errorf("the failure was %q and is %q", firstFailure[0], all[0])
 	}
 
-	if order := r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"broken"}})); order.State != "done" || order.Enqueued != 0 {
+	if order := r.waitOrder(r.order(replay.Filter{Kinds: []string{"broken"}})); order.State != "done" || order.Enqueued != 0 {
 		t.Errorf("third order: %+v", order)
 	}
 	// Jobs of earlier orders do nothing any more.
@@ -165,7 +165,7 @@ func TestOrderLeftToOthers(t *testing.T) {
 	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
 	r.exec(`INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'new', 1, 'worker', '{old,added}')`)
 	first := r.start(old)
-	one, all := r.order(store.ReplayFilter{Kinds: []string{"added"}}), r.order(store.ReplayFilter{Status: store.ReplayFailed})
+	one, all := r.order(replay.Filter{Kinds: []string{"added"}}), r.order(replay.Filter{Status: replay.Failed})
 	r.wait("the run that it knows", func() bool { return r.effects("old") == 1 })
 	r.wait("a snooze of each", func() bool {
 		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'lumin_replay' AND (metadata ->> 'snoozes')::int > 0`) == 2
@@ -218,8 +218,8 @@ func TestOrderRefused(t *testing.T) {
 	}
 	// They can be read all the same, and one that is said to be done is over.
 	r.exec(`INSERT INTO lumin.replays (status, state) VALUES ('failed', 'done')`)
-	orders, err := r.store.Replays(r.ctx, 100)
-	if err != nil || len(orders) != 10 || !orders[0].Over() {
+	orders, err := replay.New(r.store).List(r.ctx, 100)
+	if err != nil || len(orders) != 10 || !orders[0].Finished() {
 		t.Errorf("%d orders, %v", len(orders), err)
 	}
 	mustNotSing(t, r)
@@ -245,13 +245,13 @@ func TestOrderInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := r.start(job)
-	id := r.order(store.ReplayFilter{Status: store.ReplayFailed})
+	id := r.order(replay.Filter{Status: replay.Failed})
 	r.wait("all but one", func() bool { return r.count(`SELECT enqueued FROM lumin.replays WHERE id = $1`, id) == runs-1 })
 	r.stop(first)
 	if err := tx.Rollback(r.ctx); err != nil {
 		t.Fatal(err)
 	}
-	order, err := r.store.Replay(r.ctx, id)
+	order, err := replay.New(r.store).Get(r.ctx, id)
 	if err != nil || order.State != "running" || order.Enqueued != runs-1 {
 		t.Fatalf("interrupted: %+v, %v", order, err)
 	}
@@ -279,7 +279,7 @@ func TestOrderGivenUp(t *testing.T) {
 	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
 	r.exec(`CREATE FUNCTION shop.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no replay for canary@example.com'; END $$`)
 	r.exec(`CREATE TRIGGER fail BEFORE UPDATE ON lumin.runs FOR EACH ROW EXECUTE FUNCTION shop.fail()`)
-	id := r.order(store.ReplayFilter{Status: store.ReplayFailed})
+	id := r.order(replay.Filter{Status: replay.Failed})
 	r.exec(`UPDATE lumin.river_job SET max_attempts = 1`)
 	r.start(job)
 	if order := r.waitOrder(id); order.State != "failed" || !strings.Contains(order.Error, "given up: ") || !strings.Contains(order.Error, "no replay for [address]") {
@@ -301,7 +301,7 @@ func TestOrderCancelled(t *testing.T) {
 	r.exec(`UPDATE lumin.runs SET state = 'failed', error = 'as before', finished_at = now()`)
 	r.start(job)
 	begin := time.Now()
-	id, err := r.store.OrderReplay(r.ctx, store.NewReplay{Filter: store.ReplayFilter{Status: store.ReplayFailed}, Rate: rate})
+	id, err := replay.New(r.store).Place(r.ctx, replay.NewOrder{Filter: replay.Filter{Status: replay.Failed}, Rate: rate})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestOrderRetrying(t *testing.T) {
 	key := r.record(1, patient{job})
 	r.wait("the first attempt", func() bool { return r.count(`SELECT count(*) FROM lumin.river_job WHERE state = 'retryable'`) == 1 })
 	job.repaired.Store(true)
-	order := r.waitOrder(r.order(store.ReplayFilter{Status: store.ReplayRetrying}))
+	order := r.waitOrder(r.order(replay.Filter{Status: replay.Retrying}))
 	if got := r.run("patient", key); order.State != "done" || got.State != "succeeded" || got.ReplayID != order.ID || r.effects("patient") != 1 {
 		t.Errorf("%+v, %+v, %d effects", order, got, r.effects("patient"))
 	}
@@ -348,7 +348,7 @@ func TestOrderWithoutJob(t *testing.T) {
 	job.repaired.Store(true)
 	r.record(1, job)
 	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
-	id := r.order(store.ReplayFilter{Status: store.ReplayFailed})
+	id := r.order(replay.Filter{Status: replay.Failed})
 	r.exec(`DELETE FROM lumin.river_job`)
 	r.start(job) // which sweeps as soon as it leads
 	if order := r.waitOrder(id); order.State != "done" || order.Enqueued != 1 {

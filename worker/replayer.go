@@ -13,6 +13,7 @@ import (
 
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // replayArgs are the arguments of the job that carries out a replay order. The
@@ -28,19 +29,20 @@ func (replayArgs) Kind() string { return internalPrefix + "replay" }
 // all of them are settled, and takes them back when an order is cancelled.
 type replayer struct {
 	river.WorkerDefaults[replayArgs]
-	store  *store.Store
-	jobs   store.ReplayJobs
-	logger *slog.Logger
+	store   *store.Store
+	replays *replay.Store
+	jobs    replay.Jobs
+	logger  *slog.Logger
 
 	mu        sync.Mutex
-	positions map[int64]store.ReplayPosition // of orders under way, by id
+	positions map[int64]replay.Position // of orders under way, by id
 }
 
 func newReplayer(s *store.Store, r *Registry, logger *slog.Logger) *replayer {
 	return &replayer{
-		store: s, logger: logger,
-		jobs:      store.ReplayJobs{Specs: r.specs(), Route: r.Route},
-		positions: map[int64]store.ReplayPosition{},
+		store: s, replays: replay.New(s), logger: logger,
+		jobs:      replay.Jobs{Specs: r.specs(), Route: r.Route},
+		positions: map[int64]replay.Position{},
 	}
 }
 
@@ -61,13 +63,13 @@ func (*replayer) NextRetry(*river.Job[replayArgs]) time.Time { return time.Now()
 // Work implements river.Worker. It does one slice of the order's work and comes
 // again until the order is over.
 func (w *replayer) Work(ctx context.Context, job *river.Job[replayArgs]) error {
-	order, err := w.store.StartReplay(ctx, job.Args.OrderID)
+	order, err := w.replays.Start(ctx, job.Args.OrderID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return river.JobCancel(err)
 	case err != nil:
 		return w.givenUp(ctx, job, err)
-	case order.Over():
+	case order.Finished():
 		w.forget(order.ID)
 		return nil
 	case order.State == "cancelled":
@@ -87,7 +89,7 @@ func (w *replayer) Work(ctx context.Context, job *river.Job[replayArgs]) error {
 // carryOut enqueues unless the order cannot be carried out. Of job types that this
 // program does not know others may know more: while a deployment is under way, it
 // leaves the order to them.
-func (w *replayer) carryOut(ctx context.Context, order store.Replay) error {
+func (w *replayer) carryOut(ctx context.Context, order replay.Order) error {
 	if err := order.Validate(); err != nil {
 		return w.end(ctx, order.ID, "refused", err.Error())
 	}
@@ -116,14 +118,14 @@ func (w *replayer) knows(kind string) bool {
 
 // enqueue puts runs to pending for as long as a slice lasts, no faster than the
 // order allows.
-func (w *replayer) enqueue(ctx context.Context, order store.Replay, jobs store.ReplayJobs) error {
+func (w *replayer) enqueue(ctx context.Context, order replay.Order, jobs replay.Jobs) error {
 	start, slice := time.Now(), internalSlice
 	limit, enqueued := 0, 0
 	if order.Rate > 0 {
 		limit, slice = max(order.Rate/2, 1), pacedSlice
 	}
 	for time.Since(start) < slice {
-		page, err := w.store.ReplayPage(ctx, order, w.position(order.ID), jobs, limit)
+		page, err := w.replays.TakePage(ctx, order, jobs, w.position(order.ID), limit)
 		if err != nil {
 			return err
 		}
@@ -156,13 +158,13 @@ func wait(ctx context.Context, d time.Duration) error {
 // await ends the order once every run of it is settled. It looks often for a
 // moment, for most orders are small, and then comes again: soon at first, and less
 // often the longer the runs take.
-func (w *replayer) await(ctx context.Context, order store.Replay) error {
+func (w *replayer) await(ctx context.Context, order replay.Order) error {
 	for start := time.Now(); time.Since(start) < 2*time.Second; {
-		over, err := w.store.FinishReplay(ctx, order.ID)
+		finished, err := w.replays.Finish(ctx, order.ID)
 		if err != nil {
 			return err
 		}
-		if over {
+		if finished {
 			w.forget(order.ID)
 			w.logger.Info("replay over", "replay_id", order.ID)
 			return nil
@@ -179,10 +181,10 @@ func (w *replayer) await(ctx context.Context, order store.Replay) error {
 }
 
 // withdraw takes back the runs of a cancelled order whose job has not begun.
-func (w *replayer) withdraw(ctx context.Context, order store.Replay) error {
+func (w *replayer) withdraw(ctx context.Context, order replay.Order) error {
 	w.forget(order.ID)
 	for after, start := int64(0), time.Now(); time.Since(start) < internalSlice; {
-		next, err := w.store.WithdrawPage(ctx, order, after)
+		next, err := w.replays.WithdrawPage(ctx, order, after)
 		if err != nil {
 			return err
 		}
@@ -195,13 +197,13 @@ func (w *replayer) withdraw(ctx context.Context, order store.Replay) error {
 	return river.JobSnooze(0)
 }
 
-func (w *replayer) position(id int64) store.ReplayPosition {
+func (w *replayer) position(id int64) replay.Position {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.positions[id]
 }
 
-func (w *replayer) advance(id int64, to store.ReplayPosition) {
+func (w *replayer) advance(id int64, to replay.Position) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.positions[id] = to
@@ -217,7 +219,7 @@ func (w *replayer) end(ctx context.Context, id int64, state, why string) error {
 	why = redact.Text(why)
 	w.forget(id)
 	w.logger.Warn("replay "+state, "replay_id", id, "reason", why)
-	return w.store.EndReplay(ctx, id, state, why)
+	return w.replays.End(ctx, id, state, why)
 }
 
 // givenUp ends the order with its last attempt, so that none waits for a job that

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 	"lumin-ingest/worker"
 )
 
@@ -38,7 +38,7 @@ func TestRollingDeployment(t *testing.T) {
 		t.Errorf("%d effects of the old job type and %d of the new one, want %d and %d", a, b, 2*each, each)
 	}
 
-	r.waitOrder(r.order(store.ReplayFilter{Status: store.ReplayMissing, Kinds: []string{"new_effect"}}))
+	r.waitOrder(r.order(replay.Filter{Status: replay.Missing, Kinds: []string{"new_effect"}}))
 	r.waitQuiet()
 	for _, kind := range []string{"old_effect", "new_effect"} {
 		all := r.effects(kind)
@@ -71,7 +71,7 @@ func TestOldLeaderGivesUp(t *testing.T) {
 		t.Errorf("given up: %+v", got)
 	}
 	r.startConfig(worker.Config{}.Quick(time.Second), old, added)
-	r.waitOrder(r.order(store.ReplayFilter{Kinds: []string{"new_effect"}}))
+	r.waitOrder(r.order(replay.Filter{Kinds: []string{"new_effect"}}))
 	if r.effects("new_effect") != 1 || r.effects("old_effect") != 1 {
 		t.Errorf("%d and %d effects, want 1 and 1", r.effects("new_effect"), r.effects("old_effect"))
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 // sweepArgs are the arguments of the periodic sweep.
@@ -50,7 +51,7 @@ func (w *sweeper) Work(ctx context.Context, _ *river.Job[sweepArgs]) error {
 	if err != nil {
 		return err
 	}
-	requeued, err := w.store.RequeueReplays(ctx)
+	requeued, err := replay.New(w.store).Requeue(ctx)
 	if requeued > 0 {
 		w.logger.Warn("replay orders whose job was gone are carried on", "count", requeued)
 	}

@@ -25,6 +25,7 @@ import (
 	"lumin-ingest/lumin"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
 )
 
 func main() {
@@ -164,7 +165,7 @@ func (b *bench) listings(ctx context.Context) error {
 		}
 		b.add("first page of "+what, took.Round(100*time.Microsecond).String(), wanted)
 	}
-	took, err := best(func() error { _, err := b.store.Replays(ctx, 50); return err })
+	took, err := best(func() error { _, err := replay.New(b.store).List(ctx, 50); return err })
 	if err != nil {
 		return err
 	}
@@ -179,16 +180,16 @@ func (b *bench) plans(ctx context.Context) error {
 	if _, err := b.store.RegisterJobTypes(ctx, []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
 		return err
 	}
-	for what, f := range map[string]store.ReplayFilter{
-		"plan of all failed":            {Status: store.ReplayFailed},
-		"plan of failed, by event type": {Status: store.ReplayFailed, EventTypes: []string{"signature_request_approved"}},
-		"plan of failed, by time":       {Status: store.ReplayFailed, ReceivedSince: &since},
-		"plan of failed, by source":     {Status: store.ReplayFailed, Sources: []string{"account"}},
-		"plan of failed, one event":     {Status: store.ReplayFailed, EventIDs: []int64{1000}},
-		"plan of missing":               {Status: store.ReplayMissing, Kinds: []string{"late"}},
-		"plan of missing, by type":      {Status: store.ReplayMissing, Kinds: []string{"late"}, EventTypes: []string{"signature_request_approved"}},
+	for what, f := range map[string]replay.Filter{
+		"plan of all failed":            {Status: replay.Failed},
+		"plan of failed, by event type": {Status: replay.Failed, EventTypes: []string{"signature_request_approved"}},
+		"plan of failed, by time":       {Status: replay.Failed, ReceivedSince: &since},
+		"plan of failed, by source":     {Status: replay.Failed, Sources: []string{"account"}},
+		"plan of failed, one event":     {Status: replay.Failed, EventIDs: []int64{1000}},
+		"plan of missing":               {Status: replay.Missing, Kinds: []string{"late"}},
+		"plan of missing, by type":      {Status: replay.Missing, Kinds: []string{"late"}, EventTypes: []string{"signature_request_approved"}},
 	} {
-		took, err := best(func() error { _, err := b.store.PlanReplay(ctx, f); return err })
+		took, err := best(func() error { _, err := replay.New(b.store).Plan(ctx, f); return err })
 		if err != nil {
 			return err
 		}
@@ -198,23 +199,24 @@ func (b *bench) plans(ctx context.Context) error {
 }
 
 func (b *bench) replay(ctx context.Context) error {
+	replays := replay.New(b.store)
 	spec := store.JobSpec{Queue: "default", MaxAttempts: 10, Priority: 1}
-	jobs := store.ReplayJobs{Specs: map[string]store.JobSpec{"book": spec, "late": spec}}
-	for what, f := range map[string]store.ReplayFilter{
-		"replay of failed runs":  {Status: store.ReplayFailed},
-		"replay of missing runs": {Status: store.ReplayMissing, Kinds: []string{"late"}},
+	jobs := replay.Jobs{Specs: map[string]store.JobSpec{"book": spec, "late": spec}}
+	for what, f := range map[string]replay.Filter{
+		"replay of failed runs":  {Status: replay.Failed},
+		"replay of missing runs": {Status: replay.Missing, Kinds: []string{"late"}},
 	} {
-		id, err := b.store.OrderReplay(ctx, store.NewReplay{Filter: f, Reason: "bench"})
+		id, err := replays.Place(ctx, replay.NewOrder{Filter: f, Reason: "bench"})
 		if err != nil {
 			return err
 		}
-		order, err := b.store.StartReplay(ctx, id)
+		order, err := replays.Start(ctx, id)
 		if err != nil {
 			return err
 		}
 		enqueued, start := 0, time.Now()
-		for page := (store.ReplayPage{}); !page.Exhausted; {
-			if page, err = b.store.ReplayPage(ctx, order, page.Next, jobs, 0); err != nil {
+		for page := (replay.Page{}); !page.Exhausted; {
+			if page, err = replays.TakePage(ctx, order, jobs, page.Next, 0); err != nil {
 				return err
 			}
 			enqueued += page.Enqueued

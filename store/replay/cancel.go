@@ -1,0 +1,128 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrEnded means that an order has ended.
+var ErrEnded = errors.New("the order has ended")
+
+// Cancel ends an order: no further run becomes pending, and a running worker
+// restores every run of the order whose job has not started. It returns ErrEnded
+// for an order that has ended, and [store.ErrNotFound].
+func (s *Store) Cancel(ctx context.Context, id int64) error {
+	tag, err := s.pool.Exec(ctx, `UPDATE lumin.replays SET state = 'cancelled' WHERE id = $1 AND state IN ('ordered', 'running')`, id)
+	if err != nil {
+		return fmt.Errorf("cancel replay %d: %w", id, err)
+	}
+	if tag.RowsAffected() == 1 {
+		return nil
+	}
+	order, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("replay %d is %s: %w", id, order.State, ErrEnded)
+}
+
+// WithdrawPage restores runs of a cancelled order whose job has not started. It
+// looks at jobs after the given id and returns the id of the last one. It returns
+// 0 when no job is left; then the order is finished.
+func (s *Store) WithdrawPage(ctx context.Context, order Order, after int64) (next int64, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) (err error) {
+		var jobs withdrawn
+		// Retrying runs still wait for an attempt, as before the order. Events that
+		// were decoded are kept.
+		if order.Filter.Status != Retrying && order.Filter.Status != Unrecognized {
+			if jobs, err = withdrawJobs(ctx, tx, order, after); err != nil {
+				return fmt.Errorf("withdraw jobs of replay %d: %w", order.ID, err)
+			}
+		}
+		next = jobs.lastID
+		restored, err := restoreRuns(ctx, tx, order, jobs)
+		if err != nil {
+			return fmt.Errorf("restore runs of replay %d: %w", order.ID, err)
+		}
+		_, err = tx.Exec(ctx, `
+			UPDATE lumin.replays SET withdrawn = withdrawn + $2, finished_at = CASE WHEN $3 THEN coalesce(finished_at, now()) END
+			WHERE id = $1 AND state = 'cancelled'`, order.ID, restored, len(jobs.keys) == 0)
+		if err != nil {
+			return fmt.Errorf("count the withdrawn runs of replay %d: %w", order.ID, err)
+		}
+		return nil
+	})
+	return next, err
+}
+
+// withdrawn are the runs whose jobs were deleted.
+type withdrawn struct {
+	keys   [][16]byte
+	kinds  []string
+	lastID int64 // of a job
+}
+
+// withdrawSQL deletes jobs that have not started. A worker that is fetching a job
+// has locked it, so that job stays. Jobs are read by id, from the first that can
+// belong to the order: a search by their arguments would read all jobs for every
+// page.
+const withdrawSQL = `
+WITH page AS (
+    SELECT j.id, j.kind, lumin.run_key(j.args) AS event_key
+    FROM lumin.river_job j
+    WHERE j.id > $2 AND j.state IN ('available', 'pending', 'retryable', 'scheduled')
+      AND j.args ? 'event_key' AND j.args -> 'replay_id' = to_jsonb($1::bigint)
+    ORDER BY j.id LIMIT $3
+    FOR UPDATE OF j SKIP LOCKED
+), gone AS (
+    DELETE FROM lumin.river_job j USING page p WHERE j.id = p.id
+)
+SELECT id, kind, event_key FROM page`
+
+func withdrawJobs(ctx context.Context, tx pgx.Tx, order Order, after int64) (w withdrawn, err error) {
+	rows, err := tx.Query(ctx, withdrawSQL, order.ID, max(after, order.jobsAfter), pageRuns)
+	if err != nil {
+		return w, err
+	}
+	var (
+		kind string
+		key  [16]byte
+	)
+	_, err = pgx.ForEachRow(rows, []any{&w.lastID, &kind, &key}, func() error {
+		w.keys, w.kinds = append(w.keys, key), append(w.kinds, kind)
+		return nil
+	})
+	return w, err
+}
+
+// A run gets the state back that it had before the order. Runs that the order made
+// are removed.
+const (
+	restoreRunsSQL = `
+UPDATE lumin.runs r
+SET state = $4, finished_at = now(), error = CASE WHEN $4 <> 'succeeded' THEN r.error END
+FROM unnest($2::uuid[], $3::text[]) AS w (event_key, job_kind)
+WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind AND r.replay_id = $1 AND r.state = 'pending'`
+
+	removeRunsSQL = `
+DELETE FROM lumin.runs r
+USING unnest($2::uuid[], $3::text[]) AS w (event_key, job_kind)
+WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind AND r.replay_id = $1 AND r.state = 'pending'`
+)
+
+func restoreRuns(ctx context.Context, tx pgx.Tx, order Order, jobs withdrawn) (runs int64, err error) {
+	if len(jobs.keys) == 0 {
+		return 0, nil
+	}
+	sql, args := restoreRunsSQL, []any{order.ID, jobs.keys, jobs.kinds}
+	if state := order.Filter.Status.RunState(); state != "" {
+		args = append(args, state)
+	} else {
+		sql = removeRunsSQL
+	}
+	tag, err := tx.Exec(ctx, sql, args...)
+	return tag.RowsAffected(), err
+}

@@ -1,0 +1,117 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNoReason refuses to dismiss runs without a reason.
+var ErrNoReason = errors.New("a dismissal needs a reason")
+
+// Dismiss takes the failed runs that match off the list of failures, and stores
+// the reason and who dismissed them. Replays skip dismissed runs, and retention
+// removes their events. It returns how many runs it dismissed, even with an error,
+// and may be called again at any time.
+func (s *Store) Dismiss(ctx context.Context, f Filter, reason, by string) (runs int64, err error) {
+	if strings.TrimSpace(reason) == "" {
+		return 0, ErrNoReason
+	}
+	if f.Status != "" && f.Status != Failed {
+		return 0, fmt.Errorf("dismiss %s runs: only failed runs can be dismissed", f.Status)
+	}
+	if err := f.Validate(); err != nil {
+		return 0, err
+	}
+	args := f.args()
+	args["reason"], args["by"] = reason, by
+	return s.eachFailure(ctx, dismissSQL(f), args)
+}
+
+func dismissSQL(f Filter) string {
+	return eachFailureSQL(f, "lumin.dismiss_failure(p.event_key, p.job_kind, @reason, coalesce(nullif(@by, ''), current_user))")
+}
+
+// Restore makes the dismissed runs that match failed again, with their errors,
+// except runs whose body has been removed since. It ignores the status of the
+// filter. It returns how many runs it restored, even with an error, and may be
+// called again at any time.
+func (s *Store) Restore(ctx context.Context, f Filter) (runs int64, err error) {
+	if f, err = f.ofDismissed(); err != nil {
+		return 0, err
+	}
+	return s.eachFailure(ctx, restoreSQL(f), f.args())
+}
+
+func restoreSQL(f Filter) string {
+	return eachFailureSQL(f, "lumin.restore_failure(p.event_key, p.job_kind)")
+}
+
+// PlanRestore counts what Restore would restore now, and the dismissed runs that
+// match and cannot be restored because their body has been removed.
+func (s *Store) PlanRestore(ctx context.Context, f Filter) (plan Plan, bodiless int64, err error) {
+	if f, err = f.ofDismissed(); err != nil {
+		return nil, 0, err
+	}
+	if plan, err = s.planRuns(ctx, f, withBody); err != nil {
+		return nil, 0, err
+	}
+	left, err := s.planRuns(ctx, f, withoutBody)
+	return plan, left.Runs(), err
+}
+
+func (f Filter) ofDismissed() (Filter, error) {
+	f.Status = Failed
+	err := f.Validate()
+	f.Status = dismissed
+	return f, err
+}
+
+// eachFailurePage is how many runs change in one transaction, so that none of them
+// is locked for long.
+const eachFailurePage = 5000
+
+// eachFailureSQL calls an SQL function for a page of the runs p that match. The
+// function returns whether it changed the run.
+func eachFailureSQL(f Filter, function string) string {
+	page := f.runs(withBody).and(`(r.event_key, r.job_kind) > (@after::uuid, @after_kind::text)`)
+	return `SELECT p.event_key, p.job_kind, ` + function + `
+FROM (
+    SELECT r.event_key, r.job_kind
+    ` + page.SQL(4) + `
+    ORDER BY r.event_key, r.job_kind LIMIT @limit OFFSET 0
+) p`
+}
+
+// eachFailure runs a statement of eachFailureSQL, a page at a time.
+func (s *Store) eachFailure(ctx context.Context, sql string, args pgx.NamedArgs) (runs int64, err error) {
+	args["limit"] = eachFailurePage
+	var (
+		key     [16]byte
+		kind    string
+		changed bool
+	)
+	for found := eachFailurePage; found == eachFailurePage; {
+		args["after"], args["after_kind"] = key, kind
+		rows, err := s.pool.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, args)
+		if err != nil {
+			return runs, fmt.Errorf("go through failures: %w", err)
+		}
+		found = 0
+		var now int64
+		_, err = pgx.ForEachRow(rows, []any{&key, &kind, &changed}, func() error {
+			if found++; changed {
+				now++
+			}
+			return nil
+		})
+		if err != nil {
+			return runs, fmt.Errorf("go through failures: %w", err)
+		}
+		runs += now
+	}
+	return runs, nil
+}

@@ -1,0 +1,31 @@
+// Package replay acts on stored runs that a person chooses with a [Filter]. It
+// replays them, dismisses failed ones, and restores dismissed ones.
+//
+// Use it in commands and in the worker's job that carries out orders:
+//
+//	replays := replay.New(st)
+//	filter := replay.Filter{Status: replay.Failed, Kinds: []string{"book"}}
+//	plan, err := replays.Plan(ctx, filter) // counts, changes nothing
+//	id, err := replays.Place(ctx, replay.NewOrder{Filter: filter, Reason: "fixed"})
+//
+//	order, err := replays.Start(ctx, id) // in a worker
+//	for page := (replay.Page{}); !page.Exhausted; {
+//		page, err = replays.TakePage(ctx, order, jobs, page.Next, 0)
+//	}
+//	finished, err := replays.Finish(ctx, id) // true once every run has settled
+//
+// The files follow an order: filter.go, plan.go, order.go, carry_out.go, page.go
+// with one file for each kind of page, and cancel.go. The SQL of a statement
+// depends on its filter, so testdata shows each statement whole.
+//
+// What it guarantees:
+//
+//   - An order enqueues each run at most once, however many workers carry it out
+//     and whenever one of them is stopped.
+//   - An order ends only when no run is left that matches and that a running
+//     program knows.
+//   - A run and its job become pending in the same transaction.
+//   - After a cancel no further run becomes pending, and each run whose job has
+//     not started is restored.
+//   - No run is replayed without the body of its event.
+package replay

@@ -1,0 +1,15 @@
+package replay
+
+import "github.com/jackc/pgx/v5"
+
+// PageQuery is the query of a page of at most limit runs, from the beginning.
+func PageQuery(f Filter, jobs Jobs, limit int) (sql string, args pgx.NamedArgs) {
+	p := &pager{order: Order{ID: 1, Filter: f}, jobs: jobs, limit: limit}
+	args = p.jobArgs()
+	if f.Status == Missing {
+		args["first"], args["last"] = 1, limit
+		return missingPageSQL(f), args
+	}
+	args["after"] = [16]byte{}
+	return runsPageSQL(f), args
+}

@@ -1,0 +1,94 @@
+package replay
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write testdata/*.sql anew")
+
+// Every statement whose text depends on its filter is in testdata: for a filter
+// that sets nothing which changes the text, and for one that sets all of it
+// (by_all). Statements on failed runs are there for each such field alone as well.
+func TestStatements(t *testing.T) {
+	t.Parallel()
+	var (
+		now = time.Now()
+		all = Filter{EventTypes: []string{"x"}, EventIDs: []int64{1}, Sources: []string{"x"}}
+	)
+	statements := map[string]string{}
+	add := func(name string, sql func(Filter) string, status Status) {
+		f := Filter{Status: status}
+		statements[name] = sql(f)
+		f = all
+		f.Status = status
+		statements[name+"_by_all"] = sql(f)
+	}
+	planRuns := func(f Filter) string { return planRunsSQL(f.runs(withBody)) }
+	for _, status := range []Status{Failed, Cancelled, Succeeded} {
+		add("plan_"+string(status), planRuns, status)
+		add("page_"+string(status), runsPageSQL, status)
+	}
+	for _, status := range []Status{Cancelled, Succeeded, dismissed} {
+		statements["plan_"+string(status)+"_bodiless"] = planRunsSQL(Filter{Status: status}.runs(withoutBody))
+	}
+	statements["left_failed"], statements["left_retrying"] = leftSQL(Filter{Status: Failed}), leftSQL(Filter{Status: Retrying})
+	for name, f := range map[string]Filter{
+		"by_event_type": {EventTypes: []string{"x"}},
+		"by_id":         {EventIDs: []int64{1}},
+		"by_source":     {Sources: []string{"x"}},
+	} {
+		statements["plan_failed_"+name] = planRuns(f)
+		statements["page_failed_"+name] = runsPageSQL(f)
+	}
+	add("plan_retrying", planRuns, Retrying)
+	add("page_retrying", retryingPageSQL, Retrying)
+	add("plan_missing", func(f Filter) string { return planMissingSQL(f, withBody) }, Missing)
+	statements["plan_missing_bodiless"] = planMissingSQL(Filter{Status: Missing}, withoutBody)
+	add("page_missing", missingPageSQL, Missing)
+	add("plan_dismissed", planRuns, dismissed)
+	add("dismiss", dismissSQL, Failed)
+	add("restore", restoreSQL, dismissed)
+	statements["unrecognized"] = unrecognizedSQL()
+
+	// The values of a filter are parameters. Only the fields that are set matter.
+	for name, f := range map[string]Filter{
+		"plan_failed":               {Kinds: []string{"x"}, ErrorFingerprints: []string{"x"}},
+		"plan_failed_by_event_type": {SignatureRequestIDs: []string{"x"}, EventSince: &now, EventUntil: &now},
+		"plan_failed_by_source":     {ReceivedSince: &now, ReceivedUntil: &now},
+	} {
+		if sql := planRuns(f); sql != statements[name] {
+			t.Errorf("another text than %s:\n%s", name, sql)
+		}
+	}
+	compare(t, statements)
+}
+
+// compare checks each statement against its file, and that no other file is there.
+func compare(t *testing.T, statements map[string]string) {
+	t.Helper()
+	for name, sql := range statements {
+		file := filepath.Join("testdata", name+".sql")
+		if *update {
+			if err := os.WriteFile(file, []byte(sql+"\n"), 0o644); err != nil { //nolint:gosec // a file of the source tree
+				t.Fatal(err)
+			}
+		}
+		if want, err := os.ReadFile(file); err != nil || string(want) != sql+"\n" {
+			t.Errorf("%s is not as in testdata, %v: run the test with -update and look at the difference\n%s", name, err, sql)
+		}
+	}
+	files, err := filepath.Glob("testdata/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if name := strings.TrimSuffix(filepath.Base(file), ".sql"); statements[name] == "" {
+			t.Errorf("%s is of no statement", file)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package replay_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
+	"lumin-ingest/store/replay"
+)
+
+func TestReplayMissing(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	var all []store.Delivery
+	for n := range 9 {
+		all = append(all, storetest.Delivery(n, "book"))
+	}
+	all[7].Source = "app:crm"
+	all[8].Envelope.EventType = "signature_request_viewed"
+	storetest.Record(t, s, append(all, storetest.From("app:crm", all[3]), store.Delivery{
+		Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: all[0].ReceivedAt,
+	})...)
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE signature_request_id = 'request-1'`)
+	if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{
+		{Kind: "late", Events: []string{"signature_request_signed"}, Sources: []string{"account"}, Queue: "default"},
+		{Kind: "other", Queue: "default"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f := replay.Filter{Status: replay.Missing, Kinds: []string{"late"}}
+	if n := planned(t, s, f); n != 6 {
+		t.Errorf("planned %d", n)
+	}
+	// Event 3 came by two webhooks, and is one run: of either source, and of any job type.
+	for source, want := range map[string]int64{"app:crm": 1, "account": 6} {
+		if n := planned(t, s, replay.Filter{Status: replay.Missing, Kinds: []string{"late"}, Sources: []string{source}}); n != want {
+			t.Errorf("planned %d of source %s, want %d", n, source, want)
+		}
+	}
+	both := replay.Filter{Status: replay.Missing, Kinds: []string{"other"}}
+	if p := planned(t, s, both); p != 8 {
+		t.Errorf("planned %d runs of other, want 8", p)
+	}
+	if r := storetest.Order(t, s, both); *r.Planned != 8 || allPages(t, s, r, storetest.ReplayJobs("other")) != 8 {
+		t.Errorf("an order for other plans %d", *r.Planned)
+	}
+	if left, err := replay.New(s).LeftOut(t.Context(), f); err != nil || left.Bodiless != 1 {
+		t.Errorf("left out: %+v, %v", left, err)
+	}
+	r := storetest.Order(t, s, f)
+	before := liveJobs(t, s)
+	if n := allPages(t, s, r, storetest.ReplayJobs("late", "other")); n != 6 || liveJobs(t, s)-before != 6 {
+		t.Errorf("%d runs, %d jobs, want 6", n, liveJobs(t, s)-before)
+	}
+	storetest.WantState(t, s, all[0], "late", fmt.Sprintf("pending %d", r.ID))
+	// The oldest event's job is the first in the queue.
+	if got := storetest.Value[bool](t, s.Pool(), `
+		SELECT array_agg(args ->> 'event_key' ORDER BY id) = array_agg(args ->> 'event_key' ORDER BY args ->> 'event_key')
+		FROM lumin.river_job WHERE kind = 'late'`); !got {
+		t.Error("jobs are not in the order of their events")
+	}
+	if n := planned(t, s, f); n != 0 {
+		t.Errorf("afterwards %d are planned", n)
+	}
+	// Cancelled, it leaves no trace but those that have begun.
+	if _, err := claim(t, s, attempt(all[0], "late", r.ID)); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.river_job SET state = 'completed', finalized_at = now() WHERE kind = 'late' AND args ->> 'event_key' = $1`, all[0].Envelope.Key().String())
+	if got := withdraw(t, s, r.ID); got.Withdrawn != 5 || liveJobs(t, s) != before {
+		t.Errorf("withdrawn %d, %d jobs too many", got.Withdrawn, liveJobs(t, s)-before)
+	}
+	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.runs WHERE job_kind = 'late'`); n != 1 {
+		t.Errorf("%d runs left, want 1", n)
+	}
+}
+
+// An event that is about to go, or to lose its body, gets no run; one that comes
+// again meanwhile does, and is not waited for.
+func TestReplayMissingBesideOthers(t *testing.T) {
+	t.Parallel()
+	for held, want := range map[string]int{
+		`DELETE FROM lumin.events`: 0,
+		`UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE id IN (SELECT id FROM lumin.events FOR UPDATE)`: 0,
+		`SELECT FROM lumin.events FOR NO KEY UPDATE`: 1, // as the recorder does
+	} {
+		s := storetest.New(t)
+		storetest.Record(t, s, storetest.Delivery(1, "book"))
+		if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
+			t.Fatal(err)
+		}
+		r := storetest.Order(t, s, replay.Filter{Status: replay.Missing, Kinds: []string{"late"}})
+		conn := connect(t, s.Pool().Config().ConnString())
+		storetest.Exec(t, conn, `BEGIN`)
+		storetest.Exec(t, conn, held)
+		ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)
+		page, err := replay.New(s).TakePage(ctx, r, storetest.ReplayJobs("late"), replay.Position{}, 10)
+		cancel()
+		if err != nil || page.Enqueued != want {
+			t.Errorf("beside %s: %+v, %v", held, page, err)
+		}
+		storetest.Exec(t, conn, `COMMIT`)
+	}
+}

@@ -1,0 +1,133 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/store"
+)
+
+// NewOrder is an order to place.
+type NewOrder struct {
+	Filter    Filter
+	Rate      int    // runs a second; 0 for no limit
+	Reason    string // shown with the order
+	OrderedBy string // empty means the database role
+}
+
+// Validate returns the reason why the order is refused.
+func (n NewOrder) Validate() error {
+	if n.Rate < 0 {
+		return fmt.Errorf("a rate of %d runs a second is invalid: give 1 or more", n.Rate)
+	}
+	return n.Filter.Validate()
+}
+
+const placeSQL = `
+INSERT INTO lumin.replays (job_kinds, event_types, sources, signature_request_ids, event_ids, error_fingerprints,
+                           received_since, received_until, event_since, event_until, status, rate, reason, ordered_by)
+VALUES (@kinds, @types, @sources, @requests, @ids, @errors, @received_since, @received_until, @event_since, @event_until,
+        nullif(@status, ''), nullif(@rate, 0), @reason, coalesce(nullif(@by, ''), current_user))
+RETURNING id`
+
+// Place stores an order. A running worker carries it out.
+func (s *Store) Place(ctx context.Context, n NewOrder) (id int64, err error) {
+	if err := n.Validate(); err != nil {
+		return 0, err
+	}
+	args := n.Filter.args()
+	args["status"], args["rate"], args["reason"], args["by"] = string(n.Filter.Status), n.Rate, n.Reason, n.OrderedBy
+	if err := s.pool.QueryRow(ctx, placeSQL, args).Scan(&id); err != nil {
+		return 0, fmt.Errorf("order replay: %w", err)
+	}
+	return id, nil
+}
+
+// Order is one replay order.
+type Order struct {
+	ID         int64      `json:"id"`
+	OrderedBy  string     `json:"ordered_by"`
+	Reason     string     `json:"reason"`
+	Filter     Filter     `json:"filter"`
+	Rate       int        `json:"rate"`      // runs a second; 0 for no limit
+	State      string     `json:"state"`     // ordered, running, done, cancelled, refused, failed
+	Planned    *int64     `json:"planned"`   // runs that matched at the start; nil before
+	Enqueued   int64      `json:"enqueued"`  // runs put to pending so far
+	Withdrawn  int64      `json:"withdrawn"` // enqueued runs that a cancel has restored
+	Error      string     `json:"error"`     // why it was refused or failed, or which runs it left
+	CreatedAt  time.Time  `json:"created_at"`
+	StartedAt  *time.Time `json:"started_at"`
+	EnqueuedAt *time.Time `json:"enqueued_at"` // when no run was left to put to pending
+	FinishedAt *time.Time `json:"finished_at"`
+
+	jobsAfter int64 // the jobs of the order have higher ids
+}
+
+// Finished reports whether the order has ended and needs no more work.
+func (o Order) Finished() bool { return o.FinishedAt != nil }
+
+// Validate returns the reason why no program can carry out the order. An order may
+// have been placed by hand in SQL, so nothing has checked it yet.
+func (o Order) Validate() error { return NewOrder{Filter: o.Filter, Rate: o.Rate}.Validate() }
+
+const orderColumns = `id, ordered_by, reason, coalesce(status, ''), job_kinds, event_types, sources,
+    signature_request_ids, event_ids, error_fingerprints, received_since, received_until, event_since, event_until,
+    coalesce(rate, 0), state, planned, enqueued, withdrawn, coalesce(error, ''), created_at, started_at, enqueued_at, finished_at, coalesce(jobs_after, 0)`
+
+func scanOrder(row pgx.CollectableRow) (Order, error) {
+	var o Order
+	f := &o.Filter
+	err := row.Scan(&o.ID, &o.OrderedBy, &o.Reason, &f.Status, &f.Kinds, &f.EventTypes, &f.Sources,
+		&f.SignatureRequestIDs, &f.EventIDs, &f.ErrorFingerprints, &f.ReceivedSince, &f.ReceivedUntil, &f.EventSince, &f.EventUntil,
+		&o.Rate, &o.State, &o.Planned, &o.Enqueued, &o.Withdrawn, &o.Error, &o.CreatedAt, &o.StartedAt, &o.EnqueuedAt, &o.FinishedAt, &o.jobsAfter)
+	return o, err
+}
+
+// List returns the newest orders first, at most limit.
+func (s *Store) List(ctx context.Context, limit int) ([]Order, error) {
+	rows, err := s.pool.Query(ctx, `SELECT `+orderColumns+` FROM lumin.replays ORDER BY id DESC LIMIT $1`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list replays: %w", err)
+	}
+	orders, err := pgx.CollectRows(rows, scanOrder)
+	if err != nil {
+		return nil, fmt.Errorf("list replays: %w", err)
+	}
+	return orders, nil
+}
+
+// Get returns one order, or [store.ErrNotFound].
+func (s *Store) Get(ctx context.Context, id int64) (Order, error) {
+	rows, err := s.pool.Query(ctx, `SELECT `+orderColumns+` FROM lumin.replays WHERE id = $1`, id)
+	if err != nil {
+		return Order{}, fmt.Errorf("load replay %d: %w", id, err)
+	}
+	order, err := pgx.CollectExactlyOneRow(rows, scanOrder)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Order{}, fmt.Errorf("replay %d: %w", id, store.ErrNotFound)
+	}
+	if err != nil {
+		return Order{}, fmt.Errorf("load replay %d: %w", id, err)
+	}
+	return order, nil
+}
+
+// Runs counts the runs of an order by job type and state. A run that a later order
+// has taken counts there.
+func (s *Store) Runs(ctx context.Context, id int64) ([]store.RunCount, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT job_kind, state, count(*) FROM lumin.runs
+		WHERE replay_id = $1 AND replay_id > 0 GROUP BY 1, 2 ORDER BY 1, 2`, id)
+	if err != nil {
+		return nil, fmt.Errorf("count runs of replay %d: %w", id, err)
+	}
+	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[store.RunCount])
+	if err != nil {
+		return nil, fmt.Errorf("count runs of replay %d: %w", id, err)
+	}
+	return counts, nil
+}

@@ -1,0 +1,234 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// Jobs is what a program knows about the jobs that it makes for an order.
+type Jobs struct {
+	Specs     map[string]store.JobSpec // by kind
+	Route     func(source string, event lumin.EventType) []store.JobSpec
+	Elsewhere []string // kinds that only other running programs know
+}
+
+// Position is how far a pass over the runs of an order has come. It only saves
+// looking at the same runs again: the state of the runs shows what is done, so a
+// pass from the zero Position finds every run that is left.
+type Position struct {
+	key   [16]byte // of the last run
+	id    int64    // of the last event or job
+	found bool     // whether this pass has put anything to pending
+}
+
+// Page is the result of one page.
+type Page struct {
+	Enqueued  int
+	Next      Position
+	Exhausted bool // no run is left: the order needs no further page
+
+	// Wait means that a whole pass found no run to take although some are left.
+	// Another transaction holds them, or another program knows their kind.
+	Wait bool
+}
+
+const (
+	// pageRuns is how many runs one transaction puts to pending. With so many, the
+	// wait for the disk at its end matters little.
+	pageRuns = 20_000
+
+	// sideBySide is how many pages of runs are taken at once. The database uses one
+	// core for each.
+	sideBySide = 2
+)
+
+// TakePage puts the next runs of an order to pending, with a job each, in one
+// transaction or a few. It takes at most limit runs; 0 means the best size. It
+// acts only on the job types in jobs.
+//
+// It may be stopped at any time and called again, from the zero Position or any
+// that it returned, also by several callers at once. When the order has ended it
+// changes nothing and returns Exhausted.
+func (s *Store) TakePage(ctx context.Context, order Order, jobs Jobs, from Position, limit int) (Page, error) {
+	n := sideBySide
+	if limit <= 0 || limit > pageRuns {
+		limit = pageRuns
+	}
+	if limit < pageRuns || order.Filter.Status == Retrying || order.Filter.Status == Unrecognized {
+		n = 1
+	}
+	var (
+		pages = make([]Page, n)
+		errs  = make([]error, n)
+		all   sync.WaitGroup
+	)
+	for i := range n {
+		p := &pager{store: s, order: order, jobs: jobs, from: from, limit: limit, index: i}
+		all.Go(func() { pages[i], errs[i] = p.run(ctx) })
+	}
+	all.Wait()
+	return merge(pages), errors.Join(errs...)
+}
+
+// merge makes one page of several that started at the same position. Pages of runs
+// may overlap, so the next ones start where the first of them ended. Pages of
+// events lie side by side. At the end of a pass all start anew.
+func merge(pages []Page) Page {
+	all := pages[0]
+	for _, page := range pages[1:] {
+		all.Enqueued += page.Enqueued
+		all.Exhausted = all.Exhausted || page.Exhausted
+		all.Wait = all.Wait || page.Wait
+		all.Next.found = all.Next.found || page.Next.found
+		all.Next.id = max(all.Next.id, page.Next.id)
+		if bytes.Compare(page.Next.key[:], all.Next.key[:]) < 0 {
+			all.Next.key = page.Next.key
+		}
+	}
+	all.Wait = all.Wait && all.Enqueued == 0
+	return all
+}
+
+// pager takes one page in one transaction.
+type pager struct {
+	store *Store
+	order Order
+	jobs  Jobs
+	from  Position
+	limit int // runs
+	index int // among the pagers that work side by side
+
+	tx   pgx.Tx
+	page Page // the result so far
+}
+
+func (p *pager) run(ctx context.Context) (Page, error) {
+	err := pgx.BeginTxFunc(ctx, p.store.pool, readCommitted, func(tx pgx.Tx) error {
+		p.tx = tx
+		return p.take(ctx)
+	})
+	if errors.Is(err, ErrEnded) {
+		return Page{Exhausted: true}, nil
+	}
+	return p.page, err
+}
+
+func (p *pager) take(ctx context.Context) error {
+	if err := p.checkOpen(ctx); err != nil {
+		return err
+	}
+	end, err := p.enqueue(ctx)
+	if err != nil {
+		return fmt.Errorf("take a page of replay %d: %w", p.order.ID, err)
+	}
+	p.page.Next.found = p.from.found || p.page.Enqueued > 0
+	note := ""
+	if end {
+		if note, err = p.endPass(ctx); err != nil {
+			return err
+		}
+	}
+	return p.count(ctx, note)
+}
+
+// checkOpen returns ErrEnded if the order needs no further page.
+func (p *pager) checkOpen(ctx context.Context) error {
+	var open bool
+	err := p.tx.QueryRow(ctx, `SELECT state = 'running' AND enqueued_at IS NULL FROM lumin.replays WHERE id = $1`, p.order.ID).Scan(&open)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return fmt.Errorf("replay %d: %w", p.order.ID, store.ErrNotFound)
+	case err != nil:
+		return fmt.Errorf("look at replay %d: %w", p.order.ID, err)
+	case !open:
+		return ErrEnded
+	}
+	return nil
+}
+
+// enqueue puts the runs of the page to pending. It reports whether the pass has
+// come to its end.
+func (p *pager) enqueue(ctx context.Context) (end bool, err error) {
+	switch p.order.Filter.Status {
+	case Missing:
+		return p.enqueueMissing(ctx)
+	case Retrying:
+		return p.enqueueRetrying(ctx)
+	case Unrecognized:
+		return p.enqueueUnrecognized(ctx)
+	default:
+		return p.enqueueRuns(ctx)
+	}
+}
+
+// endPass decides what follows a whole pass: another pass, a wait, or the end of
+// the order, with a note about the runs that the order leaves.
+func (p *pager) endPass(ctx context.Context) (note string, err error) {
+	found := p.page.Next.found
+	p.page.Next = Position{}
+	left, err := p.left(ctx)
+	if err != nil {
+		return "", fmt.Errorf("look what is left: %w", err)
+	}
+	var (
+		rest    = p.order.Filter.Status == Unrecognized && found
+		unknown []string
+	)
+	for _, l := range left {
+		if _, known := p.jobs.Specs[l.Kind]; known || slices.Contains(p.jobs.Elsewhere, l.Kind) {
+			rest = true
+		} else {
+			unknown = append(unknown, l.Kind)
+		}
+	}
+	p.page.Wait, p.page.Exhausted = rest && !found, !rest
+	if p.page.Exhausted && len(unknown) > 0 {
+		note = fmt.Sprintf("runs of job types that the program which carried this out does not know were left: %q", unknown)
+	}
+	return note, nil
+}
+
+// left counts the runs that this order has not taken.
+func (p *pager) left(ctx context.Context) (Plan, error) {
+	switch f := p.order.Filter; f.Status {
+	case Unrecognized:
+		return nil, nil
+	case Missing:
+		return planMissing(ctx, p.tx, f, withBody)
+	default:
+		args := f.args()
+		args["order"] = p.order.ID
+		return readPlan(ctx, p.tx, leftSQL(f), args)
+	}
+}
+
+func leftSQL(f Filter) string { return planRunsSQL(f.runs(withBody).and("r.replay_id < @order")) }
+
+// count adds the page to its order. It fails if the order has ended meanwhile, so
+// that the page is rolled back; a cancel that comes later waits for the page. A
+// page that changed nothing writes nothing.
+func (p *pager) count(ctx context.Context, note string) error {
+	if p.page.Enqueued == 0 && !p.page.Exhausted {
+		return nil
+	}
+	tag, err := p.tx.Exec(ctx, `
+		UPDATE lumin.replays SET enqueued = enqueued + $2, error = coalesce(nullif($4, ''), error),
+		    enqueued_at = CASE WHEN $3 THEN now() END
+		WHERE id = $1 AND state = 'running' AND enqueued_at IS NULL`, p.order.ID, p.page.Enqueued, p.page.Exhausted, note)
+	if err != nil {
+		return fmt.Errorf("count a page of replay %d: %w", p.order.ID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrEnded
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package replay
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// enqueueRetrying moves jobs that wait for their next attempt to now.
+func (p *pager) enqueueRetrying(ctx context.Context) (end bool, err error) {
+	args := p.jobArgs()
+	args["after"] = p.from.id
+	rows, err := p.tx.Query(ctx, retryingPageSQL(p.order.Filter), pgx.QueryExecModeCacheDescribe, args)
+	if err != nil {
+		return false, err
+	}
+	var (
+		id     int64
+		queue  string
+		queues []string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&id, &queue}, func() error {
+		p.page.Enqueued++
+		p.page.Next.id = max(p.page.Next.id, id)
+		if !slices.Contains(queues, queue) {
+			queues = append(queues, queue)
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	return p.page.Enqueued < p.limit, p.wakeWorkers(ctx, queues)
+}
+
+// retryingPageSQL writes the id of the order into run and job. So the order does
+// not take them again, and an attempt that was given up for dead can no longer
+// claim the run.
+func retryingPageSQL(f Filter) string {
+	page := f.runs(withBody).and(
+		`r.replay_id < @order`,
+		`r.job_kind = ANY (@known::text[])`,
+		`j.id > @after`,
+	)
+	return `WITH page AS (
+    SELECT j.id, r.event_key, r.job_kind
+    ` + page.SQL(4) + `
+    ORDER BY j.id LIMIT @limit
+    FOR UPDATE OF j, r SKIP LOCKED
+), moved AS (
+    UPDATE lumin.runs r SET replay_id = @order, job_id = p.id
+    FROM page p WHERE r.event_key = p.event_key AND r.job_kind = p.job_kind
+)
+UPDATE lumin.river_job j
+SET state = 'available', scheduled_at = now(), args = jsonb_set(j.args, '{replay_id}', to_jsonb(@order::bigint))
+FROM page p WHERE j.id = p.id
+RETURNING j.id, j.queue`
+}

@@ -1,0 +1,49 @@
+package replay
+
+import "context"
+
+// enqueueRuns takes failed, cancelled or succeeded runs, in the order of their
+// keys.
+func (p *pager) enqueueRuns(ctx context.Context) (end bool, err error) {
+	args := p.jobArgs()
+	args["after"] = p.from.key
+	last, err := p.takeRuns(ctx, runsPageSQL(p.order.Filter), args)
+	if last != nil {
+		p.page.Next.key = *last
+	}
+	return p.page.Enqueued < p.limit, err
+}
+
+// runsPageSQL takes only runs of older orders. Otherwise a run that failed again
+// under this order would be replayed for ever. A run that another transaction has
+// locked, such as that of another page, is skipped: afterwards it is pending, or
+// another pass finds it.
+//
+// Retention and erasure may be about to remove the body of a succeeded or
+// cancelled run, so its event is locked too. If they hold it, the run is left for
+// another pass. The recorder's lock is weaker and does not conflict.
+func runsPageSQL(f Filter) string {
+	lock := `FOR UPDATE OF r SKIP LOCKED`
+	if f.Status == Succeeded || f.Status == Cancelled {
+		lock += ` FOR KEY SHARE OF e SKIP LOCKED`
+	}
+	page := f.runs(withBody).and(
+		`r.replay_id < @order`,
+		`r.job_kind = ANY (@known::text[])`,
+		`r.event_key >= @after::uuid`,
+	)
+	return `WITH page AS (
+    SELECT r.ctid
+    ` + page.SQL(4) + `
+    ORDER BY r.event_key, r.job_kind LIMIT @limit
+    ` + lock + `
+), taken AS (
+    UPDATE lumin.runs r
+    SET state = 'pending', replay_id = @order, job_id = NULL, pending_since = now(), finished_at = NULL,
+        rerun = r.rerun + (r.state = 'succeeded')::int
+    -- The rows are locked, so their ctid cannot change. A join would scan the
+    -- whole table.
+    WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
+    RETURNING r.event_key, r.job_kind
+)` + enqueueTakenSQL
+}

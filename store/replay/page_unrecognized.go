@@ -1,0 +1,129 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+)
+
+// enqueueUnrecognized decodes unrecognized events again. An event that has an
+// identity now is recorded as a delivery of it would be.
+func (p *pager) enqueueUnrecognized(ctx context.Context) (end bool, err error) {
+	events, err := readUnrecognized(ctx, p.tx, p.order.Filter, p.from.id, p.limit)
+	if err != nil || len(events) == 0 {
+		return err == nil, err
+	}
+	var (
+		decoded []store.Delivery
+		from    []int64
+	)
+	for _, e := range events {
+		p.page.Next.id = e.id
+		if d := e.delivery; d.Envelope != nil {
+			d.Jobs = p.jobs.Route(d.Source, d.Envelope.EventType)
+			decoded, from = append(decoded, d), append(from, e.id)
+		}
+	}
+	receipts, err := p.store.store.RecordTx(ctx, p.tx, decoded, p.order.ID)
+	if err != nil {
+		return false, err
+	}
+	for i, r := range receipts {
+		if r.Status != store.Recorded {
+			continue // a delivery of this event was recognized, or another body on this page
+		}
+		p.page.Enqueued++
+		if _, err := p.tx.Exec(ctx, `UPDATE lumin.events SET decoded_from = $2 WHERE id = $1`, r.EventID, from[i]); err != nil {
+			return false, fmt.Errorf("note what an event was decoded from: %w", err)
+		}
+	}
+	return false, nil
+}
+
+// planUnrecognized decodes all events that match, and counts those that have an
+// identity now.
+func (s *Store) planUnrecognized(ctx context.Context, f Filter) (Plan, error) {
+	p := PlannedRuns{}
+	for after := int64(0); ; {
+		events, err := readUnrecognized(ctx, s.pool, f, after, pageBodies)
+		if err != nil {
+			return nil, fmt.Errorf("plan replay: %w", err)
+		}
+		for _, e := range events {
+			after = e.id
+			if e.delivery.Envelope == nil {
+				continue
+			}
+			p.Runs++
+			p.LastEvent = &e.delivery.ReceivedAt
+			if p.FirstEvent == nil {
+				p.FirstEvent = p.LastEvent
+			}
+		}
+		if len(events) == 0 {
+			break
+		}
+	}
+	if p.Runs == 0 {
+		return nil, nil
+	}
+	return Plan{p}, nil
+}
+
+// pageBodies bounds how many bodies, of up to 1 MiB each, are in memory at once.
+const pageBodies = 32
+
+// unrecognizedEvent is decoded again; the envelope of its delivery is nil if it
+// still has no identity.
+type unrecognizedEvent struct {
+	id       int64
+	delivery store.Delivery
+}
+
+// unrecognizedSQL matches each stored copy, because each is decoded for its own
+// source.
+func unrecognizedSQL() string {
+	events := selection{from: []string{`lumin.events e`}}.
+		and(`e.signature_request_id IS NULL`, `e.payload IS NOT NULL`).
+		and(matchesCopy("e")...).
+		and(
+			`(cardinality(@ids::bigint[]) = 0 OR e.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids))))`,
+			`NOT EXISTS (SELECT FROM lumin.events d WHERE d.decoded_from = e.id)`,
+			`e.id > @after`,
+		)
+	return `SELECT e.id, e.source, e.payload, e.signature, e.key_id, e.received_at
+` + events.SQL(0) + `
+ORDER BY e.id LIMIT @limit`
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func readUnrecognized(ctx context.Context, db querier, f Filter, after int64, limit int) ([]unrecognizedEvent, error) {
+	args := f.args()
+	args["after"], args["limit"] = after, min(limit, pageBodies)
+	rows, err := db.Query(ctx, unrecognizedSQL(), args)
+	if err != nil {
+		return nil, fmt.Errorf("read unrecognized events: %w", err)
+	}
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e unrecognizedEvent, err error) {
+		d := &e.delivery
+		if err := row.Scan(&e.id, &d.Source, &d.Payload, &d.Signature, &d.KeyID, &d.ReceivedAt); err != nil {
+			return e, err
+		}
+		if envelope, err := lumin.DecodeEnvelope(d.Payload); err == nil && envelope.CheckTime() == nil {
+			d.Envelope = &envelope
+		}
+		return e, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read unrecognized events: %w", err)
+	}
+	return events, nil
+}

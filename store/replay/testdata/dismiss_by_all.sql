@@ -1,0 +1,23 @@
+SELECT p.event_key, p.job_kind, lumin.dismiss_failure(p.event_key, p.job_kind, @reason, coalesce(nullif(@by, ''), current_user))
+FROM (
+    SELECT r.event_key, r.job_kind
+    FROM lumin.runs r
+    JOIN lumin.events e ON e.id = r.event_id
+    WHERE r.state = 'failed'
+      AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
+      AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
+      AND r.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))
+      AND EXISTS (
+          SELECT FROM lumin.events c
+          WHERE c.event_key = r.event_key
+            AND (cardinality(@sources::text[]) = 0 OR c.source = ANY (@sources))
+            AND (@received_since::timestamptz IS NULL OR c.received_at >= @received_since)
+            AND (@received_until::timestamptz IS NULL OR c.received_at < @received_until)
+      )
+      AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
+      AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))
+      AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
+      AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
+      AND (r.event_key, r.job_kind) > (@after::uuid, @after_kind::text)
+    ORDER BY r.event_key, r.job_kind LIMIT @limit OFFSET 0
+) p
