@@ -1,6 +1,7 @@
-// Package store holds every SQL statement on the tables of the schema lumin:
-// recording deliveries, claiming and settling runs, replaying them, and looking
-// at all of it. The schema itself is made by package migrations.
+// Package store holds the SQL statements on the tables of the schema lumin:
+// recording deliveries, claiming and settling runs, and listing them. Packages in
+// its folder hold the rest: replay carries out replay orders and dismissals.
+// Package migrations makes the schema.
 //
 // Use a [Recorder] to receive and a [Store] for everything else:
 //

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
+	"lumin-ingest/store/replay"
 )
 
 // A program from before migration 0010 counts in the column again. Its replays
@@ -15,9 +17,9 @@ func TestRerunOfOlderProgram(t *testing.T) {
 	d := delivery(1, "book")
 	receipt := recordAll(t, s, d)[0]
 	key := d.Envelope.Key()
-	claimed := func(replay int64) *store.Event {
+	claimed := func(replayID int64) *store.Event {
 		t.Helper()
-		e, err := claim(t, s, attempt(d, "book", replay))
+		e, err := claim(t, s, attempt(d, "book", replayID))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,8 +35,8 @@ func TestRerunOfOlderProgram(t *testing.T) {
 		t.Errorf("after an older program's replay: rerun %d, key %s", e.Rerun, e.IdempotencyKey())
 	}
 	exec(t, s.Pool(), `ALTER TABLE lumin.replays ALTER COLUMN id RESTART WITH 6`)
-	r := order(t, s, store.ReplayFilter{Status: store.ReplaySucceeded, EventIDs: []int64{receipt.EventID}})
-	if n := allPages(t, s, r, replayJobs("book")); n != 1 {
+	r := storetest.Order(t, s, replay.Filter{Status: replay.Succeeded, EventIDs: []int64{receipt.EventID}})
+	if n := allPages(t, s, r, storetest.ReplayJobs("book")); n != 1 {
 		t.Fatalf("%d runs replayed", n)
 	}
 	if n := value[int](t, s.Pool(), `SELECT again FROM lumin.runs`); n != 2 {

@@ -26,23 +26,26 @@ type pkg struct {
 // mayImport lists the packages of the project that each package may import. The
 // packages in free do not depend on the project, so they need no entry.
 var mayImport = map[string][]string{
-	"lumin":             nil,
-	"migrations":        nil,
-	"store":             {"lumin", "migrations"},
-	"ingest":            {"lumin", "store"},
-	"worker":            {"lumin", "store", "migrations"},
-	"worker/jobs":       {"lumin", "store", "worker"},
-	"worker/workertest": {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
-	"admin":             {"lumin", "store", "internal/version"},
+	"lumin":        nil,
+	"migrations":   nil,
+	"store":        {"lumin", "migrations"},
+	"store/replay": {"lumin", "store"},
+
+	"store/internal/storetest": {"lumin", "store", "store/replay", "internal/pgtest"},
+	"ingest":                   {"lumin", "store"},
+	"worker":                   {"lumin", "store", "store/replay", "migrations"},
+	"worker/jobs":              {"lumin", "store", "worker"},
+	"worker/workertest":        {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
+	"admin":                    {"lumin", "store", "internal/version"},
 	"app": {
-		"lumin", "store", "ingest", "worker", "worker/jobs", "admin", "migrations",
+		"lumin", "store", "store/replay", "ingest", "worker", "worker/jobs", "admin", "migrations",
 		"internal/pgdev", "internal/sample", "internal/servicelog", "internal/version",
 	},
 	"cmd/lumin-ingest":    {"app", "lumin", "store", "worker", "worker/jobs"},
 	"internal/errtext":    nil,
 	"internal/redact":     nil,
 	"internal/pgopen":     nil,
-	"internal/bench":      {"store", "migrations", "internal/pgdev", "lumin"},
+	"internal/bench":      {"store", "store/replay", "migrations", "internal/pgdev", "lumin"},
 	"internal/faults":     {"lumin", "migrations", "internal/pgdev", "internal/pgproxy", "internal/sample"},
 	"internal/pgdev":      nil,
 	"internal/pgproxy":    nil,
@@ -76,7 +79,7 @@ var outside = map[string][]string{
 	"github.com/rogpeppe/go-internal/": nil,
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
-	"testing":                          {"internal/pgtest", "worker/workertest"},
+	"testing":                          {"internal/pgtest", "store/internal/storetest", "worker/workertest"},
 }
 
 // violations lists the rules that a package breaks.
@@ -147,6 +150,8 @@ func TestArrowsDetectViolations(t *testing.T) {
 		{"lumin", "github.com/tidwall/gjson", "d"},
 		{"store", module + "/ingest", "d"},
 		{"store", module + "/worker", "d"},
+		{"store", module + "/store/replay", "d"},
+		{"store/replay", module + "/worker", "d"},
 		{"store", "github.com/labstack/echo/v4", "d"},
 		{"ingest", module + "/worker", "d"},
 		{"ingest", module + "/admin", "d"},
