@@ -22,10 +22,11 @@
 //
 //   - An order enqueues each run at most once, however many workers carry it out
 //     and whenever one of them is stopped.
-//   - An order ends only when no run is left that matches and that a running
-//     program knows.
+//   - An order is done only when no run is left that matches and whose job type a
+//     running program knows.
 //   - A run and its job become pending in the same transaction.
 //   - After a cancel no further run becomes pending, and each run whose job has
-//     not started is restored.
+//     not started gets its former state back. Retrying runs keep their attempt,
+//     and decoded events are kept.
 //   - No run is replayed without the body of its event.
 package replay

@@ -90,7 +90,7 @@ func (f Filter) Validate() error {
 			return errors.New("unrecognized events have only a source, an id and a time of receipt: leave the other filters out")
 		}
 	default:
-		return fmt.Errorf("%q cannot be replayed: the statuses are failed, retrying, cancelled, missing, succeeded and unrecognized", string(f.Status))
+		return fmt.Errorf("%q is not a status that can be replayed: give failed, retrying, cancelled, missing, succeeded or unrecognized", string(f.Status))
 	}
 	if inverted(f.ReceivedSince, f.ReceivedUntil) || inverted(f.EventSince, f.EventUntil) {
 		return errors.New("the time range ends before it begins: exchange since and until")

@@ -8,8 +8,8 @@ import (
 )
 
 // enqueueTakenSQL puts the jobs of the runs in taken into the queue. It returns
-// how many there are, the last event key, and the queues to wake. River's own
-// insert, by COPY, took twice as long for a page.
+// how many there are, the last event key, and the queues to wake. A page takes
+// longer with River's own insert, which uses COPY.
 const enqueueTakenSQL = `, jobs AS (
     INSERT INTO lumin.river_job (args, kind, max_attempts, priority, queue)
     SELECT jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
