@@ -32,6 +32,4 @@ func Fill(tb testing.TB, db Querier, from, to int) {
 }
 
 // ReadsAll matches a plan that reads the whole of a large table.
-//
-//nolint:gochecknoglobals // a constant, if Go had such
 var ReadsAll = regexp.MustCompile(`Seq Scan on (lumin\.)?(events|runs|redeliveries|signature_requests|river_job)\b`)
