@@ -9,7 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
 )
 
 type eraseCommand struct {
@@ -31,7 +34,7 @@ const (
 
 // Run implements the command.
 func (c *eraseCommand) Run(ctx context.Context, std streams) error {
-	subject := store.ErasureSubject{SignatureRequestIDs: c.SignatureRequest, Email: strings.TrimSpace(c.Email)}
+	subject := erasure.Subject{SignatureRequestIDs: c.SignatureRequest, Email: strings.TrimSpace(c.Email)}
 	if err := subject.Validate(); err != nil {
 		return usage(err.Error(), "give --signature-request or --email; --dry-run counts what would go")
 	}
@@ -43,64 +46,64 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	plan, err := st.PlanErasure(ctx, subject)
+	plan, err := erasure.NewPlan(ctx, st.Pool(), subject)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return usage(err.Error(), "\"events list\" shows the signature requests of the newest events")
 	case err != nil:
 		return err
 	case c.DryRun:
-		return c.print(std, plan, "WOULD BE ERASED", plan.Erased, plan.SignatureRequests, "dry run: nothing changed")
-	case plan.Nothing():
-		return c.print(std, plan, "ERASED", store.Erased{}, 0, "nothing to erase: "+whyNothing(plan))
+		return c.print(std, plan, "WOULD BE ERASED", plan.Counts, plan.SignatureRequests, "dry run: nothing changed")
+	case plan.Empty():
+		return c.print(std, plan, "ERASED", erasure.Counts{}, 0, "nothing to erase: "+whyNothing(plan))
 	}
-	id, err := st.OrderErasure(ctx, plan, c.Reason, cmp.Or(c.By, whoAmI()))
+	id, err := plan.Order(ctx, st.Pool(), c.Reason, cmp.Or(c.By, whoAmI()))
 	if err != nil {
 		return err
 	}
-	erasure, err := untilErased(ctx, st, id)
+	order, err := untilErased(ctx, st.Pool(), id)
 	if err != nil {
 		return hint(err, "erasure %d is ordered, and a running worker carries it on: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
 	}
 	if c.Output == "json" {
-		err = printJSON(std.out, erasure)
+		err = printJSON(std.out, order)
 	} else {
-		err = c.print(std, plan, "ERASED", erasure.Erased, plan.SignatureRequests, fmt.Sprintf("erasure %d is finished", id))
+		err = c.print(std, plan, "ERASED", order.Counts, plan.SignatureRequests, fmt.Sprintf("erasure %d is finished", id))
 	}
-	if erasure.FinishedAt != nil || err != nil {
+	if order.FinishedAt != nil || err != nil {
 		return err
 	}
-	if erasure.FilesLeft > 0 {
-		return hint(fmt.Errorf("erasure %d waits for %d archived files to be removed", id, erasure.FilesLeft),
+	if order.FilesLeft > 0 {
+		return hint(fmt.Errorf("erasure %d waits for %d archived files to be removed", id, order.FilesLeft),
 			"a running worker that has their bucket in ARCHIVE_URL does it within a minute or two: look at finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 	}
 	return hint(fmt.Errorf("erasure %d waits for jobs that are at work on its events", id),
 		"a running worker finishes it: look at finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 }
 
-// untilErased comes again until the erasure is finished, or jobs take too long.
-func untilErased(ctx context.Context, st *store.Store, id int64) (store.Erasure, error) {
+// untilErased carries the order out until it is finished, or jobs take too long.
+func untilErased(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Order, error) {
 	for start := time.Now(); ; {
-		erasure, err := st.Erase(ctx, id)
-		if err != nil || erasure.FinishedAt != nil || time.Since(start) > erasePatience {
-			return erasure, err
+		order, err := erasure.CarryOut(ctx, pool, id)
+		if err != nil || order.FinishedAt != nil || time.Since(start) > erasePatience {
+			return order, err
 		}
 		select {
 		case <-ctx.Done():
-			return erasure, ctx.Err()
+			return order, ctx.Err()
 		case <-time.After(erasePoll):
 		}
 	}
 }
 
-func whyNothing(plan store.ErasurePlan) string {
+func whyNothing(plan erasure.Plan) string {
 	if plan.Events == 0 {
 		return "nothing that is kept mentions it"
 	}
 	return "of these events only their identity is left"
 }
 
-func (c *eraseCommand) print(std streams, plan store.ErasurePlan, heading string, e store.Erased, requests int64, last string) error {
+func (c *eraseCommand) print(std streams, plan erasure.Plan, heading string, e erasure.Counts, requests int64, last string) error {
 	if c.Output == "json" {
 		return printJSON(std.out, plan)
 	}

@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 )
 
 // retentionSettings say how long things are kept.
@@ -23,10 +25,10 @@ type retentionSettings struct {
 // ingest refuses more. So much later it is refused for its age.
 const datedAhead = 10 * time.Minute
 
-// retention refuses ages that would remove events or bodies while Lumin may still
+// policy refuses ages that would remove events or bodies while Lumin may still
 // deliver them again.
-func (s retentionSettings) retention(maxEventAge time.Duration) (store.Retention, error) {
-	r := store.Retention{Payloads: s.RetainPayloads.d, Events: s.RetainEvents.d}
+func (s retentionSettings) policy(maxEventAge time.Duration) (retention.Policy, error) {
+	r := retention.Policy{Payloads: s.RetainPayloads.d, Events: s.RetainEvents.d}
 	least := max(lumin.RetryWindow+time.Hour, maxEventAge) + datedAhead
 	if r.Events > 0 && r.Events < least {
 		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: if the event comes again after it was removed, it would be taken for a new one", s.RetainEvents),
@@ -56,7 +58,7 @@ const askBelow = 30 * day
 
 // Run implements the command.
 func (c *retentionCommand) Run(ctx context.Context, std streams) error {
-	retention, err := c.retention(c.MaxEventAge)
+	policy, err := c.policy(c.MaxEventAge)
 	if err != nil {
 		return err
 	}
@@ -69,17 +71,17 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	removed, kept, err := st.PlanRetention(ctx, retention, now)
+	removed, kept, err := retention.Plan(ctx, st.Pool(), policy, now)
 	if err != nil {
 		return err
 	}
 	if !c.DryRun && !c.Yes {
-		if err := c.refuseYoung(ctx, std, st, retention, now); err != nil {
+		if err := c.refuseYoung(ctx, std, st.Pool(), policy, now); err != nil {
 			return err
 		}
 	}
 	if !c.DryRun {
-		removed, err = st.Retain(ctx, retention, now)
+		removed, err = retention.Run(ctx, st.Pool(), policy, now)
 	}
 	if err != nil && removed.Rows() == 0 {
 		return err
@@ -89,21 +91,21 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 
 // refuseYoung prints the plan and fails if it removes anything younger than
 // askBelow: with a wrong setting, a single run of the command would do the damage.
-func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, st *store.Store, r store.Retention, now time.Time) error {
-	old := r
+func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *pgxpool.Pool, policy retention.Policy, now time.Time) error {
+	old := policy
 	for _, kept := range []*time.Duration{&old.Payloads, &old.Events} {
 		if *kept > 0 {
 			*kept = max(*kept, askBelow)
 		}
 	}
-	if old == r {
+	if old == policy {
 		return nil
 	}
-	plan, kept, err := st.PlanRetention(ctx, r, now)
+	plan, kept, err := retention.Plan(ctx, pool, policy, now)
 	if err != nil {
 		return err
 	}
-	harmless, _, err := st.PlanRetention(ctx, old, now)
+	harmless, _, err := retention.Plan(ctx, pool, old, now)
 	if err != nil || plan.Rows() == harmless.Rows() {
 		return err
 	}
@@ -116,10 +118,10 @@ func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, st *sto
 }
 
 // print says what was removed, also before it came to an error.
-func (c *retentionCommand) print(w io.Writer, removed store.Retained, kept int64) error {
+func (c *retentionCommand) print(w io.Writer, removed retention.Removed, kept int64) error {
 	if c.Output == "json" {
 		return printJSON(w, struct {
-			store.Retained
+			retention.Removed
 			KeptForRuns int64 `json:"kept_for_runs"`
 			DryRun      bool  `json:"dry_run"`
 		}{removed, kept, c.DryRun})

@@ -21,7 +21,7 @@ import (
 	"lumin-ingest/ingest"
 	"lumin-ingest/internal/servicelog"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 	"lumin-ingest/worker"
 )
 
@@ -116,7 +116,7 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 	if cfg.callers, err = c.limits(); err != nil {
 		return cfg, err
 	}
-	if cfg.retention, err = c.retention(c.MaxEventAge); err != nil {
+	if cfg.retention, err = c.policy(c.MaxEventAge); err != nil {
 		return cfg, err
 	}
 	if cfg.databaseURL, err = c.writableURL(); err != nil {
@@ -199,7 +199,7 @@ type serviceConfig struct {
 	queues      map[string]int // workers of some queues
 	maxEventAge time.Duration
 	callers     callerLimits
-	retention   store.Retention
+	retention   retention.Policy
 	drainDelay  time.Duration
 	signals     chan os.Signal // the stop signals; nil: none can shorten the drain delay
 }

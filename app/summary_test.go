@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 )
 
 // The line "started" says what the program is and does.
@@ -22,7 +23,7 @@ func TestStartedLine(t *testing.T) {
 			i := startInstance(t, url, func(cfg *serviceConfig) {
 				cfg.work = role != "ingest"
 				cfg.queues = map[string]int{"default": 3}
-				cfg.retention = store.Retention{Payloads: 36 * time.Hour, Events: 400 * 24 * time.Hour}
+				cfg.retention = retention.Policy{Payloads: 36 * time.Hour, Events: 400 * 24 * time.Hour}
 			})
 			var line map[string]any
 			eventually(t, 30*time.Second, "it has started", func() bool {

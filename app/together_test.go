@@ -16,7 +16,9 @@ import (
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
 	"lumin-ingest/store/replay"
+	"lumin-ingest/store/retention"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs"
 )
@@ -171,22 +173,22 @@ func (w *together) erase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	subject := store.ErasureSubject{SignatureRequestIDs: []string{envelope.SignatureRequestID}}
+	subject := erasure.Subject{SignatureRequestIDs: []string{envelope.SignatureRequestID}}
 	if rand.IntN(2) == 0 {
-		subject = store.ErasureSubject{Email: envelope.SignatureRequestID + "@example.com"}
+		subject = erasure.Subject{Email: envelope.SignatureRequestID + "@example.com"}
 	}
 	w.mu.Lock()
 	w.erased[envelope.SignatureRequestID] = true
 	w.mu.Unlock()
-	plan, err := w.store().PlanErasure(ctx, subject)
-	if err != nil || plan.Nothing() {
+	plan, err := erasure.NewPlan(ctx, w.store().Pool(), subject)
+	if err != nil || plan.Empty() {
 		return err
 	}
-	id, err := w.store().OrderErasure(ctx, plan, "test", "")
+	id, err := plan.Order(ctx, w.store().Pool(), "test", "")
 	if err != nil {
 		return err
 	}
-	e, err := untilErased(ctx, w.store(), id)
+	e, err := untilErased(ctx, w.store().Pool(), id)
 	if err == nil && e.FinishedAt == nil {
 		err = fmt.Errorf("erasure %d is not finished", id)
 	}
@@ -210,7 +212,7 @@ func (w *together) age(ctx context.Context) error {
 
 func (w *together) retain(ctx context.Context) error {
 	<-time.After(20 * time.Millisecond)
-	_, err := w.store().Retain(ctx, store.Retention{Payloads: 100 * 24 * time.Hour, Events: 400 * 24 * time.Hour}, time.Now())
+	_, err := retention.Run(ctx, w.store().Pool(), retention.Policy{Payloads: 100 * 24 * time.Hour, Events: 400 * 24 * time.Hour}, time.Now())
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
 )
@@ -224,7 +225,17 @@ func TestErasePromoted(t *testing.T) {
 	if _, err := s.PromoteConflict(t.Context(), onlyConflict(t, s, first.EventID), "two signers", "me"); err != nil {
 		t.Fatal(err)
 	}
-	eraseBy(t, s, store.ErasureSubject{Email: "bob@example.com"})
+	plan, err := erasure.NewPlan(t.Context(), s.Pool(), erasure.Subject{Email: "bob@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := plan.Order(t.Context(), s.Pool(), "test", "tester")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if order, err := erasure.CarryOut(t.Context(), s.Pool(), id); err != nil || order.FinishedAt == nil {
+		t.Fatalf("not finished: %+v, %v", order, err)
+	}
 	if n := value[int](t, s.Pool(), `SELECT (SELECT count(*) FROM lumin.events WHERE payload IS NOT NULL)
 		+ (SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL OR promoted_key IS NOT NULL)`); n != 0 {
 		t.Errorf("%d bodies or keys are left", n)

@@ -1,6 +1,8 @@
 // Package store holds the SQL statements on the tables of the schema lumin:
 // recording deliveries, claiming and settling runs, and listing them. Packages in
-// its folder hold the rest: replay carries out replay orders and dismissals.
+// its folder hold the rest: replay carries out replay orders and dismissals,
+// retention removes old events, erasure removes one person's data, and archive
+// holds the rows of archived files.
 // Package migrations makes the schema.
 //
 // Use a [Recorder] to receive and a [Store] for everything else:

@@ -68,14 +68,6 @@ func (t *Tail) Gaps() int {
 	return n
 }
 
-// Mentions tells whether a word is in a text.
-func Mentions(word string, text []byte) bool { return newMention(word).in(text) }
-
-// MentionsAddress reports whether an e-mail address is in a text.
-func MentionsAddress(email string, text []byte) bool {
-	return ErasureSubject{Email: email}.mentions()[0].in(text)
-}
-
 // NewPatientRecorder is a Recorder that waits for locks long enough for deadlocks
 // to be detected.
 func NewPatientRecorder(s *Store, logger *slog.Logger) *Recorder {

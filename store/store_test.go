@@ -3,38 +3,44 @@ package store_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lumin-ingest/internal/pgtest"
-	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
 )
 
-// patience is how long a test waits for what must come. It is long because it is
-// only used up by a test that fails.
-const patience = 30 * time.Second
+// The helpers that the tests of all packages in this folder share.
+var (
+	newStore   = storetest.New
+	storeOn    = storetest.On
+	delivery   = storetest.Delivery
+	variant    = storetest.Variant
+	from       = storetest.From
+	specs      = storetest.Specs
+	exec       = storetest.Exec
+	count      = storetest.Count
+	wantState  = storetest.WantState
+	eventually = storetest.Eventually
+)
+
+type (
+	querier = storetest.Querier
+	tally   = storetest.Tally
+)
+
+const patience = storetest.Patience
+
+// value reads one value.
+func value[T any](tb testing.TB, db querier, sql string, args ...any) T {
+	tb.Helper()
+	return storetest.Value[T](tb, db, sql, args...)
+}
 
 var silent = slog.New(slog.DiscardHandler)
-
-func newStore(tb testing.TB) *store.Store {
-	tb.Helper()
-	return storeOn(tb, pgtest.Pool(tb, pgtest.New(tb)))
-}
-
-func storeOn(tb testing.TB, pool *pgxpool.Pool) *store.Store {
-	tb.Helper()
-	s, err := store.New(pool, silent)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s
-}
 
 // poolOf is a pool of a given size.
 func poolOf(tb testing.TB, url string, size int32) *pgxpool.Pool {
@@ -59,40 +65,12 @@ func newRecorder(tb testing.TB, s *store.Store) *store.Recorder {
 	return r
 }
 
-// delivery is a delivery of one signature request; the same number, the same event.
-func delivery(n int, jobs ...string) store.Delivery {
-	return variant(n, "https://example.com/?token=1", "title", jobs...)
-}
-
-// variant is another delivery of the same event with something else in its body.
-func variant(n int, detailsURL, title string, jobs ...string) store.Delivery {
-	at := time.UnixMilli(1694664207595 + int64(n)).UTC()
-	id := fmt.Sprintf("request-%d", n)
-	return store.Delivery{
-		Source:   "account",
-		Envelope: &lumin.Envelope{SignatureRequestID: id, EventType: lumin.SignatureRequestSigned, EventTime: at},
-		Payload: fmt.Appendf(nil, `{"event":{"event_time":%d,"event_type":"signature_request_signed"},`+
-			`"signature_request":{"signature_request_id":%q,"title":%q,"details_url":%q}}`,
-			at.UnixMilli(), id, title, detailsURL),
-		Signature:  make([]byte, 32),
-		KeyID:      "0011223344556677",
-		ReceivedAt: at.Add(time.Second),
-		Jobs:       specs(jobs...),
+func specsByKind(kinds ...string) map[string]store.JobSpec {
+	byKind := map[string]store.JobSpec{}
+	for _, spec := range specs(kinds...) {
+		byKind[spec.Kind] = spec
 	}
-}
-
-// from is the same delivery by another webhook.
-func from(source string, d store.Delivery) store.Delivery {
-	d.Source = source
-	return d
-}
-
-func specs(kinds ...string) []store.JobSpec {
-	var list []store.JobSpec
-	for _, kind := range kinds {
-		list = append(list, store.JobSpec{Kind: kind, Queue: "default", MaxAttempts: 3, Priority: 1})
-	}
-	return list
+	return byKind
 }
 
 func mustRecord(tb testing.TB, r *store.Recorder, d store.Delivery) store.Receipt {
@@ -124,62 +102,12 @@ func attempt(d store.Delivery, kind string, replayID int64) store.Attempt {
 	}
 }
 
-// querier is a pool, a connection or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-// exec runs a statement of a test.
-func exec(tb testing.TB, db querier, sql string, args ...any) {
-	tb.Helper()
-	rows, err := db.Query(tb.Context(), sql, args...)
-	if err == nil {
-		rows.Close()
-		err = rows.Err()
-	}
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-}
-
-// value reads one value.
-func value[T any](tb testing.TB, db querier, sql string, args ...any) T {
-	tb.Helper()
-	rows, err := db.Query(tb.Context(), sql, args...)
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	return v
-}
-
 // empty deletes what was recorded; TRUNCATE takes longer on tables this small.
 func empty(tb testing.TB, s *store.Store) {
 	tb.Helper()
 	for _, table := range []string{"events", "runs", "redeliveries", "failures", "replays", "river_job"} {
 		exec(tb, s.Pool(), `DELETE FROM lumin.`+table)
 	}
-}
-
-// tally is what a database holds.
-type tally struct{ Events, Runs, Jobs, Redeliveries int }
-
-func count(tb testing.TB, s *store.Store) tally {
-	tb.Helper()
-	rows, err := s.Pool().Query(tb.Context(), `
-		SELECT (SELECT count(*) FROM lumin.events), (SELECT count(*) FROM lumin.runs),
-		       (SELECT count(*) FROM lumin.river_job), (SELECT coalesce(sum(count), 0) FROM lumin.redeliveries)`)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[tally])
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return t
 }
 
 func wantTally(tb testing.TB, s *store.Store, want tally) {
@@ -194,30 +122,6 @@ func wantTally(tb testing.TB, s *store.Store, want tally) {
 		WHERE r.event_key IS NULL OR j.id IS NULL`)
 	if apart != 0 {
 		tb.Errorf("%d runs without a job or jobs without a run", apart)
-	}
-}
-
-// runState is a run's state and replay_id, as "pending 0".
-func runState(tb testing.TB, s *store.Store, d store.Delivery, kind string) string {
-	tb.Helper()
-	return value[string](tb, s.Pool(), `SELECT state || ' ' || replay_id FROM lumin.runs WHERE event_key = $1 AND job_kind = $2`,
-		d.Key(), kind)
-}
-
-func wantState(tb testing.TB, s *store.Store, d store.Delivery, kind, want string) {
-	tb.Helper()
-	if got := runState(tb, s, d, kind); got != want {
-		tb.Errorf("run of %s is %s, want %s", kind, got, want)
-	}
-}
-
-// eventually waits until done.
-func eventually(tb testing.TB, what string, done func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			tb.Fatalf("timed out: %s", what)
-		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/store/internal/recording"
 )
 
 const (
@@ -103,26 +105,6 @@ func (t *Tail) Next(ctx context.Context) ([]EventSummary, error) {
 // restart of the server.
 const noBackend = "-1/"
 
-// recordingSQL tells who may be inserting: whoever inserts holds this lock until
-// the end of the transaction, which others see before the lock is gone.
-const recordingSQL = `
-SELECT l.virtualtransaction FROM pg_catalog.pg_locks l
-WHERE l.locktype = 'relation' AND l.relation = 'lumin.events'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted
-  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())`
-
-// recording lists the transactions under way that may add events, or change them.
-func (s *Store) recording(ctx context.Context) ([]string, error) {
-	rows, err := s.pool.Query(ctx, recordingSQL)
-	if err != nil {
-		return nil, fmt.Errorf("look who is recording: %w", err)
-	}
-	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("look who is recording: %w", err)
-	}
-	return holders, nil
-}
-
 const tailLookSQL = `
 SELECT e.id,
        ($4 = '' OR e.source = $4) AND ($5 = '' OR coalesce(e.event_type = $5, false))
@@ -137,7 +119,7 @@ ORDER BY e.id`
 // look finds events above the newest, and in gaps that may have been filled. It
 // tells whether there may be more at once.
 func (t *Tail) look(ctx context.Context) (more bool, err error) {
-	holders, err := t.store.recording(ctx)
+	holders, err := recording.Open(ctx, t.store.pool)
 	if err != nil {
 		return false, err
 	}

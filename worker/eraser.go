@@ -10,6 +10,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
 )
 
 // eraseTimeout bounds one look at the erasures. After a crash the next look, a
@@ -23,7 +24,7 @@ type eraseArgs struct{}
 func (eraseArgs) Kind() string { return internalPrefix + "erase" }
 
 // eraser carries on with erasures whose command was cut off, or that had to leave
-// something to a job at work; see [store.Store.Erase].
+// something to a job at work; see [erasure.CarryOut].
 type eraser struct {
 	river.WorkerDefaults[eraseArgs]
 	store  *store.Store
@@ -40,12 +41,12 @@ func (w *eraser) Work(ctx context.Context, _ *river.Job[eraseArgs]) error {
 		return nil // a long one is under way, from a minute ago
 	}
 	defer w.busy.Unlock()
-	ids, err := w.store.UnfinishedErasures(ctx)
+	ids, err := erasure.Unfinished(ctx, w.store.Pool())
 	errs := []error{err}
 	for _, id := range ids {
-		erasure, err := w.store.Erase(ctx, id)
-		if errs = append(errs, err); err == nil && erasure.FinishedAt != nil {
-			w.logger.Info("erasure finished", "erasure_id", id, "bodies", erasure.Bodies, "runs_cancelled", erasure.RunsCancelled)
+		order, err := erasure.CarryOut(ctx, w.store.Pool(), id)
+		if errs = append(errs, err); err == nil && order.FinishedAt != nil {
+			w.logger.Info("erasure finished", "erasure_id", id, "bodies", order.Bodies, "runs_cancelled", order.RunsCancelled)
 		}
 	}
 	return errors.Join(errs...)

@@ -7,6 +7,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
 	"lumin-ingest/worker"
 )
 
@@ -38,15 +39,15 @@ func TestErasureWhileWorking(t *testing.T) {
 	first := r.start(job)
 	r.record(1, job)
 	<-job.called
-	plan, err := r.store.PlanErasure(r.ctx, store.ErasureSubject{SignatureRequestIDs: []string{"request-1"}})
+	plan, err := erasure.NewPlan(r.ctx, r.pool, erasure.Subject{SignatureRequestIDs: []string{"request-1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := r.store.OrderErasure(r.ctx, plan, "test", "")
+	id, err := plan.Order(r.ctx, r.pool, "test", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := r.store.Erase(r.ctx, id)
+	e, err := erasure.CarryOut(r.ctx, r.pool, id)
 	if err != nil || e.FinishedAt != nil || e.Bodies != 1 || e.RunsCancelled != 1 {
 		t.Fatalf("while a job is at work: %+v, %v", e, err)
 	}

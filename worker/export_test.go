@@ -7,6 +7,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 )
 
 // Quick makes a Runtime of this Config look for jobs more often, and gives
@@ -32,6 +33,6 @@ func (c Config) Unpolled() Config {
 type RetainArgs = retainArgs
 
 // Retainer is the worker of the periodic retention, with slices of a given length.
-func Retainer(s *store.Store, r store.Retention, slice time.Duration) river.Worker[RetainArgs] {
-	return &retainer{store: s, retention: r, slice: slice, logger: slog.New(slog.DiscardHandler)}
+func Retainer(s *store.Store, p retention.Policy, slice time.Duration) river.Worker[RetainArgs] {
+	return &retainer{store: s, policy: p, slice: slice, logger: slog.New(slog.DiscardHandler)}
 }

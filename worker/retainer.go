@@ -9,6 +9,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 )
 
 // retainEvery is how often a program looks for what is too old.
@@ -23,23 +24,23 @@ func (retainArgs) Kind() string { return internalPrefix + "retain" }
 // retainPause is between two slices of a pass that takes long.
 const retainPause = time.Second
 
-// retainer removes what is older than it is to be kept; see [store.Store.Retain].
+// retainer removes what is older than it is to be kept; see [retention.Pass].
 type retainer struct {
 	river.WorkerDefaults[retainArgs]
-	store     *store.Store
-	retention store.Retention
-	slice     time.Duration
-	logger    *slog.Logger
+	store  *store.Store
+	policy retention.Policy
+	slice  time.Duration
+	logger *slog.Logger
 
 	busy sync.Mutex
-	pass *store.RetentionPass // under way, if any
+	pass *retention.Pass // under way, if any
 }
 
 // Timeout implements river.Worker.
 func (*retainer) Timeout(*river.Job[retainArgs]) time.Duration { return internalTimeout }
 
-// Work implements river.Worker. It does one slice of a pass, and comes again until
-// the pass is over, going on where it stopped.
+// Work implements river.Worker. It does one slice of a pass. The job is snoozed
+// until the pass is finished, and continues where it stopped.
 func (w *retainer) Work(ctx context.Context, _ *river.Job[retainArgs]) error {
 	if !w.busy.TryLock() {
 		return nil // a pass is under way, whose job comes again
@@ -50,16 +51,16 @@ func (w *retainer) Work(ctx context.Context, _ *river.Job[retainArgs]) error {
 		if err != nil {
 			return err
 		}
-		w.pass = store.NewRetentionPass(w.retention, now)
+		w.pass = retention.NewPass(w.policy, now)
 	}
-	removed, err := w.store.RetainSome(ctx, w.pass, w.slice)
+	removed, err := w.pass.Continue(ctx, w.store.Pool(), w.slice)
 	if removed.Rows() > 0 {
 		w.logger.Info("retention", "bodies", removed.Payloads, "events", removed.Events, "runs", removed.Runs, "redeliveries", removed.Redeliveries)
 	}
 	switch {
 	case err != nil:
 		return err
-	case !w.pass.Over():
+	case !w.pass.Finished():
 		return river.JobSnooze(retainPause) // let others in
 	}
 	w.pass = nil

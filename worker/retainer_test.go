@@ -7,7 +7,7 @@ import (
 
 	"github.com/riverqueue/river"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 	"lumin-ingest/worker"
 )
 
@@ -17,7 +17,7 @@ func TestRetention(t *testing.T) {
 	r := newRig(t)
 	r.exec(`INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
 		SELECT gen_random_uuid(), 'account', '', '', '', 'k', now() - n * interval '1 day' FROM generate_series(10, 50, 20) n`)
-	cfg := worker.Config{MaxWorkers: 1, Retention: store.Retention{Payloads: 20 * 24 * time.Hour, Events: 40 * 24 * time.Hour}}
+	cfg := worker.Config{MaxWorkers: 1, Retention: retention.Policy{Payloads: 20 * 24 * time.Hour, Events: 40 * 24 * time.Hour}}
 	r.startConfig(cfg.Quick(200*time.Millisecond), newBreakable("broken"))
 	r.wait("retention", func() bool {
 		return r.count(`SELECT count(*) FROM lumin.events`) == 2 && r.count(`SELECT count(*) FROM lumin.events WHERE payload IS NULL`) == 1
@@ -31,7 +31,7 @@ func TestRetentionInSlices(t *testing.T) {
 	r.exec(`INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
 		SELECT gen_random_uuid(), 'account', '', '', '', 'k', now() - interval '50 days' + n * interval '1 second' FROM generate_series(1, 3000) n`)
 	r.exec(`INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at) SELECT event_key, 'book', id, 'failed', now() FROM lumin.events WHERE id < 3000`)
-	w := worker.Retainer(r.store, store.Retention{Payloads: 20 * 24 * time.Hour, Events: 40 * 24 * time.Hour}, time.Nanosecond)
+	w := worker.Retainer(r.store, retention.Policy{Payloads: 20 * 24 * time.Hour, Events: 40 * 24 * time.Hour}, time.Nanosecond)
 	slices := 1
 	for ; slices < 100; slices++ {
 		var snooze *river.JobSnoozeError
@@ -52,7 +52,7 @@ func TestRetentionInSlices(t *testing.T) {
 func TestRetentionOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	w := worker.Retainer(r.store, store.Retention{Events: time.Hour}, time.Hour)
+	w := worker.Retainer(r.store, retention.Policy{Events: time.Hour}, time.Hour)
 	tx, err := r.pool.Begin(r.ctx)
 	if err != nil {
 		t.Fatal(err)

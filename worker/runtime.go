@@ -19,6 +19,7 @@ import (
 
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 )
 
 // Config is what a [Runtime] needs.
@@ -35,7 +36,7 @@ type Config struct {
 	// one in which no job of the Registry waits.
 	Queues map[string]int
 
-	Retention store.Retention // what is removed when it is too old; the zero value keeps all
+	Retention retention.Policy // what is removed when it is too old; the zero value keeps all
 
 	Registerer prometheus.Registerer // nil: metrics are not registered
 
@@ -198,7 +199,7 @@ func (c Config) queues() map[string]river.QueueConfig {
 	return queues
 }
 
-func (r *Runtime) workers(retention store.Retention) (*river.Workers, error) {
+func (r *Runtime) workers(policy retention.Policy) (*river.Workers, error) {
 	workers := river.NewWorkers()
 	for _, kind := range r.registry.Kinds() {
 		// River means this function for itself: it takes the kind from the value
@@ -210,7 +211,7 @@ func (r *Runtime) workers(retention store.Retention) (*river.Workers, error) {
 	river.AddWorker(workers, newReplayer(r.store, r.registry, r.logger))
 	river.AddWorker(workers, newSweeper(r.store, r.logger))
 	river.AddWorker(workers, &eraser{store: r.store, logger: r.logger})
-	river.AddWorker(workers, &retainer{store: r.store, retention: retention, slice: internalSlice, logger: r.logger})
+	river.AddWorker(workers, &retainer{store: r.store, policy: policy, slice: internalSlice, logger: r.logger})
 	for kind, p := range r.registry.periodic {
 		river.AddWorkerArgs(workers, periodicArgs{kind}, &periodicWorker{periodic: p})
 	}

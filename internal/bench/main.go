@@ -26,6 +26,7 @@ import (
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
+	"lumin-ingest/store/retention"
 )
 
 func main() {
@@ -258,8 +259,8 @@ func (b *bench) retention(ctx context.Context) error {
 			return fmt.Errorf("prepare retention: %w", err)
 		}
 	}
-	r := store.Retention{Payloads: 90 * 24 * time.Hour, Events: 400 * 24 * time.Hour}
-	took, err := best(func() error { _, _, err := b.store.PlanRetention(ctx, r, time.Now()); return err })
+	policy := retention.Policy{Payloads: 90 * 24 * time.Hour, Events: 400 * 24 * time.Hour}
+	took, err := best(func() error { _, _, err := retention.Plan(ctx, b.pool, policy, time.Now()); return err })
 	if err != nil {
 		return err
 	}
@@ -274,14 +275,14 @@ func (b *bench) retention(ctx context.Context) error {
 			return err
 		}
 	}
-	var removed store.Retained
+	var removed retention.Removed
 	done, failed := make(chan struct{}), make(chan error, 1)
 	start := time.Now()
 	var length time.Duration
 	go func() {
 		defer close(done)
 		var err error
-		removed, err = b.retain(ctx, r)
+		removed, err = b.retain(ctx, policy)
 		length = time.Since(start)
 		failed <- err
 	}()
@@ -294,10 +295,10 @@ func (b *bench) retention(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) retain(ctx context.Context, r store.Retention) (done store.Retained, err error) {
-	for pass := store.NewRetentionPass(r, time.Now()); err == nil && !pass.Over(); {
-		var removed store.Retained
-		removed, err = b.store.RetainSome(ctx, pass, 10*time.Second)
+func (b *bench) retain(ctx context.Context, policy retention.Policy) (done retention.Removed, err error) {
+	for pass := retention.NewPass(policy, time.Now()); err == nil && !pass.Finished(); {
+		var removed retention.Removed
+		removed, err = pass.Continue(ctx, b.pool, 10*time.Second)
 		done.Payloads += removed.Payloads
 		done.Events += removed.Events
 		done.Runs += removed.Runs

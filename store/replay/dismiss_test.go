@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
+	"lumin-ingest/store/retention"
 )
 
 func dismiss(tb testing.TB, s *store.Store, f replay.Filter, want int64) {
@@ -163,18 +165,15 @@ func TestDismissedAreForgotten(t *testing.T) {
 	fail(t, s, erased, bodiless, old)
 	dismiss(t, s, allFailed(), 3)
 
-	plan, err := s.PlanErasure(t.Context(), store.ErasureSubject{SignatureRequestIDs: []string{"request-1"}})
-	if err != nil || plan.RunsCancelled != 1 {
-		t.Errorf("plan of the erasure: %+v, %v", plan, err)
-	}
-	if e := eraseAs(t, s, plan); e.RunsCancelled != 1 {
-		t.Errorf("erased: %+v", e)
+	plan, order := erase(t, s, erasure.Subject{SignatureRequestIDs: []string{"request-1"}})
+	if plan.RunsCancelled != 1 || order.RunsCancelled != 1 {
+		t.Errorf("planned %+v, erased %+v", plan, order)
 	}
 	storetest.WantState(t, s, erased, "book", "cancelled 0")
 
 	year := 365 * 24 * time.Hour
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET received_at = now() - interval '2 years' WHERE signature_request_id = 'request-2'`)
-	if n := retain(t, s, store.Retention{Payloads: year}, time.Now()); n.Payloads == 0 {
+	if n := retain(t, s, retention.Policy{Payloads: year}); n.Payloads == 0 {
 		t.Errorf("retention keeps the body that a dismissed run needed: %+v", n)
 	}
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload = 'x', payload_removed_at = NULL WHERE signature_request_id = 'request-3'`)
@@ -187,11 +186,11 @@ func TestDismissedAreForgotten(t *testing.T) {
 
 	dismiss(t, s, allFailed(), 1)
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET received_at = now() - interval '2 years'`)
-	if n := retain(t, s, store.Retention{Events: year}, time.Now()); n.Events != 3 {
+	if n := retain(t, s, retention.Policy{Events: year}); n.Events != 3 {
 		t.Errorf("retention: %+v", n)
 	}
 	storetest.Exec(t, s.Pool(), `INSERT INTO lumin.dismissals (event_key, job_kind, reason, dismissed_by) VALUES ('018a8ca2-3c4d-8e5f-a012-3456789abcde', 'book', 'of an older program', 'x')`)
-	retain(t, s, store.Retention{Events: year}, time.Now())
+	retain(t, s, retention.Policy{Events: year})
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.dismissals`); n != 0 {
 		t.Errorf("%d dismissals without a run", n)
 	}
@@ -258,31 +257,37 @@ func TestSucceededBefore(t *testing.T) {
 	}
 }
 
-func eraseAs(tb testing.TB, s *store.Store, plan store.ErasurePlan) store.Erasure {
+func erase(tb testing.TB, s *store.Store, subject erasure.Subject) (erasure.Plan, erasure.Order) {
 	tb.Helper()
-	id, err := s.OrderErasure(tb.Context(), plan, "asked for", "tester")
+	plan, err := erasure.NewPlan(tb.Context(), s.Pool(), subject)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	e, err := s.Erase(tb.Context(), id)
-	if err != nil || e.FinishedAt == nil {
-		tb.Fatalf("erasure: %+v, %v", e, err)
+	id, err := plan.Order(tb.Context(), s.Pool(), "test", "tester")
+	if err != nil {
+		tb.Fatal(err)
 	}
-	return e
+	order, err := erasure.CarryOut(tb.Context(), s.Pool(), id)
+	if err != nil || order.FinishedAt == nil {
+		tb.Fatalf("not finished: %+v, %v", order, err)
+	}
+	return plan, order
 }
 
-func retain(tb testing.TB, s *store.Store, r store.Retention, now time.Time) store.Retained {
+// retain removes what the plan says.
+func retain(tb testing.TB, s *store.Store, policy retention.Policy) retention.Removed {
 	tb.Helper()
-	plan, _, err := s.PlanRetention(tb.Context(), r, now)
+	now := time.Now()
+	plan, _, err := retention.Plan(tb.Context(), s.Pool(), policy, now)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	done, err := s.Retain(tb.Context(), r, now)
+	removed, err := retention.Run(tb.Context(), s.Pool(), policy, now)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if done != plan {
-		tb.Errorf("planned %+v, done %+v", plan, done)
+	if removed != plan {
+		tb.Errorf("planned %+v, removed %+v", plan, removed)
 	}
-	return done
+	return removed
 }

@@ -24,6 +24,7 @@ import (
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/archive"
 	"lumin-ingest/worker"
 )
 
@@ -117,7 +118,7 @@ func (a ArchiveContract) Work(ctx context.Context, e *store.Event) error {
 
 // archive archives one file, unless it is already archived.
 func (a ArchiveContract) archive(ctx context.Context, e *store.Event, t lumin.FileType) error {
-	archived, err := store.HasArchivedFile(ctx, a.DB, e.Key, t, e.Rerun)
+	archived, err := archive.Has(ctx, a.DB, e.Key, t, e.Rerun)
 	if err != nil || archived {
 		return err
 	}
@@ -126,7 +127,7 @@ func (a ArchiveContract) archive(ctx context.Context, e *store.Event, t lumin.Fi
 		return err
 	}
 	defer file.Close()
-	row := store.ArchivedFile{
+	row := archive.File{
 		EventKey: e.Key, FileType: t, Rerun: e.Rerun, SignatureRequestID: e.SignatureRequestID,
 		Bucket: bucketName(a.BucketURL), ObjectKey: objectKey(e, t), SHA256: file.sum, Size: file.size,
 	}
@@ -137,13 +138,13 @@ func (a ArchiveContract) archive(ctx context.Context, e *store.Event, t lumin.Fi
 // be running at the same time, and Lumin may generate different bytes for each
 // download. If both wrote the object, the row could have the hash of the other
 // one.
-func (a ArchiveContract) keep(ctx context.Context, row store.ArchivedFile, file io.Reader) error {
+func (a ArchiveContract) keep(ctx context.Context, row archive.File, file io.Reader) error {
 	conn, err := a.DB.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("get a connection: %w", err)
 	}
 	defer conn.Release()
-	locked, err := store.LockArchivedFile(ctx, conn, row)
+	locked, err := archive.Lock(ctx, conn, row)
 	if err != nil {
 		return err
 	}
@@ -153,21 +154,21 @@ func (a ArchiveContract) keep(ctx context.Context, row store.ArchivedFile, file 
 	defer func() {
 		unlocking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if store.UnlockArchivedFile(unlocking, conn, row) != nil {
+		if archive.Unlock(unlocking, conn, row) != nil {
 			_ = conn.Conn().Close(unlocking) // closing the connection releases the lock
 		}
 	}()
-	archived, err := store.HasArchivedFile(ctx, conn, row.EventKey, row.FileType, row.Rerun)
+	archived, err := archive.Has(ctx, conn, row.EventKey, row.FileType, row.Rerun)
 	if err != nil || archived { // by the attempt that held the lock before
 		return err
 	}
-	if err := store.BeginArchivedFile(ctx, conn, row); err != nil {
+	if err := archive.Begin(ctx, conn, row); err != nil {
 		return err
 	}
 	if err := a.write(ctx, row.ObjectKey, file); err != nil {
 		return fmt.Errorf("archive the %s: %w", row.FileType, err)
 	}
-	err = store.FinishArchivedFile(ctx, conn, row)
+	err = archive.Finish(ctx, conn, row)
 	if errors.Is(err, store.ErrNotFound) { // an erasure removed the row during the write
 		return errors.Join(err, a.remove(ctx, row.ObjectKey))
 	}
@@ -365,9 +366,9 @@ const erasePageSize = 100
 // time, and several calls may run at once. Rows of other buckets are not
 // touched.
 func (a ArchiveContract) EraseArchived(ctx context.Context) (n int, err error) {
-	var last store.ArchivedFile
+	var last archive.File
 	for {
-		page, listErr := store.ErasedArchivedFiles(ctx, a.DB, bucketName(a.BucketURL), last, erasePageSize)
+		page, listErr := archive.ListErased(ctx, a.DB, bucketName(a.BucketURL), last, erasePageSize)
 		if listErr != nil {
 			return n, errors.Join(err, listErr)
 		}
@@ -400,7 +401,7 @@ func (a ArchiveContract) Periodic(logger *slog.Logger) worker.Periodic {
 
 // erase removes a file and then its row. If a file is unexpectedly missing, it
 // may be in another bucket of the same name, so its row stays.
-func (a ArchiveContract) erase(ctx context.Context, file store.ArchivedFile) (gone bool, err error) {
+func (a ArchiveContract) erase(ctx context.Context, file archive.File) (gone bool, err error) {
 	if file.ArchivedAt != nil {
 		found, err := a.Bucket.Exists(ctx, file.ObjectKey)
 		if err != nil {
@@ -410,7 +411,7 @@ func (a ArchiveContract) erase(ctx context.Context, file store.ArchivedFile) (go
 			return false, errors.New("an archived file is missing from its bucket: is this another bucket of the same name? " +
 				"If someone removed the file, delete its row from lumin.archived_files")
 		}
-		if err := store.ForgetArchivedFile(ctx, a.DB, file); err != nil {
+		if err := archive.Forget(ctx, a.DB, file); err != nil {
 			return false, err
 		}
 		file.ArchivedAt = nil
@@ -418,7 +419,7 @@ func (a ArchiveContract) erase(ctx context.Context, file store.ArchivedFile) (go
 	if err := a.remove(ctx, file.ObjectKey); err != nil {
 		return false, err
 	}
-	return store.RemoveArchivedFile(ctx, a.DB, file)
+	return archive.Remove(ctx, a.DB, file)
 }
 
 // remove removes an object and the remains of attempts that crashed. A bucket

@@ -1,4 +1,4 @@
-package store_test
+package erasure_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
 )
 
 func TestMention(t *testing.T) {
@@ -45,13 +45,13 @@ func TestMention(t *testing.T) {
 		"bob.jones+x@example.combob.jones+x@example.com":        false,
 		"bob.jones+x@example.com/bob.jones+x@example.com\u2029": true,
 	} {
-		if got := store.Mentions(word, []byte(text)); got != want {
+		if got := erasure.Mentions(word, []byte(text)); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
 }
 
-// An address is the same with its accents in one character or in two, with its domain
+// An address is found with accents in one character or in two, with its domain
 // in Unicode or in ASCII, and within a link.
 func TestMentionOfAddress(t *testing.T) {
 	t.Parallel()
@@ -68,32 +68,32 @@ func TestMentionOfAddress(t *testing.T) {
 	for _, email := range []string{
 		composed, decomposed, ascii, "  " + composed + " ", "Mailto:" + composed, "mailto:zo%C3%AB@xn--mller-kva.example?subject=x", "ZO\u00cb@M\u00dcLLER.example",
 	} {
-		if err := (store.ErasureSubject{Email: email}).Validate(); err != nil {
+		if err := (erasure.Subject{Email: email}).Validate(); err != nil {
 			t.Errorf("%q: %v", email, err)
 			continue
 		}
 		for _, text := range texts {
-			if !store.MentionsAddress(email, []byte(text)) {
+			if !erasure.MentionsAddress(email, []byte(text)) {
 				t.Errorf("%q is not found in %q", email, text)
 			}
 		}
 		for _, text := range []string{"zoe@muller.example", "x" + composed, ascii + "x", "zo\u00eb@m\u00fcller.example.org", "zoe@m\u00fcller.example"} {
-			if store.MentionsAddress(email, []byte(text)) {
+			if erasure.MentionsAddress(email, []byte(text)) {
 				t.Errorf("%q is found in %q", email, text)
 			}
 		}
 	}
 	for _, email := range []string{"mailto:", "mailto:x", "mailto:?to=a@b.c", "a@b c"} {
-		if err := (store.ErasureSubject{Email: email}).Validate(); err == nil {
+		if err := (erasure.Subject{Email: email}).Validate(); err == nil {
 			t.Errorf("%q is an address", email)
 		}
 	}
-	if !store.MentionsAddress("a_b@under_score.example", []byte("A_B@UNDER_SCORE.EXAMPLE")) {
+	if !erasure.MentionsAddress("a_b@under_score.example", []byte("A_B@UNDER_SCORE.EXAMPLE")) {
 		t.Error("a domain that IDNA refuses is not found as it is")
 	}
 }
 
-// However a word is written in JSON, it is found.
+// A word is found with any of its characters escaped as in JSON.
 func TestMentionEscaped(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -112,22 +112,22 @@ func TestMentionEscaped(t *testing.T) {
 		if strings.ToLower(strings.ToUpper(word)) != word {
 			t.Skip("upper case is another word: ß")
 		}
-		if body := `{"a":"` + text.String() + `"}`; !store.Mentions(word, []byte(body)) {
+		if body := `{"a":"` + text.String() + `"}`; !erasure.Mentions(word, []byte(body)) {
 			t.Fatalf("%s is not found in %s", word, body)
 		}
 	})
 }
 
-// No text makes it fail, and one that has the word between spaces has it.
+// No text causes a panic, and a word between spaces is found.
 func FuzzMention(f *testing.F) {
 	f.Add("a@b.c", []byte(`\u0041%40\\u`))
 	f.Fuzz(func(t *testing.T, word string, text []byte) {
-		_ = store.Mentions(word, text)
+		_ = erasure.Mentions(word, text)
 		plain := strings.ToLower(fmt.Sprintf("w%d@example.com", rand.IntN(1000)))
 		if strings.HasSuffix(string(text), `\`) {
 			return // escapes the space
 		}
-		if !store.Mentions(plain, append(append([]byte{}, text...), " "+plain+" "...)) {
+		if !erasure.Mentions(plain, append(append([]byte{}, text...), " "+plain+" "...)) {
 			t.Errorf("%q is not found behind %q", plain, text)
 		}
 	})

@@ -1,4 +1,4 @@
-package store
+package erasure
 
 import (
 	"bytes"
@@ -12,10 +12,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// mention finds a word, such as an e-mail address, in a text of any form, because a
-// body need not be JSON. It ignores case and the difference between composed and
-// decomposed accents. Characters may be escaped as in JSON or in a URL. A longer
-// word that contains the word does not match.
+// mention finds a word, such as an e-mail address, in a text of any format,
+// because a body need not be JSON. It ignores case and the difference between
+// composed and decomposed accents. Characters may be escaped as in JSON or in a
+// URL. A longer word that contains the word does not match.
 type mention struct {
 	words   [][]byte // its spellings
 	scratch []byte
@@ -37,7 +37,7 @@ func (m *mention) in(text []byte) bool {
 	return m.found(plain) || (bytes.IndexByte(plain, '%') >= 0 && m.found(unescapeURL(plain)))
 }
 
-// found searches a text as it is, and with composed accents.
+// found searches a text unchanged, and with composed accents.
 func (m *mention) found(text []byte) bool {
 	if slices.ContainsFunc(m.words, func(word []byte) bool { return hasWord(text, word) }) {
 		return true
@@ -63,14 +63,16 @@ func hasWord(text, word []byte) bool {
 	}
 }
 
-// endsInWord tells whether what follows text would be the rest of a longer word.
+// endsInWord reports whether a word that follows text would be part of a longer
+// word.
 func endsInWord(text []byte) bool {
 	r, _ := utf8.DecodeLastRune(text)
 	return inWord(r) || r == '.' || r == '+' || r == '-'
 }
 
-// goesOn tells whether text goes on with a word. A dot or a hyphen belongs to it
-// only if something follows: it may end a sentence.
+// goesOn reports whether text begins with the rest of a word. A dot or a hyphen
+// belongs to a word only if more of the word follows, because it may end a
+// sentence.
 func goesOn(text []byte) bool {
 	r, size := utf8.DecodeRune(text)
 	if r == '.' || r == '-' {
@@ -83,8 +85,8 @@ func inWord(r rune) bool {
 	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_')
 }
 
-// unescapeJSON appends text to out with JSON's escape sequences resolved, be they
-// in a string or not.
+// unescapeJSON appends text to out with JSON's escape sequences resolved,
+// inside and outside of strings.
 func unescapeJSON(out, text []byte) []byte {
 	for len(text) > 0 {
 		i := bytes.IndexByte(text, '\\')
@@ -97,7 +99,7 @@ func unescapeJSON(out, text []byte) []byte {
 			continue
 		}
 		if c := text[1]; strings.IndexByte("bfnrt", c) >= 0 {
-			out = append(out, ' ') // white space of one kind or another
+			out = append(out, ' ') // \b, \f, \n, \r and \t are white space
 		} else {
 			out = append(out, c)
 		}
@@ -106,8 +108,8 @@ func unescapeJSON(out, text []byte) []byte {
 	return out
 }
 
-// escapedRune reads \uXXXX, and the second half of a surrogate pair behind it; the
-// size is 0 if text does not begin with one.
+// escapedRune reads \uXXXX, and the second half of a surrogate pair after it.
+// The size is 0 if text does not begin with \uXXXX.
 func escapedRune(text []byte) (r rune, size int) {
 	const length = len(`\u0000`)
 	unit := func(text []byte) (rune, bool) {
@@ -129,7 +131,7 @@ func escapedRune(text []byte) (r rune, size int) {
 	return r, length
 }
 
-// unescapeURL resolves %XX wherever it stands.
+// unescapeURL resolves %XX and returns the text in lower case.
 func unescapeURL(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {

@@ -1,0 +1,7 @@
+package archive
+
+// Queries whose plans are checked.
+const (
+	HasSQL        = hasSQL
+	ListErasedSQL = listErasedSQL
+)

@@ -1,7 +1,0 @@
-package store
-
-// The queries whose plans are checked.
-const (
-	HasArchivedFileSQL     = hasArchivedFileSQL
-	ErasedArchivedFilesSQL = erasedArchivedFilesSQL
-)

@@ -1,0 +1,166 @@
+package erasure_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	osexec "os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
+	"lumin-ingest/store/internal/storetest"
+	"lumin-ingest/store/replay"
+)
+
+// zyzzyva is the person to erase. However these tests write the name, its last
+// letters stay the same.
+const zyzzyva = "zzyva"
+
+// dump returns the output of pg_dump for a database.
+func dump(tb testing.TB, url string) []byte {
+	tb.Helper()
+	program, err := osexec.LookPath("pg_dump")
+	if err != nil {
+		installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pg_dump")
+		if len(installed) == 0 {
+			tb.Skip("pg_dump is not installed: erased data was NOT searched for in a dump")
+		}
+		program = installed[len(installed)-1]
+	}
+	var stderr bytes.Buffer
+	cmd := osexec.CommandContext(tb.Context(), program, "--dbname", url)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Fatalf("pg_dump: %v\n%s", err, &stderr)
+	}
+	return out
+}
+
+// mentions counts the lines of a dump that contain a name, also in bytes, which
+// are dumped in hex.
+func mentions(dump []byte, who string) (lines int) {
+	for line := range bytes.Lines(bytes.ToLower(dump)) {
+		if bytes.Contains(line, []byte(who)) || bytes.Contains(line, []byte(hex.EncodeToString([]byte(who)))) ||
+			bytes.Contains(line, []byte(hex.EncodeToString([]byte(strings.ToUpper(who))))) {
+			lines++
+		}
+	}
+	return lines
+}
+
+// recorded are deliveries that leave traces of a person in every table.
+type recorded struct {
+	failing, waiting, worked, mentioned, other, unrecognized store.Delivery
+	redelivered                                              store.Delivery // of failing, with another body
+}
+
+func recordZyzzyva(tb testing.TB, s *store.Store) recorded {
+	tb.Helper()
+	const detailsURL = "https://example.com/?token=1"
+	r := recorded{
+		failing:     storetest.Variant(1, detailsURL, "for Zyzzyva@example.com", "book"),
+		redelivered: storetest.Variant(1, detailsURL, "for zyzzyva@example.com, once more", "book"),
+		waiting:     storetest.Variant(2, "https://example.com/?email=zyzzyva%40example.com", "title", "mail"),
+		worked:      storetest.Variant(3, detailsURL, "by ZYZZYVA@EXAMPLE.COM.", "book"),
+		other:       storetest.Variant(4, detailsURL, "for not.zyzzyv@example.com", "book"),
+		unrecognized: store.Delivery{
+			Source: "account", Payload: []byte(`{"a":"z\u0079zzyva\u0040example.com"`), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: storetest.Delivery(1).ReceivedAt,
+		},
+	}
+	// The name alone, in an event of a request that mentions the address
+	// elsewhere.
+	r.mentioned = storetest.Variant(5, detailsURL, "Mr. Zyzzyva", "book")
+	r.mentioned.Envelope.SignatureRequestID = r.worked.Envelope.SignatureRequestID
+	storetest.Record(tb, s, r.failing)
+	storetest.FailAll(tb, s)
+	storetest.Record(tb, s, r.waiting, r.worked, r.other, r.mentioned, r.unrecognized, r.redelivered)
+	if err := storetest.Succeed(tb, s, r.worked, "book"); err != nil {
+		tb.Fatal(err)
+	}
+	for _, sql := range []string{
+		`UPDATE lumin.runs SET error = 'no account of Zyzzyva'  WHERE state <> 'succeeded'`,
+		`UPDATE lumin.failures SET errors = ARRAY['{"error": "Zyzzyva"}'::jsonb]`,
+		`UPDATE lumin.river_job SET errors = ARRAY['{"error": "Zyzzyva"}'::jsonb] WHERE args ->> 'event_key' IN (SELECT event_key::text FROM lumin.events WHERE signature_request_id <> 'request-4')`,
+		`UPDATE lumin.runs SET error = 'as it was' WHERE event_id = (SELECT id FROM lumin.events WHERE signature_request_id = 'request-4')`,
+		`INSERT INTO lumin.signature_requests (signature_request_id, title) VALUES ('request-3', 'Mr. Zyzzyva'), ('request-4', 'other'),
+		 ('request-9', 'for Zyzzyva@example.com, whose bodies are gone')`,
+	} {
+		storetest.Exec(tb, s.Pool(), sql)
+	}
+	return r
+}
+
+func TestErase(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := storetest.On(t, pgtest.Pool(t, url))
+	r := recordZyzzyva(t, s)
+	before := mentions(dump(t, url), zyzzyva)
+	if before < 10 {
+		t.Fatalf("%d lines of the dump have the name before: the search is of no use", before)
+	}
+	e := eraseBy(t, s, erasure.Subject{Email: "zyzzyva@example.com"})
+	want := erasure.Counts{Bodies: 5, Redeliveries: 1, Errors: 4, RunsCancelled: 3}
+	if e.Counts != want || e.ErasedBy != "tester" || e.Subject != "email" || e.Reason != "asked for by [address]" {
+		t.Errorf("erased %+v\nwant %+v", e, want)
+	}
+	if !slices.Equal(e.SignatureRequestIDs, []string{"request-1", "request-2", "request-3", "request-9"}) || len(e.EventIDs) != 1 {
+		t.Errorf("erased of %q and %d", e.SignatureRequestIDs, e.EventIDs)
+	}
+	search := func(when string) {
+		t.Helper()
+		if n := mentions(dump(t, url), zyzzyva); n != 0 {
+			t.Errorf("%s: %d lines of the dump have the name", when, n)
+		}
+	}
+	search("after the erasure")
+	storetest.WantState(t, s, r.failing, "book", "cancelled 0")
+	storetest.WantState(t, s, r.waiting, "mail", "cancelled 0")
+	storetest.WantState(t, s, r.worked, "book", "succeeded 0")
+	storetest.WantState(t, s, r.mentioned, "book", "cancelled 0")
+	storetest.WantState(t, s, r.other, "book", "pending 0")
+	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE payload IS NOT NULL`); n != 1 {
+		t.Errorf("%d bodies are left, want that of the other", n)
+	}
+	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.signature_requests`); n != 1 {
+		t.Errorf("%d signature requests are left, want the other", n)
+	}
+
+	// What comes once more is recognized, counted and not kept.
+	again := storetest.Record(t, s, r.failing, r.redelivered, r.waiting, r.worked, r.mentioned, r.unrecognized)
+	for _, receipt := range again {
+		if receipt.Status != store.Duplicate {
+			t.Errorf("once more: %+v", receipt)
+		}
+	}
+	third := storetest.Variant(1, "https://example.com/?token=3", "for zyzzyva@example.com, a third time", "book")
+	storetest.Record(t, s, third)
+	if n := storetest.Value[int](t, s.Pool(), `SELECT sum(count)::int FROM lumin.redeliveries`); n != 8 {
+		t.Errorf("%d redeliveries counted, want the one before and seven after", n)
+	}
+	// Another source tells the same for the first time.
+	if receipts := storetest.Record(t, s, storetest.From("app:crm", r.failing), storetest.From("app:crm", third)); receipts[0].Status != store.Recorded || receipts[1].Status != store.Duplicate {
+		t.Errorf("from another source: %+v", receipts)
+	}
+	search("after it came once more")
+	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.river_job j JOIN lumin.events e ON e.event_key::text = j.args ->> 'event_key' WHERE e.payload IS NULL`); n != 0 {
+		t.Errorf("%d jobs for what was erased", n)
+	}
+
+	// Nothing brings a run of it back, and there is nothing more to erase.
+	for _, status := range []replay.Status{replay.Failed, replay.Cancelled, replay.Unrecognized} {
+		if plan, err := replay.New(s).Plan(t.Context(), replay.Filter{Status: status}); err != nil || len(plan) != 0 {
+			t.Errorf("replay of %s: %+v, %v", status, plan, err)
+		}
+	}
+	for _, subject := range []erasure.Subject{{Email: "zyzzyva@example.com"}, {SignatureRequestIDs: []string{"request-1", "request-3"}}} {
+		if plan, err := erasure.NewPlan(t.Context(), s.Pool(), subject); err != nil || !plan.Empty() {
+			t.Errorf("%+v: %+v, %v", subject, plan, err)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package erasure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// requestEventsSQL locks all events of signature requests up to the last one of
+// the plan, and later copies of them from other sources. unrecognizedEventsSQL
+// locks unrecognized events, and the events that were decoded from them later.
+const (
+	requestEventsSQL = `
+SELECT e.id, e.event_key FROM lumin.events e
+WHERE e.signature_request_id = ANY ($1)
+  AND (e.id <= $2 OR EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.id <= $2))
+ORDER BY e.id FOR UPDATE OF e NOWAIT`
+
+	unrecognizedEventsSQL = `
+SELECT e.id, e.event_key FROM lumin.events e
+WHERE e.id = ANY ($1) OR e.decoded_from = ANY ($1)
+ORDER BY e.id FOR UPDATE OF e NOWAIT`
+)
+
+// erase erases the events that eventsSQL returns, all rows that belong to them,
+// and the rows of signature requests, in one transaction. It takes every lock
+// with NOWAIT.
+func erase(ctx context.Context, pool *pgxpool.Pool, orderID int64, requests []string, eventsSQL string, args ...any) (result outcome, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		result = erased
+		// Calls that carry out the same order take turns.
+		var open bool
+		if err := tx.QueryRow(ctx, `SELECT finished_at IS NULL FROM lumin.erasures WHERE id = $1 FOR UPDATE`, orderID).Scan(&open); err != nil || !open {
+			return err
+		}
+		// The planner underestimates how selective the arguments of a job are.
+		if _, err := tx.Exec(ctx, `SET LOCAL enable_seqscan = off`); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, eventsSQL, args...)
+		if err != nil {
+			return err
+		}
+		var (
+			id   int64
+			key  [16]byte
+			ids  = []int64{}
+			keys = [][16]byte{}
+		)
+		_, err = pgx.ForEachRow(rows, []any{&id, &key}, func() error {
+			ids, keys = append(ids, id), append(keys, key)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		result, err = eraseEvents(ctx, tx, orderID, ids, keys, requests)
+		return err
+	})
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == pgerrcode.LockNotAvailable {
+		return locked, nil
+	}
+	return result, err
+}
+
+// lockSQL locks every row that an erasure changes besides the events, in the
+// order in which other code locks them.
+const lockSQL = `
+WITH d AS (SELECT FROM lumin.redeliveries WHERE event_id = ANY ($1) ORDER BY event_id, payload_sha256 FOR UPDATE NOWAIT),
+     r AS (SELECT FROM lumin.runs WHERE event_key = ANY ($2) ORDER BY event_key, job_kind FOR UPDATE NOWAIT),
+     f AS (SELECT FROM lumin.failures WHERE event_key = ANY ($2) ORDER BY id FOR UPDATE NOWAIT),
+     s AS (SELECT FROM lumin.signature_requests WHERE signature_request_id = ANY ($3) ORDER BY signature_request_id FOR UPDATE NOWAIT),
+     a AS (SELECT FROM lumin.archived_files WHERE (signature_request_id = ANY ($3) OR event_key = ANY ($2)) AND erasure_id IS NULL
+           ORDER BY event_key, file_type, rerun FOR UPDATE NOWAIT),
+     j AS (SELECT j.id FROM unnest($2::uuid[]) AS k (event_key)
+           JOIN lumin.river_job j ON j.args @> jsonb_build_object('event_key', k.event_key)
+           WHERE j.state <> 'running' ORDER BY j.id FOR UPDATE OF j NOWAIT)
+SELECT (SELECT count(*) FROM d), (SELECT count(*) FROM r), (SELECT count(*) FROM f), (SELECT count(*) FROM s), (SELECT count(*) FROM a),
+       ARRAY(SELECT id FROM j)`
+
+const eraseSQL = `
+WITH bodies AS (
+    UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE id = ANY ($1) AND payload IS NOT NULL RETURNING id
+), redeliveries AS (
+    UPDATE lumin.redeliveries SET payload = NULL, promoted_key = NULL WHERE event_id = ANY ($1) AND payload IS NOT NULL RETURNING event_id
+), runs AS (
+    UPDATE lumin.runs r SET error = NULL, state = CASE WHEN o.ended THEN r.state ELSE 'cancelled' END, finished_at = coalesce(r.finished_at, now())
+    FROM (SELECT event_key, job_kind, state IN ('succeeded', 'cancelled') AS ended, error IS NOT NULL AS had_error
+          FROM lumin.runs WHERE event_key = ANY ($2)) o
+    WHERE r.event_key = o.event_key AND r.job_kind = o.job_kind AND (o.had_error OR NOT o.ended)
+    RETURNING o.ended, o.had_error
+), failures AS (
+    UPDATE lumin.failures SET errors = NULL WHERE event_key = ANY ($2) AND errors IS NOT NULL RETURNING id
+), dismissals AS (
+    DELETE FROM lumin.dismissals WHERE event_key = ANY ($2)
+), files AS (
+    UPDATE lumin.archived_files SET erasure_id = $5
+    WHERE (signature_request_id = ANY ($3) OR event_key = ANY ($2)) AND erasure_id IS NULL RETURNING event_key
+), jobs AS (
+    DELETE FROM lumin.river_job WHERE id = ANY ($4)
+), requests AS (
+    DELETE FROM lumin.signature_requests WHERE signature_request_id = ANY ($3)
+)
+UPDATE lumin.erasures
+SET bodies = bodies + (SELECT count(*) FROM bodies),
+    redeliveries = redeliveries + (SELECT count(*) FROM redeliveries),
+    errors = errors + (SELECT count(*) FROM runs WHERE had_error) + (SELECT count(*) FROM failures),
+    runs_cancelled = runs_cancelled + (SELECT count(*) FROM runs WHERE NOT ended),
+    files = files + (SELECT count(*) FROM files)
+WHERE id = $5`
+
+const jobRunningSQL = `
+SELECT EXISTS (
+    SELECT FROM unnest($1::uuid[]) AS k (event_key)
+    JOIN lumin.river_job j ON j.args @> jsonb_build_object('event_key', k.event_key)
+    WHERE j.state = 'running')`
+
+// eraseEvents erases events that are locked, with all rows that belong to them.
+func eraseEvents(ctx context.Context, tx pgx.Tx, orderID int64, ids []int64, keys [][16]byte, requests []string) (outcome, error) {
+	var (
+		counts [5]int64 // read so that PostgreSQL locks all rows
+		jobs   []int64
+	)
+	if err := tx.QueryRow(ctx, lockSQL, ids, keys, requests).Scan(&counts[0], &counts[1], &counts[2], &counts[3], &counts[4], &jobs); err != nil {
+		return erased, fmt.Errorf("lock what is to be erased: %w", err)
+	}
+	if _, err := tx.Exec(ctx, eraseSQL, ids, keys, requests, jobs, orderID); err != nil {
+		return erased, fmt.Errorf("remove what is to be erased: %w", err)
+	}
+	var running bool
+	if err := tx.QueryRow(ctx, jobRunningSQL, keys).Scan(&running); err != nil {
+		return erased, fmt.Errorf("look for running jobs: %w", err)
+	}
+	if running {
+		return jobRunning, nil
+	}
+	return erased, nil
+}
