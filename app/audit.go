@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
+	"lumin-ingest/store/audit"
 )
 
 type auditCommand struct {
@@ -35,15 +35,15 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	}
 	defer closeStore()
 	out, headed := bufio.NewWriter(std.out), false
-	result, err := st.Audit(ctx, c.Since.at, c.Until.at, keyrings, func(t store.Tampered) error {
+	result, err := audit.Run(ctx, st.Pool(), audit.Range{Since: c.Since.at, Until: c.Until.at}, keyrings, func(f audit.Finding) error {
 		if c.Output == "json" {
-			return printJSON(out, tamperedLine{t.EventID, t.What, t.Source, finiteTime(t.ReceivedAt)})
+			return printJSON(out, tamperedLine{f.EventID, f.What, f.Source, finiteTime(f.ReceivedAt)})
 		}
 		if !headed {
 			headed = true
 			fmt.Fprintln(out, "EVENT       DO NOT FIT EACH OTHER")
 		}
-		_, err := fmt.Fprintf(out, "%-10d  %s\n", t.EventID, t.What)
+		_, err := fmt.Fprintf(out, "%-10d  %s\n", f.EventID, f.What)
 		return err
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 // unchecked divides the events whose signature could not be checked: revoked have
 // a key that is no longer configured, elsewhere have a source without a secret in
 // this environment.
-func unchecked(a store.Audit, keyrings map[string]*lumin.Keyring) (revoked, elsewhere []store.RevokedUse, events, eventsElsewhere int64) {
+func unchecked(a audit.Result, keyrings map[string]*lumin.Keyring) (revoked, elsewhere []audit.RevokedKey, events, eventsElsewhere int64) {
 	for _, use := range a.Revoked {
 		if _, here := keyrings[use.Source]; here {
 			revoked, events = append(revoked, use), events+use.Events
@@ -79,7 +79,7 @@ func unchecked(a store.Audit, keyrings map[string]*lumin.Keyring) (revoked, else
 	return revoked, elsewhere, events, eventsElsewhere
 }
 
-func useTable(out io.Writer, heading string, uses []store.RevokedUse) {
+func useTable(out io.Writer, heading string, uses []audit.RevokedKey) {
 	rows := make([][]string, len(uses))
 	for i, use := range uses {
 		rows[i] = []string{use.Source, use.KeyID, strconv.FormatInt(use.Events, 10), timeCell(finiteTime(use.FirstAt)), timeCell(finiteTime(use.LastAt))}
@@ -87,7 +87,7 @@ func useTable(out io.Writer, heading string, uses []store.RevokedUse) {
 	table(out, []string{"SOURCE", heading, "EVENTS", "FIRST", "LAST"}, rows)
 }
 
-func printAudit(out io.Writer, a store.Audit, keyrings map[string]*lumin.Keyring) {
+func printAudit(out io.Writer, a audit.Result, keyrings map[string]*lumin.Keyring) {
 	if a.Checked+a.Removed == 0 {
 		fmt.Fprintln(out, "no events")
 		return
@@ -138,12 +138,12 @@ type revokedLine struct {
 	LastAt  *time.Time `json:"last_at"`
 }
 
-func auditJSON(a store.Audit, keyrings map[string]*lumin.Keyring) auditLine {
+func auditJSON(a audit.Result, keyrings map[string]*lumin.Keyring) auditLine {
 	revoked, elsewhere, _, _ := unchecked(a, keyrings)
 	return auditLine{a.Checked, a.Redeliveries, a.Removed, a.Tampered, useLines(revoked), useLines(elsewhere)}
 }
 
-func useLines(uses []store.RevokedUse) []revokedLine {
+func useLines(uses []audit.RevokedKey) []revokedLine {
 	lines := make([]revokedLine, len(uses))
 	for i, use := range uses {
 		lines[i] = revokedLine{use.Source, use.KeyID, use.Events, finiteTime(use.FirstAt), finiteTime(use.LastAt)}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/conflict"
 )
 
 type conflictsCommand struct {
@@ -44,7 +45,7 @@ func (c *conflictsListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	conflicts, err := st.Conflicts(ctx, store.ConflictFilter{
+	conflicts, err := conflict.List(ctx, st.Pool(), conflict.Filter{
 		Source: c.Source, SignatureRequestID: c.SignatureRequest, AnotherActor: c.AnotherActor, Undecided: c.Undecided,
 		Since: c.Since.at, Limit: c.Limit,
 	})
@@ -52,8 +53,8 @@ func (c *conflictsListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if c.Output == "json" {
-		for _, conflict := range conflicts {
-			if err := printJSON(std.out, conflict); err != nil {
+		for _, row := range conflicts {
+			if err := printJSON(std.out, row); err != nil {
 				return err
 			}
 		}
@@ -64,18 +65,18 @@ func (c *conflictsListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	rows := make([][]string, len(conflicts))
-	for i, conflict := range conflicts {
+	for i, row := range conflicts {
 		rows[i] = []string{
-			strconv.FormatInt(conflict.EventID, 10), bodyCell(conflict), conflict.Source, textCell(conflict.EventType),
-			textCell(conflict.SignatureRequestID), kindOf(conflict), strconv.FormatInt(conflict.Count, 10),
-			timeCell(&conflict.LastAt), decisionCell(conflict),
+			strconv.FormatInt(row.EventID, 10), bodyCell(row), row.Source, textCell(row.EventType),
+			textCell(row.SignatureRequestID), kindOf(row), strconv.FormatInt(row.Count, 10),
+			timeCell(&row.LastAt), decisionCell(row),
 		}
 	}
 	table(std.out, []string{"EVENT", "BODY", "SOURCE", "TYPE", "SIGNATURE REQUEST", "CONFLICT", "COUNT", "LAST", "DECISION"}, rows)
 	return nil
 }
 
-func kindOf(c store.Conflict) string {
+func kindOf(c conflict.Row) string {
 	if c.AnotherActor {
 		return "another actor"
 	}
@@ -84,14 +85,14 @@ func kindOf(c store.Conflict) string {
 
 // bodyCell shortens the hash of a body to enough digits to distinguish the bodies
 // of one event.
-func bodyCell(c store.Conflict) string {
+func bodyCell(c conflict.Row) string {
 	if c.Body == "" {
 		return "not kept"
 	}
 	return c.Body[:12]
 }
 
-func decisionCell(c store.Conflict) string {
+func decisionCell(c conflict.Row) string {
 	if c.Decision != nil && c.PromotedID != nil {
 		return fmt.Sprintf("%s: event %d", *c.Decision, *c.PromotedID)
 	}
@@ -106,18 +107,18 @@ type oneConflict struct {
 }
 
 // find returns the conflicts that the flags name.
-func (c oneConflict) find(ctx context.Context, st *store.Store) ([]store.Conflict, error) {
-	all, err := st.Conflicts(ctx, store.ConflictFilter{EventID: c.Event, Limit: 100}) // an event keeps fewer bodies
+func (c oneConflict) find(ctx context.Context, st *store.Store) ([]conflict.Row, error) {
+	all, err := conflict.List(ctx, st.Pool(), conflict.Filter{EventID: c.Event, Limit: 100}) // an event keeps fewer bodies
 	if err != nil {
 		return nil, err
 	}
 	if len(all) == 0 {
 		return nil, usage(fmt.Sprintf("event %d has no conflict", c.Event), "\"conflicts list\" shows the conflicts")
 	}
-	var named []store.Conflict
-	for _, conflict := range all {
-		if strings.HasPrefix(conflict.Body, strings.ToLower(c.Body)) {
-			named = append(named, conflict)
+	var named []conflict.Row
+	for _, row := range all {
+		if strings.HasPrefix(row.Body, strings.ToLower(c.Body)) {
+			named = append(named, row)
 		}
 	}
 	if len(named) == 0 {
@@ -135,7 +136,7 @@ type conflictsShowCommand struct {
 
 // shownConflict is a conflict with the signers that its bodies name.
 type shownConflict struct {
-	store.Conflict
+	conflict.Row
 	FirstSigner string `json:"first_signer"`
 	OtherSigner string `json:"other_signer"`
 	WorkedID    *int64 `json:"worked_event_id"`
@@ -152,12 +153,12 @@ func (c *conflictsShowCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	for i, conflict := range conflicts {
-		actors, err := st.ActorsOf(ctx, conflict)
+	for i, row := range conflicts {
+		actors, err := conflict.ActorsOf(ctx, st.Pool(), row)
 		if err != nil {
 			return err
 		}
-		shown := shownConflict{Conflict: conflict, FirstSigner: actors.First, OtherSigner: actors.Other}
+		shown := shownConflict{Row: row, FirstSigner: actors.First, OtherSigner: actors.Other}
 		if !c.Reveal {
 			shown.FirstSigner, shown.OtherSigner = masked(actors.First), masked(actors.Other)
 		}
@@ -188,12 +189,12 @@ func (c *conflictsShowCommand) print(std streams, i int, s shownConflict) error 
 		{"signature request", textCell(s.SignatureRequestID)},
 		{"type", textCell(s.EventType)},
 		{"time", timeCell(s.EventTime)},
-		{"conflict", kindOf(s.Conflict)},
+		{"conflict", kindOf(s.Row)},
 		{"signer, first body", cmp.Or(s.FirstSigner, "-")},
 		{"signer, other body", cmp.Or(s.OtherSigner, "-")},
 		{"event that has the runs", worked},
 		{"delivered", fmt.Sprintf("%d times, %s to %s", s.Count, timeCell(&s.FirstAt), timeCell(&s.LastAt))},
-		{"decision", decisionCell(s.Conflict)},
+		{"decision", decisionCell(s.Row)},
 		{"decided", timeCell(s.DecidedAt)},
 		{"by", textCell(s.DecidedBy)},
 		{"reason", textCell(s.Reason)},
@@ -223,16 +224,16 @@ type decision struct {
 }
 
 // one returns the conflict that the flags name, if there is exactly one.
-func (d decision) one(ctx context.Context, st *store.Store) (store.Conflict, error) {
+func (d decision) one(ctx context.Context, st *store.Store) (conflict.Row, error) {
 	if strings.TrimSpace(d.Reason) == "" {
-		return store.Conflict{}, usage("--reason is empty", "give the reason for the decision; it is stored with the conflict")
+		return conflict.Row{}, usage("--reason is empty", "give the reason for the decision; it is stored with the conflict")
 	}
 	conflicts, err := d.find(ctx, st)
 	if err != nil {
-		return store.Conflict{}, err
+		return conflict.Row{}, err
 	}
 	if len(conflicts) > 1 {
-		return store.Conflict{}, usage(fmt.Sprintf("event %d has %d conflicts", d.Event, len(conflicts)),
+		return conflict.Row{}, usage(fmt.Sprintf("event %d has %d conflicts", d.Event, len(conflicts)),
 			"name one by --body; \"conflicts show %d\" shows them", d.Event)
 	}
 	return conflicts[0], nil
@@ -250,19 +251,19 @@ func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	conflict, err := c.one(ctx, st)
+	chosen, err := c.one(ctx, st)
 	if err != nil {
 		return err
 	}
 	if !c.Yes {
-		return usage(fmt.Sprintf("this would make body %s an event of its own, which job types would process", bodyCell(conflict)),
+		return usage(fmt.Sprintf("this would make body %s an event of its own, which job types would process", bodyCell(chosen)),
 			"compare the two bodies with \"conflicts show %d\", then add --yes", c.Event)
 	}
-	id, err := st.PromoteConflict(ctx, conflict, c.Reason, cmp.Or(c.By, whoAmI()))
+	id, err := conflict.Promote(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, whoAmI()))
 	if err != nil {
 		return refusedDecision(err)
 	}
-	if conflict.PromotedID != nil {
+	if chosen.PromotedID != nil {
 		_, err = fmt.Fprintf(std.out, "already promoted, as event %d\n", id)
 		return err
 	}
@@ -279,11 +280,11 @@ func (c *conflictsDismissCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	conflict, err := c.one(ctx, st)
+	chosen, err := c.one(ctx, st)
 	if err != nil {
 		return err
 	}
-	if err := st.DismissConflict(ctx, conflict, c.Reason, cmp.Or(c.By, whoAmI())); err != nil {
+	if err := conflict.Dismiss(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, whoAmI())); err != nil {
 		return refusedDecision(err)
 	}
 	_, err = fmt.Fprintln(std.out, "dismissed")
@@ -291,7 +292,7 @@ func (c *conflictsDismissCommand) Run(ctx context.Context, std streams) error {
 }
 
 func refusedDecision(err error) error {
-	var refused *store.RefusedError
+	var refused *conflict.RefusedError
 	if errors.As(err, &refused) {
 		return usage(refused.Reason, "%s", refused.Hint)
 	}

@@ -12,6 +12,9 @@ import (
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/conflict"
+	"lumin-ingest/store/doctor"
 )
 
 type doctorCommand struct {
@@ -109,7 +112,7 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := st.Server(ctx)
+	server, err := doctor.ExamineServer(ctx, st.Pool())
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -135,7 +138,7 @@ func oneLine(err error) string {
 }
 
 // examineServer judges the server and how far its commits can be relied on.
-func examineServer(s store.Server) []finding {
+func examineServer(s doctor.Server) []finding {
 	version := finding{"version", ok, "PostgreSQL " + s.Version, ""}
 	if s.VersionNumber < 140000 {
 		version.Verdict, version.Remedy = failure, "upgrade to PostgreSQL 14 or newer"
@@ -160,7 +163,7 @@ func examineServer(s store.Server) []finding {
 
 // examineCommit judges what a confirmed commit, and so a 200, is worth. Without
 // synchronous standbys all values but off are the same.
-func examineCommit(s store.Server) finding {
+func examineCommit(s doctor.Server) finding {
 	f := finding{"synchronous_commit", ok, s.SynchronousCommit, ""}
 	switch {
 	case s.SynchronousCommit == "off":
@@ -221,15 +224,15 @@ const oldRun = 4 * time.Hour
 
 // examineQueue judges the waiting jobs and the programs that could work them.
 func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
-	programs, err := st.Programs(ctx, store.ProgramSeenWithin)
+	programs, err := catalog.Programs(ctx, st.Pool(), catalog.SeenWithin)
 	if err != nil {
 		return nil, err
 	}
-	kinds, err := st.KnownKinds(ctx)
+	kinds, err := catalog.Kinds(ctx, st.Pool())
 	if err != nil {
 		return nil, err
 	}
-	complaints, err := st.Complaints(ctx, oldRun)
+	queue, err := doctor.ExamineQueue(ctx, st.Pool(), oldRun)
 	if err != nil {
 		return nil, err
 	}
@@ -237,25 +240,25 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	followUps, err := st.FollowUpState(ctx)
+	followUps, err := doctor.ExamineFollowUps(ctx, st.Pool())
 	if err != nil {
 		return nil, err
 	}
-	undecided, err := st.UndecidedActors(ctx)
+	undecided, err := conflict.UndecidedActors(ctx, st.Pool())
 	if err != nil {
 		return nil, err
 	}
-	holders, err := st.Holders(ctx, holdsLong)
+	holders, err := doctor.Holders(ctx, st.Pool(), holdsLong)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs), examineComplaints(complaints),
+	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs), examineComplaints(queue),
 		runs, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
 }
 
 // examinePrograms judges the programs that were seen lately, against all job types
 // that were ever registered.
-func examinePrograms(programs []store.Program, registered []string) []finding {
+func examinePrograms(programs []catalog.Program, registered []string) []finding {
 	if len(programs) == 0 {
 		return []finding{{"programs", warning, "none is running", "start \"" + invocation() + " serve\"; until then Lumin's deliveries fail, and it repeats them for 30 h 20 min"}}
 	}
@@ -304,7 +307,7 @@ func without(all, some []string) []string {
 	return slices.Compact(rest)
 }
 
-func examineComplaints(c store.Complaints) []finding {
+func examineComplaints(c doctor.Queue) []finding {
 	queue := []finding{}
 	add := func(bad bool, found, remedy string) {
 		if bad {

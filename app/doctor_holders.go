@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/doctor"
 )
 
 // holdsLong is longer than most jobs take. Jobs that take longer are reported too:
@@ -14,7 +14,7 @@ const holdsLong = time.Minute
 
 // examineHolders reports sessions that have locked runs or events for long. Nothing
 // else can work those runs or record redeliveries of those events.
-func examineHolders(holders []store.Holder) []finding {
+func examineHolders(holders []doctor.Holder) []finding {
 	findings := make([]finding, 0, len(holders))
 	for _, h := range holders {
 		client := "a local socket"

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"strings"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/doctor"
 )
 
 // examineStuck reports queues of running programs that have no worker left.
-func examineStuck(programs []store.Program) (findings []finding) {
+func examineStuck(programs []catalog.Program) (findings []finding) {
 	for _, p := range programs {
 		for _, queue := range p.Stuck {
 			findings = append(findings, finding{"workers", warning, fmt.Sprintf("%s (process %d): %s", p.Host, p.PID, queue),
@@ -20,7 +21,7 @@ func examineStuck(programs []store.Program) (findings []finding) {
 
 // examineFollowUps reports follow-up jobs that have failed for good, and jobs that
 // no running program works.
-func examineFollowUps(state store.FollowUpState, programs []store.Program) (findings []finding) {
+func examineFollowUps(state doctor.FollowUps, programs []catalog.Program) (findings []finding) {
 	if len(state.Failed) > 0 {
 		findings = append(findings, finding{"follow-up jobs", warning, "failed for good: " + strings.Join(state.Failed, ", "),
 			fmt.Sprintf("see \"%[1]s follow-ups list\"; \"%[1]s follow-ups retry\" puts them back into the queue. River removes them seven days after they failed", invocation())})

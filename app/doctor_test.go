@@ -15,7 +15,8 @@ import (
 
 	"lumin-ingest/internal/pgdev"
 	"lumin-ingest/migrations"
-	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/doctor"
 )
 
 // verdicts are findings in short: "check verdict".
@@ -32,27 +33,27 @@ func verdicts(findings ...finding) string {
 
 func TestExamineServer(t *testing.T) {
 	t.Parallel()
-	sound := store.Server{Version: "15.4", VersionNumber: 150004, Encoding: "UTF8", Fsync: "on", FullPageWrites: "on", SynchronousCommit: "on"}
+	sound := doctor.Server{Version: "15.4", VersionNumber: 150004, Encoding: "UTF8", Fsync: "on", FullPageWrites: "on", SynchronousCommit: "on"}
 	const allOK = "version ok, encoding ok, fsync ok, full_page_writes ok, synchronous_commit ok"
 	for _, c := range []struct {
-		change func(*store.Server)
+		change func(*doctor.Server)
 		check  string
 		want   verdict
 	}{
-		{func(*store.Server) {}, "version", ok},
-		{func(s *store.Server) { s.VersionNumber = 140000 }, "version", ok},
-		{func(s *store.Server) { s.VersionNumber = 130012 }, "version", failure},
-		{func(s *store.Server) { s.Encoding = "SQL_ASCII" }, "encoding", failure},
-		{func(s *store.Server) { s.Fsync = "off" }, "fsync", failure},
-		{func(s *store.Server) { s.FullPageWrites = "off" }, "full_page_writes", failure},
-		{func(s *store.Server) { s.SynchronousCommit = "off" }, "synchronous_commit", failure},
-		{func(s *store.Server) { s.SynchronousCommit, s.StandbyNames = "off", "a" }, "synchronous_commit", failure},
-		{func(s *store.Server) { s.SynchronousCommit = "local" }, "synchronous_commit", ok},
-		{func(s *store.Server) { s.SynchronousCommit = "remote_write" }, "synchronous_commit", ok},
-		{func(s *store.Server) { s.StandbyNames = "a" }, "synchronous_commit", ok},
-		{func(s *store.Server) { s.SynchronousCommit, s.StandbyNames = "remote_apply", "a" }, "synchronous_commit", ok},
-		{func(s *store.Server) { s.SynchronousCommit, s.StandbyNames = "local", "a" }, "synchronous_commit", warning},
-		{func(s *store.Server) { s.SynchronousCommit, s.StandbyNames = "remote_write", "a" }, "synchronous_commit", warning},
+		{func(*doctor.Server) {}, "version", ok},
+		{func(s *doctor.Server) { s.VersionNumber = 140000 }, "version", ok},
+		{func(s *doctor.Server) { s.VersionNumber = 130012 }, "version", failure},
+		{func(s *doctor.Server) { s.Encoding = "SQL_ASCII" }, "encoding", failure},
+		{func(s *doctor.Server) { s.Fsync = "off" }, "fsync", failure},
+		{func(s *doctor.Server) { s.FullPageWrites = "off" }, "full_page_writes", failure},
+		{func(s *doctor.Server) { s.SynchronousCommit = "off" }, "synchronous_commit", failure},
+		{func(s *doctor.Server) { s.SynchronousCommit, s.StandbyNames = "off", "a" }, "synchronous_commit", failure},
+		{func(s *doctor.Server) { s.SynchronousCommit = "local" }, "synchronous_commit", ok},
+		{func(s *doctor.Server) { s.SynchronousCommit = "remote_write" }, "synchronous_commit", ok},
+		{func(s *doctor.Server) { s.StandbyNames = "a" }, "synchronous_commit", ok},
+		{func(s *doctor.Server) { s.SynchronousCommit, s.StandbyNames = "remote_apply", "a" }, "synchronous_commit", ok},
+		{func(s *doctor.Server) { s.SynchronousCommit, s.StandbyNames = "local", "a" }, "synchronous_commit", warning},
+		{func(s *doctor.Server) { s.SynchronousCommit, s.StandbyNames = "remote_write", "a" }, "synchronous_commit", warning},
 	} {
 		server := sound
 		c.change(&server)
@@ -85,21 +86,21 @@ func TestExamineClock(t *testing.T) {
 
 func TestExaminePrograms(t *testing.T) {
 	t.Parallel()
-	program := func(role string, kinds ...string) store.Program {
-		return store.Program{Host: "host-" + role, Role: role, Kinds: kinds}
+	program := func(role string, kinds ...string) catalog.Program {
+		return catalog.Program{Host: "host-" + role, Role: role, Kinds: kinds}
 	}
 	for _, c := range []struct {
-		programs   []store.Program
+		programs   []catalog.Program
 		registered []string
 		want, says string
 	}{
 		{nil, []string{"a"}, "programs warning", "none is running"},
-		{[]store.Program{program("all", "a")}, []string{"a"}, "programs ok, job types ok", "all 1 are registered"},
-		{[]store.Program{program("ingest", "a"), program("worker", "a")}, []string{"a"}, "programs ok, job types ok", "1 receive, 1 work"},
-		{[]store.Program{program("worker", "a")}, []string{"a"}, "programs warning, job types ok", "0 receive"},
-		{[]store.Program{program("ingest", "a")}, []string{"a"}, "programs warning", "0 work"},
-		{[]store.Program{program("ingest", "a"), program("worker", "a", "b")}, []string{"a", "b"}, "programs ok, job types warning", "host-ingest (process 0) receives deliveries and lacks b"},
-		{[]store.Program{program("all", "a")}, []string{"a", "gone"}, "programs ok, job types warning", "no running program works gone"},
+		{[]catalog.Program{program("all", "a")}, []string{"a"}, "programs ok, job types ok", "all 1 are registered"},
+		{[]catalog.Program{program("ingest", "a"), program("worker", "a")}, []string{"a"}, "programs ok, job types ok", "1 receive, 1 work"},
+		{[]catalog.Program{program("worker", "a")}, []string{"a"}, "programs warning, job types ok", "0 receive"},
+		{[]catalog.Program{program("ingest", "a")}, []string{"a"}, "programs warning", "0 work"},
+		{[]catalog.Program{program("ingest", "a"), program("worker", "a", "b")}, []string{"a", "b"}, "programs ok, job types warning", "host-ingest (process 0) receives deliveries and lacks b"},
+		{[]catalog.Program{program("all", "a")}, []string{"a", "gone"}, "programs ok, job types warning", "no running program works gone"},
 	} {
 		findings := examinePrograms(c.programs, c.registered)
 		if got := verdicts(findings...); got != c.want || !strings.Contains(fmt.Sprint(findings), c.says) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/failures"
 )
 
 type failuresCommand struct {
@@ -45,11 +46,11 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 	if c.Dismissed {
 		return c.listDismissed(ctx, st, std.out)
 	}
-	failed, err := st.FailedGroups(ctx, c.Kind, c.Since.at, c.Limit)
+	failed, err := failures.Failed(ctx, st.Pool(), c.Kind, c.Since.at, c.Limit)
 	if err != nil {
 		return err
 	}
-	retrying, err := st.RetryingGroups(ctx, c.Kind, c.Since.at, c.Limit)
+	retrying, err := failures.Retrying(ctx, st.Pool(), c.Kind, c.Since.at, c.Limit)
 	if err != nil {
 		return err
 	}
@@ -61,14 +62,14 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 		fmt.Fprintln(std.out)
 		printRetrying(std.out, retrying)
 	}
-	dismissed, err := st.AnyDismissed(ctx)
+	dismissed, err := failures.AnyDismissed(ctx, st.Pool())
 	if dismissed {
 		fmt.Fprintf(std.out, "\nother runs are dismissed: %s failures --dismissed\n", invocation())
 	}
 	return err
 }
 
-func printGroups(w io.Writer, groups []store.FailureGroup) error {
+func printGroups(w io.Writer, groups []failures.Group) error {
 	for _, g := range groups {
 		if err := printJSON(w, g); err != nil {
 			return err
@@ -77,7 +78,7 @@ func printGroups(w io.Writer, groups []store.FailureGroup) error {
 	return nil
 }
 
-func printFailed(w io.Writer, groups []store.FailureGroup) {
+func printFailed(w io.Writer, groups []failures.Group) {
 	if len(groups) == 0 {
 		fmt.Fprintln(w, "no failed runs")
 		return
@@ -92,7 +93,7 @@ func printFailed(w io.Writer, groups []store.FailureGroup) {
 	table(w, []string{"JOB TYPE", "FAILED RUNS", "FIRST", "LAST", "EVENT", "ERROR, SUCH AS", "TO REPLAY THEM"}, rows, "ERROR, SUCH AS")
 }
 
-func printRetrying(w io.Writer, groups []store.FailureGroup) {
+func printRetrying(w io.Writer, groups []failures.Group) {
 	rows := make([][]string, len(groups))
 	for i, g := range groups {
 		next := "running"
@@ -108,7 +109,7 @@ func printRetrying(w io.Writer, groups []store.FailureGroup) {
 }
 
 func (c *failuresListCommand) listDismissed(ctx context.Context, st *store.Store, w io.Writer) error {
-	groups, err := st.DismissedGroups(ctx, c.Kind, c.Since.at, c.Limit)
+	groups, err := failures.Dismissed(ctx, st.Pool(), c.Kind, c.Since.at, c.Limit)
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (c *failuresListCommand) listDismissed(ctx context.Context, st *store.Store
 
 // runsCell counts the runs of a group. Some may have taken effect before they were
 // replayed.
-func runsCell(g store.FailureGroup) string {
+func runsCell(g failures.Group) string {
 	cell := strconv.FormatInt(g.Runs, 10)
 	if g.SucceededBefore > 0 {
 		cell += fmt.Sprintf(" (%d had succeeded before)", g.SucceededBefore)
@@ -141,7 +142,7 @@ func runsCell(g store.FailureGroup) string {
 }
 
 // commandOf is a command on the runs of a group.
-func commandOf(command string, g store.FailureGroup) string {
+func commandOf(command string, g failures.Group) string {
 	return invocation() + " " + command + " --kind " + g.Kind + " --error " + g.Fingerprint
 }
 
@@ -150,14 +151,14 @@ const longRetrying = time.Hour
 
 // examineRuns reports runs that have failed or keep failing.
 func examineRuns(ctx context.Context, st *store.Store) ([]finding, error) {
-	kinds, err := st.TroubledRuns(ctx, longRetrying)
+	kinds, err := failures.CountTroubled(ctx, st.Pool(), longRetrying)
 	if err != nil {
 		return nil, err
 	}
 	return judgeRuns(kinds), nil
 }
 
-func judgeRuns(kinds []store.TroubledRuns) []finding {
+func judgeRuns(kinds []failures.Troubled) []finding {
 	var failed, retrying []string
 	for _, k := range kinds {
 		if k.Failed > 0 {

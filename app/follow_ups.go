@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/failures"
 )
 
 type followUpsCommand struct {
@@ -34,7 +36,7 @@ func (c *followUpsListCommand) Run(ctx context.Context, std streams) error {
 	if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
 		return err
 	}
-	failed, err := st.FailedFollowUps(ctx, c.Kind, c.Limit)
+	failed, err := failures.FollowUps(ctx, st.Pool(), c.Kind, c.Limit)
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
 		return err
 	}
-	n, err := st.RetryFollowUps(ctx, c.Kind, c.Job)
+	n, err := failures.RetryFollowUps(ctx, st.Pool(), c.Kind, c.Job)
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func checkFollowUpKinds(ctx context.Context, st *store.Store, kinds []string) er
 	if len(kinds) == 0 {
 		return nil
 	}
-	known, err := st.FollowUpKinds(ctx)
+	known, err := catalog.FollowUpKinds(ctx, st.Pool())
 	if err != nil {
 		return err
 	}

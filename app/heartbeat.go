@@ -9,11 +9,12 @@ import (
 
 	"lumin-ingest/internal/version"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 )
 
 const (
 	// beatEvery is how often a program says that it still runs.
-	beatEvery = store.ProgramSeenWithin / 4
+	beatEvery = catalog.SeenWithin / 4
 
 	// forgetTimeout bounds the wait for the database when the program stops.
 	forgetTimeout = 2 * time.Second
@@ -24,7 +25,7 @@ const (
 type heartbeat struct {
 	store   *store.Store
 	logger  *slog.Logger
-	program store.Program
+	program catalog.Program
 	stuck   func() []string // nil: never
 	failing bool
 	cancel  context.CancelFunc
@@ -33,7 +34,7 @@ type heartbeat struct {
 
 // beat shows this program from now on, until the heartbeat is stopped.
 func (s *service) beat() *heartbeat {
-	program := store.Program{
+	program := catalog.Program{
 		Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Version: version.String(),
 		Kinds: s.cfg.registry.Kinds(), OtherKinds: s.cfg.registry.OtherKinds(),
 	}
@@ -44,7 +45,7 @@ func (s *service) beat() *heartbeat {
 	return startHeartbeat(s.store, s.cfg.logger, program, beatEvery, s.stuckQueues)
 }
 
-func startHeartbeat(st *store.Store, logger *slog.Logger, program store.Program, every time.Duration, stuck func() []string) *heartbeat {
+func startHeartbeat(st *store.Store, logger *slog.Logger, program catalog.Program, every time.Duration, stuck func() []string) *heartbeat {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &heartbeat{store: st, logger: logger, program: program, stuck: stuck, cancel: cancel, ended: make(chan struct{})}
 	go h.run(ctx, every)
@@ -71,7 +72,7 @@ func (h *heartbeat) once(ctx context.Context) {
 	if h.stuck != nil {
 		h.program.Stuck = h.stuck()
 	}
-	err := h.store.SeeProgram(looking, h.program)
+	err := catalog.See(looking, h.store.Pool(), h.program)
 	if err != nil && !h.failing && ctx.Err() == nil {
 		h.logger.Warn("cannot update this program's row in lumin.programs; the program runs on without it", "reason", oneLine(err))
 	}
@@ -85,7 +86,7 @@ func (h *heartbeat) stop() {
 	<-h.ended
 	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
 	defer cancel()
-	if err := h.store.ForgetProgram(ctx, h.program.ID); err != nil {
+	if err := catalog.Forget(ctx, h.store.Pool(), h.program.ID); err != nil {
 		h.logger.Debug("the row in lumin.programs stays for a day", "reason", oneLine(err))
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 )
 
 // A program shows itself while it runs, whatever its role, and one that only
@@ -40,7 +42,7 @@ func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
 	db := connect(t, url)
-	pool, err := store.OpenPool(t.Context(), url, 1)
+	pool, err := pgopen.Pool(t.Context(), url, pgopen.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +52,7 @@ func TestHeartbeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &lines{}
-	h := startHeartbeat(st, slog.New(slog.NewTextHandler(log, nil)), store.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"}, 5*time.Millisecond, nil)
+	h := startHeartbeat(st, slog.New(slog.NewTextHandler(log, nil)), catalog.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"}, 5*time.Millisecond, nil)
 	beats := func() bool {
 		return number(t, db, `SELECT count(*) FROM lumin.programs WHERE last_seen > started_at AND last_seen > now() - interval '1 second'`) == 1
 	}

@@ -6,8 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/internal/pgopen"
-	"lumin-ingest/store"
 )
 
 // jobsIdle is how long a transaction of Env.DB may be idle. It is generous, because
@@ -22,5 +22,5 @@ func openJobsDB(ctx context.Context, databaseURL string, maxConns int) (*pgxpool
 		return nil, err
 	}
 	defer like.Close()
-	return store.NewCleanPool(ctx, like, maxConns)
+	return cleanpool.New(ctx, like, maxConns)
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
+	"lumin-ingest/store/audit"
 )
 
 type keysCommand struct {
@@ -37,7 +37,7 @@ func (c *keysCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	uses, err := st.KeyUse(ctx)
+	uses, err := audit.KeysUsed(ctx, st.Pool())
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
 // keyLines joins the configured keys and the used ones, by source, the last used
 // first. If this environment has no secret of a source, it is unknown whether the
 // keys of that source are still configured.
-func keyLines(configured map[string][]string, uses []store.KeyUse) []keyLine {
+func keyLines(configured map[string][]string, uses []audit.KeyUse) []keyLine {
 	var keys []keyLine
 	for _, use := range uses {
 		first, last := use.FirstAt.UTC(), use.LastAt.UTC()

@@ -10,6 +10,8 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/failures"
 )
 
 // The checks in this file refuse names that do not exist, and suggest similar ones
@@ -148,7 +150,7 @@ func checkKinds(ctx context.Context, st *store.Store, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	known, err := st.KnownKinds(ctx)
+	known, err := catalog.Kinds(ctx, st.Pool())
 	if err != nil {
 		return err
 	}
@@ -174,7 +176,7 @@ func checkKinds(ctx context.Context, st *store.Store, names []string) error {
 // checkErrors refuses error fingerprints that no run has.
 func checkErrors(names, known []string) error {
 	for _, name := range names {
-		if name == store.NoFingerprint || slices.Contains(known, name) {
+		if name == failures.NoFingerprint || slices.Contains(known, name) {
 			continue
 		}
 		advice := "none of these runs has an error; \"failures\" shows the errors"

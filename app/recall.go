@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"lumin-ingest/store/audit"
 )
 
 // recall looks up the last delivery of each source, so that the metric survives a
@@ -15,7 +17,7 @@ func (s *service) recall(ctx context.Context) error {
 	if s.handler == nil {
 		return nil
 	}
-	uses, err := s.store.KeyUse(ctx)
+	uses, err := audit.KeysUsed(ctx, s.store.Pool())
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {
 		s.cfg.logger.Warn("the role may not read when each source last had a delivery",

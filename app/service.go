@@ -23,6 +23,7 @@ import (
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/worker"
 )
 
@@ -237,7 +238,7 @@ func (s *service) work(ctx context.Context) error {
 		if refusedOption(err) {
 			return optionError(err)
 		}
-		if errors.Is(err, store.ErrJobTypeChanged) {
+		if errors.Is(err, catalog.ErrJobTypeChanged) {
 			return hint(err, "give what works in the new way a new Kind; or let the old program finish its jobs, end it, and start again")
 		}
 		if reason := errtext.Plain(err.Error()); reason != said {
@@ -269,7 +270,7 @@ func (s *service) startWork(ctx context.Context) error {
 		return s.runtime.Start(ctx)
 	}
 	err := s.cfg.registry.Register(ctx, s.store, s.cfg.logger)
-	if errors.Is(err, store.ErrJobTypeChanged) { // which is for those who work it to mend
+	if errors.Is(err, catalog.ErrJobTypeChanged) { // which is for those who work it to mend
 		s.cfg.logger.Warn("cannot record the job types in lumin.job_types", "reason", errtext.Plain(err.Error()))
 		return nil
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/version"
-	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 )
 
 // summary returns the attributes of the log line "started".
@@ -40,7 +40,7 @@ func ageText(age time.Duration) string {
 
 // versionsOf lists the versions of programs, with a count for each if there are
 // several. It is empty if no version is known.
-func versionsOf(programs []store.Program) string {
+func versionsOf(programs []catalog.Program) string {
 	running := map[string]int{}
 	for _, p := range programs {
 		if p.Version != "" {

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/retention"
 )
 
@@ -52,9 +52,9 @@ func TestVersionsOf(t *testing.T) {
 		{[]string{"p v2", "p v1", "p v2"}, "; 1 of p v1, 2 of p v2"},
 		{[]string{"p v2", "", ""}, "; 1 of p v2, 2 of an older version"},
 	} {
-		var programs []store.Program
+		var programs []catalog.Program
 		for _, v := range test.versions {
-			programs = append(programs, store.Program{Version: v})
+			programs = append(programs, catalog.Program{Version: v})
 		}
 		if got := versionsOf(programs); got != test.want {
 			t.Errorf("%q: %q, want %q", test.versions, got, test.want)

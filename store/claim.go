@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/lumin"
 )
 
@@ -53,7 +54,7 @@ LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.ev
 // BeginClaim begins a transaction on conn and claims the run of a job in it, like
 // [Store.ClaimTx], in one round trip. The transaction is the caller's to end
 // whenever it is not nil, also beside an error. Its commit also cleans the
-// session, as [NewCleanPool] does.
+// session: see package cleanpool.
 func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
 	batch := &pgx.Batch{}
 	batch.BeginTx(readCommitted)
@@ -61,7 +62,7 @@ func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.
 	results := conn.SendBatch(ctx, batch)
 	var tx pgx.Tx
 	if begun := results.Tx(); begun != nil {
-		tx = &claimTx{Tx: begun}
+		tx = cleanpool.CommitCleans(begun)
 	}
 	if _, err := results.Exec(); err != nil {
 		_ = results.Close() // it has no other error
@@ -129,10 +130,7 @@ WHERE ` + actsOnRun
 // work that happens outside a transaction. ErrRunSettled says that there is
 // nothing to do.
 func (s *Store) ReadRun(ctx context.Context, a Attempt) (*Event, error) {
-	rows, err := s.pool.Query(ctx, readRunSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID)
-	if err != nil {
-		return nil, fmt.Errorf("read run: %w", err)
-	}
+	rows, _ := s.pool.Query(ctx, readRunSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID) // its error is that of the rows
 	event, err := pgx.CollectExactlyOneRow(rows, scanEventOf(a.JobKind))
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

@@ -13,6 +13,7 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
 )
 
 // begin opens a transaction that is rolled back at the end of the test.
@@ -270,7 +271,7 @@ func TestClaimDoesNotWait(t *testing.T) {
 // role has for a default, and it is there beside an error as well.
 func TestBeginClaim(t *testing.T) {
 	t.Parallel()
-	s := storeOn(t, pgtest.Pool(t, with(t, pgtest.New(t), "default_transaction_isolation", "serializable")))
+	s := storeOn(t, pgtest.Pool(t, storetest.WithSetting(t, pgtest.New(t), "default_transaction_isolation", "serializable")))
 	d := delivery(1, "book")
 	recordAll(t, s, d)
 	begin := func() (pgx.Tx, *store.Event, error) {

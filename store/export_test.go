@@ -8,25 +8,22 @@ import (
 
 // What the tests outside the package are to reach of its inside.
 const (
-	InsertEventsSQL           = insertEventsSQL
-	InsertRunsSQL             = insertRunsSQL
-	LoadEventsSQL             = loadEventsSQL
-	LockEventsSQL             = lockEventsSQL
-	PromotedEventsSQL         = promotedEventsSQL
-	LockedEventsSQL           = lockedEventsSQL
-	KeptBodiesSQL             = keptBodiesSQL
-	UpsertRedeliveriesSQL     = upsertRedeliveriesSQL
-	ClaimSQL                  = claimSQL
-	RunActsSQL                = runActsSQL
-	ReadRunSQL                = readRunSQL
-	SettleSQL                 = settleSQL
-	UpdateSignatureRequestSQL = updateSignatureRequestSQL
-	LockSignatureRequestSQL   = lockSignatureRequestSQL
-	NoteAttemptSQL            = noteAttemptSQL
-	ListEventsSQL             = listNewestSQL
-	SweepOrphansSQL           = sweepOrphansSQL
-	SweepFinalizedSQL         = sweepFinalizedSQL
-	KeyUseSQL                 = keyUseSQL
+	InsertEventsSQL       = insertEventsSQL
+	InsertRunsSQL         = insertRunsSQL
+	LoadEventsSQL         = loadEventsSQL
+	LockEventsSQL         = lockEventsSQL
+	PromotedEventsSQL     = promotedEventsSQL
+	LockedEventsSQL       = lockedEventsSQL
+	KeptBodiesSQL         = keptBodiesSQL
+	UpsertRedeliveriesSQL = upsertRedeliveriesSQL
+	ClaimSQL              = claimSQL
+	RunActsSQL            = runActsSQL
+	ReadRunSQL            = readRunSQL
+	SettleSQL             = settleSQL
+	NoteAttemptSQL        = noteAttemptSQL
+	ListEventsSQL         = listNewestSQL
+	SweepOrphansSQL       = sweepOrphansSQL
+	SweepFinalizedSQL     = sweepFinalizedSQL
 
 	MaxBodies      = maxBodies
 	MaxQueued      = maxQueued

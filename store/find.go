@@ -7,15 +7,17 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 )
 
 // EventsByKey returns the events of a key, one for each source that reported it;
 // none is not an error.
 func (s *Store) EventsByKey(ctx context.Context, key lumin.EventKey) ([]EventSummary, error) {
-	ids, err := s.eventIDs(ctx, `SELECT e.id FROM lumin.events e WHERE e.event_key = $1 ORDER BY e.id`, [16]byte(key))
+	ids, err := query.Column[int64](ctx, s.pool, "look for event key "+key.String(),
+		`SELECT e.id FROM lumin.events e WHERE e.event_key = $1 ORDER BY e.id`, [16]byte(key))
 	if err != nil {
-		return nil, fmt.Errorf("look for event key %s: %w", key, err)
+		return nil, err
 	}
 	return s.eventsByID(ctx, ids)
 }
@@ -28,6 +30,7 @@ var ErrNoRun = errors.New("not the job of a run")
 // error is ErrNotFound if no trace of the job is found.
 func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, error) {
 	var (
+		call = fmt.Sprintf("look for job %d", jobID)
 		kind string
 		key  *string
 		ids  []int64
@@ -35,13 +38,15 @@ func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, e
 	err := s.pool.QueryRow(ctx, `SELECT j.kind, j.args ->> 'event_key' FROM lumin.river_job j WHERE j.id = $1`, jobID).Scan(&kind, &key)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		ids, err = s.eventIDs(ctx, `
+		ids, err = query.Column[int64](ctx, s.pool, call, `
 			SELECT r.event_id FROM lumin.runs r WHERE r.job_id = $1
 			UNION
 			SELECT r.event_id FROM lumin.failures f
 			JOIN lumin.runs r ON r.event_key = f.event_key AND r.job_kind = f.job_kind
 			WHERE f.job_id = $1`, jobID)
-	case err == nil:
+	case err != nil:
+		err = fmt.Errorf("%s: %w", call, err)
+	default:
 		var parsed lumin.EventKey
 		if key != nil {
 			parsed, err = lumin.ParseEventKey(*key)
@@ -49,22 +54,15 @@ func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, e
 		if key == nil || err != nil {
 			return nil, fmt.Errorf("job %d, of kind %s: %w", jobID, kind, ErrNoRun)
 		}
-		ids, err = s.eventIDs(ctx, `SELECT r.event_id FROM lumin.runs r WHERE r.event_key = $1 AND r.job_kind = $2`, [16]byte(parsed), kind)
+		ids, err = query.Column[int64](ctx, s.pool, call,
+			`SELECT r.event_id FROM lumin.runs r WHERE r.event_key = $1 AND r.job_kind = $2`, [16]byte(parsed), kind)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look for job %d: %w", jobID, err)
+		return nil, err
 	}
 	events, err := s.eventsByID(ctx, ids)
 	if err == nil && len(events) == 0 {
 		err = fmt.Errorf("job %d: %w", jobID, ErrNotFound)
 	}
 	return events, err
-}
-
-func (s *Store) eventIDs(ctx context.Context, sql string, args ...any) ([]int64, error) {
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // StoredKind reports whether any run of a job type is failed, pending, cancelled or
@@ -67,15 +69,7 @@ func (s *Store) DismissedFingerprints(ctx context.Context) ([]string, error) {
 }
 
 func (s *Store) names(ctx context.Context, what, sql string, args ...any) ([]string, error) {
-	rows, err := s.pool.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	return names, nil
+	return query.Column[string](ctx, s.pool, what, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 }
 
 // SubscribedSources lists the sources that registered job types name.

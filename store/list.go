@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // EventFilter chooses events to list. Parts that are not set do not narrow.
@@ -149,6 +151,12 @@ func (s *Store) Events(ctx context.Context, f EventFilter) iter.Seq2[EventSummar
 	}
 }
 
+// identifiedBody is the body of the event with this id.
+type identifiedBody struct {
+	ID int64
+	EventBody
+}
+
 // addBodies adds what was signed to each of a few events.
 func (s *Store) addBodies(ctx context.Context, events []EventSummary) error {
 	ids, byID := make([]int64, len(events)), map[int64]*EventSummary{}
@@ -156,26 +164,13 @@ func (s *Store) addBodies(ctx context.Context, events []EventSummary) error {
 		ids[i], byID[events[i].ID] = events[i].ID, &events[i]
 		events[i].EventBody = &EventBody{} // for one that retention has just taken
 	}
-	rows, err := s.pool.Query(ctx, `
+	bodies, err := query.Structs[identifiedBody](ctx, s.pool, "load bodies", `
 		SELECT e.id, e.key_id, pg_catalog.encode(e.signature, 'hex'), e.payload, e.payload_removed_at
 		FROM lumin.events e WHERE e.id = ANY ($1)`, ids)
-	if err != nil {
-		return fmt.Errorf("load bodies: %w", err)
+	for _, b := range bodies {
+		byID[b.ID].EventBody = &b.EventBody
 	}
-	for rows.Next() {
-		var (
-			id   int64
-			body EventBody
-		)
-		if err := rows.Scan(&id, &body.KeyID, &body.Signature, &body.Payload, &body.PayloadRemovedAt); err != nil {
-			return fmt.Errorf("load bodies: %w", err)
-		}
-		byID[id].EventBody = &body
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("load bodies: %w", err)
-	}
-	return nil
+	return err
 }
 
 const eventsByIDSQL = `
@@ -184,15 +179,7 @@ FROM lumin.events e WHERE e.id = ANY ($1) ORDER BY e.id`
 
 // eventsByID returns those of the events that are still there, by id.
 func (s *Store) eventsByID(ctx context.Context, ids []int64) ([]EventSummary, error) {
-	rows, err := s.pool.Query(ctx, eventsByIDSQL, ids)
-	if err != nil {
-		return nil, fmt.Errorf("load events: %w", err)
-	}
-	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[EventSummary])
-	if err != nil {
-		return nil, fmt.Errorf("load events: %w", err)
-	}
-	return events, nil
+	return query.Structs[EventSummary](ctx, s.pool, "load events", eventsByIDSQL, ids)
 }
 
 // ListEvents returns a page of events: the newest first, unless the filter has
@@ -204,16 +191,9 @@ func (s *Store) ListEvents(ctx context.Context, f EventFilter) ([]EventSummary, 
 	}
 	// Planned for the filter given: a plan for all of them reads every event when a
 	// filter matches few.
-	rows, err := s.pool.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, f.Source, f.EventType, f.SignatureRequestID,
-		f.Unrecognized, f.ReceivedSince, f.ReceivedUntil, f.Before.ID, f.Before.ReceivedAt, f.After.ID, f.After.ReceivedAt, f.lastID, f.Limit)
-	if err != nil {
-		return nil, fmt.Errorf("list events: %w", err)
-	}
-	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[EventSummary])
-	if err != nil {
-		return nil, fmt.Errorf("list events: %w", err)
-	}
-	return events, nil
+	return query.Structs[EventSummary](ctx, s.pool, "list events", sql, pgx.QueryExecModeCacheDescribe,
+		f.Source, f.EventType, f.SignatureRequestID, f.Unrecognized, f.ReceivedSince, f.ReceivedUntil,
+		f.Before.ID, f.Before.ReceivedAt, f.After.ID, f.After.ReceivedAt, f.lastID, f.Limit)
 }
 
 // Run is one job type on one event.
@@ -266,25 +246,16 @@ func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 	if err != nil {
 		return d, fmt.Errorf("load event %d: %w", id, err)
 	}
-	rows, err := s.pool.Query(ctx, `
+	d.Repeated, err = query.Structs[Redelivery](ctx, s.pool, fmt.Sprintf("load redeliveries of event %d", id), `
 		SELECT differs, count, first_at, last_at FROM lumin.redeliveries
 		WHERE event_id = $1 ORDER BY first_at`, id)
 	if err != nil {
-		return d, fmt.Errorf("load redeliveries of event %d: %w", id, err)
+		return d, err
 	}
-	if d.Repeated, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Redelivery]); err != nil {
-		return d, fmt.Errorf("load redeliveries of event %d: %w", id, err)
-	}
-	rows, err = s.pool.Query(ctx, `
+	d.RunsByKind, err = query.Structs[Run](ctx, s.pool, fmt.Sprintf("load runs of event %d", id), `
 		SELECT job_kind, state, replay_id, job_id, attempts, error, created_at, finished_at, rerun > 0
 		FROM lumin.runs WHERE event_key = $1::uuid ORDER BY job_kind`, d.Key)
-	if err != nil {
-		return d, fmt.Errorf("load runs of event %d: %w", id, err)
-	}
-	if d.RunsByKind, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Run]); err != nil {
-		return d, fmt.Errorf("load runs of event %d: %w", id, err)
-	}
-	return d, nil
+	return d, err
 }
 
 // ErrPayloadRemoved says that retention or erasure has removed a body.
@@ -303,38 +274,4 @@ func (s *Store) Payload(ctx context.Context, id int64) ([]byte, error) {
 		return nil, fmt.Errorf("event %d: %w", id, ErrPayloadRemoved)
 	}
 	return payload, nil
-}
-
-// RunSummary counts the runs of one job type in one state.
-type RunSummary struct {
-	Kind  string
-	State string
-	Runs  int64
-	Error string // the error of one of the runs; empty if none has an error
-}
-
-// RunCounts counts runs by job type and state.
-func (s *Store) RunCounts(ctx context.Context) ([]RunSummary, error) {
-	rows, err := s.pool.Query(ctx, `SELECT job_kind, state, count(*), coalesce(max(error), '') FROM lumin.runs GROUP BY 1, 2 ORDER BY 1, 2`)
-	if err != nil {
-		return nil, fmt.Errorf("count runs: %w", err)
-	}
-	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[RunSummary])
-	if err != nil {
-		return nil, fmt.Errorf("count runs: %w", err)
-	}
-	return counts, nil
-}
-
-// OldestPending is how long the oldest pending run has been pending; 0 when none
-// is.
-func (s *Store) OldestPending(ctx context.Context) (time.Duration, error) {
-	var seconds float64
-	err := s.pool.QueryRow(ctx, `
-		SELECT coalesce(extract(epoch FROM now() - min(pending_since)), 0)::float8
-		FROM lumin.runs WHERE state = 'pending'`).Scan(&seconds)
-	if err != nil {
-		return 0, fmt.Errorf("look for the oldest pending run: %w", err)
-	}
-	return time.Duration(max(seconds, 0) * float64(time.Second)), nil
 }

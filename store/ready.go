@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgerrcode"
-	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/internal/redact"
 )
 
@@ -172,11 +172,7 @@ FROM missing WHERE pg_catalog.cardinality(rights) > 0 ORDER BY target LIKE 'SCHE
 // missingRights is the error that lists the missing GRANT statements.
 func (s *Store) missingRights(ctx context.Context, works bool, cause error) error {
 	denied := fmt.Errorf("the role of DATABASE_URL lacks a right: %s", redact.Text(cause.Error()))
-	rows, err := s.pool.Query(ctx, missingRightsSQL, works)
-	if err != nil {
-		return denied
-	}
-	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	grants, err := query.Column[string](ctx, s.pool, "look for missing rights", missingRightsSQL, works)
 	if err != nil || len(grants) == 0 {
 		return denied
 	}

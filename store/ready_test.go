@@ -12,6 +12,7 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
 )
 
 // notReady wants an error that says a word.
@@ -28,7 +29,7 @@ func TestReadyToStart(t *testing.T) {
 	if err := s.ReadyToStart(t.Context(), true); err != nil {
 		t.Errorf("a migrated database: %v", err)
 	}
-	readOnly := storeOn(t, pgtest.Pool(t, with(t, pgtest.New(t), "default_transaction_read_only", "on")))
+	readOnly := storeOn(t, pgtest.Pool(t, storetest.WithSetting(t, pgtest.New(t), "default_transaction_read_only", "on")))
 	notReady(t, readOnly.ReadyToStart(t.Context(), true), "read-only")
 	unmigrated := storeOn(t, pgtest.Pool(t, pgtest.NewEmpty(t)))
 	notReady(t, unmigrated.ReadyToStart(t.Context(), true), "migrate up")
@@ -182,7 +183,7 @@ func TestGrants(t *testing.T) {
 		if err := s.ReadyToStart(t.Context(), works); err != nil {
 			t.Error(err)
 		}
-		registerTypes(t, s, "book")
+		storetest.Register(t, s, "book")
 		mustRecord(t, r, delivery(1, "book"))
 		mustRecord(t, r, variant(1, "https://example.com/?token=2", "title", "book"))
 		if works {

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,58 +12,6 @@ import (
 
 	"lumin-ingest/lumin"
 )
-
-// Errors that [Recorder.Record] returns. After ErrUnavailable and ErrTimeout the
-// delivery may or may not be in the database: the sender repeats it, and the
-// repetition is recognized.
-var (
-	ErrUnavailable = errors.New("the database did not take the delivery")
-	ErrOverloaded  = errors.New("too many deliveries are waiting for the database")
-	ErrTimeout     = errors.New("the delivery was not recorded in time")
-)
-
-// Delivery is one verified delivery to record.
-type Delivery struct {
-	Source     string          // "account" or "app:NAME"
-	Envelope   *lumin.Envelope // nil when the event is unrecognized
-	Payload    []byte          // the exact bytes that were signed; not to be changed afterwards
-	Signature  []byte          // 32 bytes
-	KeyID      string          // which secret verified it
-	ReceivedAt time.Time
-	Jobs       []JobSpec // one run and one job each, if the event is new to them
-}
-
-// key is what tells this event from others.
-func (d *Delivery) key() lumin.EventKey {
-	if d.Envelope == nil {
-		return lumin.UnrecognizedKey(d.Payload)
-	}
-	return d.Envelope.Key()
-}
-
-// sha256 distinguishes the bodies of one event.
-func (d *Delivery) sha256() [sha256.Size]byte { return sha256.Sum256(d.Payload) }
-
-// Status says what a delivery turned out to be.
-type Status string
-
-// The outcomes of recording a delivery.
-const (
-	Recorded     Status = "recorded"     // a new event
-	Duplicate    Status = "duplicate"    // a redelivery of an event that is stored
-	Unrecognized Status = "unrecognized" // a new event without a sound identity
-)
-
-// Receipt is the result of recording one delivery.
-type Receipt struct {
-	EventID  int64
-	Status   Status
-	Conflict bool // a redelivery whose content differs from the first delivery
-
-	// AnotherActor marks a conflict in which the two bodies name different
-	// signer_emails.
-	AnotherActor bool
-}
 
 // Limits of a Recorder. The queue holds what a few seconds of full load bring;
 // what does not fit is refused at once, because Lumin repeats it.

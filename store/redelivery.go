@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/lumin"
+	"lumin-ingest/store/internal/actor"
 )
 
 // maxBodies is how many distinct bodies are kept of one event's redeliveries.
@@ -116,17 +117,14 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	for _, g := range groups {
 		keys, sources = append(keys, g.key), append(sources, g.source)
 	}
-	rows, err := tx.Query(ctx, loadEventsSQL, keys, sources)
-	if err != nil {
-		return nil, fmt.Errorf("load %d events: %w", len(groups), err)
-	}
+	rows, _ := tx.Query(ctx, loadEventsSQL, keys, sources) // its error is that of the rows
 	var (
 		id     int64
 		key    [16]byte
 		source string
 		sum    []byte
 	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &key, &source, &sum}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &key, &source, &sum}, func() error {
 		g := find(groups, identity{key, source})
 		g.eventID = id
 		originals[g.identity] = &original{id: id, sha256: bytes.Clone(sum)}
@@ -145,11 +143,9 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	if len(differ) == 0 {
 		return originals, nil
 	}
-	slices.Sort(differ) // they are locked in this order: see fold
-	rows, err = tx.Query(ctx, lockEventsSQL, differ)
-	if err != nil {
-		return nil, fmt.Errorf("lock %d events: %w", len(differ), err)
-	}
+	// They are locked in this order: see fold.
+	slices.Sort(differ)
+	rows, _ = tx.Query(ctx, lockEventsSQL, differ) // its error is that of the rows
 	var (
 		payload []byte
 		removed bool
@@ -228,9 +224,9 @@ func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 		// A body that was erased is not stored again with a redelivery.
 		return &redelivery{eventID: first.id, sha256: []byte{}, differs: differsUnknown}
 	}
-	own := [16]byte(promotedKey(key, d.Payload))
+	own := [16]byte(actor.PromotedKey(key, d.Payload))
 	return &redelivery{eventID: first.id, sha256: d.sha256[:], differs: differsContent, payload: d.Payload, conflict: conflict{
-		anotherActor: anotherActor(first.payload, d.Payload), signature: d.Signature, keyID: &d.KeyID, promotedKey: &own,
+		anotherActor: actor.Differ(first.payload, d.Payload), signature: d.Signature, keyID: &d.KeyID, promotedKey: &own,
 	}}
 }
 
@@ -265,16 +261,13 @@ func foldBeyondLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*red
 	if len(differing) == 0 {
 		return mergeRows(rows), nil
 	}
-	found, err := tx.Query(ctx, keptBodiesSQL, differing)
-	if err != nil {
-		return nil, fmt.Errorf("load kept bodies: %w", err)
-	}
+	found, _ := tx.Query(ctx, keptBodiesSQL, differing) // its error is that of the rows
 	var (
 		id   int64
 		sum  []byte
 		kept = map[int64]map[string]bool{}
 	)
-	_, err = pgx.ForEachRow(found, []any{&id, &sum}, func() error {
+	_, err := pgx.ForEachRow(found, []any{&id, &sum}, func() error {
 		if kept[id] == nil {
 			kept[id] = map[string]bool{}
 		}

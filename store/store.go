@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/migrations"
 )
 
@@ -78,3 +79,6 @@ type queuedJob struct {
 	args JobArgs
 	spec JobSpec
 }
+
+// nonNil keeps nil out of columns that are NOT NULL.
+func nonNil(s []string) []string { return query.NotNull(s) }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // The trigger on River's table skips a run that somebody holds; those are found
@@ -68,10 +70,6 @@ func (s *Store) sweep(ctx context.Context, after time.Time, page int) (settled i
 	if err := s.pool.QueryRow(ctx, sweepFinalizedSQL, pgx.QueryExecModeCacheDescribe).Scan(&late); err != nil {
 		return 0, after, fmt.Errorf("sweep finalized jobs: %w", err)
 	}
-	rows, err := s.pool.Query(ctx, pendingPageSQL, after, page)
-	if err != nil {
-		return late, after, fmt.Errorf("list pending runs: %w", err)
-	}
 	var (
 		key      [16]byte
 		kind     string
@@ -83,13 +81,13 @@ func (s *Store) sweep(ctx context.Context, after time.Time, page int) (settled i
 		replayIDs []int64
 		attempts  []int32
 	)
-	_, err = pgx.ForEachRow(rows, []any{&key, &kind, &replayID, &attempt, &next}, func() error {
+	err = query.Each(ctx, s.pool, "list pending runs", []any{&key, &kind, &replayID, &attempt, &next}, func() error {
 		keys, kinds = append(keys, key), append(kinds, kind)
 		replayIDs, attempts = append(replayIDs, replayID), append(attempts, attempt)
 		return nil
-	})
+	}, pendingPageSQL, after, page)
 	if err != nil {
-		return late, after, fmt.Errorf("list pending runs: %w", err)
+		return late, after, err
 	}
 	if len(keys) < page {
 		next = time.Time{}

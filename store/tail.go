@@ -7,8 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
+	"lumin-ingest/internal/query"
 	"lumin-ingest/store/internal/recording"
 )
 
@@ -178,25 +177,18 @@ func (g gaps) holdersLeft(underWay []string) (left []string, ended bool) {
 // read returns the ids of the events in these ranges, ascending, and which of
 // them match the filter.
 func (t *Tail) read(ctx context.Context, low, high []int64) (ids, wanted []int64, err error) {
-	rows, err := t.store.pool.Query(ctx, tailLookSQL, low, high, tailPage, t.filter.Source, t.filter.EventType, t.filter.SignatureRequestID)
-	if err != nil {
-		return nil, nil, fmt.Errorf("look for new events: %w", err)
-	}
 	var (
 		id      int64
 		matches bool
 	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &matches}, func() error {
+	err = query.Each(ctx, t.store.pool, "look for new events", []any{&id, &matches}, func() error {
 		ids = append(ids, id)
 		if matches {
 			wanted = append(wanted, id)
 		}
 		return nil
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("look for new events: %w", err)
-	}
-	return ids, wanted, nil
+	}, tailLookSQL, low, high, tailPage, t.filter.Source, t.filter.EventType, t.filter.SignatureRequestID)
+	return ids, wanted, err
 }
 
 // miss notes the ids after one and up to another, without those that are there.

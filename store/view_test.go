@@ -7,6 +7,7 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/internal/storetest"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestEventStatus(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{
+	if _, err := catalog.AddJobTypes(t.Context(), s.Pool(), []catalog.JobType{
 		{Kind: "book", Queue: "default"},
 		{Kind: "late", Events: []string{"signature_request_signed"}, Queue: "default"},
 		{Kind: "crm", Sources: []string{"app:crm"}, Queue: "default"},

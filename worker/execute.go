@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
@@ -132,7 +133,7 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
 		_ = tx.Rollback(ctx) // after a commit there is nothing to roll back
 	}()
 	if err != nil {
-		store.MarkClean(conn.Conn())
+		cleanpool.Mark(conn.Conn())
 		return notNow(err)
 	}
 	managed, returned := manage(tx), letGo(ctx, conn.Conn().PgConn().Conn())
@@ -169,7 +170,7 @@ func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*pgxpool.C
 			return nil, nil, nil, fmt.Errorf("get a connection: %w", err)
 		}
 		tx, event, err := x.store.BeginClaim(ctx, conn.Conn(), attempt)
-		if err == nil || !store.LostStatements(err) {
+		if err == nil || !cleanpool.LostStatements(err) {
 			return conn, tx, event, err
 		}
 		_ = conn.Conn().Close(ctx)
@@ -183,7 +184,7 @@ func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*pgxpool.C
 func (x *executor) commit(ctx context.Context, conn *pgx.Conn, tx pgx.Tx, attempt store.Attempt) error {
 	err := tx.Commit(ctx)
 	if err == nil {
-		store.MarkClean(conn)
+		cleanpool.Mark(conn)
 		return nil
 	}
 	var refused *pgconn.PgError

@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/store/doctor"
+	"lumin-ingest/store/failures"
 	"lumin-ingest/worker"
 )
 
@@ -42,14 +44,14 @@ func TestFailedFollowUp(t *testing.T) {
 	r.wait("the failure", func() bool {
 		return r.count(`SELECT count(*) FROM lumin.failed_follow_ups WHERE job_kind = 'send_notice' AND attempts = 1 AND error = 'no'`) == 1
 	})
-	complaints, err := r.store.Complaints(r.ctx, patience)
+	complaints, err := doctor.ExamineQueue(r.ctx, r.store.Pool(), patience)
 	if err != nil || len(complaints.UnregisteredKinds) != 0 {
 		t.Errorf("unregistered: %v, %v", complaints.UnregisteredKinds, err)
 	}
 
 	// The next try fails too, with as many attempts as before; then it is repaired.
 	for _, want := range []string{"discarded", "completed"} {
-		if n, err := r.store.RetryFollowUps(r.ctx, []string{"send_notice"}, nil); err != nil || n != 1 {
+		if n, err := failures.RetryFollowUps(r.ctx, r.store.Pool(), []string{"send_notice"}, nil); err != nil || n != 1 {
 			t.Fatalf("%d jobs put back, %v", n, err)
 		}
 		r.wait(want, func() bool {
@@ -57,7 +59,7 @@ func TestFailedFollowUp(t *testing.T) {
 		})
 		follow.broken.Store(false)
 	}
-	if n, err := r.store.RetryFollowUps(r.ctx, nil, nil); err != nil || n != 0 {
+	if n, err := failures.RetryFollowUps(r.ctx, r.store.Pool(), nil, nil); err != nil || n != 0 {
 		t.Errorf("%d more jobs put back, %v", n, err)
 	}
 }

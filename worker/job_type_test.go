@@ -17,6 +17,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/replay"
 	"lumin-ingest/worker"
 )
@@ -343,7 +344,7 @@ func TestChangedKindRefused(t *testing.T) {
 	register := func(job worker.JobType) error { return registryOf(job).Register(r.ctx, r.store, r.logger) }
 
 	err := register(tx)
-	if !errors.Is(err, store.ErrJobTypeChanged) || !strings.Contains(err.Error(), `"changes" worked by Work, works by WorkTx now, with 1 jobs under way and 0 programs at work`) {
+	if !errors.Is(err, catalog.ErrJobTypeChanged) || !strings.Contains(err.Error(), `"changes" worked by Work, works by WorkTx now, with 1 jobs under way and 0 programs at work`) {
 		t.Errorf("with a live job: %v", err)
 	}
 	if n := r.count(`SELECT count(*) FROM lumin.job_types WHERE kind = 'changes' AND NOT transactional`); n != 1 {
@@ -354,14 +355,14 @@ func TestChangedKindRefused(t *testing.T) {
 	}
 	r.start(plain)
 	r.waitQuiet()
-	program := store.Program{ID: [16]byte{1}, Host: "h", Role: "worker", Kinds: []string{"changes"}}
-	if err := r.store.SeeProgram(r.ctx, program); err != nil {
+	program := catalog.Program{ID: [16]byte{1}, Host: "h", Role: "worker", Kinds: []string{"changes"}}
+	if err := catalog.See(r.ctx, r.store.Pool(), program); err != nil {
 		t.Fatal(err)
 	}
-	if err := register(tx); !errors.Is(err, store.ErrJobTypeChanged) {
+	if err := register(tx); !errors.Is(err, catalog.ErrJobTypeChanged) {
 		t.Errorf("beside a program that works it: %v", err)
 	}
-	if err := r.store.ForgetProgram(r.ctx, program.ID); err != nil {
+	if err := catalog.Forget(r.ctx, r.store.Pool(), program.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := register(tx); err != nil {

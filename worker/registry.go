@@ -14,6 +14,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 )
 
 // Registry holds the job types of a program. Fill it before it is used; it is
@@ -220,12 +221,12 @@ func (r *Registry) OtherKinds() []string {
 }
 
 // others describes the follow-up jobs and periodic jobs for lumin.other_kinds.
-func (r *Registry) others() (kinds []store.OtherKind) {
+func (r *Registry) others() (kinds []catalog.OtherKind) {
 	for kind, f := range r.followUps {
-		kinds = append(kinds, store.OtherKind{Kind: kind, Purpose: store.FollowUp, Queue: f.queue})
+		kinds = append(kinds, catalog.OtherKind{Kind: kind, Purpose: catalog.FollowUp, Queue: f.queue})
 	}
 	for kind := range r.periodic {
-		kinds = append(kinds, store.OtherKind{Kind: kind, Purpose: store.Periodic, Queue: periodicQueue})
+		kinds = append(kinds, catalog.OtherKind{Kind: kind, Purpose: catalog.Periodic, Queue: periodicQueue})
 	}
 	return kinds
 }
@@ -269,12 +270,12 @@ func (r *Registry) specs() map[string]store.JobSpec {
 // one does not know. [Runtime.Start] does it; a program that only receives does it
 // by itself.
 func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.Logger) error {
-	unknown, err := st.RegisterJobTypes(ctx, r.rows())
+	unknown, err := catalog.AddJobTypes(ctx, st.Pool(), r.rows())
 	if err != nil {
 		return err
 	}
 	// No guarantee depends on these, so the program works without them.
-	if err := st.RegisterOtherKinds(ctx, r.others()); err != nil {
+	if err := catalog.AddOtherKinds(ctx, st.Pool(), r.others()); err != nil {
 		logger.Warn("cannot record the kinds of follow-up and periodic jobs: doctor will report them as not registered", "reason", err.Error())
 	}
 	if len(unknown) > 0 {
@@ -286,11 +287,11 @@ func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.L
 }
 
 // rows describes the registered job types for lumin.job_types.
-func (r *Registry) rows() []store.JobType {
-	rows := make([]store.JobType, 0, len(r.kinds))
+func (r *Registry) rows() []catalog.JobType {
+	rows := make([]catalog.JobType, 0, len(r.kinds))
 	for _, kind := range r.kinds {
 		t := r.types[kind]
-		row := store.JobType{Kind: kind, Sources: t.sources, Transactional: t.transactional != nil, Queue: t.spec.Queue}
+		row := catalog.JobType{Kind: kind, Sources: t.sources, Transactional: t.transactional != nil, Queue: t.spec.Queue}
 		if !slices.Contains(t.events, lumin.AnyEvent) {
 			for _, e := range t.events {
 				row.Events = append(row.Events, string(e))

@@ -13,6 +13,7 @@ import (
 
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/replay"
 )
 
@@ -93,7 +94,7 @@ func (w *replayer) carryOut(ctx context.Context, order replay.Order) error {
 	if err := order.Validate(); err != nil {
 		return w.end(ctx, order.ID, "refused", err.Error())
 	}
-	atWork, err := w.store.KindsAtWork(ctx)
+	atWork, err := catalog.KindsAtWork(ctx, w.store.Pool())
 	if err != nil {
 		return err
 	}

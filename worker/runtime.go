@@ -17,6 +17,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/retention"
@@ -250,7 +251,7 @@ func (r *Runtime) Start(ctx context.Context) error {
 // openConns makes the pool of the job types, unless none of them needs one.
 func (r *Runtime) openConns(ctx context.Context) (err error) {
 	if r.conns.max > 0 {
-		r.conns.pool, err = store.NewCleanPool(context.WithoutCancel(ctx), r.store.Pool(), r.conns.max)
+		r.conns.pool, err = cleanpool.New(context.WithoutCancel(ctx), r.store.Pool(), r.conns.max)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
@@ -158,7 +159,7 @@ func TestWorkTxLeavesACleanSession(t *testing.T) {
 func TestCleanPool(t *testing.T) {
 	t.Parallel()
 	r := newLeakRig(t)
-	pool, err := store.NewCleanPool(r.ctx, r.pool, 1)
+	pool, err := cleanpool.New(r.ctx, r.pool, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestCleanPool(t *testing.T) {
 				}
 				isClean := false
 				err := pool.QueryRow(r.ctx, l.clean).Scan(&isClean)
-				if l.name == "deallocated by a function" && store.LostStatements(err) {
+				if l.name == "deallocated by a function" && cleanpool.LostStatements(err) {
 					// It cannot be seen before it is met, once.
 					err = pool.QueryRow(r.ctx, l.clean).Scan(&isClean)
 				}

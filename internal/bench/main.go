@@ -22,9 +22,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/lumin"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/failures"
 	"lumin-ingest/store/replay"
 	"lumin-ingest/store/retention"
 )
@@ -59,7 +62,7 @@ func run(ctx context.Context, events int) (err error) {
 	if err := migrations.Up(ctx, server.URL()); err != nil {
 		return err
 	}
-	pool, err := store.OpenPool(ctx, server.URL(), 8)
+	pool, err := pgopen.Pool(ctx, server.URL(), pgopen.Options{MaxConns: 8})
 	if err != nil {
 		return err
 	}
@@ -171,14 +174,14 @@ func (b *bench) listings(ctx context.Context) error {
 		return err
 	}
 	b.add("first page of replays", took.Round(100*time.Microsecond).String(), wanted)
-	took, err = best(func() error { _, err := b.store.FailedGroups(ctx, nil, nil, 20); return err })
+	took, err = best(func() error { _, err := failures.Failed(ctx, b.store.Pool(), nil, nil, 20); return err })
 	b.add("failures, every run failed", took.Round(time.Millisecond).String(), "")
 	return err
 }
 
 func (b *bench) plans(ctx context.Context) error {
 	since := time.Unix(1_700_000_000, 0)
-	if _, err := b.store.RegisterJobTypes(ctx, []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
+	if _, err := catalog.AddJobTypes(ctx, b.store.Pool(), []catalog.JobType{{Kind: "late", Queue: "default"}}); err != nil {
 		return err
 	}
 	for what, f := range map[string]replay.Filter{
@@ -238,7 +241,7 @@ func (b *bench) fewFailures(ctx context.Context) error {
 			return fmt.Errorf("prepare failures: %w", err)
 		}
 	}
-	took, err := best(func() error { _, err := b.store.FailedGroups(ctx, nil, nil, 20); return err })
+	took, err := best(func() error { _, err := failures.Failed(ctx, b.store.Pool(), nil, nil, 20); return err })
 	b.add("first page of failures, one run in 100", took.Round(100*time.Microsecond).String(), "<= 20ms")
 	return err
 }

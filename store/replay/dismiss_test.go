@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/erasure"
+	"lumin-ingest/store/failures"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
 	"lumin-ingest/store/retention"
@@ -56,11 +58,11 @@ func TestDismiss(t *testing.T) {
 	storetest.WantState(t, s, one, "book", "dismissed 0")
 	storetest.WantState(t, s, one, "mail", "failed 0")
 	storetest.WantState(t, s, done, "book", "succeeded 0")
-	groups, err := s.DismissedGroups(t.Context(), nil, nil, 10)
+	groups, err := failures.Dismissed(t.Context(), s.Pool(), nil, nil, 10)
 	if err != nil || len(groups) != 1 || groups[0].Runs != 2 || groups[0].Reason != "test data" || groups[0].DismissedBy != "ann" || groups[0].State != "dismissed" {
 		t.Errorf("%+v, %v", groups, err)
 	}
-	if failed, err := s.FailedGroups(t.Context(), nil, nil, 10); err != nil || len(failed) != 1 || failed[0].Kind != "mail" {
+	if failed, err := failures.Failed(t.Context(), s.Pool(), nil, nil, 10); err != nil || len(failed) != 1 || failed[0].Kind != "mail" {
 		t.Errorf("still failed: %+v, %v", failed, err)
 	}
 	if got := storetest.Value[string](t, s.Pool(), `SELECT concat_ws(' ', count(*), min(reason), min(dismissed_by), min(error)) FROM lumin.dismissed_runs`); got != "2 test data ann of replay 0" {
@@ -75,7 +77,7 @@ func TestDismiss(t *testing.T) {
 	if _, _, err := s.Sweep(t.Context(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{{Kind: "book", Queue: "default"}}); err != nil {
+	if _, err := catalog.AddJobTypes(t.Context(), s.Pool(), []catalog.JobType{{Kind: "book", Queue: "default"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []replay.Filter{
@@ -229,7 +231,7 @@ func TestSucceededBefore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		groups, err := s.FailedGroups(t.Context(), nil, nil, 1)
+		groups, err := failures.Failed(t.Context(), s.Pool(), nil, nil, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/failures"
 )
 
 // selection is FROM and WHERE of a statement.
@@ -66,7 +66,7 @@ func (f Filter) runs(b body) selection {
 	}
 	s = s.and(
 		`(cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))`,
-		`(cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, '`+store.NoFingerprint+`') = ANY (@errors))`,
+		`(cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, '`+failures.NoFingerprint+`') = ANY (@errors))`,
 	).and(f.matchesKey("r")...)
 	if events {
 		s.from = append(s.from, `JOIN lumin.events e ON e.id = r.event_id`)

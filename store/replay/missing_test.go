@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
 )
@@ -23,7 +24,7 @@ func TestReplayMissing(t *testing.T) {
 		Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: all[0].ReceivedAt,
 	})...)
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE signature_request_id = 'request-1'`)
-	if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{
+	if _, err := catalog.AddJobTypes(t.Context(), s.Pool(), []catalog.JobType{
 		{Kind: "late", Events: []string{"signature_request_signed"}, Sources: []string{"account"}, Queue: "default"},
 		{Kind: "other", Queue: "default"},
 	}); err != nil {
@@ -88,7 +89,7 @@ func TestReplayMissingBesideOthers(t *testing.T) {
 	} {
 		s := storetest.New(t)
 		storetest.Record(t, s, storetest.Delivery(1, "book"))
-		if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
+		if _, err := catalog.AddJobTypes(t.Context(), s.Pool(), []catalog.JobType{{Kind: "late", Queue: "default"}}); err != nil {
 			t.Fatal(err)
 		}
 		r := storetest.Order(t, s, replay.Filter{Status: replay.Missing, Kinds: []string{"late"}})

@@ -13,6 +13,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
 )
@@ -290,7 +291,7 @@ func TestReplayPagePlans(t *testing.T) {
 	conn := connect(t, url)
 	storetest.Fill(t, conn, 1, 50_000)
 	storetest.Exec(t, conn, `ANALYZE lumin.events, lumin.runs, lumin.redeliveries, lumin.signature_requests, lumin.river_job`)
-	if _, err := storetest.On(t, pgtest.Pool(t, url)).RegisterJobTypes(t.Context(), []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
+	if _, err := catalog.AddJobTypes(t.Context(), pgtest.Pool(t, url), []catalog.JobType{{Kind: "late", Queue: "default"}}); err != nil {
 		t.Fatal(err)
 	}
 	for name, f := range map[string]replay.Filter{

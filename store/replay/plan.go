@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
 )
 
 // Plan counts the runs that an order would put to pending now, by job type.
@@ -88,7 +88,7 @@ func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body) (Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	types, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t store.JobType, err error) {
+	types, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t catalog.JobType, err error) {
 		return t, row.Scan(&t.Kind, &t.Events, &t.Sources)
 	})
 	if err != nil {

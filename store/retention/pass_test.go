@@ -253,9 +253,7 @@ func TestRetainOrphans(t *testing.T) {
 func TestRetainBesideMissing(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
-	if _, err := s.RegisterJobTypes(t.Context(), []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Register(t, s, "late")
 	for round := range 10 {
 		storetest.Exec(t, s.Pool(), agedSQL, 600, "succeeded")
 		var work sync.WaitGroup

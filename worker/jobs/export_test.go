@@ -5,10 +5,11 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/signaturerequest"
 )
 
 // Merge merges one event into a row, as the job type does.
-func Merge(row *store.SignatureRequest, e *store.Event, reported lumin.SignatureRequest) {
+func Merge(row *signaturerequest.Row, e *store.Event, reported lumin.SignatureRequest) {
 	merge(row, e, reported)
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/signaturerequest"
 	"lumin-ingest/worker"
 )
 
@@ -113,7 +114,7 @@ var ErrAllUnknown = errors.New("none of the signature requests is known to Lumin
 func (r *Reconcile) Run(ctx context.Context, since time.Time) (sum Reconciliation, err error) {
 	pass := &reconcilePass{Reconcile: r, since: since, pace: rate.NewLimiter(rate.Limit(r.rate()), 1)}
 	for {
-		ids, err := r.Store.UncheckedSignatureRequests(ctx, since, reconcilePage)
+		ids, err := signaturerequest.Unchecked(ctx, r.Store.Pool(), since, reconcilePage)
 		if err == nil && len(ids) == 0 {
 			err = pass.finish(ctx)
 		}
@@ -217,7 +218,7 @@ func (p *reconcilePass) compare(ctx context.Context, id string, reported lumin.S
 		reported.Status = nil
 	}
 	var found []Difference
-	err := p.Store.CheckSignatureRequest(ctx, id, p.now(), func(row *store.SignatureRequest) bool {
+	err := signaturerequest.Check(ctx, p.Store.Pool(), id, p.now(), func(row *signaturerequest.Row) bool {
 		if found = differences(row, reported, asOf); len(found) == 0 || !p.Repair {
 			return false
 		}
@@ -283,7 +284,7 @@ func (p *reconcilePass) fail(ctx context.Context, id string, err error) error {
 }
 
 func (p *reconcilePass) mark(ctx context.Context, id string) error {
-	return p.Store.CheckSignatureRequest(ctx, id, p.now(), func(*store.SignatureRequest) bool { return false })
+	return signaturerequest.Check(ctx, p.Store.Pool(), id, p.now(), func(*signaturerequest.Row) bool { return false })
 }
 
 // now returns the time of a check. It is never before the start of the pass,
@@ -308,7 +309,7 @@ func apiVersion(asOf time.Time) string { return fmt.Sprintf("%015d/00/", asOf.Un
 
 // differences returns the fields whose values at Lumin differ. It skips fields
 // that an event newer than the response has set.
-func differences(row *store.SignatureRequest, reported lumin.SignatureRequest, asOf time.Time) []Difference {
+func differences(row *signaturerequest.Row, reported lumin.SignatureRequest, asOf time.Time) []Difference {
 	var status *string
 	if reported.Status != nil {
 		status = new(string(*reported.Status))

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
+	"lumin-ingest/store/signaturerequest"
 )
 
 // missing is a signature request that Lumin did not have, with the time of the
@@ -70,7 +70,7 @@ func (p *reconcilePass) askForWitness(ctx context.Context) error {
 	for i, m := range p.unknown {
 		ids[i] = m.id
 	}
-	witnesses, err := p.Store.NewestSignatureRequests(ctx, ids, maxWitnesses)
+	witnesses, err := signaturerequest.Newest(ctx, p.Store.Pool(), ids, maxWitnesses)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (p *reconcilePass) askForWitness(ctx context.Context) error {
 func (p *reconcilePass) noteGone(ctx context.Context) error {
 	for _, m := range p.unknown {
 		noted := false
-		err := p.Store.CheckSignatureRequest(ctx, m.id, p.now(), func(row *store.SignatureRequest) bool {
+		err := signaturerequest.Check(ctx, p.Store.Pool(), m.id, p.now(), func(row *signaturerequest.Row) bool {
 			if noted = row.LastEventTime == nil || !row.LastEventTime.After(m.asked); noted {
 				row.GoneAt = &m.asked
 			}

@@ -9,6 +9,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/signaturerequest"
 	"lumin-ingest/worker"
 )
 
@@ -35,18 +36,18 @@ func (SignatureRequestState) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Eve
 			return fmt.Errorf("read the signature request of event %d: %w", e.ID, err)
 		}
 	}
-	row, err := store.LockSignatureRequest(ctx, tx, e.SignatureRequestID)
+	row, err := signaturerequest.Lock(ctx, tx, e.SignatureRequestID)
 	if err != nil {
 		return err
 	}
 	merge(&row, e, reported)
-	return store.UpdateSignatureRequest(ctx, tx, row)
+	return signaturerequest.Update(ctx, tx, row)
 }
 
 // merge updates the fields of row for which the event has newer values. The
 // result of merging several events does not depend on their order or on
 // repetitions.
-func merge(row *store.SignatureRequest, e *store.Event, reported lumin.SignatureRequest) {
+func merge(row *signaturerequest.Row, e *store.Event, reported lumin.SignatureRequest) {
 	if row.Versions == nil {
 		row.Versions = map[string]string{}
 	}
@@ -66,7 +67,7 @@ func merge(row *store.SignatureRequest, e *store.Event, reported lumin.Signature
 }
 
 // mergeReported updates the fields of row that are older than version.
-func mergeReported(row *store.SignatureRequest, version string, reported lumin.SignatureRequest) {
+func mergeReported(row *signaturerequest.Row, version string, reported lumin.SignatureRequest) {
 	if reported.Status != nil {
 		text, finality := string(*reported.Status), "0/"
 		if reported.Status.Terminal() {

@@ -19,6 +19,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/signaturerequest"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs"
 )
@@ -49,7 +50,7 @@ func (h happened) event(t interface{ Fatal(...any) }, id string) (*store.Event, 
 }
 
 // state formats a row of lumin.signature_requests.
-func state(r store.SignatureRequest) string {
+func state(r signaturerequest.Row) string {
 	text := func(s *string) string {
 		if s == nil {
 			return "-"
@@ -66,8 +67,8 @@ func state(r store.SignatureRequest) string {
 		at(r.UpdatedAt), at(r.ExpiresAt), text(r.LastEventType), at(r.LastEventTime)}, " ")
 }
 
-func merged(t interface{ Fatal(...any) }, events []happened) store.SignatureRequest {
-	row := store.SignatureRequest{ID: "id"}
+func merged(t interface{ Fatal(...any) }, events []happened) signaturerequest.Row {
+	row := signaturerequest.Row{ID: "id"}
 	for _, h := range events {
 		e, reported := h.event(t, "id")
 		jobs.Merge(&row, e, reported)
@@ -173,7 +174,7 @@ func model(history []happened) string {
 	})
 	implied := map[lumin.EventType]string{"signature_request_approved": "APPROVED", "signature_request_declined": "REJECTED",
 		"signature_request_canceled": "CANCELLED", "signature_request_invalid": "FAILED"}
-	var row store.SignatureRequest
+	var row signaturerequest.Row
 	var final bool
 	for _, h := range sorted {
 		var body struct {
@@ -341,7 +342,7 @@ func (r *rig) state(t *testing.T, id string) string {
 		t.Fatal(err)
 	}
 	defer tx.Rollback(context.Background())
-	row, err := store.LockSignatureRequest(context.Background(), tx, id)
+	row, err := signaturerequest.Lock(context.Background(), tx, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +445,7 @@ func TestRemovedBody(t *testing.T) {
 	if err := (jobs.SignatureRequestState{}).WorkTx(ctx, tx, e); err != nil {
 		t.Fatal(err)
 	}
-	row, err := store.LockSignatureRequest(ctx, tx, "id")
+	row, err := signaturerequest.Lock(ctx, tx, "id")
 	if err != nil {
 		t.Fatal(err)
 	}

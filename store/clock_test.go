@@ -1,0 +1,14 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+)
+
+func TestClockOffset(t *testing.T) {
+	t.Parallel()
+	offset, within, err := newStore(t).ClockOffset(t.Context())
+	if err != nil || within <= 0 || offset.Abs() > within+time.Second {
+		t.Errorf("on one machine the clocks differ by %s, give or take %s, %v", offset, within, err)
+	}
+}

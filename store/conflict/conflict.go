@@ -1,0 +1,136 @@
+package conflict
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
+	"lumin-ingest/lumin"
+)
+
+// Row is a conflict: a body that arrived with the event key of a stored event, and differs
+// from the body of that event in more than details_url.
+type Row struct {
+	EventID            int64      `json:"event_id"` // of the body that came first
+	Body               string     `json:"body"`     // SHA-256 of the other body, in hex; empty: not kept
+	Source             string     `json:"source"`
+	SignatureRequestID *string    `json:"signature_request_id"`
+	EventType          *string    `json:"event_type"`
+	EventTime          *time.Time `json:"event_time"`
+	AnotherActor       bool       `json:"another_actor"`
+	Count              int64      `json:"count"`
+	FirstAt            time.Time  `json:"first_at"`
+	LastAt             time.Time  `json:"last_at"`
+	Decision           *string    `json:"decision"` // promoted or dismissed; nil: none yet
+	DecidedAt          *time.Time `json:"decided_at"`
+	DecidedBy          *string    `json:"decided_by"`
+	Reason             *string    `json:"reason"`
+	PromotedID         *int64     `json:"promoted_id"`
+}
+
+// Filter chooses conflicts to list. Zero fields match all conflicts.
+type Filter struct {
+	EventID            int64
+	Source             string
+	SignatureRequestID string
+	AnotherActor       bool
+	Undecided          bool
+	Since              *time.Time // last delivered at or after this time
+	Limit              int
+}
+
+const columns = `
+    c.event_id, pg_catalog.encode(c.payload_sha256, 'hex'), c.source, c.signature_request_id, c.event_type, c.event_time,
+    c.another_actor, c.count, c.first_at, c.last_at, c.decision, c.decided_at, c.decided_by, c.decision_reason, c.promoted_id`
+
+const listSQL = `
+SELECT ` + columns + `
+FROM lumin.conflicts c
+WHERE ($1::bigint = 0 OR c.event_id = $1)
+  AND ($2 = '' OR c.source = $2)
+  AND ($3 = '' OR c.signature_request_id = $3)
+  AND (NOT $4 OR c.another_actor)
+  AND (NOT $5 OR c.decision IS NULL)
+  AND ($6::timestamptz IS NULL OR c.last_at >= $6)
+ORDER BY c.last_at DESC, c.event_id DESC, c.payload_sha256 LIMIT $7`
+
+// List returns the conflicts that match, the last delivered first.
+func List(ctx context.Context, pool *pgxpool.Pool, f Filter) ([]Row, error) {
+	return query.Structs[Row](ctx, pool, "list conflicts", listSQL, pgx.QueryExecModeCacheDescribe,
+		f.EventID, f.Source, f.SignatureRequestID, f.AnotherActor, f.Undecided, f.Since, f.Limit)
+}
+
+// Actors are the signers that the two bodies of a conflict name, as written there.
+// They are personal data. A signer is empty if the body names none or was removed.
+type Actors struct {
+	First, Other string
+
+	// WorkedID is the event that the runs of this event key were created from; 0:
+	// there are no runs.
+	WorkedID int64
+}
+
+// ActorsOf reads the signers from the bodies of a conflict.
+func ActorsOf(ctx context.Context, pool *pgxpool.Pool, c Row) (a Actors, err error) {
+	var first, other []byte
+	err = pool.QueryRow(ctx, `
+		SELECT c.first_payload, c.other_payload,
+		       coalesce((SELECT r.event_id FROM lumin.runs r WHERE r.event_key = c.event_key ORDER BY r.job_kind LIMIT 1), 0)
+		FROM lumin.conflicts c WHERE c.event_id = $1 AND c.payload_sha256 = pg_catalog.decode($2, 'hex')`,
+		c.EventID, c.Body).Scan(&first, &other, &a.WorkedID)
+	if err != nil {
+		return a, fmt.Errorf("read the bodies of a conflict of event %d: %w", c.EventID, err)
+	}
+	a.First, a.Other = lumin.SignerEmail(first), lumin.SignerEmail(other)
+	return a, nil
+}
+
+// RefusedError is the reason why a decision about a conflict is refused, with a
+// hint at the remedy.
+type RefusedError struct{ Reason, Hint string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+// Promote makes the other body of a conflict an event of its own and orders
+// its runs, in one transaction. Repeated and simultaneous calls create one event and
+// return its id. The error may be a [*RefusedError].
+func Promote(ctx context.Context, pool *pgxpool.Pool, c Row, reason, by string) (id int64, err error) {
+	err = pool.QueryRow(ctx, `SELECT lumin.promote_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
+		c.EventID, reason, c.Body, by).Scan(&id)
+	return id, refusal("promote", c, err)
+}
+
+// Dismiss records that a conflict needs no action. The error may be a
+// [*RefusedError].
+func Dismiss(ctx context.Context, pool *pgxpool.Pool, c Row, reason, by string) error {
+	_, err := pool.Exec(ctx, `SELECT lumin.dismiss_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
+		c.EventID, reason, c.Body, by)
+	return refusal("dismiss", c, err)
+}
+
+func refusal(verb string, c Row, err error) error {
+	var raised *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &raised) && raised.Code == pgerrcode.RaiseException:
+		return &RefusedError{raised.Message, raised.Hint}
+	}
+	return fmt.Errorf("%s a conflict of event %d: %w", verb, c.EventID, err)
+}
+
+// UndecidedActors counts the undecided conflicts between two signers.
+func UndecidedActors(ctx context.Context, pool *pgxpool.Pool) (n int64, err error) {
+	err = pool.QueryRow(ctx, `SELECT count(*) FROM lumin.redeliveries WHERE another_actor AND decision IS NULL`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count conflicts: %w", err)
+	}
+	return n, nil
+}

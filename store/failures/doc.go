@@ -1,0 +1,9 @@
+// Package failures lists failures: the runs that failed, are retrying or were
+// dismissed, grouped by job type and error, and the follow-up jobs that failed.
+//
+//	groups, err := failures.Failed(ctx, pool, nil, nil, 20) // the biggest first
+//
+// Use package replay to replay or dismiss the runs of a group. This package
+// guarantees that lists are short: runs with the same error are one group, however
+// many there are.
+package failures

@@ -1,0 +1,43 @@
+package failures
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
+)
+
+// FollowUp is a follow-up job that has failed for good. It has no run, only a
+// row of River's, which River removes after seven days.
+type FollowUp struct {
+	JobID     int64     `json:"job_id"`
+	Kind      string    `json:"job_kind"`
+	Queue     string    `json:"queue"`
+	Attempts  int       `json:"attempts"`
+	CreatedAt time.Time `json:"created_at"`
+	FailedAt  time.Time `json:"failed_at"`
+	Error     string    `json:"error"` // of the last attempt
+}
+
+// FollowUps lists follow-up jobs that have failed for good, the newest first:
+// of these kinds (none: all), at most limit.
+func FollowUps(ctx context.Context, pool *pgxpool.Pool, kinds []string, limit int) ([]FollowUp, error) {
+	return query.Structs[FollowUp](ctx, pool, "list failed follow-up jobs", `
+		SELECT job_id, job_kind, queue, attempts, created_at, failed_at, coalesce(error, '')
+		FROM lumin.failed_follow_ups
+		WHERE cardinality($1::text[]) = 0 OR job_kind = ANY ($1)
+		ORDER BY failed_at DESC, job_id DESC LIMIT $2`, query.NotNull(kinds), limit)
+}
+
+// RetryFollowUps puts follow-up jobs that have failed for good back into the queue:
+// of these kinds and with these ids (none: all). It returns how many. A unique job
+// is left alone while another like it is in the queue.
+func RetryFollowUps(ctx context.Context, pool *pgxpool.Pool, kinds []string, ids []int64) (n int64, err error) {
+	if err := pool.QueryRow(ctx, `SELECT lumin.retry_follow_ups($1, $2)`, query.NotNull(kinds), query.NotNull(ids)).Scan(&n); err != nil {
+		return 0, fmt.Errorf("retry follow-up jobs: %w", err)
+	}
+	return n, nil
+}

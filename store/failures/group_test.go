@@ -1,0 +1,95 @@
+package failures_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"lumin-ingest/store/failures"
+	"lumin-ingest/store/internal/storetest"
+)
+
+// Runs that wait for their next attempt, or are at it, are grouped like failed ones.
+func TestRetryingGroups(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Record(t, s, storetest.Delivery(1, "book"), storetest.Delivery(2, "book"), storetest.Delivery(3, "book"), storetest.Delivery(4, "book"), storetest.Delivery(5, "book"))
+	for n, state := range map[int]string{1: "retryable", 2: "available", 3: "running", 4: "running"} {
+		attempts, a := 2, storetest.Attempt(storetest.Delivery(n), "book")
+		a.JobID = storetest.Value[int64](t, s.Pool(), `SELECT id FROM lumin.river_job WHERE args ->> 'event_key' = $1`, a.EventKey.String())
+		if n < 4 {
+			if err := s.NoteAttempt(t.Context(), a, fmt.Sprintf("invoice %d is gone", n)); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			attempts = 1 // its first
+		}
+		storetest.Exec(t, s.Pool(), `UPDATE lumin.river_job SET state = $2::lumin.river_job_state, attempt = $3, attempted_at = now(), scheduled_at = now() + $4::int * interval '1 hour' WHERE args ->> 'event_key' = $1`,
+			storetest.Delivery(n).Envelope.Key().String(), state, attempts, n)
+	}
+	groups, err := failures.Retrying(t.Context(), s.Pool(), nil, nil, 10)
+	if err != nil || len(groups) != 1 {
+		t.Fatalf("%+v, %v", groups, err)
+	}
+	g := groups[0]
+	if g.Runs != 3 || g.State != "retrying" || g.Kind != "book" || g.NextAttempt == nil || time.Until(*g.NextAttempt).Round(time.Minute) != time.Hour {
+		t.Errorf("%+v", g)
+	}
+	if groups, err := failures.Retrying(t.Context(), s.Pool(), []string{"mail"}, nil, 10); err != nil || len(groups) != 0 {
+		t.Errorf("of another job type: %+v, %v", groups, err)
+	}
+	trouble := func(long time.Duration) string {
+		t.Helper()
+		runs, err := failures.CountTroubled(t.Context(), s.Pool(), long)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(runs)
+	}
+	if got := trouble(time.Hour); got != "[]" {
+		t.Errorf("recent ones trouble: %s", got)
+	}
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET pending_since = now() - interval '2 hours'`)
+	storetest.Record(t, s, storetest.Delivery(6, "mail"))
+	storetest.FailAll(t, s)
+	if got := trouble(time.Hour); got != "[{book 2 2} {mail 1 0}]" {
+		t.Errorf("trouble: %s", got)
+	}
+}
+
+func TestFailureGroups(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	messages := []string{
+		`invoice 4711 of "Ann" is gone`, `invoice 4712 of "Bob" is gone`, `invoice 9 of "Cy" is gone` + "\nand more",
+		`timeout after 3s`, `no row fa5c8a0b0f492d768749333ad6fcc214c111e967`, `no row 6b1f0c1e-9b1d-4f0a-8c55-1f2f3e4d5c6b`,
+	}
+	for n, message := range messages {
+		storetest.Record(t, s, storetest.Delivery(n, "book"))
+		storetest.Exec(t, s.Pool(), `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now(), errors = ARRAY[jsonb_build_object('error', $2::text)] WHERE args ->> 'event_key' = $1`,
+			storetest.Delivery(n).Envelope.Key().String(), message)
+	}
+	storetest.Record(t, s, storetest.Delivery(100, "mail"))
+	storetest.FailAll(t, s)
+	groups, err := failures.Failed(t.Context(), s.Pool(), []string{"book"}, nil, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counts []int64
+	for _, g := range groups {
+		counts = append(counts, g.Runs)
+		if g.Kind != "book" || g.Fingerprint == "" || g.Error == "" || g.EventID == 0 || g.FirstAt.After(g.LastAt) {
+			t.Errorf("%+v", g)
+		}
+	}
+	if fmt.Sprint(counts) != "[3 2 1]" {
+		t.Errorf("groups of %v runs, want 3 2 1", counts)
+	}
+	if groups, err = failures.Failed(t.Context(), s.Pool(), nil, nil, 2); err != nil || len(groups) != 2 || groups[0].Runs != 3 {
+		t.Errorf("the two biggest: %+v, %v", groups, err)
+	}
+	future := time.Now().Add(time.Hour)
+	if groups, err = failures.Failed(t.Context(), s.Pool(), nil, &future, 2); err != nil || len(groups) != 0 {
+		t.Errorf("of the future: %+v, %v", groups, err)
+	}
+}
