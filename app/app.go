@@ -33,17 +33,22 @@ type Env struct {
 	// Lumin asks Lumin's API with LUMIN_API_KEY; nil if that is not set.
 	Lumin       *lumin.Client
 	LuminAPIKey string
-
-	builtIn *builtInSettings
 }
 
-// JobTypes makes the registry of a program. It is called only by the commands
-// that record or work events, so --help and the like need none of the clients
-// that job types are made of.
+// JobTypes returns a registry with the job types of a program. Main adds the
+// built-in ones to it. The function is called only by serve and dev, so the
+// other commands work without the systems that job types connect to.
 type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
 
-// Main runs the command line of the process with these job types, and exits:
-// with 0 on success, 2 when it was called wrongly, and 1 on any other failure.
+// Main runs the command line of the process, with these job types and the
+// built-in ones that the settings ask for. nil means only the built-in ones.
+// Main exits with 0 on success, 2 if it was called wrongly, and 1 on any other
+// failure.
+//
+// A bucket in ARCHIVE_URL other than file:// needs its driver, which the program
+// imports:
+//
+//	import _ "gocloud.dev/blob/s3blob"
 func Main(jobTypes JobTypes) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal stops gracefully, and a second one ends the program at once.
@@ -112,6 +117,9 @@ func (e *usageError) Error() string        { return e.what }
 func (e *usageError) Is(target error) bool { return target == errUsage }
 
 func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int {
+	if jobTypes == nil {
+		jobTypes = func(context.Context, Env) (*worker.Registry, error) { return worker.NewRegistry(), nil }
+	}
 	var cli commands
 	out := &output{to: std.out}
 	std.out = out

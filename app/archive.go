@@ -11,38 +11,38 @@ import (
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/archivecontract"
 )
 
-// archiveSettings name the bucket that contracts are archived in.
+// archiveSettings configure archive_contract.
 type archiveSettings struct {
 	ArchiveURL   string   `name:"archive-url" env:"ARCHIVE_URL" placeholder:"URL" help:"Archive signed contracts in this bucket, such as file:///archive or s3://contracts?region=eu-central-1."`
 	ArchiveFiles []string `env:"ARCHIVE_FILES" default:"agreement" enum:"agreement,coc,merged" help:"Files to archive: agreement, coc (the certificate), merged (both in one)."`
 }
 
-func (e Env) addArchive(ctx context.Context, registry *worker.Registry) error {
-	s := e.builtIn.archiveSettings
+func (s archiveSettings) addArchive(ctx context.Context, registry *worker.Registry, env Env) error {
 	var err error
 	if s.ArchiveURL, err = clean("ARCHIVE_URL", s.ArchiveURL); err != nil || s.ArchiveURL == "" {
 		return err
 	}
-	if e.Lumin == nil {
-		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "set LUMIN_API_KEY to a key of the workspace, which downloads the contracts; or unset ARCHIVE_URL")
+	if env.Lumin == nil {
+		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "set LUMIN_API_KEY to a key of the workspace, which is needed to download the contracts; or unset ARCHIVE_URL")
 	}
 	bucket, err := openBucket(ctx, s.ArchiveURL)
 	if err != nil {
 		return err
 	}
-	archive := jobs.ArchiveContract{Lumin: e.Lumin, Bucket: bucket, BucketURL: s.ArchiveURL, DB: e.DB}
+	archive := archivecontract.JobType{Lumin: env.Lumin, Bucket: bucket, BucketURL: s.ArchiveURL, DB: env.DB}
 	for _, file := range s.ArchiveFiles {
 		archive.Files = append(archive.Files, lumin.FileType(file))
 	}
 	registry.Add(archive)
-	registry.AddPeriodic(archive.Periodic(e.Logger))
+	registry.AddPeriodic(archive.Periodic(env.Logger))
 	return nil
 }
 
-// openBucket opens the bucket that ARCHIVE_URL names.
+// openBucket opens the bucket of ARCHIVE_URL. It stays open until the program
+// ends.
 func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	const form = "write it as file:///directory or s3://bucket?region=REGION"
 	u, err := url.Parse(archiveURL) // not quoted: it may hold credentials
@@ -66,7 +66,8 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	return bucket, nil
 }
 
-// noDriver is the error for a kind of bucket whose driver this program lacks.
+// noDriver returns the error for a bucket whose driver this program does not
+// import.
 func noDriver(scheme string) error {
 	driver, known := map[string]string{"s3": "s3blob", "gs": "gcsblob", "azblob": "azureblob", "mem": "memblob"}[scheme]
 	if !known {
@@ -76,7 +77,7 @@ func noDriver(scheme string) error {
 		`add this line to its main package and rebuild: import _ "gocloud.dev/blob/%s"`, driver)
 }
 
-// bucketURL is the URL that opens a bucket. A bucket of files keeps unfinished
+// bucketURL returns the URL that opens a bucket. A bucket of files keeps unfinished
 // files in its own directory: from a temporary directory on another file system
 // they could not be moved into place. It has no attribute files, because
 // lumin.archived_files holds the same facts.

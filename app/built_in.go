@@ -3,23 +3,23 @@ package app
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/reconcile"
+	"lumin-ingest/worker/jobs/requeststate"
 )
 
-// luminSettings say how to ask Lumin's API.
+// luminSettings configure the client of Lumin's API.
 type luminSettings struct {
 	LuminAPIKey string `env:"LUMIN_API_KEY" placeholder:"KEY" help:"API key for job types that call Lumin's API, and for reconcile."`
 	APIKeyFile  string `name:"lumin-api-key-file" env:"LUMIN_API_KEY_FILE" placeholder:"FILE" help:"File that holds the value."`
 	LuminAPIURL string `name:"lumin-api-url" env:"LUMIN_API_URL" default:"https://api.luminpdf.com/v1" placeholder:"URL" help:"Address of Lumin's API. The sandbox is at https://api-sandbox.luminpdf.com/v1."`
 }
 
-// client is nil without a key.
+// client returns a client of Lumin's API and its key, or nil without a key.
 func (s luminSettings) client() (*lumin.Client, string, error) {
 	key, err := secret("LUMIN_API_KEY", s.LuminAPIKey, s.APIKeyFile)
 	if err != nil || key == "" {
@@ -35,64 +35,63 @@ func (s luminSettings) client() (*lumin.Client, string, error) {
 	return client, key, nil
 }
 
-// reconcileSettings say when Lumin is asked for what deliveries may not have told.
+// reconcileSettings configure the periodic comparison with Lumin's API.
 type reconcileSettings struct {
 	ReconcileEvery  time.Duration `env:"RECONCILE_EVERY" placeholder:"DURATION" help:"Interval for comparing lumin.signature_requests with Lumin's API, such as 24h. Off by default."`
 	ReconcileRepair bool          `env:"RECONCILE_REPAIR" help:"Also repair the differences."`
 }
 
-// builtInSettings configure the job types that the program brings along. None is
-// there unless it is asked for.
+// builtInSettings configure the built-in job types.
 type builtInSettings struct {
+	SignatureRequestState bool `env:"SIGNATURE_REQUEST_STATE" default:"true" negatable:"" help:"Keep the latest state of each signature request in lumin.signature_requests."`
+
 	forwardSettings
 	archiveSettings
 	reconcileSettings
-
-	added bool // by AddBuiltIn
 }
 
-// set lists the settings that ask for a job type.
-func (s *builtInSettings) set() (names []string) {
-	for name, set := range map[string]bool{
-		"FORWARD_URLS": s.ForwardURLs != "", "ARCHIVE_URL": s.ArchiveURL != "", "RECONCILE_EVERY": s.ReconcileEvery != 0,
+// addTo registers the built-in job types that the settings ask for. It is
+// called after the program has registered its own, in every role: a program
+// that only receives must know which job types its events have.
+func (s builtInSettings) addTo(ctx context.Context, registry *worker.Registry, env Env) error {
+	for _, builtIn := range []struct {
+		add func(context.Context, *worker.Registry, Env) error
+		off string // how to do without it
+	}{
+		{s.addState, "set SIGNATURE_REQUEST_STATE=false"},
+		{s.addForwards, "unset FORWARD_URLS"},
+		{s.addArchive, "unset ARCHIVE_URL"},
+		{s.addReconcile, "unset RECONCILE_EVERY"},
 	} {
-		if set {
-			names = append(names, name)
+		if err := builtIn.add(ctx, registry, env); err != nil {
+			return err
+		}
+		if err := registry.Err(); err != nil {
+			return hint(fmt.Errorf("add a built-in job type: %w", err), "remove your own job type of this Kind, give it another Kind, or %s", builtIn.off)
 		}
 	}
-	slices.Sort(names)
-	return names
+	return nil
 }
 
-// forgotten reports whether job types are asked for that the program does not have.
-func (s *builtInSettings) forgotten() bool { return !s.added && len(s.set()) > 0 }
-
-// AddBuiltIn registers the built-in job types that the settings ask for: forward
-// (FORWARD_URLS), archive_contract (ARCHIVE_URL) and the periodic reconciliation
-// (RECONCILE_EVERY). Buckets other than file:// need their driver, which the program
-// imports:
-//
-//	import _ "gocloud.dev/blob/s3blob"
-func (e Env) AddBuiltIn(ctx context.Context, registry *worker.Registry) error {
-	if e.builtIn == nil { // not from app.Main
-		return nil
+func (s builtInSettings) addState(_ context.Context, registry *worker.Registry, _ Env) error {
+	if s.SignatureRequestState {
+		registry.AddTx(requeststate.JobType{})
 	}
-	e.builtIn.added = true
-	forwards, err := e.builtIn.forwards()
+	return nil
+}
+
+func (s forwardSettings) addForwards(_ context.Context, registry *worker.Registry, _ Env) error {
+	jobTypes, err := s.jobTypes()
 	if err != nil {
 		return err
 	}
-	for _, forward := range forwards {
-		registry.Add(forward)
+	for _, jobType := range jobTypes {
+		registry.Add(jobType)
 	}
-	if err := e.addArchive(ctx, registry); err != nil {
-		return err
-	}
-	return e.addReconcile(registry)
+	return nil
 }
 
-func (e Env) addReconcile(registry *worker.Registry) error {
-	s := e.builtIn.reconcileSettings
+func (s reconcileSettings) addReconcile(_ context.Context, registry *worker.Registry, env Env) error {
 	switch {
 	case s.ReconcileEvery == 0 && s.ReconcileRepair:
 		return usage("RECONCILE_REPAIR is set and RECONCILE_EVERY is not", "set RECONCILE_EVERY, such as 24h; \"%s reconcile --repair\" does it once", invocation())
@@ -100,14 +99,14 @@ func (e Env) addReconcile(registry *worker.Registry) error {
 		return nil
 	case s.ReconcileEvery < time.Minute:
 		return usage(fmt.Sprintf("RECONCILE_EVERY is %s", s.ReconcileEvery), "give 1m or more; 24h is often enough")
-	case e.Lumin == nil:
-		return usage("RECONCILE_EVERY is set and LUMIN_API_KEY is not", "Lumin is asked with a key of the workspace: set LUMIN_API_KEY, or unset RECONCILE_EVERY")
+	case env.Lumin == nil:
+		return usage("RECONCILE_EVERY is set and LUMIN_API_KEY is not", "Lumin's API requires a key of the workspace: set LUMIN_API_KEY, or unset RECONCILE_EVERY")
 	}
-	st, err := store.New(e.DB, e.Logger)
+	st, err := store.New(env.DB, env.Logger)
 	if err != nil {
 		return err
 	}
-	reconcile := &jobs.Reconcile{Store: st, Lumin: e.Lumin, Repair: s.ReconcileRepair}
-	registry.AddPeriodic(reconcile.Periodic(s.ReconcileEvery, e.Logger))
+	reconciler := &reconcile.Reconciler{Store: st, Lumin: env.Lumin, Repair: s.ReconcileRepair}
+	registry.AddPeriodic(reconciler.Periodic(s.ReconcileEvery, env.Logger))
 	return nil
 }

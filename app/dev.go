@@ -59,7 +59,7 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 		return err
 	}
 	defer closeAPI()
-	if err = cfg.addJobTypes(ctx, jobTypes, env); err != nil {
+	if err = cfg.addJobTypes(ctx, jobTypes, env, c.builtInSettings); err != nil {
 		return err
 	}
 	if cfg.sources, err = devSources(cfg.registry); err != nil {

@@ -17,7 +17,7 @@ import (
 // production in the user's shell must not receive the demo's events.
 type devBuiltIn struct {
 	luminSettings   `envprefix:"DEV_"`
-	builtInSettings `envprefix:"DEV_" group:"Built-in job types, which are off unless they are set:"`
+	builtInSettings `envprefix:"DEV_" group:"Built-in job types:"`
 }
 
 // env returns the Env of job types in dev. Without a key it leads to a stand-in
@@ -28,7 +28,6 @@ func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
 			fmt.Fprintf(std.out, "%[1]s is set, but dev ignores it: set DEV_%[1]s, or the flag\n", name)
 		}
 	}
-	env.builtIn = &s.builtInSettings
 	if env.Lumin, env.LuminAPIKey, err = s.client(); err != nil || env.Lumin != nil {
 		return env, func() {}, err
 	}
@@ -42,7 +41,7 @@ func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
 		closeAPI()
 		return env, nil, err
 	}
-	if len(s.set()) > 0 {
+	if s.ForwardURLs != "" || s.ArchiveURL != "" || s.ReconcileEvery != 0 {
 		fmt.Fprintf(std.out, "A stand-in for Lumin's API at %s answers that every signature request is approved. Set DEV_LUMIN_API_KEY to use Lumin's API\n", url)
 	}
 	return env, closeAPI, nil

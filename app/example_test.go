@@ -9,7 +9,6 @@ import (
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
 )
 
 // BookRevenue writes one row for each approved signature request.
@@ -26,11 +25,10 @@ func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error 
 	return err
 }
 
-// The main of a program with a job type of its own, beside the stock one.
+// The main of a program with a job type of its own.
 func ExampleMain() {
 	app.Main(func(context.Context, app.Env) (*worker.Registry, error) {
 		registry := worker.NewRegistry()
-		registry.AddTx(jobs.SignatureRequestState{})
 		registry.AddTx(BookRevenue{})
 		return registry, nil
 	})

@@ -5,10 +5,10 @@ import (
 	"strings"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/forward"
 )
 
-// forwardSettings say where events are forwarded to.
+// forwardSettings configure the targets of forward.
 type forwardSettings struct {
 	ForwardURLs          string `name:"forward-urls" env:"FORWARD_URLS" placeholder:"NAME=URL,..." help:"Forward events to these addresses, signed per Standard Webhooks."`
 	ForwardSecrets       string `name:"forward-secrets" env:"FORWARD_SECRETS" placeholder:"NAME=SECRET,..." help:"Secrets that sign forwarded events, as whsec_BASE64. A name may repeat while its secret is rotated."`
@@ -17,25 +17,25 @@ type forwardSettings struct {
 	ForwardAllowNetworks string `name:"forward-allow-networks" env:"FORWARD_ALLOW_NETWORKS" placeholder:"NAME=CIDR,..." help:"Forward only to addresses in these networks, which may be private. A name may repeat. A name without an entry forwards to public addresses only."`
 }
 
-// forwards are the job types of the configured targets.
-func (s forwardSettings) forwards() ([]*jobs.Forward, error) {
+// jobTypes returns a job type for each configured target.
+func (s forwardSettings) jobTypes() ([]*forward.JobType, error) {
 	targets, err := s.targets()
 	if err != nil {
 		return nil, err
 	}
-	forwards := make([]*jobs.Forward, 0, len(targets))
+	all := make([]*forward.JobType, 0, len(targets))
 	for _, target := range targets {
-		forward, err := jobs.NewForward(target)
+		jobType, err := forward.New(target)
 		if err != nil {
 			return nil, usage(err.Error(), "see what FORWARD_URLS, FORWARD_SECRETS and FORWARD_ALLOW_NETWORKS hold for %s", target.Name)
 		}
-		forwards = append(forwards, forward)
+		all = append(all, jobType)
 	}
-	return forwards, nil
+	return all, nil
 }
 
-// targets are the configured targets, in the order of FORWARD_URLS.
-func (s forwardSettings) targets() ([]jobs.ForwardTarget, error) {
+// targets returns the configured targets, in the order of FORWARD_URLS.
+func (s forwardSettings) targets() ([]forward.Target, error) {
 	targets, err := s.addresses()
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (s forwardSettings) targets() ([]jobs.ForwardTarget, error) {
 		{"FORWARD_EVENTS", "NAME=TYPE", s.ForwardEvents, addEvent},
 		{"FORWARD_ALLOW_NETWORKS", "NAME=CIDR", s.ForwardAllowNetworks, addNetwork},
 	} {
-		if err := addTo(targets, list.setting, list.form, list.value, list.add); err != nil {
+		if err := addValues(targets, list.setting, list.form, list.value, list.add); err != nil {
 			return nil, err
 		}
 	}
@@ -65,37 +65,38 @@ func (s forwardSettings) targets() ([]jobs.ForwardTarget, error) {
 	return targets, nil
 }
 
-// addresses are targets with nothing but a name and a URL.
-func (s forwardSettings) addresses() ([]jobs.ForwardTarget, error) {
+// addresses returns the targets with only their names and URLs.
+func (s forwardSettings) addresses() ([]forward.Target, error) {
 	const setting = "FORWARD_URLS"
 	list, err := namedEntries(setting, "NAME=URL", s.ForwardURLs)
 	if err != nil {
 		return nil, err
 	}
-	var targets []jobs.ForwardTarget
+	var targets []forward.Target
 	for _, entry := range list {
 		if find(targets, entry.name) != nil {
 			return nil, usage(fmt.Sprintf("%s has %s twice", setting, entry.name), "give each address a name of its own")
 		}
-		targets = append(targets, jobs.ForwardTarget{Name: entry.name, URL: entry.value})
+		targets = append(targets, forward.Target{Name: entry.name, URL: entry.value})
 	}
 	return targets, nil
 }
 
-// addFunc adds a value to a target, or tells what is wrong with it and what to do.
-type addFunc = func(target *jobs.ForwardTarget, value string) (wrong, remedy string)
+// addFunc adds a value to a target, or returns what is wrong with the value and
+// a remedy.
+type addFunc = func(target *forward.Target, value string) (wrong, remedy string)
 
-// addTo adds the values of a list to the targets that it names.
-func addTo(targets []jobs.ForwardTarget, setting, form, list string, add addFunc) error {
+// addValues adds the values of a list to the targets that it names.
+func addValues(targets []forward.Target, setting, form, list string, add addFunc) error {
 	entries, err := namedEntries(setting, form, list)
 	if err != nil {
 		return err
 	}
 	for i, entry := range entries {
 		target := find(targets, entry.name)
-		if target == nil { // and is not quoted: it may be part of a secret
-			return usage(fmt.Sprintf("%s: entry %d has a name that FORWARD_URLS has not", setting, i+1),
-				"add NAME=https://... to FORWARD_URLS, or take the entry out; the names there are: %s", names(targets))
+		if target == nil { // the name is not quoted: it may be part of a secret
+			return usage(fmt.Sprintf("%s: entry %d has a name that is not in FORWARD_URLS", setting, i+1),
+				"add NAME=https://... to FORWARD_URLS, or remove the entry; the names there are: %s", names(targets))
 		}
 		if wrong, remedy := add(target, entry.value); wrong != "" {
 			return usage(fmt.Sprintf("%s: entry %d, for %s, has %s", setting, i+1, entry.name, wrong), "%s", remedy)
@@ -104,7 +105,7 @@ func addTo(targets []jobs.ForwardTarget, setting, form, list string, add addFunc
 	return nil
 }
 
-func find(targets []jobs.ForwardTarget, name string) *jobs.ForwardTarget {
+func find(targets []forward.Target, name string) *forward.Target {
 	for i := range targets {
 		if targets[i].Name == name {
 			return &targets[i]
@@ -113,7 +114,7 @@ func find(targets []jobs.ForwardTarget, name string) *jobs.ForwardTarget {
 	return nil
 }
 
-func names(targets []jobs.ForwardTarget) string {
+func names(targets []forward.Target) string {
 	if len(targets) == 0 {
 		return "none"
 	}
@@ -126,8 +127,8 @@ func names(targets []jobs.ForwardTarget) string {
 
 type namedEntry struct{ name, value string }
 
-// namedEntries reads a list of NAME=VALUE. Its errors quote nothing: what is not of
-// this form may be a secret.
+// namedEntries reads a list of NAME=VALUE. Its errors do not quote the list,
+// because a malformed entry may be a secret.
 func namedEntries(setting, form, list string) ([]namedEntry, error) {
 	list, err := clean(setting, list)
 	if err != nil || list == "" {
@@ -144,7 +145,7 @@ func namedEntries(setting, form, list string) ([]namedEntry, error) {
 		if value, err = clean(fmt.Sprintf("%s: the value of entry %d", setting, i+1), value); err != nil {
 			return nil, err
 		}
-		if !found || value == "" || !jobs.ValidForwardName(name) {
+		if !found || value == "" || !forward.ValidName(name) {
 			return nil, usage(fmt.Sprintf("%s: entry %d is not %s", setting, i+1, form),
 				"write it as %s,..., with names of 1 to 56 characters out of a-z, 0-9 and single hyphens between them; write a comma in a URL as %%2C", form)
 		}
@@ -153,16 +154,16 @@ func namedEntries(setting, form, list string) ([]namedEntry, error) {
 	return all, nil
 }
 
-func addSecret(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
-	target.Secrets = append(target.Secrets, value) // jobs.NewForward looks at it
+func addSecret(target *forward.Target, value string) (wrong, remedy string) {
+	target.Secrets = append(target.Secrets, value) // forward.New checks it
 	return "", ""
 }
 
-// undocumented marks an event type that is meant, although Lumin does not document it:
-// a misspelled one would quietly forward nothing.
+// undocumented marks an event type that Lumin does not document. Without the
+// mark, such a type is refused: a misspelled one would never match an event.
 const undocumented = "undocumented:"
 
-func addEvent(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
+func addEvent(target *forward.Target, value string) (wrong, remedy string) {
 	text, marked := strings.CutPrefix(value, undocumented)
 	eventType := lumin.EventType(text)
 	if !marked {
@@ -176,7 +177,7 @@ func addEvent(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
 	return "", ""
 }
 
-func addNetwork(target *jobs.ForwardTarget, value string) (wrong, remedy string) {
+func addNetwork(target *forward.Target, value string) (wrong, remedy string) {
 	network, err := parseNetwork(value)
 	if err != nil {
 		return "an invalid network", networkForm

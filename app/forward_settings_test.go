@@ -14,7 +14,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/forward"
 )
 
 // forwardSecret is a secret for forwarding, with padding at its end.
@@ -31,7 +31,7 @@ func TestForwardSettings(t *testing.T) {
 		ForwardEvents:        "billing=approved,billing=undocumented:signature_request_sent",
 		ForwardAllowNetworks: "billing=10.1.0.0/16,billing=fd00:1::/32",
 	}
-	want := []jobs.ForwardTarget{
+	want := []forward.Target{
 		{Name: "crm", URL: "https://crm.example.com/hook?x=1", Secrets: []string{a, c}},
 		{
 			Name: "billing", URL: "http://10.1.2.3:8080/", Secrets: []string{b},
@@ -43,7 +43,7 @@ func TestForwardSettings(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	forwards, err := settings.forwards()
+	forwards, err := settings.jobTypes()
 	if err != nil || len(forwards) != 2 || forwards[0].Kind() != "forward_crm" || forwards[1].Kind() != "forward_billing" {
 		t.Fatalf("%v, %v", forwards, err)
 	}
@@ -61,7 +61,7 @@ func TestForwardSettings(t *testing.T) {
 // Whoever sets nothing forwards nothing.
 func TestForwardSettingsUnset(t *testing.T) {
 	t.Parallel()
-	if forwards, err := (forwardSettings{ForwardURLs: " \n"}).forwards(); err != nil || len(forwards) != 0 {
+	if forwards, err := (forwardSettings{ForwardURLs: " \n"}).jobTypes(); err != nil || len(forwards) != 0 {
 		t.Errorf("%v, %v", forwards, err)
 	}
 }
@@ -83,7 +83,7 @@ func TestForwardSettingsRefused(t *testing.T) {
 		"URL without a secret":      {func(s *forwardSettings) { s.ForwardURLs += ",erp=https://erp.example.com/" }, "no secret for it", "add erp=whsec_SECRET"},
 		"no secret":                 {func(s *forwardSettings) { s.ForwardSecrets = "" }, "FORWARD_URLS has crm, and FORWARD_SECRETS has no secret", "nothing is forwarded unsigned"},
 		"http":                      {func(s *forwardSettings) { s.ForwardURLs = "crm=http://crm.example.com/?" + canary }, "forward to crm: the URL is http", "FORWARD_ALLOW_NETWORKS"},
-		"secret without a URL":      {func(s *forwardSettings) { s.ForwardSecrets += ",erp=" + key }, "FORWARD_SECRETS: entry 2 has a name that FORWARD_URLS has not", "the names there are: crm"},
+		"secret without a URL":      {func(s *forwardSettings) { s.ForwardSecrets += ",erp=" + key }, "FORWARD_SECRETS: entry 2 has a name that is not in FORWARD_URLS", "the names there are: crm"},
 		"secret, and no URL at all": {func(s *forwardSettings) { s.ForwardURLs = "" }, "FORWARD_SECRETS: entry 1 has a name", "the names there are: none"},
 		"secret without a name":     {func(s *forwardSettings) { s.ForwardSecrets = key }, "FORWARD_SECRETS: entry 1 is not NAME=SECRET", "NAME=SECRET"},
 		"a bare secret like a name": {func(s *forwardSettings) { s.ForwardSecrets = canary + "==" }, "FORWARD_SECRETS: entry 1 has a name", "names there are"},
@@ -103,7 +103,7 @@ func TestForwardSettingsRefused(t *testing.T) {
 			t.Parallel()
 			settings := sound
 			test.change(&settings)
-			_, err := settings.forwards()
+			_, err := settings.jobTypes()
 			var hinted *hinted
 			if !errors.Is(err, errUsage) || !errors.As(err, &hinted) {
 				t.Fatalf("error %v is not one of usage", err)
@@ -145,12 +145,12 @@ func TestForwardSettingsNames(t *testing.T) {
 func TestForwardsAreRegistered(t *testing.T) {
 	t.Parallel()
 	secret := "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 32))
-	env := Env{builtIn: &builtInSettings{forwardSettings: forwardSettings{
+	settings := builtInSettings{forwardSettings: forwardSettings{
 		ForwardURLs: "crm=https://crm.example/hook,audit=https://audit.example/in", ForwardSecrets: "crm=" + secret + ",audit=" + secret,
 		ForwardEvents: "crm=signature_request_approved",
-	}}}
+	}}
 	registry := worker.NewRegistry()
-	if err := errors.Join(env.AddBuiltIn(t.Context(), registry), registry.Err()); err != nil {
+	if err := settings.addTo(t.Context(), registry, Env{}); err != nil {
 		t.Fatal(err)
 	}
 	var kinds []string

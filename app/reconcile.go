@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/reconcile"
 )
 
 type reconcileCommand struct {
@@ -41,14 +41,14 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	reconcile := &jobs.Reconcile{Store: st, Lumin: client, Repair: c.Repair, Gone: c.Gone, Rate: c.Rate, Report: func(d jobs.Difference) {
+	reconciler := &reconcile.Reconciler{Store: st, Lumin: client, Repair: c.Repair, Gone: c.Gone, Rate: c.Rate, Report: func(d reconcile.Difference) {
 		if c.Output == "json" {
 			_ = printJSON(std.out, d)
 		} else {
 			fmt.Fprintln(std.out, printable(differenceLine(d)))
 		}
 	}}
-	sum, err := reconcile.Run(ctx, time.Now())
+	sum, err := reconciler.Run(ctx, time.Now())
 	if c.Output == "json" {
 		_ = printJSON(std.out, sum)
 	} else {
@@ -69,7 +69,7 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 func (c *reconcileCommand) explain(err error) error {
 	var refused *lumin.APIError
 	switch {
-	case errors.Is(err, jobs.ErrAllUnknown):
+	case errors.Is(err, reconcile.ErrAllUnknown):
 		return hint(err, "check LUMIN_API_URL, and that LUMIN_API_KEY belongs to the workspace that sends the deliveries; if the signature requests are really gone, --gone marks them")
 	case errors.Is(err, lumin.ErrNoAnswer):
 		return hint(fmt.Errorf("%s cannot be reached: %w", c.LuminAPIURL, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; the next pass begins with the signature requests that were not checked")
@@ -81,7 +81,7 @@ func (c *reconcileCommand) explain(err error) error {
 	return hint(err, "run reconcile again later: it begins with the signature requests that were not checked")
 }
 
-func differenceLine(d jobs.Difference) string {
+func differenceLine(d reconcile.Difference) string {
 	line := d.SignatureRequestID + ": " + d.Field
 	switch {
 	case d.Field == "signature_request":
@@ -99,8 +99,8 @@ func differenceLine(d jobs.Difference) string {
 	return line
 }
 
-func summaryLine(sum jobs.Reconciliation) string {
-	if sum == (jobs.Reconciliation{}) {
+func summaryLine(sum reconcile.Summary) string {
+	if sum == (reconcile.Summary{}) {
 		return "nothing to reconcile: lumin.signature_requests has no open signature request"
 	}
 	parts := []string{fmt.Sprintf("%d signature requests checked", sum.Checked), fmt.Sprintf("%d differ", sum.Differ)}

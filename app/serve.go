@@ -33,7 +33,7 @@ type serveCommand struct {
 	callerSettings
 	retentionSettings
 	luminSettings
-	builtInSettings `group:"Built-in job types, which are off unless they are set:"`
+	builtInSettings `group:"Built-in job types:"`
 	Role            string         `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all: receive deliveries and run jobs; ingest: only receive; worker: only run jobs."`
 	Workers         int            `env:"WORKERS" default:"16" help:"Number of jobs that each queue runs at once."`
 	Queue           map[string]int `env:"QUEUES" mapsep:"," placeholder:"NAME=N,..." help:"Number of jobs that these queues run at once, instead of WORKERS."`
@@ -130,11 +130,11 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 			cfg.rotation = rotation{read: c.keyrings, every: secretPoll, patience: secretPatience}
 		}
 	}
-	env := Env{builtIn: &c.builtInSettings}
+	var env Env
 	if env.Lumin, env.LuminAPIKey, err = c.client(); err != nil {
 		return cfg, err
 	}
-	if err := cfg.addJobTypes(ctx, jobTypes, env); err != nil {
+	if err := cfg.addJobTypes(ctx, jobTypes, env, c.builtInSettings); err != nil {
 		return cfg, err
 	}
 	if cfg.ingest {
@@ -143,8 +143,9 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 	return cfg, err
 }
 
-// addJobTypes has the registry made, with a pool for the job types' own use.
-func (c *serviceConfig) addJobTypes(ctx context.Context, jobTypes JobTypes, env Env) (err error) {
+// addJobTypes makes the registry: first the program's job types, then the
+// built-in ones. Job types get a pool of their own.
+func (c *serviceConfig) addJobTypes(ctx context.Context, jobTypes JobTypes, env Env, builtIn builtInSettings) (err error) {
 	if c.jobsDB, err = openJobsDB(ctx, c.databaseURL, c.maxWorkers); err != nil {
 		return err
 	}
@@ -156,11 +157,10 @@ func (c *serviceConfig) addJobTypes(ctx context.Context, jobTypes JobTypes, env 
 		err = hint(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
 	case c.registry == nil:
 		err = errors.New("make the job types: the function given to app.Main returned no registry")
-	case env.builtIn.forgotten():
-		err = usage("settings of built-in job types are set, and this program has none: "+strings.Join(env.builtIn.set(), ", "),
-			"let the function given to app.Main call env.AddBuiltIn(ctx, registry), or unset them")
 	case c.registry.Err() != nil:
 		err = hint(c.registry.Err(), "job types are registered in the function given to app.Main")
+	default:
+		err = builtIn.addTo(ctx, c.registry, env)
 	}
 	if err != nil {
 		c.jobsDB.Close()

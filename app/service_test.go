@@ -63,7 +63,7 @@ func startInstance(tb testing.TB, url string, change ...func(*serviceConfig)) *i
 		databaseURL: url, publicAddr: "127.0.0.1:0", adminAddr: "127.0.0.1:0",
 		ingest: true, work: true, maxWorkers: 8,
 	}
-	if err := cfg.addJobTypes(context.Background(), testJobTypes, Env{builtIn: &builtInSettings{}}); err != nil {
+	if err := cfg.addJobTypes(context.Background(), testJobTypes, Env{}, builtInSettings{SignatureRequestState: true}); err != nil {
 		tb.Fatal(err)
 	}
 	var err error

@@ -20,7 +20,7 @@ import (
 	"lumin-ingest/store/replay"
 	"lumin-ingest/store/retention"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/requeststate"
 )
 
 // unsteady fails now and then after it has written its effect, until it is told to
@@ -70,7 +70,7 @@ func TestTogether(t *testing.T) {
 	w := &together{T: t, url: url, erased: map[string]bool{}}
 	w.instance = startInstance(t, url, func(cfg *serviceConfig) {
 		cfg.registry = worker.NewRegistry()
-		cfg.registry.AddTx(jobs.SignatureRequestState{})
+		cfg.registry.AddTx(requeststate.JobType{})
 		cfg.registry.AddTx(countEffects{})
 		cfg.registry.AddTx(job)
 	})

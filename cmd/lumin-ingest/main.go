@@ -1,22 +1,12 @@
-// Command lumin-ingest receives Lumin Sign's webhooks, keeps them in PostgreSQL
-// and works them with the built-in job types. Programs with job types of their
-// own have a main like this one.
+// Command lumin-ingest receives Lumin Sign's webhooks, stores them in
+// PostgreSQL and runs the built-in job types. A program with its own job types
+// has a main package like this one.
 package main
 
 import (
-	"context"
-
 	_ "gocloud.dev/blob/s3blob" // s3:// in ARCHIVE_URL, for S3 and compatible servers
 
 	"lumin-ingest/app"
-	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
 )
 
-func main() {
-	app.Main(func(ctx context.Context, env app.Env) (*worker.Registry, error) {
-		registry := worker.NewRegistry()
-		registry.AddTx(jobs.SignatureRequestState{})
-		return registry, env.AddBuiltIn(ctx, registry)
-	})
-}
+func main() { app.Main(nil) }

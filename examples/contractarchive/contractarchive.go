@@ -1,5 +1,5 @@
 // Package contractarchive is an example of a built-in job type that is
-// configured in Go. The job type is jobs.ArchiveContract, which stores the
+// configured in Go. The job type is archivecontract.JobType, which stores the
 // signed files in a bucket. In this example the bucket is a local folder.
 //
 //	archive, err := contractarchive.Open(ctx, env.Lumin, env.DB, "file:///var/lib/contracts?metadata=skip")
@@ -24,12 +24,12 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/archivecontract"
 )
 
 // Archive is the job type. It stores the agreement and its certificate.
 type Archive struct {
-	jobs.ArchiveContract
+	archivecontract.JobType
 }
 
 // Open returns an Archive for a bucket. It needs a client for Lumin's API, and
@@ -42,7 +42,7 @@ func Open(ctx context.Context, client *lumin.Client, db *pgxpool.Pool, bucketURL
 	if err != nil {
 		return Archive{}, err
 	}
-	return Archive{jobs.ArchiveContract{
+	return Archive{archivecontract.JobType{
 		Lumin: client, Bucket: bucket, DB: db, BucketURL: bucketURL,
 		Files: []lumin.FileType{lumin.FileAgreement, lumin.FileCoC},
 	}}, nil

@@ -6,13 +6,11 @@ import (
 
 	"lumin-ingest/app"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
 )
 
 func main() {
 	app.Main(func(context.Context, app.Env) (*worker.Registry, error) {
 		registry := worker.NewRegistry()
-		registry.AddTx(jobs.SignatureRequestState{}) // maintains lumin.signature_requests
 		registry.AddTx(BookRevenue{})
 		return registry, nil
 	})

@@ -26,32 +26,39 @@ type pkg struct {
 // mayImport lists the packages of the project that each package may import. The
 // packages in free do not depend on the project, so they need no entry.
 var mayImport = map[string][]string{
-	"lumin":                    nil,
-	"migrations":               nil,
-	"store":                    {"lumin", "migrations", "store/internal/recording", "store/internal/actor", "internal/cleanpool"},
-	"store/replay":             {"lumin", "store", "store/catalog", "store/failures"},
-	"store/archive":            {"lumin", "store"},
-	"store/erasure":            {"store", "store/internal/recording"},
-	"store/retention":          nil,
-	"store/internal/recording": nil,
-	"store/internal/storetest": {"lumin", "store", "store/replay", "internal/pgtest", "store/catalog"},
-	"ingest":                   {"lumin", "store"},
-	"worker":                   {"lumin", "store", "store/erasure", "store/replay", "store/retention", "migrations", "store/catalog", "internal/cleanpool"},
-	"worker/jobs":              {"lumin", "store", "store/archive", "worker", "store/signaturerequest"},
-	"worker/workertest":        {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
-	"admin":                    {"lumin", "store", "internal/version"},
-	"store/audit":              {"lumin", "store/internal/actor"},
-	"store/catalog":            nil,
-	"store/conflict":           {"lumin"},
-	"store/doctor":             nil,
-	"store/failures":           nil,
-	"store/signaturerequest":   nil,
-	"store/internal/actor":     {"lumin"},
+	"lumin":                           nil,
+	"migrations":                      nil,
+	"store":                           {"lumin", "migrations", "store/internal/recording", "store/internal/actor", "internal/cleanpool"},
+	"store/replay":                    {"lumin", "store", "store/catalog", "store/failures"},
+	"store/archive":                   {"lumin", "store"},
+	"store/erasure":                   {"store", "store/internal/recording"},
+	"store/retention":                 nil,
+	"store/internal/recording":        nil,
+	"store/internal/storetest":        {"lumin", "store", "store/replay", "internal/pgtest", "store/catalog"},
+	"ingest":                          {"lumin", "store"},
+	"worker":                          {"lumin", "store", "store/erasure", "store/replay", "store/retention", "migrations", "store/catalog", "internal/cleanpool"},
+	"worker/workertest":               {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
+	"admin":                           {"lumin", "store", "internal/version"},
+	"store/audit":                     {"lumin", "store/internal/actor"},
+	"store/catalog":                   nil,
+	"store/conflict":                  {"lumin"},
+	"store/doctor":                    nil,
+	"store/failures":                  nil,
+	"store/signaturerequest":          nil,
+	"store/internal/actor":            {"lumin"},
+	"worker/jobs/archivecontract":     {"lumin", "store", "store/archive", "worker", "worker/jobs/internal/retrylater"},
+	"worker/jobs/forward":             {"lumin", "store", "worker", "worker/jobs/internal/retrylater"},
+	"worker/jobs/reconcile":           {"lumin", "store", "store/signaturerequest", "worker", "worker/jobs/internal/merge"},
+	"worker/jobs/requeststate":        {"lumin", "store", "store/signaturerequest", "worker", "worker/jobs/internal/merge"},
+	"worker/jobs/internal/jobtest":    {"lumin", "store", "worker", "internal/pgtest"},
+	"worker/jobs/internal/merge":      {"lumin", "store", "store/signaturerequest"},
+	"worker/jobs/internal/retrylater": nil,
 	"app": {
-		"lumin", "store", "store/erasure", "store/replay", "store/retention", "ingest", "worker", "worker/jobs", "admin", "migrations", "store/audit", "store/catalog", "store/conflict", "store/doctor", "store/failures", "internal/cleanpool",
+		"lumin", "store", "store/erasure", "store/replay", "store/retention", "ingest", "worker", "admin", "migrations", "store/audit", "store/catalog", "store/conflict", "store/doctor", "store/failures", "internal/cleanpool",
+		"worker/jobs/archivecontract", "worker/jobs/forward", "worker/jobs/reconcile", "worker/jobs/requeststate",
 		"internal/pgdev", "internal/sample", "internal/servicelog", "internal/version",
 	},
-	"cmd/lumin-ingest":    {"app", "lumin", "store", "worker", "worker/jobs"},
+	"cmd/lumin-ingest":    {"app"},
 	"internal/errtext":    nil,
 	"internal/redact":     nil,
 	"internal/pgopen":     nil,
@@ -75,11 +82,14 @@ var free = []string{"internal/errtext", "internal/pgopen", "internal/query", "in
 // outside lists the only packages that may import a library. nil means tests
 // only.
 var outside = map[string][]string{
-	"github.com/labstack/echo/":        {"ingest", "admin", "app"},
-	"github.com/riverqueue/":           {"store", "worker", "worker/jobs", "worker/workertest", "migrations", "app"},
-	"github.com/doyensec/safeurl":      {"worker/jobs"},
-	"github.com/standard-webhooks/":    {"worker/jobs"},
-	"gocloud.dev":                      {"worker/jobs", "app", "cmd/lumin-ingest"},
+	"github.com/labstack/echo/": {"ingest", "admin", "app"},
+	"github.com/riverqueue/": {
+		"store", "worker", "worker/workertest", "migrations", "app",
+		"worker/jobs/forward", "worker/jobs/reconcile", "worker/jobs/internal/retrylater", "worker/jobs/internal/jobtest",
+	},
+	"github.com/doyensec/safeurl":      {"worker/jobs/forward"},
+	"github.com/standard-webhooks/":    {"worker/jobs/forward"},
+	"gocloud.dev":                      {"worker/jobs/archivecontract", "app", "cmd/lumin-ingest"},
 	"gocloud.dev/blob/fileblob":        {"app"},
 	"gocloud.dev/blob/s3blob":          {"cmd/lumin-ingest"}, // each program chooses its bucket drivers
 	"github.com/johannesboyne/":        nil,                  // tests only
@@ -91,7 +101,7 @@ var outside = map[string][]string{
 	"github.com/rogpeppe/go-internal/": nil,
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
-	"testing":                          {"internal/pgtest", "store/internal/storetest", "worker/workertest"},
+	"testing":                          {"internal/pgtest", "store/internal/storetest", "worker/workertest", "worker/jobs/internal/jobtest"},
 }
 
 // violations lists the rules that a package breaks.
@@ -146,7 +156,7 @@ func TestArrows(t *testing.T) {
 			t.Error(violation)
 		}
 	}
-	for _, must := range []string{"lumin", "migrations", "store", "ingest", "worker", "worker/jobs", "admin", "app", "cmd/lumin-ingest"} {
+	for _, must := range []string{"lumin", "migrations", "store", "ingest", "worker", "worker/jobs/forward", "admin", "app", "cmd/lumin-ingest"} {
 		if !seen[must] {
 			t.Errorf("package %s does not exist", must)
 		}
@@ -181,15 +191,19 @@ func TestArrowsDetectViolations(t *testing.T) {
 		{"admin", module + "/app", "d"},
 		{"migrations", module + "/store", "d"},
 		{"migrations", module + "/ingest", "d"},
-		{"ingest", module + "/worker/jobs", "d"},
+		{"ingest", module + "/worker/jobs/forward", "d"},
+		{"worker", module + "/worker/jobs/forward", "d"},
+		{"worker/jobs/forward", module + "/worker/jobs/archivecontract", "d"},
+		{"worker/jobs/forward", "gocloud.dev/blob", "d"},
+		{"worker/jobs/requeststate", "github.com/doyensec/safeurl", "d"},
 		{"app", "github.com/doyensec/safeurl", "d"},
 		{"worker", "gocloud.dev/blob", "d"},
-		{"worker/jobs", "gocloud.dev/blob/s3blob", "d"},
-		{"worker/jobs", "github.com/johannesboyne/gofakes3", "d"},
-		{"worker/jobs", module + "/internal/luminapi", "d"},
+		{"worker/jobs/archivecontract", "gocloud.dev/blob/s3blob", "d"},
+		{"worker/jobs/archivecontract", "github.com/johannesboyne/gofakes3", "d"},
+		{"worker/jobs/archivecontract", module + "/internal/luminapi", "d"},
 		{"app", module + "/internal/pgtest", "d"},
 		{"app", module + "/worker/workertest", "d"},
-		{"worker/jobs", module + "/worker/workertest", "d"},
+		{"worker/jobs/forward", module + "/worker/workertest", "d"},
 		{"cmd/lumin-ingest", module + "/ingest", "d"},
 		{"newcomer", module + "/store", "d"},
 		{"store", "testing", "d"},

@@ -21,7 +21,6 @@ import (
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
 )
 
 // programVariable makes the test binary the program that is broken.
@@ -40,7 +39,6 @@ func TestMain(m *testing.M) {
 
 func jobTypes(context.Context, app.Env) (*worker.Registry, error) {
 	registry := worker.NewRegistry()
-	registry.AddTx(jobs.SignatureRequestState{})
 	registry.AddTx(effect{})
 	registry.Add(callee{path: os.Getenv(faults.CallsVariable)})
 	return registry, nil

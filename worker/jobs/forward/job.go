@@ -1,4 +1,4 @@
-package jobs
+package forward
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs/internal/retrylater"
 )
 
 // SourceHeader names the source of a forwarded event: account or app:NAME. From
@@ -27,35 +28,9 @@ import (
 // header itself is not signed.
 const SourceHeader = "X-Lumin-Source"
 
-// Forward posts events to one target. It sends the bytes that Lumin signed,
-// unchanged, at least once per event and in no particular order. It never
-// fetches a URL from a body.
-//
-// Each request is signed per Standard Webhooks, with webhook-id,
-// webhook-timestamp and webhook-signature. The webhook-id is
-// [store.Event.IdempotencyKey]: it is the same for every attempt and differs
-// between targets. X-Signature is Lumin's own signature of the bytes, in
-// lower-case hexadecimal.
-//
-// The target's response decides the outcome of the run:
-//
-//   - 2xx: the run succeeds. The body is ignored.
-//   - 410: the run is cancelled.
-//   - 429 and 503: the job is snoozed, which uses no attempt. It waits for
-//     Retry-After, from a second to an hour, or for a minute without that
-//     header. A day after the event was received, these statuses count like
-//     5xx.
-//   - 408, 425, 5xx, a redirect (never followed), or no response within 30
-//     seconds: the job is retried after Backoff.
-//   - Any other 4xx: the run fails immediately and can be replayed.
-//
-// Forward connects only to public addresses, or only to the networks that
-// [ForwardTarget] allows. It checks the resolved address, and never uses a
-// proxy.
-//
-// Each target has its own kind and its own queue, both named forward_NAME, so
-// that a slow target does not delay others.
-type Forward struct {
+// JobType is forward_NAME, the job type of one target. The package
+// documentation has its guarantees.
+type JobType struct {
 	worker.Defaults
 	name    string
 	url     *url.URL
@@ -66,14 +41,14 @@ type Forward struct {
 	now     func() time.Time
 }
 
-// NewForward returns the job type for one target. It returns an error if the
+// New returns the job type for one target. It returns an error if the
 // target is invalid. Errors quote neither the secrets nor the URL.
-func NewForward(target ForwardTarget) (*Forward, error) {
+func New(target Target) (*JobType, error) {
 	u, signers, err := target.checked()
 	if err != nil {
 		return nil, err
 	}
-	client, err := newForwardClient(u, target.AllowNetworks)
+	client, err := newClient(u, target.AllowNetworks)
 	if err != nil {
 		return nil, fmt.Errorf("forward to %s: %w", target.Name, err)
 	}
@@ -81,23 +56,23 @@ func NewForward(target ForwardTarget) (*Forward, error) {
 	if len(events) == 0 {
 		events = []lumin.EventType{lumin.AnyEvent}
 	}
-	return &Forward{
+	return &JobType{
 		name: target.Name, url: u, events: events, limited: len(target.AllowNetworks) > 0,
 		signers: signers, client: client, now: time.Now,
 	}, nil
 }
 
 // Kind implements worker.JobType.
-func (f *Forward) Kind() string { return "forward_" + f.name }
+func (f *JobType) Kind() string { return "forward_" + f.name }
 
 // Queue implements worker.JobType.
-func (f *Forward) Queue() string { return f.Kind() }
+func (f *JobType) Queue() string { return f.Kind() }
 
 // Events implements worker.JobType.
-func (f *Forward) Events() []lumin.EventType { return slices.Clone(f.events) }
+func (f *JobType) Events() []lumin.EventType { return slices.Clone(f.events) }
 
 // Timeout returns 30 seconds, as long as Lumin itself waits for a response.
-func (*Forward) Timeout() time.Duration { return 30 * time.Second }
+func (*JobType) Timeout() time.Duration { return 30 * time.Second }
 
 const (
 	// Reading a response lets its connection be reused. maxAnswer and
@@ -107,7 +82,7 @@ const (
 )
 
 // Work implements worker.Plain.
-func (f *Forward) Work(ctx context.Context, e *store.Event) error {
+func (f *JobType) Work(ctx context.Context, e *store.Event) error {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	req, err := f.request(reading, e)
@@ -127,7 +102,7 @@ func (f *Forward) Work(ctx context.Context, e *store.Event) error {
 }
 
 // request returns the signed request for an event.
-func (f *Forward) request(ctx context.Context, e *store.Event) (*http.Request, error) {
+func (f *JobType) request(ctx context.Context, e *store.Event) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url.String(), bytes.NewReader(e.Payload))
 	if err != nil {
 		return nil, fmt.Errorf("forward to %s: its URL makes no valid request", f.name) // err quotes the URL
@@ -149,7 +124,7 @@ func (f *Forward) request(ctx context.Context, e *store.Event) (*http.Request, e
 
 // sign signs with every secret. The receiver accepts the request if one of the
 // signatures is from a secret that it knows.
-func (f *Forward) sign(id string, at time.Time, payload []byte) (string, error) {
+func (f *JobType) sign(id string, at time.Time, payload []byte) (string, error) {
 	signatures := make([]string, 0, len(f.signers))
 	for _, signer := range f.signers {
 		signature, err := signer.Sign(id, at, payload)
@@ -164,7 +139,7 @@ func (f *Forward) sign(id string, at time.Time, payload []byte) (string, error) 
 // noAnswer returns the error of an attempt without a response. It does not wrap
 // the client's error, which quotes the URL and may quote bytes from the
 // receiver.
-func (f *Forward) noAnswer(ctx context.Context, err error) error {
+func (f *JobType) noAnswer(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("forward to %s: no response in time: %w", f.name, ctx.Err())
 	}
@@ -180,13 +155,9 @@ func (f *Forward) noAnswer(ctx context.Context, err error) error {
 	return fmt.Errorf("forward to %s: no response: %s", f.name, describeNoAnswer(err))
 }
 
-// maxSnoozeAge is the age of an event, since its receipt, up to which its jobs
-// may be snoozed.
-const maxSnoozeAge = 24 * time.Hour
-
 // verdict returns nil if the status is a success. Otherwise it returns an error
 // that decides whether the job is cancelled, snoozed, failed or retried.
-func (f *Forward) verdict(status int, header http.Header, receivedAt time.Time) error {
+func (f *JobType) verdict(status int, header http.Header, receivedAt time.Time) error {
 	if status >= 200 && status <= 299 {
 		return nil
 	}
@@ -196,12 +167,13 @@ func (f *Forward) verdict(status int, header http.Header, receivedAt time.Time) 
 		return fmt.Errorf("%w, and redirects are not followed: set the URL to its destination (FORWARD_URLS)", err)
 	case status == http.StatusGone:
 		return river.JobCancel(err)
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+	case retrylater.Requested(status):
 		now := f.now()
-		if now.Sub(receivedAt) > maxSnoozeAge {
+		delay, ok := retrylater.Delay(lumin.RetryAfter(header.Get("Retry-After"), now), now.Sub(receivedAt))
+		if !ok {
 			return err
 		}
-		return fmt.Errorf("%w: %w", err, river.JobSnooze(snoozeFor(lumin.RetryAfter(header.Get("Retry-After"), now))))
+		return retrylater.Snooze(err, delay)
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		return err
 	case status >= 400 && status <= 499:
@@ -209,14 +181,4 @@ func (f *Forward) verdict(status int, header http.Header, receivedAt time.Time) 
 	default:
 		return err
 	}
-}
-
-// snoozeFor returns how long to snooze a job: the duration that the other side
-// asked for, within limits, or the default if it asked for none.
-func snoozeFor(requested time.Duration) time.Duration {
-	const shortest, usual, longest = time.Second, time.Minute, time.Hour
-	if requested <= 0 {
-		return usual
-	}
-	return min(max(requested, shortest), longest)
 }

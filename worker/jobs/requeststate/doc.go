@@ -1,22 +1,16 @@
-// Package jobs contains the built-in job types.
-//
-// Register the ones that you need beside your own:
-//
-//	registry := worker.NewRegistry()
-//	registry.AddTx(jobs.SignatureRequestState{})
-//
-// Then query the tables that they keep:
+// Package requeststate contains the built-in job type
+// signature_request_state. It keeps the table lumin.signature_requests: one row
+// with the latest known state of each signature request.
 //
 //	SELECT status, title, expires_at FROM lumin.signature_requests
 //	WHERE signature_request_id = 'fa5c8a0b0f492d768749333ad6fcc214c111e967';
 //
-// [Forward] posts events to other systems. [ArchiveContract] stores the signed
-// files in a bucket. [Reconcile] queries Lumin's API for changes that no
-// delivery reported. The documentation of each lists its guarantees.
+// Programs that start with app.Main have this job type unless
+// SIGNATURE_REQUEST_STATE is false. Import this package to register it in a
+// program without app.Main, or in a test.
 //
-// [SignatureRequestState] guarantees that the row of a signature request
-// depends only on which events were processed. Their order, repetitions and the
-// number of workers make no difference:
+// The row of a signature request depends only on which events were processed.
+// Their order, repetitions and the number of workers make no difference:
 //
 //   - Each field has the value from the newest event that reports it, by
 //     Lumin's event_time. A field that no event reports is NULL.
@@ -29,4 +23,4 @@
 //     declined REJECTED, canceled CANCELLED, invalid FAILED, approved APPROVED.
 //   - No body makes the job fail. A status that is empty or longer than 255
 //     bytes is ignored.
-package jobs
+package requeststate

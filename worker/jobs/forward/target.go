@@ -1,4 +1,4 @@
-package jobs
+package forward
 
 import (
 	"encoding/base64"
@@ -16,8 +16,8 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// ForwardTarget is a receiver of forwarded events.
-type ForwardTarget struct {
+// Target is a receiver of forwarded events.
+type Target struct {
 	// Name identifies the target: 1 to 56 characters out of a-z, 0-9 and single
 	// hyphens between them. Its runs have the kind forward_NAME.
 	Name string
@@ -34,27 +34,27 @@ type ForwardTarget struct {
 	// Events lists the event types to forward. Empty means all.
 	Events []lumin.EventType
 
-	// AllowNetworks lists the only networks to which Forward connects, whatever
+	// AllowNetworks lists the only networks to which the job type connects, whatever
 	// address the host resolves to. Empty means all public addresses and no
 	// others.
 	AllowNetworks []netip.Prefix
 }
 
-// forwardName matches names that form a valid kind and queue after forward_.
-var forwardName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+// namePattern matches names that form a valid kind and queue after forward_.
+var namePattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// maxForwardName leaves room for forward_ in the 64 characters of a queue.
-const maxForwardName = 56
+// maxName leaves room for forward_ in the 64 characters of a queue.
+const maxName = 56
 
-// ValidForwardName reports whether name is valid as the name of a target.
-func ValidForwardName(name string) bool {
-	return len(name) <= maxForwardName && forwardName.MatchString(name)
+// ValidName reports whether name is valid as the name of a target.
+func ValidName(name string) bool {
+	return len(name) <= maxName && namePattern.MatchString(name)
 }
 
 // checked validates the target and returns its parsed URL and its signers.
-func (t ForwardTarget) checked() (*url.URL, []*standardwebhooks.Webhook, error) {
-	if !ValidForwardName(t.Name) { // not quoted, because it may be a misplaced secret
-		return nil, nil, fmt.Errorf("forward: the name of a target is not 1 to %d characters out of a-z, 0-9 and single hyphens between them", maxForwardName)
+func (t Target) checked() (*url.URL, []*standardwebhooks.Webhook, error) {
+	if !ValidName(t.Name) { // not quoted, because it may be a misplaced secret
+		return nil, nil, fmt.Errorf("forward: the name of a target is not 1 to %d characters out of a-z, 0-9 and single hyphens between them", maxName)
 	}
 	u, err := t.address()
 	if err != nil {
@@ -72,7 +72,7 @@ func (t ForwardTarget) checked() (*url.URL, []*standardwebhooks.Webhook, error) 
 
 // address parses the URL. Errors do not quote it, because its query may contain
 // a secret.
-func (t ForwardTarget) address() (*url.URL, error) {
+func (t Target) address() (*url.URL, error) {
 	u, err := url.Parse(t.URL)
 	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") {
 		return nil, errors.New("is invalid: write it as https://host/path")
@@ -113,7 +113,7 @@ func portOf(u *url.URL) (int, error) {
 	}
 }
 
-func (t ForwardTarget) checkNetworks() error {
+func (t Target) checkNetworks() error {
 	for _, network := range t.AllowNetworks {
 		if !network.IsValid() || network.Addr().Is4In6() {
 			return errors.New("has an invalid allowed network: write it as 10.1.0.0/16 or fd00:1::/32")
@@ -124,7 +124,7 @@ func (t ForwardTarget) checkNetworks() error {
 
 // onlyPrivate reports whether every allowed network is private, and at least
 // one is given.
-func (t ForwardTarget) onlyPrivate() bool {
+func (t Target) onlyPrivate() bool {
 	for _, network := range t.AllowNetworks {
 		if !slices.ContainsFunc(privateNetworks(), func(p netip.Prefix) bool {
 			return p.Bits() <= network.Bits() && p.Contains(network.Addr())
@@ -149,10 +149,10 @@ func privateNetworks() []netip.Prefix {
 }
 
 // Standard Webhooks requires keys of 24 to 64 bytes.
-const minForwardKey, maxForwardKey = 24, 64
+const minKey, maxKey = 24, 64
 
 // signers returns a signer for each secret. Repeated secrets count once.
-func (t ForwardTarget) signers() ([]*standardwebhooks.Webhook, error) {
+func (t Target) signers() ([]*standardwebhooks.Webhook, error) {
 	if len(t.Secrets) == 0 {
 		return nil, errors.New("there is no secret, and nothing is forwarded unsigned: give one, whsec_ followed by 24 to 64 random bytes in Base64")
 	}
@@ -161,7 +161,7 @@ func (t ForwardTarget) signers() ([]*standardwebhooks.Webhook, error) {
 		if slices.Contains(t.Secrets[:i], secret) {
 			continue
 		}
-		key, err := forwardKey(secret)
+		key, err := keyOf(secret)
 		if err != nil {
 			return nil, fmt.Errorf("secret %d of %d %w", i+1, len(t.Secrets), err)
 		}
@@ -174,9 +174,9 @@ func (t ForwardTarget) signers() ([]*standardwebhooks.Webhook, error) {
 	return signers, nil
 }
 
-// forwardKey returns the key of a secret. It checks the length, because the
+// keyOf returns the key of a secret. It checks the length, because the
 // library accepts any key, even an empty one.
-func forwardKey(secret string) ([]byte, error) {
+func keyOf(secret string) ([]byte, error) {
 	text, found := strings.CutPrefix(secret, "whsec_")
 	if !found {
 		return nil, errors.New("does not begin with whsec_: write it as whsec_BASE64")
@@ -185,8 +185,8 @@ func forwardKey(secret string) ([]byte, error) {
 	if err != nil || strings.ContainsAny(text, "\r\n") { // the decoder ignores line breaks
 		return nil, errors.New("is not Base64 after whsec_: use A-Z, a-z, 0-9, + and /, padded with =")
 	}
-	if len(key) < minForwardKey || len(key) > maxForwardKey {
-		return nil, fmt.Errorf("has a key of %d bytes: give %d to %d", len(key), minForwardKey, maxForwardKey)
+	if len(key) < minKey || len(key) > maxKey {
+		return nil, fmt.Errorf("has a key of %d bytes: give %d to %d", len(key), minKey, maxKey)
 	}
 	return key, nil
 }

@@ -1,4 +1,4 @@
-package jobs_test
+package reconcile_test
 
 import (
 	"context"
@@ -19,25 +19,30 @@ import (
 
 	"lumin-ingest/internal/luminapi"
 	"lumin-ingest/lumin"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs/internal/jobtest"
+	"lumin-ingest/worker/jobs/reconcile"
+	"lumin-ingest/worker/jobs/requeststate"
 )
 
 // reconciling is a database with states from events, and a fake of Lumin's API.
 type reconciling struct {
-	*rig
+	*jobtest.Rig
 	t   *testing.T
 	api *luminapi.Server
-	*jobs.Reconcile
-	found []jobs.Difference
+	*reconcile.Reconciler
+	found []reconcile.Difference
 }
 
 func newReconciling(t *testing.T) *reconciling {
 	t.Helper()
-	r := &reconciling{t: t, rig: newRig(t), api: luminapi.New()}
+	registry := worker.NewRegistry()
+	registry.AddTx(requeststate.JobType{})
+	r := &reconciling{t: t, Rig: jobtest.New(t, jobtest.Pool(t), registry, slog.LevelWarn, 10), api: luminapi.New()}
 	t.Cleanup(r.api.Close)
-	r.Reconcile = &jobs.Reconcile{
-		Store: r.store, Lumin: r.api.Client(), Rate: 1000,
-		Report: func(d jobs.Difference) { r.found = append(r.found, d) },
+	r.Reconciler = &reconcile.Reconciler{
+		Store: r.Rig.Store, Lumin: r.api.Client(), Rate: 1000,
+		Report: func(d reconcile.Difference) { r.found = append(r.found, d) },
 	}
 	return r
 }
@@ -45,11 +50,11 @@ func newReconciling(t *testing.T) *reconciling {
 // recordEvent records an event of an hour ago and waits until it is merged.
 func (r *reconciling) recordEvent(id, members string) {
 	r.t.Helper()
-	r.record(r.t, happened{time.Now().Add(-time.Hour).UnixMilli(), lumin.SignatureRequestViewed, members}.payload(id))
-	r.waitQuiet(r.t)
+	r.Record(r.t, jobtest.Payload(time.Now().Add(-time.Hour).UnixMilli(), lumin.SignatureRequestViewed, id, members))
+	r.WaitQuiet(r.t)
 }
 
-func (r *reconciling) run() jobs.Reconciliation {
+func (r *reconciling) run() reconcile.Summary {
 	r.t.Helper()
 	r.found = nil
 	sum, err := r.Run(r.t.Context(), time.Now())
@@ -62,7 +67,7 @@ func (r *reconciling) run() jobs.Reconciliation {
 // status returns the stored state of a signature request.
 func (r *reconciling) status(id string) (status, title string) {
 	r.t.Helper()
-	err := r.store.Pool().QueryRow(r.t.Context(), `SELECT coalesce(status, ''), coalesce(title, '') FROM lumin.signature_requests WHERE signature_request_id = $1`, id).
+	err := r.Rig.Store.Pool().QueryRow(r.t.Context(), `SELECT coalesce(status, ''), coalesce(title, '') FROM lumin.signature_requests WHERE signature_request_id = $1`, id).
 		Scan(&status, &title)
 	if err != nil {
 		r.t.Fatal(err)
@@ -80,7 +85,7 @@ func TestReconcile(t *testing.T) {
 	r.api.SetRequest("same", map[string]any{"status": "NEED_TO_SIGN", "title": "A"})
 	r.api.SetRequest("missed", map[string]any{"status": "REJECTED", "title": "Ada's other contract", "reason": "no, says Ada"})
 
-	want := jobs.Reconciliation{Checked: 3, Differ: 1, Gone: 1}
+	want := reconcile.Summary{Checked: 3, Differ: 1, Gone: 1}
 	if sum := r.run(); sum != want || sum.Settled() {
 		t.Errorf("%+v, want %+v", sum, want)
 	}
@@ -88,7 +93,7 @@ func TestReconcile(t *testing.T) {
 	if strings.Contains(string(text), "Ada") {
 		t.Errorf("reported text that people wrote: %s", text)
 	}
-	slices.SortFunc(r.found, func(a, b jobs.Difference) int {
+	slices.SortFunc(r.found, func(a, b reconcile.Difference) int {
 		return strings.Compare(a.SignatureRequestID+a.Field, b.SignatureRequestID+b.Field)
 	})
 	if got, want := fmt.Sprint(r.found), `[{gone signature_request  gone false} {missed reason   false} {missed status NEED_TO_SIGN REJECTED false} {missed title   false}]`; got != want {
@@ -99,7 +104,7 @@ func TestReconcile(t *testing.T) {
 	}
 
 	r.Repair = true
-	want = jobs.Reconciliation{Checked: 2, Differ: 1, Repaired: 1} // without the one that is gone
+	want = reconcile.Summary{Checked: 2, Differ: 1, Repaired: 1} // without the one that is gone
 	if sum := r.run(); sum != want {
 		t.Errorf("%+v, want %+v", sum, want)
 	}
@@ -114,104 +119,28 @@ func TestReconcile(t *testing.T) {
 	}
 	// A replay of an old event does not clear gone_at. A newer event does.
 	r.api.SetRequest("gone", map[string]any{"status": "WAITING_FOR_OTHERS"})
-	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() + interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
+	if _, err := r.Rig.Store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() + interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
 		t.Fatal(err)
 	}
-	r.record(t, happened{time.Now().Add(-2 * time.Hour).UnixMilli(), lumin.SignatureRequestCreated, `"title":"late"`}.payload("gone"))
-	r.waitQuiet(t)
+	r.Record(t, jobtest.Payload(time.Now().Add(-2*time.Hour).UnixMilli(), lumin.SignatureRequestCreated, "gone", `"title":"late"`))
+	r.WaitQuiet(t)
 	if sum := r.run(); sum.Checked != 1 {
 		t.Errorf("after an older event: %+v", sum)
 	}
-	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() - interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
+	if _, err := r.Rig.Store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() - interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
 		t.Fatal(err)
 	}
-	r.record(t, happened{time.Now().UnixMilli(), lumin.SignatureRequestViewed, `"title":"new"`}.payload("gone"))
-	r.waitQuiet(t)
+	r.Record(t, jobtest.Payload(time.Now().UnixMilli(), lumin.SignatureRequestViewed, "gone", `"title":"new"`))
+	r.WaitQuiet(t)
 	if sum := r.run(); sum.Checked != 2 {
 		t.Errorf("after a newer event: %+v", sum)
 	}
 	// An event older than the repair changes nothing. A newer event does.
-	r.record(t, happened{time.Now().Add(-time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"title":"old"`}.payload("missed"))
-	r.record(t, happened{time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"status":"NEED_TO_SIGN","signing_type":"ORDER"`}.payload("missed"))
-	r.waitQuiet(t)
+	r.Record(t, jobtest.Payload(time.Now().Add(-time.Minute).UnixMilli(), lumin.SignatureRequestViewed, "missed", `"title":"old"`))
+	r.Record(t, jobtest.Payload(time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, "missed", `"status":"NEED_TO_SIGN","signing_type":"ORDER"`))
+	r.WaitQuiet(t)
 	if status, title := r.status("missed"); status != "REJECTED" || title != "Ada's other contract" {
 		t.Errorf("after late events: %s, %s", status, title)
-	}
-}
-
-// If Lumin knows no signature request at all, the key or the URL may be wrong.
-// Nothing is recorded as gone unless Gone is set, however few there are.
-func TestReconcileAllUnknown(t *testing.T) {
-	t.Parallel()
-	r := newReconciling(t)
-	gone := func() int {
-		return r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE gone_at IS NOT NULL`)
-	}
-	notNoted := func(unknown int) {
-		t.Helper()
-		sum, err := r.Run(t.Context(), time.Now())
-		if !errors.Is(err, jobs.ErrAllUnknown) || sum.Unknown != unknown || sum.Gone != 0 || sum.Settled() || gone() != 0 {
-			t.Errorf("%+v, %v, %d noted", sum, err, gone())
-		}
-	}
-	r.recordEvent("id-00", `"status":"NEED_TO_SIGN"`)
-	notNoted(1)
-	r.recordEvent("finished", `"status":"APPROVED"`)
-	notNoted(1)
-	for n := 1; n < 22; n++ {
-		r.recordEvent(fmt.Sprintf("id-%02d", n), `"status":"NEED_TO_SIGN"`)
-	}
-	notNoted(20)
-	// The next pass begins with the others. Lumin knows one of them.
-	r.api.SetRequest("id-21", map[string]any{"status": "NEED_TO_SIGN"})
-	if sum := r.run(); sum.Gone != 21 || !sum.Settled() || gone() != 21 {
-		t.Errorf("%+v, %d noted", sum, gone())
-	}
-	// A finished signature request also proves that the key is right.
-	r.api.SetRequest("id-21", nil)
-	r.api.SetRequest("finished", map[string]any{"status": "APPROVED"})
-	if sum := r.run(); sum.Gone != 1 || !sum.Settled() || gone() != 22 {
-		t.Errorf("a single one: %+v, %d noted", sum, gone())
-	}
-	r.api.SetRequest("finished", nil)
-	if _, err := r.store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = NULL`); err != nil {
-		t.Fatal(err)
-	}
-	r.Gone = true
-	if sum := r.run(); sum.Gone != 22 || gone() != 22 {
-		t.Errorf("on demand: %+v, %d noted", sum, gone())
-	}
-}
-
-// An event that arrives after Lumin's response shows that the signature request
-// exists.
-func TestReconcileGoneAndBack(t *testing.T) {
-	t.Parallel()
-	r := newReconciling(t)
-	r.recordEvent("back", `"status":"NEED_TO_SIGN"`)
-	r.recordEvent("known", `"status":"NEED_TO_SIGN"`)
-	r.api.SetRequest("known", map[string]any{"status": "WAITING_FOR_OTHERS"})
-	// An event can arrive between the responses for the two.
-	r.api.Next(luminapi.Status(http.StatusNotFound), luminapi.Status(http.StatusTooManyRequests, "Retry-After", "3"))
-	type outcome struct {
-		sum jobs.Reconciliation
-		err error
-	}
-	over := make(chan outcome, 1)
-	go func() {
-		sum, err := r.Run(t.Context(), time.Now())
-		over <- outcome{sum, err}
-	}()
-	for deadline := time.Now().Add(20 * time.Second); len(r.api.Requests(luminapi.API)) < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("Lumin was not asked twice")
-		}
-	}
-	r.record(t, happened{time.Now().UnixMilli(), lumin.SignatureRequestViewed, `"title":"new"`}.payload("back"))
-	r.waitQuiet(t)
-	done := <-over
-	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE gone_at IS NOT NULL`); done.err != nil || n != 0 || done.sum.Gone != 0 {
-		t.Errorf("%+v, %v, %d noted", done.sum, done.err, n)
 	}
 }
 
@@ -256,8 +185,8 @@ func TestReconcileNewerEvent(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
 	r.Repair = true
-	r.record(t, happened{time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, `"status":"WAITING_FOR_OTHERS","title":"new"`}.payload("id"))
-	r.waitQuiet(t)
+	r.Record(t, jobtest.Payload(time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, "id", `"status":"WAITING_FOR_OTHERS","title":"new"`))
+	r.WaitQuiet(t)
 	r.api.SetRequest("id", map[string]any{"status": "NEED_TO_SIGN", "title": "old"})
 	if sum := r.run(); sum.Differ != 0 {
 		t.Errorf("%+v: %v", sum, r.found)
@@ -321,13 +250,13 @@ func TestReconcileErased(t *testing.T) {
 	r.recordEvent("id", `"status":"NEED_TO_SIGN"`)
 	r.api.SetRequest("id", map[string]any{"status": "APPROVED", "title": "Ada's contract"})
 	r.api.Next(func(_ *luminapi.Server, w http.ResponseWriter, req *http.Request, next http.Handler) {
-		if _, err := r.store.Pool().Exec(context.Background(), `DELETE FROM lumin.signature_requests`); err != nil {
+		if _, err := r.Rig.Store.Pool().Exec(context.Background(), `DELETE FROM lumin.signature_requests`); err != nil {
 			t.Error(err)
 		}
 		next.ServeHTTP(w, req)
 	})
 	r.run()
-	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests`); n != 0 {
+	if n := r.Count(t, `SELECT count(*) FROM lumin.signature_requests`); n != 0 {
 		t.Errorf("%d rows", n)
 	}
 }
@@ -356,7 +285,7 @@ func TestReconcilePeriodic(t *testing.T) {
 	if n := len(r.api.Requests(luminapi.API)); n != 4 { // one of them is repeated
 		t.Errorf("%d requests, want 4", n)
 	}
-	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE status = 'WAITING_FOR_OTHERS'`); n != 3 {
+	if n := r.Count(t, `SELECT count(*) FROM lumin.signature_requests WHERE status = 'WAITING_FOR_OTHERS'`); n != 3 {
 		t.Errorf("%d repaired, want 3", n)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -394,7 +323,7 @@ func TestReconcileOddAnswers(t *testing.T) {
 	if status, _ := r.status("zz"); status != "APPROVED" {
 		t.Errorf("behind the odd ones: %s", status)
 	}
-	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests WHERE status = 'NEED_TO_SIGN' AND checked_at IS NOT NULL`); n != len(odd)+1 {
+	if n := r.Count(t, `SELECT count(*) FROM lumin.signature_requests WHERE status = 'NEED_TO_SIGN' AND checked_at IS NOT NULL`); n != len(odd)+1 {
 		t.Errorf("%d of the others are checked and as they were, want %d", n, len(odd)+1)
 	}
 	for range 5 {

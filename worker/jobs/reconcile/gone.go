@@ -1,4 +1,4 @@
-package jobs
+package reconcile
 
 import (
 	"context"
@@ -24,8 +24,8 @@ func isUnknown(err error) bool {
 	return errors.As(err, &refused) && (refused.StatusCode == http.StatusNotFound || refused.StatusCode == http.StatusGone)
 }
 
-// rightAnswer refuses an answer about another signature request.
-func rightAnswer(id string, reported lumin.SignatureRequest) error {
+// checkID returns an error if a response is about another signature request.
+func checkID(id string, reported lumin.SignatureRequest) error {
 	if reported.ID != nil && *reported.ID != id {
 		return errors.New("the answer is about another signature request")
 	}
@@ -34,53 +34,53 @@ func rightAnswer(id string, reported lumin.SignatureRequest) error {
 
 // missing handles a signature request that Lumin does not have. As long as
 // Lumin knows none, it is only marked as checked, unless Gone is set.
-func (p *reconcilePass) missing(ctx context.Context, m missing) error {
+func (p *pass) missing(ctx context.Context, m missing) error {
 	p.unknown = append(p.unknown, m)
 	if p.known || p.Gone {
-		return p.noteGone(ctx)
+		return p.markGone(ctx)
 	}
-	if err := p.mark(ctx, m.id); err != nil || len(p.unknown) < maxUnknown {
+	if err := p.markChecked(ctx, m.id); err != nil || len(p.unknown) < maxUnknown {
 		return err
 	}
 	return p.finish(ctx)
 }
 
-// finish records the missing signature requests as gone if Lumin knows at least
+// finish marks the missing signature requests as gone if Lumin knows at least
 // one other, or if Gone is set.
-func (p *reconcilePass) finish(ctx context.Context) error {
+func (p *pass) finish(ctx context.Context) error {
 	if len(p.unknown) == 0 {
 		return nil
 	}
 	if !p.known && !p.Gone {
-		if err := p.askForWitness(ctx); err != nil {
+		if err := p.confirmKey(ctx); err != nil {
 			return err
 		}
 	}
-	return p.noteGone(ctx)
+	return p.markGone(ctx)
 }
 
-// maxWitnesses is how many signature requests askForWitness tries.
-const maxWitnesses = 3
+// maxOthers is how many signature requests confirmKey tries.
+const maxOthers = 3
 
-// askForWitness requests signature requests of the newest events, finished ones
+// confirmKey requests signature requests of the newest events, finished ones
 // included, until Lumin knows one. This shows that the key and the URL are
 // right.
-func (p *reconcilePass) askForWitness(ctx context.Context) error {
-	ids := make([]string, len(p.unknown))
+func (p *pass) confirmKey(ctx context.Context) error {
+	unknown := make([]string, len(p.unknown))
 	for i, m := range p.unknown {
-		ids[i] = m.id
+		unknown[i] = m.id
 	}
-	witnesses, err := signaturerequest.Newest(ctx, p.Store.Pool(), ids, maxWitnesses)
+	others, err := signaturerequest.Newest(ctx, p.Store.Pool(), unknown, maxOthers)
 	if err != nil {
 		return err
 	}
-	for _, id := range witnesses {
-		reported, _, err := p.ask(ctx, id)
+	for _, id := range others {
+		reported, _, err := p.request(ctx, id)
 		switch {
 		case isUnknown(err):
 			continue
 		case err == nil:
-			err = rightAnswer(id, reported)
+			err = checkID(id, reported)
 		}
 		if err != nil {
 			return err
@@ -88,25 +88,25 @@ func (p *reconcilePass) askForWitness(ctx context.Context) error {
 		p.known = true
 		return nil
 	}
-	p.sum.Unknown = len(p.unknown)
-	return fmt.Errorf("%w: %d were requested", ErrAllUnknown, len(ids)+len(witnesses))
+	p.sum.Unknown = len(unknown)
+	return fmt.Errorf("%w: %d were requested", ErrAllUnknown, len(unknown)+len(others))
 }
 
-// noteGone records the missing signature requests as gone, except those with an
+// markGone marks the missing signature requests as gone, except those with an
 // event that is newer than the request to Lumin.
-func (p *reconcilePass) noteGone(ctx context.Context) error {
+func (p *pass) markGone(ctx context.Context) error {
 	for _, m := range p.unknown {
-		noted := false
+		marked := false
 		err := signaturerequest.Check(ctx, p.Store.Pool(), m.id, p.now(), func(row *signaturerequest.Row) bool {
-			if noted = row.LastEventTime == nil || !row.LastEventTime.After(m.asked); noted {
+			if marked = row.LastEventTime == nil || !row.LastEventTime.After(m.asked); marked {
 				row.GoneAt = &m.asked
 			}
-			return noted
+			return marked
 		})
 		if err != nil {
 			return err
 		}
-		if noted {
+		if marked {
 			p.sum.Gone++
 			p.report(Difference{SignatureRequestID: m.id, Field: "signature_request", Lumins: "gone"})
 		}

@@ -1,4 +1,4 @@
-package jobs
+package forward
 
 import (
 	"context"
@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	forwardConnect = 10 * time.Second // limit for look-up and connecting; TLS has the same limit again
-	forwardIdle    = 90 * time.Second // until an unused connection is closed
-	forwardPing    = 10 * time.Second // of silence until HTTP/2 sends a ping, and limit for its response
+	connectTimeout = 10 * time.Second // limit for look-up and connecting; TLS has the same limit again
+	idleTimeout    = 90 * time.Second // until an unused connection is closed
+	pingTimeout    = 10 * time.Second // of silence until HTTP/2 sends a ping, and limit for its response
 )
 
 // errZone refuses an address such as fe80::1%eth0.
 var errZone = errors.New("its host resolves to an address with a zone, which is not allowed: use another host")
 
-// newForwardClient makes the client of one target. It checks every address
+// newClient makes the client of one target. It checks every address
 // after resolving the name and before connecting, so a changed DNS answer
 // cannot bypass the check. It uses no proxy and follows no redirect.
-func newForwardClient(u *url.URL, networks []netip.Prefix) (*safeurl.WrappedClient, error) {
+func newClient(u *url.URL, networks []netip.Prefix) (*safeurl.WrappedClient, error) {
 	port, err := portOf(u)
 	if err != nil {
 		return nil, err
@@ -66,14 +66,14 @@ func cidrs(networks []netip.Prefix) []string {
 // workers, and limits the time to connect.
 func configure(t *http.Transport) {
 	t.DialContext = dialZoneless(t.DialContext)
-	t.TLSHandshakeTimeout = forwardConnect
+	t.TLSHandshakeTimeout = connectTimeout
 	t.MaxIdleConns = worker.DefaultMaxWorkers
 	t.MaxIdleConnsPerHost = worker.DefaultMaxWorkers
-	t.IdleConnTimeout = forwardIdle
+	t.IdleConnTimeout = idleTimeout
 	t.MaxResponseHeaderBytes = 64 << 10
 	t.DisableCompression = true // responses are not read
 	t.ForceAttemptHTTP2 = true
-	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: forwardPing, PingTimeout: forwardPing}
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingTimeout, PingTimeout: pingTimeout}
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -84,7 +84,7 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 // network, not from DNS.
 func dialZoneless(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, forwardConnect)
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {

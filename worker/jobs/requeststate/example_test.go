@@ -1,16 +1,16 @@
-package jobs_test
+package requeststate_test
 
 import (
 	"fmt"
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/requeststate"
 )
 
 func Example() {
 	registry := worker.NewRegistry()
-	registry.AddTx(jobs.SignatureRequestState{})
+	registry.AddTx(requeststate.JobType{})
 	for _, job := range registry.Route("account", lumin.SignatureRequestViewed) {
 		fmt.Println(job.Kind)
 	}

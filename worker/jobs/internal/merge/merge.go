@@ -1,57 +1,28 @@
-package jobs
+// Package merge updates rows of lumin.signature_requests from events and from
+// responses of Lumin's API.
+//
+// Every field of a row has a version: a string that sorts by the time at which
+// Lumin reported the value. A field changes only to a value with a newer
+// version. Therefore the result does not depend on the order of events and
+// responses, or on repetitions.
+package merge
 
 import (
-	"context"
 	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/signaturerequest"
-	"lumin-ingest/worker"
 )
 
-// SignatureRequestState keeps lumin.signature_requests: one row with the latest
-// known state of each signature request, whatever order its events arrive in.
-//
-// Each field has the value from the newest event that reports it. A terminal
-// status is replaced only by a newer terminal one. The package documentation
-// has the full rules.
-type SignatureRequestState struct{ worker.Defaults }
-
-// Kind implements worker.JobType.
-func (SignatureRequestState) Kind() string { return "signature_request_state" }
-
-// Events implements worker.JobType.
-func (SignatureRequestState) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
-
-// WorkTx implements worker.Transactional.
-func (SignatureRequestState) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
-	var reported lumin.SignatureRequest // stays empty if the body was removed
-	if e.Payload != nil {
-		var err error
-		if reported, err = lumin.DecodeSignatureRequest(e.Payload); err != nil {
-			return fmt.Errorf("read the signature request of event %d: %w", e.ID, err)
-		}
-	}
-	row, err := signaturerequest.Lock(ctx, tx, e.SignatureRequestID)
-	if err != nil {
-		return err
-	}
-	merge(&row, e, reported)
-	return signaturerequest.Update(ctx, tx, row)
-}
-
-// merge updates the fields of row for which the event has newer values. The
-// result of merging several events does not depend on their order or on
-// repetitions.
-func merge(row *signaturerequest.Row, e *store.Event, reported lumin.SignatureRequest) {
+// Event updates the fields of row for which the event has newer values.
+// reported is the decoded body of the event.
+func Event(row *signaturerequest.Row, e *store.Event, reported lumin.SignatureRequest) {
 	if row.Versions == nil {
 		row.Versions = map[string]string{}
 	}
-	version := versionOf(e.Time, e.Type)
+	version := eventVersion(e.Time, e.Type)
 	eventType, eventTime := string(e.Type), e.Time
 	take(row.Versions, "last_event_type", version, &row.LastEventType, &eventType)
 	take(row.Versions, "last_event_time", version, &row.LastEventTime, &eventTime)
@@ -63,17 +34,31 @@ func merge(row *signaturerequest.Row, e *store.Event, reported lumin.SignatureRe
 	} else {
 		reported.Status = nil
 	}
-	mergeReported(row, version, reported)
+	update(row, version, reported)
 }
 
-// mergeReported updates the fields of row that are older than version.
-func mergeReported(row *signaturerequest.Row, version string, reported lumin.SignatureRequest) {
+// Response updates the fields of row for which a response of Lumin's API has
+// newer values. asOf is the time of the response. The status must be nil or
+// usable.
+func Response(row *signaturerequest.Row, reported lumin.SignatureRequest, asOf time.Time) {
+	update(row, responseVersion(asOf), reported)
+}
+
+// ResponseIsNewer reports whether a response of Lumin's API is newer than the
+// value of a field.
+func ResponseIsNewer(row *signaturerequest.Row, field string, reported lumin.SignatureRequest, asOf time.Time) bool {
+	version := responseVersion(asOf)
+	if field == "status" && reported.Status != nil {
+		version = statusVersion(*reported.Status, version)
+	}
+	return version > row.Versions[field]
+}
+
+// update sets the fields of row that are older than version.
+func update(row *signaturerequest.Row, version string, reported lumin.SignatureRequest) {
 	if reported.Status != nil {
-		text, finality := string(*reported.Status), "0/"
-		if reported.Status.Terminal() {
-			finality = "1/"
-		}
-		take(row.Versions, "status", finality+version, &row.Status, &text)
+		text := string(*reported.Status)
+		take(row.Versions, "status", statusVersion(*reported.Status, version), &row.Status, &text)
 	}
 	take(row.Versions, "title", version, &row.Title, reported.Title)
 	take(row.Versions, "reason", version, &row.Reason, reported.Reason)
@@ -94,22 +79,37 @@ func take[T any](versions map[string]string, field, version string, to **T, repo
 // and PostgreSQL refuses index entries of more than about 2,700 bytes.
 const maxStatus = 255
 
+// UsableStatus reports whether a status fits into a row.
+func UsableStatus(s *lumin.Status) bool { return s != nil && *s != "" && len(*s) <= maxStatus }
+
 // reportedStatus returns the status from an event's body, or else the one that
 // its type implies.
 func reportedStatus(t lumin.EventType, reported lumin.SignatureRequest) (lumin.Status, bool) {
-	if usableStatus(reported.Status) {
+	if UsableStatus(reported.Status) {
 		return *reported.Status, true
 	}
 	return t.ImpliedStatus()
 }
 
-func usableStatus(s *lumin.Status) bool { return s != nil && *s != "" && len(*s) <= maxStatus }
+// statusVersion returns the version of a status. A terminal status sorts after
+// every other, whatever their times.
+func statusVersion(s lumin.Status, version string) string {
+	if s.Terminal() {
+		return "1/" + version
+	}
+	return "0/" + version
+}
 
-// versionOf returns a string that orders the events of one signature request:
-// by time, then by their natural order, then by type so that no two are equal.
-func versionOf(at time.Time, t lumin.EventType) string {
+// eventVersion returns a string that orders the events of one signature
+// request: by time, then by their natural order, then by type so that no two
+// are equal.
+func eventVersion(at time.Time, t lumin.EventType) string {
 	return fmt.Sprintf("%015d/%02d/%s", at.UnixMilli(), rank(t), t)
 }
+
+// responseVersion returns the version of a response of Lumin's API. It sorts
+// before every event of the same millisecond.
+func responseVersion(asOf time.Time) string { return fmt.Sprintf("%015d/00/", asOf.UnixMilli()) }
 
 // rank orders events of the same millisecond.
 func rank(t lumin.EventType) int {

@@ -1,4 +1,4 @@
-package jobs_test
+package requeststate_test
 
 import (
 	"cmp"
@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
 	"lumin-ingest/internal/pgtest"
@@ -21,7 +20,9 @@ import (
 	"lumin-ingest/store"
 	"lumin-ingest/store/signaturerequest"
 	"lumin-ingest/worker"
-	"lumin-ingest/worker/jobs"
+	"lumin-ingest/worker/jobs/internal/jobtest"
+	"lumin-ingest/worker/jobs/internal/merge"
+	"lumin-ingest/worker/jobs/requeststate"
 )
 
 // happened is one event of a signature request: its time, its type, and the
@@ -32,14 +33,7 @@ type happened struct {
 	body string
 }
 
-func (h happened) payload(id string) []byte {
-	body := h.body
-	if body != "" {
-		body = "," + body
-	}
-	return fmt.Appendf(nil, `{"event":{"event_time":%d,"event_type":%q},"signature_request":{"signature_request_id":%q%s}}`,
-		h.at, h.what, id, body)
-}
+func (h happened) payload(id string) []byte { return jobtest.Payload(h.at, h.what, id, h.body) }
 
 func (h happened) event(t interface{ Fatal(...any) }, id string) (*store.Event, lumin.SignatureRequest) {
 	reported, err := lumin.DecodeSignatureRequest(h.payload(id))
@@ -71,7 +65,7 @@ func merged(t interface{ Fatal(...any) }, events []happened) signaturerequest.Ro
 	row := signaturerequest.Row{ID: "id"}
 	for _, h := range events {
 		e, reported := h.event(t, "id")
-		jobs.Merge(&row, e, reported)
+		merge.Event(&row, e, reported)
 	}
 	return row
 }
@@ -243,101 +237,18 @@ func TestMergeInAnyOrder(t *testing.T) {
 }
 
 // rig runs the job type on a private database.
-type rig struct {
-	pool     *pgxpool.Pool
-	store    *store.Store
-	recorder *store.Recorder
-	registry *worker.Registry
-}
+type rig struct{ *jobtest.Rig }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) rig {
 	t.Helper()
 	registry := worker.NewRegistry()
-	registry.AddTx(jobs.SignatureRequestState{})
-	return newRigOf(t, registry, slog.LevelWarn, 10)
+	registry.AddTx(requeststate.JobType{})
+	return rig{jobtest.New(t, jobtest.Pool(t), registry, slog.LevelWarn, 10)}
 }
 
-// newRigOf runs the job types of a registry, and logs from this level on.
-func newRigOf(t *testing.T, registry *worker.Registry, level slog.Level, maxWorkers int) *rig {
+func (r rig) state(t *testing.T, id string) string {
 	t.Helper()
-	pool := newPool(t)
-	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
-	s, err := store.New(pool, logger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{pool: pool, store: s, recorder: store.NewRecorder(s, logger, nil), registry: registry}
-	t.Cleanup(r.recorder.Close)
-	rt, err := worker.New(worker.Config{Store: s, Registry: registry, Logger: logger, MaxWorkers: maxWorkers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rt.Start(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = rt.Stop(context.Background()) })
-	return r
-}
-
-// newPool connects to a private database.
-func newPool(t *testing.T) *pgxpool.Pool {
-	t.Helper()
-	config, err := pgxpool.ParseConfig(pgtest.New(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.MaxConns = 16
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
-}
-
-func (r *rig) record(t *testing.T, payload []byte) {
-	envelope, err := lumin.DecodeEnvelope(payload)
-	if err != nil {
-		t.Errorf("%s: %v", payload, err)
-		return
-	}
-	_, err = r.recorder.Record(context.Background(), store.Delivery{
-		Source: "account", Envelope: &envelope, Payload: payload, Signature: make([]byte, 32), KeyID: "k",
-		ReceivedAt: time.Now(), Jobs: r.registry.Route("account", envelope.EventType),
-	})
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-func (r *rig) count(t *testing.T, sql string, args ...any) (n int) {
-	t.Helper()
-	if err := r.pool.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// waitQuiet waits until no run is pending. It fails the test if this takes too
-// long or if a run has failed.
-func (r *rig) waitQuiet(t *testing.T) {
-	t.Helper()
-	for deadline := time.Now().Add(45 * time.Second); r.count(t, `SELECT count(*) FROM lumin.runs WHERE state = 'pending'`) > 0; {
-		if time.Now().After(deadline) {
-			var why string
-			_ = r.pool.QueryRow(context.Background(), `SELECT error FROM lumin.runs WHERE error IS NOT NULL LIMIT 1`).Scan(&why)
-			t.Fatal("runs are pending: ", why)
-		}
-		time.Sleep(10 * time.Millisecond) // between two looks
-	}
-	if n := r.count(t, `SELECT count(*) FROM lumin.runs WHERE state <> 'succeeded' OR attempts <> 1`); n > 0 {
-		t.Errorf("%d runs did not succeed at once", n)
-	}
-}
-
-func (r *rig) state(t *testing.T, id string) string {
-	t.Helper()
-	tx, err := r.pool.Begin(context.Background())
+	tx, err := r.Pool.Begin(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,16 +277,16 @@ func TestConcurrentHistories(t *testing.T) {
 	rand.Shuffle(len(payloads), func(i, j int) { payloads[i], payloads[j] = payloads[j], payloads[i] })
 	var group sync.WaitGroup
 	for _, payload := range payloads {
-		group.Go(func() { r.record(t, payload) })
+		group.Go(func() { r.Record(t, payload) })
 	}
 	group.Wait()
-	r.waitQuiet(t)
+	r.WaitQuiet(t)
 	for id, events := range histories {
 		if got, want := r.state(t, id), model(events); got != want {
 			t.Errorf("%s: %v\n got %s\nwant %s", id, events, got, want)
 		}
 	}
-	if n := r.count(t, `SELECT count(*) FROM lumin.signature_requests`); n != len(histories) {
+	if n := r.Count(t, `SELECT count(*) FROM lumin.signature_requests`); n != len(histories) {
 		t.Errorf("%d rows for %d signature requests", n, len(histories))
 	}
 }
@@ -410,7 +321,7 @@ func TestWeirdBodies(t *testing.T) {
 		if name == "an id of 255 bytes" {
 			id = noise.String()[:255]
 		}
-		r.record(t, happened{7, lumin.SignatureRequestDeclined, body.members}.payload(id))
+		r.Record(t, happened{7, lumin.SignatureRequestDeclined, body.members}.payload(id))
 		want[id] = body.want + ` "signature_request_declined" 7`
 	}
 	// A type of the maximum length, with characters that JSON must escape.
@@ -419,10 +330,10 @@ func TestWeirdBodies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.record(t, fmt.Appendf(nil, `{"event":{"event_time":7,"event_type":%s},"signature_request":{"signature_request_id":"odd type"}}`, escaped))
+	r.Record(t, fmt.Appendf(nil, `{"event":{"event_time":7,"event_type":%s},"signature_request":{"signature_request_id":"odd type"}}`, escaped))
 	want["odd type"] = `- - - - - - - ` + fmt.Sprintf("%q", long) + ` 7`
 
-	r.waitQuiet(t)
+	r.WaitQuiet(t)
 	for id, want := range want {
 		if got := r.state(t, id); got != want {
 			t.Errorf("%.40s:\n got %.300s\nwant %.300s", id, got, want)
@@ -442,7 +353,7 @@ func TestRemovedBody(t *testing.T) {
 	defer tx.Rollback(ctx)
 	e, _ := happened{7, lumin.SignatureRequestApproved, ""}.event(t, "id")
 	e.Payload = nil
-	if err := (jobs.SignatureRequestState{}).WorkTx(ctx, tx, e); err != nil {
+	if err := (requeststate.JobType{}).WorkTx(ctx, tx, e); err != nil {
 		t.Fatal(err)
 	}
 	row, err := signaturerequest.Lock(ctx, tx, "id")
