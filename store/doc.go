@@ -2,7 +2,8 @@
 // recording deliveries, claiming and settling runs, and listing them. Packages in
 // its folder hold the rest: replay carries out replay orders and dismissals,
 // retention removes old events, erasure removes one person's data, and archive
-// holds the rows of archived files.
+// holds the rows of archived files. The other packages read and decide: audit,
+// catalog, conflict, doctor, failures and signaturerequest.
 // Package migrations makes the schema.
 //
 // Use a [Recorder] to receive and a [Store] for everything else:

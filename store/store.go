@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lumin-ingest/internal/query"
 	"lumin-ingest/migrations"
 )
 
@@ -79,6 +78,3 @@ type queuedJob struct {
 	args JobArgs
 	spec JobSpec
 }
-
-// nonNil keeps nil out of columns that are NOT NULL.
-func nonNil(s []string) []string { return query.NotNull(s) }

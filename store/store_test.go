@@ -65,14 +65,6 @@ func newRecorder(tb testing.TB, s *store.Store) *store.Recorder {
 	return r
 }
 
-func specsByKind(kinds ...string) map[string]store.JobSpec {
-	byKind := map[string]store.JobSpec{}
-	for _, spec := range specs(kinds...) {
-		byKind[spec.Kind] = spec
-	}
-	return byKind
-}
-
 func mustRecord(tb testing.TB, r *store.Recorder, d store.Delivery) store.Receipt {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), patience)

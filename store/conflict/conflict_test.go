@@ -222,12 +222,12 @@ func TestErasePromoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := plan.Order(t.Context(), s.Pool(), "asked for", "tester")
+	id, err := plan.Order(t.Context(), s.Pool(), "test", "tester")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := erasure.CarryOut(t.Context(), s.Pool(), id); err != nil {
-		t.Fatal(err)
+	if order, err := erasure.CarryOut(t.Context(), s.Pool(), id); err != nil || order.FinishedAt == nil {
+		t.Fatalf("not finished: %+v, %v", order, err)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT (SELECT count(*) FROM lumin.events WHERE payload IS NOT NULL)
 		+ (SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL OR promoted_key IS NOT NULL)`); n != 0 {
