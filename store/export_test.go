@@ -8,8 +8,7 @@ import (
 
 // What the tests outside the package are to reach of its inside.
 const (
-	InsertEventsSQL       = insertEventsSQL
-	InsertRunsSQL         = insertRunsSQL
+	RecordSQL             = recordSQL
 	LoadEventsSQL         = loadEventsSQL
 	LockEventsSQL         = lockEventsSQL
 	PromotedEventsSQL     = promotedEventsSQL
@@ -32,13 +31,26 @@ const (
 	FlushTimeout   = flushTimeout
 )
 
-// RecordBatch records deliveries in one transaction of their own.
+// RecordBatch records deliveries as one batch.
 func (s *Store) RecordBatch(ctx context.Context, deliveries ...Delivery) ([]Receipt, error) {
 	batch := make([]*pending, len(deliveries))
 	for i := range deliveries {
 		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key()}
 	}
-	return s.record(ctx, batch, lockTimeout)
+	groups := fold(batch)
+	if err := s.recordNew(ctx, groups, lockTimeout); err != nil {
+		return nil, err
+	}
+	if _, repeated := split(groups); len(repeated) > 0 {
+		if err := s.recordRepeated(ctx, fold(repeated), lockTimeout); err != nil {
+			return nil, err
+		}
+	}
+	receipts := make([]Receipt, len(batch))
+	for i, p := range batch {
+		receipts[i] = p.receipt
+	}
+	return receipts, nil
 }
 
 // Key is the key of the event that a delivery reports.

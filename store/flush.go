@@ -37,13 +37,12 @@ func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTi
 	if len(batch) == 0 {
 		return
 	}
-	receipts, err := r.commit(ctx, batch, lockTimeout)
+	batch, err := r.commit(ctx, batch, q, lockTimeout)
 	if hasCode(err, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure) {
-		receipts, err = r.commit(ctx, batch, lockTimeout) // the other transactions of the deadlock can finish now
+		batch, err = r.commit(ctx, batch, q, lockTimeout) // the other transactions of the deadlock can finish now
 	}
 	switch {
 	case err == nil:
-		r.accept(batch, receipts, q)
 	case ctx.Err() != nil:
 		r.refuse(batch, err)
 	case heldUp(err):
@@ -157,9 +156,9 @@ func (r *Recorder) isBlocked(id identity) bool {
 }
 
 // accept answers committed deliveries.
-func (r *Recorder) accept(batch []*pending, receipts []Receipt, q *queue) {
-	for i, p := range batch {
-		p.result <- result{receipt: receipts[i]}
+func (r *Recorder) accept(batch []*pending, q *queue) {
+	for _, p := range batch {
+		p.result <- result{receipt: p.receipt}
 	}
 	if q == &r.aside {
 		r.mu.Lock()
@@ -179,19 +178,37 @@ func (r *Recorder) refuse(batch []*pending, err error) {
 	r.logger.Error("deliveries not recorded", "count", len(batch), "error", errtext.Plain(redact.Text(err.Error())))
 }
 
-func (r *Recorder) commit(ctx context.Context, batch []*pending, lockTimeout time.Duration) ([]Receipt, error) {
-	start := time.Now()
-	receipts, err := r.store.record(ctx, batch, lockTimeout)
-	if err == nil {
-		r.batchSize.Observe(float64(len(batch)))
-		r.commitSeconds.Observe(time.Since(start).Seconds())
+// commit writes a batch and answers what is committed: first the new events, in one
+// statement, then the redeliveries, in a transaction of their own. It returns the
+// deliveries that an error left without an answer.
+func (r *Recorder) commit(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration) (left []*pending, err error) {
+	start, size := time.Now(), len(batch)
+	defer func() {
+		if err == nil {
+			r.batchSize.Observe(float64(size))
+			r.commitSeconds.Observe(time.Since(start).Seconds())
+		}
+		r.note(err)
+		if hasCode(err, pgerrcode.ReadOnlySQLTransaction) {
+			// The connected server has become a standby, so connect again.
+			r.store.pool.Reset()
+		}
+	}()
+	groups := fold(batch)
+	if err := r.store.recordNew(ctx, groups, lockTimeout); err != nil {
+		return batch, fmt.Errorf("record %d events: %w", len(groups), err)
 	}
-	r.note(err)
-	if hasCode(err, pgerrcode.ReadOnlySQLTransaction) {
-		// The connected server has become a standby, so connect again.
-		r.store.pool.Reset()
+	r.waker.wake(queuesToWake(groups))
+	fresh, repeated := split(groups)
+	r.accept(fresh, q)
+	if len(repeated) == 0 {
+		return nil, nil
 	}
-	return receipts, err
+	if err := r.store.recordRepeated(ctx, fold(repeated), lockTimeout); err != nil {
+		return repeated, fmt.Errorf("record %d redeliveries: %w", len(repeated), err)
+	}
+	r.accept(repeated, q)
+	return nil, nil
 }
 
 // note stores when recording last succeeded, and when it last failed because of the

@@ -25,11 +25,11 @@ func hotQueries() map[string]struct{ sql, args string } {
 	)
 	many := func(value string) string { return fmt.Sprintf("ARRAY[%s, %s, %s]", value, value, value) }
 	return map[string]struct{ sql, args string }{
-		"insert events": {store.InsertEventsSQL, strings.Join([]string{
+		"record": {store.RecordSQL, strings.Join([]string{
 			keys, many(`'account'`), many(`'r'`), many(`'t'`), many(`now()`),
 			many(`'\x00'::bytea`), many(`'\x00'::bytea`), many(`'\x00'::bytea`), many(`'k'`), many(`now()`),
+			keys, many(`'account'`), many(`'book'`), `ARRAY['book']`, `ARRAY[3]`, `ARRAY[1]`, `ARRAY['default']`, `0`,
 		}, ", ")},
-		"insert runs":        {store.InsertRunsSQL, strings.Join([]string{keys, many(`'book'`), many(`7`), `0`}, ", ")},
 		"load events":        {store.LoadEventsSQL, strings.Join([]string{keys, many(`'account'`)}, ", ")},
 		"lock events":        {store.LockEventsSQL, `ARRAY[5, 25000]`},
 		"promoted events":    {store.PromotedEventsSQL, `ARRAY[5, 25000]`},

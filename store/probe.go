@@ -49,7 +49,11 @@ const probeKind = "lumin_probe"
 func (s *Store) testRecording(ctx context.Context, tx pgx.Tx, works bool) error {
 	batch := madeUp()
 	groups := fold(batch)
-	if err := s.write(ctx, tx, insertProbeSQL, groups); err != nil {
+	if err := recordTx(ctx, tx, recordProbeSQL, groups, 0); err != nil {
+		return err
+	}
+	_, repeated := split(groups)
+	if err := countRedeliveries(ctx, tx, fold(repeated)); err != nil {
 		return err
 	}
 	if !works {

@@ -7,46 +7,99 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/lumin"
 )
 
-// record writes a batch of deliveries in one transaction: new events, their
-// runs, the jobs of the new runs, and a count of what was delivered before.
-// Receipts are in the order of the batch.
-func (s *Store) record(ctx context.Context, batch []*pending, lockTimeout time.Duration) ([]Receipt, error) {
-	tx, err := s.beginRecording(ctx, lockTimeout)
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+// recordNew records the events of a batch that are new, with their runs and the
+// jobs of those runs, in one round trip. It marks the groups that it inserted. The
+// others are redeliveries: see [Store.recordRepeated].
+//
+// Statements are prepared before anything is sent. If that fails on a connection,
+// nothing was written yet, and another one is tried: see beginRecording.
+func (s *Store) recordNew(ctx context.Context, groups []*group, lockTimeout time.Duration) error {
+	err := s.sendRecording(ctx, groups, lockTimeout)
+	if unprepared := (pgx.ErrPreprocessingBatch{}); errors.As(err, &unprepared) && ctx.Err() == nil {
+		pgopen.Drop(s.pool)
+		err = s.sendRecording(ctx, groups, lockTimeout)
 	}
-	defer rollback(ctx, tx)
-
-	groups := fold(batch)
-	if err := s.write(ctx, tx, insertEventsSQL, groups); err != nil {
-		return nil, err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return nil, commitError(err)
-	}
-	return receipts(batch, groups), nil
+	return err
 }
 
-// write is the part of recording between BEGIN and COMMIT. insertSQL is
-// insertEventsSQL or insertProbeSQL.
-func (s *Store) write(ctx context.Context, tx pgx.Tx, insertSQL string, groups []*group) error {
-	if err := insertEvents(ctx, tx, insertSQL, groups); err != nil {
+// sendRecording sends a whole transaction in one round trip.
+func (s *Store) sendRecording(ctx context.Context, groups []*group, lockTimeout time.Duration) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("get a connection: %w", err)
+	}
+	defer conn.Release()
+	batch := &pgx.Batch{}
+	batch.BeginTx(readCommitted)
+	batch.Queue(recordSettingsSQL, strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+	batch.Queue(recordSQL, recordArgs(groups, 0)...)
+	batch.Queue(`COMMIT`)
+	sent := conn.SendBatch(ctx, batch)
+	stored, err := readRecording(sent)
+	if closeErr := sent.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		if tx := sent.Tx(); tx != nil {
+			rollback(ctx, tx)
+		}
+		return inDoubt(err)
+	}
+	stored.mark(groups)
+	return nil
+}
+
+// readRecording reads the results of sendRecording.
+func readRecording(sent pgx.BatchResults) (inserted, error) {
+	for _, step := range []string{"begin", "set up the transaction"} {
+		if _, err := sent.Exec(); err != nil {
+			return nil, fmt.Errorf("%s: %w", step, err)
+		}
+	}
+	rows, _ := sent.Query() // its error is that of the rows
+	stored, err := readInserted(rows)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := sent.Exec(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return stored, nil
+}
+
+// recordSettingsSQL sets up the transaction of recordSQL. The planner prefers
+// custom plans for it, because it estimates the rows of unnest from the length of
+// each array. To plan costs several times what the statement costs, so one plan is
+// made for each connection.
+const recordSettingsSQL = `SELECT pg_catalog.set_config('lock_timeout', $1, true),
+       pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
+
+// recordRepeated counts redeliveries in a transaction of its own: the events of
+// all groups are stored already, some perhaps by a concurrent flusher.
+func (s *Store) recordRepeated(ctx context.Context, groups []*group, lockTimeout time.Duration) error {
+	tx, err := s.beginRecording(ctx, lockTimeout)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer rollback(ctx, tx)
+	if err := countRedeliveries(ctx, tx, groups); err != nil {
 		return err
 	}
-	if err := s.insertRuns(ctx, tx, groups, 0); err != nil {
-		return err
+	if err := tx.Commit(ctx); err != nil {
+		return inDoubt(fmt.Errorf("commit: %w", err))
 	}
-	return countRedeliveries(ctx, tx, groups)
+	return nil
 }
 
 // RecordTx records deliveries of events that are not stored yet, in tx, with their
@@ -59,25 +112,30 @@ func (s *Store) RecordTx(ctx context.Context, tx pgx.Tx, deliveries []Delivery, 
 	}
 	batch := make([]*pending, len(deliveries))
 	for i := range deliveries {
-		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key()}
+		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key(), receipt: Receipt{Status: Duplicate}}
 	}
 	groups := fold(batch)
-	if err := insertEvents(ctx, tx, insertEventsSQL, groups); err != nil {
+	if err := recordTx(ctx, tx, recordSQL, groups, replayID); err != nil {
 		return nil, err
 	}
-	if err := s.insertRuns(ctx, tx, groups, replayID); err != nil {
-		return nil, err
+	split(groups) // sets the receipts
+	if _, err := tx.Exec(ctx, wakeSQL, queuesToWake(groups)); err != nil {
+		return nil, fmt.Errorf("wake the workers: %w", err)
 	}
-	return receipts(batch, groups), nil
+	receipts := make([]Receipt, len(batch))
+	for i, p := range batch {
+		receipts[i] = p.receipt
+	}
+	return receipts, nil
 }
 
-// commitError marks the error of a COMMIT with errInDoubt if the outcome is unknown.
-// It is known if the server reports an ERROR, such as that of a deferred constraint:
-// the server does so only before the transaction is committed.
-func commitError(err error) error {
+// inDoubt marks an error with errInDoubt if what was sent may be committed. It is
+// not if the server reports an ERROR, such as that of a deferred constraint: the
+// server does so only before it commits.
+func inDoubt(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) {
-		return fmt.Errorf("commit: %w", err)
+		return err
 	}
 	return fmt.Errorf("%w: %w", errInDoubt, err)
 }
@@ -99,8 +157,8 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 	_ = tx.Rollback(ctx) // has no effect after a commit
 }
 
-// group is one event in a batch: all deliveries of one key and source, the
-// first of them first.
+// group is one event in a batch: all deliveries of one key and source, in their
+// order.
 type group struct {
 	identity
 	deliveries []*delivered
@@ -123,14 +181,8 @@ func (i identity) compare(j identity) int {
 // delivered is one delivery of a group.
 type delivered struct {
 	*Delivery
-	sha256   [sha256.Size]byte
-	position int // in the batch
-
-	// Of a repeated delivery: its event, which may have been a conflict of the
-	// group's event, and what became of it.
-	eventID      int64
-	conflict     bool
-	anotherActor bool
+	sha256  [sha256.Size]byte
+	pending *pending // which gets the receipt
 }
 
 // fold groups a batch by event. Groups are sorted, so that two transactions take
@@ -138,7 +190,7 @@ type delivered struct {
 func fold(batch []*pending) []*group {
 	byIdentity := make(map[identity]*group, len(batch))
 	groups := make([]*group, 0, len(batch))
-	for i, p := range batch {
+	for _, p := range batch {
 		id := p.identity()
 		g := byIdentity[id]
 		if g == nil {
@@ -146,47 +198,80 @@ func fold(batch []*pending) []*group {
 			byIdentity[id] = g
 			groups = append(groups, g)
 		}
-		g.deliveries = append(g.deliveries, &delivered{
-			Delivery: p.delivery, sha256: p.delivery.sha256(), position: i,
-		})
+		g.deliveries = append(g.deliveries, &delivered{Delivery: p.delivery, sha256: p.delivery.sha256(), pending: p})
 	}
 	slices.SortFunc(groups, func(a, b *group) int { return a.compare(b.identity) })
 	return groups
 }
 
-// Events that already exist are left out before ON CONFLICT sees them: it would wait
-// for a transaction that changes one, and use up an id. A body that was erased is
-// not stored again from another source. OFFSET 0: see insertRunsSQL.
+// recordSQL inserts events that are new, their runs, and the jobs of the new runs.
+//
+// Rows that exist are left out before ON CONFLICT sees them. It would wait for a
+// transaction that changes one, such as a worker that works on the event that
+// another source has brought, and it would use up an id. A body that was erased is
+// not stored again from another source, and then there is no run. If several
+// sources bring one event, its runs work on the first.
+//
+// OFFSET 0 keeps each look-up a look-up: as a join it could read the whole table.
+// Runs are sorted as bytes, like the groups: see fold.
 const (
-	insertEventsSQL = `
-INSERT INTO lumin.events (` + insertedColumns + `)
-SELECT ` + insertedValues + newEvents
+	recordSQL = `
+WITH stored AS (
+    INSERT INTO lumin.events (` + insertedColumns + `)
+    SELECT ` + insertedValues + recordTail
 
-	// insertProbeSQL makes up its own ids, so that only failed recordings leave gaps
-	// in the ids of events.
-	insertProbeSQL = `
-INSERT INTO lumin.events (` + insertedColumns + `, id) OVERRIDING SYSTEM VALUE
-SELECT ` + insertedValues + `, -(1 + random() * 9e15)::bigint` + newEvents
+	// recordProbeSQL makes up its own ids, so that only failed recordings leave
+	// gaps in the ids of events.
+	recordProbeSQL = `
+WITH stored AS (
+    INSERT INTO lumin.events (` + insertedColumns + `, id) OVERRIDING SYSTEM VALUE
+    SELECT ` + insertedValues + `, -(1 + random() * 9e15)::bigint` + recordTail
 
 	insertedColumns = `event_key, source, signature_request_id, event_type, event_time,
-       payload, payload_sha256, signature, key_id, received_at, payload_removed_at`
+           payload, payload_sha256, signature, key_id, received_at, payload_removed_at`
 
 	insertedValues = `w.event_key, w.source, w.signature_request_id, w.event_type, w.event_time,
-       CASE WHEN e.removed_at IS NULL THEN w.payload END, w.payload_sha256, w.signature, w.key_id, w.received_at, e.removed_at`
+           CASE WHEN e.removed_at IS NULL THEN w.payload END, w.payload_sha256, w.signature, w.key_id, w.received_at, e.removed_at`
 
-	newEvents = `
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
-            $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
-     AS w (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
-CROSS JOIN LATERAL (
-    SELECT max(o.payload_removed_at) AS removed_at, coalesce(bool_or(o.source = w.source), false) AS stored
-    FROM (SELECT source, payload_removed_at FROM lumin.events WHERE event_key = w.event_key OFFSET 0) o) e
-WHERE NOT e.stored
-ON CONFLICT (event_key, source) DO NOTHING
-RETURNING id, event_key, source, payload IS NULL`
+	recordTail = `
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
+                $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
+         AS w (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+    CROSS JOIN LATERAL (
+        SELECT max(o.payload_removed_at) AS removed_at, coalesce(bool_or(o.source = w.source), false) AS stored
+        FROM (SELECT source, payload_removed_at FROM lumin.events WHERE event_key = w.event_key OFFSET 0) o) e
+    WHERE NOT e.stored
+    ON CONFLICT (event_key, source) DO NOTHING
+    RETURNING id, event_key, source, payload IS NULL AS bodiless
+), wanted AS (
+    SELECT w.event_key, w.job_kind, min(s.id) AS event_id
+    FROM unnest($11::uuid[], $12::text[], $13::text[]) AS w (event_key, source, job_kind)
+    JOIN stored s ON s.event_key = w.event_key AND s.source = w.source AND NOT s.bodiless
+    GROUP BY w.event_key, w.job_kind
+), new_runs AS (
+    INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id, job_id)
+    SELECT w.event_key, w.job_kind, w.event_id, $18, nextval('lumin.river_job_id_seq')
+    FROM wanted w
+    WHERE NOT EXISTS (
+        SELECT FROM lumin.runs r WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind OFFSET 0)
+    ORDER BY w.event_key, w.job_kind COLLATE "C"
+    ON CONFLICT (event_key, job_kind) DO NOTHING
+    RETURNING event_key, job_kind, job_id
+), jobs AS (
+    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue, scheduled_at)
+    SELECT r.job_id, jsonb_build_object('event_key', r.event_key, 'replay_id', $18::bigint),
+           r.job_kind, k.max_attempts, k.priority, k.queue, now()
+    FROM new_runs r
+    JOIN unnest($14::text[], $15::smallint[], $16::smallint[], $17::text[])
+         AS k (kind, max_attempts, priority, queue) ON k.kind = r.job_kind
+)
+SELECT id, event_key, source, bodiless FROM stored`
 )
 
-func insertEvents(ctx context.Context, tx pgx.Tx, insertSQL string, groups []*group) error {
+// recordArgs are the arguments of recordSQL: the first delivery of each group,
+// and the runs that its event should have. Their jobs belong to a replay order,
+// or to none: 0.
+func recordArgs(groups []*group, replayID int64) []any {
 	n := len(groups)
 	var (
 		keys       = make([][16]byte, n)
@@ -199,6 +284,11 @@ func insertEvents(ctx context.Context, tx pgx.Tx, insertSQL string, groups []*gr
 		signatures = make([][]byte, n)
 		keyIDs     = make([]string, n)
 		received   = make([]time.Time, n)
+
+		runKeys    = make([][16]byte, 0, n)
+		runSources = make([]string, 0, n)
+		runKinds   = make([]string, 0, n)
+		specs      jobSpecs
 	)
 	for i, g := range groups {
 		d := g.deliveries[0]
@@ -209,26 +299,63 @@ func insertEvents(ctx context.Context, tx pgx.Tx, insertSQL string, groups []*gr
 		}
 		payloads[i], hashes[i], signatures[i] = d.Payload, d.sha256[:], d.Signature
 		keyIDs[i], received[i] = d.KeyID, d.ReceivedAt
+		for _, spec := range d.Jobs {
+			runKeys, runSources, runKinds = append(runKeys, g.key), append(runSources, g.source), append(runKinds, spec.Kind)
+			specs.add(spec)
+		}
 	}
-	rows, err := tx.Query(ctx, insertSQL,
-		keys, sources, requests, types, times, payloads, hashes, signatures, keyIDs, received)
-	if err != nil {
-		return fmt.Errorf("insert %d events: %w", n, err)
+	return []any{
+		keys, sources, requests, types, times, payloads, hashes, signatures, keyIDs, received,
+		runKeys, runSources, runKinds, specs.kinds, specs.attempts, specs.priorities, specs.queues, replayID,
 	}
-	var (
-		id       int64
-		key      [16]byte
-		source   string
-		bodiless bool
-	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &key, &source, &bodiless}, func() error {
-		g := find(groups, identity{key, source})
-		g.eventID, g.inserted, g.bodiless = id, true, bodiless
-		return nil
+}
+
+// jobSpecs are the columns of the different JobSpecs in a batch.
+type jobSpecs struct {
+	kinds, queues        []string
+	attempts, priorities []int16
+}
+
+func (s *jobSpecs) add(spec JobSpec) {
+	if slices.Contains(s.kinds, spec.Kind) {
+		return
+	}
+	s.kinds, s.queues = append(s.kinds, spec.Kind), append(s.queues, spec.Queue)
+	s.attempts, s.priorities = append(s.attempts, int16(spec.MaxAttempts)), append(s.priorities, int16(spec.Priority))
+}
+
+// inserted are the rows that recordSQL returns: the events that were new.
+type inserted []insertedEvent
+
+type insertedEvent struct {
+	identity
+	id       int64
+	bodiless bool
+}
+
+func readInserted(rows pgx.Rows) (inserted, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e insertedEvent, err error) {
+		return e, row.Scan(&e.id, (*[16]byte)(&e.key), &e.source, &e.bodiless)
 	})
-	if err != nil {
-		return fmt.Errorf("insert %d events: %w", n, err)
+}
+
+// mark notes in the groups which of them were inserted.
+func (in inserted) mark(groups []*group) {
+	for _, e := range in {
+		g := find(groups, e.identity)
+		g.eventID, g.inserted, g.bodiless = e.id, true, e.bodiless
 	}
+}
+
+// recordTx is recordNew in a transaction of the caller, with sql either recordSQL
+// or recordProbeSQL.
+func recordTx(ctx context.Context, tx pgx.Tx, sql string, groups []*group, replayID int64) error {
+	rows, _ := tx.Query(ctx, sql, recordArgs(groups, replayID)...) // its error is that of the rows
+	inserted, err := readInserted(rows)
+	if err != nil {
+		return fmt.Errorf("record %d events: %w", len(groups), err)
+	}
+	inserted.mark(groups)
 	return nil
 }
 
@@ -238,97 +365,36 @@ func find(groups []*group, id identity) *group {
 	return groups[i]
 }
 
-// Runs that are there already are left out before ON CONFLICT sees them: it would
-// wait for whoever is changing one, and a worker does for as long as it works on
-// the event that another source has brought. OFFSET 0 keeps the look-up a look-up:
-// as a join it could come to read the whole table.
-const insertRunsSQL = `
-INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id)
-SELECT w.event_key, w.job_kind, w.event_id, $4
-FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS w (event_key, job_kind, event_id)
-WHERE NOT EXISTS (
-    SELECT FROM lumin.runs r WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind OFFSET 0)
-ON CONFLICT (event_key, job_kind) DO NOTHING
-RETURNING event_key, job_kind`
-
-// insertRuns makes the runs of the new events and puts one job into the queue
-// for each run that is new: another source may have brought the same event. They
-// are of a replay order, or of none: 0.
-func (s *Store) insertRuns(ctx context.Context, tx pgx.Tx, groups []*group, replayID int64) error {
-	specs := map[runKey]JobSpec{}
-	eventOf := map[runKey]int64{} // of several sources the first
+// queuesToWake lists the queues that may hold jobs of these new events.
+func queuesToWake(groups []*group) (queues []string) {
 	for _, g := range groups {
 		if !g.inserted || g.bodiless {
 			continue
 		}
 		for _, spec := range g.deliveries[0].Jobs {
-			k := runKey{g.key, spec.Kind}
-			if _, known := specs[k]; !known {
-				specs[k], eventOf[k] = spec, g.eventID
+			if !slices.Contains(queues, spec.Queue) {
+				queues = append(queues, spec.Queue)
 			}
 		}
 	}
-	if len(specs) == 0 {
-		return nil
-	}
-	var (
-		n        = len(specs)
-		keys     = make([][16]byte, 0, n)
-		kinds    = make([]string, 0, n)
-		eventIDs = make([]int64, 0, n)
-	)
-	// Sorted as a whole, and not event by event: see fold. Two sources of one event
-	// may have different job types.
-	for _, k := range slices.SortedFunc(maps.Keys(specs), runKey.compare) {
-		keys, kinds, eventIDs = append(keys, k.key), append(kinds, k.kind), append(eventIDs, eventOf[k])
-	}
-	rows, err := tx.Query(ctx, insertRunsSQL, keys, kinds, eventIDs, replayID)
-	if err != nil {
-		return fmt.Errorf("insert %d runs: %w", len(keys), err)
-	}
-	var (
-		key  [16]byte
-		kind string
-		jobs = make([]queuedJob, 0, len(keys))
-	)
-	_, err = pgx.ForEachRow(rows, []any{&key, &kind}, func() error {
-		jobs = append(jobs, queuedJob{
-			args: JobArgs{EventKey: key, ReplayID: replayID, JobKind: kind},
-			spec: specs[runKey{key, kind}],
-		})
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("insert %d runs: %w", len(keys), err)
-	}
-	return s.enqueue(ctx, tx, jobs)
+	return queues
 }
 
-// runKey is what runs is unique on.
-type runKey struct {
-	key  lumin.EventKey
-	kind string
-}
-
-func (k runKey) compare(l runKey) int {
-	return cmp.Or(bytes.Compare(k.key[:], l.key[:]), cmp.Compare(k.kind, l.kind))
-}
-
-func receipts(batch []*pending, groups []*group) []Receipt {
-	receipts := make([]Receipt, len(batch))
+// split sets the receipts of the deliveries that were inserted, and returns them
+// apart from the redeliveries.
+func split(groups []*group) (fresh, repeated []*pending) {
 	for _, g := range groups {
 		for i, d := range g.deliveries {
-			status := Duplicate
-			if g.inserted && i == 0 {
-				status = Recorded
-				if d.Envelope == nil {
-					status = Unrecognized
-				}
+			if !g.inserted || i > 0 {
+				repeated = append(repeated, d.pending)
+				continue
 			}
-			receipts[d.position] = Receipt{
-				EventID: cmp.Or(d.eventID, g.eventID), Status: status, Conflict: d.conflict, AnotherActor: d.anotherActor,
+			d.pending.receipt = Receipt{EventID: g.eventID, Status: Recorded}
+			if d.Envelope == nil {
+				d.pending.receipt.Status = Unrecognized
 			}
+			fresh = append(fresh, d.pending)
 		}
 	}
-	return receipts
+	return fresh, repeated
 }

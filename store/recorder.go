@@ -36,6 +36,7 @@ type Recorder struct {
 	commitSeconds prometheus.Histogram
 
 	lockTimeout time.Duration
+	waker       *waker
 
 	mu       sync.Mutex
 	main     queue
@@ -60,6 +61,7 @@ type queue struct {
 type pending struct {
 	delivery *Delivery
 	key      lumin.EventKey
+	receipt  Receipt // set before the commit that it reports
 	result   chan<- result
 }
 
@@ -81,6 +83,7 @@ func newRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer
 		store:       s,
 		logger:      logger,
 		lockTimeout: lockTimeout,
+		waker:       newWaker(s, logger),
 		blocked:     map[identity]time.Time{},
 		batchSize: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "lumin_record_batch_size",
@@ -170,6 +173,7 @@ func (r *Recorder) Shutdown(ctx context.Context) {
 	stop := context.AfterFunc(ctx, r.drop)
 	defer stop()
 	r.done.Wait()
+	r.waker.close()
 }
 
 // drop answers what waits without writing it.

@@ -49,21 +49,15 @@ type conflict struct {
 	promotedKey  *[16]byte
 }
 
-// countRedeliveries counts the deliveries of events that were there before, be it
-// from an earlier transaction or from earlier in this batch.
+// countRedeliveries counts deliveries of events that are stored, and sets their
+// receipts.
 func countRedeliveries(ctx context.Context, tx pgx.Tx, groups []*group) error {
-	repeated := slices.DeleteFunc(slices.Clone(groups), func(g *group) bool {
-		return g.inserted && len(g.deliveries) == 1
-	})
-	if len(repeated) == 0 {
-		return nil
-	}
-	originals, err := loadOriginals(ctx, tx, repeated)
+	originals, err := loadOriginals(ctx, tx, groups)
 	if err != nil {
 		return err
 	}
-	rows := make([]*redelivery, 0, len(repeated))
-	for _, g := range repeated {
+	rows := make([]*redelivery, 0, len(groups))
+	for _, g := range groups {
 		rows = append(rows, redeliveriesOf(g, originals[g.identity])...)
 	}
 	if rows, err = foldBeyondLimit(ctx, tx, rows); err != nil {
@@ -86,7 +80,7 @@ type original struct {
 // not see what a concurrent transaction committed while it waited. The payload
 // is read only where a body differs, and then the event is locked, so that two
 // transactions cannot both find room for the last body that is kept. OFFSET 0: see
-// insertRunsSQL.
+// recordSQL.
 const (
 	loadEventsSQL = `
 SELECT e.*
@@ -188,13 +182,9 @@ func loadPromoted(ctx context.Context, tx pgx.Tx, originals map[identity]*origin
 
 // redeliveriesOf folds the repeated deliveries of one event by body.
 func redeliveriesOf(g *group, first *original) []*redelivery {
-	repeated := g.deliveries
-	if g.inserted {
-		repeated = repeated[1:]
-	}
 	var rows []*redelivery
 	byBody := map[[sha256.Size]byte]*redelivery{}
-	for _, d := range repeated {
+	for _, d := range g.deliveries {
 		row := byBody[d.sha256]
 		if row == nil {
 			row = compare(g.key, d, first)
@@ -205,7 +195,9 @@ func redeliveriesOf(g *group, first *original) []*redelivery {
 		row.count++
 		row.firstAt = earlier(row.firstAt, d.ReceivedAt)
 		row.lastAt = later(row.lastAt, d.ReceivedAt)
-		d.eventID, d.conflict, d.anotherActor = row.eventID, row.differs == differsContent, row.anotherActor
+		d.pending.receipt = Receipt{
+			EventID: row.eventID, Status: Duplicate, Conflict: row.differs == differsContent, AnotherActor: row.anotherActor,
+		}
 	}
 	return rows
 }

@@ -12,7 +12,7 @@ import (
 
 // The trigger on River's table skips a run that somebody holds; those are found
 // by their job. finalized_at is another machine's clock, hence the wide window.
-// OFFSET 0: see insertRunsSQL.
+// OFFSET 0: see recordSQL.
 const sweepFinalizedSQL = `
 SELECT count(*) FROM (
     SELECT lumin.settle_failure(j.event_key, j.kind, j.replay_id, j.id,

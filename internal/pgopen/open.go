@@ -95,7 +95,7 @@ func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, er
 // may have been changed.
 func New(ctx context.Context, config *pgxpool.Config) (pool *pgxpool.Pool, err error) {
 	config.ShouldPing = func(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
-		if idle.IdleDuration > pingAfter && !answersPing(ctx, idle.Conn) {
+		if (idle.IdleDuration > pingAfter || hasUnread(idle.Conn)) && !answersPing(ctx, idle.Conn) {
 			Drop(pool)
 		}
 		return false
