@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -145,12 +146,16 @@ func waitingForEvents(tb testing.TB, s *store.Store) int {
 func blockFlushers(tb testing.TB, s *store.Store, r *store.Recorder) (release func()) {
 	tb.Helper()
 	r.WaitForLocks() // the test may need longer than a second on a busy machine
-	release = lockEvents(tb, s)
+	unlock := lockEvents(tb, s)
+	var blocked sync.WaitGroup
 	for n := range store.Flushers {
-		go r.Record(context.WithoutCancel(tb.Context()), delivery(-1-n))
+		blocked.Go(func() { _, _ = r.Record(context.WithoutCancel(tb.Context()), delivery(-1-n)) })
 		eventually(tb, "a flusher waits for the table", func() bool { return waitingForEvents(tb, s) == n+1 })
 	}
-	return release
+	return func() {
+		unlock()
+		blocked.Wait()
+	}
 }
 
 func wantError(tb testing.TB, got, want error) {
