@@ -53,7 +53,7 @@ func (demoInvoice) Events() []lumin.EventType {
 func (demoInvoice) MaxAttempts() int { return 1 }
 
 // WorkTx implements worker.Transactional.
-func (j demoInvoice) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (j demoInvoice) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO lumin_demo.invoices (signature_request_id, event_key) VALUES ($1, $2)`,
 		e.SignatureRequestID, e.Key.String())
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 
 	"lumin-ingest/app"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -20,7 +19,7 @@ func (BookRevenue) Events() []lumin.EventType {
 	return []lumin.EventType{lumin.SignatureRequestApproved}
 }
 
-func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO revenue (signature_request_id) VALUES ($1)`, e.SignatureRequestID)
 	return err
 }

@@ -24,7 +24,6 @@ import (
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -119,9 +118,9 @@ func (l likeBuiltIn) Kind() string { return l.kind }
 // plainEffects has the kind of countEffects and works in another way.
 type plainEffects struct{ worker.Defaults }
 
-func (plainEffects) Kind() string                             { return countEffects{}.Kind() }
-func (plainEffects) Events() []lumin.EventType                { return []lumin.EventType{lumin.AnyEvent} }
-func (plainEffects) Work(context.Context, *store.Event) error { return nil }
+func (plainEffects) Kind() string                              { return countEffects{}.Kind() }
+func (plainEffects) Events() []lumin.EventType                 { return []lumin.EventType{lumin.AnyEvent} }
+func (plainEffects) Work(context.Context, *worker.Event) error { return nil }
 
 // ofApp waits for the webhook of an app.
 type ofApp struct{ plainEffects }
@@ -133,7 +132,7 @@ func (ofApp) Sources() []string { return []string{"app:crm"} }
 type crashing struct{ plainEffects }
 
 func (crashing) Kind() string { return "crashing" }
-func (crashing) Work(context.Context, *store.Event) error {
+func (crashing) Work(context.Context, *worker.Event) error {
 	fmt.Println("crashing")
 	go func() { panic("boom") }()
 	select {}
@@ -145,7 +144,7 @@ type countEffects struct{ worker.Defaults }
 func (countEffects) Kind() string              { return "count_effects" }
 func (countEffects) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 
-func (countEffects) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (countEffects) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO lumin_test.effects (event_key, job_kind) VALUES ($1, 'count_effects')`, e.Key.String())
 	return err
 }
@@ -160,7 +159,7 @@ func (bookInvoice) Events() []lumin.EventType {
 }
 func (bookInvoice) MaxAttempts() int { return 1 }
 
-func (bookInvoice) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (bookInvoice) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO lumin_test.effects (event_key, job_kind) VALUES ($1, 'book_invoice')`, e.Key.String())
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -31,7 +30,7 @@ func (stuckJob) Queue() string             { return "slow" }
 func (stuckJob) Timeout() time.Duration    { return 100 * time.Millisecond }
 func (stuckJob) Events() []lumin.EventType { return []lumin.EventType{lumin.SignatureRequestDeclined} }
 
-func (j stuckJob) WorkTx(context.Context, pgx.Tx, *store.Event) error {
+func (j stuckJob) WorkTx(context.Context, pgx.Tx, *worker.Event) error {
 	j.entered.Add(1)
 	<-j.release
 	return nil

@@ -35,7 +35,7 @@ func (unsteady) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyE
 func (unsteady) MaxAttempts() int          { return 2 }
 func (unsteady) Backoff(int) time.Duration { return time.Hour }
 
-func (u unsteady) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (u unsteady) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO lumin_test.effects (event_key, job_kind) VALUES ($1, 'unsteady')`, e.Key.String())
 	if err == nil && !u.steady.Load() && rand.IntN(3) == 0 {
 		err = errors.New("not this time")

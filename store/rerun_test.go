@@ -3,9 +3,9 @@ package store_test
 import (
 	"testing"
 
-	"lumin-ingest/store"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
+	"lumin-ingest/worker"
 )
 
 // A program from before migration 0010 counts in the column again. Its replays
@@ -17,13 +17,13 @@ func TestRerunOfOlderProgram(t *testing.T) {
 	d := delivery(1, "book")
 	receipt := recordAll(t, s, d)[0]
 	key := d.Envelope.Key()
-	claimed := func(replayID int64) *store.Event {
+	claimed := func(replayID int64) *worker.Event {
 		t.Helper()
 		e, err := claim(t, s, attempt(d, "book", replayID))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e
+		return (*worker.Event)(e)
 	}
 	if e := claimed(0); e.Rerun != 0 || e.IdempotencyKey() != key.Derive("book").String() {
 		t.Errorf("rerun %d, key %s", e.Rerun, e.IdempotencyKey())

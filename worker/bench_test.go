@@ -19,15 +19,15 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Both sides of BenchmarkRun have as many connections and run as many jobs at a
-// time.
+// Both sides of BenchmarkRun have the same number of connections and run the
+// same number of jobs at once.
 const (
 	benchConns   = worker.DefaultMaxWorkers + 6
 	benchWorkers = worker.DefaultMaxWorkers
 )
 
-// BenchmarkRun compares a transactional job type with what River offers for the
-// same effect: JobCompleteTx. The server commits durably.
+// BenchmarkRun compares a transactional job type with JobCompleteTx, which is
+// River's own way to the same effect. The server commits durably.
 func BenchmarkRun(b *testing.B) {
 	server, err := pgdev.Start(b.Context(), pgdev.Config{Durable: true})
 	if err != nil {
@@ -80,7 +80,8 @@ func BenchmarkRun(b *testing.B) {
 	})
 }
 
-// drain queues b.N jobs with events and runs, and measures how long they take.
+// drain enqueues b.N jobs with events and runs, and measures how long they
+// take.
 func drain(b *testing.B, pool *pgxpool.Pool, kind string, start, stop func(context.Context) error) {
 	ctx := context.Background()
 	_, err := pool.Exec(ctx, `TRUNCATE lumin.events, lumin.runs, lumin.river_job, public.bench_effects RESTART IDENTITY`)
@@ -106,7 +107,7 @@ func drain(b *testing.B, pool *pgxpool.Pool, kind string, start, stop func(conte
 	if err := start(ctx); err != nil {
 		b.Fatal(err)
 	}
-	// Rarely, because the look competes with what is measured.
+	// Poll rarely: the query competes with the jobs that are measured.
 	for done := 0; done < b.N; {
 		time.Sleep(50 * time.Millisecond)
 		if err := pool.QueryRow(ctx, `SELECT count(*) FROM public.bench_effects`).Scan(&done); err != nil {
@@ -127,17 +128,17 @@ func drain(b *testing.B, pool *pgxpool.Pool, kind string, start, stop func(conte
 	}
 }
 
-// benchJob has the effect that is measured.
+// benchJob makes the effect that is measured.
 type benchJob struct{ worker.Defaults }
 
 func (benchJob) Kind() string              { return "bench_claim" }
 func (benchJob) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
-func (benchJob) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (benchJob) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO public.bench_effects (event_key) VALUES ($1)`, [16]byte(e.Key))
 	return err
 }
 
-// completeTxArgs and completeTxWorker are River's own way to the same effect.
+// completeTxArgs and completeTxWorker make the same effect with JobCompleteTx.
 type completeTxArgs struct {
 	EventKey lumin.EventKey `json:"event_key"`
 }

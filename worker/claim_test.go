@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"lumin-ingest/worker"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +15,11 @@ import (
 	"lumin-ingest/store"
 )
 
-const sameJobAgain = `INSERT INTO lumin.river_job (args, kind, max_attempts, queue)
+const insertSameJob = `INSERT INTO lumin.river_job (args, kind, max_attempts, queue)
 	SELECT args, kind, max_attempts, queue FROM lumin.river_job, generate_series(1, $2::int) WHERE kind = $1`
 
-// While one job holds a run, another one for it waits without losing attempts.
+// While one job holds a run, another job of the same run waits without losing
+// attempts.
 func TestTwoJobsForOneRun(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -26,8 +28,8 @@ func TestTwoJobsForOneRun(t *testing.T) {
 	r.start(job)
 	r.record(1, job)
 	r.wait("the first call", func() bool { return job.calls.Load() == 1 })
-	r.exec(sameJobAgain, "twice", 1)
-	r.wait("the second job to step back", func() bool {
+	r.exec(insertSameJob, "twice", 1)
+	r.wait("the snooze of the second job", func() bool {
 		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'twice' AND (metadata ->> 'snoozes')::int > 0`) == 1
 	})
 	close(release)
@@ -45,7 +47,7 @@ func TestManyJobsForOneRun(t *testing.T) {
 	r := newRig(t)
 	job := newTxJob("often", failOnce)
 	r.record(1, job)
-	r.exec(sameJobAgain, "often", 30)
+	r.exec(insertSameJob, "often", 30)
 	r.start(job)
 	r.waitQuiet()
 	if r.effects("often") != 1 || job.calls.Load() != 2 {
@@ -53,13 +55,14 @@ func TestManyJobsForOneRun(t *testing.T) {
 	}
 }
 
-// A crash between the commit of the effect and the completion of the job.
+// The program crashes between the commit of the effect and the completion of
+// the job.
 func TestJobRunsAgainAfterSuccess(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	job := newTxJob("once", nil)
 	plain := newPlainJob("plain", nil)
-	plain.work = func(context.Context, *store.Event, int) error { return nil }
+	plain.work = func(context.Context, *worker.Event, int) error { return nil }
 	r.start(job, plain)
 	key := r.record(1, job, plain)
 	r.waitQuiet()
@@ -73,7 +76,7 @@ func TestJobRunsAgainAfterSuccess(t *testing.T) {
 	}
 }
 
-// An event may be erased while a run of it waits.
+// An event may be erased while one of its runs waits.
 func TestEventGone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -92,8 +95,8 @@ func TestEventGone(t *testing.T) {
 	}
 }
 
-// Final failures that never reach the worker are seen by a trigger.
-func TestFailureSeenByTheTrigger(t *testing.T) {
+// A trigger handles final failures that never reach the worker.
+func TestFailureHandledByTrigger(t *testing.T) {
 	t.Parallel()
 
 	t.Run("a scheduled job is cancelled", func(t *testing.T) {
@@ -102,7 +105,7 @@ func TestFailureSeenByTheTrigger(t *testing.T) {
 		job := newTxJob("waits", nil)
 		key := r.record(1, job)
 		r.exec(`UPDATE lumin.river_job SET state = 'scheduled', scheduled_at = now() + interval '1 hour'`)
-		if _, err := outsider(r).JobCancel(r.ctx, int64(r.count(`SELECT id FROM lumin.river_job`))); err != nil {
+		if _, err := outsideClient(r).JobCancel(r.ctx, int64(r.count(`SELECT id FROM lumin.river_job`))); err != nil {
 			t.Fatal(err)
 		}
 		if got := r.run("waits", key); got.State != "cancelled" || got.Failures != 1 || got.FailureState != "cancelled" {
@@ -114,11 +117,11 @@ func TestFailureSeenByTheTrigger(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
 		job := newTxJob("runs", func(ctx context.Context, _ pgx.Tx, _ int) error { <-ctx.Done(); return ctx.Err() })
-		job.timeout = patience
+		job.timeout = waitTimeout
 		r.start(job)
 		key := r.record(1, job)
 		r.wait("the call", func() bool { return job.calls.Load() == 1 })
-		if _, err := outsider(r).JobCancel(r.ctx, int64(r.count(`SELECT id FROM lumin.river_job WHERE kind = 'runs'`))); err != nil {
+		if _, err := outsideClient(r).JobCancel(r.ctx, int64(r.count(`SELECT id FROM lumin.river_job WHERE kind = 'runs'`))); err != nil {
 			t.Fatal(err)
 		}
 		r.waitQuiet()
@@ -130,7 +133,7 @@ func TestFailureSeenByTheTrigger(t *testing.T) {
 		}
 	})
 
-	// River's elected leader rescues jobs whose program has died.
+	// The leader that River elects rescues jobs whose program has died.
 	t.Run("a stuck job is rescued", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
@@ -153,8 +156,9 @@ func TestFailureSeenByTheTrigger(t *testing.T) {
 	})
 }
 
-// outsider is a client as other programs, and River's own pages, have one.
-func outsider(r *rig) *river.Client[pgx.Tx] {
+// outsideClient returns a client like those of other programs and of River's
+// user interface.
+func outsideClient(r *rig) *river.Client[pgx.Tx] {
 	r.t.Helper()
 	client, err := river.NewClient(riverpgxv5.New(r.pool), &river.Config{Schema: migrations.Schema, Logger: r.logger})
 	if err != nil {
@@ -163,8 +167,8 @@ func outsider(r *rig) *river.Client[pgx.Tx] {
 	return client
 }
 
-// River says that AddWorkerArgs is for itself. It is what lets one type of
-// arguments serve all job types.
+// River documents AddWorkerArgs as internal. It allows one type of arguments
+// for all job types.
 func TestKindsShareOneArgsType(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -196,7 +200,7 @@ func TestKindsShareOneArgsType(t *testing.T) {
 	}
 }
 
-// Jobs of kinds that nobody here knows wait for a program that does.
+// Jobs of an unknown kind wait for a program that knows it.
 func TestUnknownKindWaits(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -210,6 +214,6 @@ func TestUnknownKindWaits(t *testing.T) {
 	r.start(unknown)
 	r.waitQuiet()
 	if r.effects("unknown") != 1 {
-		t.Error("not worked by the program that knows it")
+		t.Error("the program that knows the kind did not run the job")
 	}
 }

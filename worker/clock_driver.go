@@ -12,16 +12,16 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// clockDriver is River's driver, and translates the times that pass through it.
+// clockDriver is River's driver. It translates the times that pass through it.
 //
 // River reads this machine's clock for the time of a retry, a snooze or a
-// periodic job, and for the horizon behind which a running job counts as stuck.
-// The database compares all of them with its own clock. If the clocks differed by 15
-// minutes, jobs would wait for 15 minutes, or be rescued while they run. River's own
-// clock can be replaced only in tests, and not for the rescuer.
+// periodic job, and to decide whether a running job is stuck. The database
+// compares all these times with its own clock. If the clocks differed by 15
+// minutes, jobs would wait for 15 minutes, or be rescued while they run.
+// River's own clock can be replaced only in tests, and not for the rescuer.
 //
-// River's driver interface is not stable. River is therefore pinned, and a test works
-// jobs on a database whose clock differs.
+// River's driver interface is not stable. Therefore the version of River is
+// pinned, and a test runs jobs on a database whose clock differs.
 type clockDriver struct {
 	*riverpgxv5.Driver
 	clock  *databaseClock
@@ -71,21 +71,23 @@ func (t *clockTx) Commit(ctx context.Context) error { return t.tx.Commit(ctx) }
 // Rollback implements riverdriver.ExecutorTx.
 func (t *clockTx) Rollback(ctx context.Context) error { return t.tx.Rollback(ctx) }
 
-// clockExecutor translates times in the calls whose times the database compares with
-// its own. Parameters are copied, because River reuses them when it repeats a call.
+// clockExecutor translates times in the calls whose times the database compares
+// with its own. It copies parameters, because River reuses them when it repeats
+// a call.
 type clockExecutor struct {
 	riverdriver.Executor
 	clock *databaseClock
 }
 
-// there translates a time of this machine's clock into one of the database's.
-func (e *clockExecutor) there(t time.Time) time.Time { return t.Add(e.clock.offset()) }
+// toDatabase translates a time of this machine's clock into one of the
+// database's.
+func (e *clockExecutor) toDatabase(t time.Time) time.Time { return t.Add(e.clock.offset()) }
 
-func (e *clockExecutor) allThere(times []*time.Time) []*time.Time {
+func (e *clockExecutor) allToDatabase(times []*time.Time) []*time.Time {
 	translated := make([]*time.Time, len(times))
 	for i, t := range times {
 		if t != nil {
-			translated[i] = new(e.there(*t))
+			translated[i] = new(e.toDatabase(*t))
 		}
 	}
 	return translated
@@ -100,8 +102,9 @@ func (e *clockExecutor) Begin(ctx context.Context) (riverdriver.ExecutorTx, erro
 	return newClockTx(tx, e.clock), nil
 }
 
-// JobInsertFastMany implements riverdriver.Executor. A job without a time is due at
-// once: River's statement replaces the zero time by the database's now().
+// JobInsertFastMany implements riverdriver.Executor. A job without a time is
+// due at once: River's statement replaces the zero time by the database's
+// now().
 func (e *clockExecutor) JobInsertFastMany(ctx context.Context, params *riverdriver.JobInsertFastManyParams) ([]*riverdriver.JobInsertFastResult, error) {
 	translated := *params
 	translated.Jobs = make([]*riverdriver.JobInsertFastParams, len(params.Jobs))
@@ -113,7 +116,7 @@ func (e *clockExecutor) JobInsertFastMany(ctx context.Context, params *riverdriv
 		if job.ScheduledAt == nil {
 			job.ScheduledAt = new(time.Time)
 		} else {
-			job.ScheduledAt = new(e.there(*job.ScheduledAt))
+			job.ScheduledAt = new(e.toDatabase(*job.ScheduledAt))
 		}
 		translated.Jobs[i] = &job
 	}
@@ -130,7 +133,7 @@ func (e *clockExecutor) JobInsertFastManyNoReturning(ctx context.Context, params
 // JobSetStateIfRunningMany implements riverdriver.Executor.
 func (e *clockExecutor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
 	translated := *params
-	translated.FinalizedAt, translated.ScheduledAt = e.allThere(params.FinalizedAt), e.allThere(params.ScheduledAt)
+	translated.FinalizedAt, translated.ScheduledAt = e.allToDatabase(params.FinalizedAt), e.allToDatabase(params.ScheduledAt)
 	return e.Executor.JobSetStateIfRunningMany(ctx, &translated)
 }
 
@@ -163,11 +166,11 @@ func (e *clockExecutor) JobGetStuck(ctx context.Context, params *riverdriver.Job
 // JobRescueMany implements riverdriver.Executor.
 func (e *clockExecutor) JobRescueMany(ctx context.Context, params *riverdriver.JobRescueManyParams) (*struct{}, error) {
 	translated := *params
-	translated.StuckHorizon = e.there(params.StuckHorizon)
-	translated.FinalizedAt = e.allThere(params.FinalizedAt)
+	translated.StuckHorizon = e.toDatabase(params.StuckHorizon)
+	translated.FinalizedAt = e.allToDatabase(params.FinalizedAt)
 	translated.ScheduledAt = make([]time.Time, len(params.ScheduledAt))
 	for i, at := range params.ScheduledAt {
-		translated.ScheduledAt[i] = e.there(at)
+		translated.ScheduledAt[i] = e.toDatabase(at)
 	}
 	return e.Executor.JobRescueMany(ctx, &translated)
 }
@@ -175,22 +178,23 @@ func (e *clockExecutor) JobRescueMany(ctx context.Context, params *riverdriver.J
 // JobDeleteBefore implements riverdriver.Executor.
 func (e *clockExecutor) JobDeleteBefore(ctx context.Context, params *riverdriver.JobDeleteBeforeParams) (int, error) {
 	translated := *params
-	translated.CancelledFinalizedAtHorizon = e.there(params.CancelledFinalizedAtHorizon)
-	translated.CompletedFinalizedAtHorizon = e.there(params.CompletedFinalizedAtHorizon)
-	translated.DiscardedFinalizedAtHorizon = e.there(params.DiscardedFinalizedAtHorizon)
+	translated.CancelledFinalizedAtHorizon = e.toDatabase(params.CancelledFinalizedAtHorizon)
+	translated.CompletedFinalizedAtHorizon = e.toDatabase(params.CompletedFinalizedAtHorizon)
+	translated.DiscardedFinalizedAtHorizon = e.toDatabase(params.DiscardedFinalizedAtHorizon)
 	return e.Executor.JobDeleteBefore(ctx, &translated)
 }
 
 // QueueDeleteExpired implements riverdriver.Executor.
 func (e *clockExecutor) QueueDeleteExpired(ctx context.Context, params *riverdriver.QueueDeleteExpiredParams) ([]string, error) {
 	translated := *params
-	translated.UpdatedAtHorizon = e.there(params.UpdatedAtHorizon)
+	translated.UpdatedAtHorizon = e.toDatabase(params.UpdatedAtHorizon)
 	return e.Executor.QueueDeleteExpired(ctx, &translated)
 }
 
-// LeaderAttemptElect implements riverdriver.Executor. It turns an error into "not
-// elected", after which River tries again within seconds. After an error River would
-// pause for up to eight minutes, and without a leader no retry becomes due.
+// LeaderAttemptElect implements riverdriver.Executor. It turns an error into
+// "not elected", after which River tries again within seconds. After an error
+// River would pause for up to eight minutes, and without a leader no retry
+// becomes due.
 func (e *clockExecutor) LeaderAttemptElect(ctx context.Context, params *riverdriver.LeaderElectParams) (*riverdriver.Leader, error) {
 	leader, err := e.Executor.LeaderAttemptElect(ctx, params)
 	if err != nil && ctx.Err() == nil {

@@ -12,8 +12,8 @@ import (
 	"lumin-ingest/worker"
 )
 
-// shiftClock has the database's clock ahead of this machine's, for every
-// statement that does not ask pg_catalog for the time.
+// shiftClock puts the database's clock ahead of this machine's, for every
+// statement that does not name pg_catalog.
 func (r *rig) shiftClock(ahead time.Duration) {
 	r.t.Helper()
 	r.exec(`CREATE SCHEMA shifted`)
@@ -25,10 +25,10 @@ func (r *rig) shiftClock(ahead time.Duration) {
 	r.pool.Reset()
 }
 
-// Jobs are worked in time however far the two clocks are apart: fresh ones, those
-// that are tried again or snoozed, soon or after more than River's five seconds of
-// looking ahead, and those of a job type's own. What has run for long is rescued,
-// and nothing else.
+// Jobs run on time, however much the two clocks differ. This holds for new
+// jobs, follow-up jobs, and jobs that are retried or snoozed, for less and for
+// more than the five seconds that River schedules ahead. Only jobs that have
+// run too long are rescued.
 func TestClocksDiffer(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"ahead": 15 * time.Minute, "behind": -15 * time.Minute} {
@@ -59,7 +59,7 @@ func TestClocksDiffer(t *testing.T) {
 					VALUES ($1, '{}', 'running', 1, 5, now() - make_interval(secs => $2), ARRAY['gone'])`, kind, since.Seconds())
 			}
 			stuck("fresh", time.Minute)
-			stuck("soon", -2*time.Minute) // not in danger if this test is slow
+			stuck("soon", -2*time.Minute) // far from its limit, even if this test is slow
 			sent := make(chan int, 10)
 			types := []worker.JobType{fresh, soon, late, snoozed, later, decides}
 			registry := registryOf(types...)
@@ -89,7 +89,7 @@ func TestClocksDiffer(t *testing.T) {
 	}
 }
 
-// The clock that is followed is right at once when this machine's is not.
+// The offset is correct at once after this machine's clock is set.
 func TestClockOffset(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -19,8 +19,8 @@ func closedTx() pgx.Tx {
 }
 
 // closedConn returns a closed connection for code that asks for one after its
-// attempt: with a nil one, that code would crash the program. It has the settings of
-// a real connection, and never was connected to a database.
+// attempt: a nil connection would make that code crash the program. It has the
+// settings of a real connection, but was never connected to a database.
 func closedConn(cfg *pgx.ConnConfig) *pgx.Conn {
 	ctx := context.Background()
 	cfg.TLSConfig, cfg.Fallbacks, cfg.Tracer = nil, nil, nil
@@ -28,7 +28,7 @@ func closedConn(cfg *pgx.ConnConfig) *pgx.Conn {
 	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"closed"}, nil }
 	cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
-		go welcome(theirs)
+		go acceptConn(theirs)
 		return ours, nil
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
@@ -39,8 +39,8 @@ func closedConn(cfg *pgx.ConnConfig) *pgx.Conn {
 	return conn
 }
 
-// welcome acts as a server that accepts a connection and then answers nothing.
-func welcome(conn net.Conn) {
+// acceptConn acts as a server that accepts a connection and then sends nothing.
+func acceptConn(conn net.Conn) {
 	defer conn.Close()
 	var length uint32 // of the startup message, which counts itself
 	if binary.Read(conn, binary.BigEndian, &length) != nil {
@@ -56,12 +56,12 @@ func welcome(conn net.Conn) {
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// riverDriver is the package of River that reads a setting from the connection of a
-// transaction and does not keep the connection. A test checks this.
+// riverDriver is the package of River that reads a setting from the connection
+// of a transaction and does not keep the connection. A test checks this.
 const riverDriver = "github.com/riverqueue/river/riverdriver/riverpgxv5."
 
-// calledByRiver reports whether River's driver called the method that calls this
-// function.
+// calledByRiver reports whether River's driver called the method that calls
+// this function.
 func calledByRiver() bool {
 	var callers [1]uintptr
 	if runtime.Callers(3, callers[:]) == 0 {

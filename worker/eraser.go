@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -13,34 +12,24 @@ import (
 	"lumin-ingest/store/erasure"
 )
 
-// eraseTimeout bounds one look at the erasures. After a crash the next look, a
-// minute later, goes on.
+// eraseTimeout bounds one pass through the unfinished erasures. After a crash
+// the next pass, a minute later, continues.
 const eraseTimeout = 10 * time.Minute
 
-// eraseArgs are the arguments of the periodic look at unfinished erasures.
-type eraseArgs struct{}
-
-// Kind implements river.JobArgs.
-func (eraseArgs) Kind() string { return internalPrefix + "erase" }
-
-// eraser carries on with erasures whose command was cut off, or that had to leave
-// something to a job at work; see [erasure.CarryOut].
+// eraser continues erasures whose command was interrupted, or that had to wait
+// for a running job; see [erasure.CarryOut].
 type eraser struct {
-	river.WorkerDefaults[eraseArgs]
 	store  *store.Store
 	logger *slog.Logger
-	busy   sync.Mutex
 }
 
-// Timeout implements river.Worker.
-func (*eraser) Timeout(*river.Job[eraseArgs]) time.Duration { return eraseTimeout }
+func newEraser(s *store.Store, logger *slog.Logger) *housekeeper[periodicArgs] {
+	w := &eraser{store: s, logger: logger}
+	return &housekeeper[periodicArgs]{timeout: eraseTimeout, step: oneAtATime(w.step)}
+}
 
-// Work implements river.Worker.
-func (w *eraser) Work(ctx context.Context, _ *river.Job[eraseArgs]) error {
-	if !w.busy.TryLock() {
-		return nil // a long one is under way, from a minute ago
-	}
-	defer w.busy.Unlock()
+// step does one pass through the unfinished erasures.
+func (w *eraser) step(ctx context.Context, _ *river.Job[periodicArgs]) (pause, error) {
 	ids, err := erasure.Unfinished(ctx, w.store.Pool())
 	errs := []error{err}
 	for _, id := range ids {
@@ -49,5 +38,5 @@ func (w *eraser) Work(ctx context.Context, _ *river.Job[eraseArgs]) error {
 			w.logger.Info("erasure finished", "erasure_id", id, "bodies", order.Bodies, "runs_cancelled", order.RunsCancelled)
 		}
 	}
-	return errors.Join(errs...)
+	return done, errors.Join(errs...)
 }

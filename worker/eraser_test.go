@@ -6,13 +6,12 @@ import (
 	"testing"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/store/erasure"
 	"lumin-ingest/worker"
 )
 
-// stuck is a plain job type whose call lasts until it is let go, and then fails
-// with something that must not stay.
+// stuck is a plain job type that runs until it is released. It then fails with
+// an error that contains personal data.
 type stuck struct {
 	worker.Defaults
 	called, release chan struct{}
@@ -21,7 +20,7 @@ type stuck struct {
 func (stuck) Kind() string              { return "stuck" }
 func (stuck) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 
-func (s stuck) Work(ctx context.Context, _ *store.Event) error {
+func (s stuck) Work(ctx context.Context, _ *worker.Event) error {
 	s.called <- struct{}{}
 	select {
 	case <-s.release:
@@ -30,8 +29,9 @@ func (s stuck) Work(ctx context.Context, _ *store.Event) error {
 	return errors.New("no account of Zyzzyva")
 }
 
-// What a job at work says after the erasure goes as well, and it does not come
-// again. A running worker carries on with an erasure whose command has gone.
+// The error of a job that was running during the erasure is erased too, and the
+// job is not retried. A running worker continues an erasure whose command was
+// interrupted.
 func TestErasureWhileWorking(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -56,7 +56,7 @@ func TestErasureWhileWorking(t *testing.T) {
 		return r.count(`SELECT count(*) FROM lumin.river_job WHERE errors::text LIKE '%Zyzzyva%'`) == 1
 	})
 	r.stop(first)
-	r.start(job) // which looks for erasures as soon as it leads
+	r.start(job) // it looks for erasures as soon as River elects it
 	r.wait("the end of the erasure", func() bool { return r.count(`SELECT count(*) FROM lumin.erasures WHERE finished_at IS NOT NULL`) == 1 })
 	if n := r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'stuck'`); n != 0 {
 		t.Errorf("%d jobs are left", n)

@@ -28,12 +28,12 @@ func (BookRevenue) Events() []lumin.EventType {
 	return []lumin.EventType{lumin.SignatureRequestApproved}
 }
 
-func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO shop.revenue (signature_request_id) VALUES ($1)`, e.SignatureRequestID)
 	return err
 }
 
-// NotifyCRM tells another system, which may hear of an event twice.
+// NotifyCRM notifies another system, which may receive an event twice.
 type NotifyCRM struct {
 	worker.Defaults
 	Client *http.Client
@@ -45,7 +45,7 @@ func (NotifyCRM) Sources() []string         { return []string{"app:crm"} }
 func (NotifyCRM) Queue() string             { return "slow" }
 func (NotifyCRM) Timeout() time.Duration    { return 30 * time.Second }
 
-func (n NotifyCRM) Work(ctx context.Context, e *store.Event) error {
+func (n NotifyCRM) Work(ctx context.Context, e *worker.Event) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://crm.example/events", nil)
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func ExampleRegistry() {
 	// notify_crm waits in queue slow
 }
 
-// From a delivery to its effect.
+// This example follows an event from its delivery to its effect.
 func ExampleRuntime() {
 	ctx := context.Background()
 	check := func(err error) {
@@ -92,7 +92,7 @@ func ExampleRuntime() {
 			panic(err)
 		}
 	}
-	server, err := pgdev.Start(ctx, pgdev.Config{}) // any PostgreSQL will do
+	server, err := pgdev.Start(ctx, pgdev.Config{}) // any PostgreSQL server works
 	check(err)
 	defer server.Close()
 	check(migrations.Up(ctx, server.URL()))
@@ -111,7 +111,7 @@ func ExampleRuntime() {
 	check(err)
 	check(runtime.Start(ctx))
 
-	// What the ingest side does with a verified delivery.
+	// The ingest side does this with a verified delivery.
 	body := []byte(`{"event":{"event_time":1694664207595,"event_type":"signature_request_approved"},"signature_request":{"signature_request_id":"fa5c8a0b"}}`)
 	envelope, err := lumin.DecodeEnvelope(body)
 	check(err)
@@ -133,7 +133,7 @@ func ExampleRuntime() {
 	// Output: booked fa5c8a0b
 }
 
-// RemindArgs name a row of shop.revenue.
+// RemindArgs identify a row of shop.revenue.
 type RemindArgs struct {
 	SignatureRequestID string `json:"signature_request_id"`
 }
@@ -151,12 +151,13 @@ func (Remind) Work(_ context.Context, job *river.Job[RemindArgs]) error {
 	return nil
 }
 
-// BookAndRemind writes a row, and has a reminder sent once that is committed.
+// BookAndRemind writes a row, and enqueues a reminder that is sent after the
+// commit.
 type BookAndRemind struct{ BookRevenue }
 
 func (BookAndRemind) Kind() string { return "book_and_remind" }
 
-func (b BookAndRemind) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (b BookAndRemind) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	if err := b.BookRevenue.WorkTx(ctx, tx, e); err != nil {
 		return err
 	}
@@ -186,7 +187,8 @@ func ExampleRegistry_AddPeriodic() {
 	// periodic job "hurry": Every is 1ms: give at least a second
 }
 
-// What the CRM will never take is failed at once: somebody has to mend it.
+// A request that the CRM will never accept fails at once: the cause must be
+// fixed first.
 func ExampleJobFail() {
 	answered := func(status int) error {
 		err := fmt.Errorf("the CRM answered %d", status)
@@ -202,9 +204,9 @@ func ExampleJobFail() {
 	// the CRM answered 502
 }
 
-// In a job type, each line has event_id, kind and attempt by itself.
+// In a job type, each line automatically has event_id, kind and attempt.
 func ExampleLogger() {
-	work := func(ctx context.Context, _ *store.Event) error {
+	work := func(ctx context.Context, _ *worker.Event) error {
 		worker.Logger(ctx).Info("booked", "rows", 1)
 		return nil
 	}

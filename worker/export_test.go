@@ -10,8 +10,8 @@ import (
 	"lumin-ingest/store/retention"
 )
 
-// Quick makes a Runtime of this Config look for jobs more often, and gives
-// running ones less time when it stops.
+// Quick makes a Runtime of this Config poll more often, and gives running jobs
+// less time when it stops.
 func (c Config) Quick(softStop time.Duration) Config {
 	c.softStop, c.pollInterval = softStop, 20*time.Millisecond
 	return c
@@ -20,7 +20,7 @@ func (c Config) Quick(softStop time.Duration) Config {
 // InternalQueue is the queue of the program's own jobs.
 const InternalQueue = replayQueue
 
-// Warnings is what River's log goes through.
+// Warnings returns the handler that filters River's log.
 func Warnings(h slog.Handler) slog.Handler { return warnings{h} }
 
 // Unpolled makes a Runtime of this Config wait for notifications only.
@@ -29,10 +29,10 @@ func (c Config) Unpolled() Config {
 	return c
 }
 
-// RetainArgs are those of the periodic retention.
-type RetainArgs = retainArgs
+// RetainArgs are the arguments of the retention job.
+type RetainArgs = periodicArgs
 
-// Retainer is the worker of the periodic retention, with slices of a given length.
+// Retainer returns the worker of the retention job, with slices of this length.
 func Retainer(s *store.Store, p retention.Policy, slice time.Duration) river.Worker[RetainArgs] {
-	return &retainer{store: s, policy: p, slice: slice, logger: slog.New(slog.DiscardHandler)}
+	return newRetainer(s, p, slice, slog.New(slog.DiscardHandler))
 }

@@ -9,49 +9,52 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// followUp is a River worker of the user's own.
+// followUp is a registered River worker.
 type followUp struct {
 	worker any
 	queue  string
 	add    func(*river.Workers) error
 }
 
-// AddFollowUp registers a River worker for jobs that job types put into the queue
-// themselves, so that an effect elsewhere follows a decision that is committed:
+// AddFollowUp registers a River worker for jobs that job types enqueue
+// themselves. Use it if an effect on another system must follow a committed
+// decision:
 //
-//	func (d Decide) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+//	func (d Decide) WorkTx(ctx context.Context, tx pgx.Tx, e *Event) error {
 //		...
 //		_, err := river.ClientFromContext[pgx.Tx](ctx).InsertTx(ctx, tx, NotifyArgs{OrderID: id}, nil)
 //		return err
 //	}
 //
-// The job is there if and only if the transaction is committed, and is worked at
-// least once, by River's rules: attempts and timeout are those of River's worker and
-// insert options, and the job has no run of its own in lumin.runs. Its arguments are
-// kept by River for days, so let them name rows and hold no personal data. Jobs go to
-// the queue that the arguments' InsertOpts name, or else to River's default queue;
-// one that an insert names itself must be that of some registered job type.
+// The job exists if and only if the transaction commits, and it is worked at
+// least once. It follows River's rules: attempts and timeout are those of
+// River's worker and insert options, and the job has no run in lumin.runs.
+// River keeps its arguments for days, so they should identify rows and contain
+// no personal data. The queue is the one in the InsertOpts of the arguments, or
+// else River's default queue. If a call of InsertTx names a queue, a registered
+// job type must use that queue.
 //
-// The zero value of T must answer Kind. What is wrong is told by [Registry.Err].
+// Kind must work on the zero value of T. [Registry.Err] reports what is
+// invalid.
 func AddFollowUp[T river.JobArgs](r *Registry, w river.Worker[T]) {
 	var kind, queue string
-	why := ""
+	problem := ""
 	if err := isolate(func() error {
 		var args T
 		kind, queue = args.Kind(), queueOf(args)
 		return nil
 	}); err != nil {
-		why = fmt.Sprintf("the zero value of its arguments does not tell kind and queue (%v): let them be a struct, and not a pointer to one", err)
+		problem = fmt.Sprintf("the zero value of its arguments does not yield kind and queue (%v): let them be a struct, and not a pointer to one", err)
 	}
 	switch {
-	case why != "":
+	case problem != "":
 	case isNil(w):
-		why = "the worker is nil: give a value"
+		problem = "the worker is nil: give a value"
 	default:
-		why = cmp.Or(r.refuseKind(kind), refuseQueue(queue))
+		problem = cmp.Or(r.kindProblem(kind), queueProblem(queue))
 	}
-	if why != "" {
-		r.errs = append(r.errs, fmt.Errorf("follow-up job %q (%T): %s", kind, w, why))
+	if problem != "" {
+		r.errs = append(r.errs, fmt.Errorf("follow-up job %q (%T): %s", kind, w, problem))
 		return
 	}
 	r.followUps[kind] = followUp{worker: w, queue: queue, add: func(workers *river.Workers) error {
@@ -59,7 +62,7 @@ func AddFollowUp[T river.JobArgs](r *Registry, w river.Worker[T]) {
 	}}
 }
 
-// queueOf is the queue that jobs with these arguments go to.
+// queueOf returns the queue for jobs with these arguments.
 func queueOf(args river.JobArgs) string {
 	var named string
 	if with, ok := args.(river.JobArgsWithInsertOpts); ok {
@@ -68,17 +71,17 @@ func queueOf(args river.JobArgs) string {
 	return cmp.Or(named, river.QueueDefault)
 }
 
-// isolated is a River worker whose panics, and ends of goroutines, stay with its job.
+// isolated keeps panics and goroutine exits of a River worker within its job.
 type isolated[T river.JobArgs] struct{ river.Worker[T] }
 
 // Work implements river.Worker.
 func (w *isolated[T]) Work(ctx context.Context, job *river.Job[T]) error {
-	noteDeadline(ctx)
-	err := isolate(func() error { return w.Worker.Work(ctx, job) })
-	return nameTimeout(ctx, cmp.Or(w.Timeout(job), Defaults{}.Timeout()), err)
+	runningJobOf(ctx).setTimeout(ctx, cmp.Or(w.Timeout(job), Defaults{}.Timeout()))
+	return isolate(func() error { return w.Worker.Work(ctx, job) })
 }
 
-// NextRetry implements river.Worker: by River's own policy if the worker's panics.
+// NextRetry implements river.Worker. If the worker's method panics, River uses
+// its own policy.
 func (w *isolated[T]) NextRetry(job *river.Job[T]) (at time.Time) {
 	_ = isolate(func() error {
 		at = w.Worker.NextRetry(job)
@@ -87,7 +90,8 @@ func (w *isolated[T]) NextRetry(job *river.Job[T]) (at time.Time) {
 	return at
 }
 
-// Timeout implements river.Worker: the default if the worker's panics.
+// Timeout implements river.Worker. If the worker's method panics, River uses
+// the default.
 func (w *isolated[T]) Timeout(job *river.Job[T]) (timeout time.Duration) {
 	_ = isolate(func() error {
 		timeout = w.Worker.Timeout(job)

@@ -9,83 +9,87 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 )
 
-// JobType is what plain and transactional job types have in common. Embed
-// [Defaults] and override what should differ.
+// JobType has the methods that plain and transactional job types have in
+// common. Embed [Defaults] and override the methods whose result should differ.
 type JobType interface {
-	// Kind names the job type in the database, so it must not change while there
-	// are runs of it: 2 to 127 letters, digits, _ and -, beginning with a letter.
+	// Kind returns the name of the job type: 2 to 127 letters, digits, _ and -,
+	// beginning with a letter. It is stored with every run, so do not change it
+	// while the job type has runs.
 	Kind() string
 
-	// Events are the event types that it wants; [lumin.AnyEvent] is all of them,
-	// undocumented ones too.
+	// Events returns the event types that the job type handles.
+	// [lumin.AnyEvent] stands for all of them, including undocumented ones.
 	Events() []lumin.EventType
 
-	// Sources are the sources that it wants; none means all.
+	// Sources returns the sources whose events the job type handles. None means
+	// all.
 	Sources() []string
 
-	// Queue is the River queue that its jobs wait in.
+	// Queue returns the name of the River queue for its jobs.
 	Queue() string
 
-	// Priority orders jobs within a queue, from 1 (first) to 4.
+	// Priority returns the rank of its jobs within the queue, from 1 (first) to
+	// 4.
 	Priority() int
 
-	// MaxAttempts is how often a job is tried before its run is failed.
+	// MaxAttempts returns the number of attempts after which a run fails.
 	MaxAttempts() int
 
-	// Timeout bounds one attempt.
+	// Timeout returns the time limit of one attempt.
 	Timeout() time.Duration
 
-	// Backoff is how long to wait after the attempt of this number, from 1.
+	// Backoff returns the delay after a failed attempt. The first attempt has
+	// number 1.
 	Backoff(attempt int) time.Duration
 }
 
-// Plain is a job type that works outside a transaction, such as on other
-// systems: at least once per event, and seldom more.
+// Plain is a job type that works outside a transaction, such as one that calls
+// another system. It works at least once per event, and rarely more often.
 type Plain interface {
 	JobType
-	Work(ctx context.Context, e *store.Event) error
+	Work(ctx context.Context, e *Event) error
 }
 
-// Transactional is a job type whose whole effect is in this database, made
-// through tx: exactly once per event, and once more for each replay.
+// Transactional is a job type whose whole effect is in this database and made
+// through tx. It takes effect exactly once per event, and once more for each
+// replay that asks for it.
 //
-// The transaction is ended for it: by a commit when WorkTx returns nil, and
-// otherwise by a rollback.
+// The worker commits tx if WorkTx returns nil, and rolls it back otherwise.
 type Transactional interface {
 	JobType
-	WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error
+	WorkTx(ctx context.Context, tx pgx.Tx, e *Event) error
 }
 
-// Defaults are the settings of a job type that does not override them.
+// Defaults has the default settings. Embed it in a job type.
 type Defaults struct{}
 
-// Sources is none, which means all: what several webhooks report is worked once
-// anyway.
+// Sources returns nil, which means all sources. An event that several webhooks
+// report still has one run.
 func (Defaults) Sources() []string { return nil }
 
-// Queue is default, which job types share unless one of them is slow enough to keep
-// the others waiting: that one should have a queue, and workers, of its own.
+// Queue returns "default". Job types can share a queue unless one of them is
+// slow enough to delay the others. Give a slow one its own queue and workers.
 func (Defaults) Queue() string { return "default" }
 
-// Priority is 1, the first: a queue is worked in the order of arrival until some job
-// type is worth less.
+// Priority returns 1, the first rank. A queue whose jobs all have the same rank
+// is worked in the order of arrival.
 func (Defaults) Priority() int { return 1 }
 
-// MaxAttempts is 10, which with Backoff takes about three hours: long enough for
-// most outages to end, short enough to hear of the others the same day. River's
-// own 25 take twenty days.
+// MaxAttempts returns 10. With the default Backoff they take about three hours.
+// Most outages end within that time, and longer ones are noticed on the same
+// day. River's own 25 attempts take twenty days.
 func (Defaults) MaxAttempts() int { return 10 }
 
-// Timeout is 10 seconds, enough for statements and for a call of another system,
-// and less than the 15 seconds after which River takes a job for stuck and has it
-// tried again. For a longer one River waits longer, too.
+// Timeout returns 10 seconds, which is enough for statements and for a call of
+// another system. River regards a job as stuck after 15 seconds, or after its
+// own timeout if that is longer.
 func (Defaults) Timeout() time.Duration { return 10 * time.Second }
 
-// Backoff grows from 4 seconds by a factor of 2.5, to 1 h 42 min before the
-// tenth attempt, give or take a tenth so that failed jobs spread out.
+// Backoff returns 4 seconds after the first attempt and grows by a factor of
+// 2.5, to 1 h 42 min before the tenth attempt. It varies by a tenth so that
+// failed jobs spread out.
 func (Defaults) Backoff(attempt int) time.Duration {
 	const first, factor, longest = 4 * time.Second, 2.5, 6 * time.Hour
 	delay := float64(first) * math.Pow(factor, float64(max(attempt, 1)-1))

@@ -1,28 +1,25 @@
 package worker
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/riverqueue/river/rivertype"
 )
 
 // QueueLoad shows how busy the workers of one queue are in this program.
 type QueueLoad struct {
 	Queue   string
-	Workers int            // most jobs that run at once
+	Workers int            // jobs that can run at once
 	Busy    int            // jobs that are running
 	Overdue map[string]int // jobs still running 5 s after their timeout, by kind
 }
 
-// Stuck reports whether each worker is held by an overdue job, so that no worker is
-// left for other jobs.
+// Stuck reports whether overdue jobs hold all workers of the queue, so that no
+// other job can run.
 func (l QueueLoad) Stuck() bool {
 	overdue := 0
 	for _, n := range l.Overdue {
@@ -45,72 +42,19 @@ func counts(byKind map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// atWork keeps track of the running jobs.
-type atWork struct {
-	mu   sync.Mutex
-	jobs map[*runningJob]bool
-}
-
-// runningJob is one running job. A job without a deadline is never overdue: only the
-// program's own jobs have none, and they always end.
-type runningJob struct {
-	kind, queue string
-
-	mu       *sync.Mutex // of atWork
-	deadline time.Time
-}
-
-// runningKey is the key of the *runningJob in a job's context.
-type runningKey struct{}
-
-// begin adds a job until ended is called.
-func (w *atWork) begin(ctx context.Context, row *rivertype.JobRow) (_ context.Context, ended func()) {
-	job := &runningJob{kind: row.Kind, queue: row.Queue, mu: &w.mu}
-	w.mu.Lock()
-	w.jobs[job] = true
-	w.mu.Unlock()
-	return context.WithValue(ctx, runningKey{}, job), func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.jobs, job)
-	}
-}
-
-// noteDeadline stores the deadline of the job with this context. River sets the
-// deadline only inside the middleware that calls begin.
-func noteDeadline(ctx context.Context) {
-	job, ok := ctx.Value(runningKey{}).(*runningJob)
-	if deadline, bounded := ctx.Deadline(); ok && bounded {
-		job.mu.Lock()
-		defer job.mu.Unlock()
-		job.deadline = deadline
-	}
-}
-
-// kinds counts the running jobs by kind.
-func (w *atWork) kinds() map[string]int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	kinds := map[string]int{}
-	for job := range w.jobs {
-		kinds[job.kind]++
-	}
-	return kinds
-}
-
-// load returns the load of queues with these numbers of workers.
-func (w *atWork) load(workers map[string]int, now time.Time) []QueueLoad {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// load returns the load of queues, given their numbers of workers.
+func (r *runningJobs) load(workers map[string]int, now time.Time) []QueueLoad {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var loads []QueueLoad
 	for _, queue := range slices.Sorted(maps.Keys(workers)) {
 		l := QueueLoad{Queue: queue, Workers: workers[queue], Overdue: map[string]int{}}
-		for job := range w.jobs {
+		for job := range r.jobs {
 			if job.queue != queue {
 				continue
 			}
 			l.Busy++
-			if !job.deadline.IsZero() && now.Sub(job.deadline) >= afterwards {
+			if !job.deadline.IsZero() && now.Sub(job.deadline) >= timeoutGrace {
 				l.Overdue[job.kind]++
 			}
 		}
@@ -119,17 +63,18 @@ func (w *atWork) load(workers map[string]int, now time.Time) []QueueLoad {
 	return loads
 }
 
-// Load returns the load of each queue of this program, including its own two.
-func (r *Runtime) Load() []QueueLoad { return r.atWork.load(r.queues, time.Now()) }
+// Load returns the load of each queue of this program, including the two queues
+// of its own jobs.
+func (r *Runtime) Load() []QueueLoad { return r.running.load(r.queues, time.Now()) }
 
 // Stuck lists the stuck queues: see [QueueLoad.Stuck].
 func (r *Runtime) Stuck() []QueueLoad {
 	return slices.DeleteFunc(r.Load(), func(l QueueLoad) bool { return !l.Stuck() })
 }
 
-// Unfinished counts the running jobs by kind. After a [Runtime.Stop] that timed out,
-// these are the jobs that ignore the end of their context.
-func (r *Runtime) Unfinished() map[string]int { return r.atWork.kinds() }
+// Unfinished counts the running jobs by kind. After a [Runtime.Stop] that timed
+// out, these are the jobs that ignore the end of their context.
+func (r *Runtime) Unfinished() map[string]int { return r.running.kinds() }
 
 // loadCollector reports the load to Prometheus.
 type loadCollector struct {

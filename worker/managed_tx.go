@@ -10,116 +10,99 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrManagedTx is what Commit and Rollback of the transaction answer that a job
-// type is given.
+// ErrManagedTx is the error of Commit and Rollback on the transaction that a
+// job type receives.
 var ErrManagedTx = errors.New("the worker ends this transaction: return nil to commit it, an error to roll it back")
 
-// errEndedTx is the error of a WorkTx that has used COMMIT or ROLLBACK.
-var errEndedTx = errors.New("WorkTx ended its own transaction: leave COMMIT and ROLLBACK to the worker")
-
-// unfit tells why the transaction cannot be committed after a WorkTx that
-// returned nil; nil if it can.
-func unfit(conn *pgconn.PgConn) error {
-	switch status := conn.TxStatus(); {
-	case conn.IsBusy():
-		return errors.New("WorkTx returned before it had read or closed the rows of a query: close them")
-	case status == 'T':
-		return nil
-	case status == 'E':
-		return errors.New("WorkTx returned nil after a statement failed, so nothing of it can be committed: return the statement's error, or use a savepoint (tx.Begin)")
-	default:
-		return errEndedTx
-	}
-}
-
-// endsTx finds statements that may end a transaction. Others that it finds, such
-// as those with CASE ... END, cost a second look at the run and nothing else.
+// endsTx matches statements that may end a transaction. It also matches others,
+// such as those with CASE ... END, which only costs a second check of the run.
 var endsTx = regexp.MustCompile(`(?i)\b(rollback|commit|abort|end|prepare)\b`)
 
-// managedTx is a transaction that its user cannot end through its methods. Once
-// it is ended all the same, by an SQL statement, it takes no others: they would
-// each be committed by themselves, in every attempt anew. It takes none either
-// once the attempt has ended, because its connection then serves another one.
+// managedTx is a transaction that its user cannot end through its methods. If
+// an SQL statement ends it, it refuses further statements: each would otherwise
+// be committed on its own, once per attempt. It also refuses statements after
+// the attempt, because its connection then serves another attempt.
 type managedTx struct {
 	pgx.Tx // the transaction or one of its savepoints
-	watch  *txWatch
+	state  *txState
 }
 
-// txWatch is what a transaction and its savepoints share.
-type txWatch struct {
+// txState is shared by a transaction and its savepoints.
+type txState struct {
 	outermost pgx.Tx
 
-	mu       sync.Mutex // the code's goroutines may outlive the attempt and use the transaction
-	maybeNew bool       // another transaction may have replaced the first one
-	exposed  bool       // the code may hold the connection itself
-	ended    bool       // the attempt has ended
+	mu            sync.Mutex // goroutines of the code may outlive the attempt and use the transaction
+	maybeReplaced bool       // another transaction may have replaced the first one
+	exposed       bool       // the code may hold the connection itself
+	ended         bool       // the attempt has ended
 }
 
-func manage(tx pgx.Tx) *managedTx { return &managedTx{Tx: tx, watch: &txWatch{outermost: tx}} }
+func manage(tx pgx.Tx) *managedTx { return &managedTx{Tx: tx, state: &txState{outermost: tx}} }
 
-// end closes the transaction for the code that uses it. It reports whether that code
-// may hold the connection itself, and whether another transaction may have replaced
-// the first one.
-func (w *txWatch) end() (exposed, maybeNew bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	return w.exposed, w.maybeNew
+// end closes the transaction for the code that uses it. exposed means that the
+// code may hold the connection itself. maybeReplaced means that another
+// transaction may have replaced the first one.
+func (s *txState) end() (exposed, maybeReplaced bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	return s.exposed, s.maybeReplaced
 }
 
-// use is called before each statement and returns the transaction to run it on. If
-// the server has no open transaction any more, use closes it: pgx then answers
-// [pgx.ErrTxClosed] to every call.
+// use is called before each statement and returns the transaction to run it on.
+// If the server has no open transaction any more, use closes it. Every call
+// then returns [pgx.ErrTxClosed].
 func (t *managedTx) use(ctx context.Context, sql string) pgx.Tx {
-	t.watch.mu.Lock()
-	defer t.watch.mu.Unlock()
-	if t.watch.ended {
+	t.state.mu.Lock()
+	defer t.state.mu.Unlock()
+	if t.state.ended {
 		return closedTx()
 	}
-	if t.watch.outermost.Conn().PgConn().TxStatus() == 'I' {
-		_ = t.watch.outermost.Rollback(ctx)
+	if t.state.outermost.Conn().PgConn().TxStatus() == 'I' {
+		_ = t.state.outermost.Rollback(ctx)
 	}
-	t.watch.maybeNew = t.watch.maybeNew || endsTx.MatchString(sql)
+	t.state.maybeReplaced = t.state.maybeReplaced || endsTx.MatchString(sql)
 	return t.Tx
 }
 
-// Conn implements pgx.Tx. The connection is closed at the end of the attempt: code
-// that keeps it must not reach the next attempt. For River the connection stays open,
-// because River only reads a setting of it.
+// Conn implements pgx.Tx. The connection is closed at the end of the attempt:
+// code that keeps it must not reach the next attempt. A call by River does not
+// close it, because River only reads a setting of it.
 func (t *managedTx) Conn() *pgx.Conn {
-	t.watch.mu.Lock()
-	defer t.watch.mu.Unlock()
-	if t.watch.ended {
-		return closedConn(t.watch.outermost.Conn().Config())
+	t.state.mu.Lock()
+	defer t.state.mu.Unlock()
+	if t.state.ended {
+		return closedConn(t.state.outermost.Conn().Config())
 	}
 	if !calledByRiver() {
-		t.watch.maybeNew, t.watch.exposed = true, true
+		t.state.maybeReplaced, t.state.exposed = true, true
 	}
 	return t.Tx.Conn()
 }
 
-// LargeObjects implements pgx.Tx. Its result can be kept like a connection.
+// LargeObjects implements pgx.Tx. Code can keep the result like a connection.
 func (t *managedTx) LargeObjects() pgx.LargeObjects {
-	t.watch.mu.Lock()
-	defer t.watch.mu.Unlock()
-	if t.watch.ended {
+	t.state.mu.Lock()
+	defer t.state.mu.Unlock()
+	if t.state.ended {
 		return closedTx().LargeObjects()
 	}
-	t.watch.exposed = true
+	t.state.exposed = true
 	return t.Tx.LargeObjects()
 }
 
-// Commit implements pgx.Tx. Of a savepoint it means a release.
+// Commit implements pgx.Tx. On a savepoint it releases the savepoint.
 func (t *managedTx) Commit(ctx context.Context) error {
-	if t.Tx == t.watch.outermost {
+	if t.Tx == t.state.outermost {
 		return ErrManagedTx
 	}
 	return t.use(ctx, "").Commit(ctx)
 }
 
-// Rollback implements pgx.Tx. Of a savepoint it means to go back to it.
+// Rollback implements pgx.Tx. On a savepoint it rolls back to the
+// savepoint.
 func (t *managedTx) Rollback(ctx context.Context) error {
-	if t.Tx == t.watch.outermost {
+	if t.Tx == t.state.outermost {
 		return ErrManagedTx
 	}
 	return t.use(ctx, "").Rollback(ctx)
@@ -131,7 +114,7 @@ func (t *managedTx) Begin(ctx context.Context) (pgx.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &managedTx{Tx: savepoint, watch: t.watch}, nil
+	return &managedTx{Tx: savepoint, state: t.state}, nil
 }
 
 // Exec implements pgx.Tx.

@@ -11,12 +11,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
-// Memory and goroutines after a great many jobs, of all kinds of end, are what they
-// were after some of them. LUMIN_TEST_JOBS is how many.
+// After many jobs with every outcome, memory and goroutines are at the same
+// level as after the first ones. LUMIN_TEST_JOBS is the number of jobs.
 func TestMemoryIsFlat(t *testing.T) { //nolint:paralleltest // it measures this process
 	var jobs int
 	if _, err := fmt.Sscan(os.Getenv("LUMIN_TEST_JOBS"), &jobs); err != nil {
@@ -25,7 +24,7 @@ func TestMemoryIsFlat(t *testing.T) { //nolint:paralleltest // it measures this 
 	r := newRig(t)
 	r.logger = slog.New(slog.DiscardHandler)
 	tx := newTxJob("tx_ends", func(_ context.Context, _ pgx.Tx, call int) error { return endOf(call) })
-	plain := newPlainJob("plain_ends", func(_ context.Context, _ *store.Event, call int) error { return endOf(call) })
+	plain := newPlainJob("plain_ends", func(_ context.Context, _ *worker.Event, call int) error { return endOf(call) })
 	r.startConfig(worker.Config{}, tx, plain)
 
 	const parts = 10
@@ -35,7 +34,7 @@ func TestMemoryIsFlat(t *testing.T) { //nolint:paralleltest // it measures this 
 		r.enqueueMany(part*jobs/parts/2, (part+1)*jobs/parts/2, "tx_ends", "plain_ends")
 		r.waitLong(func() bool { return r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'pending'`) == 0 })
 		runtime.GC()
-		runtime.GC() // what finalizers have let go of
+		runtime.GC() // memory that finalizers have released
 		var stats runtime.MemStats
 		runtime.ReadMemStats(&stats)
 		heap[part], goroutines[part] = stats.HeapAlloc, runtime.NumGoroutine()
@@ -49,8 +48,8 @@ func TestMemoryIsFlat(t *testing.T) { //nolint:paralleltest // it measures this 
 	}
 }
 
-// endOf is how the call of this number ends: one in a hundred with an error, one
-// in a hundred with a panic.
+// endOf ends the call with this number: one in a hundred with an error, one in
+// a hundred with a panic.
 func endOf(call int) error {
 	switch call % 100 {
 	case 1:
@@ -61,7 +60,7 @@ func endOf(call int) error {
 	return nil
 }
 
-// enqueueMany stores events with runs and jobs, past the recorder.
+// enqueueMany stores events with runs and jobs, without the recorder.
 func (r *rig) enqueueMany(from, to int, kinds ...string) {
 	r.t.Helper()
 	r.exec(`
@@ -77,12 +76,12 @@ func (r *rig) enqueueMany(from, to int, kinds ...string) {
 		SELECT jsonb_build_object('event_key', event_key, 'replay_id', 0), job_kind, 3, 'default' FROM r`, from, to, kinds)
 }
 
-// waitLong is wait for what takes minutes.
+// waitLong is wait for conditions that take minutes.
 func (r *rig) waitLong(done func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) { // between two looks
+	for deadline := time.Now().Add(10 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) { // between two checks
 		if time.Now().After(deadline) {
-			r.t.Fatal("waited in vain")
+			r.t.Fatal("not seen within ten minutes")
 		}
 	}
 }

@@ -3,29 +3,29 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"lumin-ingest/worker"
 	"slices"
 	"strings"
 	"testing"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
 
 func TestPlain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	succeeds := newPlainJob("succeeds", func(context.Context, *store.Event, int) error { return nil })
-	third := newPlainJob("third_time", func(_ context.Context, _ *store.Event, call int) error {
+	succeeds := newPlainJob("succeeds", func(context.Context, *worker.Event, int) error { return nil })
+	third := newPlainJob("third_time", func(_ context.Context, _ *worker.Event, call int) error {
 		if call < 3 {
 			return fmt.Errorf("call %d", call)
 		}
 		return nil
 	})
-	never := newPlainJob("never", func(_ context.Context, _ *store.Event, call int) error {
+	never := newPlainJob("never", func(_ context.Context, _ *worker.Event, call int) error {
 		return fmt.Errorf("call %d for canary@example.com", call)
 	})
-	panics := newPlainJob("panics", func(context.Context, *store.Event, int) error { panic("canary@example.com") })
+	panics := newPlainJob("panics", func(context.Context, *worker.Event, int) error { panic("canary@example.com") })
 	r.start(succeeds, third, never, panics)
 	key := r.record(1, succeeds, third, never, panics)
 	r.waitQuiet()
@@ -49,16 +49,16 @@ func TestPlain(t *testing.T) {
 			t.Errorf("%s: %d failures with %q", test.job.kind, got.Failures, got.FailureErrors)
 		}
 	}
-	mustNotSing(t, r)
+	checkCanaries(t, r)
 }
 
-// An attempt whose end is lost is made again, under the same idempotency key.
+// An attempt whose result is lost is repeated with the same idempotency key.
 func TestPlainTwice(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	var keys []lumin.EventKey // written by one attempt after the other
-	job := newPlainJob("mails", func(_ context.Context, e *store.Event, _ int) error { keys = append(keys, e.Key); return nil })
-	// The first time somebody settles the run, the database fails.
+	var keys []lumin.EventKey // written by consecutive attempts
+	job := newPlainJob("mails", func(_ context.Context, e *worker.Event, _ int) error { keys = append(keys, e.Key); return nil })
+	// The first statement that settles the run fails.
 	r.exec(`CREATE SEQUENCE shop.settled`)
 	r.exec(`CREATE FUNCTION shop.fail_once() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -79,11 +79,11 @@ func TestPlainTwice(t *testing.T) {
 	}
 }
 
-// What has been done is settled even if there is no time left.
-func TestPlainSettlesAfterItsTime(t *testing.T) {
+// A run is settled even after the timeout of its job.
+func TestPlainSettlesAfterTimeout(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	job := &hasty{newPlainJob("hasty", func(ctx context.Context, _ *store.Event, _ int) error { <-ctx.Done(); return nil })}
+	job := &hasty{newPlainJob("hasty", func(ctx context.Context, _ *worker.Event, _ int) error { <-ctx.Done(); return nil })}
 	r.start(job)
 	key := r.record(1, job)
 	r.waitQuiet()
@@ -92,13 +92,13 @@ func TestPlainSettlesAfterItsTime(t *testing.T) {
 	}
 }
 
-// A job that has worked while a later replay took its run over changes nothing
-// of that.
+// If a later replay takes over a run while its job is running, the job does not
+// change the run.
 func TestPlainFence(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	release := make(chan struct{})
-	job := newPlainJob("slow", func(_ context.Context, _ *store.Event, call int) error {
+	job := newPlainJob("slow", func(_ context.Context, _ *worker.Event, call int) error {
 		if call == 1 {
 			<-release
 		}

@@ -17,8 +17,8 @@ import (
 	"lumin-ingest/store/catalog"
 )
 
-// Registry holds the job types of a program. Fill it before it is used; it is
-// not safe to add to afterwards.
+// Registry holds the job types of a program. Add all of them before the
+// Registry is used: adding is not safe for concurrent use.
 type Registry struct {
 	types     map[string]registered
 	kinds     []string // in alphabetical order
@@ -27,8 +27,8 @@ type Registry struct {
 	errs      []error
 }
 
-// registered is a job type with one of its two ways to work, and its settings as
-// they were when it was added.
+// registered is a job type with its settings at the time when it was added.
+// Either plain or transactional is set.
 type registered struct {
 	JobType
 	plain         Plain
@@ -45,27 +45,28 @@ func NewRegistry() *Registry {
 	return &Registry{types: map[string]registered{}, followUps: map[string]followUp{}, periodic: map[string]Periodic{}}
 }
 
-// Add registers a job type that works outside a transaction. What is wrong with
-// it is told by [Registry.Err], which every program asks at its start. Settings
-// are read here, once; only Backoff is asked again.
+// Add registers a job type that works outside a transaction. [Registry.Err]
+// reports what is invalid, and every program calls it at its start. Add reads
+// the settings once. Only Backoff is called again later.
 func (r *Registry) Add(t Plain) { r.add(registered{JobType: t, plain: t}) }
 
 // AddTx registers a job type that works in a transaction; see [Registry.Add].
 func (r *Registry) AddTx(t Transactional) { r.add(registered{JobType: t, transactional: t}) }
 
 var (
-	// kindPattern is what River takes for a kind, less what reads badly in commands
-	// and metrics.
+	// kindPattern matches the kinds that River accepts, without those that are
+	// hard to read in commands and metrics.
 	kindPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{1,126}$`)
 
-	// queuePattern is River's, with its limit of 64 characters checked apart.
+	// queuePattern is River's pattern. Its limit of 64 characters is checked
+	// separately.
 	queuePattern = regexp.MustCompile(`^[a-z0-9]+([_-]?[a-z0-9]+)*$`)
 )
 
 const (
 	maxQueueLength = 64
 
-	// internalPrefix marks the kinds of our own jobs that are no job types.
+	// internalPrefix begins the kinds of the program's own jobs.
 	internalPrefix = "lumin_"
 )
 
@@ -76,16 +77,16 @@ func (r *Registry) add(t registered) {
 	}
 	t.spec = store.JobSpec{Kind: t.Kind(), Queue: t.Queue(), MaxAttempts: t.MaxAttempts(), Priority: t.Priority()}
 	t.events, t.sources, t.timeout = slices.Clone(t.Events()), slices.Clone(t.Sources()), t.Timeout()
-	if why := r.refusal(t); why != "" {
-		r.errs = append(r.errs, fmt.Errorf("job type %q (%T): %s", t.spec.Kind, t.JobType, why))
+	if problem := r.problem(t); problem != "" {
+		r.errs = append(r.errs, fmt.Errorf("job type %q (%T): %s", t.spec.Kind, t.JobType, problem))
 		return
 	}
 	r.types[t.spec.Kind] = t
 	r.kinds = slices.Sorted(maps.Keys(r.types))
 }
 
-// refuseKind tells why nothing can be registered under a kind; empty if it can.
-func (r *Registry) refuseKind(kind string) string {
+// kindProblem returns why a kind cannot be registered, or "" if it can.
+func (r *Registry) kindProblem(kind string) string {
 	var other any
 	if t, taken := r.types[kind]; taken {
 		other = t.JobType
@@ -105,11 +106,11 @@ func (r *Registry) refuseKind(kind string) string {
 	return ""
 }
 
-// refusal tells why a job type cannot be registered; empty if it can.
-func (r *Registry) refusal(t registered) string {
+// problem returns why a job type cannot be registered, or "" if it can.
+func (r *Registry) problem(t registered) string {
 	queue := t.spec.Queue
-	if why := r.refuseKind(t.spec.Kind); why != "" {
-		return why
+	if problem := r.kindProblem(t.spec.Kind); problem != "" {
+		return problem
 	}
 	switch {
 	case len(t.events) == 0:
@@ -123,8 +124,8 @@ func (r *Registry) refusal(t registered) string {
 	case t.timeout <= 0:
 		return fmt.Sprintf("Timeout is %s: give a positive duration", t.timeout)
 	}
-	if why := refuseQueue(queue); why != "" {
-		return why
+	if problem := queueProblem(queue); problem != "" {
+		return problem
 	}
 	for _, source := range t.sources {
 		if !store.ValidSource(source) {
@@ -134,8 +135,8 @@ func (r *Registry) refusal(t registered) string {
 	return ""
 }
 
-// refuseQueue tells why jobs cannot wait in a queue of this name; empty if they can.
-func refuseQueue(queue string) string {
+// queueProblem returns why a queue cannot have this name, or "" if it can.
+func queueProblem(queue string) string {
 	switch {
 	case queue == replayQueue || queue == periodicQueue:
 		return fmt.Sprintf("Queue %q is kept for the program itself: choose another", queue)
@@ -145,7 +146,7 @@ func refuseQueue(queue string) string {
 	return ""
 }
 
-// isNil reports whether t is nil or a pointer that is.
+// isNil reports whether t is nil or a nil pointer.
 func isNil(t any) bool {
 	if t == nil {
 		return true
@@ -154,27 +155,28 @@ func isNil(t any) bool {
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// Err tells what is wrong with the job types that were added.
+// Err returns an error that describes everything invalid that was added.
 func (r *Registry) Err() error { return errors.Join(r.errs...) }
 
 // Kinds lists the registered kinds in alphabetical order.
 func (r *Registry) Kinds() []string { return slices.Clone(r.kinds) }
 
-// Route tells which jobs an event of this type from this source is for.
+// Route returns the jobs to enqueue for an event of this type from this source.
 func (r *Registry) Route(source string, event lumin.EventType) []store.JobSpec {
 	var specs []store.JobSpec
 	for _, kind := range r.kinds {
 		t := r.types[kind]
-		wantsEvent := slices.Contains(t.events, event) || slices.Contains(t.events, lumin.AnyEvent)
-		wantsSource := len(t.sources) == 0 || slices.Contains(t.sources, source)
-		if wantsEvent && wantsSource {
+		handlesEvent := slices.Contains(t.events, event) || slices.Contains(t.events, lumin.AnyEvent)
+		handlesSource := len(t.sources) == 0 || slices.Contains(t.sources, source)
+		if handlesEvent && handlesSource {
 			specs = append(specs, t.spec)
 		}
 	}
 	return specs
 }
 
-// Sources tells which sources job types ask for by name, with their kinds.
+// Sources returns the sources that job types name, each with the kinds of these
+// job types.
 func (r *Registry) Sources() map[string][]string {
 	sources := map[string][]string{}
 	for _, kind := range r.kinds {
@@ -185,7 +187,7 @@ func (r *Registry) Sources() map[string][]string {
 	return sources
 }
 
-// Queues lists the queues that the registered job types and follow-up jobs wait in.
+// Queues lists the queues of the registered job types and follow-up jobs.
 func (r *Registry) Queues() []string {
 	var queues []string
 	for _, t := range r.types {
@@ -242,12 +244,13 @@ func (r *Registry) transactionalQueues() (queues []string) {
 	return slices.Compact(queues)
 }
 
-// attemptMargin is how much longer than its timeout an attempt may take: until the
-// overdue code is noticed and the connection is closed.
+// attemptMargin is how much longer than its timeout an attempt may take, until
+// its connection is closed.
 const attemptMargin = 15 * time.Second
 
-// LongestAttempt is the longest time that a transaction of a job type may wait for
-// the job type's code. A session that waits longer belongs to a program that is gone.
+// LongestAttempt returns the longest time that a transaction of a job type may
+// wait for the job type's code. A session that waits longer belongs to a
+// program that has died.
 func (r *Registry) LongestAttempt() time.Duration {
 	longest := Defaults{}.Timeout()
 	for _, t := range r.types {
@@ -256,7 +259,7 @@ func (r *Registry) LongestAttempt() time.Duration {
 	return longest + attemptMargin
 }
 
-// specs tells how to enqueue each registered kind.
+// specs returns how to enqueue each registered kind.
 func (r *Registry) specs() map[string]store.JobSpec {
 	specs := make(map[string]store.JobSpec, len(r.types))
 	for kind, t := range r.types {
@@ -265,10 +268,10 @@ func (r *Registry) specs() map[string]store.JobSpec {
 	return specs
 }
 
-// Register writes the job types down in lumin.job_types, where replays and people
-// look for them, and warns of those that other programs have registered and this
-// one does not know. [Runtime.Start] does it; a program that only receives does it
-// by itself.
+// Register stores the job types in lumin.job_types, where replays and operators
+// find them. It logs a warning about job types that other programs have
+// registered and this one does not know. [Runtime.Start] calls it. A program
+// that only receives must call it itself.
 func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.Logger) error {
 	unknown, err := catalog.AddJobTypes(ctx, st.Pool(), r.rows())
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"lumin-ingest/worker"
 )
 
-// settings is a job type with any settings.
+// settings is a job type with settable settings.
 type settings struct {
 	*plainJob
 	events   []lumin.EventType
@@ -103,7 +103,7 @@ func TestRegistryRefuses(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("the widest that is sound", func(t *testing.T) {
+	t.Run("the widest valid settings", func(t *testing.T) {
 		t.Parallel()
 		registry := registryOf(with(func(s *settings) {
 			s.kind, s.queue = "a"+strings.Repeat("-_9Z", 31), strings.Repeat("a-1_", 15)+"abcd"
@@ -123,7 +123,7 @@ func TestRoute(t *testing.T) {
 	app.sources = []string{"app:crm", "app:erp"}
 	both.events, both.sources = signed.events, []string{"account"}
 	both.queue, both.priority, both.attempts = "slow", 3, 7
-	registry := registryOf(both, signed, app, all) // not in order
+	registry := registryOf(both, signed, app, all) // unsorted
 	for _, test := range []struct {
 		source string
 		event  lumin.EventType
@@ -157,7 +157,7 @@ func TestRoute(t *testing.T) {
 	}
 }
 
-// Settings count as they were when the job type was checked.
+// The Registry keeps the settings that it has checked.
 func TestSettingsAreReadOnce(t *testing.T) {
 	t.Parallel()
 	job := &settings{}
@@ -191,7 +191,7 @@ func TestStartRegistersJobTypes(t *testing.T) {
 	}
 }
 
-// A program without job types still carries out what keeps the house.
+// A program without job types still runs its own jobs.
 func TestEmptyRegistry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -41,7 +41,7 @@ func (r *rig) order(f replay.Filter) int64 {
 	return id
 }
 
-// waitOrder waits until an order is over and returns it.
+// waitOrder waits until an order is finished and returns it.
 func (r *rig) waitOrder(id int64) (order replay.Order) {
 	r.t.Helper()
 	r.wait(fmt.Sprintf("order %d", id), func() bool {
@@ -66,7 +66,7 @@ func TestReplay(t *testing.T) {
 	}
 	firstFailure := r.rows(`SELECT f::text FROM lumin.failures f WHERE job_kind = 'broken'`)
 
-	// Not repaired yet: fails again, once, and is not replayed for ever.
+	// Not repaired yet: the run fails again, once, and is not replayed forever.
 	if order := r.waitOrder(r.order(replay.Filter{Kinds: []string{"broken"}})); order.Enqueued != 1 {
 		t.Errorf("first order: %+v", order)
 	}
@@ -75,7 +75,8 @@ func TestReplay(t *testing.T) {
 		t.Errorf("after the first order: %+v", got)
 	}
 
-	// Taken up again after an interruption, the order leaves alone what has failed under it.
+	// When an interrupted order continues, it skips runs that have failed in
+	// it.
 	r.exec(`UPDATE lumin.replays SET state = 'running', finished_at = NULL`)
 	r.exec(`INSERT INTO lumin.river_job (args, kind, max_attempts, queue) SELECT args, kind, max_attempts, queue FROM lumin.river_job WHERE kind = 'lumin_replay'`)
 	if order := r.waitOrder(1); order.Enqueued != 1 {
@@ -95,7 +96,7 @@ func TestReplay(t *testing.T) {
 	if order := r.waitOrder(r.order(replay.Filter{Kinds: []string{"broken"}})); order.State != "done" || order.Enqueued != 0 {
 		t.Errorf("third order: %+v", order)
 	}
-	// Jobs of earlier orders do nothing any more.
+	// Jobs of earlier orders have no effect.
 	r.exec(`INSERT INTO lumin.river_job (args, kind, max_attempts)
 		SELECT jsonb_build_object('event_key', $1::text, 'replay_id', n), 'broken', 1 FROM generate_series(0, $2::int) n`, key.String(), order.ID)
 	r.waitQuiet()
@@ -103,7 +104,7 @@ func TestReplay(t *testing.T) {
 		t.Errorf("%d effects, %d calls; want 1, 3", r.effects("broken"), job.calls.Load())
 	}
 	if got := r.run("also_broken", key); got.State != "failed" || got.Failures != 1 || other.calls.Load() != 1 {
-		t.Errorf("the job type that nobody ordered: %+v", got)
+		t.Errorf("the job type without an order: %+v", got)
 	}
 }
 
@@ -124,8 +125,8 @@ func TestTwoOrdersAtOnce(t *testing.T) {
 	}
 }
 
-// An order is a row, whoever inserts it. No poll is needed to notice it: River
-// polls once in this test, at the start.
+// An order is a row that any client may insert. It is noticed without polling:
+// River polls once in this test, at the start.
 func TestOrderBySQL(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -133,14 +134,15 @@ func TestOrderBySQL(t *testing.T) {
 	r.startUnpolled(job)
 	r.record(1, job)
 	started := func() bool { return r.count(`SELECT count(*) FROM lumin.replays WHERE state = 'done'`) > 0 }
-	// An order placed before the client listens may be missed; one of them is not.
-	for deadline := time.Now().Add(patience); !started(); {
+	// An order from before the client listens may be missed, so the test
+	// inserts several.
+	for deadline := time.Now().Add(waitTimeout); !started(); {
 		if time.Now().After(deadline) {
 			t.Fatal("no order has started")
 		}
 		r.exec(`INSERT INTO lumin.replays (job_kinds, event_types) VALUES ('{broken}', '{no_such_type}')`)
 		for until := time.Now().Add(time.Second); !started() && time.Now().Before(until); {
-			time.Sleep(5 * time.Millisecond) // between two looks
+			time.Sleep(5 * time.Millisecond) // between two checks
 		}
 	}
 	r.wait("the jobs of all orders", func() bool {
@@ -152,9 +154,9 @@ func TestOrderBySQL(t *testing.T) {
 	})
 }
 
-// While a deployment is under way, an order for a job type that only the other
-// program knows is left to it, and one for all waits for it with the rest.
-func TestOrderLeftToOthers(t *testing.T) {
+// During a deployment, an order for a job type that only the other program
+// knows waits for that program. So does an order for all job types.
+func TestOrderWaitsForOtherProgram(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	old, added := newBreakable("old"), newBreakable("added")
@@ -216,16 +218,18 @@ func TestOrderRefused(t *testing.T) {
 	if got := r.run("broken", key); got.State != "failed" || got.ReplayID != 0 {
 		t.Errorf("%+v", got)
 	}
-	// They can be read all the same, and one that is said to be done is over.
+	// Refused orders can be read, and one whose row is set to finished is
+	// finished.
 	r.exec(`INSERT INTO lumin.replays (status, state) VALUES ('failed', 'done')`)
 	orders, err := replay.New(r.store).List(r.ctx, 100)
 	if err != nil || len(orders) != 10 || !orders[0].Finished() {
 		t.Errorf("%d orders, %v", len(orders), err)
 	}
-	mustNotSing(t, r)
+	checkCanaries(t, r)
 }
 
-// Whoever stops in the middle of an order leaves the rest of it to the next.
+// A program that stops during an order leaves the rest of it to the next
+// program.
 func TestOrderInterrupted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -236,7 +240,7 @@ func TestOrderInterrupted(t *testing.T) {
 	r.exec(`DELETE FROM lumin.river_job`)
 	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
 
-	// Somebody holds the last run, so it is left for another pass.
+	// Another transaction holds the last run, so the order needs another pass.
 	tx, err := r.pool.Begin(r.ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -269,8 +273,8 @@ func TestOrderInterrupted(t *testing.T) {
 	}
 }
 
-// An order does not wait for ever for a job that has used up its attempts.
-func TestOrderGivenUp(t *testing.T) {
+// An order whose job has used up its attempts fails.
+func TestOrderFails(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	job := newBreakable("broken")
@@ -285,17 +289,17 @@ func TestOrderGivenUp(t *testing.T) {
 	if order := r.waitOrder(id); order.State != "failed" || !strings.Contains(order.Error, "given up: ") || !strings.Contains(order.Error, "no replay for [address]") {
 		t.Errorf("%+v", order)
 	}
-	mustNotSing(t, r)
+	checkCanaries(t, r)
 }
 
-// Cancelled half-way: what has not begun stays failed, and a paced order does not
-// run ahead of its rate.
+// After an order is cancelled half-way, runs that have not started are failed
+// again. An order with a rate does not exceed it.
 func TestOrderCancelled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	job := newBreakable("broken")
 	job.repaired.Store(true)
-	const runs, rate = 1000, 20 // at this rate it is not through before somebody cancels it
+	const runs, rate = 1000, 20 // so slow that the order is cancelled before its end
 	r.recordMany(1, runs, job)
 	r.exec(`DELETE FROM lumin.river_job`)
 	r.exec(`UPDATE lumin.runs SET state = 'failed', error = 'as before', finished_at = now()`)
@@ -319,13 +323,13 @@ func TestOrderCancelled(t *testing.T) {
 	}
 }
 
-// What waits hours for its next attempt makes it now.
+// A run that would wait for hours is retried now.
 func TestOrderRetrying(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	job := newBreakable("patient")
-	r.start(patient{job})
-	key := r.record(1, patient{job})
+	r.start(slowRetry{job})
+	key := r.record(1, slowRetry{job})
 	r.wait("the first attempt", func() bool { return r.count(`SELECT count(*) FROM lumin.river_job WHERE state = 'retryable'`) == 1 })
 	job.repaired.Store(true)
 	order := r.waitOrder(r.order(replay.Filter{Status: replay.Retrying}))
@@ -334,13 +338,13 @@ func TestOrderRetrying(t *testing.T) {
 	}
 }
 
-// patient is a job type that waits an hour between attempts.
-type patient struct{ breakable }
+// slowRetry is a job type whose Backoff is an hour.
+type slowRetry struct{ breakable }
 
-func (patient) MaxAttempts() int          { return 3 }
-func (patient) Backoff(int) time.Duration { return time.Hour }
+func (slowRetry) MaxAttempts() int          { return 3 }
+func (slowRetry) Backoff(int) time.Duration { return time.Hour }
 
-// An order whose job was deleted from outside is taken up by the sweep.
+// The sweep continues an order whose job was deleted.
 func TestOrderWithoutJob(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -350,7 +354,7 @@ func TestOrderWithoutJob(t *testing.T) {
 	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
 	id := r.order(replay.Filter{Status: replay.Failed})
 	r.exec(`DELETE FROM lumin.river_job`)
-	r.start(job) // which sweeps as soon as it leads
+	r.start(job) // it sweeps as soon as River elects it
 	if order := r.waitOrder(id); order.State != "done" || order.Enqueued != 1 {
 		t.Errorf("%+v", order)
 	}

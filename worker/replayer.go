@@ -17,6 +17,19 @@ import (
 	"lumin-ingest/store/replay"
 )
 
+const (
+	// otherProgramPause is the pause of an order that waits for another
+	// program, which holds the rest of its runs or knows its job types.
+	otherProgramPause = pause(time.Second)
+
+	// pacedSlice is the slice of an order with a rate, which mostly waits.
+	pacedSlice = 2 * time.Second
+
+	// awaitSlice is how long one step watches for the end of an order: most
+	// orders are small.
+	awaitSlice = 2 * time.Second
+)
+
 // replayArgs are the arguments of the job that carries out a replay order. The
 // trigger on lumin.replays writes them.
 type replayArgs struct {
@@ -26,88 +39,80 @@ type replayArgs struct {
 // Kind implements river.JobArgs.
 func (replayArgs) Kind() string { return internalPrefix + "replay" }
 
-// replayer carries out replay orders: it puts their runs to pending, waits until
-// all of them are settled, and takes them back when an order is cancelled.
+// replayer carries out replay orders. It makes their runs pending, waits until
+// all of them are settled, and restores those of a cancelled order.
 type replayer struct {
-	river.WorkerDefaults[replayArgs]
 	store   *store.Store
 	replays *replay.Store
 	jobs    replay.Jobs
 	logger  *slog.Logger
 
 	mu        sync.Mutex
-	positions map[int64]replay.Position // of orders under way, by id
+	positions map[int64]replay.Position // of unfinished orders, by id
 }
 
-func newReplayer(s *store.Store, r *Registry, logger *slog.Logger) *replayer {
-	return &replayer{
+func newReplayer(s *store.Store, r *Registry, logger *slog.Logger) *housekeeper[replayArgs] {
+	w := &replayer{
 		store: s, replays: replay.New(s), logger: logger,
 		jobs:      replay.Jobs{Specs: r.specs(), Route: r.Route},
 		positions: map[int64]replay.Position{},
 	}
+	return &housekeeper[replayArgs]{timeout: internalTimeout, step: w.step}
 }
 
-const (
-	// leftToOthers is how long an order waits whose rest somebody else holds or knows.
-	leftToOthers = time.Second
-
-	// pacedSlice is the slice of an order that mostly waits.
-	pacedSlice = 2 * time.Second
-)
-
-// Timeout implements river.Worker.
-func (*replayer) Timeout(*river.Job[replayArgs]) time.Duration { return internalTimeout }
-
-// NextRetry implements river.Worker: an order waits for the database only.
-func (*replayer) NextRetry(*river.Job[replayArgs]) time.Time { return time.Now().Add(5 * time.Second) }
-
-// Work implements river.Worker. It does one slice of the order's work and comes
-// again until the order is over.
-func (w *replayer) Work(ctx context.Context, job *river.Job[replayArgs]) error {
+// step continues an order. After the last failed attempt it ends the order, so
+// that no order waits for a job that has ended.
+func (w *replayer) step(ctx context.Context, job *river.Job[replayArgs]) (pause, error) {
 	order, err := w.replays.Start(ctx, job.Args.OrderID)
+	if errors.Is(err, store.ErrNotFound) {
+		return done, river.JobCancel(err)
+	}
+	next := done
+	if err == nil {
+		next, err = w.advance(ctx, order)
+	}
+	if err != nil && job.Attempt >= job.MaxAttempts && !stopping(ctx) {
+		err = w.giveUp(ctx, job.Args.OrderID, err)
+	}
+	return next, err
+}
+
+// advance does the part of an order that its state asks for.
+func (w *replayer) advance(ctx context.Context, order replay.Order) (pause, error) {
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return river.JobCancel(err)
-	case err != nil:
-		return w.givenUp(ctx, job, err)
 	case order.Finished():
 		w.forget(order.ID)
-		return nil
+		return done, nil
 	case order.State == "cancelled":
-		err = w.withdraw(ctx, order)
+		return w.withdraw(ctx, order)
 	case order.EnqueuedAt != nil:
-		err = w.await(ctx, order)
+		return w.await(ctx, order)
 	default:
-		err = w.carryOut(ctx, order)
+		return w.carryOut(ctx, order)
 	}
-	var snooze *river.JobSnoozeError
-	if err == nil || errors.As(err, &snooze) {
-		return err
-	}
-	return w.givenUp(ctx, job, err)
 }
 
-// carryOut enqueues unless the order cannot be carried out. Of job types that this
-// program does not know others may know more: while a deployment is under way, it
-// leaves the order to them.
-func (w *replayer) carryOut(ctx context.Context, order replay.Order) error {
+// carryOut enqueues the runs of an order, or refuses the order. Job types that
+// this program does not know may be known to another one, such as during a
+// deployment. The order then waits for that program.
+func (w *replayer) carryOut(ctx context.Context, order replay.Order) (pause, error) {
 	if err := order.Validate(); err != nil {
-		return w.end(ctx, order.ID, "refused", err.Error())
+		return done, w.end(ctx, order.ID, "refused", err.Error())
 	}
 	atWork, err := catalog.KindsAtWork(ctx, w.store.Pool())
 	if err != nil {
-		return err
+		return done, err
 	}
 	jobs := w.jobs
 	jobs.Elsewhere = slices.DeleteFunc(atWork, w.knows)
 	unknown := slices.DeleteFunc(slices.Clone(order.Filter.Kinds), w.knows)
 	for _, kind := range unknown {
 		if !slices.Contains(jobs.Elsewhere, kind) {
-			return w.end(ctx, order.ID, "refused", "no program at work knows the job types "+strings.Join(unknown, ", "))
+			return done, w.end(ctx, order.ID, "refused", "no program at work knows the job types "+strings.Join(unknown, ", "))
 		}
 	}
 	if len(unknown) > 0 {
-		return river.JobSnooze(leftToOthers)
+		return otherProgramPause, nil
 	}
 	return w.enqueue(ctx, order, jobs)
 }
@@ -117,9 +122,8 @@ func (w *replayer) knows(kind string) bool {
 	return known
 }
 
-// enqueue puts runs to pending for as long as a slice lasts, no faster than the
-// order allows.
-func (w *replayer) enqueue(ctx context.Context, order replay.Order, jobs replay.Jobs) error {
+// enqueue makes runs pending for one slice, no faster than the order's rate.
+func (w *replayer) enqueue(ctx context.Context, order replay.Order, jobs replay.Jobs) (pause, error) {
 	start, slice := time.Now(), internalSlice
 	limit, enqueued := 0, 0
 	if order.Rate > 0 {
@@ -128,74 +132,79 @@ func (w *replayer) enqueue(ctx context.Context, order replay.Order, jobs replay.
 	for time.Since(start) < slice {
 		page, err := w.replays.TakePage(ctx, order, jobs, w.position(order.ID), limit)
 		if err != nil {
-			return err
+			return done, err
 		}
-		w.advance(order.ID, page.Next)
+		w.setPosition(order.ID, page.Next)
 		switch {
 		case page.Exhausted:
 			return w.await(ctx, order)
 		case page.Wait:
-			return river.JobSnooze(leftToOthers)
+			return otherProgramPause, nil
 		}
 		if enqueued += page.Enqueued; order.Rate > 0 {
 			due := start.Add(time.Duration(float64(enqueued) / float64(order.Rate) * float64(time.Second)))
-			if err := wait(ctx, time.Until(due)); err != nil {
-				return err
+			if err := sleep(ctx, time.Until(due)); err != nil {
+				return done, err
 			}
 		}
 	}
-	return river.JobSnooze(0)
+	return 0, nil
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
-
-// await ends the order once every run of it is settled. It looks often for a
-// moment, for most orders are small, and then comes again: soon at first, and less
-// often the longer the runs take.
-func (w *replayer) await(ctx context.Context, order replay.Order) error {
-	for start := time.Now(); time.Since(start) < 2*time.Second; {
+// await ends the order if all its runs are settled within one slice. Otherwise
+// the pause grows with the time that the runs take.
+func (w *replayer) await(ctx context.Context, order replay.Order) (pause, error) {
+	for start := time.Now(); time.Since(start) < awaitSlice; {
 		finished, err := w.replays.Finish(ctx, order.ID)
 		if err != nil {
-			return err
+			return done, err
 		}
 		if finished {
 			w.forget(order.ID)
 			w.logger.Info("replay over", "replay_id", order.ID)
-			return nil
+			return done, nil
 		}
-		if err := wait(ctx, 100*time.Millisecond); err != nil {
-			return err
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return done, err
 		}
 	}
-	if order.EnqueuedAt == nil { // a moment ago
-		return river.JobSnooze(time.Second)
+	if order.EnqueuedAt == nil { // enqueued in this step
+		return pause(time.Second), nil
 	}
-	// The time is the database's: its clock may be ahead of this machine's.
-	return river.JobSnooze(min(max(time.Since(*order.EnqueuedAt)/10, 0), 15*time.Second))
+	// EnqueuedAt is a time of the database's clock, which may be ahead of this
+	// machine's.
+	return pause(min(max(time.Since(*order.EnqueuedAt)/10, 0), 15*time.Second)), nil
 }
 
-// withdraw takes back the runs of a cancelled order whose job has not begun.
-func (w *replayer) withdraw(ctx context.Context, order replay.Order) error {
+// withdraw restores the runs of a cancelled order whose jobs have not started.
+func (w *replayer) withdraw(ctx context.Context, order replay.Order) (pause, error) {
 	w.forget(order.ID)
 	for after, start := int64(0), time.Now(); time.Since(start) < internalSlice; {
 		next, err := w.replays.WithdrawPage(ctx, order, after)
 		if err != nil {
-			return err
+			return done, err
 		}
 		if next == 0 {
 			w.logger.Info("replay cancelled", "replay_id", order.ID)
-			return nil
+			return done, nil
 		}
 		after = next
 	}
-	return river.JobSnooze(0)
+	return 0, nil
+}
+
+// end ends an order before its runs are settled.
+func (w *replayer) end(ctx context.Context, id int64, state, reason string) error {
+	reason = redact.Text(reason)
+	w.forget(id)
+	w.logger.Warn("replay "+state, "replay_id", id, "reason", reason)
+	return w.replays.End(ctx, id, state, reason)
+}
+
+func (w *replayer) giveUp(ctx context.Context, id int64, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
+	defer cancel()
+	return errors.Join(cause, w.end(ctx, id, "failed", "given up: "+cause.Error()))
 }
 
 func (w *replayer) position(id int64) replay.Position {
@@ -204,7 +213,7 @@ func (w *replayer) position(id int64) replay.Position {
 	return w.positions[id]
 }
 
-func (w *replayer) advance(id int64, to replay.Position) {
+func (w *replayer) setPosition(id int64, to replay.Position) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.positions[id] = to
@@ -216,20 +225,12 @@ func (w *replayer) forget(id int64) {
 	delete(w.positions, id)
 }
 
-func (w *replayer) end(ctx context.Context, id int64, state, why string) error {
-	why = redact.Text(why)
-	w.forget(id)
-	w.logger.Warn("replay "+state, "replay_id", id, "reason", why)
-	return w.replays.End(ctx, id, state, why)
-}
-
-// givenUp ends the order with its last attempt, so that none waits for a job that
-// is gone.
-func (w *replayer) givenUp(ctx context.Context, job *river.Job[replayArgs], cause error) error {
-	if job.Attempt < job.MaxAttempts || stopping(ctx) {
-		return cause
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
-	defer cancel()
-	return errors.Join(cause, w.end(ctx, job.Args.OrderID, "failed", "given up: "+cause.Error()))
 }

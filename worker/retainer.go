@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -12,44 +11,31 @@ import (
 	"lumin-ingest/store/retention"
 )
 
-// retainEvery is how often a program looks for what is too old.
-const retainEvery = 10 * time.Minute
+// retainPause separates two slices of a long pass, so that other statements
+// run.
+const retainPause = pause(time.Second)
 
-// retainArgs are the arguments of the periodic retention.
-type retainArgs struct{}
-
-// Kind implements river.JobArgs.
-func (retainArgs) Kind() string { return internalPrefix + "retain" }
-
-// retainPause is between two slices of a pass that takes long.
-const retainPause = time.Second
-
-// retainer removes what is older than it is to be kept; see [retention.Pass].
+// retainer removes what is older than its retention period; see
+// [retention.Pass].
 type retainer struct {
-	river.WorkerDefaults[retainArgs]
 	store  *store.Store
 	policy retention.Policy
 	slice  time.Duration
 	logger *slog.Logger
-
-	busy sync.Mutex
-	pass *retention.Pass // under way, if any
+	pass   *retention.Pass // nil between two passes
 }
 
-// Timeout implements river.Worker.
-func (*retainer) Timeout(*river.Job[retainArgs]) time.Duration { return internalTimeout }
+func newRetainer(s *store.Store, policy retention.Policy, slice time.Duration, logger *slog.Logger) *housekeeper[periodicArgs] {
+	w := &retainer{store: s, policy: policy, slice: slice, logger: logger}
+	return &housekeeper[periodicArgs]{timeout: internalTimeout, step: oneAtATime(w.step)}
+}
 
-// Work implements river.Worker. It does one slice of a pass. The job is snoozed
-// until the pass is finished, and continues where it stopped.
-func (w *retainer) Work(ctx context.Context, _ *river.Job[retainArgs]) error {
-	if !w.busy.TryLock() {
-		return nil // a pass is under way, whose job comes again
-	}
-	defer w.busy.Unlock()
+// step does one slice of a pass, continuing where the last slice stopped.
+func (w *retainer) step(ctx context.Context, _ *river.Job[periodicArgs]) (pause, error) {
 	if w.pass == nil {
 		now, err := w.store.Now(ctx)
 		if err != nil {
-			return err
+			return done, err
 		}
 		w.pass = retention.NewPass(w.policy, now)
 	}
@@ -59,10 +45,10 @@ func (w *retainer) Work(ctx context.Context, _ *river.Job[retainArgs]) error {
 	}
 	switch {
 	case err != nil:
-		return err
+		return done, err
 	case !w.pass.Finished():
-		return river.JobSnooze(retainPause) // let others in
+		return retainPause, nil
 	}
 	w.pass = nil
-	return nil
+	return done, nil
 }

@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/worker"
 )
 
-// A running worker removes what is too old by itself, as soon as it leads.
+// A running worker removes old data as soon as River elects it.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -24,7 +24,7 @@ func TestRetention(t *testing.T) {
 	})
 }
 
-// However little a slice does, a pass comes past what has to stay and to its end.
+// Even with the shortest slices, a pass skips the rows that stay and finishes.
 func TestRetentionInSlices(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -48,7 +48,7 @@ func TestRetentionInSlices(t *testing.T) {
 	}
 }
 
-// Of two jobs of one program, the second leaves it to the first.
+// Of two jobs in one program, the second leaves the work to the first.
 func TestRetentionOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -62,7 +62,7 @@ func TestRetentionOnce(t *testing.T) {
 	}
 	first := make(chan error, 1)
 	go func() { first <- w.Work(r.ctx, &river.Job[worker.RetainArgs]{}) }()
-	r.wait("the first is at work", func() bool {
+	r.wait("the first job", func() bool {
 		return r.count(`SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'lumin.events'::regclass`) == 1
 	})
 	if err := w.Work(r.ctx, &river.Job[worker.RetainArgs]{}); err != nil {

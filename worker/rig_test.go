@@ -22,10 +22,10 @@ import (
 	"lumin-ingest/worker"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 45 * time.Second
+// waitTimeout is how long a test waits for a condition.
+const waitTimeout = 45 * time.Second
 
-// rig is a database with what the tests of this package need around it.
+// rig is a database with the helpers that the tests of this package need.
 type rig struct {
 	t      *testing.T
 	ctx    context.Context
@@ -77,7 +77,7 @@ func (r *rig) start(types ...worker.JobType) *worker.Runtime {
 	return r.startConfig(worker.Config{MaxWorkers: 8}.Quick(200*time.Millisecond), types...)
 }
 
-// startUnpolled is start for a Runtime that hears of jobs by notification only.
+// startUnpolled is start for a Runtime that finds jobs by notifications only.
 func (r *rig) startUnpolled(types ...worker.JobType) *worker.Runtime {
 	r.t.Helper()
 	return r.startConfig(worker.Config{}.Unpolled(), types...)
@@ -104,7 +104,7 @@ func (r *rig) startRegistry(cfg worker.Config, registry *worker.Registry) *worke
 
 func (r *rig) stop(rt *worker.Runtime) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	ctx, cancel := context.WithTimeout(r.ctx, waitTimeout)
 	defer cancel()
 	if err := rt.Stop(ctx); err != nil {
 		r.t.Error(err)
@@ -124,14 +124,15 @@ func registryOf(types ...worker.JobType) *worker.Registry {
 	return registry
 }
 
-// record stores the event of this number for the given job types, and returns
+// record stores the event with this number for the given job types, and returns
 // its key.
 func (r *rig) record(n int, types ...worker.JobType) lumin.EventKey {
 	r.t.Helper()
 	return r.recordMany(n, n, types...)[0]
 }
 
-// recordMany stores the events of these numbers in as few transactions as may be.
+// recordMany stores the events with these numbers in as few transactions as
+// possible.
 func (r *rig) recordMany(first, last int, types ...worker.JobType) []lumin.EventKey {
 	r.t.Helper()
 	recorder := store.NewRecorder(r.store, r.logger, nil)
@@ -169,7 +170,7 @@ func (r *rig) exec(sql string, args ...any) int {
 	return int(tag.RowsAffected())
 }
 
-// count returns the one number that a query gives.
+// count returns the number that a query yields.
 func (r *rig) count(sql string, args ...any) (n int) {
 	r.t.Helper()
 	if err := r.pool.QueryRow(r.ctx, sql, args...).Scan(&n); err != nil {
@@ -183,22 +184,22 @@ func (r *rig) effects(kind string) int {
 	return r.count(`SELECT count(*) FROM shop.effects WHERE kind = $1`, kind)
 }
 
-// wait returns once done does, and fails the test if that takes too long.
+// wait waits until done returns true, and fails the test after waitTimeout.
 func (r *rig) wait(what string, done func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for !done() {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain for %s; runs: %v; jobs: %v", what,
+			r.t.Fatalf("%s: not seen within the time limit; runs: %v; jobs: %v", what,
 				r.rows(`SELECT job_kind, state, attempts, error FROM lumin.runs WHERE state <> 'succeeded' ORDER BY 1 LIMIT 20`),
 				r.rows(`SELECT kind, state, attempt, scheduled_at FROM lumin.river_job WHERE state <> 'completed' ORDER BY id LIMIT 20`))
 		}
-		time.Sleep(10 * time.Millisecond) // between two looks
+		time.Sleep(10 * time.Millisecond) // between two checks
 	}
 }
 
-// waitQuiet waits until every run is settled and every job of a job type is at
-// its end.
+// waitQuiet waits until every run is settled and every job of a job type is
+// finished.
 func (r *rig) waitQuiet() {
 	r.t.Helper()
 	r.wait("all runs and jobs to end", func() bool {
@@ -222,7 +223,7 @@ func (r *rig) rows(sql string) (all []string) {
 	return all
 }
 
-// run is what is known of one run, its last failure and its only job.
+// run is a run with its last failure and its only job.
 type run struct {
 	State    string
 	ReplayID int64
@@ -299,7 +300,7 @@ func (j *txJob) Backoff(attempt int) time.Duration {
 	return time.Millisecond
 }
 
-func (j *txJob) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (j *txJob) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	call := int(j.calls.Add(1))
 	if err := addEffect(ctx, tx, j.kind, e, ""); err != nil {
 		return err
@@ -310,7 +311,7 @@ func (j *txJob) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
 	return j.work(ctx, tx, call)
 }
 
-func addEffect(ctx context.Context, tx pgx.Tx, kind string, e *store.Event, note string) error {
+func addEffect(ctx context.Context, tx pgx.Tx, kind string, e *worker.Event, note string) error {
 	_, err := tx.Exec(ctx, `INSERT INTO shop.effects (kind, event_key, note) VALUES ($1, $2, $3)`, kind, [16]byte(e.Key), note)
 	return err
 }
@@ -319,11 +320,11 @@ func addEffect(ctx context.Context, tx pgx.Tx, kind string, e *store.Event, note
 type plainJob struct {
 	worker.Defaults
 	kind  string
-	work  func(ctx context.Context, e *store.Event, call int) error
+	work  func(ctx context.Context, e *worker.Event, call int) error
 	calls *atomic.Int32
 }
 
-func newPlainJob(kind string, work func(ctx context.Context, e *store.Event, call int) error) *plainJob {
+func newPlainJob(kind string, work func(ctx context.Context, e *worker.Event, call int) error) *plainJob {
 	return &plainJob{kind: kind, work: work, calls: &atomic.Int32{}}
 }
 
@@ -331,11 +332,11 @@ func (j *plainJob) Kind() string            { return j.kind }
 func (*plainJob) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 func (*plainJob) MaxAttempts() int          { return 3 }
 func (*plainJob) Backoff(int) time.Duration { return time.Millisecond }
-func (j *plainJob) Work(ctx context.Context, e *store.Event) error {
+func (j *plainJob) Work(ctx context.Context, e *worker.Event) error {
 	return j.work(ctx, e, int(j.calls.Add(1)))
 }
 
-// logBuffer keeps what a logger writes.
+// logBuffer stores the output of a logger.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -371,7 +372,7 @@ func (b *logBuffer) errorsOf(kind string) (texts []string) {
 
 var errNo = errors.New("no")
 
-// hasty is a plain job type with little time.
+// hasty is a plain job type with a short timeout.
 type hasty struct{ *plainJob }
 
 func (hasty) Timeout() time.Duration { return 100 * time.Millisecond }

@@ -13,32 +13,31 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// riverKeys are two keys of River's job context, which River itself does not
-// hand out.
+// riverKeys are two keys of River's job context that River does not export.
 type riverKeys struct {
-	metadata  any // of the map in which MetadataSet and RecordOutput leave their values
+	metadata  any // of the map in which MetadataSet and RecordOutput store their values
 	resumable any // of the state of ResumableStep
 }
 
-// findRiverKeys learns the keys by watching River look for them. Tests hold River
-// to it.
+// findRiverKeys finds the keys by recording which ones River looks up. Tests
+// check that this works.
 func findRiverKeys() riverKeys {
 	var metadata, resumable keyProbe
-	metadata.watch(func() { _ = river.MetadataSet(&metadata, "probe", nil) })
-	resumable.watch(func() { river.ResumableStep(&resumable, "probe", nil, nil) })
+	metadata.record(func() { _ = river.MetadataSet(&metadata, "probe", nil) })
+	resumable.record(func() { river.ResumableStep(&resumable, "probe", nil, nil) })
 	return riverKeys{metadata: metadata.key, resumable: resumable.key}
 }
 
-// keyProbe is an empty context that remembers what it was last asked for.
+// keyProbe is an empty context that records the last key that was looked up.
 type keyProbe struct {
 	context.Context
 	key any
 }
 
-func (p *keyProbe) watch(look func()) {
-	defer func() { _ = recover() }() // River's answer where a key must be there and is not
+func (p *keyProbe) record(lookUp func()) {
+	defer func() { _ = recover() }() // River panics if a required key is missing
 	p.Context = context.Background()
-	look()
+	lookUp()
 }
 
 // Value implements context.Context.
@@ -47,8 +46,8 @@ func (p *keyProbe) Value(key any) any {
 	return nil
 }
 
-// jobContext is the context of a job type. It carries a logger, and hides River's
-// resumable steps: they keep their errors to themselves until the run has been
+// jobContext is the context of a job type. It carries a logger and hides
+// River's resumable steps, which report their errors only after the run is
 // settled.
 type jobContext struct {
 	context.Context
@@ -70,10 +69,10 @@ func (c jobContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// Logger returns the logger of the attempt whose context this is, or of one derived
-// from it: the program's, with event_id, kind and attempt in every line. Any other
-// context has [slog.Default]. What is logged is up to the job type: keep names,
-// addresses and bodies out of it.
+// Logger returns the program's logger with event_id, kind and attempt in every
+// line. ctx must be the context of an attempt, or derived from it. For any
+// other context Logger returns [slog.Default]. Do not log names, addresses or
+// bodies.
 func Logger(ctx context.Context) *slog.Logger {
 	if logger, ok := ctx.Value(loggerKey{}).(*slog.Logger); ok {
 		return logger
@@ -81,11 +80,12 @@ func Logger(ctx context.Context) *slog.Logger {
 	return slog.Default()
 }
 
-// cancelRequested is metadata that River keeps itself; its rescuer gives up on
-// all jobs if one of them has something else there than a time.
+// cancelRequested is a key of River's own metadata. River's rescuer rescues no
+// job at all if one of them has a value there that is not a time.
 const cancelRequested = "cancel_attempted_at"
 
-// makeStorable replaces the metadata that a job has set by what jsonb takes.
+// makeStorable replaces the metadata that a job has set by values that jsonb
+// accepts.
 func makeStorable(metadata map[string]any) {
 	set := maps.Clone(metadata)
 	clear(metadata)
@@ -105,11 +105,12 @@ func makeStorable(metadata map[string]any) {
 	}
 }
 
-// maxMetadataDepth is far below what the stack of a PostgreSQL server can take.
+// maxMetadataDepth is far below the depth that exceeds the stack of a
+// PostgreSQL server.
 const maxMetadataDepth = 200
 
-// storable encodes a value as JSON that jsonb takes: without NULs and lone
-// surrogates, with numbers in range, and not too deep.
+// storable encodes a value as JSON that jsonb accepts: without NULs and lone
+// surrogates, with numbers in range, and not nested too deeply.
 func storable(value any) (json.RawMessage, error) {
 	encoded, err := json.Marshal(value)
 	if err != nil {
@@ -156,8 +157,8 @@ func storableValue(value any, depth int) (_ any, err error) {
 	}
 }
 
-// storableNumber keeps a number as it is unless its exponent might be beyond what
-// PostgreSQL's numeric holds.
+// storableNumber returns a number unchanged unless its exponent may exceed the
+// range of PostgreSQL's numeric.
 func storableNumber(n json.Number) (any, error) {
 	if len(n) <= 100 && !strings.ContainsAny(n.String(), "eE") {
 		return n, nil

@@ -9,9 +9,9 @@ import (
 	"lumin-ingest/worker"
 )
 
-// A program with one more job type beside the old one, both receiving and working:
-// what there was goes on as ever, and what the old one recorded without the new
-// job type is found by a replay.
+// A program with one more job type runs beside the old one, and both receive
+// and work. The old job types continue as before. A replay finds the events
+// that the old program recorded without the new job type.
 func TestRollingDeployment(t *testing.T) {
 	t.Parallel()
 	const each = 300
@@ -52,14 +52,14 @@ func TestRollingDeployment(t *testing.T) {
 	}
 }
 
-// The program that leads may be the old one: it gives up jobs of a dead program
-// whose kind it does not know. Their runs have failed then, and can be replayed.
+// River may have elected the old program, which gives up jobs of a dead program
+// whose kind it does not know. Their runs fail and can be replayed.
 func TestOldLeaderGivesUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	old, added := newTxJob("old_effect", nil), newTxJob("new_effect", nil)
 	key := r.record(1, old, added)
-	// The program that had begun on it is dead.
+	// The program that ran this job is dead.
 	r.exec(`UPDATE lumin.river_job SET state = 'running', attempt = 1, attempted_at = now() - interval '1 hour', attempted_by = '{dead}'
 		WHERE kind = 'new_effect'`)
 	leader := r.start(old)

@@ -14,15 +14,14 @@ import (
 
 	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/internal/pgtest"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
-// leak is something that code may leave behind in its session, and a question
-// that the next session must answer with true.
+// leak is something that code may leave behind in its session, and a query that
+// must return true in the next session.
 type leak struct {
 	name, sql, clean string
-	afterRollback    bool // it stays behind even when the transaction is rolled back
+	afterRollback    bool // it remains even after a rollback
 }
 
 func leaks(role string) []leak {
@@ -45,15 +44,15 @@ func leaks(role string) []leak {
 	}
 }
 
-// leakRig has one worker, and so one connection for its transactions. Each event
-// is worked by code that can be exchanged.
+// leakRig has one worker, and therefore one connection for its transactions. A
+// test sets the code that works the next event.
 type leakRig struct {
 	*rig
 	events int
 	tx     *txJob
 	plain  *plainJob
 	workTx func(ctx context.Context, tx pgx.Tx) error
-	work   func(ctx context.Context, e *store.Event) error
+	work   func(ctx context.Context, e *worker.Event) error
 }
 
 func newLeakRig(t *testing.T) *leakRig {
@@ -61,12 +60,12 @@ func newLeakRig(t *testing.T) *leakRig {
 	r.exec(`CREATE FUNCTION shop.leak() RETURNS void LANGUAGE sql AS $$ SELECT set_config('app.tenant', 'somebody', false) $$`)
 	r.exec(`CREATE FUNCTION shop.forget() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$`)
 	r.tx = newTxJob("tx", func(ctx context.Context, tx pgx.Tx, _ int) error { return r.workTx(ctx, tx) })
-	r.plain = newPlainJob("plain", func(ctx context.Context, e *store.Event, _ int) error { return r.work(ctx, e) })
+	r.plain = newPlainJob("plain", func(ctx context.Context, e *worker.Event, _ int) error { return r.work(ctx, e) })
 	r.startConfig(worker.Config{MaxWorkers: 1}.Quick(0), r.tx, r.plain)
 	return r
 }
 
-// attempt has the code work an event, and returns the run.
+// attempt runs the code on an event and returns the run.
 func (r *leakRig) attempt(workTx func(ctx context.Context, tx pgx.Tx) error) run {
 	r.t.Helper()
 	r.workTx = workTx
@@ -83,7 +82,7 @@ func (r *leakRig) wantFirst(what string, got run) {
 	}
 }
 
-// role makes a role that the database's owner is a member of.
+// role creates a role of which the database's owner is a member.
 func (r *leakRig) role() string {
 	r.t.Helper()
 	owner, err := url.Parse(r.url)
@@ -114,8 +113,8 @@ func (r *leakRig) role() string {
 	return role
 }
 
-// Whatever one attempt leaves in its session, the next one finds a clean session,
-// and River goes on.
+// The next attempt has a clean session, whatever the attempt before left in it.
+// River is not affected.
 func TestWorkTxLeavesACleanSession(t *testing.T) {
 	t.Parallel()
 	r := newLeakRig(t)
@@ -155,7 +154,7 @@ func TestWorkTxLeavesACleanSession(t *testing.T) {
 	}
 }
 
-// The same for what plain job types do through a pool of their own.
+// The same holds for plain job types that use their own pool.
 func TestCleanPool(t *testing.T) {
 	t.Parallel()
 	r := newLeakRig(t)
@@ -184,7 +183,8 @@ func TestCleanPool(t *testing.T) {
 				isClean := false
 				err := pool.QueryRow(r.ctx, l.clean).Scan(&isClean)
 				if l.name == "deallocated by a function" && cleanpool.LostStatements(err) {
-					// It cannot be seen before it is met, once.
+					// The pool detects it only when it occurs for the first
+					// time.
 					err = pool.QueryRow(r.ctx, l.clean).Scan(&isClean)
 				}
 				if err != nil || !isClean {
@@ -229,8 +229,8 @@ func testNotifications(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
-// Code that keeps its transaction, or the connection, cannot reach a later
-// attempt with it.
+// Code that keeps its transaction or its connection cannot use it to reach a
+// later attempt.
 func TestKeptTransactions(t *testing.T) {
 	t.Parallel()
 	r := newLeakRig(t)
@@ -285,7 +285,7 @@ func wantClosed(t *testing.T, ctx context.Context, tx pgx.Tx) { //nolint:revive 
 	}
 }
 
-// Follow-up jobs do not cost a connection, although River asks for it.
+// Follow-up jobs do not close the connection, although River asks for it.
 func TestRiverKeepsTheConnection(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -311,7 +311,8 @@ func TestRiverKeepsTheConnection(t *testing.T) {
 	}
 }
 
-// Many events at once, each of a tenant of its own: none sees another's.
+// Many events are worked at once, each for another tenant. None sees the data
+// of another tenant.
 func TestTenantsDoNotMeet(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

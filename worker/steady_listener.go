@@ -13,10 +13,10 @@ import (
 	"lumin-ingest/internal/redact"
 )
 
-// steadyListener is River's listener for notifications, and reconnects when its
-// connection fails. River itself would pause after each failure since its start, each
-// time twice as long, up to eight minutes. No job is lost in that time, because River
-// also polls, but each job waits for the next poll.
+// steadyListener is River's listener for notifications. It reconnects when its
+// connection fails. River itself would pause after each failure since its
+// start, each time twice as long, up to eight minutes. No job is lost in that
+// time, because River also polls, but each job waits for the next poll.
 type steadyListener struct {
 	riverdriver.Listener
 	logger *slog.Logger
@@ -28,12 +28,12 @@ type steadyListener struct {
 }
 
 const (
-	listenAgain   = time.Second // the pause between two attempts to connect
-	listenTimeout = 5 * time.Second
+	reconnectPause = time.Second // between two attempts to connect
+	listenTimeout  = 5 * time.Second
 )
 
-// Connect implements riverdriver.Listener. Only the first attempt may fail, so
-// that a start reports it.
+// Connect implements riverdriver.Listener. Only the first attempt may fail, and
+// the start of the Runtime then reports the error.
 func (l *steadyListener) Connect(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,15 +80,15 @@ func (l *steadyListener) Ping(ctx context.Context) error {
 	return nil
 }
 
-// WaitForNotification implements riverdriver.Listener. It returns with the first
-// notification, or when ctx ends.
+// WaitForNotification implements riverdriver.Listener. It returns with the
+// first notification, or when ctx ends.
 func (l *steadyListener) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
 	for {
 		if !l.restore(ctx) {
 			select {
 			case <-ctx.Done():
 				return nil, ctx.Err()
-			case <-time.After(listenAgain):
+			case <-time.After(reconnectPause):
 			}
 			continue
 		}
@@ -124,7 +124,7 @@ func (l *steadyListener) restore(ctx context.Context) bool {
 	return l.connected
 }
 
-// attempt does something with the connection, if there is one.
+// attempt calls do if the listener is connected.
 func (l *steadyListener) attempt(ctx context.Context, do func() error) {
 	if !l.connected {
 		return
@@ -136,7 +136,7 @@ func (l *steadyListener) attempt(ctx context.Context, do func() error) {
 
 // drop closes the connection after an error.
 func (l *steadyListener) drop(err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), listenAgain)
+	ctx, cancel := context.WithTimeout(context.Background(), reconnectPause)
 	defer cancel()
 	_ = l.Listener.Close(ctx) // it has failed already
 	if l.connected {

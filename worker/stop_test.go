@@ -12,11 +12,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
-// Not parallel: it looks at the goroutines of the whole program.
+// Not parallel: the test checks the goroutines of the whole program.
 func TestStopLeavesNoGoroutines(t *testing.T) { //nolint:paralleltest // see above
 	r := newRig(t)
 	job := newTxJob("job", nil)
@@ -26,7 +25,7 @@ func TestStopLeavesNoGoroutines(t *testing.T) { //nolint:paralleltest // see abo
 	r.recordMany(1, 20, job)
 	r.waitQuiet()
 	r.stop(rt)
-	r.stop(rt) // again: nothing left to do
+	r.stop(rt) // a second call has nothing to do
 	r.pool.Close()
 	goleak.VerifyNone(t, before)
 }
@@ -36,7 +35,7 @@ func TestStopWaitsForRunningJobs(t *testing.T) {
 	r := newRig(t)
 	release := make(chan struct{})
 	job := newTxJob("finishes", func(context.Context, pgx.Tx, int) error { <-release; return nil })
-	plain := newPlainJob("plain", func(context.Context, *store.Event, int) error { <-release; return nil })
+	plain := newPlainJob("plain", func(context.Context, *worker.Event, int) error { <-release; return nil })
 	rt := r.start(job, plain)
 	if err := rt.Ready(r.ctx); err != nil {
 		t.Error("running, and not ready:", err)
@@ -44,9 +43,9 @@ func TestStopWaitsForRunningJobs(t *testing.T) {
 	key := r.record(1, job, plain)
 	r.wait("the calls", func() bool { return job.calls.Load()+plain.calls.Load() == 2 })
 
-	impatient, cancel := context.WithTimeout(r.ctx, time.Millisecond)
+	expiring, cancel := context.WithTimeout(r.ctx, time.Millisecond)
 	defer cancel()
-	if err := rt.Stop(impatient); !errors.Is(err, context.DeadlineExceeded) {
+	if err := rt.Stop(expiring); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("Stop did not wait:", err)
 	}
 	if rt.Ready(r.ctx) == nil {
@@ -64,8 +63,8 @@ func TestStopWaitsForRunningJobs(t *testing.T) {
 	}
 }
 
-// A job that takes longer than the stop is interrupted, which does not count as
-// an attempt, however it words its error.
+// A job that takes longer than the stop is interrupted. This does not count as
+// an attempt, whatever error the job returns.
 func TestStopInterruptsLongJobs(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -89,7 +88,7 @@ func TestStopInterruptsLongJobs(t *testing.T) {
 		return err
 	})
 	query.attempts = 1
-	plain := newPlainJob("plain", func(ctx context.Context, _ *store.Event, _ int) error {
+	plain := newPlainJob("plain", func(ctx context.Context, _ *worker.Event, _ int) error {
 		if restarted {
 			return nil
 		}
@@ -106,7 +105,7 @@ func TestStopInterruptsLongJobs(t *testing.T) {
 			t.Errorf("%s: %+v", j.Kind(), got)
 		}
 	}
-	restarted = true // nothing runs
+	restarted = true // no Runtime runs
 	r.start(types...)
 	r.waitQuiet()
 	for _, j := range types {
@@ -132,7 +131,8 @@ func TestStopWithoutStart(t *testing.T) {
 	r.stop(rt)
 }
 
-// River's own log is passed on from warnings upwards, whatever it is derived to.
+// River's own log is passed on from warnings upwards, also through derived
+// loggers.
 func TestRiverLog(t *testing.T) {
 	t.Parallel()
 	var logs logBuffer

@@ -11,49 +11,32 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// sweepArgs are the arguments of the periodic sweep.
-type sweepArgs struct{}
-
-// Kind implements river.JobArgs.
-func (sweepArgs) Kind() string { return internalPrefix + "sweep" }
-
-// sweeper settles what the failure trigger had to leave; see [store.Store.Sweep].
+// sweeper settles runs that the failure trigger could not settle; see
+// [store.Store.Sweep]. It also restores lost jobs of replay orders.
 type sweeper struct {
-	river.WorkerDefaults[sweepArgs]
 	store  *store.Store
 	logger *slog.Logger
-	next   chan time.Time // where to go on; holds one value, taken while a sweep runs
+	next   time.Time // position of the next sweep
 }
 
-func newSweeper(s *store.Store, logger *slog.Logger) *sweeper {
-	w := &sweeper{store: s, logger: logger, next: make(chan time.Time, 1)}
-	w.next <- time.Time{}
-	return w
+func newSweeper(s *store.Store, logger *slog.Logger) *housekeeper[periodicArgs] {
+	w := &sweeper{store: s, logger: logger}
+	return &housekeeper[periodicArgs]{timeout: internalTimeout, step: oneAtATime(w.step)}
 }
 
-// Timeout implements river.Worker.
-func (*sweeper) Timeout(*river.Job[sweepArgs]) time.Duration { return internalTimeout }
-
-// Work implements river.Worker.
-func (w *sweeper) Work(ctx context.Context, _ *river.Job[sweepArgs]) error {
-	var from time.Time
-	select {
-	case from = <-w.next:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	next := from
-	defer func() { w.next <- next }()
-	settled, next, err := w.store.Sweep(ctx, from)
+// step does one sweep.
+func (w *sweeper) step(ctx context.Context, _ *river.Job[periodicArgs]) (pause, error) {
+	settled, next, err := w.store.Sweep(ctx, w.next)
+	w.next = next
 	if settled > 0 {
 		w.logger.Warn("runs settled by the sweep", "count", settled)
 	}
 	if err != nil {
-		return err
+		return done, err
 	}
 	requeued, err := replay.New(w.store).Requeue(ctx)
 	if requeued > 0 {
 		w.logger.Warn("replay orders whose job was gone are carried on", "count", requeued)
 	}
-	return err
+	return done, err
 }

@@ -1,42 +1,41 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 )
 
-// nameTimeout names the exceeded timeout in the error of an attempt. Go's own text,
-// "context deadline exceeded", does not say which timeout it was.
-func nameTimeout(ctx context.Context, timeout time.Duration, err error) error {
+// nameTimeout names the exceeded timeout in the error of an attempt. Go's own
+// text, "context deadline exceeded", does not show which timeout it was.
+func (j *runningJob) nameTimeout(err error) error {
 	var f *failure
-	if !errors.As(err, &f) {
+	if j.expired == nil || !errors.As(err, &f) {
 		return err
 	}
-	const bare = "context deadline exceeded"
-	over := errors.Is(ctx.Err(), context.DeadlineExceeded)
-	words := "took longer than its timeout of " + inWords(timeout)
+	const goText = "context deadline exceeded"
+	expired := j.expired()
+	named := "took longer than its timeout of " + formatTimeout(j.timeout)
 	text := f.text
 	switch {
-	case over && strings.Contains(text, bare):
-		text = strings.ReplaceAll(text, bare, words)
-	case over && f.stack == nil && f.means == nil && !errors.Is(err, errTurnedAway): // such as a connection that was closed for it
-		text = words + ": " + text
-	case !over: // the job type has timeouts of its own, as for a call of another system
-		text = strings.ReplaceAll(text, bare, "took longer than a timeout of its own")
+	case expired && strings.Contains(text, goText):
+		text = strings.ReplaceAll(text, goText, named)
+	case expired && f.stack == nil && f.means == nil && !errors.Is(err, errTurnedAway): // such as the error of a connection that closeWhenOverdue closed
+		text = named + ": " + text
+	case !expired: // a timeout that the job type set itself, such as for an HTTP request
+		text = strings.ReplaceAll(text, goText, "took longer than a timeout of its own")
 	}
 	if text == f.text {
 		return err
 	}
-	named := *f
-	named.text = text
-	return &named
+	renamed := *f
+	renamed.text = text
+	return &renamed
 }
 
-// inWords formats a timeout in one unit.
-func inWords(d time.Duration) string {
+// formatTimeout formats a timeout in one unit.
+func formatTimeout(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return fmt.Sprintf("%d ms", d.Milliseconds())

@@ -2,7 +2,6 @@ package worker_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -18,8 +17,8 @@ import (
 	"lumin-ingest/worker"
 )
 
-// txCase is one way in which a transactional job type may behave, and what must
-// come of it.
+// txCase is a way in which a transactional job type may behave, with the
+// expected result.
 type txCase struct {
 	name     string
 	work     func(ctx context.Context, tx pgx.Tx, call int) error
@@ -30,9 +29,9 @@ type txCase struct {
 	effects  int
 	calls    int
 	state    string // of the run
-	tries    int    // attempts that the run and the job have counted
+	tries    int    // attempts of the run and of the job
 	jobState string
-	errors   []string // what the text of each failed attempt contains
+	errors   []string // each failed attempt's text contains this
 }
 
 const (
@@ -81,7 +80,7 @@ func txCases() []txCase {
 		failed(txCase{name: "panics with a cancellation", errors: []string{"panic: JobCancelError: no"},
 			work: panics(func() any { return river.JobCancel(errNo) })}),
 		failed(txCase{name: "panics over nil", errors: []string{"panic: runtime error: invalid memory address"},
-			work: func(context.Context, pgx.Tx, int) error { var e *store.Event; return errors.New(e.Source) }}),
+			work: func(context.Context, pgx.Tx, int) error { var e *worker.Event; return errors.New(e.Source) }}),
 		failed(txCase{name: "ends its goroutine", errors: []string{"the job ended its goroutine"},
 			work: func(context.Context, pgx.Tx, int) error { runtime.Goexit(); return nil }}),
 		failed(txCase{name: "error whose text panics", errors: []string{"panic: no text"}, work: fails(brokenError{text: true})}),
@@ -106,7 +105,8 @@ func txCases() []txCase {
 		failed(txCase{name: "calls Commit then fails", errors: []string{"the worker ends this transaction"},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error { return tx.Commit(ctx) }}),
 
-		// What was committed by hand was committed with the mark: the next attempt is turned away.
+		// The COMMIT of the code has committed the mark too: the next attempt
+		// has nothing to do.
 		succeeded(txCase{name: "sends COMMIT", errors: []string{endedTx},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "COMMIT"); return nil }}),
 		succeeded(txCase{name: "sends COMMIT then fails", errors: []string{"no"},
@@ -119,7 +119,7 @@ func txCases() []txCase {
 				exec(ctx, tx, insert)
 				return nil
 			}}),
-		// It does as the worker would have done, and goes on.
+		// The code does the same as the worker would, and continues.
 		succeeded(txCase{name: "sends COMMIT and BEGIN then writes",
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error {
 				raw(ctx, tx, "COMMIT; BEGIN")
@@ -258,7 +258,8 @@ func txCases() []txCase {
 		failed(txCase{name: "error that is not UTF-8", errors: []string{"a\uFFFDb"}, work: fails(errors.New("a\xff\xfeb"))}),
 		failed(txCase{name: "error that prints itself otherwise", errors: []string{"harmless"}, work: fails(loggingError{})}),
 
-		// Errors that mean something to the worker or to River, from code that does not mean it.
+		// Errors that the worker or River act on, in code that does not intend
+		// that.
 		failed(txCase{name: "returns ErrRunSettled", errors: []string{"the run is settled"}, work: fails(store.ErrRunSettled)}),
 		failed(txCase{name: "returns ErrRunLocked", errors: []string{"the run is being worked on"}, work: fails(store.ErrRunLocked)}),
 		failed(txCase{name: "returns ErrEventGone", errors: []string{"the event of the run is gone"}, work: fails(store.ErrEventGone)}),
@@ -289,8 +290,8 @@ func (c txCase) kind() string {
 	return "is_" + strings.NewReplacer(" ", "_", ".", "_").Replace(c.name)
 }
 
-// All cases are job types of one program, on one event: each must also bear with
-// the others.
+// All cases are job types of one program on one event, so they must not affect
+// each other.
 func TestTransactional(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -351,168 +352,5 @@ func TestTransactional(t *testing.T) {
 	if n := r.effects("later"); n != 0 {
 		t.Errorf("%d effects outside the transaction", n)
 	}
-	mustNotSing(t, r)
+	checkCanaries(t, r)
 }
-
-func checkTexts(t *testing.T, what string, got, want []string) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %.300q, want %.300q", what, got, want)
-		return
-	}
-	for i := range got {
-		if !strings.Contains(got[i], want[i]) || len(got[i]) > 2000 {
-			t.Errorf("%s: %.300q, want %.300q", what, got[i], want[i])
-		}
-	}
-}
-
-// mustNotSing looks for the canaries of the events and errors wherever they must
-// not be.
-func mustNotSing(t *testing.T, r *rig) {
-	t.Helper()
-	for _, place := range []string{
-		`SELECT r::text FROM lumin.runs r`, `SELECT f::text FROM lumin.failures f`, `SELECT j::text FROM lumin.river_job j`,
-		`SELECT coalesce(error, '') FROM lumin.replays`,
-	} {
-		for _, row := range r.rows(place) {
-			if strings.Contains(row, "canary") {
-				t.Errorf("%s: %s", place, row)
-			}
-		}
-	}
-	for line := range strings.Lines(r.logs.String()) {
-		if strings.Contains(line, "canary") {
-			t.Errorf("log: %s", line)
-		}
-	}
-}
-
-// ROLLBACK by hand and statements past the given transaction cannot be undone:
-// what they write is there once per attempt. They are not taken for a success.
-func TestRawRollbackOnTheConnection(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	job := newTxJob("raw", func(ctx context.Context, tx pgx.Tx, _ int) error {
-		if _, err := tx.Conn().Exec(ctx, `ROLLBACK`); err != nil {
-			return err
-		}
-		_, err := tx.Conn().Exec(ctx, `INSERT INTO shop.effects VALUES ('past the transaction', gen_random_uuid())`)
-		return err
-	})
-	r.start(job)
-	key := r.record(1, job)
-	r.waitQuiet()
-	got := r.run("raw", key)
-	if got.State != "failed" || got.Failures != 1 || !strings.Contains(got.Error, endedTx) {
-		t.Errorf("%+v", got)
-	}
-	if inside, outside := r.effects("raw"), r.effects("past the transaction"); inside != 0 || outside != 2 {
-		t.Errorf("%d effects in the transaction, %d past it; want 0, 2", inside, outside)
-	}
-}
-
-// A transaction that a job type keeps for later is closed by then.
-func TestTransactionIsClosedAfterwards(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	kept := make(chan pgx.Tx, 2)
-	job := newTxJob("keeps", func(ctx context.Context, tx pgx.Tx, _ int) error {
-		savepoint, err := tx.Begin(ctx)
-		kept <- tx
-		kept <- savepoint
-		return err
-	})
-	r.start(job)
-	r.record(1, job)
-	r.waitQuiet()
-	for range 2 {
-		if _, err := (<-kept).Exec(r.ctx, `INSERT INTO shop.effects VALUES ('later', gen_random_uuid())`); !errors.Is(err, pgx.ErrTxClosed) {
-			t.Errorf("%v, want %v", err, pgx.ErrTxClosed)
-		}
-	}
-	if r.effects("keeps") != 1 || r.effects("later") != 0 {
-		t.Error("effects:", r.rows(`SELECT kind FROM shop.effects`))
-	}
-}
-
-// Metadata that jsonb refuses would keep River from completing any job.
-func TestMetadata(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	set := func(key string, value any) func(context.Context, pgx.Tx, int) error {
-		return func(ctx context.Context, _ pgx.Tx, _ int) error { return river.MetadataSet(ctx, key, value) }
-	}
-	good := newTxJob("good", nil)
-	types := []worker.JobType{good}
-	for kind, test := range metadataCases(set) {
-		types = append(types, newTxJob(kind, test.work))
-	}
-	r.start(types...)
-	start := time.Now()
-	key := r.record(1, types...)
-	r.waitQuiet()
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("took %s", took)
-	}
-	for kind, test := range metadataCases(set) {
-		got := r.run(kind, key)
-		if got.State != "succeeded" || got.JobState != "completed" || got.Metadata != test.want {
-			t.Errorf("%s: run %s, job %s, metadata %.200s; want %.200s", kind, got.State, got.JobState, got.Metadata, test.want)
-		}
-	}
-}
-
-type metadataCase struct {
-	work func(ctx context.Context, tx pgx.Tx, call int) error
-	want string
-}
-
-func metadataCases(set func(string, any) func(context.Context, pgx.Tx, int) error) map[string]metadataCase {
-	return map[string]metadataCase{
-		"ordinary": {set("k", map[string]any{"a": []any{1, 2.5, nil, true, "é"}, "big": 12345678901234567890.0}),
-			`{"k": {"a": [1, 2.5, null, true, "é"], "big": 12345678901234567000}}`},
-		"output":          {func(ctx context.Context, _ pgx.Tx, _ int) error { return river.RecordOutput(ctx, "a\x00b") }, `{"output": "ab"}`},
-		"backslashes":     {set("k", `\u0000`), `{"k": "\\u0000"}`},
-		"NUL":             {set("k", "a\x00b"), `{"k": "ab"}`},
-		"NUL_in_key":      {set("k\x00", map[string]int{"a\x00b": 1}), `{"k": {"ab": 1}}`},
-		"not_UTF-8":       {set("k\xff", "a\xffb"), `{"k` + "\uFFFD" + `": "a` + "\uFFFD" + `b"}`},
-		"surrogate":       {set("k", json.RawMessage(`"a\ud800b"`)), `{"k": "a` + "\uFFFD" + `b"}`},
-		"huge_number":     {set("k", json.RawMessage(`1e400000`)), `{"k": "not kept: a number in it is out of range"}`},
-		"tiny_number":     {set("k", json.RawMessage(`1e-400000`)), `{"k": 0}`},
-		"deep":            {set("k", json.RawMessage(strings.Repeat("[", 9000)+strings.Repeat("]", 9000))), `{"k": "not kept: it is nested too deeply"}`},
-		"not_JSON":        {set("k", make(chan int)), `{"k": "not kept: it cannot be encoded as JSON"}`},
-		"panicking":       {set("k", panickingJSON{}), `{"k": "not kept: panic: no JSON"}`},
-		"confusing_River": {set("cancel_attempted_at", "yesterday"), `{}`},
-	}
-}
-
-type panickingJSON struct{}
-
-func (panickingJSON) MarshalJSON() ([]byte, error) { panic("no JSON") }
-
-// brokenError panics where errors are looked at.
-type brokenError struct{ text bool }
-
-func (e brokenError) Error() string {
-	if e.text {
-		panic("no text")
-	}
-	return "broken"
-}
-
-func (brokenError) Unwrap() error { panic("no chain") }
-
-// anyError claims to be every other error.
-type anyError struct{}
-
-func (anyError) Error() string   { return "any" }
-func (anyError) Is(error) bool   { return true }
-func (anyError) Timeout() bool   { return true }
-func (anyError) Temporary() bool { return true }
-
-// loggingError would rather be logged in another way.
-type loggingError struct{}
-
-func (loggingError) Error() string                { return "harmless" }
-func (loggingError) MarshalJSON() ([]byte, error) { return []byte(`"canary"`), nil }

@@ -13,8 +13,8 @@ import (
 	"lumin-ingest/worker"
 )
 
-// The machine of a program dies while a job holds its run, and the server is not
-// told. Another program takes the run over within a minute.
+// The machine of a program dies while a job holds its run, and the server does
+// not notice. Another program claims the run within a minute.
 func TestMachineVanishes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -46,7 +46,7 @@ func TestMachineVanishes(t *testing.T) {
 	r.record(1, held)
 	<-begun
 	proxy.Silence()
-	if err := proxy.SetTarget("postgres://127.0.0.1:1/x"); err != nil { // and it does not come back
+	if err := proxy.SetTarget("postgres://127.0.0.1:1/x"); err != nil { // the machine does not come back
 		t.Fatal(err)
 	}
 	start := time.Now()
@@ -55,7 +55,7 @@ func TestMachineVanishes(t *testing.T) {
 		if time.Since(start) > time.Minute {
 			t.Fatalf("not taken over: %v", r.rows(`SELECT kind, state, attempt, scheduled_at FROM lumin.river_job`))
 		}
-		time.Sleep(100 * time.Millisecond) // between two looks
+		time.Sleep(100 * time.Millisecond) // between two checks
 	}
 	t.Logf("taken over after %s", time.Since(start).Round(time.Second))
 	if n := r.effects("held"); n != 1 {

@@ -19,7 +19,6 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -53,7 +52,7 @@ FROM accounting.fees f WHERE f.product = $3`
 // WorkTx books one contract. A contract without a product is not billed, so its
 // run is cancelled. A product without a fee fails the run, which can be
 // replayed once the fee exists.
-func (Entry) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (Entry) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	request, err := lumin.DecodeSignatureRequest(e.Payload)
 	if err != nil {
 		return worker.JobFail(err)

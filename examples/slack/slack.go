@@ -29,7 +29,6 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -58,7 +57,7 @@ func (Decide) Events() []lumin.EventType {
 
 // WorkTx inserts a notice and its follow-up job. Both commit together or not at
 // all.
-func (Decide) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (Decide) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	var id int64
 	err := tx.QueryRow(ctx, `
 		INSERT INTO slack.notices (event_key, signature_request_id, event_type) VALUES ($1, $2, $3)

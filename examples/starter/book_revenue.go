@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -33,7 +32,7 @@ func (BookRevenue) Events() []lumin.EventType {
 
 // WorkTx handles one event and writes only through tx. Returning nil commits
 // the transaction. Returning an error rolls it back.
-func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (BookRevenue) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	request, err := lumin.DecodeSignatureRequest(e.Payload)
 	if err != nil {
 		return worker.JobFail(err) // permanent: another attempt would read the same body

@@ -19,7 +19,6 @@ import (
 	"lumin-ingest/app"
 	"lumin-ingest/internal/faults"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -65,7 +64,7 @@ type effect struct{ unsteady }
 
 func (effect) Kind() string { return faults.EffectKind }
 
-func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
 		[16]byte(e.Key), faults.EffectKind, e.Rerun)
 	if err != nil {
@@ -81,7 +80,7 @@ type callee struct {
 
 func (callee) Kind() string { return faults.CallKind }
 
-func (t callee) Work(_ context.Context, e *store.Event) error {
+func (t callee) Work(_ context.Context, e *worker.Event) error {
 	if err := faults.NoteCall(t.path, e.Key, e.Rerun); err != nil {
 		return err
 	}

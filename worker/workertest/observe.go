@@ -11,7 +11,6 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -36,7 +35,7 @@ type observer struct {
 
 // call is one call of a job type's code.
 type call struct {
-	event   *store.Event
+	event   *worker.Event
 	key     string
 	snoozed *time.Duration // nil if it did not snooze
 	crashed bool
@@ -55,7 +54,7 @@ func (o *observer) Backoff(attempt int) time.Duration {
 }
 
 // observe calls the job type's code and records the call.
-func (o *observer) observe(e *store.Event, work func() error) error {
+func (o *observer) observe(e *worker.Event, work func() error) error {
 	o.mu.Lock()
 	n := len(o.calls)
 	o.calls = append(o.calls, call{event: e, key: e.IdempotencyKey()})
@@ -76,8 +75,8 @@ func (o *observer) observe(e *store.Event, work func() error) error {
 	return err
 }
 
-// seen returns the calls so far.
-func (o *observer) seen() []call {
+// recordedCalls returns the calls so far.
+func (o *observer) recordedCalls() []call {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return append([]call(nil), o.calls...)
@@ -85,7 +84,7 @@ func (o *observer) seen() []call {
 
 // crashed reports whether an attempt has crashed.
 func (o *observer) crashed() bool {
-	for _, c := range o.seen() {
+	for _, c := range o.recordedCalls() {
 		if c.crashed {
 			return true
 		}
@@ -100,7 +99,7 @@ type plain struct {
 }
 
 // Work implements worker.Plain.
-func (p plain) Work(ctx context.Context, e *store.Event) error {
+func (p plain) Work(ctx context.Context, e *worker.Event) error {
 	return p.observe(e, func() error { return p.inner.Work(ctx, e) })
 }
 
@@ -110,7 +109,7 @@ type transactional struct {
 }
 
 // WorkTx implements worker.Transactional.
-func (x transactional) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (x transactional) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	return x.observe(e, func() error { return x.inner.WorkTx(ctx, tx, e) })
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/workertest"
 )
@@ -29,7 +28,7 @@ var errNo = errors.New("no, says ada@example.com")
 type txJob struct {
 	worker.Defaults
 	calls atomic.Int32
-	work  func(ctx context.Context, tx pgx.Tx, e *store.Event, call int) error
+	work  func(ctx context.Context, tx pgx.Tx, e *worker.Event, call int) error
 }
 
 func (*txJob) Kind() string { return "tx_job" }
@@ -37,32 +36,32 @@ func (*txJob) Events() []lumin.EventType {
 	return []lumin.EventType{lumin.SignatureRequestApproved}
 }
 
-func (j *txJob) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (j *txJob) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	return j.work(ctx, tx, e, int(j.calls.Add(1)))
 }
 
 type plainJob struct {
 	worker.Defaults
 	calls atomic.Int32
-	work  func(ctx context.Context, e *store.Event, call int) error
+	work  func(ctx context.Context, e *worker.Event, call int) error
 }
 
 func (*plainJob) Kind() string              { return "plain_job" }
 func (*plainJob) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 func (*plainJob) MaxAttempts() int          { return 3 }
 
-func (j *plainJob) Work(ctx context.Context, e *store.Event) error {
+func (j *plainJob) Work(ctx context.Context, e *worker.Event) error {
 	return j.work(ctx, e, int(j.calls.Add(1)))
 }
 
 // inserts returns a correct job type.
 func inserts() *txJob {
-	return &txJob{work: func(ctx context.Context, tx pgx.Tx, e *store.Event, _ int) error { return insert(ctx, tx, e) }}
+	return &txJob{work: func(ctx context.Context, tx pgx.Tx, e *worker.Event, _ int) error { return insert(ctx, tx, e) }}
 }
 
 func insert(ctx context.Context, db interface {
 	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
-}, e *store.Event) error {
+}, e *worker.Event) error {
 	_, err := db.Exec(ctx, `INSERT INTO public.effects (event_key) VALUES ($1)`, e.Key.String())
 	return err
 }

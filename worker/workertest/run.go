@@ -6,7 +6,6 @@ import (
 
 	"github.com/riverqueue/river"
 
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -24,7 +23,7 @@ type Result struct {
 
 	// Event is the event of the last call. It is nil if the job type's code was
 	// never called.
-	Event *store.Event
+	Event *worker.Event
 
 	// FollowUps lists the jobs that the job type inserted, the oldest first.
 	FollowUps []FollowUp

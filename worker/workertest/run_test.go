@@ -15,7 +15,6 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/workertest"
 )
@@ -50,7 +49,7 @@ func TestRunSucceeds(t *testing.T) {
 func TestRunFails(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t, effectsTable)
-	job := &txJob{work: func(ctx context.Context, tx pgx.Tx, e *store.Event, _ int) error {
+	job := &txJob{work: func(ctx context.Context, tx pgx.Tx, e *worker.Event, _ int) error {
 		return errors.Join(insert(ctx, tx, e), errNo)
 	}}
 	start := time.Now()
@@ -95,7 +94,7 @@ func TestRunEnds(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			db := workertest.NewDatabase(t)
-			result := db.Run(t, &plainJob{work: func(_ context.Context, _ *store.Event, call int) error { return test.work(call) }},
+			result := db.Run(t, &plainJob{work: func(_ context.Context, _ *worker.Event, call int) error { return test.work(call) }},
 				workertest.Event{Type: "signature_request_sent"})
 			if result.State != test.state || result.Attempts != test.attempts || result.Calls != test.calls ||
 				!strings.Contains(strings.Join(result.Errors, "\n"), test.error) || !slices.Equal(result.Snoozes, test.snoozes) {
@@ -142,7 +141,7 @@ func TestRunCrashes(t *testing.T) {
 	}
 	outside := workertest.NewOutside(t)
 	// A job type with a single attempt must get another one after a crash.
-	plain := onlyOnce{&plainJob{work: func(ctx context.Context, e *store.Event, _ int) error {
+	plain := onlyOnce{&plainJob{work: func(ctx context.Context, e *worker.Event, _ int) error {
 		return post(ctx, outside.URL, e.IdempotencyKey())
 	}}}
 	result = db.Run(t, plain, workertest.Event{Type: "x", SignatureRequestID: "3"}, workertest.Crash(1))
@@ -159,7 +158,7 @@ func (onlyOnce) MaxAttempts() int { return 1 }
 func TestFollowUps(t *testing.T) {
 	t.Parallel()
 	db := workertest.NewDatabase(t)
-	decide := &txJob{work: func(ctx context.Context, tx pgx.Tx, _ *store.Event, call int) error {
+	decide := &txJob{work: func(ctx context.Context, tx pgx.Tx, _ *worker.Event, call int) error {
 		client := river.ClientFromContext[pgx.Tx](ctx)
 		for i := range 4 {
 			if _, err := client.InsertTx(ctx, tx, noticeArgs{OrderID: 10*call + i}, &river.InsertOpts{MaxAttempts: 2}); err != nil {
@@ -250,7 +249,7 @@ type both struct {
 	*plainJob
 }
 
-func (both) WorkTx(context.Context, pgx.Tx, *store.Event) error { return nil }
+func (both) WorkTx(context.Context, pgx.Tx, *worker.Event) error { return nil }
 
 // Every fixture is an event that the program accepts. It is the same each time,
 // and has the type and title that it was given.

@@ -37,7 +37,7 @@ func (db *Database) open(t testing.TB, jobType worker.JobType, event Event, opts
 	for _, opt := range opts {
 		opt(&o)
 	}
-	refuse(t, o.registry(t, jobType), jobType, event)
+	checkArguments(t, o.registry(t, jobType), jobType, event)
 	delivery := event.delivery(t)
 	s := &session{t: t, db: db, observer: &observer{JobType: jobType, crashes: o.crashes}, key: delivery.Envelope.Key()}
 	s.registry = o.registry(t, s.observer.observed())
@@ -68,9 +68,9 @@ func (o options) registry(t testing.TB, jobType worker.JobType) *worker.Registry
 	return registry
 }
 
-// refuse ends the test if the program would not start with this registry, or
-// would create no job for the event.
-func refuse(t testing.TB, registry *worker.Registry, jobType worker.JobType, event Event) {
+// checkArguments ends the test if the program would not start with this
+// registry, or would create no job for the event.
+func checkArguments(t testing.TB, registry *worker.Registry, jobType worker.JobType, event Event) {
 	t.Helper()
 	if err := registry.Err(); err != nil {
 		t.Fatalf("the program would not start: %v", err)
@@ -168,7 +168,7 @@ func (s *session) drive(done func(state string, jobs []job) bool, between func()
 		if done(state, jobs) {
 			return
 		}
-		if s.hurry(jobs, between) {
+		if s.makeDue(jobs, between) {
 			deadline = time.Now().Add(s.timeLimit())
 		}
 		if time.Now().After(deadline) {
@@ -198,9 +198,9 @@ func (*session) completed(_ string, jobs []job) bool {
 	return !slices.ContainsFunc(jobs, func(j job) bool { return !j.stuck() })
 }
 
-// hurry makes waiting jobs due and wakes River for due ones. It reports whether
-// any jobs were waiting.
-func (s *session) hurry(jobs []job, between func()) bool {
+// makeDue makes waiting jobs due and wakes River for due ones. It reports
+// whether any jobs were waiting.
+func (s *session) makeDue(jobs []job, between func()) bool {
 	s.t.Helper()
 	var waiting []int64
 	for _, j := range jobs {
@@ -243,7 +243,7 @@ func (s *session) result() Result {
 			       WHERE j.kind = r.job_kind AND j.args ->> 'event_key' = r.event_key::text ORDER BY x.n)
 		FROM lumin.runs r WHERE r.event_key = $1 AND r.job_kind = $2`,
 		s.run(), &r.State, &r.Attempts, &r.Errors)
-	for _, c := range s.observer.seen() {
+	for _, c := range s.observer.recordedCalls() {
 		r.Calls++
 		r.Event = c.event
 		if c.snoozed != nil {

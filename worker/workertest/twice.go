@@ -27,8 +27,8 @@ import (
 // A transactional job type must leave no effect when it crashes. This reveals
 // effects outside its transaction. A plain job type must have its effect at the
 // first call and no second one at the next call. It achieves this by passing
-// [store.Event.IdempotencyKey] to the other system. Follow-up jobs run, but are
-// not repeated: test them separately.
+// [worker.Event.IdempotencyKey] to the other system. Follow-up jobs run, but
+// are not repeated: test them separately.
 //
 // Twice returns the result of the only run. A second effect does not end the
 // test.
@@ -51,7 +51,7 @@ func Twice[T any](t testing.TB, db *Database, jobType worker.JobType, event Even
 	if reflect.DeepEqual(before, after) {
 		t.Errorf("effects shows no effect of %s: it returned %+v both before and after", jobType.Kind(), after)
 	}
-	crashLeft(t, jobType, before, *left, after)
+	checkCrash(t, jobType, before, *left, after)
 	same := func(what string) {
 		t.Helper()
 		if now := effects(); !reflect.DeepEqual(now, after) {
@@ -59,12 +59,12 @@ func Twice[T any](t testing.TB, db *Database, jobType worker.JobType, event Even
 		}
 	}
 	s.repeat(event, same)
-	s.oneKey()
+	s.checkOneKey()
 	return s.result()
 }
 
-// crashLeft checks the effects between the crash and the second call.
-func crashLeft[T any](t testing.TB, jobType worker.JobType, before, left, after T) {
+// checkCrash checks the effects between the crash and the second call.
+func checkCrash[T any](t testing.TB, jobType worker.JobType, before, left, after T) {
 	t.Helper()
 	switch {
 	case isTransactional(jobType) && !reflect.DeepEqual(before, left):
@@ -104,10 +104,10 @@ func (s *session) otherSource(event Event) (string, bool) {
 	return "", false
 }
 
-// oneKey checks that all calls had the same idempotency key.
-func (s *session) oneKey() {
+// checkOneKey checks that all calls had the same idempotency key.
+func (s *session) checkOneKey() {
 	s.t.Helper()
-	calls := s.observer.seen()
+	calls := s.observer.recordedCalls()
 	for _, c := range calls {
 		if c.key != calls[0].key {
 			s.t.Errorf("%s was called with the idempotency keys %s and %s", s.observer.Kind(), calls[0].key, c.key)

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/workertest"
 )
@@ -57,9 +56,9 @@ func TestTwice(t *testing.T) {
 	t.Run("plain", func(t *testing.T) {
 		t.Parallel()
 		outside := workertest.NewOutside(t)
-		job := &plainJob{work: func(ctx context.Context, e *store.Event, call int) error {
+		job := &plainJob{work: func(ctx context.Context, e *worker.Event, call int) error {
 			if call == 1 {
-				return errNo // and tried again, of course
+				return errNo // the job is retried
 			}
 			return post(ctx, outside.URL, e.IdempotencyKey())
 		}}
@@ -73,7 +72,7 @@ func TestTwice(t *testing.T) {
 		t.Parallel()
 		outside := workertest.NewOutside(t)
 		db := workertest.NewDatabase(t)
-		job := crmOnly{&plainJob{work: func(ctx context.Context, e *store.Event, _ int) error {
+		job := crmOnly{&plainJob{work: func(ctx context.Context, e *worker.Event, _ int) error {
 			return post(ctx, outside.URL, e.IdempotencyKey())
 		}}}
 		workertest.Twice(t, db, job, workertest.Event{Source: "app:crm"}, outside.Effects)
@@ -92,18 +91,18 @@ func TestTwiceFinds(t *testing.T) {
 		effects string // empty: rows
 		want    string
 	}
-	plainly := func(work func(ctx context.Context, url string, e *store.Event, call int) error) func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
+	plainly := func(work func(ctx context.Context, url string, e *worker.Event, call int) error) func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
 		return func(_ *workertest.Database, outside *workertest.Outside, _ *atomic.Int32) worker.JobType {
-			return &plainJob{work: func(ctx context.Context, e *store.Event, call int) error { return work(ctx, outside.URL, e, call) }}
+			return &plainJob{work: func(ctx context.Context, e *worker.Event, call int) error { return work(ctx, outside.URL, e, call) }}
 		}
 	}
 	const rolledBack, calledAgain = "has an effect although its transaction was rolled back", "had a second effect when it was called again after a crash"
 	for name, test := range map[string]broken{
 		"past the transaction": {job: func(db *workertest.Database, _ *workertest.Outside, _ *atomic.Int32) worker.JobType {
-			return &txJob{work: func(ctx context.Context, _ pgx.Tx, e *store.Event, _ int) error { return insert(ctx, db.Pool, e) }}
+			return &txJob{work: func(ctx context.Context, _ pgx.Tx, e *worker.Event, _ int) error { return insert(ctx, db.Pool, e) }}
 		}, want: rolledBack},
 		"a commit of its own": {job: func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
-			return &txJob{work: func(ctx context.Context, tx pgx.Tx, e *store.Event, _ int) error {
+			return &txJob{work: func(ctx context.Context, tx pgx.Tx, e *worker.Event, _ int) error {
 				if err := insert(ctx, tx, e); err != nil {
 					return err
 				}
@@ -112,25 +111,25 @@ func TestTwiceFinds(t *testing.T) {
 			}}
 		}, want: rolledBack},
 		"in memory": {job: func(_ *workertest.Database, _ *workertest.Outside, memory *atomic.Int32) worker.JobType {
-			return &txJob{work: func(context.Context, pgx.Tx, *store.Event, int) error { memory.Add(1); return nil }}
+			return &txJob{work: func(context.Context, pgx.Tx, *worker.Event, int) error { memory.Add(1); return nil }}
 		}, effects: "memory", want: rolledBack},
-		"no key": {job: plainly(func(ctx context.Context, url string, _ *store.Event, _ int) error {
+		"no key": {job: plainly(func(ctx context.Context, url string, _ *worker.Event, _ int) error {
 			return post(ctx, url, "")
 		}), effects: "outside", want: calledAgain},
-		"a key of the attempt": {job: plainly(func(ctx context.Context, url string, e *store.Event, call int) error {
+		"a key of the attempt": {job: plainly(func(ctx context.Context, url string, e *worker.Event, call int) error {
 			return post(ctx, url, fmt.Sprint(e.IdempotencyKey(), call))
 		}), effects: "outside", want: calledAgain},
-		"another request": {job: plainly(func(ctx context.Context, url string, e *store.Event, call int) error {
+		"another request": {job: plainly(func(ctx context.Context, url string, e *worker.Event, call int) error {
 			return post(ctx, fmt.Sprint(url, "/", call), e.IdempotencyKey())
 		}), effects: "outside", want: "this run is failed"},
 		"rows of a plain one": {job: func(db *workertest.Database, _ *workertest.Outside, _ *atomic.Int32) worker.JobType {
-			return &plainJob{work: func(ctx context.Context, e *store.Event, _ int) error { return insert(ctx, db.Pool, e) }}
+			return &plainJob{work: func(ctx context.Context, e *worker.Event, _ int) error { return insert(ctx, db.Pool, e) }}
 		}, want: calledAgain},
 		"no effect": {job: func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
-			return &txJob{work: func(context.Context, pgx.Tx, *store.Event, int) error { return nil }}
+			return &txJob{work: func(context.Context, pgx.Tx, *worker.Event, int) error { return nil }}
 		}, want: "effects shows no effect of tx_job"},
 		"a failure": {job: func(*workertest.Database, *workertest.Outside, *atomic.Int32) worker.JobType {
-			return &plainJob{work: func(context.Context, *store.Event, int) error { return errNo }}
+			return &plainJob{work: func(context.Context, *worker.Event, int) error { return errNo }}
 		}, want: "Twice needs a run that succeeds, and this run is failed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
+	"lumin-ingest/worker"
 )
 
 // write copies a file to the bucket. Closing the writer creates the object,
@@ -60,7 +60,7 @@ func bucketError(ctx context.Context, err error) error {
 }
 
 // objectKey returns the key of a file in the bucket.
-func objectKey(e *store.Event, t lumin.FileType) string {
+func objectKey(e *worker.Event, t lumin.FileType) string {
 	return folder(e.SignatureRequestID) + "/" + string(t) + "-" + e.IdempotencyKey() + ".pdf"
 }
 

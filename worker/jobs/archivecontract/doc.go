@@ -8,7 +8,7 @@
 //	registry.Add(archivecontract.JobType{Lumin: env.Lumin, DB: env.DB, Bucket: bucket, BucketURL: url})
 //
 // The object key is {signature_request_id}/{file type}-{idempotency key}.pdf.
-// The idempotency key is [store.Event.IdempotencyKey], so every attempt writes
+// The idempotency key is [worker.Event.IdempotencyKey], so every attempt writes
 // the same object. A signature request id that is not 1 to 128 letters, digits,
 // _ and - is replaced by its SHA-256 in hexadecimal. If the bucket is a
 // directory, only the user that runs the program can read the files.

@@ -52,7 +52,7 @@ func (JobType) Queue() string { return "archive" }
 func (JobType) Timeout() time.Duration { return 2 * time.Minute }
 
 // Work implements worker.Plain.
-func (a JobType) Work(ctx context.Context, e *store.Event) error {
+func (a JobType) Work(ctx context.Context, e *worker.Event) error {
 	files := a.Files
 	if len(files) == 0 {
 		files = []lumin.FileType{lumin.FileAgreement}
@@ -70,7 +70,7 @@ func (a JobType) Work(ctx context.Context, e *store.Event) error {
 }
 
 // archive archives one file, unless it is already archived.
-func (a JobType) archive(ctx context.Context, e *store.Event, t lumin.FileType) error {
+func (a JobType) archive(ctx context.Context, e *worker.Event, t lumin.FileType) error {
 	archived, err := archive.Has(ctx, a.DB, e.Key, t, e.Rerun)
 	if err != nil || archived {
 		return err

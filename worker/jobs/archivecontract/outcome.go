@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/internal/retrylater"
 )
@@ -30,7 +29,7 @@ const (
 )
 
 // classify decides the consequence of an error.
-func classify(e *store.Event, t lumin.FileType, err error) fileError {
+func classify(e *worker.Event, t lumin.FileType, err error) fileError {
 	var answer *lumin.APIError
 	switch {
 	case errors.Is(err, lumin.ErrInvalidID), errors.Is(err, lumin.ErrFileTooLarge):
@@ -52,7 +51,7 @@ func classify(e *store.Event, t lumin.FileType, err error) fileError {
 // retryLater reports whether Lumin asks to come back later, and after how long.
 // A 409 means that the signature request is not approved yet. Without a
 // Retry-After, the wait then grows with the event's age.
-func retryLater(e *store.Event, answer *lumin.APIError) (requested time.Duration, ok bool) {
+func retryLater(e *worker.Event, answer *lumin.APIError) (requested time.Duration, ok bool) {
 	if answer.StatusCode == http.StatusConflict && !answer.Link {
 		tenth := (time.Since(e.ReceivedAt) / 10).Truncate(time.Second)
 		return cmp.Or(answer.RetryAfter, max(tenth, time.Minute)), true

@@ -23,7 +23,6 @@ import (
 
 	"lumin-ingest/internal/luminapi"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/archivecontract"
 	"lumin-ingest/worker/jobs/internal/jobtest"
@@ -172,15 +171,15 @@ func (r *archiveRig) exec(t *testing.T, sql string, args ...any) {
 }
 
 // archiveEvent returns an event as a run of the job type receives it.
-func archiveEvent(id string) *store.Event {
+func archiveEvent(id string) *worker.Event {
 	envelope := lumin.Envelope{SignatureRequestID: id, EventType: lumin.SignatureRequestDownloadable, EventTime: time.UnixMilli(7).UTC()}
-	return &store.Event{
+	return &worker.Event{
 		ID: 1, Key: envelope.Key(), Source: "account", SignatureRequestID: id, Type: envelope.EventType, Time: envelope.EventTime,
 		ReceivedAt: time.Now(), JobKind: "archive_contract",
 	}
 }
 
-func agreementKey(e *store.Event) string {
+func agreementKey(e *worker.Event) string {
 	return e.SignatureRequestID + "/agreement-" + e.IdempotencyKey() + ".pdf"
 }
 

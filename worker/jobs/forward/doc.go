@@ -9,7 +9,7 @@
 //
 // Each request is signed per Standard Webhooks, with webhook-id,
 // webhook-timestamp and webhook-signature. The webhook-id is
-// [store.Event.IdempotencyKey]: it is the same for every attempt and differs
+// [worker.Event.IdempotencyKey]: it is the same for every attempt and differs
 // between targets. X-Signature is Lumin's own signature of the bytes, in
 // lower-case hexadecimal.
 //

@@ -18,7 +18,6 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/internal/retrylater"
 )
@@ -82,7 +81,7 @@ const (
 )
 
 // Work implements worker.Plain.
-func (f *JobType) Work(ctx context.Context, e *store.Event) error {
+func (f *JobType) Work(ctx context.Context, e *worker.Event) error {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	req, err := f.request(reading, e)
@@ -102,7 +101,7 @@ func (f *JobType) Work(ctx context.Context, e *store.Event) error {
 }
 
 // request returns the signed request for an event.
-func (f *JobType) request(ctx context.Context, e *store.Event) (*http.Request, error) {
+func (f *JobType) request(ctx context.Context, e *worker.Event) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url.String(), bytes.NewReader(e.Payload))
 	if err != nil {
 		return nil, fmt.Errorf("forward to %s: its URL makes no valid request", f.name) // err quotes the URL

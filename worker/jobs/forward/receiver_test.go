@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
+	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/forward"
 )
 
@@ -107,9 +107,9 @@ func newForward(t *testing.T, target forward.Target) *forward.JobType {
 	return f
 }
 
-func forwardedEvent() *store.Event {
+func forwardedEvent() *worker.Event {
 	payload := []byte("{\"b\":1,  \"a\":\"\\u00e9é\",\"details_url\":\"http://127.0.0.1:1/\"}\r\n")
-	return &store.Event{
+	return &worker.Event{
 		ID: 7, Key: lumin.EventKey{1, 2, 3}, Source: "account", Type: lumin.SignatureRequestSigned, Payload: payload,
 		Signature: bytes.Repeat([]byte{0xAB}, 32), ReceivedAt: time.Now(), JobKind: "forward_crm",
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/store/signaturerequest"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/internal/merge"
@@ -24,7 +23,7 @@ func (JobType) Kind() string { return "signature_request_state" }
 func (JobType) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 
 // WorkTx implements worker.Transactional.
-func (JobType) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (JobType) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	var reported lumin.SignatureRequest // stays empty if the body was removed
 	if e.Payload != nil {
 		var err error

@@ -17,7 +17,6 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/store/signaturerequest"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/internal/jobtest"
@@ -35,12 +34,12 @@ type happened struct {
 
 func (h happened) payload(id string) []byte { return jobtest.Payload(h.at, h.what, id, h.body) }
 
-func (h happened) event(t interface{ Fatal(...any) }, id string) (*store.Event, lumin.SignatureRequest) {
+func (h happened) event(t interface{ Fatal(...any) }, id string) (*worker.Event, lumin.SignatureRequest) {
 	reported, err := lumin.DecodeSignatureRequest(h.payload(id))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &store.Event{SignatureRequestID: id, Type: h.what, Time: time.UnixMilli(h.at).UTC(), Payload: h.payload(id)}, reported
+	return &worker.Event{SignatureRequestID: id, Type: h.what, Time: time.UnixMilli(h.at).UTC(), Payload: h.payload(id)}, reported
 }
 
 // state formats a row of lumin.signature_requests.

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/store/signaturerequest"
+	"lumin-ingest/worker"
 )
 
 // Event updates the fields of row for which the event has newer values.
 // reported is the decoded body of the event.
-func Event(row *signaturerequest.Row, e *store.Event, reported lumin.SignatureRequest) {
+func Event(row *signaturerequest.Row, e *worker.Event, reported lumin.SignatureRequest) {
 	if row.Versions == nil {
 		row.Versions = map[string]string{}
 	}

@@ -1,0 +1,125 @@
+package worker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/riverqueue/river"
+
+	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
+)
+
+// Config configures a [Runtime].
+type Config struct {
+	Store    *store.Store
+	Registry *Registry
+	Logger   *slog.Logger
+
+	// MaxWorkers is the number of jobs of one queue that run at once. 0 means
+	// [DefaultMaxWorkers]. A transactional job holds a connection while it
+	// runs.
+	MaxWorkers int
+
+	// Queues overrides MaxWorkers for queues, by name. [New] refuses a queue
+	// that no job type or follow-up job of the Registry uses.
+	Queues map[string]int
+
+	Retention retention.Policy // how long data is kept; the zero value keeps everything
+
+	Registerer prometheus.Registerer // nil: metrics are not registered
+
+	softStop     time.Duration // 0 means defaultSoftStop; shorter in tests
+	pollInterval time.Duration // 0 means River's second; shorter in tests
+}
+
+// DefaultMaxWorkers keeps two cores of server and database busy with small
+// transactional jobs.
+const DefaultMaxWorkers = 16
+
+// maxWorkers is far more than a useful number of workers for a queue, and less
+// than River's own limit.
+const maxWorkers = 1000
+
+const (
+	// maxReplays is the number of replay orders that are carried out at once.
+	// They spend much of their time waiting.
+	maxReplays = 16
+
+	// maxPeriodic is the number of the program's own periodic jobs.
+	maxPeriodic = 3
+
+	// clientConns are the connections that River itself needs: to listen, to
+	// fetch jobs and to complete them.
+	clientConns = 3
+
+	// sharedConns are connections for replays, readiness, and the statements
+	// before and after plain job types. Each use is a statement or a short
+	// transaction.
+	sharedConns = 6
+)
+
+// ErrQueue is the error of an invalid entry in Config.Queues.
+var ErrQueue = errors.New("queue")
+
+// validate returns an error if the Registry or the Queues are invalid.
+func (c Config) validate() error {
+	if err := c.Registry.Err(); err != nil {
+		return err
+	}
+	known := c.Registry.Queues()
+	for _, queue := range slices.Sorted(maps.Keys(c.Queues)) {
+		switch n := c.Queues[queue]; {
+		case !slices.Contains(known, queue):
+			return fmt.Errorf("%w: %q is given workers, and no job waits in it; those of the job types are %s", ErrQueue, queue, strings.Join(known, ", "))
+		case n < 1 || n > maxWorkers:
+			return fmt.Errorf("%w: %q is given %d workers: give 1 to %d", ErrQueue, queue, n, maxWorkers)
+		}
+	}
+	return nil
+}
+
+// queues returns the configuration of every queue, including the program's own.
+func (c Config) queues() map[string]river.QueueConfig {
+	queues := map[string]river.QueueConfig{
+		replayQueue: {MaxWorkers: maxReplays}, periodicQueue: {MaxWorkers: maxPeriodic + len(c.Registry.periodic)},
+	}
+	for queue, workers := range c.queueWorkers() {
+		queues[queue] = river.QueueConfig{MaxWorkers: workers}
+	}
+	return queues
+}
+
+// queueWorkers returns the number of workers of each queue of the Registry.
+func (c Config) queueWorkers() map[string]int {
+	workers := map[string]int{}
+	for _, queue := range c.Registry.Queues() {
+		workers[queue] = cmp.Or(c.Queues[queue], c.MaxWorkers, DefaultMaxWorkers)
+	}
+	return workers
+}
+
+// Connections returns the number of connections that the Store's pool should
+// have for the queue and the program's own jobs. [Config.JobConnections] are in
+// addition.
+func (c Config) Connections() int {
+	return clientConns + sharedConns + maxPeriodic + len(c.Registry.periodic)
+}
+
+// JobConnections returns the number of connections that transactional job types
+// can take: one for each worker of their queues. The Runtime creates a pool for
+// them, with the settings of the Store's pool.
+func (c Config) JobConnections() (n int) {
+	workers := c.queueWorkers()
+	for _, queue := range c.Registry.transactionalQueues() {
+		n += workers[queue]
+	}
+	return n
+}

@@ -1,0 +1,111 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
+)
+
+// The queues of the program's own jobs. These jobs need not wait behind job
+// types, and the periodic ones need not wait behind replay orders. The trigger
+// on lumin.replays also contains the first name.
+const (
+	replayQueue   = "lumin"
+	periodicQueue = "lumin_periodic"
+)
+
+const (
+	// internalTimeout bounds one attempt of an own job. After a crash, River
+	// runs a job again once it is older than its timeout.
+	internalTimeout = 30 * time.Second
+
+	// internalSlice is how long an own job works before it lets others run.
+	internalSlice = 10 * time.Second
+)
+
+// housekeeper works one kind of the program's own jobs for River, step by step.
+// Errors end the attempt: [attemptMiddleware] logs them.
+type housekeeper[T river.JobArgs] struct {
+	river.WorkerDefaults[T]
+	timeout time.Duration // of a step
+	step    step[T]
+}
+
+// step does a part of a job and returns the pause before the next part, or
+// done.
+type step[T river.JobArgs] func(ctx context.Context, job *river.Job[T]) (pause, error)
+
+// pause is the time between two steps of a job. The steps between are done by
+// any program on the database.
+type pause time.Duration
+
+// done is returned by the last step of a job.
+const done pause = -1
+
+// Timeout implements river.Worker.
+func (h *housekeeper[T]) Timeout(*river.Job[T]) time.Duration { return h.timeout }
+
+// NextRetry implements river.Worker. An own job waits only for the database.
+func (*housekeeper[T]) NextRetry(*river.Job[T]) time.Time { return time.Now().Add(5 * time.Second) }
+
+// Work implements river.Worker.
+func (h *housekeeper[T]) Work(ctx context.Context, job *river.Job[T]) error {
+	next, err := h.step(ctx, job)
+	if err != nil || next == done {
+		return err
+	}
+	return river.JobSnooze(time.Duration(next))
+}
+
+// periodicHousekeeper is a housekeeper whose jobs River enqueues periodically.
+type periodicHousekeeper struct {
+	kind   string
+	every  time.Duration
+	worker *housekeeper[periodicArgs]
+}
+
+// periodicHousekeepers lists the program's own periodic jobs. maxPeriodic is
+// their number.
+func periodicHousekeepers(s *store.Store, policy retention.Policy, logger *slog.Logger) []periodicHousekeeper {
+	return []periodicHousekeeper{
+		{kind: internalPrefix + "sweep", every: time.Minute, worker: newSweeper(s, logger)},
+		{kind: internalPrefix + "erase", every: time.Minute, worker: newEraser(s, logger)},
+		{kind: internalPrefix + "retain", every: 10 * time.Minute, worker: newRetainer(s, policy, internalSlice, logger)},
+	}
+}
+
+// oneAtATime skips a step while the same step of another job runs in this
+// program: the other job does the work.
+func oneAtATime(s step[periodicArgs]) step[periodicArgs] {
+	var busy sync.Mutex
+	return func(ctx context.Context, job *river.Job[periodicArgs]) (pause, error) {
+		if !busy.TryLock() {
+			return done, nil
+		}
+		defer busy.Unlock()
+		return s(ctx, job)
+	}
+}
+
+// periodicJobs lists the jobs that the program elected by River enqueues.
+func periodicJobs(own []periodicHousekeeper, registered map[string]Periodic) []*river.PeriodicJob {
+	var jobs []*river.PeriodicJob
+	add := func(every time.Duration, kind string, unique river.UniqueOpts) {
+		jobs = append(jobs, river.NewPeriodicJob(river.PeriodicInterval(every), func() (river.JobArgs, *river.InsertOpts) {
+			return periodicArgs{kind}, &river.InsertOpts{Queue: periodicQueue, MaxAttempts: 1, UniqueOpts: unique}
+		}, &river.PeriodicJobOpts{RunOnStart: true}))
+	}
+	for _, h := range own {
+		add(h.every, h.kind, river.UniqueOpts{})
+	}
+	for kind, p := range registered {
+		add(p.Every, kind, uniqueByKind())
+	}
+	return jobs
+}

@@ -1,0 +1,83 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lumin-ingest/worker"
+)
+
+// inQueue is a plain job type with its own queue. It counts how many of its
+// jobs run at once.
+type inQueue struct {
+	*plainJob
+	queue string
+	most  *atomic.Int32
+}
+
+func newInQueue(queue string, gate <-chan struct{}) inQueue {
+	j := inQueue{queue: queue, most: &atomic.Int32{}}
+	running := &atomic.Int32{}
+	j.plainJob = newPlainJob("in_"+queue, func(context.Context, *worker.Event, int) error {
+		now := running.Add(1)
+		defer running.Add(-1)
+		for {
+			most := j.most.Load()
+			if now <= most || j.most.CompareAndSwap(most, now) {
+				break
+			}
+		}
+		<-gate
+		return nil
+	})
+	return j
+}
+
+func (j inQueue) Queue() string { return j.queue }
+
+// A queue has exactly its configured number of workers.
+func TestQueues(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	gate := make(chan struct{})
+	slow, wide := newInQueue("slow", gate), newInQueue("wide", gate)
+	r.startConfig(worker.Config{MaxWorkers: 5, Queues: map[string]int{"slow": 2}}.Quick(time.Second), slow, wide)
+	r.recordMany(1, 12, slow, wide)
+	r.wait("both queues to be full", func() bool { return slow.most.Load() == 2 && wide.most.Load() == 5 })
+	close(gate)
+	r.waitQuiet()
+	if slow.most.Load() != 2 || wide.most.Load() != 5 {
+		t.Errorf("at most %d and %d at a time, want 2 and 5", slow.most.Load(), wide.most.Load())
+	}
+}
+
+func TestQueuesRefused(t *testing.T) {
+	t.Parallel()
+	registry := registryOf(newPlainJob("plain", nil))
+	for _, test := range []struct {
+		queues map[string]int
+		want   string
+	}{
+		{map[string]int{"slwo": 5}, `"slwo" is given workers, and no job waits in it; those of the job types are default`},
+		{map[string]int{"default": 0}, `"default" is given 0 workers: give 1 to 1000`},
+		{map[string]int{"default": 1001}, `give 1 to 1000`},
+	} {
+		_, err := worker.New(worker.Config{Registry: registry, Queues: test.queues})
+		if !errors.Is(err, worker.ErrQueue) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v: %v", test.queues, err)
+		}
+	}
+}
+
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	registry := registryOf(newTxJob("tx", nil), newInQueue("slow", nil))
+	cfg := worker.Config{Registry: registry, MaxWorkers: 7, Queues: map[string]int{"slow": 30}}
+	if jobs, others := cfg.JobConnections(), cfg.Connections(); jobs != 7 || others < 10 || others > 16 {
+		t.Errorf("%d connections for transactional job types and %d others", jobs, others)
+	}
+}
