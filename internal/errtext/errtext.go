@@ -18,3 +18,8 @@ func Plain(text string) string {
 		"context deadline exceeded", "no answer in time",
 	).Replace(text)
 }
+
+// OneLine returns the plain text of an error as one line.
+func OneLine(err error) string {
+	return Plain(strings.Join(strings.Fields(err.Error()), " "))
+}

@@ -1,0 +1,73 @@
+// Package advice gives an error a second line: what the user can do about it.
+//
+//	if url == "" {
+//		return advice.Usage("no database is given", "set DATABASE_URL")
+//	}
+//	if err := connect(url); err != nil {
+//		return advice.Add(err, "check that %s runs", host)
+//	}
+//
+// Commands print both lines, and the service logs them. [Of] returns the two
+// lines of any error. It also knows the errors of a database connection, so the
+// code that connects needs no advice of its own.
+//
+// An error and its advice never show a secret: neither contains any part of a
+// database URL.
+package advice
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lumin-ingest/internal/errtext"
+)
+
+// ErrUsage is in the chain of each error that [Usage] returns. A command that
+// fails with it exits with 2.
+var ErrUsage = errors.New("usage")
+
+// Unreachable is the advice for a database server that cannot be reached.
+const Unreachable = "check DATABASE_URL and whether the server runs"
+
+// advised is an error with its advice.
+type advised struct {
+	error
+	advice string
+}
+
+func (e *advised) Unwrap() error { return e.error }
+
+// Add returns err with the advice that the format makes.
+func Add(err error, format string, args ...any) error {
+	return &advised{error: err, advice: fmt.Sprintf(format, args...)}
+}
+
+// Usage returns an error for a call or a setting that cannot be right. what says
+// what is wrong, and the format makes the advice.
+func Usage(what, format string, args ...any) error {
+	return Add(&usageError{what}, format, args...)
+}
+
+type usageError struct{ what string }
+
+func (e *usageError) Error() string        { return e.what }
+func (e *usageError) Is(target error) bool { return target == ErrUsage }
+
+// Of returns what went wrong, and the advice; "" if there is none. The outermost
+// advice in the chain wins.
+func Of(err error) (problem, advice string) {
+	problem = errtext.Plain(err.Error())
+	var unreachable *pgconn.ConnectError
+	if errors.As(err, &unreachable) {
+		// pgx writes a line for each address of the host.
+		problem, advice = strings.Join(strings.Fields(problem), " "), Unreachable
+	}
+	var a *advised
+	if errors.As(err, &a) {
+		advice = a.advice
+	}
+	return problem, advice
+}

@@ -1,0 +1,61 @@
+package advice_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/pgtest"
+)
+
+func TestOf(t *testing.T) {
+	t.Parallel()
+	_, unreachable := pgx.Connect(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	for _, test := range []struct {
+		name            string
+		err             error
+		problem, advice string
+		usage           bool
+	}{
+		{"plain", errors.New("it broke"), "it broke", "", false},
+		{"with advice", advice.Add(errors.New("it broke"), "try %d times", 2), "it broke", "try 2 times", false},
+		{"wrapped", fmt.Errorf("start: %w", advice.Add(errors.New("it broke"), "try")), "start: it broke", "try", false},
+		{"advice on advice", advice.Add(advice.Add(errors.New("it broke"), "inner"), "outer"), "it broke", "outer", false},
+		{"usage", advice.Usage("KEY is 5 %", "set it to %d", 6), "KEY is 5 %", "set it to 6", true},
+		{"advice on usage", advice.Add(advice.Usage("KEY is 5", "inner"), "outer"), "KEY is 5", "outer", true},
+		{"timeout", context.DeadlineExceeded, "no answer in time", "", false},
+	} {
+		problem, remedy := advice.Of(test.err)
+		if problem != test.problem || remedy != test.advice || errors.Is(test.err, advice.ErrUsage) != test.usage {
+			t.Errorf("%s: %q and %q, usage %v", test.name, problem, remedy, !test.usage)
+		}
+	}
+	if _, remedy := advice.Of(fmt.Errorf("begin: %w", unreachable)); remedy != advice.Unreachable {
+		t.Errorf("a server that does not run: %q", remedy)
+	}
+	if _, remedy := advice.Of(advice.Add(unreachable, "check DEV_DATABASE_URL")); remedy != "check DEV_DATABASE_URL" {
+		t.Errorf("a server that does not run, with advice: %q", remedy)
+	}
+}
+
+func TestRefusedOption(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewEmpty(t)
+	_, err := pgx.Connect(t.Context(), url+"&no_such_option=1")
+	refused := advice.RefusedOption(fmt.Errorf("begin: %w", err))
+	if !errors.Is(refused, advice.ErrUsage) {
+		t.Fatalf("%v is not about an option: %v", err, refused)
+	}
+	if problem, remedy := advice.Of(refused); problem != `the server refuses an option in DATABASE_URL: unrecognized configuration parameter "no_such_option"` || remedy != "correct it, or leave it out" {
+		t.Errorf("%q and %q", problem, remedy)
+	}
+	for _, err := range []error{nil, errors.New("it broke"), advice.Usage("no", "yes")} {
+		if refused := advice.RefusedOption(err); refused != nil {
+			t.Errorf("%v: %v", err, refused)
+		}
+	}
+}
