@@ -8,14 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/service"
 	"lumin-ingest/internal/servicelog"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
@@ -51,8 +50,9 @@ type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
 //	import _ "gocloud.dev/blob/s3blob"
 func Main(jobTypes JobTypes) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal stops gracefully, and a second one ends the program at once.
-	// During serve's drain delay, a second signal only skips the rest of the delay.
+	// The first signal stops gracefully, and a second one ends the program at
+	// once. During serve's drain delay, a second signal only skips the rest of
+	// the delay.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, jobTypes)
 	stop()
@@ -91,30 +91,14 @@ type commands struct {
 	Version   versionCommand   `cmd:"" help:"Show the version of this program."`
 }
 
-// errUsage marks a call that cannot be right: exit code 2.
-var errUsage = errors.New("usage")
+// hint and usage are the errors with advice that commands return.
+func hint(err error, format string, args ...any) error { return advice.Add(err, format, args...) }
 
-// hinted is an error with a second line that says what to do.
-type hinted struct {
-	error
-	hint string
-}
+func usage(what, format string, args ...any) error { return advice.Usage(what, format, args...) }
 
-func (e *hinted) Unwrap() error { return e.error }
-
-func hint(err error, format string, args ...any) error {
-	return &hinted{error: err, hint: fmt.Sprintf(format, args...)}
-}
-
-// usage is an error of whoever called, with what to do about it.
-func usage(what, hintFormat string, args ...any) error {
-	return hint(&usageError{what}, hintFormat, args...)
-}
-
-type usageError struct{ what string }
-
-func (e *usageError) Error() string        { return e.what }
-func (e *usageError) Is(target error) bool { return target == errUsage }
+// serves reports whether a command runs until it is stopped. Such a command
+// must not depend on the readers of its output.
+func serves(command string) bool { return command == "serve" || command == "dev" }
 
 func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int {
 	if jobTypes == nil {
@@ -152,9 +136,9 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	}
 	if serves(parsed.Command()) {
 		std.out = out.to // a service may lose output and still succeed
-		queued, flush := std.queued()
+		out, errs, flush := service.QueueOutput(std.out, std.err)
 		defer flush()
-		std = queued
+		std.out, std.err, std.log = out, errs, errs
 	}
 	unknown := unknownSettings(parser, os.Environ())
 	if parsed.Command() != "serve" { // which logs them
@@ -176,24 +160,15 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	if refusedOption(err) {
-		err = optionError(err)
+	if refused := advice.RefusedOption(err); refused != nil {
+		err = refused
 	}
-	text, advice := errtext.Plain(err.Error()), ""
-	var unreachable *pgconn.ConnectError
-	if errors.As(err, &unreachable) {
-		text = strings.Join(strings.Fields(text), " ") // it has a line for each address of the host
-		advice = "check DATABASE_URL and whether the server runs"
+	problem, remedy := advice.Of(err)
+	fmt.Fprintf(w, "%s: %s\n", programName(), problem)
+	if remedy != "" {
+		fmt.Fprintf(w, "  %s\n", remedy)
 	}
-	var h *hinted
-	if errors.As(err, &h) {
-		advice = h.hint
-	}
-	fmt.Fprintf(w, "%s: %s\n", programName(), text)
-	if advice != "" {
-		fmt.Fprintf(w, "  %s\n", advice)
-	}
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, advice.ErrUsage) {
 		return 2
 	}
 	return 1

@@ -17,31 +17,32 @@ type callerSettings struct {
 	TrustedProxies string `env:"TRUSTED_PROXIES" placeholder:"CIDR,..." help:"Networks of your own proxies. The log takes the caller's address from X-Forwarded-For only if one of them sent it."`
 }
 
-// callerLimits are the parsed callerSettings.
-type callerLimits struct {
-	bodyMemory     int64 // bytes; 0: the default
-	trustedProxies []netip.Prefix
+// maxBodyMemory returns MAX_BODY_MEMORY in bytes; 0 means the default.
+func (s callerSettings) maxBodyMemory() (int64, error) {
+	size := strings.TrimSpace(s.MaxBodyMemory)
+	if size == "" {
+		return 0, nil
+	}
+	bytes, err := units.RAMInBytes(size)
+	if err != nil || bytes < ingest.MinBodyMemory {
+		return 0, usage(fmt.Sprintf("MAX_BODY_MEMORY is %q", size),
+			"write a size such as 64MiB or 1GiB, of at least %s", units.BytesSize(ingest.MinBodyMemory))
+	}
+	return bytes, nil
 }
 
-func (s callerSettings) limits() (limits callerLimits, err error) {
-	if size := strings.TrimSpace(s.MaxBodyMemory); size != "" {
-		limits.bodyMemory, err = units.RAMInBytes(size)
-		if err != nil || limits.bodyMemory < ingest.MinBodyMemory {
-			return limits, usage(fmt.Sprintf("MAX_BODY_MEMORY is %q", size),
-				"write a size such as 64MiB or 1GiB, of at least %s", units.BytesSize(ingest.MinBodyMemory))
-		}
-	}
+func (s callerSettings) trustedProxies() (networks []netip.Prefix, err error) {
 	if strings.TrimSpace(s.TrustedProxies) == "" {
-		return limits, nil
+		return nil, nil
 	}
 	for i, entry := range entries(s.TrustedProxies) {
 		prefix, err := parseNetwork(entry)
 		if err != nil {
-			return limits, usage(fmt.Sprintf("TRUSTED_PROXIES: entry %d, %q, is not a network", i+1, entry), "%s", networkForm)
+			return nil, usage(fmt.Sprintf("TRUSTED_PROXIES: entry %d, %q, is not a network", i+1, entry), "%s", networkForm)
 		}
-		limits.trustedProxies = append(limits.trustedProxies, prefix)
+		networks = append(networks, prefix)
 	}
-	return limits, nil
+	return networks, nil
 }
 
 // networkForm is the advice about an invalid network.

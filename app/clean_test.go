@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"lumin-ingest/internal/advice"
 )
 
 func TestClean(t *testing.T) {
@@ -20,7 +22,7 @@ func TestClean(t *testing.T) {
 	}
 	for _, value := range []string{`"secret"`, `'secret'`, " \"secret\"\n", `"secret`, `secret"`, "\u201Csecret\u201D", "`secret`", `""`} {
 		_, err := clean("SETTING", value)
-		if !errors.Is(err, errUsage) || !strings.Contains(err.Error(), "SETTING is in quotes") || strings.Contains(err.Error(), "secret") {
+		if !errors.Is(err, advice.ErrUsage) || !strings.Contains(err.Error(), "SETTING is in quotes") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", value, err)
 		}
 	}

@@ -13,7 +13,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/sample"
+	"lumin-ingest/internal/service"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
@@ -65,14 +67,42 @@ func (j demoInvoice) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) err
 	return nil
 }
 
-func (d *demo) run(ctx context.Context, s *service) error {
+// demoError ends dev.
+type demoError struct{ error }
+
+func (e *demoError) Error() string { return "demo: " + e.error.Error() }
+func (e *demoError) Unwrap() error { return e.error }
+
+// prepare makes the table of the demo's job type, and registers the job type.
+func (d *demo) prepare(ctx context.Context, url string, registry *worker.Registry) error {
+	conn, err := pgopen.Conn(ctx, url, pgopen.Options{Writes: true})
+	if err != nil {
+		return fmt.Errorf("connect for the demo: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, `
+		CREATE SCHEMA IF NOT EXISTS lumin_demo;
+		CREATE TABLE IF NOT EXISTS lumin_demo.invoices (
+			id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+			signature_request_id text NOT NULL,
+			event_key uuid NOT NULL
+		)`)
+	if err != nil {
+		return fmt.Errorf("make the demo's table: %w", err)
+	}
+	registry.AddTx(d.invoice)
+	return registry.Err()
+}
+
+// run shows the whole demo in a running service.
+func (d *demo) run(ctx context.Context, s *service.Service) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := waitFor(ctx, func() (bool, error) { return s.runtime.Ready(ctx) == nil, nil }); err != nil {
+	if err := waitFor(ctx, func() (bool, error) { return s.Working(ctx), nil }); err != nil {
 		return err
 	}
 	request := sample.RandomHex(20)
-	if err := d.deliver(ctx, "http://"+s.public.addr(), request); err != nil {
+	if err := d.deliver(ctx, "http://"+s.PublicAddr(), request); err != nil {
 		return err
 	}
 	fmt.Fprintln(d.out, "\nDeliveries")
@@ -125,7 +155,7 @@ func (d *demo) note(what string, a answer) {
 }
 
 // work waits for the runs, repairs the broken job type and replays it twice.
-func (d *demo) work(ctx context.Context, s *service, request string) error {
+func (d *demo) work(ctx context.Context, s *service.Service, request string) error {
 	failed := replay.Filter{Kinds: []string{d.invoice.Kind()}, SignatureRequestIDs: []string{request}}
 	if err := d.waitSettled(ctx, s, request); err != nil {
 		return err
@@ -154,8 +184,8 @@ func (d *demo) work(ctx context.Context, s *service, request string) error {
 
 // replayOnce places a replay order and waits until its runs are settled. It
 // returns how many there were.
-func (d *demo) replayOnce(ctx context.Context, s *service, filter replay.Filter) (runs int64, err error) {
-	replays := replay.New(s.store)
+func (d *demo) replayOnce(ctx context.Context, s *service.Service, filter replay.Filter) (runs int64, err error) {
+	replays := replay.New(s.Store())
 	id, err := replays.Place(ctx, replay.NewOrder{Filter: filter, Reason: "demo"})
 	if err != nil {
 		return 0, err
@@ -176,19 +206,19 @@ func (d *demo) replayOnce(ctx context.Context, s *service, filter replay.Filter)
 
 // waitSettled waits for the runs of the demo's own job type: others in this
 // program may be slow, or fail and be tried again for hours.
-func (d *demo) waitSettled(ctx context.Context, s *service, request string) error {
+func (d *demo) waitSettled(ctx context.Context, s *service.Service, request string) error {
 	return waitFor(ctx, func() (bool, error) { return settled(ctx, s, request, d.invoice.Kind()) })
 }
 
 // settled reports whether no run of a signature request is pending: of one job
 // type, or of any for "".
-func settled(ctx context.Context, s *service, request, kind string) (bool, error) {
-	events, err := s.store.ListEvents(ctx, store.EventFilter{SignatureRequestID: request, Limit: 100})
+func settled(ctx context.Context, s *service.Service, request, kind string) (bool, error) {
+	events, err := s.Store().ListEvents(ctx, store.EventFilter{SignatureRequestID: request, Limit: 100})
 	if err != nil {
 		return false, err
 	}
 	for _, e := range events {
-		details, err := s.store.ShowEvent(ctx, e.ID)
+		details, err := s.Store().ShowEvent(ctx, e.ID)
 		if err != nil {
 			return false, err
 		}
@@ -216,8 +246,8 @@ func waitFor(ctx context.Context, done func() (bool, error)) error {
 	}
 }
 
-func (d *demo) invoices(ctx context.Context, s *service, request string) (n int, err error) {
-	err = s.store.Pool().QueryRow(ctx, `SELECT count(*) FROM lumin_demo.invoices WHERE signature_request_id = $1`, request).Scan(&n)
+func (d *demo) invoices(ctx context.Context, s *service.Service, request string) (n int, err error) {
+	err = s.Store().Pool().QueryRow(ctx, `SELECT count(*) FROM lumin_demo.invoices WHERE signature_request_id = $1`, request).Scan(&n)
 	return n, err
 }
 
@@ -225,14 +255,14 @@ func (d *demo) invoices(ctx context.Context, s *service, request string) (n int,
 // is pending then is shown as pending.
 const patience = 5 * time.Second
 
-func (d *demo) jobTypes(ctx context.Context, s *service, request string) error {
+func (d *demo) jobTypes(ctx context.Context, s *service.Service, request string) error {
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := waitFor(soon, func() (bool, error) { return settled(soon, s, request, "") })
 	if err != nil && soon.Err() == nil {
 		return err
 	}
-	counts, err := s.store.RunCounts(ctx)
+	counts, err := s.Store().RunCounts(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,22 +2,23 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync/atomic"
 
 	"lumin-ingest/internal/pgdev"
-	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/sample"
+	"lumin-ingest/internal/service"
 	"lumin-ingest/lumin"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
-// devCommand takes no DATABASE_URL: the address of a production database, set in
-// somebody's shell, must never meet the published key that is accepted here.
+// devCommand has no DATABASE_URL. A shell may have it set to a production
+// database, and dev accepts deliveries that are signed with published keys.
 type devCommand struct {
 	listenSettings
 	devBuiltIn
@@ -25,7 +26,10 @@ type devCommand struct {
 	Demo           bool   `default:"true" negatable:"" help:"Run the demo before serving."`
 }
 
-// Run implements the command.
+// nextPorts is how many ports in use dev skips before it gives up.
+const nextPorts = 100
+
+// Run serves with public keys until the program is stopped.
 func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) error {
 	url, closeServer, err := c.database(ctx, std)
 	if err != nil {
@@ -38,53 +42,28 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 		}
 		return err
 	}
-	logger, closeLog := std.serviceLogger(func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) })
+	logger, closeLog := service.NewLogger(std.log, func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) })
 	defer closeLog()
 	log := demoLog{Handler: logger.Handler(), demonstrating: new(atomic.Bool)}
 	log.demonstrating.Store(true)
-	cfg := serviceConfig{
-		logger: slog.New(log), log: std.log,
-		databaseURL: url, publicAddr: c.publicAddr("127.0.0.1"), adminAddr: c.adminAddr(),
-		ingest: true, work: true, maxWorkers: 8,
-		maxEventAge: 0, // the documentation's example is from 2023
-	}
-	if c.ListenAddr == "" && c.Port == nil {
-		cfg.publicMoves = maxMoves
-	}
-	if c.AdminListenAddr == "" {
-		cfg.adminMoves = maxMoves
-	}
-	env, closeAPI, err := c.env(std)
+	demo := newDemo(std.out)
+	cfg, closeAPI, err := c.config(ctx, std, url, slog.New(log), jobTypes)
 	if err != nil {
 		return err
 	}
 	defer closeAPI()
-	if err = cfg.addJobTypes(ctx, jobTypes, env, c.builtInSettings); err != nil {
-		return err
-	}
-	if cfg.sources, err = devSources(cfg.registry); err != nil {
-		return err
-	}
-	demo := newDemo(std.out)
 	if c.Demo {
-		if err := prepareDemo(ctx, url); err != nil {
-			return err
-		}
-		cfg.registry.AddTx(demo.invoice)
-		if err := cfg.registry.Err(); err != nil {
+		if err := demo.prepare(ctx, url, cfg.Registry); err != nil {
 			return err
 		}
 	}
-	s, err := start(ctx, cfg)
+	s, err := service.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if cfg.publicMoves > 0 && s.public.addr() != cfg.publicAddr {
-		fmt.Fprintf(std.out, "%s is in use: receiving deliveries on %s instead\n", cfg.publicAddr, s.public.addr())
-	}
-	if cfg.adminMoves > 0 && s.admin.addr() != cfg.adminAddr {
-		fmt.Fprintf(std.out, "%s is in use: health and metrics are on %s instead\n", cfg.adminAddr, s.admin.addr())
-	}
+	c.showMoved(std, s, cfg)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	go func() {
 		if c.Demo {
 			err := demo.run(ctx, s)
@@ -92,18 +71,64 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 				return
 			}
 			if err != nil {
-				s.failed <- fmt.Errorf("demo: %w", err)
+				fail(&demoError{err})
 				return
 			}
 		}
 		log.demonstrating.Store(false)
 		c.howToLook(std, s, url)
 	}()
-	return s.untilDone(ctx)
+	err = s.Run(ctx)
+	var failed *demoError
+	if errors.As(context.Cause(ctx), &failed) {
+		return errors.Join(failed, err)
+	}
+	return err
 }
 
-// database is the server of DEV_DATABASE_URL, or a private one that ends with
-// this program.
+// config makes the configuration of the service. The returned function stops
+// the stand-in for Lumin's API.
+func (c *devCommand) config(ctx context.Context, std streams, url string, logger *slog.Logger, jobTypes JobTypes) (cfg service.Config, closeAPI func(), err error) {
+	cfg = service.Config{
+		Logger: logger, LogQueue: std.log, DatabaseURL: url,
+		Public: service.Address{HostPort: c.publicAddr("127.0.0.1")}, Admin: service.Address{HostPort: c.adminAddr()},
+		Ingest: true, Work: true, MaxWorkers: 8,
+		MaxEventAge: 0, // the example in Lumin's documentation is from 2023
+	}
+	if c.ListenAddr == "" && c.Port == nil {
+		cfg.Public.NextPorts = nextPorts
+	}
+	if c.AdminListenAddr == "" {
+		cfg.Admin.NextPorts = nextPorts
+	}
+	env, closeAPI, err := c.env(std)
+	if err != nil {
+		return cfg, nil, err
+	}
+	err = addJobTypes(ctx, &cfg, jobTypes, env, c.builtInSettings)
+	if err == nil {
+		cfg.Sources, err = devSources(cfg.Registry)
+	}
+	if err != nil {
+		closeAPI()
+		return cfg, nil, err
+	}
+	return cfg, closeAPI, nil
+}
+
+// showMoved prints the addresses that differ from the defaults because those
+// are in use.
+func (c *devCommand) showMoved(std streams, s *service.Service, cfg service.Config) {
+	if cfg.Public.NextPorts > 0 && s.PublicAddr() != cfg.Public.HostPort {
+		fmt.Fprintf(std.out, "%s is in use: receiving deliveries on %s instead\n", cfg.Public.HostPort, s.PublicAddr())
+	}
+	if cfg.Admin.NextPorts > 0 && s.AdminAddr() != cfg.Admin.HostPort {
+		fmt.Fprintf(std.out, "%s is in use: health and metrics are on %s instead\n", cfg.Admin.HostPort, s.AdminAddr())
+	}
+}
+
+// database returns DEV_DATABASE_URL, or the URL of a private server that ends
+// with this program.
 func (c *devCommand) database(ctx context.Context, std streams) (url string, closeServer func(), err error) {
 	if c.DevDatabaseURL != "" {
 		if c.DevDatabaseURL, err = clean("DEV_DATABASE_URL", c.DevDatabaseURL); err != nil {
@@ -123,8 +148,8 @@ func (c *devCommand) database(ctx context.Context, std streams) (url string, clo
 	}, nil
 }
 
-// devSources accept the secrets of Lumin's documentation, also for the apps that job
-// types ask for.
+// devSources returns the secrets in Lumin's documentation: for the account, for
+// the app demo, and for the apps that job types subscribe to.
 func devSources(registry *worker.Registry) (map[string]*lumin.Keyring, error) {
 	account, err := lumin.NewKeyring(sample.AccountKey)
 	if err != nil {
@@ -143,29 +168,9 @@ func devSources(registry *worker.Registry) (map[string]*lumin.Keyring, error) {
 	return sources, nil
 }
 
-// prepareDemo makes the table that the demo's job type writes to.
-func prepareDemo(ctx context.Context, url string) error {
-	conn, err := pgopen.Conn(ctx, url, pgopen.Options{Writes: true})
-	if err != nil {
-		return fmt.Errorf("connect for the demo: %w", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	_, err = conn.Exec(ctx, `
-		CREATE SCHEMA IF NOT EXISTS lumin_demo;
-		CREATE TABLE IF NOT EXISTS lumin_demo.invoices (
-			id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-			signature_request_id text NOT NULL,
-			event_key uuid NOT NULL
-		)`)
-	if err != nil {
-		return fmt.Errorf("make the demo's table: %w", err)
-	}
-	return nil
-}
-
-// howToLook says where everything is. An address that was given is not shown: it
-// may hold a password.
-func (c *devCommand) howToLook(std streams, s *service, url string) {
+// howToLook prints where everything is. It does not print DEV_DATABASE_URL,
+// which may hold a password.
+func (c *devCommand) howToLook(std streams, s *service.Service, url string) {
 	shown := "'" + url + "'"
 	if c.DevDatabaseURL != "" {
 		shown = `"$DEV_DATABASE_URL"`
@@ -180,5 +185,5 @@ Send something:
   POST http://%[3]s/webhooks/account     signed with %[4]s
   POST http://%[3]s/webhooks/apps/demo   signed with %[5]s
 Serving until Ctrl-C.
-`, shown, s.admin.addr(), s.public.addr(), sample.AccountKey, sample.AppSecret, invocation())
+`, shown, s.AdminAddr(), s.PublicAddr(), sample.AccountKey, sample.AppSecret, invocation())
 }

@@ -1,6 +1,5 @@
-// Package app is the command line of lumin-ingest, and the one place where its
-// rooms are wired together. It is importable so that a program with job types
-// of its own has a main as short as the stock one:
+// Package app is the command line of lumin-ingest. Import it to build a program
+// with job types of its own. Its main is as short as that of lumin-ingest:
 //
 //	func main() {
 //		app.Main(func(ctx context.Context, env app.Env) (*worker.Registry, error) {

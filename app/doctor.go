@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
@@ -117,7 +118,7 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return []finding{{"connection", failure, oneLine(err), "check DATABASE_URL and whether the server runs; nothing else of it was checked"}}, nil
+		return []finding{{"connection", failure, errtext.OneLine(err), advice.Unreachable + "; nothing else of it was checked"}}, nil
 	}
 	findings := []finding{{"connection", ok, fmt.Sprintf("database %s as role %s", server.Database, server.Role), ""}}
 	findings = append(findings, examineServer(server)...)
@@ -131,10 +132,6 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 	}
 	queue, err := examineQueue(ctx, st)
 	return append(findings, queue...), err
-}
-
-func oneLine(err error) string {
-	return errtext.Plain(strings.Join(strings.Fields(err.Error()), " "))
 }
 
 // examineServer judges the server and how far its commits can be relied on.
@@ -214,7 +211,7 @@ func examineSchema(ctx context.Context, st *store.Store) finding {
 		err = st.ReadyToStart(ctx, true)
 	}
 	if err != nil {
-		return finding{"schema", failure, oneLine(err), "fix the cause, or name another database; the contents of the schema were not checked"}
+		return finding{"schema", failure, errtext.OneLine(err), "fix the cause, or name another database; the contents of the schema were not checked"}
 	}
 	return finding{"schema", ok, status.String(), ""}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store"
 )
 
@@ -122,9 +123,9 @@ func unreachable(err error) (_ verdict, found, remedy string) {
 	case errors.As(err, &slow) && slow.Timeout():
 		return failure, fmt.Sprintf("no answer within %s", probeTimeout), "see whether a firewall is in between and the program behind the proxy runs"
 	case strings.Contains(err.Error(), "tls:"), strings.Contains(err.Error(), "x509:"):
-		return failure, oneLine(err), "fix the certificate of the proxy: it must be valid for this name, and include the intermediate certificates"
+		return failure, errtext.OneLine(err), "fix the certificate of the proxy: it must be valid for this name, and include the intermediate certificates"
 	}
-	return failure, oneLine(err), "check the name in DNS, and whether the proxy listens there and can be reached from outside"
+	return failure, errtext.OneLine(err), "check the name in DNS, and whether the proxy listens there and can be reached from outside"
 }
 
 // judgeAnswer tells from an answer who gave it.

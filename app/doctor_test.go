@@ -132,7 +132,7 @@ func TestDoctorFindsNothing(t *testing.T) {
 
 	var out, errs bytes.Buffer
 	code := run(t.Context(), []string{
-		"doctor", "--output", "json", "--database-url", server.URL(), "--public-url", "http://" + i.public.addr(),
+		"doctor", "--output", "json", "--database-url", server.URL(), "--public-url", "http://" + i.PublicAddr(),
 		"--lumin-account-api-keys", accountKey, "--lumin-app-secrets", "demo=" + appSecret + ",other=" + appSecret,
 	}, streams{out: &out, err: &errs}, testJobTypes)
 	const want = "connection ok, version ok, encoding ok, fsync ok, full_page_writes ok, synchronous_commit ok, clock ok, schema ok, " +

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/forward"
@@ -104,20 +105,20 @@ func TestForwardSettingsRefused(t *testing.T) {
 			settings := sound
 			test.change(&settings)
 			_, err := settings.jobTypes()
-			var hinted *hinted
-			if !errors.Is(err, errUsage) || !errors.As(err, &hinted) {
+			if !errors.Is(err, advice.ErrUsage) {
 				t.Fatalf("error %v is not one of usage", err)
 			}
-			if !strings.Contains(err.Error(), test.what) || !strings.Contains(hinted.hint, test.hint) {
-				t.Errorf("%v\n%s\nwant %q and %q", err, hinted.hint, test.what, test.hint)
+			problem, remedy := advice.Of(err)
+			if !strings.Contains(problem, test.what) || !strings.Contains(remedy, test.hint) {
+				t.Errorf("%v\n%s\nwant %q and %q", err, remedy, test.what, test.hint)
 			}
 			for _, secret := range []string{canary, strings.TrimPrefix(key, "whsec_")} {
-				if strings.Contains(err.Error()+hinted.hint, secret) {
-					t.Errorf("%v\n%s\ntells %q", err, hinted.hint, secret)
+				if strings.Contains(problem+remedy, secret) {
+					t.Errorf("%v\n%s\ntells %q", err, remedy, secret)
 				}
 			}
-			if strings.Contains(err.Error()+hinted.hint, "\n") || strings.Contains(err.Error()+hinted.hint, "%!") {
-				t.Errorf("%q, %q", err, hinted.hint)
+			if strings.Contains(problem+remedy, "\n") || strings.Contains(problem+remedy, "%!") {
+				t.Errorf("%q, %q", err, remedy)
 			}
 		})
 	}

@@ -41,7 +41,11 @@ func (c *keysCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	keys := keyLines(keyIDs(keyrings), uses)
+	configured := map[string][]string{}
+	for source, keyring := range keyrings {
+		configured[source] = keyring.KeyIDs()
+	}
+	keys := keyLines(configured, uses)
 	if c.Output == "json" {
 		for _, key := range keys {
 			if err := printJSON(std.out, key); err != nil {

@@ -122,8 +122,11 @@ func printStatus(ctx context.Context, std streams, url string) error {
 	return nil
 }
 
+// statusTimeout bounds the wait for a database that does not answer.
+const statusTimeout = 5 * time.Second
+
 func readStatus(ctx context.Context, url string) (migrations.Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	conn, err := pgopen.Conn(ctx, url, pgopen.Options{})
 	if err != nil {

@@ -72,10 +72,10 @@ func TestDatabaseStops(t *testing.T) {
 		if status != 503 || !strings.Contains(why, `"name":"database","ok":false,"error":"a test recording failed: begin: `) {
 			t.Errorf("%s: /readyz answered %d %s", mode, status, why)
 		}
-		if status, metrics := get("http://" + i.admin.addr() + "/metrics"); status != 200 || !strings.Contains(metrics, "lumin_database_up 0") {
+		if status, metrics := get("http://" + i.AdminAddr() + "/metrics"); status != 200 || !strings.Contains(metrics, "lumin_database_up 0") {
 			t.Errorf("%s: /metrics answered %d and does not say that the database is away", mode, status)
 		}
-		if status, _ := get("http://" + i.public.addr() + "/healthz"); status != 200 {
+		if status, _ := get("http://" + i.PublicAddr() + "/healthz"); status != 200 {
 			t.Errorf("%s: /healthz answered %d, as if a restart could mend it", mode, status)
 		}
 		if err := server.Resume(context.Background()); err != nil {

@@ -60,7 +60,7 @@ func TestProgressOfCancelled(t *testing.T) {
 		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, finished_at)
 		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'succeeded' ELSE 'failed' END, 1, now() FROM generate_series(1, 5) n`)
 	i := startInstance(t, url)
-	p, err := readProgress(t.Context(), replay.New(i.store), 1)
+	p, err := readProgress(t.Context(), replay.New(i.Store()), 1)
 	if err != nil || !p.over || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/sample"
+	"lumin-ingest/internal/service"
 	"lumin-ingest/lumin"
 )
 
@@ -16,8 +17,8 @@ import (
 func TestReadOnlyForAWhile(t *testing.T) {
 	t.Parallel()
 	_, url := startServer(t)
-	receives := startInstance(t, url, func(cfg *serviceConfig) { cfg.work = false })
-	works := startInstance(t, url, func(cfg *serviceConfig) { cfg.ingest = false })
+	receives := startInstance(t, url, func(cfg *service.Config) { cfg.Work = false })
+	works := startInstance(t, url, func(cfg *service.Config) { cfg.Ingest = false })
 	receives.waitReady(t)
 	works.waitReady(t)
 	db := connect(t, url)

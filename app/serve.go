@@ -8,20 +8,15 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"lumin-ingest/ingest"
-	"lumin-ingest/internal/servicelog"
+	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/service"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store/retention"
 	"lumin-ingest/worker"
 )
 
@@ -41,7 +36,7 @@ type serveCommand struct {
 	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of events older than this; 0 accepts any age. Lumin's retries come up to 30 h 20 min late."`
 }
 
-// listenSettings say where the program listens.
+// listenSettings are the addresses of the listeners.
 type listenSettings struct {
 	ListenAddr      string `env:"LISTEN_ADDR" placeholder:"HOST:PORT" help:"Public listener, for Lumin; 127.0.0.1:8080 by default."`
 	Port            *int   `env:"PORT" placeholder:"N" help:"Public listener on this port of every address, if LISTEN_ADDR is not set."`
@@ -57,7 +52,7 @@ const (
 // adminAddr is the address of the admin listener.
 func (s listenSettings) adminAddr() string { return cmp.Or(s.AdminListenAddr, defaultAdminAddr) }
 
-// publicAddr is where to receive deliveries; host goes with a PORT.
+// publicAddr is the address of the public listener. host is for a PORT alone.
 func (s listenSettings) publicAddr(host string) string {
 	switch {
 	case s.ListenAddr != "":
@@ -68,107 +63,115 @@ func (s listenSettings) publicAddr(host string) string {
 	return defaultPublicAddr
 }
 
-// Run implements the command.
+// Run serves until the program is stopped.
 func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes, unknown []unknownSetting) error {
-	logger, closeLog := std.serviceLogger(c.handler)
+	logger, closeLog := service.NewLogger(std.log, c.handler)
 	defer closeLog()
 	logUnknown(logger, unknown)
 	cfg, err := c.config(ctx, logger, jobTypes)
 	if err != nil {
 		return err
 	}
-	cfg.log = std.log
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	cfg.rotation.hangups = hangups
-	if cfg.ingest && cfg.drainDelay > 0 {
-		cfg.signals = make(chan os.Signal, 2)
-		signal.Notify(cfg.signals, os.Interrupt, syscall.SIGTERM)
-		defer signal.Stop(cfg.signals)
-	}
-	s, err := start(ctx, cfg)
+	cfg.LogQueue = std.log
+	s, err := service.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	return s.untilDone(ctx)
+	return s.Run(ctx)
 }
 
-// config turns settings into what the program is made of, and refuses what
-// cannot work.
-func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes JobTypes) (serviceConfig, error) {
-	cfg := serviceConfig{
-		logger: logger, publicAddr: c.publicAddr(""), adminAddr: c.adminAddr(),
-		ingest: c.Role != "worker", work: c.Role != "ingest",
-		maxWorkers: c.Workers, queues: c.Queue, maxEventAge: c.MaxEventAge, drainDelay: c.DrainDelay,
+// config turns the settings into those of a service, and refuses what cannot
+// work.
+func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes JobTypes) (cfg service.Config, err error) {
+	cfg = service.Config{
+		Logger: logger, HandleSignals: true,
+		Public: service.Address{HostPort: c.publicAddr("")}, Admin: service.Address{HostPort: c.adminAddr()},
+		Ingest: c.Role != "worker", Work: c.Role != "ingest",
+		MaxWorkers: c.Workers, Queues: c.Queue, MaxEventAge: c.MaxEventAge, DrainDelay: c.DrainDelay,
 	}
-	if err := checkDrainDelay(c.DrainDelay); err != nil {
+	if err := c.checkRanges(); err != nil {
 		return cfg, err
 	}
-	if c.MaxEventAge < 0 || (c.MaxEventAge > 0 && c.MaxEventAge < ingest.MinEventAge) {
-		return cfg, usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
-			"they come up to %s late: give at least %s, or 0 for any age", lumin.RetryWindow, ingest.MinEventAge)
-	}
-	if c.Workers < 1 || c.Workers > 1000 {
-		return cfg, usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")
-	}
-	var err error
-	if cfg.callers, err = c.limits(); err != nil {
+	if cfg.MaxBodyMemory, err = c.maxBodyMemory(); err != nil {
 		return cfg, err
 	}
-	if cfg.retention, err = c.policy(c.MaxEventAge); err != nil {
+	if cfg.TrustedProxies, err = c.trustedProxies(); err != nil {
 		return cfg, err
 	}
-	if cfg.databaseURL, err = c.writableURL(); err != nil {
+	if cfg.Retention, err = c.policy(c.MaxEventAge); err != nil {
 		return cfg, err
 	}
-	if cfg.ingest {
-		if cfg.sources, err = c.keyrings(); err != nil {
+	if cfg.DatabaseURL, err = c.writableURL(); err != nil {
+		return cfg, err
+	}
+	if cfg.Ingest {
+		if cfg.Sources, err = c.keyrings(); err != nil {
 			return cfg, err
 		}
 		if c.inFiles() {
-			cfg.rotation = rotation{read: c.keyrings, every: secretPoll, patience: secretPatience}
+			cfg.ReadSources = c.keyrings
 		}
 	}
 	var env Env
 	if env.Lumin, env.LuminAPIKey, err = c.client(); err != nil {
 		return cfg, err
 	}
-	if err := cfg.addJobTypes(ctx, jobTypes, env, c.builtInSettings); err != nil {
+	if err := addJobTypes(ctx, &cfg, jobTypes, env, c.builtInSettings); err != nil {
 		return cfg, err
 	}
-	if cfg.ingest {
-		err = checkSourcesOf(cfg.registry, cfg.sources)
+	if cfg.Ingest {
+		err = checkSourcesOf(cfg.Registry, cfg.Sources)
 	}
 	return cfg, err
 }
 
+// maxDrainDelay is longer than any load balancer needs to notice that the
+// program is not ready.
+const maxDrainDelay = 5 * time.Minute
+
+// checkRanges refuses numbers and durations that cannot be right. Durations are
+// never negative: parseDuration refuses those.
+func (c *serveCommand) checkRanges() error {
+	if c.DrainDelay > maxDrainDelay {
+		return usage("DRAIN_DELAY is "+c.DrainDelay.String(), "give 0s to 5m: the time that a load balancer takes to notice that /readyz answers 503")
+	}
+	if c.MaxEventAge < 0 || (c.MaxEventAge > 0 && c.MaxEventAge < ingest.MinEventAge) {
+		return usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
+			"they come up to %s late: give at least %s, or 0 for any age", lumin.RetryWindow, ingest.MinEventAge)
+	}
+	if c.Workers < 1 || c.Workers > 1000 {
+		return usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")
+	}
+	return nil
+}
+
 // addJobTypes makes the registry: first the program's job types, then the
 // built-in ones. Job types get a pool of their own.
-func (c *serviceConfig) addJobTypes(ctx context.Context, jobTypes JobTypes, env Env, builtIn builtInSettings) (err error) {
-	if c.jobsDB, err = openJobsDB(ctx, c.databaseURL, c.maxWorkers); err != nil {
+func addJobTypes(ctx context.Context, cfg *service.Config, jobTypes JobTypes, env Env, builtIn builtInSettings) (err error) {
+	if cfg.JobsDB, err = openJobsDB(ctx, cfg.DatabaseURL, cfg.MaxWorkers); err != nil {
 		return err
 	}
-	env.Logger, env.DB = c.logger, c.jobsDB
-	c.registry, err = jobTypes(ctx, env)
+	env.Logger, env.DB = cfg.Logger, cfg.JobsDB
+	cfg.Registry, err = jobTypes(ctx, env)
 	switch {
-	case errors.Is(err, errUsage):
+	case errors.Is(err, advice.ErrUsage):
 	case err != nil:
 		err = hint(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
-	case c.registry == nil:
+	case cfg.Registry == nil:
 		err = errors.New("make the job types: the function given to app.Main returned no registry")
-	case c.registry.Err() != nil:
-		err = hint(c.registry.Err(), "job types are registered in the function given to app.Main")
+	case cfg.Registry.Err() != nil:
+		err = hint(cfg.Registry.Err(), "job types are registered in the function given to app.Main")
 	default:
-		err = builtIn.addTo(ctx, c.registry, env)
+		err = builtIn.addTo(ctx, cfg.Registry, env)
 	}
 	if err != nil {
-		c.jobsDB.Close()
+		cfg.JobsDB.Close()
 	}
 	return err
 }
 
-// checkSourcesOf refuses job types that wait for what cannot come.
+// checkSourcesOf refuses job types for a source whose deliveries would be
+// refused.
 func checkSourcesOf(registry *worker.Registry, configured map[string]*lumin.Keyring) error {
 	wanted := registry.Sources()
 	for _, source := range slices.Sorted(maps.Keys(wanted)) {
@@ -178,39 +181,4 @@ func checkSourcesOf(registry *worker.Registry, configured map[string]*lumin.Keyr
 		}
 	}
 	return nil
-}
-
-// serviceConfig is what a service is started with.
-type serviceConfig struct {
-	logger      *slog.Logger
-	log         *servicelog.Queue // the queue that logger writes to; nil: it writes elsewhere
-	databaseURL string
-	publicAddr  string
-	adminAddr   string
-	publicMoves int // ports in use that the listener may skip
-	adminMoves  int
-	sources     map[string]*lumin.Keyring
-	rotation    rotation
-	registry    *worker.Registry
-	ingest      bool          // receive deliveries
-	work        bool          // work jobs
-	jobsDB      *pgxpool.Pool // what job types use besides their transactions
-	maxWorkers  int
-	queues      map[string]int // workers of some queues
-	maxEventAge time.Duration
-	callers     callerLimits
-	retention   retention.Policy
-	drainDelay  time.Duration
-	signals     chan os.Signal // the stop signals; nil: none can shorten the drain delay
-}
-
-// role is what the program does, in the words of LUMIN_ROLE.
-func (c serviceConfig) role() string {
-	switch {
-	case !c.work:
-		return "ingest"
-	case !c.ingest:
-		return "worker"
-	}
-	return "all"
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store"
 )
 
@@ -177,7 +178,7 @@ func (f *follower) run(ctx context.Context) error {
 			return err
 		case err != nil:
 			if !lost {
-				fmt.Fprintf(f.err, "%s: lost the connection to the database, still trying: %s\n", programName(), oneLine(err))
+				fmt.Fprintf(f.err, "%s: lost the connection to the database, still trying: %s\n", programName(), errtext.OneLine(err))
 				lost = true
 			} else {
 				wait = min(2*wait, maxFollowWait)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/sample"
+	"lumin-ingest/internal/service"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/erasure"
@@ -68,11 +69,11 @@ func TestTogether(t *testing.T) {
 	url := newDatabase(t)
 	job := unsteady{steady: &atomic.Bool{}}
 	w := &together{T: t, url: url, erased: map[string]bool{}}
-	w.instance = startInstance(t, url, func(cfg *serviceConfig) {
-		cfg.registry = worker.NewRegistry()
-		cfg.registry.AddTx(requeststate.JobType{})
-		cfg.registry.AddTx(countEffects{})
-		cfg.registry.AddTx(job)
+	w.instance = startInstance(t, url, func(cfg *service.Config) {
+		cfg.Registry = worker.NewRegistry()
+		cfg.Registry.AddTx(requeststate.JobType{})
+		cfg.Registry.AddTx(countEffects{})
+		cfg.Registry.AddTx(job)
 	})
 	w.instance.waitReady(t)
 	ctx, cancel := context.WithTimeout(context.Background(), length)
@@ -98,7 +99,7 @@ func TestTogether(t *testing.T) {
 	w.check()
 }
 
-func (w *together) store() *store.Store { return w.instance.store }
+func (w *together) store() *store.Store { return w.instance.Store() }
 
 // send delivers an event, or one of those before once more.
 func (w *together) send(context.Context) error {

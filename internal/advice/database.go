@@ -9,8 +9,8 @@ import (
 
 // RefusedOption returns the error for a connection that the server refused
 // because of an option in the database URL; nil for any other err. Each option
-// that neither pgx nor this program knows goes to the server as a setting of the
-// session.
+// that neither pgx nor this program knows goes to the server as a setting of
+// the session.
 func RefusedOption(err error) error {
 	var (
 		connecting *pgconn.ConnectError

@@ -53,12 +53,20 @@ var mayImport = map[string][]string{
 	"worker/jobs/internal/jobtest":    {"lumin", "store", "worker", "internal/pgtest"},
 	"worker/jobs/internal/merge":      {"lumin", "store/signaturerequest", "worker"},
 	"worker/jobs/internal/retrylater": nil,
+	"internal/service": {
+		"lumin", "store", "store/audit", "store/catalog", "store/retention", "ingest", "worker", "admin",
+		"internal/advice", "internal/servicelog", "internal/version",
+	},
 	"app": {
-		"lumin", "store", "store/erasure", "store/replay", "store/retention", "ingest", "worker", "admin", "migrations", "store/audit", "store/catalog", "store/conflict", "store/doctor", "store/failures", "internal/cleanpool",
+		"lumin", "migrations", "ingest", "worker",
+		"store", "store/audit", "store/catalog", "store/conflict", "store/doctor", "store/erasure", "store/failures",
+		"store/replay", "store/retention",
 		"worker/jobs/archivecontract", "worker/jobs/forward", "worker/jobs/reconcile", "worker/jobs/requeststate",
-		"internal/pgdev", "internal/sample", "internal/servicelog", "internal/version",
+		"internal/advice", "internal/service", "internal/servicelog", "internal/cleanpool", "internal/pgdev", "internal/sample",
+		"internal/version",
 	},
 	"cmd/lumin-ingest":    {"app"},
+	"internal/advice":     nil,
 	"internal/errtext":    nil,
 	"internal/redact":     nil,
 	"internal/pgopen":     nil,
@@ -82,9 +90,9 @@ var free = []string{"internal/errtext", "internal/pgopen", "internal/query", "in
 // outside lists the only packages that may import a library. nil means tests
 // only.
 var outside = map[string][]string{
-	"github.com/labstack/echo/": {"ingest", "admin", "app"},
+	"github.com/labstack/echo/": {"ingest", "admin"},
 	"github.com/riverqueue/": {
-		"store", "worker", "worker/workertest", "migrations", "app",
+		"store", "worker", "worker/workertest", "migrations",
 		"worker/jobs/forward", "worker/jobs/reconcile", "worker/jobs/internal/retrylater", "worker/jobs/internal/jobtest",
 	},
 	"github.com/doyensec/safeurl":      {"worker/jobs/forward"},
@@ -156,7 +164,7 @@ func TestArrows(t *testing.T) {
 			t.Error(violation)
 		}
 	}
-	for _, must := range []string{"lumin", "migrations", "store", "ingest", "worker", "worker/jobs/forward", "admin", "app", "cmd/lumin-ingest"} {
+	for _, must := range []string{"lumin", "migrations", "store", "ingest", "worker", "worker/jobs/forward", "admin", "internal/service", "app", "cmd/lumin-ingest"} {
 		if !seen[must] {
 			t.Errorf("package %s does not exist", must)
 		}
@@ -201,6 +209,15 @@ func TestArrowsDetectViolations(t *testing.T) {
 		{"worker/jobs/archivecontract", "gocloud.dev/blob/s3blob", "d"},
 		{"worker/jobs/archivecontract", "github.com/johannesboyne/gofakes3", "d"},
 		{"worker/jobs/archivecontract", module + "/internal/luminapi", "d"},
+		{"app", module + "/admin", "d"},
+		{"app", "github.com/labstack/echo/v4", "d"},
+		{"app", "github.com/riverqueue/river", "d"},
+		{"internal/service", module + "/app", "d"},
+		{"internal/service", module + "/worker/jobs/forward", "d"},
+		{"internal/service", "github.com/alecthomas/kong", "d"},
+		{"internal/advice", module + "/store", "d"},
+		{"store", module + "/internal/advice", "d"},
+		{"worker", module + "/internal/service", "d"},
 		{"app", module + "/internal/pgtest", "d"},
 		{"app", module + "/worker/workertest", "d"},
 		{"worker/jobs/forward", module + "/worker/workertest", "d"},
@@ -215,7 +232,7 @@ func TestArrowsDetectViolations(t *testing.T) {
 		}
 	}
 	for _, p := range []pkg{
-		{ImportPath: module + "/app", Doc: "d", GoFiles: []string{"x.go"}, Imports: []string{module + "/store", "fmt", "github.com/labstack/echo/v4"}},
+		{ImportPath: module + "/admin", Doc: "d", GoFiles: []string{"x.go"}, Imports: []string{module + "/store", "fmt", "github.com/labstack/echo/v4"}},
 		{ImportPath: module + "/lumin", Doc: "d", GoFiles: []string{"x.go"}, Imports: []string{"encoding/json"}},
 		{ImportPath: module + "/documents", XTestGoFiles: []string{"x_test.go"}},
 	} {

@@ -1,18 +1,19 @@
-package app
+package service
 
 import (
 	"encoding/json"
 	"testing"
 	"time"
 
-	"lumin-ingest/store/catalog"
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store/retention"
 )
 
-// The line "started" says what the program is and does.
+// The log line "started" names the version, the role, the job types, the queues
+// and the retention.
 func TestStartedLine(t *testing.T) {
 	t.Parallel()
-	url := newDatabase(t)
+	url := pgtest.New(t)
 	for role, want := range map[string]string{
 		"all": `{"job_types":["book_invoice","count_effects","signature_request_state"],"queues":{"default":3},` +
 			`"retain_events":"400d","retain_payloads":"36h0m0s","role":"all","version":"lumin-ingest (devel)"}`,
@@ -20,10 +21,10 @@ func TestStartedLine(t *testing.T) {
 	} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			i := startInstance(t, url, func(cfg *serviceConfig) {
-				cfg.work = role != "ingest"
-				cfg.queues = map[string]int{"default": 3}
-				cfg.retention = retention.Policy{Payloads: 36 * time.Hour, Events: 400 * 24 * time.Hour}
+			i := startService(t, url, func(cfg *Config) {
+				cfg.Work = role != "ingest"
+				cfg.Queues = map[string]int{"default": 3}
+				cfg.Retention = retention.Policy{Payloads: 36 * time.Hour, Events: 400 * 24 * time.Hour}
 			})
 			var line map[string]any
 			eventually(t, 30*time.Second, "it has started", func() bool {
@@ -37,27 +38,5 @@ func TestStartedLine(t *testing.T) {
 				t.Errorf("%s, %v, want %s", got, err, want)
 			}
 		})
-	}
-}
-
-func TestVersionsOf(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		versions []string
-		want     string
-	}{
-		{nil, ""},
-		{[]string{"", ""}, ""},
-		{[]string{"p v2", "p v2"}, "; p v2"},
-		{[]string{"p v2", "p v1", "p v2"}, "; 1 of p v1, 2 of p v2"},
-		{[]string{"p v2", "", ""}, "; 1 of p v2, 2 of an older version"},
-	} {
-		var programs []catalog.Program
-		for _, v := range test.versions {
-			programs = append(programs, catalog.Program{Version: v})
-		}
-		if got := versionsOf(programs); got != test.want {
-			t.Errorf("%q: %q, want %q", test.versions, got, test.want)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package app
+package service
 
 import (
 	"context"
@@ -8,19 +8,20 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store/audit"
 )
 
-// recall looks up the last delivery of each source, so that the metric survives a
-// restart of the program.
-func (s *service) recall(ctx context.Context) error {
+// recallLastDeliveries reads when each source last had a delivery, so that the
+// metric survives a restart of the program.
+func (s *Service) recallLastDeliveries(ctx context.Context) error {
 	if s.handler == nil {
 		return nil
 	}
 	uses, err := audit.KeysUsed(ctx, s.store.Pool())
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {
-		s.cfg.logger.Warn("the role may not read when each source last had a delivery",
+		s.cfg.Logger.Warn("the role may not read when each source last had a delivery",
 			"remedy", "GRANT SELECT ON lumin.events; until then lumin_source_last_verified_timestamp_seconds is missing for a source before its first delivery")
 		return nil
 	}
@@ -37,12 +38,13 @@ func (s *service) recall(ctx context.Context) error {
 	return nil
 }
 
-// recallNew does the same for sources that were added while the program runs. If
-// the database does not answer, their metric begins with the first delivery.
-func (s *service) recallNew(ctx context.Context) {
+// recallNewSources does the same for sources that were added while the program
+// runs. If the database does not answer, their metric begins with the first
+// delivery.
+func (s *Service) recallNewSources(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if err := s.recall(ctx); err != nil {
-		s.cfg.logger.Warn("cannot read when each source last had a delivery", "error", oneLine(err))
+	if err := s.recallLastDeliveries(ctx); err != nil {
+		s.cfg.Logger.Warn("cannot read when each source last had a delivery", "error", errtext.OneLine(err))
 	}
 }

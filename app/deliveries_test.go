@@ -3,10 +3,8 @@ package app
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
@@ -30,72 +28,7 @@ const (
 	appSignature        = "f8b6871e7874b32476a5eb838e0982886f62a9da11e840909a226dea9cf0c92b"
 )
 
-// instance is the whole program inside the test.
-type instance struct {
-	*service
-	log  *lines
-	stop func() error // and waits; may be called again
-
-	mayFail error // what stop may return; nil: nothing
-}
-
-func (i *instance) accountURL() string { return "http://" + i.public.addr() + "/webhooks/account" }
-func (i *instance) appURL() string     { return "http://" + i.public.addr() + "/webhooks/apps/demo" }
-func (i *instance) ready() (int, string) {
-	return get("http://" + i.admin.addr() + "/readyz")
-}
-
-func (i *instance) waitReady(tb testing.TB) {
-	tb.Helper()
-	eventually(tb, 60*time.Second, "/readyz answers 200", func() bool {
-		status, _ := i.ready()
-		return status == http.StatusOK
-	})
-}
-
-// startInstance starts the program. It stops with the test, must stop without an
-// error, and must not have logged any canary.
-func startInstance(tb testing.TB, url string, change ...func(*serviceConfig)) *instance {
-	tb.Helper()
-	i := &instance{log: &lines{}}
-	cfg := serviceConfig{
-		logger:      slog.New(slog.NewJSONHandler(i.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		databaseURL: url, publicAddr: "127.0.0.1:0", adminAddr: "127.0.0.1:0",
-		ingest: true, work: true, maxWorkers: 8,
-	}
-	if err := cfg.addJobTypes(context.Background(), testJobTypes, Env{}, builtInSettings{SignatureRequestState: true}); err != nil {
-		tb.Fatal(err)
-	}
-	var err error
-	if cfg.sources, err = devSources(cfg.registry); err != nil {
-		tb.Fatal(err)
-	}
-	for _, change := range change {
-		change(&cfg)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	if i.service, err = start(ctx, cfg); err != nil {
-		cancel()
-		tb.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- i.untilDone(ctx) }()
-	i.stop = sync.OnceValue(func() error { cancel(); return <-done })
-	tb.Cleanup(func() {
-		if err := i.stop(); err != nil && !errors.Is(err, i.mayFail) {
-			tb.Errorf("it did not stop well: %v", err)
-		}
-		if found := leaks(i.log.String()); len(found) > 0 {
-			tb.Errorf("the log shows %q", found)
-		}
-		if tb.Failed() {
-			tb.Log(i.log)
-		}
-	})
-	return i
-}
-
-// What a new user tries first.
+// The example in Lumin's documentation is what a new user tries first.
 func TestDocumentedDelivery(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -127,8 +60,8 @@ func TestDocumentedDelivery(t *testing.T) {
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin_test.effects`)
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin.signature_requests WHERE title = 'My first request'`)
 
-	// What the operator sees of it.
-	_, metrics := get("http://" + i.admin.addr() + "/metrics")
+	// The metrics count the deliveries.
+	_, metrics := get("http://" + i.AdminAddr() + "/metrics")
 	for _, want := range []string{
 		`lumin_deliveries_total{reason="",result="recorded",source="account"} 1`,
 		`lumin_deliveries_total{reason="",result="duplicate",source="account"} 1`,
@@ -142,17 +75,17 @@ func TestDocumentedDelivery(t *testing.T) {
 			t.Errorf("/metrics lacks %s", want)
 		}
 	}
-	if status, body := get("http://" + i.public.addr() + "/healthz"); status != 200 {
+	if status, body := get("http://" + i.PublicAddr() + "/healthz"); status != 200 {
 		t.Errorf("/healthz answered %d %s", status, body)
 	}
 
-	// A restart forgets neither source's last delivery.
+	// After a restart, the last delivery of both sources is known.
 	if err := i.stop(); err != nil {
 		t.Fatal(err)
 	}
 	next := startInstance(t, url)
 	next.waitReady(t)
-	_, metrics = get("http://" + next.admin.addr() + "/metrics")
+	_, metrics = get("http://" + next.AdminAddr() + "/metrics")
 	for _, source := range []string{"account", "app:demo"} {
 		if !regexp.MustCompile(`lumin_source_last_verified_timestamp_seconds\{source="` + source + `"\} 1\.[0-9]+e\+09\n`).MatchString(metrics) {
 			t.Errorf("the last delivery of %s is not known after a restart: %s", source, metrics)
@@ -205,8 +138,8 @@ func TestRefusedDeliveries(t *testing.T) {
 		{"63 digits", i.accountURL(), sound, []string{documentedSignature[:63]}, 401, "signature_malformed"},
 		{"65 digits", i.accountURL(), sound, []string{documentedSignature + "0"}, 401, "signature_malformed"},
 		{"no digits", i.accountURL(), sound, []string{strings.Repeat("g", 64)}, 401, "signature_malformed"},
-		{"unknown app", "http://" + i.public.addr() + "/webhooks/apps/other", sound, []string{documentedSignature}, 404, "unknown_source"},
-		{"unknown path", "http://" + i.public.addr() + "/webhooks", sound, []string{documentedSignature}, 404, "not_found"},
+		{"unknown app", "http://" + i.PublicAddr() + "/webhooks/apps/other", sound, []string{documentedSignature}, 404, "unknown_source"},
+		{"unknown path", "http://" + i.PublicAddr() + "/webhooks", sound, []string{documentedSignature}, 404, "not_found"},
 		{"1 MiB and a byte", i.accountURL(), make([]byte, 1<<20+1), []string{lumin.Sign(make([]byte, 1<<20+1), sample.AccountKey)}, 413, "body_too_large"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -218,14 +151,15 @@ func TestRefusedDeliveries(t *testing.T) {
 			wantNumber(t, connect(t, url), 0, `SELECT count(*) FROM lumin.events`)
 		})
 	}
-	t.Cleanup(func() { // when all of them are through
+	t.Cleanup(func() { // after all sub-tests
 		for _, table := range []string{"events", "runs", "redeliveries", "river_job WHERE queue NOT LIKE 'lumin%'"} {
 			wantNumber(t, db, 0, `SELECT count(*) FROM lumin.`+table)
 		}
 	})
 }
 
-// A body that is too large but does not say so, and one that is just not.
+// A body of 1 MiB is accepted. One more byte is refused, even without a
+// Content-Length.
 func TestBodyLimit(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -240,7 +174,7 @@ func TestBodyLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header.Set(lumin.SignatureHeader, lumin.Sign(append(slices.Clone(largest), '\n'), sample.AccountKey))
-	response, err := client.Do(request) // chunked, as its length is not known
+	response, err := client.Do(request) // chunked, because its length is not known
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +191,8 @@ func TestBodyLimit(t *testing.T) {
 	wantNumber(t, connect(t, url), 1, `SELECT count(*) FROM lumin.events`)
 }
 
-// Whatever is authentic is kept as it came, and worked if it says what it is.
+// Every authentic body is kept byte for byte. Jobs run only if it has an
+// identity.
 func TestOddBodies(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -306,7 +241,6 @@ func TestOddBodies(t *testing.T) {
 			want = "unrecognized"
 			listed = append(listed, r.ID)
 		}
-		// One that is in the future would be refused, so nothing else can come of it.
 		if r.code != 200 || r.Status != want {
 			t.Errorf("%s: answered %d %s, want 200 %s", c.name, r.code, r.body, want)
 			continue
@@ -342,7 +276,7 @@ func TestSameMillisecond(t *testing.T) {
 	i := startInstance(t, url)
 	i.waitReady(t)
 	at := time.Now()
-	for _, eventType := range []lumin.EventType{lumin.SignatureRequestApproved, lumin.SignatureRequestSigned} { // the wrong way round
+	for _, eventType := range []lumin.EventType{lumin.SignatureRequestApproved, lumin.SignatureRequestSigned} { // in the wrong order
 		b := body(sample.Delivery{EventType: eventType, SignatureRequestID: "same", At: at})
 		if r := mustPost(t, i.accountURL(), b, lumin.Sign(b, sample.AccountKey)); r.code != 200 || r.Status != "recorded" {
 			t.Errorf("%s: answered %d %s", eventType, r.code, r.body)
@@ -396,7 +330,7 @@ func TestConcurrentCopies(t *testing.T) {
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin_test.effects`)
 }
 
-// A stop waits for what is in flight, whatever it waits for.
+// A stop waits for a delivery in flight, even if that waits for a lock.
 func TestStopWithDeliveryInFlight(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -438,7 +372,7 @@ func TestStopWithDeliveryInFlight(t *testing.T) {
 	}
 }
 
-// lockEvents keeps everybody from recording anything until it is rolled back.
+// lockEvents blocks every recording until the transaction is rolled back.
 func lockEvents(tb testing.TB, url string) pgx.Tx {
 	tb.Helper()
 	tx, err := connect(tb, url).Begin(context.Background())

@@ -1,4 +1,4 @@
-package app
+package service
 
 import (
 	"log/slog"
@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"lumin-ingest/internal/pgopen"
-	"lumin-ingest/store"
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store/catalog"
 )
 
-// A program shows itself while it runs, whatever its role, and one that only
-// receives registers its job types as well.
+// Each program has a row while it runs, in every role. One that only receives
+// registers its job types too.
 func TestProgramIsSeen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -21,9 +21,9 @@ func TestProgramIsSeen(t *testing.T) {
 	}{{"all", true, true}, {"ingest", true, false}, {"worker", false, true}} {
 		t.Run(c.role, func(t *testing.T) {
 			t.Parallel()
-			url := newDatabase(t)
+			url := pgtest.New(t)
 			db := connect(t, url)
-			i := startInstance(t, url, func(cfg *serviceConfig) { cfg.ingest, cfg.work = c.ingest, c.work })
+			i := startService(t, url, func(cfg *Config) { cfg.Ingest, cfg.Work = c.ingest, c.work })
 			eventually(t, 30*time.Second, "it is seen", func() bool {
 				return number(t, db, `SELECT count(*) FROM lumin.programs
 					WHERE role = $1 AND pid > 0 AND host <> '' AND job_kinds = '{book_invoice,count_effects,signature_request_state}'`, c.role) == 1
@@ -37,22 +37,22 @@ func TestProgramIsSeen(t *testing.T) {
 	}
 }
 
-// It goes on beating, complains once, and outlives what it complains of.
+// A heartbeat that fails is logged once, and goes on until it succeeds again.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
-	url := newDatabase(t)
+	url := pgtest.New(t)
 	db := connect(t, url)
 	pool, err := pgopen.Pool(t.Context(), url, pgopen.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	st, err := store.New(pool, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
 	log := &lines{}
-	h := startHeartbeat(st, slog.New(slog.NewTextHandler(log, nil)), catalog.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"}, 5*time.Millisecond, nil)
+	h := &heartbeat{
+		pool: pool, logger: slog.New(slog.NewTextHandler(log, nil)),
+		program: catalog.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"},
+	}
+	h.start(5 * time.Millisecond)
 	beats := func() bool {
 		return number(t, db, `SELECT count(*) FROM lumin.programs WHERE last_seen > started_at AND last_seen > now() - interval '1 second'`) == 1
 	}
@@ -62,11 +62,11 @@ func TestHeartbeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	tries := func() int64 { return pool.Stat().AcquireCount() }
-	eventually(t, 30*time.Second, "it complains", func() bool { return strings.Contains(log.String(), "lumin.programs") })
+	eventually(t, 30*time.Second, "the failure is logged", func() bool { return strings.Contains(log.String(), "lumin.programs") })
 	before := tries()
 	eventually(t, 30*time.Second, "it goes on", func() bool { return tries() > before+3 })
 	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
-		t.Errorf("it complained %d times", n)
+		t.Errorf("the failure was logged %d times", n)
 	}
 	if _, err := db.Exec(t.Context(), `ALTER TABLE lumin.hidden RENAME TO programs; UPDATE lumin.programs SET last_seen = started_at`); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package app
+package servicelog
 
 import (
 	"io"
@@ -7,14 +7,14 @@ import (
 	"syscall"
 )
 
-// ownStream returns a separate writer to a standard stream, and makes the stream
+// OwnStream returns a separate writer to a standard stream, and makes the stream
 // itself non-blocking. The stream serves job types that print, and the Go runtime:
 // with a blocking stream that no one reads, a crash would hang while it prints, and
 // ignore signals.
 //
 // Only a pipe can both block forever and be opened a second time. Any other stream
 // is returned unchanged, and so is a pipe that this user may not open.
-func ownStream(w io.Writer) io.Writer {
+func OwnStream(w io.Writer) io.Writer {
 	stream, ok := w.(*os.File)
 	if !ok {
 		return w

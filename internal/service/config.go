@@ -1,0 +1,123 @@
+package service
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/servicelog"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store/retention"
+	"lumin-ingest/worker"
+)
+
+// Config says what a Service does. A field whose comment gives no meaning for
+// the zero value must be set.
+type Config struct {
+	// Logger gets the log.
+	Logger *slog.Logger
+
+	// LogQueue is the queue behind Logger. The lines that it drops are counted
+	// in a metric. nil: there is no such metric.
+	LogQueue *servicelog.Queue
+
+	// HandleSignals makes SIGHUP read the secrets again, and a second stop
+	// signal skip the drain delay. false: signals have only the effects that
+	// the caller gives them. The first stop signal must cancel the context of
+	// Run.
+	HandleSignals bool
+
+	// DatabaseURL is the database. It must pass pgopen.Check with Writes.
+	DatabaseURL string
+
+	// Admin is the address of health and metrics.
+	Admin Address
+
+	// Registry holds the job types. A service that does not work needs it too:
+	// it decides which runs an event gets.
+	Registry *worker.Registry
+
+	// JobsDB is the pool that job types use outside their transactions. The
+	// Service closes it after the last job, and New closes it if it fails.
+	JobsDB *pgxpool.Pool
+
+	// Ingest makes the service receive deliveries. The fields of this block
+	// count only then.
+	Ingest bool
+
+	// Public is the address for Lumin's deliveries.
+	Public Address
+
+	// Sources holds the secrets of each source.
+	Sources map[string]*lumin.Keyring
+
+	// ReadSources reads the secrets again while the service runs. nil: they do
+	// not change.
+	ReadSources func() (map[string]*lumin.Keyring, error)
+
+	// SourcesPoll is how often ReadSources is called. 0: every 2 s.
+	SourcesPoll time.Duration
+
+	// SourcesTimeout bounds the wait for one call of ReadSources. 0: 10 s.
+	SourcesTimeout time.Duration
+
+	// MaxEventAge is the age above which an event is refused. 0: none is too
+	// old.
+	MaxEventAge time.Duration
+
+	// MaxBodyMemory bounds the memory of all bodies that are being received, in
+	// bytes. 0: the default of package ingest.
+	MaxBodyMemory int64
+
+	// TrustedProxies are the networks whose X-Forwarded-For is believed. nil:
+	// none.
+	TrustedProxies []netip.Prefix
+
+	// DrainDelay is how long the service keeps receiving after the stop signal,
+	// while /readyz answers 503. 0: there is no delay.
+	DrainDelay time.Duration
+
+	// Work makes the service run jobs. The fields of this block count only
+	// then.
+	Work bool
+
+	// MaxWorkers is how many jobs each queue runs at once.
+	MaxWorkers int
+
+	// Queues replaces MaxWorkers for the queues that it names. nil: for none.
+	Queues map[string]int
+
+	// Retention says how long events and bodies are kept. Zero: forever.
+	Retention retention.Policy
+}
+
+// Address is where a listener listens.
+type Address struct {
+	HostPort string
+
+	// NextPorts is how many following ports may be tried if the port is in use.
+	NextPorts int
+}
+
+const (
+	// sourcesPoll is frequent, so that a rotation needs no signal. The content
+	// of the files counts, not their times: orchestrators swap a symbolic link
+	// somewhere above the files.
+	sourcesPoll = 2 * time.Second
+
+	// sourcesTimeout is for files on a mount that hangs.
+	sourcesTimeout = 10 * time.Second
+)
+
+// role returns what the service does, in the words of LUMIN_ROLE.
+func (c Config) role() string {
+	switch {
+	case !c.Work:
+		return "ingest"
+	case !c.Ingest:
+		return "worker"
+	}
+	return "all"
+}

@@ -1,0 +1,199 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// The tests of the whole program are in package app. These need the inside of a
+// service.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("lumin-ingest/internal/pgdev.(*run).watch"), // of the server that all tests share
+		goleak.Cleanup(func(int) { http.DefaultClient.CloseIdleConnections() }))
+}
+
+const (
+	accountKey = "canary_account_key"
+	newKey     = "canary_account_key_2"
+)
+
+// counted is a job type that does nothing.
+type counted struct {
+	worker.Defaults
+	kind string
+}
+
+func (c counted) Kind() string                                     { return c.kind }
+func (counted) Events() []lumin.EventType                          { return []lumin.EventType{lumin.AnyEvent} }
+func (counted) WorkTx(context.Context, pgx.Tx, *store.Event) error { return nil }
+
+// testService is a running service.
+type testService struct {
+	*Service
+	log  *lines
+	stop func() error // and waits; may be called again
+
+	mayFail error // the error that stop may return; nil: none
+}
+
+// startService starts a service. It stops with the test, must stop without an
+// error, and must not have logged a key.
+func startService(tb testing.TB, url string, change func(*Config)) *testService {
+	tb.Helper()
+	s := &testService{log: &lines{}}
+	keyring, err := lumin.NewKeyring(accountKey)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	registry := worker.NewRegistry()
+	for _, kind := range []string{"book_invoice", "count_effects", "signature_request_state"} {
+		registry.AddTx(counted{kind: kind})
+	}
+	cfg := Config{
+		Logger:      slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		DatabaseURL: url, JobsDB: pgtest.Pool(tb, url), Registry: registry, Admin: Address{HostPort: "127.0.0.1:0"},
+		Ingest: true, Public: Address{HostPort: "127.0.0.1:0"}, Sources: map[string]*lumin.Keyring{store.AccountSource: keyring},
+		Work: true, MaxWorkers: 8,
+	}
+	change(&cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	if s.Service, err = New(ctx, cfg); err != nil {
+		cancel()
+		tb.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	s.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	tb.Cleanup(func() {
+		if err := s.stop(); err != nil && !errors.Is(err, s.mayFail) {
+			tb.Errorf("it did not stop well: %v", err)
+		}
+		if strings.Contains(s.log.String(), accountKey) {
+			tb.Error("the log shows a key")
+		}
+		if tb.Failed() {
+			tb.Log(s.log)
+		}
+	})
+	return s
+}
+
+func (s *testService) waitReady(tb testing.TB) {
+	tb.Helper()
+	eventually(tb, 60*time.Second, "/readyz answers 200", func() bool {
+		response, err := http.Get("http://" + s.AdminAddr() + "/readyz")
+		if err != nil {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+// deliver delivers an event that is signed with a key, and returns the status.
+func (s *testService) deliver(tb testing.TB, key string) int {
+	tb.Helper()
+	body := sample.Delivery{EventType: lumin.SignatureRequestSigned}.Body()
+	request, err := http.NewRequest(http.MethodPost, "http://"+s.PublicAddr()+"/webhooks/account", bytes.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	request.Header.Set(lumin.SignatureHeader, lumin.Sign(body, key))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	response.Body.Close()
+	return response.StatusCode
+}
+
+func connect(tb testing.TB, url string) *pgx.Conn {
+	tb.Helper()
+	conn, err := pgx.Connect(context.Background(), url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+// number returns the result of a query for one number.
+func number(tb testing.TB, conn *pgx.Conn, sql string, args ...any) (n int) {
+	tb.Helper()
+	if err := conn.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return n
+}
+
+func wantNumber(tb testing.TB, conn *pgx.Conn, want int, sql string, args ...any) {
+	tb.Helper()
+	if got := number(tb, conn, sql, args...); got != want {
+		tb.Errorf("%s: %d, want %d", sql, got, want)
+	}
+}
+
+// eventually polls a condition until it holds.
+func eventually(tb testing.TB, within time.Duration, what string, condition func() bool) {
+	tb.Helper()
+	deadline, tick := time.After(within), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			tb.Fatalf("not within %s: %s", within, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// lines collects a log.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// logged returns the first entry of a JSON log with this message; nil if there
+// is none.
+func (l *lines) logged(message string) map[string]any {
+	for line := range strings.Lines(l.String()) {
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
+			return entry
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"lumin-ingest/admin"
+)
+
+// checks returns the checks of /readyz.
+func (s *Service) checks() []admin.Check {
+	checks := []admin.Check{
+		{Name: "program", Probe: func(context.Context) error {
+			if s.stopping.Load() {
+				return errors.New("stopping")
+			}
+			return nil
+		}},
+		{Name: "database", Probe: s.readiness.Ready},
+	}
+	if s.runtime != nil {
+		checks = append(checks, admin.Check{Name: "workers", Probe: s.workersReady})
+	}
+	return checks
+}
+
+// workersReady returns the reason why no jobs run. Stuck workers make only a
+// service that does not receive unready. One that receives still records
+// deliveries, so /readyz shows a warning instead.
+func (s *Service) workersReady(ctx context.Context) error {
+	err := s.runtime.Ready(ctx)
+	if reason, _ := s.waitingFor.Load().(string); reason != "" && err != nil {
+		return fmt.Errorf("%w: %s", err, reason)
+	}
+	if err != nil {
+		return err
+	}
+	if stuck := s.stuckQueues(); len(stuck) > 0 && !s.cfg.Ingest {
+		return errors.New(strings.Join(stuck, "; "))
+	}
+	return s.workReadiness.Ready(ctx)
+}
+
+// stuckQueues describes the queues in which each worker of this program is held
+// by a job that ignores its timeout.
+func (s *Service) stuckQueues() (queues []string) {
+	if s.runtime != nil {
+		for _, load := range s.runtime.Stuck() {
+			queues = append(queues, load.String())
+		}
+	}
+	return queues
+}
+
+// sourceLines returns the sources for /metrics and /readyz.
+func (s *Service) sourceLines() []admin.SourceLine {
+	if s.handler == nil {
+		return nil
+	}
+	var lines []admin.SourceLine
+	for _, status := range s.handler.Sources() {
+		lines = append(lines, admin.SourceLine(status))
+	}
+	return lines
+}
+
+// Working reports whether the workers have started.
+func (s *Service) Working(ctx context.Context) bool {
+	return s.runtime != nil && s.runtime.Ready(ctx) == nil
+}

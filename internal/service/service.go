@@ -1,0 +1,191 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"lumin-ingest/admin"
+	"lumin-ingest/ingest"
+	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// recordConns is for the three flushers of the Recorder, the probe of /readyz,
+// and silent connections, which count until they are closed after 15 s.
+// Recording has a pool of its own, so jobs cannot starve it.
+const recordConns = 8
+
+// Service is the running program. Make one with New.
+type Service struct {
+	cfg     Config
+	signals signals
+
+	registry *prometheus.Registry
+	pools    []*pgxpool.Pool
+	store    *store.Store // the worker's, or else the recorder's
+
+	// These three are nil unless the service receives.
+	recorder *store.Recorder
+	handler  *ingest.Handler
+	public   *listener
+
+	// These two are nil unless the service works.
+	runtime       *worker.Runtime
+	workReadiness *store.Readiness
+
+	readiness *store.Readiness // the recorder's, or else the worker's
+	admin     *listener
+
+	heartbeat  *heartbeat   // nil until the service has started
+	waitingFor atomic.Value // string: why the workers have not started; empty after the start
+	stopping   atomic.Bool
+	failed     chan error // the error of a listener
+}
+
+// New connects the parts and opens the listeners. It does not wait for the
+// database. The caller must call Run, which also releases everything.
+func New(ctx context.Context, cfg Config) (_ *Service, err error) {
+	cfg.SourcesPoll = cmp.Or(cfg.SourcesPoll, sourcesPoll)
+	cfg.SourcesTimeout = cmp.Or(cfg.SourcesTimeout, sourcesTimeout)
+	s := &Service{
+		cfg: cfg, signals: handleSignals(cfg),
+		registry: prometheus.NewRegistry(), pools: []*pgxpool.Pool{cfg.JobsDB}, failed: make(chan error, 2),
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if cfg.Ingest {
+		if err := s.newReceiver(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Work {
+		if err := s.newWorker(ctx); err != nil {
+			return nil, err
+		}
+	}
+	registerLog(s.registry, cfg.LogQueue)
+	s.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), admin.NewBuildCollector(),
+		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(ctx, s.store.UnsettledRuns))
+	if err := s.listen(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// newReceiver makes what handles a delivery.
+func (s *Service) newReceiver(ctx context.Context) (err error) {
+	if err := s.openStore(ctx, pgopen.Options{MaxConns: recordConns, Writes: true, NoticeSilence: true}); err != nil {
+		return err
+	}
+	s.recorder = store.NewRecorder(s.store, s.cfg.Logger, s.registry)
+	s.readiness = store.NewReadiness(s.recorder)
+	s.handler, err = ingest.New(ingest.Config{
+		Sources: s.cfg.Sources, Record: s.recorder.Record, Route: s.cfg.Registry.Route,
+		MaxEventAge: s.cfg.MaxEventAge, Logger: s.cfg.Logger, Registerer: s.registry,
+		MaxBodyMemory: s.cfg.MaxBodyMemory, TrustedProxies: s.cfg.TrustedProxies,
+	})
+	return err
+}
+
+// newWorker makes what runs jobs. They run after start.
+func (s *Service) newWorker(ctx context.Context) (err error) {
+	cfg := worker.Config{
+		Registry: s.cfg.Registry, Logger: s.cfg.Logger, MaxWorkers: s.cfg.MaxWorkers, Queues: s.cfg.Queues,
+		Retention: s.cfg.Retention, Registerer: s.registry,
+	}
+	options := pgopen.Options{MaxConns: cfg.Connections(), Writes: true, IdleInTransaction: s.cfg.Registry.LongestAttempt()}
+	if err := s.openStore(ctx, options); err != nil {
+		return err
+	}
+	cfg.Store = s.store
+	s.workReadiness = store.NewWorkReadiness(s.store)
+	s.readiness = cmp.Or(s.readiness, s.workReadiness)
+	if s.runtime, err = worker.New(cfg); errors.Is(err, worker.ErrQueue) {
+		return advice.Usage(err.Error(), "they are given by --queue or QUEUES, as in slow=5,bulk=2")
+	}
+	return err
+}
+
+// openStore makes a store with a pool of its own. Nothing is connected yet.
+func (s *Service) openStore(ctx context.Context, options pgopen.Options) error {
+	pool, err := pgopen.Pool(ctx, s.cfg.DatabaseURL, options)
+	if err != nil {
+		return err
+	}
+	s.pools = append(s.pools, pool)
+	s.store, err = store.New(pool, s.cfg.Logger)
+	return err
+}
+
+// listen takes both addresses before it serves on either.
+func (s *Service) listen(ctx context.Context) (err error) {
+	handler := admin.New(admin.Config{
+		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.stuckQueues, Gatherer: s.registry, Logger: s.cfg.Logger,
+	})
+	if s.admin, err = open(ctx, s.cfg.Admin, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
+		return err
+	}
+	if s.handler != nil {
+		if s.public, err = open(ctx, s.cfg.Public, ingest.NewServer(s.closeWhileStopping(s.handler)), "LISTEN_ADDR or PORT"); err != nil {
+			return err
+		}
+		s.public.socket = s.handler.Guard(s.public.socket)
+	}
+	s.admin.serve(s.failed)
+	s.cfg.Logger.Info("health and metrics", "address", s.AdminAddr())
+	if s.public != nil {
+		s.public.serve(s.failed)
+		s.cfg.Logger.Info("receiving deliveries", "address", s.PublicAddr(), "sources", slices.Sorted(maps.Keys(s.cfg.Sources)))
+	}
+	return nil
+}
+
+// PublicAddr is where the service receives deliveries; "" if it only works.
+func (s *Service) PublicAddr() string {
+	if s.public == nil {
+		return ""
+	}
+	return s.public.addr()
+}
+
+// AdminAddr is where the service shows health and metrics.
+func (s *Service) AdminAddr() string { return s.admin.addr() }
+
+// Store is the store that the service works with. It is closed when Run
+// returns.
+func (s *Service) Store() *store.Store { return s.store }
+
+// Run starts the service, and stops it when ctx ends. A listener that fails
+// also ends it, with the listener's error. Run must be called once.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.close()
+	ctx, cancel := context.WithCancel(ctx)
+	var rotating sync.WaitGroup
+	rotating.Go(func() { s.rotate(ctx) })
+	defer rotating.Wait()
+	defer cancel()
+	err := s.start(ctx)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+			err = s.drain()
+		case err = <-s.failed:
+		}
+	}
+	return errors.Join(err, s.stop())
+}

@@ -1,0 +1,107 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/version"
+	"lumin-ingest/store/catalog"
+)
+
+const (
+	// schemaPoll is the pause between two attempts to start.
+	schemaPoll = time.Second
+
+	// lookTimeout bounds each query of a start: a connection may have died
+	// silently.
+	lookTimeout = 5 * time.Second
+)
+
+// start tries to start until it succeeds, ctx ends, or a listener fails. The
+// log has one line for each reason that it waits for.
+func (s *Service) start(ctx context.Context) error {
+	logged := ""
+	for {
+		err := s.tryStart(ctx)
+		if err == nil {
+			s.waitingFor.Store("") // if the workers stop later, the reason is another one
+			s.heartbeat = s.startHeartbeat()
+			s.cfg.Logger.Info("started", s.summary()...)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if refused := advice.RefusedOption(err); refused != nil {
+			return refused
+		}
+		if errors.Is(err, catalog.ErrJobTypeChanged) {
+			return advice.Add(err, "give the job type a new Kind; or let the old program finish its jobs, stop it, and start again")
+		}
+		if reason := errtext.Plain(err.Error()); reason != logged {
+			logged = reason
+			s.waitingFor.Store(reason)
+			s.cfg.Logger.Warn("waiting for the database", "reason", reason)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.failed:
+			return err
+		case <-time.After(schemaPoll):
+		}
+	}
+}
+
+// tryStart starts the workers, or returns why that is not possible yet.
+func (s *Service) tryStart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if err := s.store.ReadyToStart(ctx, s.runtime != nil); err != nil {
+		return err
+	}
+	if err := s.recallLastDeliveries(ctx); err != nil {
+		return err
+	}
+	if s.runtime != nil {
+		return s.runtime.Start(ctx)
+	}
+	err := s.cfg.Registry.Register(ctx, s.store, s.cfg.Logger)
+	if errors.Is(err, catalog.ErrJobTypeChanged) { // the programs that work this job type refuse to start
+		s.cfg.Logger.Warn("cannot record the job types in lumin.job_types", "reason", errtext.Plain(err.Error()))
+		return nil
+	}
+	return err
+}
+
+// summary returns the attributes of the log line "started".
+func (s *Service) summary() []any {
+	summary := []any{"version", version.String(), "role", s.cfg.role(), "job_types", s.cfg.Registry.Kinds()}
+	if !s.cfg.Work {
+		return summary
+	}
+	queues := map[string]int{}
+	for _, queue := range s.cfg.Registry.Queues() {
+		queues[queue] = s.cfg.MaxWorkers
+	}
+	maps.Copy(queues, s.cfg.Queues)
+	return append(summary, "queues", queues,
+		"retain_payloads", ageText(s.cfg.Retention.Payloads), "retain_events", ageText(s.cfg.Retention.Events))
+}
+
+// ageText formats an age in the syntax of the settings.
+func ageText(age time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case age == 0:
+		return "0"
+	case age%day == 0:
+		return fmt.Sprintf("%dd", age/day)
+	}
+	return age.String()
+}

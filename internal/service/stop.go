@@ -1,0 +1,145 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// These constants bound the waits of a stop. A test compares their sum with the
+// time that the documents and the compose files allow.
+const (
+	// stopTimeout bounds the wait for deliveries in flight. Recording one takes
+	// 10 s at most. A caller that sends its body more slowly is cut off, and
+	// delivers again.
+	stopTimeout = 20 * time.Second
+
+	// jobsTimeout bounds the wait for jobs: their contexts are cancelled after
+	// 10 s, and a job that ignores this gets 3 s more.
+	jobsTimeout = 13 * time.Second
+
+	// closeTimeout bounds the wait for the connections that such a job holds.
+	closeTimeout = 2 * time.Second
+)
+
+// drain keeps receiving for the drain delay after /readyz has changed to 503,
+// so that load balancers notice before a caller is refused: Lumin repeats a
+// refused delivery only after five minutes. A further signal ends the delay.
+//
+// There is no delay for a service that only works, or that never started. If a
+// listener fails, the delay ends with its error.
+func (s *Service) drain() error {
+	s.stopping.Store(true)
+	if s.public == nil || s.heartbeat == nil || s.cfg.DrainDelay == 0 {
+		return nil
+	}
+	s.cfg.Logger.Info("not ready any more; still receiving during the drain delay", "drain_delay", s.cfg.DrainDelay.String())
+	delay := time.NewTimer(s.cfg.DrainDelay)
+	defer delay.Stop()
+	for received := 0; received < 2; { // the first signal began the stop
+		select {
+		case <-delay.C:
+			return nil
+		case <-s.signals.stop:
+			received++
+		case err := <-s.failed:
+			return err
+		}
+	}
+	s.cfg.Logger.Info("drain delay skipped by a second signal")
+	return nil
+}
+
+// closeWhileStopping closes each connection after its next answer while the
+// service stops. Otherwise a caller could send a request on an idle connection
+// at the moment when the listener closes it, and lose the request.
+func (s *Service) closeWhileStopping(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// stop ends the parts in the order that keeps every promise: no new deliveries,
+// then those in flight recorded and answered, then no new jobs.
+func (s *Service) stop() error {
+	s.stopping.Store(true)
+	s.signals.releaseStop()
+	s.cfg.Logger.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var errs []error
+	if s.public != nil {
+		errs = append(errs, s.public.shutdown(ctx))
+	}
+	if s.recorder != nil {
+		s.recorder.Shutdown(ctx)
+		s.recorder = nil
+	}
+	if s.runtime != nil {
+		errs = append(errs, s.stopJobs())
+	}
+	if s.heartbeat != nil {
+		s.heartbeat.stop()
+	}
+	_ = s.admin.server.Close() // a request for health or metrics may be cut off
+	err := errors.Join(errs...)
+	if err == nil {
+		s.cfg.Logger.Info("stopped")
+	}
+	return err
+}
+
+// stopJobs waits for the running jobs. The stop succeeds even if some jobs do
+// not end: their runs stay pending, and River gives the jobs to another
+// program, or to this one after its next start.
+func (s *Service) stopJobs() error {
+	ctx, cancel := context.WithTimeout(context.Background(), jobsTimeout)
+	defer cancel()
+	err := s.runtime.Stop(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	kinds, jobs := s.runtime.Unfinished(), 0
+	for _, n := range kinds {
+		jobs += n
+	}
+	s.cfg.Logger.Warn("some jobs ignore the end of their context and were abandoned: their runs stay pending, and the jobs are tried again",
+		"kinds", slices.Sorted(maps.Keys(kinds)), "jobs", jobs)
+	return nil
+}
+
+// close releases what stop has left, or what a failed New had opened.
+func (s *Service) close() {
+	s.signals.releaseStop()
+	s.signals.releaseHangup()
+	for _, l := range []*listener{s.public, s.admin} {
+		if l != nil {
+			_ = l.server.Close()
+			_ = l.socket.Close() // a server knows its socket only after it has begun to serve
+		}
+	}
+	if s.recorder != nil {
+		s.recorder.Close()
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for _, pool := range s.pools {
+			pool.Close() // waits until every connection has been returned
+		}
+		if s.runtime != nil {
+			s.runtime.Close()
+		}
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+		s.cfg.Logger.Warn("jobs that did not end still hold connections")
+	}
+}
