@@ -91,7 +91,8 @@ type commands struct {
 	Version   versionCommand   `cmd:"" help:"Show the version of this program."`
 }
 
-// hint and usage are the errors with advice that commands return.
+// hint and usage are short names for the two errors with advice, which every
+// command returns.
 func hint(err error, format string, args ...any) error { return advice.Add(err, format, args...) }
 
 func usage(what, format string, args ...any) error { return advice.Usage(what, format, args...) }
@@ -146,7 +147,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	}
 	err = parsed.Run(std, unknown)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
-		err = errors.New("interrupted") // whoever sent the signal knows the rest
+		err = errors.New("interrupted") // the sender of the signal knows why
 	}
 	if lost := out.failure(); lost != nil && (err == nil || errors.Is(err, out.err)) {
 		err = lost

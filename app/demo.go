@@ -22,8 +22,7 @@ import (
 	"lumin-ingest/worker"
 )
 
-// demo sends deliveries to the program that it runs in, and shows what became
-// of them.
+// demo sends deliveries to its own program, and shows the results.
 type demo struct {
 	out     io.Writer
 	invoice demoInvoice
@@ -51,7 +50,7 @@ func (demoInvoice) Events() []lumin.EventType {
 	return []lumin.EventType{lumin.SignatureRequestApproved}
 }
 
-// MaxAttempts is 1: nobody waits for a retry in a demo.
+// MaxAttempts is 1: a demo does not wait for a retry.
 func (demoInvoice) MaxAttempts() int { return 1 }
 
 // WorkTx implements worker.Transactional.
@@ -110,8 +109,8 @@ func (d *demo) run(ctx context.Context, s *service.Service) error {
 	return d.work(ctx, s, request)
 }
 
-// deliver sends the signing scenario, a repeat under a new token, and what must
-// be refused.
+// deliver sends the signing scenario, a redelivery with a new token, and a
+// delivery that must be refused.
 func (d *demo) deliver(ctx context.Context, base, request string) error {
 	account := &sender{endpoint: base + "/webhooks/account", key: sample.AccountKey, client: http.DefaultClient}
 	app := &sender{endpoint: base + "/webhooks/apps/demo", key: sample.AppSecret, client: http.DefaultClient}
@@ -204,8 +203,8 @@ func (d *demo) replayOnce(ctx context.Context, s *service.Service, filter replay
 	return runs, d.waitSettled(ctx, s, filter.SignatureRequestIDs[0])
 }
 
-// waitSettled waits for the runs of the demo's own job type: others in this
-// program may be slow, or fail and be tried again for hours.
+// waitSettled waits for the runs of the demo's own job type. Other job types may
+// be slow, or fail and be retried for hours.
 func (d *demo) waitSettled(ctx context.Context, s *service.Service, request string) error {
 	return waitFor(ctx, func() (bool, error) { return settled(ctx, s, request, d.invoice.Kind()) })
 }
@@ -251,12 +250,12 @@ func (d *demo) invoices(ctx context.Context, s *service.Service, request string)
 	return n, err
 }
 
-// patience is how long the demo waits for job types that are not its own. What
-// is pending then is shown as pending.
-const patience = 5 * time.Second
+// othersTimeout bounds the wait for job types that are not the demo's own. Runs
+// that are still pending then are shown as pending.
+const othersTimeout = 5 * time.Second
 
 func (d *demo) jobTypes(ctx context.Context, s *service.Service, request string) error {
-	soon, cancel := context.WithTimeout(ctx, patience)
+	soon, cancel := context.WithTimeout(ctx, othersTimeout)
 	defer cancel()
 	err := waitFor(soon, func() (bool, error) { return settled(soon, s, request, "") })
 	if err != nil && soon.Err() == nil {
