@@ -15,7 +15,7 @@
 // Dropped lines and repetitions are counted, so no failure disappears without a
 // trace.
 //
-//	queue := servicelog.NewQueue(os.Stderr)
+//	queue := servicelog.NewQueue(servicelog.OwnStream(os.Stderr))
 //	defer queue.Close(500 * time.Millisecond)
 //	failures := servicelog.NewCollapse(slog.NewJSONHandler(queue, nil), 10*time.Second)
 //	defer failures.Close()
