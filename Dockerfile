@@ -9,7 +9,9 @@ RUN go mod download
 COPY . .
 # The build context excludes .git, so the version is passed as an argument.
 ARG VERSION=
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$VERSION" -o /out/lumin-ingest ./cmd/lumin-ingest
+# nodownload leaves the downloader of PostgreSQL out, which only the command dev
+# uses. A private PostgreSQL needs a shell, so the image could not run it.
+RUN CGO_ENABLED=0 go build -trimpath -tags nodownload -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$VERSION" -o /out/lumin-ingest ./cmd/lumin-ingest
 # For the downloads of the job type archive_contract.
 RUN mkdir -p /out/root/tmp && chmod 1777 /out/root/tmp
 RUN echo 'lumin:x:65532:65532:lumin-ingest:/:/sbin/nologin' > /out/passwd

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgdownload"
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/internal/service"
 	"lumin-ingest/lumin"
@@ -137,7 +138,7 @@ func (c *devCommand) database(ctx context.Context, std streams) (url string, clo
 		return c.DevDatabaseURL, func() {}, checkURL("DEV_DATABASE_URL", c.DevDatabaseURL)
 	}
 	fmt.Fprintln(std.out, "starting a private PostgreSQL ...")
-	server, err := pgdev.Start(ctx, pgdev.Config{Durable: true})
+	server, err := pgdev.Start(ctx, pgdev.Config{Durable: true, Download: pgdownload.Fetch})
 	if err != nil {
 		return "", nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -62,7 +61,7 @@ var mayImport = map[string][]string{
 		"store", "store/audit", "store/catalog", "store/conflict", "store/doctor", "store/erasure", "store/failures",
 		"store/replay", "store/retention",
 		"worker/jobs/archivecontract", "worker/jobs/forward", "worker/jobs/reconcile", "worker/jobs/requeststate",
-		"internal/advice", "internal/service", "internal/servicelog", "internal/cleanpool", "internal/pgdev", "internal/sample",
+		"internal/advice", "internal/service", "internal/servicelog", "internal/cleanpool", "internal/pgdev", "internal/pgdownload", "internal/sample",
 		"internal/version",
 	},
 	"cmd/lumin-ingest":    {"app"},
@@ -75,6 +74,7 @@ var mayImport = map[string][]string{
 	"internal/cleanpool":  nil,
 	"internal/faults":     {"lumin", "migrations", "internal/pgdev", "internal/pgproxy", "internal/sample"},
 	"internal/pgdev":      nil,
+	"internal/pgdownload": nil,
 	"internal/pgproxy":    nil,
 	"internal/sample":     {"lumin"},
 	"internal/luminapi":   {"lumin"},
@@ -103,7 +103,7 @@ var outside = map[string][]string{
 	"github.com/johannesboyne/":        nil,                  // tests only
 	"github.com/golang-migrate/":       {"migrations"},
 	"github.com/alecthomas/kong":       {"app"},
-	"github.com/fergusstrange/":        {"internal/pgdev"},
+	"github.com/fergusstrange/":        {"internal/pgdownload"},
 	"github.com/peterldowns/pgtestdb":  {"internal/pgtest"},
 	"github.com/compose-spec/":         nil, // tests only, like the next three
 	"github.com/rogpeppe/go-internal/": nil,
@@ -144,15 +144,9 @@ func violations(p pkg) []string {
 
 func TestArrows(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Doc,GoFiles,TestGoFiles,XTestGoFiles,Imports", module+"/...")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("go list: %v: %s", err, &stderr)
-	}
+	out := goList(t, "-json=ImportPath,Name,Doc,GoFiles,TestGoFiles,XTestGoFiles,Imports", module+"/...")
 	seen := map[string]bool{}
-	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+	for decoder := json.NewDecoder(strings.NewReader(out)); ; {
 		var p pkg
 		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
 			break

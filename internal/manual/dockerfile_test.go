@@ -112,7 +112,7 @@ func TestDockerfileBuild(t *testing.T) {
 			compile = args
 		}
 	}
-	for _, want := range []string{"CGO_ENABLED=0 ", " -trimpath ", ` -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$VERSION" `} {
+	for _, want := range []string{"CGO_ENABLED=0 ", " -trimpath ", " -tags nodownload ", ` -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$VERSION" `} {
 		if !strings.Contains(compile, want) {
 			t.Errorf("%q is missing in RUN %s", want, compile)
 		}

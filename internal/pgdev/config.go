@@ -1,6 +1,7 @@
 package pgdev
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"regexp"
@@ -26,9 +27,14 @@ type Config struct {
 
 	// BinDir is the folder with the programs initdb and postgres, version 14 or
 	// newer. If it is empty, they are searched in PATH, then in the usual
-	// folders of distributions and Homebrew. If they are not found, they are
-	// downloaded once into the user's cache folder.
+	// folders of distributions and Homebrew.
 	BinDir string
+
+	// Download is called if BinDir is empty and no programs are installed. It
+	// gets a cache folder that the server's user can enter, and returns a folder
+	// with the programs. The only implementation is in package pgdownload. Nil
+	// means that nothing is downloaded.
+	Download func(ctx context.Context, cache string) (dir string, err error)
 }
 
 // ShutdownMode selects how [Server.Halt] stops the server.

@@ -52,8 +52,8 @@ type Server struct {
 // After Start has returned, ctx has no effect: the server runs until Close or
 // until this process ends.
 //
-// If there are no PostgreSQL programs and none can be downloaded, the error
-// lists the alternatives on several lines.
+// If there are no PostgreSQL programs, the error lists the alternatives on
+// several lines.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s, err := start(ctx, cfg)
 	if err != nil {
@@ -71,7 +71,7 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := newSearch(owner).find(ctx, cfg.BinDir)
+	found, err := newSearch(owner, cfg.Download).find(ctx, cfg.BinDir)
 	if err != nil {
 		return nil, err
 	}

@@ -53,23 +53,25 @@ type search struct {
 	owner    account  // the user that must be able to run the programs
 	path     string   // as in $PATH
 	folders  []string // patterns, in order of preference
-	download func(context.Context) (dir string, err error)
+	caches   []string // for the download, in order of preference
+	download func(ctx context.Context, cache string) (dir string, err error)
 	system   string // as in runtime.GOOS
 }
 
-func newSearch(owner account) search {
+func newSearch(owner account, download func(context.Context, string) (string, error)) search {
 	return search{
 		owner:    owner,
 		path:     os.Getenv("PATH"),
 		folders:  installFolders,
-		download: func(ctx context.Context) (string, error) { return downloadPrograms(ctx, owner) },
+		caches:   cacheFolders(),
+		download: download,
 		system:   runtime.GOOS,
 	}
 }
 
 // find returns the first usable programs. If binDir is set, it searches only
 // there. Otherwise it searches PATH, then the known folders, newest version
-// first. If nothing is usable, it downloads the programs.
+// first. If nothing is usable, it downloads the programs if it may.
 func (s search) find(ctx context.Context, binDir string) (programs, error) {
 	if binDir != "" {
 		found, err := s.inspect(ctx, binDir)
@@ -86,17 +88,31 @@ func (s search) find(ctx context.Context, binDir string) (programs, error) {
 		}
 		refused = append(refused, err.Error())
 	}
-	dir, err := s.download(ctx)
-	if err == nil {
-		var found programs
-		if found, err = s.inspect(ctx, dir); err == nil {
+	if s.download != nil {
+		found, err := s.fetch(ctx)
+		if err == nil {
 			return found, nil
 		}
+		refused = append(refused, "download: "+err.Error())
 	}
 	if ctx.Err() != nil {
 		return programs{}, fmt.Errorf("look for PostgreSQL's programs: %w", context.Cause(ctx))
 	}
-	return programs{}, s.noPrograms(append(refused, "download: "+err.Error()))
+	return programs{}, s.noPrograms(refused)
+}
+
+// fetch downloads the programs, or finds them where an earlier download put
+// them.
+func (s search) fetch(ctx context.Context) (programs, error) {
+	cache, err := cacheFolder(ctx, s.owner, s.caches)
+	if err != nil {
+		return programs{}, err
+	}
+	dir, err := s.download(ctx, cache)
+	if err != nil {
+		return programs{}, err
+	}
+	return s.inspect(ctx, dir)
 }
 
 // fromPath returns the folders that contain the programs in PATH, with links
@@ -192,8 +208,11 @@ func (s search) inspect(ctx context.Context, dir string) (programs, error) {
 // noPrograms returns an error with the failed attempts and the three
 // alternatives.
 func (s search) noPrograms(tried []string) error {
-	reasons := strings.ReplaceAll(strings.Join(tried, "; "), "\n", " ")
-	return fmt.Errorf(`no PostgreSQL server programs of version %d or newer were found (%s); choose one:
+	reasons := ""
+	if len(tried) > 0 {
+		reasons = " (" + strings.ReplaceAll(strings.Join(tried, "; "), "\n", " ") + ")"
+	}
+	return fmt.Errorf(`no PostgreSQL server programs of version %d or newer were found%s; choose one:
   install them:           %s
   use a running server:   set DEV_DATABASE_URL, or TEST_DATABASE_URL for tests, to postgres://USER:PASSWORD@HOST:PORT/DATABASE
   use a container:        docker compose up`, oldestVersion, reasons, s.installCommand())

@@ -117,7 +117,8 @@ func fakeSearch(root, path string, folders []string, downloaded string) search {
 	for _, folder := range folders {
 		s.folders = append(s.folders, under(root, folder))
 	}
-	s.download = func(context.Context) (string, error) {
+	s.caches = []string{root}
+	s.download = func(context.Context, string) (string, error) {
 		if downloaded == "" {
 			return "", errors.New("no way\nout of here")
 		}
@@ -158,6 +159,18 @@ func TestNoProgramsSaysWhatToDo(t *testing.T) {
 				t.Errorf("%d lines, want one for the problem and three for the alternatives:\n%v", lines, err)
 			}
 		})
+	}
+}
+
+// Tests pass no download. Then nothing is downloaded, and the error has the same
+// alternatives.
+func TestFindWithoutDownload(t *testing.T) {
+	t.Parallel()
+	s := fakeSearch(t.TempDir(), "", nil, "")
+	s.download = nil
+	_, err := s.find(t.Context(), "")
+	if err == nil || !strings.Contains(err.Error(), "were found; choose one:") || strings.Contains(err.Error(), "download") {
+		t.Errorf("error = %v, want one that lists the alternatives and mentions no download", err)
 	}
 }
 
