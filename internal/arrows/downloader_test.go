@@ -40,6 +40,9 @@ func TestDownloaderCanBeLeftOut(t *testing.T) {
 			t.Errorf("%s is linked in spite of the tag", library)
 		}
 	}
+	if out, err := exec.Command("go", "build", "-tags", "nodownload", module+"/internal/pgdownload").CombinedOutput(); err != nil {
+		t.Errorf("go build: %v: %s", err, out)
+	}
 }
 
 func goList(t *testing.T, args ...string) string {

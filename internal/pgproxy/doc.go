@@ -4,11 +4,11 @@
 // another server, like a failover.
 //
 // Use it to test how a program answers when it cannot know whether its
-// transaction was committed. The proxy understands only as much of PostgreSQL's
-// protocol as it needs to recognize a COMMIT. It recognizes one in a simple
-// query or in a prepared statement, with or without statements after it. It
-// does not recognize a COMMIT after other statements in the same query text. It
-// does not encrypt.
+// transaction was committed. The proxy recognizes a COMMIT in a simple query or
+// in a prepared statement, with or without statements after it, and also when
+// the client sends other messages before it without waiting for their replies.
+// It does not recognize a COMMIT after other statements in the same query text.
+// It does not encrypt.
 //
 //	proxy, err := pgproxy.Start(databaseURL)
 //	if err != nil {

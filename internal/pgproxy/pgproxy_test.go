@@ -27,6 +27,23 @@ func TestCommitMeetsFault(t *testing.T) {
 			_, err := conn.Exec(ctx, "COMMIT; RESET ALL; SELECT 1")
 			return err
 		},
+		"behind other messages": func(ctx context.Context, conn *pgx.Conn) error {
+			batch := &pgx.Batch{}
+			batch.Queue("SELECT 1")
+			batch.Queue("INSERT INTO s.t SELECT name FROM s.t WHERE false")
+			batch.Queue("COMMIT")
+			return conn.SendBatch(ctx, batch).Close()
+		},
+		"behind another query": func(ctx context.Context, conn *pgx.Conn) error {
+			pipeline := conn.PgConn().StartPipeline(ctx)
+			pipeline.SendQueryParams("SELECT 1", nil, nil, nil, nil)
+			pipeline.SendPipelineSync()
+			pipeline.SendQueryParams("COMMIT", nil, nil, nil, nil)
+			if err := pipeline.Sync(); err != nil {
+				return err
+			}
+			return pipeline.Close()
+		},
 		"unnamed statement": func(ctx context.Context, conn *pgx.Conn) error {
 			return conn.PgConn().ExecParams(ctx, "COMMIT", nil, nil, nil, nil).Read().Err
 		},

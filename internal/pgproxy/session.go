@@ -1,49 +1,82 @@
 package pgproxy
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"strings"
 	"sync/atomic"
 	"time"
-)
 
-// Codes that a client sends instead of a protocol version.
-const (
-	cancelRequest     = 80877102
-	sslRequest        = 80877103
-	encryptionRequest = 80877104 // GSSAPI
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // session is one client's connection and the matching connection to the server.
+//
+// Its messages come in rounds. Each ReadyForQuery of the server ends a round;
+// the first one ends the start of the session. A client may send the requests
+// of several rounds before it reads a reply.
 type session struct {
-	client, server net.Conn
-	requests       *bufio.Reader
-	proxy          *Proxy
+	proxy   *Proxy
+	client  *pgproto3.Backend  // plays the server for the client
+	server  *pgproto3.Frontend // plays the client for the server
+	silent  atomic.Bool        // messages no longer pass in either direction
+	muted   atomic.Bool        // replies no longer reach the client
+	dropped atomic.Int64       // the round whose replies do not reach the client; 0 if there is none
 
-	muted  atomic.Bool // replies no longer reach the client
-	silent atomic.Bool // messages no longer pass in either direction
+	// Only the goroutine that forwards requests uses these.
+	requests   *flow
+	asking     int64           // the round of the next request
+	statements map[string]bool // for each prepared statement of the client, whether it is a COMMIT
+	portals    map[string]bool // the same for each portal
 
-	// These map the names of the client's prepared statements and portals to
-	// whether they are a COMMIT.
-	statements, portals map[string]bool
+	// Only the goroutine that forwards replies uses these.
+	replies   *flow
+	answering int64 // the round of the next reply
+}
+
+// flow is the source of the messages of one direction. Reading from it first
+// sends the messages that have been forwarded so far: the next one may depend
+// on them.
+type flow struct {
+	from    net.Conn
+	flush   func() error
+	pending bool // messages wait to be flushed
+	delay   *atomic.Int64
+}
+
+// Read implements io.Reader.
+func (f *flow) Read(p []byte) (int, error) {
+	if f.pending {
+		f.pending = false
+		time.Sleep(time.Duration(f.delay.Load()))
+		if err := f.flush(); err != nil {
+			return 0, err
+		}
+	}
+	return f.from.Read(p)
+}
+
+// discard reads until the connection ends and forwards nothing, not even the
+// messages that wait.
+func (f *flow) discard() error {
+	_, err := io.Copy(io.Discard, f.from)
+	return err
 }
 
 func newSession(client, server net.Conn, proxy *Proxy) *session {
-	return &session{
-		client: client, server: server, requests: bufio.NewReader(client), proxy: proxy,
-		statements: map[string]bool{}, portals: map[string]bool{},
-	}
+	s := &session{proxy: proxy, asking: 2, answering: 1, statements: map[string]bool{}, portals: map[string]bool{}}
+	s.requests = &flow{from: client, delay: &proxy.delay}
+	s.replies = &flow{from: server, delay: &proxy.delay}
+	s.client = pgproto3.NewBackend(s.requests, client)
+	s.server = pgproto3.NewFrontend(s.replies, server)
+	s.requests.flush, s.replies.flush = s.server.Flush, s.client.Flush
+	return s
 }
 
 // hangUp closes both connections.
 func (s *session) hangUp() {
-	_ = s.client.Close()
-	_ = s.server.Close()
+	_ = s.requests.from.Close()
+	_ = s.replies.from.Close()
 }
 
 // ended hangs up after one direction has ended, unless the session is silent:
@@ -54,55 +87,42 @@ func (s *session) ended() {
 	}
 }
 
-// applyDelay waits for the configured delay of messages.
-func (s *session) applyDelay() {
-	if delay := time.Duration(s.proxy.delay.Load()); delay > 0 {
-		time.Sleep(delay)
-	}
-}
-
-// begin forwards the first message, which has no type byte. It declines
-// encryption.
+// begin forwards the first message. It declines encryption.
 func (s *session) begin() error {
 	for {
-		body, err := readBody(s.requests)
+		message, err := s.client.ReceiveStartupMessage()
 		if err != nil {
 			return err
 		}
-		if len(body) < 4 {
-			return errNotPostgres
-		}
-		switch binary.BigEndian.Uint32(body) {
-		case sslRequest, encryptionRequest:
-			if _, err := s.client.Write([]byte{'N'}); err != nil {
+		switch message.(type) {
+		case *pgproto3.SSLRequest, *pgproto3.GSSEncRequest:
+			if _, err := s.requests.from.Write([]byte{'N'}); err != nil {
 				return err
 			}
 			continue
-		case cancelRequest:
-			_ = writeMessage(s.server, nil, body)
-			_, _ = io.Copy(io.Discard, s.server) // until the server closes the connection
+		}
+		s.server.Send(message)
+		if err := s.server.Flush(); err != nil {
+			return err
+		}
+		if _, cancels := message.(*pgproto3.CancelRequest); cancels {
+			_ = s.replies.discard() // until the server closes the connection
 			return io.EOF
 		}
-		return writeMessage(s.server, nil, body)
+		return nil
 	}
 }
 
 func (s *session) forwardRequests() error {
-	to := bufio.NewWriter(s.server)
 	for {
-		kind, err := s.requests.ReadByte()
-		if err != nil {
-			return err
-		}
-		body, err := readBody(s.requests)
+		message, err := s.client.Receive()
 		if err != nil {
 			return err
 		}
 		if s.silent.Load() {
-			_, err := io.Copy(io.Discard, s.requests)
-			return err
+			return s.requests.discard()
 		}
-		if s.commits(kind, body) {
+		if s.commits(message) {
 			switch s.proxy.next() {
 			case DropRequest:
 				s.proxy.count()
@@ -110,115 +130,75 @@ func (s *session) forwardRequests() error {
 			case BlackHole:
 				s.proxy.count()
 				s.muted.Store(true)
-				_, err := io.Copy(io.Discard, s.requests)
-				return err
+				return s.requests.discard()
 			case DropReply:
-				s.muted.Store(true)
+				s.dropped.Store(s.asking)
 			}
 		}
-		if err := writeMessage(to, []byte{kind}, body); err != nil {
-			return err
+		switch message.(type) {
+		case *pgproto3.Query, *pgproto3.Sync, *pgproto3.FunctionCall:
+			s.asking++
 		}
-		if s.requests.Buffered() == 0 {
-			s.applyDelay()
-			if err := to.Flush(); err != nil {
-				return err
-			}
-		}
+		s.server.Send(message)
+		s.requests.pending = true
 	}
 }
 
 func (s *session) forwardReplies() error {
-	from, to := bufio.NewReader(s.server), bufio.NewWriter(s.client)
 	for {
-		kind, err := from.ReadByte()
-		if err != nil {
-			return err
-		}
-		body, err := readBody(from)
+		message, err := s.server.Receive()
 		if err != nil {
 			return err
 		}
 		if s.silent.Load() {
-			_, err := io.Copy(io.Discard, from)
-			return err
+			return s.replies.discard()
 		}
-		if s.muted.Load() {
-			if kind == 'Z' { // ready for the next query: the COMMIT has been answered
-				s.proxy.count()
-				return nil
-			}
+		drop := s.answering == s.dropped.Load()
+		_, ends := message.(*pgproto3.ReadyForQuery)
+		if ends {
+			s.answering++
+		}
+		switch {
+		case s.muted.Load():
+			s.replies.pending = false
+			continue
+		case drop && ends: // the COMMIT has been executed
+			s.proxy.count()
+			return nil
+		case drop:
 			continue
 		}
-		if err := writeMessage(to, []byte{kind}, body); err != nil {
-			return err
-		}
-		if from.Buffered() == 0 {
-			s.applyDelay()
-			if err := to.Flush(); err != nil {
+		if _, asks := message.(pgproto3.AuthenticationResponseMessage); asks {
+			// The client answers only after the flush, so this is not a race.
+			if err := s.client.SetAuthType(s.server.GetAuthType()); err != nil {
 				return err
 			}
 		}
+		s.client.Send(message)
+		s.replies.pending = true
 	}
 }
 
 // commits reports whether a message makes the server execute a COMMIT. It also
 // records which statements and portals are a COMMIT.
-func (s *session) commits(kind byte, body []byte) bool {
-	switch kind {
-	case 'Q':
-		return isCommit(body)
-	case 'P': // Parse: name of the statement, its text, types
-		name, rest := cutName(body)
-		s.statements[name] = isCommit(rest)
-	case 'B': // Bind: name of the portal, of the statement, values
-		portal, rest := cutName(body)
-		statement, _ := cutName(rest)
-		s.portals[portal] = s.statements[statement]
-	case 'E': // Execute: name of the portal, count
-		portal, _ := cutName(body)
-		return s.portals[portal]
+func (s *session) commits(message pgproto3.FrontendMessage) bool {
+	switch m := message.(type) {
+	case *pgproto3.Query:
+		return isCommit(m.String)
+	case *pgproto3.Parse:
+		s.statements[m.Name] = isCommit(m.Query)
+	case *pgproto3.Bind:
+		s.portals[m.DestinationPortal] = s.statements[m.PreparedStatement]
+	case *pgproto3.Execute:
+		return s.portals[m.Portal]
 	}
 	return false
 }
 
-// isCommit reports whether the first statement of a NUL-terminated text is a
-// COMMIT. Other statements may follow it in the same round trip.
-func isCommit(text []byte) bool {
-	sql, _ := cutName(text)
+// isCommit reports whether the first statement of a query text is a COMMIT.
+// Other statements may follow it in the same round trip.
+func isCommit(sql string) bool {
 	first, _, _ := strings.Cut(sql, ";")
 	words := strings.Fields(strings.ToLower(first))
 	return len(words) > 0 && (words[0] == "commit" || words[0] == "end") && len(words) <= 2
-}
-
-func cutName(body []byte) (name string, rest []byte) {
-	before, rest, _ := bytes.Cut(body, []byte{0})
-	return string(before), rest
-}
-
-var errNotPostgres = errors.New("not a message of PostgreSQL's protocol")
-
-// readBody reads a message after its type byte: first the length, which
-// includes itself, then the content.
-func readBody(from io.Reader) ([]byte, error) {
-	var length [4]byte
-	if _, err := io.ReadFull(from, length[:]); err != nil {
-		return nil, err
-	}
-	size := binary.BigEndian.Uint32(length[:])
-	if size < 4 || size > 1<<30 { // PostgreSQL's own limit
-		return nil, errNotPostgres
-	}
-	body := make([]byte, size-4)
-	_, err := io.ReadFull(from, body)
-	return body, err
-}
-
-func writeMessage(to io.Writer, kind, body []byte) error {
-	head := binary.BigEndian.AppendUint32(kind, uint32(len(body)+4))
-	if _, err := to.Write(head); err != nil {
-		return err
-	}
-	_, err := to.Write(body)
-	return err
 }
