@@ -14,6 +14,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -86,7 +87,7 @@ func TestBodyMemory(t *testing.T) {
 		holding = append(holding, dial(t, address, head+strings.Repeat("x", maxBody-1)))
 	}
 	used := func() float64 { return r.metric("lumin_body_memory_bytes") }
-	eventually(t, "the bodies fill the budget", func() bool { return used() == 3*maxBody })
+	wait.Until(t, "the bodies fill the budget", func() bool { return used() == 3*maxBody })
 	response := readResponse(t, dial(t, address, head+strings.Repeat("x", 600_000)))
 	wantProblem(t, response, 503, "too_many_bodies")
 	if !response.Close {
@@ -104,7 +105,7 @@ func TestBodyMemory(t *testing.T) {
 	for _, conn := range holding {
 		conn.Close()
 	}
-	eventually(t, "the memory is released", func() bool { return used() == 0 })
+	wait.Until(t, "the memory is released", func() bool { return used() == 0 })
 	if status := postTo(t, address, bodyOfSize(maxBody)); status != 200 {
 		t.Errorf("afterwards a large delivery was answered %d", status)
 	}
@@ -168,7 +169,7 @@ func TestHonestDeliveriesDuringAFlood(t *testing.T) {
 		conn := dial(t, address, "")
 		senders.Go(func() { _, _ = conn.Write(flood) }) // fails when it was refused
 	}
-	eventually(t, "most of the flood is refused", func() bool {
+	wait.Until(t, "most of the flood is refused", func() bool {
 		return r.metric("lumin_deliveries_total", "source=account", "result=unavailable", "reason=too_many_bodies") > connections*3/4
 	})
 	for i := range 50 {
@@ -194,18 +195,4 @@ func postTo(t *testing.T, address, body string) int {
 		lumin.Sign([]byte(body), accountKey), len(body), body))
 	defer conn.Close()
 	return readResponse(t, conn).StatusCode
-}
-
-// eventually polls a condition until it holds.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline, tick := time.After(waitLimit), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-deadline:
-			t.Fatalf("did not happen within %s: %s", waitLimit, what)
-		case <-tick.C:
-		}
-	}
 }

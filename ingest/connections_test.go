@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -108,7 +109,7 @@ func TestConnectionsMakeRoom(t *testing.T) {
 				t.Errorf("%d connections were closed for one", closed)
 			}
 			if name == "in the body" {
-				eventually(t, "the log says why", func() bool {
+				wait.Until(t, "the log says why", func() bool {
 					return strings.Contains(r.output.String(), `"code":"too_many_connections"`)
 				})
 			}

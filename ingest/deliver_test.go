@@ -506,7 +506,7 @@ func TestPanic(t *testing.T) {
 	if line := r.output.only(t); line["level"] != "ERROR" || line["source"] != "account" {
 		t.Errorf("logged %v", line)
 	}
-	panics := r.output.with(t, "panic while handling a delivery")
+	panics := r.output.Entries(t, "panic while handling a delivery")
 	if len(panics) != 1 || panics[0]["panic"] != "string" || !strings.Contains(panics[0]["stack"].(string), "TestPanic") {
 		t.Errorf("logged %v", panics)
 	}

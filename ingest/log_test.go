@@ -76,7 +76,7 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 				sent.Header.Set(header, canary)
 			}
 			response := r.do(sent)
-			if got := len(r.output.with(t, "delivery")); got != 1 {
+			if got := len(r.output.Entries(t, "delivery")); got != 1 {
 				t.Errorf("%d lines about the delivery", got)
 			}
 			answer := fmt.Sprint(response.Header(), response.Body)
@@ -93,7 +93,7 @@ func TestNothingOfTheCallerIsRepeated(t *testing.T) {
 		for range 10 {
 			r.post("/webhooks/account", body, (canary + strings.Repeat("0", 64))[:64])
 		}
-		if len(r.output.with(t, alarmMessage)) != 1 || strings.Contains(r.output.String(), canary) || strings.Contains(r.output.String(), accountKey) {
+		if len(r.output.Entries(t, alarmMessage)) != 1 || strings.Contains(r.output.String(), canary) || strings.Contains(r.output.String(), accountKey) {
 			t.Errorf("logged %s", r.output)
 		}
 	})

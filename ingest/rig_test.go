@@ -20,6 +20,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
+	"lumin-ingest/internal/testlog"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -227,43 +228,12 @@ func (r *rig) series(name string) []*dto.Metric {
 }
 
 // lines collects the log.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// with returns the logged lines with this message, decoded.
-func (l *lines) with(t *testing.T, message string) []map[string]any {
-	t.Helper()
-	var found []map[string]any
-	for line := range strings.Lines(l.String()) {
-		var entry map[string]any
-		if err := json.Unmarshal([]byte(line), &entry); err != nil {
-			t.Fatalf("%v in %q", err, line)
-		}
-		if entry["msg"] == message {
-			found = append(found, entry)
-		}
-	}
-	return found
-}
+type lines struct{ testlog.Buffer }
 
 // only returns the only delivery line, without its time and message.
 func (l *lines) only(t *testing.T) map[string]any {
 	t.Helper()
-	found := l.with(t, "delivery")
+	found := l.Entries(t, "delivery")
 	if len(found) != 1 {
 		t.Fatalf("%d lines about deliveries, want 1: %s", len(found), l)
 	}

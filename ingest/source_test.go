@@ -27,7 +27,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	mismatch := func() { r.post("/webhooks/account", documentedBody, newKeySignature) }
 	alarms := func(want int) {
 		t.Helper()
-		if got := len(r.output.with(t, alarmMessage)); got != want {
+		if got := len(r.output.Entries(t, alarmMessage)); got != want {
 			t.Fatalf("%d alarms, want %d", got, want)
 		}
 	}
@@ -45,7 +45,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	mismatch()
 	alarms(1)
 
-	alarm := r.output.with(t, alarmMessage)[0]
+	alarm := r.output.Entries(t, alarmMessage)[0]
 	if alarm["level"] != "ERROR" || alarm["source"] != "account" || alarm["mismatches"] != 10. ||
 		alarm["last_verified"] != "2023-09-14T04:03:28Z" || !strings.Contains(fmt.Sprint(alarm["remedy"]), "LUMIN_ACCOUNT_API_KEYS") {
 		t.Errorf("logged %v", alarm)
@@ -73,7 +73,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	alarms(2)
 
 	wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
-	again := r.output.with(t, allFineMessage)
+	again := r.output.Entries(t, allFineMessage)
 	if len(again) != 1 || again[0]["level"] != "INFO" || again[0]["source"] != "account" || again[0]["mismatches"] != 12. {
 		t.Errorf("logged %v", again)
 	}
@@ -93,7 +93,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 		mismatch()
 	}
 	alarms(2)
-	if got := len(r.output.with(t, allFineMessage)); got != 1 {
+	if got := len(r.output.Entries(t, allFineMessage)); got != 1 {
 		t.Errorf("%d times", got)
 	}
 	mismatch()
@@ -126,7 +126,7 @@ func TestLastVerifiedBeforeTheStart(t *testing.T) {
 	for range 10 {
 		r.post("/webhooks/apps/demo", documentedBody, accountSignature)
 	}
-	if alarm := r.output.with(t, alarmMessage)[0]; alarm["last_verified"] != "never" {
+	if alarm := r.output.Entries(t, alarmMessage)[0]; alarm["last_verified"] != "never" {
 		t.Errorf("logged %v", alarm)
 	}
 }
@@ -141,7 +141,7 @@ func TestAlarmsAreRationed(t *testing.T) {
 		}
 		wantReceipt(t, r.post("/webhooks/apps/demo", documentedBody, appSignature), `{"id":17,"status":"recorded"}`)
 	}
-	alarms, fine := r.output.with(t, alarmMessage), r.output.with(t, allFineMessage)
+	alarms, fine := r.output.Entries(t, alarmMessage), r.output.Entries(t, allFineMessage)
 	if len(alarms) != 1 || len(fine) != 1 {
 		t.Fatalf("%d alarms, %d times fine again, want 1 each", len(alarms), len(fine))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/migrations"
 )
 
@@ -57,21 +58,6 @@ func versions(tb testing.TB) (all []int) {
 	return all
 }
 
-func exec(tb testing.TB, pool *pgxpool.Pool, sql string) {
-	tb.Helper()
-	if _, err := pool.Exec(tb.Context(), sql); err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-}
-
-func value[T any](tb testing.TB, pool *pgxpool.Pool, sql string) (v T) {
-	tb.Helper()
-	if err := pool.QueryRow(tb.Context(), sql).Scan(&v); err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	return v
-}
-
 func status(tb testing.TB, pool *pgxpool.Pool) migrations.Status {
 	tb.Helper()
 	s, err := migrations.ReadStatus(tb.Context(), pool)
@@ -84,28 +70,28 @@ func status(tb testing.TB, pool *pgxpool.Pool) migrations.Status {
 // tables returns the tables of schema lumin except River's.
 func tables(tb testing.TB, pool *pgxpool.Pool) string {
 	tb.Helper()
-	return value[string](tb, pool, `SELECT coalesce(string_agg(relname, ' ' ORDER BY relname), '') FROM pg_class
+	return pgtest.Value[string](tb, pool, `SELECT coalesce(string_agg(relname, ' ' ORDER BY relname), '') FROM pg_class
 		WHERE relnamespace = to_regnamespace('lumin') AND relkind = 'r' AND relname NOT LIKE 'river%'`)
 }
 
 func schemaThere(tb testing.TB, pool *pgxpool.Pool) bool {
 	tb.Helper()
-	return value[bool](tb, pool, `SELECT to_regnamespace('lumin') IS NOT NULL`)
+	return pgtest.Value[bool](tb, pool, `SELECT to_regnamespace('lumin') IS NOT NULL`)
 }
 
 // works checks that the triggers on both sides work.
 func works(tb testing.TB, pool *pgxpool.Pool) {
 	tb.Helper()
 	const key = "018a8ca2-3c4d-8e5f-a012-3456789abcde"
-	exec(tb, pool, `INSERT INTO lumin.runs (event_key, job_kind, event_id) VALUES ('`+key+`', 'book', 1)`)
-	exec(tb, pool, `INSERT INTO lumin.river_job (args, kind, max_attempts) VALUES ('{"event_key": "`+key+`", "replay_id": 0}', 'book', 1)`)
-	exec(tb, pool, `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now()`)
-	if state := value[string](tb, pool, `SELECT state FROM lumin.runs`); state != "failed" {
+	pgtest.Exec(tb, pool, `INSERT INTO lumin.runs (event_key, job_kind, event_id) VALUES ('`+key+`', 'book', 1)`)
+	pgtest.Exec(tb, pool, `INSERT INTO lumin.river_job (args, kind, max_attempts) VALUES ('{"event_key": "`+key+`", "replay_id": 0}', 'book', 1)`)
+	pgtest.Exec(tb, pool, `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now()`)
+	if state := pgtest.Value[string](tb, pool, `SELECT state FROM lumin.runs`); state != "failed" {
 		tb.Errorf("a run whose job has failed for good is %s", state)
 	}
-	if value[bool](tb, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`) {
-		exec(tb, pool, `INSERT INTO lumin.replays (status) VALUES ('failed')`)
-		if n := value[int](tb, pool, `SELECT count(*) FROM lumin.river_job WHERE kind = 'lumin_replay'`); n != 1 {
+	if pgtest.Value[bool](tb, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`) {
+		pgtest.Exec(tb, pool, `INSERT INTO lumin.replays (status) VALUES ('failed')`)
+		if n := pgtest.Value[int](tb, pool, `SELECT count(*) FROM lumin.river_job WHERE kind = 'lumin_replay'`); n != 1 {
 			tb.Errorf("an order has %d jobs", n)
 		}
 	}
@@ -138,7 +124,7 @@ func TestUpDownUp(t *testing.T) {
 	}
 	up(t, url)
 	works(t, pool)
-	if n := value[int](t, pool, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('public')`); n != 0 {
+	if n := pgtest.Value[int](t, pool, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('public')`); n != 0 {
 		t.Errorf("%d objects in schema public", n)
 	}
 }
@@ -206,8 +192,8 @@ func TestOtherApplication(t *testing.T) {
 			address := pgtest.NewEmpty(t)
 			admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
 			owner := pgtest.Pool(t, address)
-			exec(t, admin, `GRANT ALL ON SCHEMA public TO PUBLIC`)
-			exec(t, owner, `
+			pgtest.Exec(t, admin, `GRANT ALL ON SCHEMA public TO PUBLIC`)
+			pgtest.Exec(t, owner, `
 				CREATE TABLE public.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);
 				INSERT INTO public.schema_migrations VALUES (20240101, true);
 				CREATE SCHEMA theirs;
@@ -217,8 +203,8 @@ func TestOtherApplication(t *testing.T) {
 				INSERT INTO theirs.schema_migrations VALUES (7, true);
 				CREATE FUNCTION theirs.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT 'epoch'::timestamptz $$`)
 			river(t, owner)
-			exec(t, owner, `INSERT INTO public.river_job (args, kind, max_attempts) VALUES ('{"event_key": "x", "replay_id": 1}', 'theirs', 1)`)
-			exec(t, admin, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = `+strings.ReplaceAll(path, "'", "''")+`', current_database()); END $$`)
+			pgtest.Exec(t, owner, `INSERT INTO public.river_job (args, kind, max_attempts) VALUES ('{"event_key": "x", "replay_id": 1}', 'theirs', 1)`)
+			pgtest.Exec(t, admin, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = `+strings.ReplaceAll(path, "'", "''")+`', current_database()); END $$`)
 
 			before := contents(t, admin)
 			up(t, address)
@@ -231,9 +217,9 @@ func TestOtherApplication(t *testing.T) {
 			if after := contents(t, admin); after != before {
 				t.Errorf("up changed the other application from\n%s\nto\n%s", before, after)
 			}
-			exec(t, pool, `UPDATE public.river_job SET state = 'discarded', finalized_at = now()`)
-			exec(t, pool, `UPDATE public.river_job SET state = 'available', finalized_at = NULL`)
-			if at := value[time.Time](t, pool, `SELECT max(created_at) FROM lumin.runs`); time.Since(at) > time.Hour {
+			pgtest.Exec(t, pool, `UPDATE public.river_job SET state = 'discarded', finalized_at = now()`)
+			pgtest.Exec(t, pool, `UPDATE public.river_job SET state = 'available', finalized_at = NULL`)
+			if at := pgtest.Value[time.Time](t, pool, `SELECT max(created_at) FROM lumin.runs`); time.Since(at) > time.Hour {
 				t.Errorf("a run was created at %s: from another application's now()", at)
 			}
 			down(t, address, len(versions(t)))
@@ -270,7 +256,7 @@ func river(tb testing.TB, pool *pgxpool.Pool) {
 // tables.
 func contents(tb testing.TB, pool *pgxpool.Pool) string {
 	tb.Helper()
-	list := value[string](tb, pool, `
+	list := pgtest.Value[string](tb, pool, `
 		SELECT string_agg(line, E'\n' ORDER BY line) FROM (
 		    SELECT n.nspname || '.' || c.relname || ' ' || c.relkind::text || ' ' ||
 		        (SELECT coalesce(string_agg(a.attname || ' ' || a.atttypid, ','), '') FROM pg_attribute a WHERE a.attrelid = c.oid) AS line
@@ -292,7 +278,7 @@ func role(tb testing.TB, address string) (name, itsURL string) {
 	tb.Helper()
 	admin := pgtest.Pool(tb, pgtest.AdminURL(tb, address))
 	name = fmt.Sprintf("role_%x", sha256.Sum256([]byte(address)))[:30]
-	exec(tb, admin, `CREATE ROLE `+name+` LOGIN PASSWORD 'secret'`)
+	pgtest.Exec(tb, admin, `CREATE ROLE `+name+` LOGIN PASSWORD 'secret'`)
 	tb.Cleanup(func() {
 		for _, sql := range []string{`DROP OWNED BY ` + name + ` CASCADE`, `DROP ROLE ` + name} {
 			if _, err := admin.Exec(context.WithoutCancel(tb.Context()), sql); err != nil {
@@ -313,8 +299,8 @@ func TestRoleWithoutSchemaPublic(t *testing.T) {
 	address := pgtest.NewEmpty(t)
 	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
 	name, itsURL := role(t, address)
-	exec(t, admin, `REVOKE ALL ON SCHEMA public FROM PUBLIC`)
-	exec(t, admin, `DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO `+name+`', current_database()); END $$`)
+	pgtest.Exec(t, admin, `REVOKE ALL ON SCHEMA public FROM PUBLIC`)
+	pgtest.Exec(t, admin, `DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO `+name+`', current_database()); END $$`)
 	up(t, itsURL)
 	pool := pgtest.Pool(t, itsURL)
 	works(t, pool)
@@ -340,11 +326,11 @@ func TestRoleWithoutDatabase(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "CREATE SCHEMA lumin AUTHORIZATION") {
 				t.Errorf("without a schema: %v", err)
 			}
-			exec(t, admin, fmt.Sprintf(sql, name))
+			pgtest.Exec(t, admin, fmt.Sprintf(sql, name))
 			for range 2 { // it is there for the next time, too
 				up(t, itsURL)
 				down(t, itsURL, len(versions(t)))
-				if n := value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace`); n != 0 {
+				if n := pgtest.Value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace`); n != 0 {
 					t.Errorf("%d objects are left in the schema", n)
 				}
 			}
@@ -366,12 +352,12 @@ func TestForeignObjectSurvivesDown(t *testing.T) {
 			t.Parallel()
 			address := pgtest.New(t)
 			pool := pgtest.Pool(t, address)
-			exec(t, pool, sql)
+			pgtest.Exec(t, pool, sql)
 			down(t, address, len(versions(t)))
 			if !schemaThere(t, pool) {
 				t.Fatal("the other application's object was removed with the schema")
 			}
-			if n := value[int](t, pool, `
+			if n := pgtest.Value[int](t, pool, `
 				SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace AND relname <> 'theirs'`); n != 0 {
 				t.Errorf("%d of our objects are left", n)
 			}
@@ -386,13 +372,13 @@ func TestNewerSchema(t *testing.T) {
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
 	newer := migrations.Latest() + 3
-	exec(t, pool, fmt.Sprintf(`UPDATE lumin.schema_migrations SET version = %d`, newer))
-	exec(t, pool, `DROP TABLE lumin.replays`) // by that newer version
+	pgtest.Exec(t, pool, fmt.Sprintf(`UPDATE lumin.schema_migrations SET version = %d`, newer))
+	pgtest.Exec(t, pool, `DROP TABLE lumin.replays`) // by that newer version
 	up(t, address)
 	if s := status(t, pool); s.Version != newer || !s.Current() || !strings.Contains(s.String(), "newer than this program") {
 		t.Errorf("%+v: %s", s, s)
 	}
-	if value[bool](t, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`) {
+	if pgtest.Value[bool](t, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`) {
 		t.Error("up has changed a newer schema")
 	}
 	err := migrations.Down(t.Context(), address, 1)
@@ -410,7 +396,7 @@ func TestMissingTriggers(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
-	exec(t, pool, `DROP TRIGGER lumin_job_finalized ON lumin.river_job; DROP TRIGGER lumin_replay_ordered ON lumin.replays`)
+	pgtest.Exec(t, pool, `DROP TRIGGER lumin_job_finalized ON lumin.river_job; DROP TRIGGER lumin_replay_ordered ON lumin.replays`)
 	if s := status(t, pool); s.Current() || !strings.Contains(s.String(), "triggers are missing") {
 		t.Errorf("%+v: %s", s, s)
 	}
@@ -423,14 +409,14 @@ func TestDownCutShort(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
-	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.river_job`)
+	pgtest.Exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.river_job`)
 	if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil {
 		t.Error("River's tables were removed although a view uses them")
 	}
 	if s := status(t, pool); s.Version != 0 || s.River == 0 || s.Dirty {
 		t.Errorf("cut short: %+v", s)
 	}
-	exec(t, pool, `DROP VIEW theirs.v`)
+	pgtest.Exec(t, pool, `DROP VIEW theirs.v`)
 	down(t, address, 1)
 	if schemaThere(t, pool) {
 		t.Error("schema lumin is still there")
@@ -439,7 +425,7 @@ func TestDownCutShort(t *testing.T) {
 	// Interrupt it between River's tables and the version table.
 	up(t, address)
 	down(t, address, len(versions(t)))
-	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
+	pgtest.Exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
 	down(t, address, 1)
 	if schemaThere(t, pool) {
 		t.Error("schema lumin is still there after the version table")
@@ -452,7 +438,7 @@ func TestSettingsOfRoleAndURL(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
 	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
-	exec(t, admin, `DO $$ BEGIN
+	pgtest.Exec(t, admin, `DO $$ BEGIN
 		EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''50ms''', current_database());
 		EXECUTE format('ALTER DATABASE %I SET lock_timeout = ''50ms''', current_database());
 		EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''serializable''', current_database()); END $$`)
@@ -467,7 +453,7 @@ func TestSettingsOfRoleAndURL(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- migrations.Up(t.Context(), address+"&pool_max_conns=3&pool_max_conn_lifetime=1h") }()
 	waits := func() bool {
-		return value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+		return pgtest.Value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
 	}
 	awaitEither(t, waits, done)
@@ -486,17 +472,15 @@ func TestSettingsOfRoleAndURL(t *testing.T) {
 // awaitEither waits until a condition holds, unless the work ends before.
 func awaitEither(tb testing.TB, holds func() bool, done chan error) {
 	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	wait.Until(tb, "the condition holds or the work ends", func() bool {
 		select {
 		case err := <-done:
 			done <- err
-			return
+			return true
 		default:
+			return holds()
 		}
-		if time.Now().After(deadline) {
-			tb.Fatal("the condition never held")
-		}
-	}
+	})
 }
 
 // Databases that are up to date get a change of attach.sql only through a
@@ -519,7 +503,7 @@ func TestUpRefusesAnEncodingThatCannotHoldEveryText(t *testing.T) {
 	admin := pgtest.AdminURL(t, pgtest.NewEmpty(t))
 	pool := pgtest.Pool(t, admin)
 	name := fmt.Sprintf("ascii_%d", time.Now().UnixNano())
-	exec(t, pool, `CREATE DATABASE `+name+` ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
+	pgtest.Exec(t, pool, `CREATE DATABASE `+name+` ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
 	t.Cleanup(func() {
 		conn, err := pgx.Connect(context.Background(), admin)
 		if err != nil {

@@ -35,7 +35,7 @@ ON CONFLICT ON CONSTRAINT archived_files_pkey DO UPDATE SET object_key = exclude
 // counts lists the runs and archived files with the given columns.
 func counts(tb testing.TB, pool *pgxpool.Pool, columns string) string {
 	tb.Helper()
-	return value[string](tb, pool, `
+	return pgtest.Value[string](tb, pool, `
 		SELECT string_agg(line, ', ' ORDER BY line) FROM (
 		    SELECT concat_ws(' ', job_kind, `+columns+`) AS line FROM lumin.runs
 		    UNION ALL SELECT concat_ws(' ', file_type, `+columns+`, object_key) FROM lumin.archived_files) l`)
@@ -58,7 +58,7 @@ func upTo(tb testing.TB, version int) (address string, pool *pgxpool.Pool) {
 
 func run(tb testing.TB, pool *pgxpool.Pool, kind, columns, values string) {
 	tb.Helper()
-	exec(tb, pool, fmt.Sprintf(`INSERT INTO lumin.runs (event_key, job_kind, event_id%s) VALUES (md5('a')::uuid, '%s', 1%s)`, columns, kind, values))
+	pgtest.Exec(tb, pool, fmt.Sprintf(`INSERT INTO lumin.runs (event_key, job_kind, event_id%s) VALUES (md5('a')::uuid, '%s', 1%s)`, columns, kind, values))
 }
 
 // Programs of both versions see each count that the other one writes, and
@@ -68,31 +68,31 @@ func TestOlderProgramKeepsAgain(t *testing.T) {
 	address, pool := upTo(t, before0010)
 	run(t, pool, "book", "", "")
 	run(t, pool, "mail", ", again", ", 2")
-	exec(t, pool, fmt.Sprintf(oldArchiveSQL, 0))
-	exec(t, pool, fmt.Sprintf(oldArchiveSQL, 3))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldArchiveSQL, 0))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldArchiveSQL, 3))
 	up(t, address)
 	wantCounts(t, pool, "again, rerun", "agreement 0 0 old, agreement 3 3 old, book 0 0, mail 2 2")
 
 	for _, sql := range []string{oldReplaySQL, newReplaySQL, newReplaySQL, oldReplaySQL} {
-		exec(t, pool, fmt.Sprintf(sql, "book"))
+		pgtest.Exec(t, pool, fmt.Sprintf(sql, "book"))
 	}
-	exec(t, pool, fmt.Sprintf(newReplaySQL, "mail"))
+	pgtest.Exec(t, pool, fmt.Sprintf(newReplaySQL, "mail"))
 	run(t, pool, "post", "", "") // like every program
-	exec(t, pool, fmt.Sprintf(newArchiveSQL, 0))
-	exec(t, pool, fmt.Sprintf(oldArchiveSQL, 1))
-	exec(t, pool, fmt.Sprintf(newArchiveSQL, 2))
-	exec(t, pool, fmt.Sprintf(oldArchiveSQL, 2))
-	exec(t, pool, fmt.Sprintf(newArchiveSQL, 4))
+	pgtest.Exec(t, pool, fmt.Sprintf(newArchiveSQL, 0))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldArchiveSQL, 1))
+	pgtest.Exec(t, pool, fmt.Sprintf(newArchiveSQL, 2))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldArchiveSQL, 2))
+	pgtest.Exec(t, pool, fmt.Sprintf(newArchiveSQL, 4))
 	wantCounts(t, pool, "again, rerun", "agreement 0 0 new, agreement 1 1 old, agreement 2 2 old, agreement 3 3 old, agreement 4 4 new, book 4 4, mail 3 3, post 0 0")
 
 	// An update of other columns changes neither.
-	exec(t, pool, `UPDATE lumin.runs SET state = 'succeeded', finished_at = now(); UPDATE lumin.archived_files SET archived_at = now()`)
+	pgtest.Exec(t, pool, `UPDATE lumin.runs SET state = 'succeeded', finished_at = now(); UPDATE lumin.archived_files SET archived_at = now()`)
 	const all = "agreement 0 new, agreement 1 old, agreement 2 old, agreement 3 old, agreement 4 new, book 4, mail 3, post 0"
 	wantCounts(t, pool, "rerun", all)
 
 	down(t, address, migrations.Latest()-before0010)
 	wantCounts(t, pool, "again", all)
-	exec(t, pool, fmt.Sprintf(oldReplaySQL, "post"))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldReplaySQL, "post"))
 	up(t, address)
 	wantCounts(t, pool, "rerun", strings.Replace(all, "post 0", "post 1", 1))
 }
@@ -104,14 +104,14 @@ func TestReplayBetweenMigrationsOfRerun(t *testing.T) {
 	address, pool := upTo(t, before0010)
 	run(t, pool, "book", ", again", ", 2")
 	run(t, pool, "mail", ", again", ", 2")
-	exec(t, pool, fmt.Sprintf(oldArchiveSQL, 2))
-	exec(t, pool, sqlFile(t, "0010_rerun.up.sql"))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldArchiveSQL, 2))
+	pgtest.Exec(t, pool, sqlFile(t, "0010_rerun.up.sql"))
 	wantCounts(t, pool, "again, rerun", "agreement 2 0 old, book 2 0, mail 2 0")
-	exec(t, pool, fmt.Sprintf(oldReplaySQL, "book"))
-	exec(t, pool, fmt.Sprintf(oldArchiveSQL, 3))
-	exec(t, pool, sqlFile(t, "0011_rerun_values.up.sql"))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldReplaySQL, "book"))
+	pgtest.Exec(t, pool, fmt.Sprintf(oldArchiveSQL, 3))
+	pgtest.Exec(t, pool, sqlFile(t, "0011_rerun_values.up.sql"))
 	wantCounts(t, pool, "again, rerun", "agreement 2 2 old, agreement 3 3 old, book 3 3, mail 2 2")
-	exec(t, pool, `UPDATE lumin.schema_migrations SET version = 11`)
+	pgtest.Exec(t, pool, `UPDATE lumin.schema_migrations SET version = 11`)
 	down(t, address, 2)
 	wantCounts(t, pool, "again", "agreement 2 old, agreement 3 old, book 3, mail 2")
 }
@@ -123,8 +123,8 @@ func TestCopyOfRerunBlocksNoDelivery(t *testing.T) {
 	address, pool := upTo(t, before0010)
 	run(t, pool, "book", ", again", ", 2")
 	run(t, pool, "mail", "", "")
-	exec(t, pool, sqlFile(t, "0010_rerun.up.sql"))
-	exec(t, pool, `UPDATE lumin.schema_migrations SET version = 10`)
+	pgtest.Exec(t, pool, sqlFile(t, "0010_rerun.up.sql"))
+	pgtest.Exec(t, pool, `UPDATE lumin.schema_migrations SET version = 10`)
 	holder, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestCopyOfRerunBlocksNoDelivery(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- migrations.Up(t.Context(), address) }()
 	awaitEither(t, func() bool {
-		return value[bool](t, pool, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+		return pgtest.Value[bool](t, pool, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
 			AND wait_event_type = 'Lock' AND query LIKE '%SET rerun = again%')`)
 	}, done)
 	conn, err := pool.Acquire(t.Context())
@@ -154,7 +154,7 @@ func TestCopyOfRerunBlocksNoDelivery(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if n := value[int](t, pool, `SELECT rerun FROM lumin.runs WHERE job_kind = 'book' AND event_id = 1`); n != 2 {
+	if n := pgtest.Value[int](t, pool, `SELECT rerun FROM lumin.runs WHERE job_kind = 'book' AND event_id = 1`); n != 2 {
 		t.Errorf("rerun is %d, want 2", n)
 	}
 }

@@ -43,7 +43,7 @@ CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION trap.spring();`
 // trap.
 func spring(tb testing.TB, admin *pgxpool.Pool, n int) {
 	tb.Helper()
-	exec(tb, admin, fmt.Sprintf(`UPDATE trap.moment SET n = %d; SELECT setval('trap.commands', 1, false)`, n))
+	pgtest.Exec(tb, admin, fmt.Sprintf(`UPDATE trap.moment SET n = %d; SELECT setval('trap.commands', 1, false)`, n))
 }
 
 // If a migration is killed at any point, the next up or down continues. This
@@ -52,10 +52,10 @@ func TestKilledAtEachMoment(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
 	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
-	exec(t, admin, trapSQL)
+	pgtest.Exec(t, admin, trapSQL)
 	spring(t, admin, 0)
 	up(t, address)
-	commands := value[int](t, admin, `SELECT last_value FROM trap.commands`)
+	commands := pgtest.Value[int](t, admin, `SELECT last_value FROM trap.commands`)
 	down(t, address, len(versions(t)))
 	if commands < 80 {
 		t.Fatalf("the trap counted %d commands", commands)
@@ -93,13 +93,13 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 	pool := pgtest.Pool(t, address)
 	mark := func(version int) {
 		t.Helper()
-		exec(t, pool, fmt.Sprintf(`DELETE FROM lumin.schema_migrations; INSERT INTO lumin.schema_migrations VALUES (%d, true)`, version))
+		pgtest.Exec(t, pool, fmt.Sprintf(`DELETE FROM lumin.schema_migrations; INSERT INTO lumin.schema_migrations VALUES (%d, true)`, version))
 		if s := status(t, pool); !s.Dirty || s.Current() || !strings.Contains(s.String(), `"migrate up"`) {
 			t.Fatalf("%+v: %s", s, s)
 		}
 	}
 	all := versions(t)
-	exec(t, pool, `INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason) VALUES ('email', '{}', '{}', 0, 'kept')`)
+	pgtest.Exec(t, pool, `INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason) VALUES ('email', '{}', '{}', 0, 'kept')`)
 	for _, marked := range []int{3, 4} { // back to 3 or up to 4, with 4 in effect
 		down(t, address, len(all)-4)
 		mark(marked)
@@ -107,13 +107,13 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 	}
 	mark(all[len(all)-1])
 	up(t, address)
-	if n := value[int](t, pool, `SELECT count(*) FROM lumin.erasures`); n != 1 {
+	if n := pgtest.Value[int](t, pool, `SELECT count(*) FROM lumin.erasures`); n != 1 {
 		t.Errorf("%d of 1 rows are left", n)
 	}
 	for there := 3; there >= 0; there-- {
 		for _, marked := range []int{there, there + 1} { // back to it, or up from it
 			if down(t, address, len(all)-there); there == 0 {
-				exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
+				pgtest.Exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
 			}
 			if marked == 0 {
 				marked = -1 // on the way to none
@@ -128,7 +128,7 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 				t.Errorf("version %d, marked %d: %q", there, marked, steps)
 			}
 			works(t, pool)
-			exec(t, pool, `TRUNCATE lumin.runs, lumin.river_job, lumin.replays`)
+			pgtest.Exec(t, pool, `TRUNCATE lumin.runs, lumin.river_job, lumin.replays`)
 		}
 	}
 	mark(2) // and the schema is at the latest: that was no migration of ours
@@ -153,7 +153,7 @@ func TestMarkWhileTheServerGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Do what golang-migrate 4 does until the program is killed.
-	lock := value[string](t, pool, `SELECT current_database()`)
+	lock := pgtest.Value[string](t, pool, `SELECT current_database()`)
 	id := lockOfGolangMigrate(t, lock)
 	for _, sql := range []string{
 		`UPDATE lumin.schema_migrations SET version = 4, dirty = true`,
@@ -167,7 +167,7 @@ func TestMarkWhileTheServerGoesOn(t *testing.T) {
 	go func() { done <- migrations.Up(t.Context(), address) }()
 	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
 	awaitEither(t, func() bool {
-		return value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+		return pgtest.Value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
 	}, done)
 	if _, err := older.Exec(t.Context(), `COMMIT`); err != nil {
@@ -188,7 +188,7 @@ func TestRefusedMigration(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
 	pool := pgtest.Pool(t, address)
-	exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.replays (theirs int)`)
+	pgtest.Exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.replays (theirs int)`)
 	err := migrations.Up(t.Context(), address)
 	if err == nil || !strings.Contains(err.Error(), `0002_replays, which changed nothing`) || !strings.Contains(err.Error(), `"replays" already exists`) || strings.Contains(err.Error(), "COMMENT ON") {
 		t.Errorf("up: %v", err)
@@ -196,11 +196,11 @@ func TestRefusedMigration(t *testing.T) {
 	if s := status(t, pool); s.Version != 1 || s.Dirty {
 		t.Errorf("up: %+v", s)
 	}
-	exec(t, pool, `DROP TABLE lumin.replays`)
+	pgtest.Exec(t, pool, `DROP TABLE lumin.replays`)
 	up(t, address)
 
 	// Down fails likewise if another application's view uses one of our tables.
-	exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.events`)
+	pgtest.Exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.events`)
 	if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil || !strings.Contains(err.Error(), "0001_events_and_runs") {
 		t.Errorf("down: %v", err)
 	}
@@ -234,10 +234,10 @@ func TestMigrationWaitsWithoutBlockingOthers(t *testing.T) {
 	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
 	for range 3 {
 		awaitEither(t, func() bool {
-			return value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted
+			return pgtest.Value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted
 				AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
 		}, done)
-		exec(t, pool, `SET lock_timeout = '5s'; INSERT INTO lumin.runs (event_key, job_kind, event_id) VALUES (gen_random_uuid(), 'book', 1)`)
+		pgtest.Exec(t, pool, `SET lock_timeout = '5s'; INSERT INTO lumin.runs (event_key, job_kind, event_id) VALUES (gen_random_uuid(), 'book', 1)`)
 	}
 	select {
 	case err := <-done:
@@ -293,17 +293,17 @@ func TestLosses(t *testing.T) {
 		}
 		return fmt.Sprint(found)
 	}
-	exec(t, pool, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'h', 1, 'all', '{}')`)
+	pgtest.Exec(t, pool, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'h', 1, 'all', '{}')`)
 	if got := losses(all); got != "[]" {
 		t.Errorf("of an empty database: %s", got)
 	}
 	works(t, pool) // a run, a failure, a replay order and two jobs
-	exec(t, pool, `UPDATE lumin.runs SET error = 'x'; INSERT INTO lumin.signature_requests (signature_request_id, checked_at) VALUES ('a', now()), ('b', NULL)`)
+	pgtest.Exec(t, pool, `UPDATE lumin.runs SET error = 'x'; INSERT INTO lumin.signature_requests (signature_request_id, checked_at) VALUES ('a', now()), ('b', NULL)`)
 	gone := len(slices.DeleteFunc(versions(t), func(v int) bool { return v < 9 }))
 	if got := losses(gone); got != "[]" {
 		t.Errorf("of what 0009 and later created: %s", got)
 	}
-	exec(t, pool, `UPDATE lumin.signature_requests SET gone_at = now() WHERE signature_request_id = 'a'; UPDATE lumin.runs SET again = 2`)
+	pgtest.Exec(t, pool, `UPDATE lumin.signature_requests SET gone_at = now() WHERE signature_request_id = 'a'; UPDATE lumin.runs SET again = 2`)
 	if got := losses(gone); got != "[{lumin.signature_requests.gone_at 1}]" {
 		t.Errorf("of 0009 and later: %s", got)
 	}

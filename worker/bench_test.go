@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
@@ -37,19 +38,8 @@ func BenchmarkRun(b *testing.B) {
 	if err := migrations.Up(b.Context(), server.URL()); err != nil {
 		b.Fatal(err)
 	}
-	config, err := pgxpool.ParseConfig(server.URL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	config.MaxConns = benchConns
-	pool, err := pgxpool.NewWithConfig(b.Context(), config)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(pool.Close)
-	if _, err := pool.Exec(b.Context(), `CREATE TABLE public.bench_effects (event_key uuid)`); err != nil {
-		b.Fatal(err)
-	}
+	pool := pgtest.PoolOf(b, server.URL(), benchConns)
+	pgtest.Exec(b, pool, `CREATE TABLE public.bench_effects (event_key uuid)`)
 	logger := slog.New(slog.DiscardHandler)
 
 	b.Run("Runtime", func(b *testing.B) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/worker"
 )
 
@@ -79,9 +80,5 @@ func (r *rig) enqueueMany(from, to int, kinds ...string) {
 // waitLong is wait for conditions that take minutes.
 func (r *rig) waitLong(done func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) { // between two checks
-		if time.Now().After(deadline) {
-			r.t.Fatal("not seen within ten minutes")
-		}
-	}
+	wait.Within(r.t, 10*time.Minute, "the jobs end", done)
 }

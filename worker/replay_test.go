@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/store/replay"
 )
 
@@ -134,17 +135,11 @@ func TestOrderBySQL(t *testing.T) {
 	r.startUnpolled(job)
 	r.record(1, job)
 	started := func() bool { return r.count(`SELECT count(*) FROM lumin.replays WHERE state = 'done'`) > 0 }
-	// An order from before the client listens may be missed, so the test
-	// inserts several.
-	for deadline := time.Now().Add(waitTimeout); !started(); {
-		if time.Now().After(deadline) {
-			t.Fatal("no order has started")
-		}
+	// An order placed before the client listens may be missed; one of them is not.
+	wait.Until(t, "an order has started", func() bool {
 		r.exec(`INSERT INTO lumin.replays (job_kinds, event_types) VALUES ('{broken}', '{no_such_type}')`)
-		for until := time.Now().Add(time.Second); !started() && time.Now().Before(until); {
-			time.Sleep(5 * time.Millisecond) // between two checks
-		}
-	}
+		return wait.For(time.Second, started)
+	})
 	r.wait("the jobs of all orders", func() bool {
 		return r.count(`SELECT count(*) FROM lumin.river_job WHERE queue = 'lumin' AND state <> 'completed'`) == 0
 	})

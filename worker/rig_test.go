@@ -1,7 +1,6 @@
 package worker_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/testlog"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
@@ -49,7 +50,7 @@ func newRig(t *testing.T) *rig {
 	r.exec(`CREATE TABLE shop.effects (kind text NOT NULL, event_key uuid NOT NULL, note text)`)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("log of the program:\n%s", r.logs.tail(20_000))
+			t.Logf("log of the program:\n%s", r.logs.Tail(20_000))
 		}
 	})
 	return r
@@ -58,17 +59,7 @@ func newRig(t *testing.T) *rig {
 // connect opens a pool large enough for every worker of a test.
 func (r *rig) connect() *pgxpool.Pool {
 	r.t.Helper()
-	config, err := pgxpool.ParseConfig(r.url)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	config.MaxConns = 12
-	pool, err := pgxpool.NewWithConfig(r.ctx, config)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(pool.Close)
-	return pool
+	return pgtest.PoolOf(r.t, r.url, 12)
 }
 
 // start runs job types until the test ends or the Runtime is stopped.
@@ -163,20 +154,13 @@ func (r *rig) recordMany(first, last int, types ...worker.JobType) []lumin.Event
 
 func (r *rig) exec(sql string, args ...any) int {
 	r.t.Helper()
-	tag, err := r.pool.Exec(r.ctx, sql, args...)
-	if err != nil {
-		r.t.Fatalf("%s: %v", sql, err)
-	}
-	return int(tag.RowsAffected())
+	return pgtest.Exec(r.t, r.pool, sql, args...)
 }
 
-// count returns the number that a query yields.
-func (r *rig) count(sql string, args ...any) (n int) {
+// count returns the one number that a query gives.
+func (r *rig) count(sql string, args ...any) int {
 	r.t.Helper()
-	if err := r.pool.QueryRow(r.ctx, sql, args...).Scan(&n); err != nil {
-		r.t.Fatalf("%s: %v", sql, err)
-	}
-	return n
+	return pgtest.Value[int](r.t, r.pool, sql, args...)
 }
 
 func (r *rig) effects(kind string) int {
@@ -184,17 +168,14 @@ func (r *rig) effects(kind string) int {
 	return r.count(`SELECT count(*) FROM shop.effects WHERE kind = $1`, kind)
 }
 
-// wait waits until done returns true, and fails the test after waitTimeout.
+// wait waits until done returns true. If that takes too long, it fails the test
+// and reports the open runs and jobs.
 func (r *rig) wait(what string, done func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(waitTimeout)
-	for !done() {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s: not seen within the time limit; runs: %v; jobs: %v", what,
-				r.rows(`SELECT job_kind, state, attempts, error FROM lumin.runs WHERE state <> 'succeeded' ORDER BY 1 LIMIT 20`),
-				r.rows(`SELECT kind, state, attempt, scheduled_at FROM lumin.river_job WHERE state <> 'completed' ORDER BY id LIMIT 20`))
-		}
-		time.Sleep(10 * time.Millisecond) // between two checks
+	if !wait.For(waitTimeout, done) {
+		r.t.Fatalf("did not happen within %s: %s; runs: %v; jobs: %v", waitTimeout, what,
+			r.rows(`SELECT job_kind, state, attempts, error FROM lumin.runs WHERE state <> 'succeeded' ORDER BY 1 LIMIT 20`),
+			r.rows(`SELECT kind, state, attempt, scheduled_at FROM lumin.river_job WHERE state <> 'completed' ORDER BY id LIMIT 20`))
 	}
 }
 
@@ -336,28 +317,8 @@ func (j *plainJob) Work(ctx context.Context, e *worker.Event) error {
 	return j.work(ctx, e, int(j.calls.Add(1)))
 }
 
-// logBuffer stores the output of a logger.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func (b *logBuffer) tail(n int) string {
-	s := b.String()
-	return s[max(0, len(s)-n):]
-}
+// logBuffer keeps what a logger writes.
+type logBuffer struct{ testlog.Buffer }
 
 // errorsOf lists the error texts that were logged about attempts of a kind.
 func (b *logBuffer) errorsOf(kind string) (texts []string) {

@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/pgopen"
-	"lumin-ingest/internal/pgproxy"
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
@@ -18,11 +19,7 @@ import (
 func TestMachineVanishes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	proxy, err := pgproxy.Start(r.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
+	proxy := pgtest.Proxy(t, r.url)
 	begun, end := make(chan struct{}), make(chan struct{})
 	held := newTxJob("held", func(_ context.Context, _ pgx.Tx, call int) error {
 		if call == 1 {
@@ -51,11 +48,11 @@ func TestMachineVanishes(t *testing.T) {
 	}
 	start := time.Now()
 	r.startRegistry(worker.Config{MaxWorkers: 4}.Quick(200*time.Millisecond), registryOf(held))
-	for held.calls.Load() < 2 || r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`) == 0 {
-		if time.Since(start) > time.Minute {
-			t.Fatalf("not taken over: %v", r.rows(`SELECT kind, state, attempt, scheduled_at FROM lumin.river_job`))
-		}
-		time.Sleep(100 * time.Millisecond) // between two checks
+	takenOver := func() bool {
+		return held.calls.Load() >= 2 && r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`) > 0
+	}
+	if !wait.For(time.Minute, takenOver) {
+		t.Fatalf("not taken over: %v", r.rows(`SELECT kind, state, attempt, scheduled_at FROM lumin.river_job`))
 	}
 	t.Logf("taken over after %s", time.Since(start).Round(time.Second))
 	if n := r.effects("held"); n != 1 {

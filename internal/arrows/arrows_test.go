@@ -79,9 +79,11 @@ var mayImport = map[string][]string{
 	"internal/sample":     {"lumin"},
 	"internal/luminapi":   {"lumin"},
 	"internal/manual":     nil, // tests only
-	"internal/pgtest":     {"internal/pgdev", "migrations"},
+	"internal/pgtest":     {"internal/pgdev", "internal/pgproxy", "migrations"},
 	"internal/servicelog": nil,
+	"internal/testlog":    nil,
 	"internal/version":    nil,
+	"internal/wait":       nil,
 }
 
 // free lists the packages that every package except lumin may import.
@@ -109,7 +111,10 @@ var outside = map[string][]string{
 	"github.com/rogpeppe/go-internal/": nil,
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
-	"testing":                          {"internal/pgtest", "store/internal/storetest", "worker/workertest", "worker/jobs/internal/jobtest"},
+	"testing": {
+		"internal/pgtest", "internal/testlog", "internal/wait",
+		"store/internal/storetest", "worker/jobs/internal/jobtest", "worker/workertest",
+	},
 }
 
 // violations lists the rules that a package breaks.

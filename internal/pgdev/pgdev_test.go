@@ -19,6 +19,8 @@ import (
 	"weak"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/wait"
 )
 
 func TestStartConnectClose(t *testing.T) {
@@ -173,7 +175,7 @@ func TestHaltResume(t *testing.T) {
 			if mode == Kill && !exists(filepath.Join(s.Dir(), "finished")) {
 				t.Error("Halt did not wait for a backend that was still busy")
 			}
-			eventually(t, "the busy backend is gone", func() bool { return !alive(busy) })
+			wait.Until(t, "the busy backend is gone", func() bool { return !alive(busy) })
 			if conn, err := pgx.Connect(t.Context(), address); err == nil {
 				_ = conn.Close(t.Context())
 				t.Error("a halted server answers")
@@ -209,7 +211,7 @@ func busyBackend(t *testing.T, s *Server) (pid int) {
 		COPY (SELECT 1) TO '%s/finished';
 	END $$`, s.Dir()))
 	pid = int(conn.PgConn().PID())
-	eventually(t, "the backend is busy", func() bool {
+	wait.Until(t, "the backend is busy", func() bool {
 		return query(t, s.URL(), "SELECT state FROM pg_stat_activity WHERE pid = $1", pid) == "active"
 	})
 	return pid
@@ -221,7 +223,7 @@ func TestResumeAfterCrash(t *testing.T) {
 	s := startServer(t, Config{})
 	execute(t, s.URL(), "CREATE TABLE kept AS SELECT 42 AS answer")
 	check(t, syscall.Kill(s.PID(), syscall.SIGKILL))
-	eventually(t, "PID notices the crash", func() bool { return s.PID() == 0 })
+	wait.Until(t, "PID notices the crash", func() bool { return s.PID() == 0 })
 	check(t, s.Resume(t.Context()))
 	if got := query(t, s.URL(), "SELECT answer FROM kept"); got != "42" {
 		t.Errorf("answer = %s, want 42", got)
@@ -260,14 +262,14 @@ func TestTakenPort(t *testing.T) {
 
 	// Resume must keep its port, so it waits until the port is free.
 	var squatter net.Listener
-	eventually(t, "a port that nothing on this machine has taken meanwhile", func() (listens bool) {
+	wait.Until(t, "a port that nothing on this machine has taken meanwhile", func() (listens bool) {
 		var err error
 		squatter, err = net.Listen("tcp4", "127.0.0.1:"+strconv.Itoa(s.port))
 		return err == nil
 	})
 	resumed := make(chan error)
 	go func() { resumed <- s.Resume(t.Context()) }()
-	eventually(t, "the server finds its port taken", func() bool { return strings.Contains(s.logSince(0), "could not bind") })
+	wait.Until(t, "the server finds its port taken", func() bool { return strings.Contains(s.logSince(0), "could not bind") })
 	check(t, squatter.Close())
 	check(t, <-resumed)
 	query(t, s.URL(), "SELECT 1")
@@ -309,7 +311,7 @@ func TestForgottenServerStays(t *testing.T) {
 		query(t, address, "SELECT 1")
 	}
 	check(t, syscall.Kill(pid, syscall.SIGQUIT))
-	eventually(t, "the folder of the forgotten server is deleted", func() bool {
+	wait.Until(t, "the folder of the forgotten server is deleted", func() bool {
 		runtime.GC()
 		return !exists(dir)
 	})

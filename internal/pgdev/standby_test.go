@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/wait"
 )
 
 // A standby follows its primary, is promoted, and gets its own standby.
@@ -21,7 +23,7 @@ func TestStandby(t *testing.T) {
 		t.Errorf("the copy is a standby: %s", got)
 	}
 	execute(t, primary.URL(), `INSERT INTO t VALUES (2)`)
-	eventually(t, "the standby has the row", func() bool {
+	wait.Until(t, "the standby has the row", func() bool {
 		return query(t, standby.URL(), `SELECT count(*) FROM t`) == "2"
 	})
 	check(t, primary.Halt(Kill))
@@ -30,7 +32,7 @@ func TestStandby(t *testing.T) {
 	check(t, standby.Halt(Fast))
 	check(t, standby.Resume(t.Context())) // a resumed primary stays a primary
 	next := follow(t, standby)
-	eventually(t, "the next standby has all rows", func() bool {
+	wait.Until(t, "the next standby has all rows", func() bool {
 		return query(t, next.URL(), `SELECT count(*) FROM t`) == "3"
 	})
 	if _, err := StartStandby(t.Context(), standby, "it's"); err == nil {
@@ -43,7 +45,7 @@ func follow(t *testing.T, primary *Server) *Server {
 	standby, err := StartStandby(t.Context(), primary, "follower")
 	check(t, err)
 	t.Cleanup(func() { check(t, standby.Close()) })
-	eventually(t, "the primary streams to it", func() bool {
+	wait.Until(t, "the primary streams to it", func() bool {
 		return query(t, primary.URL(), `SELECT count(*) FROM pg_stat_replication WHERE application_name = 'follower' AND state = 'streaming'`) == "1"
 	})
 	return standby
@@ -102,7 +104,7 @@ func TestKillBackend(t *testing.T) {
 	if err := conn.Ping(t.Context()); err == nil {
 		t.Error("the connection of the killed backend still answers")
 	}
-	eventually(t, "the server has recovered", func() bool {
+	wait.Until(t, "the server has recovered", func() bool {
 		other, err := pgx.Connect(t.Context(), s.URL())
 		if err != nil {
 			return false

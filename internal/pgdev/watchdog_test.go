@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"lumin-ingest/internal/wait"
 )
 
 func TestKilledParent(t *testing.T) {
@@ -37,7 +39,7 @@ func killParent(t *testing.T, cmd *exec.Cmd) {
 	}
 	check(t, cmd.Process.Kill())
 	for _, one := range all {
-		eventually(t, "folder, server and watchdog are gone", func() bool {
+		wait.Until(t, "folder, server and watchdog are gone", func() bool {
 			return !exists(one.Dir) && !alive(one.PID) && !alive(one.Watchdog)
 		})
 		if !alive(one.Child) {
@@ -61,17 +63,17 @@ func TestKilledParentWhileStarting(t *testing.T) {
 			check(t, err)
 			defer stdin.Close()
 			check(t, cmd.Start())
-			eventually(t, "something appears", func() bool {
+			wait.Until(t, "something appears", func() bool {
 				found, err := filepath.Glob(filepath.Join(temp, "*", moment))
 				return err == nil && len(found) > 0
 			})
 			check(t, cmd.Process.Kill())
 			_ = cmd.Wait()
-			eventually(t, "the temporary folder is empty", func() bool {
+			wait.Until(t, "the temporary folder is empty", func() bool {
 				left, err := os.ReadDir(temp)
 				return err == nil && len(left) == 0
 			})
-			eventually(t, "no process works there", func() bool { return processesIn(temp) == "" })
+			wait.Until(t, "no process works there", func() bool { return processesIn(temp) == "" })
 		})
 	}
 }

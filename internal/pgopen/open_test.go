@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/pgopen"
-	"lumin-ingest/internal/pgproxy"
 	"lumin-ingest/internal/pgtest"
 )
 
@@ -24,16 +23,6 @@ func open(t *testing.T, databaseURL string, o pgopen.Options) *pgxpool.Pool {
 	}
 	t.Cleanup(pool.Close)
 	return pool
-}
-
-func proxy(t *testing.T, databaseURL string) *pgproxy.Proxy {
-	t.Helper()
-	p, err := pgproxy.Start(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	return p
 }
 
 func with(t *testing.T, databaseURL, options string) string {
@@ -134,7 +123,7 @@ func TestReadOnlyServerRefused(t *testing.T) {
 // All connections in the pool have gone silent: the next use gets a new one, soon.
 func TestSilentIdleConnections(t *testing.T) {
 	t.Parallel()
-	p := proxy(t, pgtest.NewEmpty(t))
+	p := pgtest.Proxy(t, pgtest.NewEmpty(t))
 	pool := open(t, p.URL(), pgopen.Options{MaxConns: 6})
 	conns := make([]*pgxpool.Conn, 5)
 	for i := range conns {
@@ -163,7 +152,7 @@ func TestSilentIdleConnections(t *testing.T) {
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
-	direct, p := open(t, address, pgopen.Options{}), proxy(t, address)
+	direct, p := open(t, address, pgopen.Options{}), pgtest.Proxy(t, address)
 	pool := open(t, p.URL(), pgopen.Options{NoticeSilence: true})
 	if _, err := pool.Exec(t.Context(), `CREATE TABLE t (id integer PRIMARY KEY)`); err != nil {
 		t.Fatal(err)
@@ -200,7 +189,7 @@ func TestSilence(t *testing.T) {
 func TestVanishedClient(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
-	direct, p := open(t, address, pgopen.Options{}), proxy(t, address)
+	direct, p := open(t, address, pgopen.Options{}), pgtest.Proxy(t, address)
 	if _, err := direct.Exec(t.Context(), `CREATE TABLE t (id integer PRIMARY KEY)`); err != nil {
 		t.Fatal(err)
 	}

@@ -15,22 +15,8 @@ import (
 // proxied connects to a new database through a proxy.
 func proxied(t *testing.T) (*pgproxy.Proxy, *pgx.Conn) {
 	t.Helper()
-	proxy, err := pgproxy.Start(pgtest.NewEmpty(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	return proxy, dial(t, proxy)
-}
-
-func dial(t *testing.T, proxy *pgproxy.Proxy) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), proxy.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
+	proxy := pgtest.Proxy(t, pgtest.NewEmpty(t))
+	return proxy, pgtest.Conn(t, proxy.URL())
 }
 
 func TestCut(t *testing.T) {
@@ -40,7 +26,7 @@ func TestCut(t *testing.T) {
 	if err := conn.Ping(t.Context()); err == nil {
 		t.Error("a cut connection still answers")
 	}
-	if err := dial(t, proxy).Ping(t.Context()); err != nil {
+	if err := pgtest.Conn(t, proxy.URL()).Ping(t.Context()); err != nil {
 		t.Errorf("a new connection: %v", err)
 	}
 }
@@ -58,7 +44,7 @@ func TestSilence(t *testing.T) {
 	if err := conn.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a silent connection: %v, want no answer", err)
 	}
-	other := dial(t, proxy)
+	other := pgtest.Conn(t, proxy.URL())
 	// The client has closed its side by now. The server must not notice.
 	for range 20 {
 		var there bool

@@ -9,6 +9,7 @@ import (
 
 	"lumin-ingest/internal/pgproxy"
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 )
 
 func TestCommitMeetsFault(t *testing.T) {
@@ -133,9 +134,7 @@ func TestClose(t *testing.T) {
 		_, err := conn.Exec(ctx, `COMMIT`)
 		answered <- err
 	}()
-	for proxy.Struck() == 0 && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
-	}
+	wait.Until(t, "the COMMIT is in the black hole", func() bool { return proxy.Struck() > 0 })
 	proxy.Close()
 	if err := <-answered; err == nil {
 		t.Error("COMMIT succeeded in a black hole")

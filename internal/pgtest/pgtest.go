@@ -16,7 +16,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver "pgx" for pgtestdb
 	"github.com/peterldowns/pgtestdb"
 
@@ -34,17 +33,6 @@ func New(tb testing.TB) string {
 func NewEmpty(tb testing.TB) string {
 	tb.Helper()
 	return database(tb, pgtestdb.NoopMigrator{})
-}
-
-// Pool returns a connection pool that is closed when the test ends.
-func Pool(tb testing.TB, databaseURL string) *pgxpool.Pool {
-	tb.Helper()
-	pool, err := pgxpool.New(context.Background(), databaseURL)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(pool.Close)
-	return pool
 }
 
 // AdminURL returns the URL of the same database for the server's superuser.
