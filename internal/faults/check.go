@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// schemaSQL creates the tables that the job types of a run write to, and those that
-// the checks compare the database with.
+// schemaSQL creates the tables that the job types of a run write to. It also
+// creates the tables with which the checks compare the database.
 const schemaSQL = `
 CREATE SCHEMA faults;
 CREATE TABLE faults.effects (
@@ -68,8 +68,8 @@ const (
 	AllDone       = "I6: no run is left pending or failed, and no replay open"
 )
 
-// checkers are all invariants that the ledger and the database must fulfill once all
-// work of a run is done. They read the tables that load has filled.
+// checkers lists all invariants. They must hold when all work of a run is done.
+// They read the tables that load has filled.
 //
 //nolint:gochecknoglobals // a table
 var checkers = []Checker{
@@ -148,7 +148,7 @@ type Violation struct {
 	Samples []string // the first few
 }
 
-// String describes it in some lines.
+// String describes the violation in a few lines.
 func (v Violation) String() string {
 	return fmt.Sprintf("%s: %d violations\n  %s", v.Checker, v.Count, strings.Join(v.Samples, "\n  "))
 }

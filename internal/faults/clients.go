@@ -23,12 +23,12 @@ const (
 	appSource     = "app:demo"
 )
 
-// senders bounds the deliveries in flight. Each is repeated until it is answered 200,
-// so their number does not grow in an outage.
+// senders bounds the deliveries in flight. Each is repeated until it is
+// answered 200, so their number does not grow in an outage.
 const senders = 32
 
-// clients send deliveries as Lumin does: each until it is answered 200, and a fifth
-// of them again later.
+// clients send deliveries as Lumin does. Each delivery is repeated until it is
+// answered 200, and a fifth of them are sent again later.
 type clients struct {
 	ledger *Ledger
 	http   *http.Client
@@ -55,8 +55,8 @@ func newClients(ledger *Ledger, seed uint64, rate int, urls func() []string) *cl
 	}
 }
 
-// run sends new events until sending ends, and then completes the deliveries that it
-// has begun, unless ctx ends first.
+// run sends new events until sending ends. It then completes the deliveries
+// that it has begun, unless ctx ends first.
 func (c *clients) run(ctx, sending context.Context) {
 	defer c.http.CloseIdleConnections()
 	turns := make(chan struct{})
@@ -88,7 +88,7 @@ func (c *clients) run(ctx, sending context.Context) {
 	all.Wait()
 }
 
-// turn sends a due redelivery, or else a new event.
+// turn sends a redelivery if one is due, and a new event otherwise.
 func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 	if d := c.due(time.Now()); d != nil {
 		c.deliver(ctx, rng, d)
@@ -120,8 +120,8 @@ func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 	c.mu.Unlock()
 }
 
-// deliver repeats a delivery until it is answered 200. It alternates between the
-// processes, as a load balancer would.
+// deliver repeats a delivery until it is answered 200. It alternates between
+// the processes, as a load balancer would.
 func (c *clients) deliver(ctx context.Context, rng *rand.Rand, d *Delivery) bool {
 	for n := rng.IntN(2); ctx.Err() == nil; n++ {
 		if c.try(ctx, n, d) == http.StatusOK {
@@ -132,7 +132,8 @@ func (c *clients) deliver(ctx context.Context, rng *rand.Rand, d *Delivery) bool
 	return false
 }
 
-// try makes one attempt and returns the status of the answer, 0 if there was none.
+// try makes one attempt and returns the status of the answer. 0 means no
+// answer.
 func (c *clients) try(ctx context.Context, n int, d *Delivery) int {
 	urls := c.urls()
 	if len(urls) == 0 {
@@ -165,7 +166,7 @@ func (c *clients) post(ctx context.Context, url string, body []byte, signature s
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		return answer{} // to Lumin, half an answer is none
+		return answer{} // Lumin treats half an answer as none
 	}
 	var said struct {
 		ID   int64  `json:"id"`
@@ -181,7 +182,8 @@ func (c *clients) redeliver(d *Delivery, after time.Duration) {
 	c.later = append(c.later, redelivery{time.Now().Add(after), d})
 }
 
-// due takes a redelivery whose time has come; with the zero time it takes any.
+// due takes a redelivery that is due at a time. With the zero time it takes
+// any.
 func (c *clients) due(now time.Time) *Delivery {
 	c.mu.Lock()
 	defer c.mu.Unlock()

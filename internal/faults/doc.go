@@ -1,23 +1,24 @@
 // Package faults runs the program and its PostgreSQL servers, breaks both on
-// purpose, and checks afterwards that no acknowledged delivery was lost and that
-// no effect took place twice.
+// purpose, and checks afterwards that no acknowledged delivery was lost and
+// that no effect took place twice.
 //
-// Use it in tests of the whole: [Run] starts a primary, a standby, two processes of
-// a program and some clients, injects [Fault] after fault, and returns a [Result]
-// with one [Row] per fault. The clients record their requests and answers in a
-// [Ledger] that is independent of the database; [Check] compares the two.
+// Use it in end-to-end tests. [Run] starts a primary, a standby, two processes
+// of a program and some clients. It injects one [Fault] after another and
+// returns a [Result] with one [Row] per fault. The clients record their
+// requests and answers in a [Ledger], which is independent of the database.
+// [Check] compares the two.
 //
 // Guarantees:
 //
-//   - Repeatable. One seed decides the faults, their order, how long each lasts and
-//     what it hits. It does not decide how the machine schedules the processes.
-//   - Private. It signals processes that it started itself, and connects to
-//     servers of package pgdev on 127.0.0.1.
+//   - Repeatable. One seed decides the faults, their order, their lengths and
+//     their targets. It does not decide how the machine schedules the processes.
+//   - Private. It signals only processes that it has started, and connects only
+//     to servers of package pgdev on 127.0.0.1.
 //   - Checks that can fail. [Falsify] damages the checked database in transactions
-//     that it rolls back, and returns an error unless each damage is noticed.
+//     that it rolls back. It returns an error unless each damage is noticed.
 //
-// A run with the program at path, which must have the job types that [Config]
-// describes:
+// An example. The program at path must have the job types that [EffectKind] and
+// [CallKind] describe:
 //
 //	result, err := faults.Run(ctx, faults.Config{
 //		Program: []string{path, "serve"}, Seed: 1, Length: time.Minute, Rate: 100,

@@ -10,15 +10,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// damage is one way to violate an invariant in a correct database, and the checker
-// that must notice it.
+// damage is one way to violate an invariant in a correct database. It names the
+// checker that must notice it.
 type damage struct {
 	what   string
 	sql    string
 	notice string
 }
 
-// one picks the event to damage: acknowledged, with all its runs.
+// one selects the event to damage: an acknowledged one that has all its runs.
 const one = `(SELECT event_key FROM faults.ledger WHERE acks > 0 AND NOT forged ORDER BY event_key LIMIT 1)`
 
 // transactional is the job type whose run or effect is damaged.
@@ -89,9 +89,9 @@ UPDATE lumin.runs SET state = 'failed' WHERE event_key = ` + one + ` AND job_kin
 UPDATE lumin.replays SET state = 'running', finished_at = NULL WHERE id = (SELECT max(id) FROM lumin.replays)`, AllDone},
 }
 
-// Falsify damages a correct database in many ways, each in a transaction that is
-// rolled back, and returns the number of ways. It returns an error unless every
-// damage is noticed by its checker.
+// Falsify damages a correct database in many ways and returns their number.
+// Each damage is made in a transaction that is rolled back. Falsify returns an
+// error unless the checkers notice every damage.
 func Falsify(ctx context.Context, conn *pgx.Conn) (int, error) {
 	var errs []error
 	for _, d := range damages {

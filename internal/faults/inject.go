@@ -16,28 +16,29 @@ import (
 	"lumin-ingest/internal/pgproxy"
 )
 
-// Bounds on how long after the end of a fault acknowledged work may still be open.
+// Bounds on how long after the end of a fault acknowledged work may still be
+// open.
 const (
 	usualBound  = 60 * time.Second
-	killedBound = 90 * time.Second // of a program at work, whose jobs River has to rescue
+	killedBound = 90 * time.Second // after a working program was killed: River has to rescue its jobs
 )
 
-// Fault is one thing that goes wrong.
+// Fault is one kind of failure.
 type Fault struct {
 	Name    string
 	Standby bool // needs a standby
 	Slow    bool // recovery may take killedBound; not for a quick run
 
-	// choose draws all open decisions from rng. It always draws the same number of
-	// values, so that later draws do not depend on the state of the run.
+	// choose draws all open decisions from rng. It always draws the same number
+	// of values, so that later draws do not depend on the state of the run.
 	choose func(r *runner, rng *rand.Rand) shot
 }
 
-// shot is a fault with all its decisions made.
+// shot is a fault whose random decisions have been made.
 type shot struct {
 	what  string
 	do    func(ctx context.Context) error // returns when the fault has ended
-	after func(ctx context.Context) error // cleans up; nil: nothing to do
+	after func(ctx context.Context) error // cleans up; nil if there is nothing to do
 }
 
 // All returns all faults.
@@ -70,7 +71,7 @@ func All() []Fault {
 	}
 }
 
-// Named returns the faults of these names, in their order.
+// Named returns the faults with these names, in the order of the names.
 func Named(names ...string) ([]Fault, error) {
 	var chosen []Fault
 	for _, name := range names {
@@ -106,9 +107,9 @@ func programKill(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// programVanish simulates the loss of the machine that a program runs on: the server
-// gets nothing more, not even the end of a connection. Messages are delayed before
-// it, so that transactions are open.
+// programVanish simulates the loss of the machine that a program runs on. The
+// server receives nothing more, not even the end of a connection. Messages are
+// delayed beforehand, so that transactions are open at that moment.
 func programVanish(r *runner, rng *rand.Rand) shot {
 	n, down := rng.IntN(len(r.programs)), between(rng, 0, 3*time.Second)
 	return shot{
@@ -156,8 +157,8 @@ func programPause(r *runner, rng *rand.Rand) shot {
 	return stopped(r, rng, between(rng, time.Second, 10*time.Second))
 }
 
-// programFreeze stops a program for longer than River waits before it gives its
-// jobs to others.
+// programFreeze stops a program for so long that River gives its jobs to other
+// programs.
 func programFreeze(r *runner, rng *rand.Rand) shot {
 	return stopped(r, rng, between(rng, 46*time.Second, 52*time.Second))
 }

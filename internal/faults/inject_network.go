@@ -37,8 +37,8 @@ func networkCut(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// networkSilence silences the connections for good. The program itself must give them
-// up.
+// networkSilence silences the connections permanently. The program has to
+// notice that and close them.
 func networkSilence(r *runner, rng *rand.Rand) shot {
 	name, proxies := r.someProxies(rng)
 	return shot{
@@ -110,8 +110,8 @@ func readOnly(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// readOnlySessions has new sessions begin read-only and ends the old ones. Those
-// that begin in the meantime stay read-only until they end.
+// readOnlySessions makes new sessions read-only and ends the old ones. Sessions
+// that begin during the fault stay read-only until they end.
 func readOnlySessions(r *runner, rng *rand.Rand) shot {
 	length := between(rng, time.Second, 12*time.Second)
 	return shot{
@@ -128,8 +128,8 @@ func readOnlySessions(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// misled leads the programs to the standby, as if the server's address was switched
-// too early. Their connections to the standby stay open afterwards.
+// misled directs the programs to the standby, as if the server's address was
+// switched too early. Their connections to the standby stay open afterwards.
 func misled(r *runner, rng *rand.Rand) shot {
 	length := between(rng, time.Second, 8*time.Second)
 	return shot{

@@ -22,15 +22,16 @@ type Delivery struct {
 	Forged bool // signed with a key that is not the source's
 }
 
-// Ledger is what the clients saw: every attempt at a delivery and its answer, in a
-// file of JSON lines that is only appended to. An attempt is written down before it
-// is made, so that one without an answer is there, too.
+// Ledger records what the clients saw: every attempt at a delivery and its
+// answer. It is a file of JSON lines to which lines are only appended. Each
+// attempt is written before it is made, so attempts without an answer are
+// recorded too.
 type Ledger struct {
 	mu         sync.Mutex
 	file       *os.File
 	lines      *json.Encoder
 	deliveries map[identity]*entry
-	open       map[identity]time.Time // since when those are sent that were never answered 200
+	open       map[identity]time.Time // when the first attempt was made, for deliveries that were never answered 200
 	acks       []ack
 	unexpected []string
 	attempts   int
@@ -42,7 +43,7 @@ type identity struct {
 	source string
 }
 
-// entry is what is known of one delivery.
+// entry is the state of one delivery.
 type entry struct {
 	sha256   [32]byte
 	forged   bool
@@ -54,8 +55,8 @@ type entry struct {
 // ack is one 200.
 type ack struct{ sent, answered time.Time }
 
-// line is one line of the file. An attempt has a line without a status, and then
-// one with the status of its answer; 0 means that there was none.
+// line is one line of the file. An attempt first has a line without a status
+// and then one with the status of its answer. 0 means that there was no answer.
 type line struct {
 	At      time.Time      `json:"at"`
 	Event   lumin.EventKey `json:"event"`
@@ -67,14 +68,14 @@ type line struct {
 	Forged  bool           `json:"forged,omitempty"`
 }
 
-// answer is what came back for an attempt.
+// answer is the answer to an attempt.
 type answer struct {
-	status int // 0: nothing
+	status int // 0 if there was no answer
 	id     int64
 	code   string
 }
 
-// NewLedger makes a ledger in a new file.
+// NewLedger creates a ledger in a new file.
 func NewLedger(path string) (*Ledger, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -90,8 +91,8 @@ func (l *Ledger) Close() error {
 	return errors.Join(l.err, l.file.Close())
 }
 
-// attempt notes that a delivery is about to be sent, and returns which attempt
-// it is, from 1.
+// attempt records that a delivery is about to be sent. It returns the number of
+// the attempt, starting at 1.
 func (l *Ledger) attempt(d *Delivery, at time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -109,7 +110,7 @@ func (l *Ledger) attempt(d *Delivery, at time.Time) int {
 	return known.attempts
 }
 
-// answered notes what came back for an attempt.
+// answered records the answer to an attempt.
 func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +142,7 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 // answerBound is how long an answer may take. Lumin waits for 30 s.
 const answerBound = 25 * time.Second
 
-// complain keeps what must not happen. The caller holds the lock.
+// complain records an answer that must not happen. The caller holds the lock.
 func (l *Ledger) complain(format string, args ...any) {
 	l.unexpected = append(l.unexpected, fmt.Sprintf(format, args...))
 }
@@ -153,12 +154,12 @@ func (l *Ledger) write(one line) {
 	}
 }
 
-// firstAck returns when the first 200 came for a delivery that was sent after a
-// time.
+// firstAck returns the time of the first 200 to a delivery that was sent after
+// a given time.
 func (l *Ledger) firstAck(after time.Time) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// They are in the order of their answers.
+	// The acknowledgments are in the order of their answers.
 	low := len(l.acks)
 	for low > 0 && l.acks[low-1].answered.After(after) {
 		low--
@@ -171,8 +172,8 @@ func (l *Ledger) firstAck(after time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// unanswered is how many deliveries were first sent before a time and are still
-// repeated.
+// unanswered counts the deliveries that were first sent before a given time and
+// are still being repeated.
 func (l *Ledger) unanswered(before time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,8 +212,9 @@ func (l *Ledger) Counts() Counts {
 	return c
 }
 
-// Unexpected lists answers that must not happen: a 200 to a forged delivery, other
-// errors than 503, a late answer, another event id the second time.
+// Unexpected lists the answers that must not happen: a 200 to a forged
+// delivery, an error other than 503, a late answer, and another event id for a
+// redelivery.
 func (l *Ledger) Unexpected() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -24,7 +24,7 @@ func newTestLedger(t *testing.T) *Ledger {
 	return l
 }
 
-// say sends a delivery, which is answered after a time.
+// say records an attempt and, after a while, its answer.
 func (l *Ledger) say(d *Delivery, sent time.Time, took time.Duration, a answer) {
 	l.answered(d, l.attempt(d, sent), sent, sent.Add(took), a)
 }
@@ -69,7 +69,7 @@ func TestLedgerComplains(t *testing.T) {
 		d       Delivery
 		took    time.Duration
 		answers []answer
-		want    string // empty: no complaint
+		want    string // empty if no complaint is expected
 	}{
 		{"forged and refused", forged, 0, []answer{{status: 401}, {status: 503}, {}}, ""},
 		{"forged and taken", forged, 0, []answer{{status: 200, id: 1}}, "was answered 200"},
@@ -91,7 +91,7 @@ func TestLedgerComplains(t *testing.T) {
 	}
 }
 
-// An attempt is in the file before its answer is.
+// An attempt is written to the file before its answer.
 func TestLedgerFile(t *testing.T) {
 	t.Parallel()
 	l := newTestLedger(t)

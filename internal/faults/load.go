@@ -17,12 +17,12 @@ import (
 // Kinds of the job types that the program must have. It works all events with
 // these three and no others.
 const (
-	// EffectKind is a transactional job type that inserts event_key, job_kind and
-	// rerun into faults.effects.
+	// EffectKind is a transactional job type that inserts event_key, job_kind
+	// and rerun into faults.effects.
 	EffectKind = "faults_effect"
 	// CallKind is a plain job type that calls [NoteCall].
 	CallKind = "faults_call"
-	// stateKind is the one that comes with the program.
+	// stateKind is a job type that comes with the program.
 	stateKind = "signature_request_state"
 )
 
@@ -33,8 +33,8 @@ type call struct {
 }
 
 // NoteCall appends a line to the file of calls. It may be called from several
-// processes at once, and the line is there when it returns, even if the process is
-// killed in the next moment.
+// processes at once, and the line is there when it returns, even if the process
+// is killed in the next moment.
 func NoteCall(path string, event lumin.EventKey, rerun int) error {
 	text, err := json.Marshal(call{event, rerun})
 	if err != nil {
@@ -49,8 +49,8 @@ func NoteCall(path string, event lumin.EventKey, rerun int) error {
 	return err
 }
 
-// readCalls counts the calls by event and repetition. A file that is not there has
-// none.
+// readCalls counts the calls by event and repetition. A file that is not there
+// has none.
 func readCalls(path string) (map[call]int, error) {
 	counts := map[call]int{}
 	file, err := os.Open(path)

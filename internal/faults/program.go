@@ -41,13 +41,13 @@ type program struct {
 	died    []string // unexpected ends
 }
 
-// process is one life of a program.
+// process is one process of a program, from its start to its end.
 type process struct {
 	cmd    *exec.Cmd
 	stdin  interface{ Close() error }
 	exited chan struct{}
 	addr   *addresses
-	wanted bool // its end was asked for
+	wanted bool // the run has ended it
 }
 
 func newProgram(cfg Config, name string, env []string, proxy *pgproxy.Proxy) (*program, error) {
@@ -73,7 +73,7 @@ func (p *program) start(role string) error {
 	cmd.Stdout, cmd.Stderr = p.log, &tee{file: p.log, addr: one.addr}
 	// A group of its own: if this process dies, the kernel wakes a stopped one.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdin, err := cmd.StdinPipe() // its end says that we are gone
+	stdin, err := cmd.StdinPipe() // it ends when this process ends
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (p *program) start(role string) error {
 	return nil
 }
 
-// signal sends a signal. One that ends the process is said to be wanted.
+// signal sends a signal. The caller says whether the signal ends the process.
 func (p *program) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,7 +134,7 @@ func (p *program) kill(ctx context.Context) error {
 	return err
 }
 
-// close ends everything of the program.
+// close ends all processes of the program.
 func (p *program) close() error {
 	p.signal(syscall.SIGCONT)
 	err := p.kill(context.Background())
@@ -142,7 +142,8 @@ func (p *program) close() error {
 	return errors.Join(err, p.log.Close())
 }
 
-// url is where it receives deliveries, empty if it does not.
+// url returns the address at which the program receives deliveries. It is empty
+// if the program receives none.
 func (p *program) url() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,7 +192,7 @@ const (
 	administering = "health and metrics"
 )
 
-// addresses are where a process listens, as its log says.
+// addresses are those on which a process listens, according to its log.
 type addresses struct {
 	mu sync.Mutex
 	by map[string]string
@@ -203,7 +204,7 @@ func (a *addresses) get(message string) string {
 	return a.by[message]
 }
 
-// note takes the address from a line of the log that names one.
+// note stores the address if a line of the log names one.
 func (a *addresses) note(text []byte) {
 	var entry struct{ Msg, Address string }
 	if json.Unmarshal(text, &entry) != nil || entry.Address == "" {
@@ -217,7 +218,7 @@ func (a *addresses) note(text []byte) {
 	a.by[entry.Msg] = "http://" + entry.Address
 }
 
-// tee writes a log to a file and takes the addresses from it.
+// tee writes a log to a file and stores the addresses in it.
 type tee struct {
 	file *os.File
 	addr *addresses

@@ -20,7 +20,7 @@ type replays struct {
 	rng     *rand.Rand
 
 	mu    sync.Mutex
-	asked map[lumin.EventKey]int // how often an event's effects may have been asked for again
+	asked map[lumin.EventKey]int // how often a rerun of an event may have been ordered
 	count int                    // orders that were acknowledged
 }
 
@@ -28,8 +28,8 @@ func newReplays(servers *servers, clients *clients, seed uint64) *replays {
 	return &replays{servers: servers, clients: clients, rng: rand.New(rand.NewPCG(seed, 1<<33)), asked: map[lumin.EventKey]int{}}
 }
 
-// run orders a replay every few seconds until ctx ends. It does not repeat an order
-// that fails because the server is broken.
+// run orders a replay every few seconds until ctx ends. It does not repeat an
+// order that fails because the server is broken.
 func (o *replays) run(ctx context.Context) {
 	for {
 		pause(ctx, time.Second+time.Duration(o.rng.Int64N(int64(4*time.Second))))
@@ -63,8 +63,8 @@ func (o *replays) orderFailed(ctx context.Context) error {
 	return o.order(ctx, `SELECT lumin.replay(status => 'failed', reason => 'faults')`)
 }
 
-// orderAgain orders the effects of some acknowledged events again. They count as
-// ordered even after an error: a server that breaks may have committed the order.
+// orderAgain orders a rerun of some acknowledged events. They count as ordered
+// even after an error, because a broken server may have committed the order.
 func (o *replays) orderAgain(ctx context.Context) error {
 	keys := o.clients.some(o.rng, 5)
 	if len(keys) == 0 {
@@ -89,7 +89,7 @@ func (o *replays) order(ctx context.Context, sql string, args ...any) error {
 	})
 }
 
-// timesAsked returns how often the effects of each event may have been ordered again.
+// timesAsked returns how often a rerun of each event may have been ordered.
 func (o *replays) timesAsked() map[lumin.EventKey]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()

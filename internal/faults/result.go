@@ -22,9 +22,9 @@ type Row struct {
 	At         time.Duration `json:"at_ns"`          // since the start of the run
 	Lasted     time.Duration `json:"lasted_ns"`      // the fault itself
 	FirstAck   time.Duration `json:"first_200_ns"`   // of a delivery that was sent after the end
-	LastEffect time.Duration `json:"last_effect_ns"` // until what was sent before the end was acknowledged and worked
+	LastEffect time.Duration `json:"last_effect_ns"` // until all deliveries sent before the end were acknowledged and processed
 	Ready      time.Duration `json:"ready_ns"`       // until /readyz of every program answered 200
-	Bound      time.Duration `json:"bound_ns"`       // of the three, from the end of the last fault of a burst
+	Bound      time.Duration `json:"bound_ns"`       // for these three times, from the end of the last fault of a burst
 
 	ended time.Time
 }
@@ -32,14 +32,14 @@ type Row struct {
 // Result is the result of a run.
 type Result struct {
 	Seed    uint64        `json:"seed"`
-	Faults  string        `json:"faults"` // names that were drawn from
+	Faults  string        `json:"faults"` // the names from which faults were drawn
 	Lasted  time.Duration `json:"lasted_ns"`
 	Counts  Counts        `json:"counts"`
-	Replays int           `json:"replays"` // orders placed meanwhile
+	Replays int           `json:"replays"` // orders placed during the run
 	Events  int           `json:"events"`  // rows in the database
 	Effects int           `json:"effects"`
-	Lost    int           `json:"lost"`    // acknowledged, and not there
-	Doubled int           `json:"doubled"` // effects
+	Lost    int           `json:"lost"`    // acknowledged events that are not stored
+	Doubled int           `json:"doubled"` // effects that took place twice
 	Damages int           `json:"damages"` // falsifications that were noticed; 0 if there were violations
 
 	Violations []Violation `json:"violations"`
@@ -47,7 +47,7 @@ type Result struct {
 	Rows       []Row       `json:"rows"`
 }
 
-// Err returns an error unless every invariant held and every bound was kept.
+// Err returns an error unless all invariants and bounds were kept.
 func (r *Result) Err() error {
 	var errs []error
 	for _, v := range r.Violations {
@@ -62,7 +62,7 @@ func (r *Result) Err() error {
 	return errors.Join(errs...)
 }
 
-// Markdown shows the result as a table with one row per fault.
+// Markdown returns the result as a table with one row per fault.
 func (r *Result) Markdown() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Seed %d, %s: %d faults, %d attempts at %d deliveries, %d acknowledged, %d of them again; %d replay orders.\n",
@@ -83,8 +83,9 @@ func (r *Result) Markdown() string {
 	return text.String()
 }
 
-// bound says what the absence of failures shows: with none in n trials the rate is
-// below 3/n at 95 % (the rule of three).
+// bound describes what the absence of failures proves. Without a failure in n
+// trials, the failure rate is below 3/n with 95 % confidence (the rule of
+// three).
 func (r *Result) bound() string {
 	if r.Counts.Acknowledged == 0 || r.Lost+r.Doubled+len(r.Violations) > 0 {
 		return "No bound can be given."
@@ -93,10 +94,10 @@ func (r *Result) bound() string {
 		r.Counts.Acknowledged, 3/float64(r.Counts.Acknowledged))
 }
 
-// JSON is the whole result.
+// JSON returns the whole result.
 func (r *Result) JSON() ([]byte, error) { return json.MarshalIndent(r, "", "  ") }
 
-// short is a time in seconds for a table.
+// short formats a time in seconds for a table.
 func short(d time.Duration) string {
 	if d == never {
 		return "never"

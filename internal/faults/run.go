@@ -26,7 +26,8 @@ type Config struct {
 	Length time.Duration
 
 	// Faults are drawn from at random for Length. With InOrder each is injected
-	// once, in this order and one soon after the other, and Length does not matter.
+	// once, in this order and one soon after the other, and Length does not
+	// matter.
 	Faults  []Fault
 	InOrder bool
 	Standby bool // start a synchronous standby
@@ -34,19 +35,19 @@ type Config struct {
 	Log func(format string, args ...any) // logs the progress line by line; nil: no log
 }
 
-// CallsVariable is the environment variable that tells the program which file to
-// give to [NoteCall].
+// CallsVariable is the environment variable with the file that the program
+// passes to [NoteCall].
 const CallsVariable = "FAULTS_CALLS"
 
 func (c Config) callsFile() string { return filepath.Join(c.Folder, "calls.jsonl") }
 
-// Times that a run may take besides its faults.
+// Limits for the phases of a run besides its faults.
 const (
 	startBound  = time.Minute     // until both programs are ready
-	drainBound  = 2 * time.Minute // until the clients have brought everything to its end
+	drainBound  = 2 * time.Minute // until the clients have completed their deliveries
 	settleBound = 3 * time.Minute // until replays have left nothing pending or failed
 	checkBound  = 5 * time.Minute
-	giveUp      = 3 * time.Minute // with a backlog that does not go away
+	giveUp      = 3 * time.Minute // the wait for a backlog that does not shrink
 )
 
 // runner is a run in progress.
@@ -59,7 +60,7 @@ type runner struct {
 	clients  *clients
 	replays  *replays
 
-	rolesChanged bool // ingest and worker instead of all and all
+	rolesChanged bool // the programs have the roles ingest and worker instead of all and all
 
 	rows []*Row
 
@@ -68,8 +69,8 @@ type runner struct {
 }
 
 // Run starts servers, programs and clients, injects the faults, waits until
-// everything is settled, and checks. An error means that the run itself went wrong.
-// The result is returned even with an error.
+// everything is settled, and checks. An error means that the run itself went
+// wrong. The result is returned even with an error.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
@@ -87,7 +88,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	return result, errors.Join(err, r.close())
 }
 
-// prepare starts everything but the clients.
+// prepare starts everything except the clients.
 func (r *runner) prepare(ctx context.Context) (err error) {
 	if r.ledger, err = NewLedger(filepath.Join(r.cfg.Folder, "ledger.jsonl")); err != nil {
 		return err
@@ -114,7 +115,7 @@ func (r *runner) prepare(ctx context.Context) (err error) {
 	return r.awaitReady(ctx)
 }
 
-// roles are those of the two programs.
+// roles returns the roles of the two programs.
 func (r *runner) roles() []string {
 	if r.rolesChanged {
 		return []string{"ingest", "worker"}
@@ -151,7 +152,8 @@ func (r *runner) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// run injects the faults under load, and checks when everything is settled.
+// run injects the faults under load. When everything is settled, it checks the
+// invariants.
 func (r *runner) run(ctx context.Context, result *Result) error {
 	r.started = time.Now()
 	loading, stopLoad := context.WithCancel(ctx)
@@ -181,7 +183,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	return r.check(ctx, result)
 }
 
-// settle replays what has failed until nothing is pending or failed.
+// settle replays failed runs until no run is pending or failed.
 func (r *runner) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleBound)
 	defer cancel()
@@ -194,7 +196,7 @@ func (r *runner) settle(ctx context.Context) error {
 			r.note("settled after %s", time.Since(start).Round(time.Second))
 			return nil
 		case failed > 0 && open == 0:
-			_ = r.replays.orderFailed(ctx) // the next look shows whether it was taken
+			_ = r.replays.orderFailed(ctx) // the next count shows whether the order was accepted
 		}
 		if !explained && time.Since(start) > explainAfter {
 			explained = true
@@ -218,7 +220,8 @@ func (r *runner) unsettled(ctx context.Context) (pending, failed, open int, err 
 	return pending, failed, open, err
 }
 
-// check compares the ledger with the database, and then the checks with damages.
+// check compares the ledger with the database. Then it tests the checks with
+// damages.
 func (r *runner) check(ctx context.Context, result *Result) error {
 	return r.servers.queryWithin(ctx, checkBound, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		if err := r.load(ctx, conn); err != nil {
@@ -239,7 +242,7 @@ func (r *runner) check(ctx context.Context, result *Result) error {
 	})
 }
 
-// totalsSQL counts events, effects, what is lost, and what is doubled.
+// totalsSQL counts events, effects, lost events and doubled effects.
 const totalsSQL = `
 SELECT (SELECT count(*) FROM lumin.events),
        (SELECT count(*) FROM faults.effects),
@@ -263,7 +266,7 @@ func (r *runner) close() error {
 	return errors.Join(errs...)
 }
 
-// problem records something that must not happen.
+// problem records an event that must not happen.
 func (r *runner) problem(format string, args ...any) {
 	text := time.Since(r.started).Round(time.Second).String() + ": " + fmt.Sprintf(format, args...)
 	r.cfg.Log("PROBLEM at %s", text)

@@ -22,7 +22,7 @@ import (
 	"lumin-ingest/worker"
 )
 
-// programVariable makes the test binary the program that is broken.
+// programVariable turns the test binary into the program under test.
 const programVariable = "FAULTS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -43,8 +43,8 @@ func jobTypes(context.Context, app.Env) (*worker.Registry, error) {
 	return registry, nil
 }
 
-// unsteady is what both job types have in common: they fail now and then after
-// their effect, and seldom for good.
+// unsteady is common to both job types: they sometimes fail after their effect,
+// and rarely fail permanently.
 type unsteady struct{ worker.Defaults }
 
 func (unsteady) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
@@ -87,7 +87,8 @@ func (t callee) Work(_ context.Context, e *worker.Event) error {
 	return t.coin()
 }
 
-// config is that of a run with this test binary as the program.
+// config returns the configuration of a run with this test binary as the
+// program.
 func config(t *testing.T) faults.Config {
 	t.Helper()
 	binary, err := os.Executable()
@@ -100,7 +101,7 @@ func config(t *testing.T) faults.Config {
 	}
 }
 
-// setting is a number in the environment.
+// setting returns a number from the environment.
 func setting(t *testing.T, name string, otherwise uint64) uint64 {
 	t.Helper()
 	text := os.Getenv("LUMIN_TEST_FAULTS_" + name)
@@ -134,7 +135,7 @@ func run(t *testing.T, cfg faults.Config) {
 	}
 }
 
-// keep copies the ledger and the logs to a folder that stays.
+// keep copies the ledger and the logs to a folder that is not deleted.
 func keep(t *testing.T, folder string) {
 	t.Helper()
 	kept, err := os.MkdirTemp("", "lumin-faults-")
@@ -144,11 +145,12 @@ func keep(t *testing.T, folder string) {
 	t.Logf("the ledger and the logs are kept in %s (%v)", kept, err)
 }
 
-// Nothing that was acknowledged is lost and no effect is doubled: a few faults of
-// the kinds that leave River nothing to rescue. Chance decides whose COMMITs are
-// lost. A program that answers before its commit is found out only if some of them
-// record deliveries, and one that works twice only if some are of a transactional
-// job type, so there are several draws.
+// No acknowledged event is lost and no effect takes place twice. The faults are
+// of the kinds that leave River nothing to rescue. Chance decides which COMMITs
+// are lost. If the program answers before its commit, the test notices it only
+// if some of these COMMITs record deliveries. If a job takes effect twice, the
+// test notices it only if some belong to a transactional job type. So there are
+// several draws.
 func TestFewFaults(t *testing.T) {
 	t.Parallel()
 	cfg := config(t)
@@ -162,10 +164,10 @@ func TestFewFaults(t *testing.T) {
 	run(t, cfg)
 }
 
-// The same with every fault there is, failovers included, in an order that the seed
-// decides. LUMIN_TEST_FAULTS_FOR is how long. LUMIN_TEST_FAULTS_ONLY and
-// LUMIN_TEST_FAULTS_EXCEPT name faults, separated by commas, if it is not to be
-// all.
+// The same with all faults, including failovers, in an order that the seed
+// decides. LUMIN_TEST_FAULTS_FOR is the length of the run. To select faults,
+// name them in LUMIN_TEST_FAULTS_ONLY or LUMIN_TEST_FAULTS_EXCEPT, separated by
+// commas.
 func TestManyFaults(t *testing.T) {
 	t.Parallel()
 	text := os.Getenv("LUMIN_TEST_FAULTS_FOR")
@@ -187,7 +189,7 @@ func TestManyFaults(t *testing.T) {
 	run(t, cfg)
 }
 
-// named are the faults that a variable names; nil if it is not set.
+// named returns the faults that a variable names, or nil if it is not set.
 func named(t *testing.T, variable string) []faults.Fault {
 	t.Helper()
 	names := os.Getenv("LUMIN_TEST_FAULTS_" + variable)

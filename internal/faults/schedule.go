@@ -15,8 +15,8 @@ import (
 	"lumin-ingest/internal/pgproxy"
 )
 
-// burst is the largest number of faults close together. After each burst all work must
-// finish.
+// burst is the largest number of faults close together. After each burst all
+// work must finish.
 const burst = 3
 
 // draw is one fault of a burst, with all its random decisions.
@@ -26,19 +26,20 @@ type draw struct {
 	gap   time.Duration // until the next one
 }
 
-// schedule draws bursts of faults. It reads nothing of the state of the run, so
-// the same seed always draws the same.
+// schedule draws bursts of faults. It does not read the state of the run, so
+// the same seed always draws the same bursts.
 type schedule struct {
 	r    *runner
 	rng  *rand.Rand
-	left []Fault // still to come, if they come in order: all in one burst
+	left []Fault // not yet drawn, if all are injected in order in one burst
 }
 
 func newSchedule(r *runner) *schedule {
 	return &schedule{r: r, rng: rand.New(rand.NewPCG(r.cfg.Seed, 1<<32)), left: r.cfg.Faults}
 }
 
-// next draws a burst and the time to wait before it. An empty one is the end.
+// next draws a burst and the time to wait before it. An empty burst ends the
+// schedule.
 func (s *schedule) next() (wait time.Duration, drawn []draw) {
 	wait = between(s.rng, 500*time.Millisecond, 2*time.Second)
 	var chosen []Fault
@@ -74,8 +75,8 @@ func (r *runner) injectAll(ctx context.Context) error {
 	return nil
 }
 
-// injectBurst injects some faults one soon after the other, and returns when
-// everything that was acknowledged before their ends is done.
+// injectBurst injects some faults, one soon after the other. It returns when
+// all work that was acknowledged before their ends is done.
 func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 	bound := usualBound
 	var watches sync.WaitGroup
@@ -101,7 +102,8 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 		}
 	}
 	watches.Wait()
-	// Otherwise connections that no side ends would use up the server's limit.
+	// If neither side ended these connections, they would use up the server's
+	// limit.
 	r.servers.each((*pgproxy.Proxy).CutSilent)
 	r.judge(ctx, rows, bound)
 	return nil
@@ -144,9 +146,10 @@ func (r *runner) judge(ctx context.Context, rows []*Row, bound time.Duration) {
 	}
 }
 
-// watch measures how long it takes after a fault until deliveries are answered 200,
-// until every program is ready, and until the backlog is gone: all deliveries from
-// before the end of the fault are acknowledged, and no run from before is pending.
+// watch measures three times after a fault: until deliveries are answered 200,
+// until every program is ready, and until the backlog is gone. Then all
+// deliveries from before the end of the fault are acknowledged, and no run from
+// before it is pending.
 func (r *runner) watch(ctx context.Context, row *Row) {
 	row.FirstAck, row.LastEffect, row.Ready = never, never, never
 	explained := false
@@ -173,10 +176,10 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 	}
 }
 
-// backlog counts the runs that have been pending since before a time; -1 if the server
-// does not answer. Replayed runs do not count: their jobs yield to those of new
-// deliveries, so on a busy machine they wait until the load ends. settle waits for
-// them.
+// backlog counts the runs that have been pending since before a given time. It
+// returns -1 if the server does not answer. Replayed runs do not count: their
+// jobs have a lower priority than those of new deliveries, so on a busy machine
+// they wait until the load ends. settle waits for them.
 func (r *runner) backlog(ctx context.Context, before time.Time) int {
 	count := -1
 	err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -221,7 +224,8 @@ const (
 	explainBound = 30 * time.Second
 )
 
-// explain lists unready programs, pending work, and sessions that wait for locks.
+// explain lists unready programs, pending work, and sessions that wait for
+// locks.
 func (r *runner) explain(ctx context.Context) ([]string, error) {
 	var found []string
 	for _, p := range r.programs {

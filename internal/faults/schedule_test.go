@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/internal/pgproxy"
 )
 
-// planned lists what a seed draws.
+// planned lists the faults that a seed draws.
 func planned(seed uint64, cfg Config, bursts int) []string {
 	cfg.Seed = seed
 	r := &runner{

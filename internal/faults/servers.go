@@ -20,10 +20,10 @@ import (
 
 const (
 	database = "faults"
-	owner    = "faults_app" // of the database, as an ordinary role
+	owner    = "faults_app" // the owner of the database, an ordinary role
 	follower = "faults_standby"
 
-	// lookTimeout bounds one look at a server that may be broken.
+	// lookTimeout bounds one query of a server that may be broken.
 	lookTimeout = 5 * time.Second
 	// insistBound is how long a server may take to recover from a fault.
 	insistBound = time.Minute
@@ -31,18 +31,19 @@ const (
 	syncTimeout = time.Minute
 )
 
-// servers are the primary, its standby, and one proxy per program before them.
+// servers are the primary, its standby, and one proxy per program in front of
+// them.
 type servers struct {
 	password string // of owner
 	proxies  []*pgproxy.Proxy
 
 	mu      sync.Mutex
 	primary *pgdev.Server
-	standby *pgdev.Server // nil: there is none
+	standby *pgdev.Server // nil if there is none
 }
 
-// startServers starts a primary with a migrated database, a synchronous standby
-// if one is wanted, and as many proxies as there are programs.
+// startServers starts a primary with a migrated database, one proxy per program
+// and, if withStandby is set, a synchronous standby.
 func startServers(ctx context.Context, withStandby bool, programs int) (_ *servers, err error) {
 	s := &servers{password: rand.Text()}
 	defer func() {
@@ -50,8 +51,8 @@ func startServers(ctx context.Context, withStandby bool, programs int) (_ *serve
 			err = errors.Join(err, s.close())
 		}
 	}()
-	// By default a standby looks for its primary every 5 s, and commits would wait
-	// for that after each restart.
+	// By default, a standby tries to reach its primary every 5 s. Commits would
+	// wait for that after each restart.
 	settings := map[string]string{"wal_retrieve_retry_interval": "100ms"}
 	if s.primary, err = pgdev.Start(ctx, pgdev.Config{Settings: settings}); err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func startServers(ctx context.Context, withStandby bool, programs int) (_ *serve
 	return s, nil
 }
 
-// prepare makes the database, as an ordinary role's.
+// prepare creates the database. An ordinary role owns it.
 func (s *servers) prepare(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, s.primary.URL())
 	if err != nil {
@@ -103,7 +104,7 @@ func (s *servers) prepare(ctx context.Context) error {
 	return nil
 }
 
-// url is the address of the database on a server, for its owner.
+// url returns the URL of the database on a server, for the owner.
 func (s *servers) url(server *pgdev.Server) string {
 	address, err := url.Parse(server.DatabaseURL(database))
 	if err != nil {
@@ -119,8 +120,8 @@ func (s *servers) current() *pgdev.Server {
 	return s.primary
 }
 
-// query calls f with a superuser's connection to the primary. Network faults do not
-// affect it.
+// query calls f with a superuser's connection to the primary. Network faults do
+// not affect it.
 func (s *servers) query(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	return s.queryWithin(ctx, lookTimeout, f)
 }
@@ -136,7 +137,8 @@ func (s *servers) queryWithin(ctx context.Context, within time.Duration, f func(
 	return f(ctx, conn)
 }
 
-// insist is query, repeated while the server is still busy with an earlier fault.
+// insist is like query, but repeats it while the server is still recovering
+// from an earlier fault.
 func (s *servers) insist(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	for start := time.Now(); ; pause(ctx, 100*time.Millisecond) {
 		err := s.query(ctx, f)
@@ -146,7 +148,7 @@ func (s *servers) insist(ctx context.Context, f func(context.Context, *pgx.Conn)
 	}
 }
 
-// exec sends statements to the primary, each a transaction of its own.
+// exec runs statements on the primary, each in its own transaction.
 func (s *servers) exec(ctx context.Context, statements ...string) error {
 	return s.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		for _, sql := range statements {
@@ -163,7 +165,8 @@ func (s *servers) set(ctx context.Context, assignment string) error {
 	return s.exec(ctx, "ALTER SYSTEM "+assignment, "SELECT pg_reload_conf()")
 }
 
-// follow gives the primary a standby, and returns when commits wait for it.
+// follow starts a standby of the primary. It returns when commits wait for the
+// standby.
 func (s *servers) follow(ctx context.Context) error {
 	standby, err := pgdev.StartStandby(ctx, s.primary, follower)
 	if err != nil {
@@ -196,8 +199,9 @@ func (s *servers) awaitSync(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// failOver kills the primary, promotes the standby and leads all programs to it. With
-// silent, the primary vanishes without ending the connections of its clients.
+// failOver kills the primary, promotes the standby and directs all programs to
+// it. If silent is set, the primary vanishes without closing the connections of
+// its clients.
 func (s *servers) failOver(ctx context.Context, silent bool) error {
 	if err := s.awaitSync(ctx); err != nil {
 		return err
@@ -214,8 +218,8 @@ func (s *servers) failOver(ctx context.Context, silent bool) error {
 	s.mu.Lock()
 	s.primary, s.standby = s.standby, s.primary
 	s.mu.Unlock()
-	// As a failover manager does while there is no other standby: commits would
-	// wait for it.
+	// A failover manager does the same while there is no standby, because
+	// commits would wait for one.
 	if err := s.set(ctx, "RESET synchronous_standby_names"); err != nil {
 		return err
 	}
@@ -230,7 +234,7 @@ func (s *servers) rebuild(ctx context.Context) error {
 	return s.follow(ctx)
 }
 
-// leadTo leads new connections of all programs to a server.
+// leadTo directs new connections of all programs to a server.
 func (s *servers) leadTo(server *pgdev.Server) error {
 	for _, proxy := range s.proxies {
 		if err := proxy.SetTarget(s.url(server)); err != nil {

@@ -31,9 +31,9 @@ type Config struct {
 	BinDir string
 
 	// Download is called if BinDir is empty and no programs are installed. It
-	// gets a cache folder that the server's user can enter, and returns a folder
-	// with the programs. The only implementation is in package pgdownload. Nil
-	// means that nothing is downloaded.
+	// gets a cache folder that the server's user can enter, and returns a
+	// folder with the programs. The only implementation is in package
+	// pgdownload. Nil means that nothing is downloaded.
 	Download func(ctx context.Context, cache string) (dir string, err error)
 }
 

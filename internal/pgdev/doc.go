@@ -1,9 +1,9 @@
 // Package pgdev runs a private PostgreSQL server for development and for tests.
 //
-// Use it when a program needs a real PostgreSQL and none is set up. It takes the
-// programs of an installed server and starts a new server in a temporary
-// folder. If no server is installed, [Config.Download] can provide the programs.
-// Do not use the package for data that must be kept.
+// Use it when a program needs a real PostgreSQL and none is set up. It takes
+// the programs of an installed server and starts a new server in a temporary
+// folder. If no server is installed, [Config.Download] can provide the
+// programs. Do not use the package for data that must be kept.
 //
 // Guarantees:
 //

@@ -162,8 +162,8 @@ func TestNoProgramsSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// Tests pass no download. Then nothing is downloaded, and the error has the same
-// alternatives.
+// Tests pass no download. Then nothing is downloaded, and the error has the
+// same alternatives.
 func TestFindWithoutDownload(t *testing.T) {
 	t.Parallel()
 	s := fakeSearch(t.TempDir(), "", nil, "")

@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A server that has vanished sends nothing. This side gives up a connection after
-// clientIdle+clientProbes*clientEvery, or within clientUnacked while sent data is not
-// acknowledged.
+// A server that has vanished sends nothing. This side gives up a connection
+// after clientIdle+clientProbes*clientEvery, or within clientUnacked while sent
+// data is not acknowledged.
 const (
 	clientIdle    = 10 * time.Second
 	clientEvery   = 5 * time.Second
@@ -21,9 +21,8 @@ const (
 )
 
 // pingAfter is the idle time after which a connection is pinged before its next
-// use. pgxpool's default is a second. A ping costs a tenth of a millisecond where
-// there is time for it; a connection that turns out to lead nowhere costs a
-// delivery its answer.
+// use. pgxpool's default is a second. A ping costs a tenth of a millisecond when
+// there is time for it. A dead connection costs a delivery its answer.
 const pingAfter = 100 * time.Millisecond
 
 // dial connects with keepalives, and returns a watchedConn.
@@ -39,17 +38,17 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return &watchedConn{Conn: conn}, nil
 }
 
-// answersPing pings an idle connection of the pool, and closes it if it does not
-// answer.
+// answersPing pings an idle connection of the pool, and closes it if it does
+// not answer.
 func answersPing(ctx context.Context, conn *pgx.Conn) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), silence)
 	defer cancel()
 	return conn.Ping(ctx) == nil
 }
 
-// Drop removes all idle connections from a pool. Connections in use are closed when
-// they are released. Unlike [pgxpool.Pool.Reset] it makes room for new ones at once:
-// without a peer that answers, closing the old ones takes 15 s.
+// Drop removes all idle connections from a pool. Connections in use are closed
+// when they are released. Unlike [pgxpool.Pool.Reset] it makes room for new
+// ones at once: without a peer that answers, closing the old ones takes 15 s.
 func Drop(pool *pgxpool.Pool) {
 	for _, conn := range pool.AcquireAllIdle(context.Background()) {
 		Discard(conn)
@@ -57,8 +56,8 @@ func Drop(pool *pgxpool.Pool) {
 	pool.Reset()
 }
 
-// Discard removes a connection from its pool, which has room for another at once,
-// and closes it.
+// Discard removes a connection from its pool, which has room for another at
+// once, and closes it.
 func Discard(conn *pgxpool.Conn) {
 	taken := conn.Hijack()
 	go func() {
@@ -75,8 +74,8 @@ type watchedConn struct {
 	ask atomic.Pointer[askFunc] // nil: not watched
 }
 
-// askFunc asks the server about the session until answered is closed. It reports
-// whether to close the connection.
+// askFunc asks the server about the session until answered is closed. It
+// reports whether to close the connection.
 type askFunc = func(answered <-chan struct{}) bool
 
 // Read implements net.Conn.
@@ -107,9 +106,9 @@ func (c *watchedConn) watch(ask askFunc, answered <-chan struct{}) {
 	}
 }
 
-// noticeSilence closes the connection if it waits for an answer while its session
-// waits for the client: one of the two messages was lost. A pooler with process
-// ids of its own hides the session, and then nothing is closed.
+// noticeSilence closes the connection if it waits for an answer while its
+// session waits for the client: one of the two messages was lost. A pooler with
+// process ids of its own hides the session, and then nothing is closed.
 func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 	watched := find(conn.PgConn().Conn())
 	if watched == nil {
@@ -142,9 +141,9 @@ func find(conn net.Conn) *watchedConn {
 	}
 }
 
-// The session is ended, so that it holds no locks when its work is tried again. The
-// wait of one second is for an answer on its way. The process id may belong to
-// another session by now, so the role and the name must match.
+// The session is ended, so that it holds no locks when its work is tried again.
+// The wait of one second is for an answer on its way. The process id may belong
+// to another session by now, so the role and the name must match.
 const waitsForClientSQL = `
 SELECT CASE WHEN state LIKE 'idle%' AND state_change < clock_timestamp() - interval '1 second'
             THEN pg_catalog.pg_terminate_backend(pid)
@@ -152,8 +151,8 @@ SELECT CASE WHEN state LIKE 'idle%' AND state_change < clock_timestamp() - inter
 FROM pg_catalog.pg_stat_activity
 WHERE pid = $1 AND usename = current_user AND application_name = current_setting('application_name')`
 
-// waitsForClient reports whether a session waits for its client, or is gone. Without
-// an answer from the server, it assumes that the session is working.
+// waitsForClient reports whether a session waits for its client, or is gone.
+// Without an answer from the server, it assumes that the session is working.
 func waitsForClient(config *pgx.ConnConfig, pid uint32, answered <-chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), silence)
 	defer cancel()

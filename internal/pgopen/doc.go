@@ -10,9 +10,9 @@
 //	}
 //	defer pool.Close()
 //
-// It guarantees four things. A URL that cannot work is refused before it is used,
-// and the error shows no secret part of it. Sessions do not depend on the defaults
-// of a role or database. A connection to a server that has become read-only is
-// closed at the first error that shows it. Every wait has a bound, because both
-// sides notice a peer that is gone.
+// It guarantees four things. A URL that cannot work is refused before it is
+// used, and the error shows no secret part of it. Sessions do not depend on the
+// defaults of a role or database. A connection to a server that has become
+// read-only is closed at the first error that shows it. Every wait has a bound,
+// because both sides notice a peer that is gone.
 package pgopen

@@ -22,19 +22,19 @@ type Options struct {
 	MaxConns int
 
 	// Writes refuses a server that accepts no writes: a standby, or one with
-	// default_transaction_read_only. From a list of hosts, one that accepts writes is
-	// preferred even without Writes.
+	// default_transaction_read_only. From a list of hosts, one that accepts
+	// writes is preferred even without Writes.
 	Writes bool
 
-	// IdleInTransaction is how long a transaction may wait for its client before
-	// the server ends the session; 0 means 30 s. It must exceed every wait of the
-	// code in a transaction. It frees the locks of a client that was stopped but
-	// whose system still answers.
+	// IdleInTransaction is how long a transaction may wait for its client
+	// before the server ends the session; 0 means 30 s. It must exceed every
+	// wait of the code in a transaction. It frees the locks of a client that
+	// was stopped but whose system still answers.
 	IdleInTransaction time.Duration
 
-	// NoticeSilence asks the server about a session that has not answered for two
-	// seconds. If the session waits for this side, the connection is closed. If the
-	// session is working, the wait goes on.
+	// NoticeSilence asks the server about a session that has not answered for
+	// two seconds. If the session waits for this side, the connection is
+	// closed. If the session is working, the wait goes on.
 	NoticeSilence bool
 
 	// AfterConnect is called with each new connection.
@@ -42,10 +42,12 @@ type Options struct {
 }
 
 const (
-	// connectTimeout bounds how long a connection may take, unless the URL says so.
+	// connectTimeout bounds how long a connection may take, unless the URL says
+	// so.
 	connectTimeout = 5 * time.Second
 
-	// silence is how long an answer may take before NoticeSilence asks the server.
+	// silence is how long an answer may take before NoticeSilence asks the
+	// server.
 	silence = 2 * time.Second
 
 	defaultMaxConns = 4
@@ -91,8 +93,8 @@ func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, er
 	return New(ctx, config)
 }
 
-// New returns a pool with a configuration that came from a pool of this package and
-// may have been changed.
+// New returns a pool with a configuration that came from a pool of this package
+// and may have been changed.
 func New(ctx context.Context, config *pgxpool.Config) (pool *pgxpool.Pool, err error) {
 	config.ShouldPing = func(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
 		if (idle.IdleDuration > pingAfter || hasUnread(idle.Conn)) && !answersPing(ctx, idle.Conn) {
@@ -176,8 +178,9 @@ func severalHosts(config *pgx.ConnConfig) bool {
 }
 
 // closeReadOnly closes a connection whose server answered 25006
-// (read_only_sql_transaction): it has become a standby, or was set to read-only. The
-// next user of the pool gets a new connection, perhaps to another server.
+// (read_only_sql_transaction): it has become a standby, or was set to
+// read-only. The next user of the pool gets a new connection, perhaps to
+// another server.
 func closeReadOnly(otherwise pgconn.PgErrorHandler) pgconn.PgErrorHandler {
 	return func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 		return err.Code != "25006" && otherwise(conn, err)
@@ -188,8 +191,8 @@ func closeReadOnly(otherwise pgconn.PgErrorHandler) pgconn.PgErrorHandler {
 // writes.
 var ErrReadOnly = errors.New("the database is read-only: a standby, or default_transaction_read_only is on for the role or the database")
 
-// refuseReadOnly checks a new connection. On an error, pgx tries the next of several
-// hosts.
+// refuseReadOnly checks a new connection. On an error, pgx tries the next of
+// several hosts.
 func refuseReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
 	results, err := conn.Exec(ctx, "SHOW transaction_read_only").ReadAll()
 	if err != nil {

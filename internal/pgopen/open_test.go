@@ -46,7 +46,8 @@ func show(t *testing.T, conn interface {
 	return value
 }
 
-// A session has its settings whatever the URL says, and returns to them.
+// A session has the settings of this package whatever the URL says, and returns
+// to them after a reset.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	address := with(t, pgtest.NewEmpty(t), "client_encoding=LATIN1&Default_Transaction_Isolation=serializable&tcp_user_timeout=7"+
@@ -120,7 +121,7 @@ func TestReadOnlyServerRefused(t *testing.T) {
 	}
 }
 
-// All connections in the pool have gone silent: the next use gets a new one, soon.
+// All connections in the pool are silent. The next use soon gets a new one.
 func TestSilentIdleConnections(t *testing.T) {
 	t.Parallel()
 	p := pgtest.Proxy(t, pgtest.NewEmpty(t))
@@ -144,11 +145,11 @@ func TestSilentIdleConnections(t *testing.T) {
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	p.Cut() // or the pool would wait for a polite end
+	p.Cut() // otherwise the pool would wait for an orderly end
 }
 
-// A session that waits for us is given up, and its locks are free; one that works
-// is waited for.
+// A session that waits for this client is ended, and its locks are freed. A
+// session that is working is not ended.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -185,7 +186,8 @@ func TestSilence(t *testing.T) {
 	_ = tx.Rollback(context.Background())
 }
 
-// A client that vanishes in the middle of its transaction, without a word.
+// A client vanishes in the middle of its transaction and does not close its
+// connection.
 func TestVanishedClient(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)

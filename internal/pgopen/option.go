@@ -11,17 +11,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// ours are options that the program sets itself and ignores in a URL. Some belong to
-// pgx, some to libpq, and some to the session.
+// ours are options that the program sets itself and ignores in a URL. Some
+// belong to pgx, some to libpq, and some to the session.
 //
-//nolint:gochecknoglobals // a constant, if Go had such
+//nolint:gochecknoglobals // a table
 var ours = []string{
 	// The sizes and lifetimes of a pool depend on its use.
 	"pool_max_conns", "pool_min_conns", "pool_min_idle_conns", "pool_max_conn_lifetime", "pool_max_conn_lifetime_jitter",
 	"pool_max_conn_idle_time", "pool_health_check_period", "pool_ping_timeout",
 
-	// Statements are prepared, or described once. Other modes of pgx guess the types of
-	// arguments, and can guess wrong.
+	// Statements are prepared, or described once. Other modes of pgx guess the
+	// types of arguments, and can guess wrong.
 	"default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity",
 
 	// See session.
@@ -35,19 +35,19 @@ var ours = []string{
 	"fallback_application_name", "sslcompression", "requiressl", "tty", "load_balance_hosts",
 }
 
-// unsupported are options of libpq that pgx does not know. It would send them to the
-// server, which refuses the connection. Ignoring one of them could make the
-// connection less secure, or lead to another server.
+// unsupported are options of libpq that pgx does not know. It would send them
+// to the server, which refuses the connection. Ignoring one of them could make
+// the connection less secure, or lead to another server.
 //
-//nolint:gochecknoglobals // likewise
+//nolint:gochecknoglobals // a table
 var unsupported = []string{
 	"hostaddr", "replication", "requirepeer", "sslcrl", "sslcrldir", "sslkeylogfile", "ssl_min_protocol_version", "ssl_max_protocol_version",
 	"scram_client_key", "scram_server_key", "gsslib", "gssdelegation", "authtype",
 	"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
 }
 
-// decide adds the program's own settings to a configuration, and refuses options
-// that would stop it from working.
+// decide adds the program's own settings to a configuration, and refuses
+// options that would stop it from working.
 func (o Options) decide(config *pgxpool.Config, options map[string]string) error {
 	params := config.ConnConfig.RuntimeParams
 	for _, name := range slices.Sorted(maps.Keys(options)) {
@@ -78,8 +78,8 @@ func (o Options) decide(config *pgxpool.Config, options map[string]string) error
 // cacheCapacity is pgx's default.
 const cacheCapacity = 512
 
-// refuseSession refuses session settings that would break a guarantee or prevent all
-// writes.
+// refuseSession refuses session settings that would break a guarantee or
+// prevent all writes.
 func (o Options) refuseSession(options, params map[string]string) error {
 	settings := maps.Clone(params)
 	for _, match := range switchPattern.FindAllStringSubmatch(params["options"], -1) {

@@ -15,26 +15,26 @@ import (
 )
 
 // A client machine that dies sends nothing. The server ends its sessions after
-// serverIdle+serverProbes*serverEvery, half a minute, or within serverUnacked while
-// sent data is not acknowledged. That frees their locks.
+// serverIdle+serverProbes*serverEvery, half a minute, or within serverUnacked
+// while sent data is not acknowledged. That frees their locks.
 const (
 	serverIdle    = 15 * time.Second
 	serverEvery   = 5 * time.Second
 	serverProbes  = 3
 	serverUnacked = 30 * time.Second
 
-	// defaultIdleInTransaction is for pools whose transactions wait only for the
-	// database.
+	// defaultIdleInTransaction is for pools whose transactions wait only for
+	// the database.
 	defaultIdleInTransaction = 30 * time.Second
 )
 
 // session returns the settings of each session.
 //
-// They are sent in the startup packet, which makes them the session's defaults: RESET
-// ALL and DISCARD ALL return to them, so a connection that a job type has used needs
-// no new setup after a reset. PgBouncer refuses startup parameters that it does not
-// track. Behind it, SQL sets them after connecting, and RESET ALL removes them: see
-// [AfterReset].
+// They are sent in the startup packet, which makes them the session's defaults:
+// RESET ALL and DISCARD ALL return to them, so a connection that a job type has
+// used needs no new setup after a reset. PgBouncer refuses startup parameters
+// that it does not track. Behind it, SQL sets them after connecting, and RESET
+// ALL removes them: see [AfterReset].
 func (o Options) session() map[string]string {
 	idle := o.IdleInTransaction
 	if idle <= 0 {
@@ -53,8 +53,8 @@ func (o Options) session() map[string]string {
 	}
 }
 
-// pooler remembers whether a connection pooler stands in front of the server. In the
-// zero value that is unknown.
+// pooler remembers whether a connection pooler stands in front of the server.
+// In the zero value that is unknown.
 type pooler struct{ state atomic.Int32 }
 
 const (
@@ -96,7 +96,8 @@ func withoutSession(config *pgx.ConnConfig, session map[string]string) {
 	}
 }
 
-// resetKey is the key in a connection's CustomData of the SQL that sets its session.
+// resetKey is the key in a connection's CustomData of the SQL that sets its
+// session.
 const resetKey = "lumin-ingest.session"
 
 // setSession sets the session by SQL, because a pooler refuses these startup
@@ -111,8 +112,8 @@ func setSession(ctx context.Context, conn *pgx.Conn, session map[string]string) 
 	return err
 }
 
-// AfterReset is the SQL that restores the settings of a session after RESET ALL. It
-// is empty without a pooler.
+// AfterReset is the SQL that restores the settings of a session after RESET
+// ALL. It is empty without a pooler.
 func AfterReset(conn *pgx.Conn) string {
 	set, _ := conn.PgConn().CustomData()[resetKey].(string)
 	return set

@@ -11,8 +11,8 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// Sessions may have another role than the one that connected, as where the tables
-// belong to a group. A slow statement is not given up for that.
+// Sessions may have another role than the one that connected, as where the
+// tables belong to a group. That must not end a slow statement.
 func TestSlowWithAnotherRole(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -31,8 +31,8 @@ func TestSlowWithAnotherRole(t *testing.T) {
 	}
 }
 
-// A pooler that takes every startup parameter gives process ids of its own, which
-// the server does not know.
+// A pooler that takes every startup parameter gives process ids of its own,
+// which the server does not know.
 func TestSlowBehindUnknownPooler(t *testing.T) {
 	t.Parallel()
 	pool := open(t, renumbered(t, pgtest.NewEmpty(t)), pgopen.Options{NoticeSilence: true})
@@ -41,7 +41,8 @@ func TestSlowBehindUnknownPooler(t *testing.T) {
 	}
 }
 
-// renumbered returns the URL of a relay that changes the process ids of sessions.
+// renumbered returns the URL of a relay that changes the process ids of
+// sessions.
 func renumbered(t *testing.T, databaseURL string) string {
 	t.Helper()
 	u, err := url.Parse(databaseURL)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitUnacked bounds how long sent data may stay unacknowledged. No keepalives are
-// sent during that time, and Linux would try for 15 minutes by default.
+// limitUnacked bounds how long sent data may stay unacknowledged. No keepalives
+// are sent during that time, and Linux would try for 15 minutes by default.
 func limitUnacked(network, _ string, conn syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil

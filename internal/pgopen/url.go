@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Refused is the reason why a database URL cannot be used. Of the URL it shows only
-// names of options and of files, and harmless values.
+// Refused is the reason why a database URL cannot be used. Of the URL it shows
+// only names of options and of files, and harmless values.
 type Refused struct {
 	What   string // the fault, in words that follow the name of the setting
 	Remedy string
@@ -53,9 +53,9 @@ var schemePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 
 const percentEncode = "percent-encode the password: write @ as %40, / as %2F, # as %23, ? as %3F, % as %25 and : as %3A"
 
-// readURL returns the options of a URL. It refuses a URL that a character in the
-// password cuts short: pgx would take part of the password for the host, the
-// database or an option, and its errors would show it.
+// readURL returns the options of a URL. It refuses a URL that a character in
+// the password cuts short: pgx would take part of the password for the host,
+// the database or an option, and its errors would show it.
 func readURL(text string) (map[string]string, error) {
 	_, rest, _ := strings.Cut(text, "://")
 	authority, behind := rest, ""
@@ -95,9 +95,9 @@ var (
 	keyPattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 )
 
-// readPairs returns the options in libpq's key=value form. The form must name a host
-// or a service: otherwise any text with an = in it would lead to the local socket, as
-// the user that runs the program.
+// readPairs returns the options in libpq's key=value form. The form must name a
+// host or a service: otherwise any text with an = in it would lead to the local
+// socket, as the user that runs the program.
 func readPairs(text string) (map[string]string, error) {
 	options := map[string]string{}
 	for rest := text; strings.TrimSpace(rest) != ""; {
@@ -123,8 +123,8 @@ func unquote(value string) string {
 	return escaped.ReplaceAllString(value, "$1")
 }
 
-// blame finds the option that pgx cannot read. The error of pgx is not shown, because
-// it may quote part of the password.
+// blame finds the option that pgx cannot read. The error of pgx is not shown,
+// because it may quote part of the password.
 func blame(err error, options map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		alone := url.URL{Scheme: "postgres", Host: "host", Path: "/x", RawQuery: url.Values{name: {options[name]}}.Encode()}

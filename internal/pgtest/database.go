@@ -75,8 +75,8 @@ func Hold(tb testing.TB, databaseURL, sql string, args ...any) (release func()) 
 	return func() { _ = conn.Close(context.Background()) }
 }
 
-// Exec runs a statement and returns the number of rows that it affected. Without
-// arguments, sql may be several statements.
+// Exec runs a statement and returns the number of rows that it affected.
+// Without arguments, sql may be several statements.
 func Exec(tb testing.TB, db Database, sql string, args ...any) int {
 	tb.Helper()
 	tag, err := db.Exec(context.Background(), sql, args...)

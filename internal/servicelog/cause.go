@@ -6,21 +6,22 @@ import (
 	"strings"
 )
 
-// cause identifies a kind of failure, as name=value pairs in the order of the record.
+// cause identifies a kind of failure, as name=value pairs in the order of the
+// record.
 type cause []string
 
-// statesCause names the attributes that state a cause. Their values are error texts
-// with varying parts. codesCause names those that state a cause by a code, which is
-// compared unchanged: it may be a number. placesCause names the attributes that
-// distinguish equal causes in different places.
+// statesCause names the attributes that state a cause. Their values are error
+// texts with varying parts. codesCause names those that state a cause by a
+// code, which is compared unchanged: it may be a number. placesCause names the
+// attributes that distinguish equal causes in different places.
 const (
 	statesCause = " error err reason panic "
 	codesCause  = " code "
 	placesCause = " kind job_kind source tried queue "
 )
 
-// maxCauseText bounds one part of a key. The beginning of an error text names its
-// origin.
+// maxCauseText bounds one part of a key. The beginning of an error text names
+// its origin.
 const maxCauseText = 512
 
 func (c cause) with(a slog.Attr) cause {
@@ -54,11 +55,13 @@ func (c cause) key(r slog.Record) string {
 	return r.Level.String() + "\x00" + bounded(r.Message) + "\x00" + strings.Join(c, "\x00")
 }
 
-// varying finds words with a digit: numbers, ids, ports, addresses. Its first branch
-// captures codes with the word before them, because codes distinguish causes.
+// varying finds words with a digit: numbers, ids, ports, addresses. Its first
+// branch captures codes with the word before them, because codes distinguish
+// causes.
 var varying = regexp.MustCompile(`(?i)(\b(?:sqlstate|status|code|answered|http)\W{1,3}\w+)|[\w.:%\[\]-]*\d[\w.:%\[\]-]*`)
 
-// constant replaces the parts of a text that vary between failures of one cause.
+// constant replaces the parts of a text that vary between failures of one
+// cause.
 func constant(text string) string { return varying.ReplaceAllString(bounded(text), "$1*") }
 
 func bounded(text string) string {

@@ -8,26 +8,27 @@ import (
 	"time"
 )
 
-// Bounds on how many causes are distinguished at a time. Failures of causes beyond
-// maxCauses share a line per message and level, so that a caller who makes up causes
-// of one failure hides no other failure. Beyond maxMessages they share a line per
-// level.
+// Bounds on how many causes are distinguished at a time. Failures of causes
+// beyond maxCauses share a line per message and level, so that a caller who
+// makes up causes of one failure hides no other failure. Beyond maxMessages
+// they share a line per level.
 const (
 	maxCauses   = 256
 	maxMessages = 64
 )
 
 // Collapse is a [slog.Handler] that writes repeated failures once per cause and
-// interval. A failure is a record of level WARN or above that states its cause in
-// one of the attributes "error", "err", "reason", "code" and "panic". Two have the
-// same cause if level, message and those attributes are the same. Numbers, ids and
-// addresses make no difference, except in "code". "kind", "job_kind", "source",
-// "tried" and "queue" distinguish causes, too. All other records pass unchanged.
+// interval. A failure is a record of level WARN or above that states its cause
+// in one of the attributes "error", "err", "reason", "code" and "panic". Two
+// have the same cause if level, message and those attributes are the same.
+// Numbers, ids and addresses make no difference, except in "code". "kind",
+// "job_kind", "source", "tried" and "queue" distinguish causes, too. All other
+// records pass unchanged.
 //
-// The first record of a cause is written at once. Repetitions within the interval
-// are counted. At its end the latest of them is written with three more attributes:
-// "repeated" is the count, "within" the interval, and "last_at" the record's own
-// time.
+// The first record of a cause is written at once. Repetitions within the
+// interval are counted. At its end the latest of them is written with three
+// more attributes: "repeated" is the count, "within" the interval, and
+// "last_at" the record's own time.
 type Collapse struct {
 	inner slog.Handler
 	known cause // from WithAttrs
@@ -104,8 +105,8 @@ func (c *Collapse) Close() {
 	s.causes = nil
 }
 
-// repeats reports whether the cause of the record was already written within the
-// interval, and counts the record if so. Otherwise it starts an interval.
+// repeats reports whether the cause of the record was already written within
+// the interval, and counts the record if so. Otherwise it starts an interval.
 func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Record) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,8 +127,8 @@ func (s *collapseState) repeats(key string, handler slog.Handler, record slog.Re
 	return false
 }
 
-// shared returns the key of a record whose cause is not distinguished, and the record
-// that is written for its repetitions. It must be called with mu held.
+// shared returns the key of a record whose cause is not distinguished, and the
+// record that is written for its repetitions. It must be called with mu held.
 func (s *collapseState) shared(of slog.Record) (key string, record slog.Record) {
 	const message = "failures of further causes, which share this line"
 	record = slog.NewRecord(of.Time, of.Level, message, 0)
@@ -139,8 +140,8 @@ func (s *collapseState) shared(of slog.Record) (key string, record slog.Record) 
 	return key, record
 }
 
-// tick ends an interval. It writes the repetitions and begins the next interval, or
-// forgets the cause if there were none.
+// tick ends an interval. It writes the repetitions and begins the next
+// interval, or forgets the cause if there were none.
 func (s *collapseState) tick(key string, r *repetition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +155,8 @@ func (s *collapseState) tick(key string, r *repetition) {
 	}
 }
 
-// write writes the line about the repetitions, if there are any, and resets the count.
+// write writes the line about the repetitions, if there are any, and resets the
+// count.
 func (r *repetition) write(interval time.Duration) {
 	if r.count == 0 {
 		return

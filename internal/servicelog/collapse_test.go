@@ -33,8 +33,8 @@ func collapsed(t *testing.T, steps func(*slog.Logger, *Collapse)) (written strin
 	return written
 }
 
-// The first failure is there at once, each interval has one line with the count,
-// and the last one comes when the failures have ended.
+// The first failure is there at once, each interval has one line with the
+// count, and the last one comes when the failures have ended.
 func TestCollapseOneCause(t *testing.T) {
 	t.Parallel()
 	got := collapsed(t, func(log *slog.Logger, _ *Collapse) {
@@ -142,8 +142,8 @@ func TestCollapseIsBounded(t *testing.T) {
 	}
 }
 
-// A stranger who makes up causes hides no other failure, and messages that are made
-// up fill no memory either.
+// A stranger who makes up causes hides no other failure, and messages that are
+// made up fill no memory either.
 func TestCollapseKeepsOtherFailures(t *testing.T) {
 	t.Parallel()
 	got := collapsed(t, func(log *slog.Logger, c *Collapse) {
@@ -166,7 +166,8 @@ func TestCollapseKeepsOtherFailures(t *testing.T) {
 	}
 }
 
-// kept is the number of causes that are remembered, and the length of the longest.
+// kept is the number of causes that are remembered, and the length of the
+// longest.
 func (c *Collapse) kept() (causes, longest int) {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()

@@ -1,7 +1,7 @@
 // Package servicelog keeps a service independent of the readers of its log.
 //
-// Use it for a process that must keep working if nothing reads its standard error, or
-// if one cause makes thousands of requests fail.
+// Use it for a process that must keep working if nothing reads its standard
+// error, or if one cause makes thousands of requests fail.
 //
 // Guarantees:
 //

@@ -13,8 +13,8 @@ const (
 	maxBytes = 2 << 20
 )
 
-// Queue is a bounded queue of lines for a writer that may block forever or fail. One
-// goroutine writes the lines.
+// Queue is a bounded queue of lines for a writer that may block forever or
+// fail. One goroutine writes the lines.
 type Queue struct {
 	out    io.Writer
 	items  chan item
@@ -48,17 +48,17 @@ func newQueue(out io.Writer, lines int) *Queue {
 // Writer returns the writer behind the queue.
 func (q *Queue) Writer() io.Writer { return q.out }
 
-// SetNotice sets a function that formats a notice of dropped lines in the format of
-// the log. The notice is written before the next line. Without SetNotice there is
-// none.
+// SetNotice sets a function that formats a notice of dropped lines in the
+// format of the log. The notice is written before the next line. Without
+// SetNotice there is none.
 func (q *Queue) SetNotice(notice func(dropped uint64) []byte) { q.notice.Store(&notice) }
 
-// Dropped is the number of lines lost so far: those that did not fit, and those that
-// the writer did not accept.
+// Dropped is the number of lines lost so far: those that did not fit, and those
+// that the writer did not accept.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
-// Write queues one line. It implements [io.Writer] for a handler that writes each
-// line with one call.
+// Write queues one line. It implements [io.Writer] for a handler that writes
+// each line with one call.
 func (q *Queue) Write(line []byte) (int, error) {
 	size := int64(len(line))
 	missed := q.missed.Swap(0)
@@ -75,8 +75,8 @@ func (q *Queue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Flush waits until everything queued so far is written, but no longer than timeout.
-// It reports whether everything was written.
+// Flush waits until everything queued so far is written, but no longer than
+// timeout. It reports whether everything was written.
 func (q *Queue) Flush(timeout time.Duration) bool {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
@@ -94,8 +94,8 @@ func (q *Queue) Flush(timeout time.Duration) bool {
 	}
 }
 
-// Close flushes and ends the goroutine, unless the writer blocks it. Later lines are
-// lost. Close must be called exactly once.
+// Close flushes and ends the goroutine, unless the writer blocks it. Later
+// lines are lost. Close must be called exactly once.
 func (q *Queue) Close(timeout time.Duration) bool {
 	flushed := q.Flush(timeout)
 	close(q.closed)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// gate is a writer that blocks while it is shut, and fails as it is told to.
+// gate is a writer that blocks while it is shut, and fails on request.
 type gate struct {
 	mu    sync.Mutex
 	open  *sync.Cond
@@ -91,7 +91,8 @@ func TestQueueWithStuckReader(t *testing.T) {
 	})
 }
 
-// Bytes are bounded as well as lines: a few large lines must not fill the memory.
+// Bytes are bounded as well as lines: a few large lines must not fill the
+// memory.
 func TestQueueBoundsBytes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -142,7 +143,8 @@ func TestQueueWithFailingWriter(t *testing.T) {
 	})
 }
 
-// Nothing is lost or cut under many writers, and writing after Close is harmless.
+// Nothing is lost or cut under many writers, and writing after Close is
+// harmless.
 func TestQueueManyWriters(t *testing.T) {
 	t.Parallel()
 	g := newGate(false)

@@ -19,8 +19,8 @@ const Limit = 45 * time.Second
 const pause = 5 * time.Millisecond
 
 // Until returns when the condition holds. It fails the test at once if that
-// takes longer than [Limit]. what completes the sentence "It did not happen that
-// ...", such as "the folder is gone".
+// takes longer than [Limit]. what completes the sentence "It did not happen
+// that ...", such as "the folder is gone".
 func Until(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
 	Within(tb, Limit, what, condition)
@@ -34,8 +34,8 @@ func Within(tb testing.TB, limit time.Duration, what string, condition func() bo
 	}
 }
 
-// For waits for the condition, and reports whether it held within the limit. Use
-// it where a failing test has more to report than Until does.
+// For waits for the condition, and reports whether it held within the limit.
+// Use it where a failing test has more to report than Until does.
 func For(limit time.Duration, condition func() bool) bool {
 	for deadline := time.Now().Add(limit); !condition(); time.Sleep(pause) {
 		if time.Now().After(deadline) {
