@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +20,8 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/sample"
+	"lumin-ingest/internal/testlog"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 )
@@ -194,12 +195,7 @@ func prepareTestJobs(tb testing.TB, url string) {
 
 func connect(tb testing.TB, url string) *pgx.Conn {
 	tb.Helper()
-	conn, err := pgx.Connect(context.Background(), url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
+	return pgtest.Conn(tb, url)
 }
 
 // number is the result of a query for one number.
@@ -221,15 +217,7 @@ func wantNumber(tb testing.TB, conn *pgx.Conn, want int, sql string, args ...any
 // eventually polls a condition until it holds.
 func eventually(tb testing.TB, within time.Duration, what string, condition func() bool) {
 	tb.Helper()
-	deadline, tick := time.After(within), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-deadline:
-			tb.Fatalf("not within %s: %s", within, what)
-		case <-tick.C:
-		}
-	}
+	wait.Within(tb, within, what, condition)
 }
 
 // settledRuns waits until no run and no replay is under way.
@@ -305,30 +293,9 @@ func body(d sample.Delivery) []byte {
 }
 
 // lines collects what is printed.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+type lines struct{ testlog.Buffer }
 
 // logged returns the first entry of a JSON log with this message, or nil.
 func (l *lines) logged(message string) map[string]any {
-	for line := range strings.Lines(l.String()) {
-		var entry map[string]any
-		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
-			return entry
-		}
-	}
-	return nil
+	return l.First(message)
 }

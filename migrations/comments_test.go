@@ -45,10 +45,10 @@ func TestCommentsOfNewAndMigratedDatabase(t *testing.T) {
 		WHERE c.relnamespace = 'lumin'::regnamespace`
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
-	want := value[string](t, pool, commentsSQL)
+	want := pgtest.Value[string](t, pool, commentsSQL)
 	down(t, address, len(versions(t))-3)
 	up(t, address)
-	if got := value[string](t, pool, commentsSQL); got != want {
+	if got := pgtest.Value[string](t, pool, commentsSQL); got != want {
 		t.Errorf("after down and up the comments are\n%s\nwant\n%s", got, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
 )
 
@@ -20,7 +21,7 @@ const (
 // waits for its disk.
 func benchmarkRecord(b *testing.B, prepare func(*store.Store) func(*testing.B, store.Delivery)) {
 	server := ownServer(b, pgdev.Config{Durable: true})
-	record := prepare(storeOn(b, poolOf(b, server.URL(), benchmarkConns)))
+	record := prepare(storeOn(b, pgtest.PoolOf(b, server.URL(), benchmarkConns)))
 	var n atomic.Int64
 	b.SetParallelism(benchmarkCallers / runtime.GOMAXPROCS(0))
 	start := time.Now()

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
 )
@@ -22,15 +20,7 @@ const within = 5 * time.Second
 // does nothing until release is called.
 func held(tb testing.TB, s *store.Store, sql string, args ...any) (release func()) {
 	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), s.Pool().Config().ConnString())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	release = func() { _ = conn.Close(context.WithoutCancel(tb.Context())) }
-	tb.Cleanup(release)
-	exec(tb, conn, `BEGIN`)
-	exec(tb, conn, sql, args...)
-	return release
+	return pgtest.Hold(tb, s.Pool().Config().ConnString(), sql, args...)
 }
 
 // A person locks one event in psql. Its redeliveries keep coming, several a
@@ -163,7 +153,7 @@ func TestDeadlockVictim(t *testing.T) {
 	t.Cleanup(r.Close)
 	one, two := mustRecord(t, r, delivery(1)), mustRecord(t, r, delivery(2))
 
-	other := connect(t, pgtest.AdminURL(t, url))
+	other := pgtest.Conn(t, pgtest.AdminURL(t, url))
 	exec(t, other, `SET deadlock_timeout = '1min'`) // so that it is not the victim
 	exec(t, other, `BEGIN`)
 	exec(t, other, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, two.EventID)

@@ -208,7 +208,7 @@ func TestEventGone(t *testing.T) {
 func TestClaimsAtOnce(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	s := storeOn(t, poolOf(t, url, 8))
+	s := storeOn(t, pgtest.PoolOf(t, url, 8))
 	for n := range 20 {
 		d := delivery(n, "book")
 		recordAll(t, s, d)

@@ -67,16 +67,6 @@ func explain(tb testing.TB, conn *pgx.Conn, sql string) string {
 	return strings.Join(lines, "\n")
 }
 
-func connect(tb testing.TB, url string) *pgx.Conn {
-	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = conn.Close(tb.Context()) })
-	return conn
-}
-
 // A plan serves as long as its connection lives. Those made when the tables were
 // empty, or just large enough to be analyzed for the first time, must be as good
 // as those made for full ones.
@@ -92,7 +82,7 @@ func TestPlans(t *testing.T) {
 
 func testPlans(t *testing.T, size int) {
 	url := pgtest.New(t)
-	fresh, old := connect(t, url), connect(t, url)
+	fresh, old := pgtest.Conn(t, url), pgtest.Conn(t, url)
 	if least := value[int](t, fresh, `
 		SELECT min(substring(option from '[0-9]+')::int) FROM pg_class, unnest(reloptions) option
 		WHERE relnamespace = 'lumin'::regnamespace AND option LIKE 'autovacuum_%_threshold=%'`); least < 1000 {

@@ -54,7 +54,7 @@ func TestReadiness(t *testing.T) {
 			t.Parallel()
 			databaseURL := pgtest.New(t)
 			s := storeOn(t, pgtest.Pool(t, databaseURL))
-			admin := connect(t, pgtest.AdminURL(t, databaseURL))
+			admin := pgtest.Conn(t, pgtest.AdminURL(t, databaseURL))
 			exec(t, admin, `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
 				$$ BEGIN RAISE EXCEPTION 'made to fail' USING ERRCODE = TG_ARGV[0]; END $$`)
 			r := newRecorder(t, s)
@@ -156,7 +156,7 @@ func TestGrants(t *testing.T) {
 	t.Parallel()
 	for _, works := range []bool{false, true} {
 		databaseURL := pgtest.New(t)
-		admin := connect(t, pgtest.AdminURL(t, databaseURL))
+		admin := pgtest.Conn(t, pgtest.AdminURL(t, databaseURL))
 		s := storeOn(t, pgtest.Pool(t, asRole(t, admin, databaseURL)))
 		r := newRecorder(t, s)
 		ready := store.NewReadiness(r)

@@ -150,7 +150,7 @@ func TestCopiesWithCommitsCut(t *testing.T) {
 // source, so that the runs of one event come from several places.
 func TestWritersInOppositeOrder(t *testing.T) {
 	t.Parallel()
-	s := storeOn(t, poolOf(t, pgtest.New(t), 16))
+	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 16))
 	const writers, events, batch = 16, 200, 50
 	kindsOf := map[string][]string{
 		"account": {"zebra", "common"}, "app:a": {"ant"}, "app:b": {"zebra"}, "app:c": {"ant", "common"},

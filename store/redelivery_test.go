@@ -147,7 +147,7 @@ func TestRedeliveryOfRemovedPayload(t *testing.T) {
 // Two transactions must not both find room for the tenth body.
 func TestBodiesKeptAtOnce(t *testing.T) {
 	t.Parallel()
-	s := storeOn(t, poolOf(t, pgtest.New(t), 8))
+	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	recordAll(t, s, delivery(1))
 	// Whoever has looked for room waits here before taking it.
 	tx := begin(t, s)

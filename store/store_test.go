@@ -7,9 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"lumin-ingest/store"
 	"lumin-ingest/store/internal/storetest"
 )
@@ -42,22 +39,6 @@ func value[T any](tb testing.TB, db querier, sql string, args ...any) T {
 }
 
 var silent = slog.New(slog.DiscardHandler)
-
-// poolOf is a pool of a given size.
-func poolOf(tb testing.TB, url string, size int32) *pgxpool.Pool {
-	tb.Helper()
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	config.MaxConns = size
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(pool.Close)
-	return pool
-}
 
 func newRecorder(tb testing.TB, s *store.Store) *store.Recorder {
 	tb.Helper()
@@ -121,15 +102,7 @@ func wantTally(tb testing.TB, s *store.Store, want tally) {
 // lockEvents keeps everybody from writing events until release is called.
 func lockEvents(tb testing.TB, s *store.Store) (release func()) {
 	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), s.Pool().Config().ConnString())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	release = func() { _ = conn.Close(context.WithoutCancel(tb.Context())) }
-	tb.Cleanup(release)
-	exec(tb, conn, `BEGIN`)
-	exec(tb, conn, `LOCK TABLE lumin.events IN EXCLUSIVE MODE`)
-	return release
+	return held(tb, s, `LOCK TABLE lumin.events IN EXCLUSIVE MODE`)
 }
 
 // waitingForEvents is how many connections wait for that lock.

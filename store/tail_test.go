@@ -64,7 +64,7 @@ func commit(tb testing.TB, tx pgx.Tx) {
 // also those that began before the tail did.
 func TestTailOutOfOrder(t *testing.T) {
 	t.Parallel()
-	s := storeOn(t, poolOf(t, pgtest.New(t), 8))
+	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	first := begin(t, s)
 	insertSome(t, first, "account", 1)
 	insertSome(t, s.Pool(), "account", 3)
@@ -99,7 +99,7 @@ func TestTailOutOfOrder(t *testing.T) {
 // What fills a gap just before and just after the holders are listed.
 func TestTailGapOfEndedTransaction(t *testing.T) {
 	t.Parallel()
-	s := storeOn(t, poolOf(t, pgtest.New(t), 8))
+	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	rest, _ := tail(t, s, store.EventFilter{})
 	slow := begin(t, s)
 	insertSome(t, slow, "account", 1)
@@ -115,7 +115,7 @@ func TestTailGapOfEndedTransaction(t *testing.T) {
 func TestTailPreparedTransaction(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, pgdev.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
-	s := storeOn(t, poolOf(t, server.URL(), 8))
+	s := storeOn(t, pgtest.PoolOf(t, server.URL(), 8))
 	rest, _ := tail(t, s, store.EventFilter{})
 	for _, name := range []string{"kept", "gone"} {
 		tx := begin(t, s)
@@ -153,7 +153,7 @@ func TestTailPreparedTransaction(t *testing.T) {
 
 func TestTailFilter(t *testing.T) {
 	t.Parallel()
-	s := storeOn(t, poolOf(t, pgtest.New(t), 8))
+	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	insertSome(t, s.Pool(), "app:crm", 3)
 	insertSome(t, s.Pool(), "account", 2)
 	rest, begun := tail(t, s, store.EventFilter{Source: "app:crm", Limit: 2})
@@ -184,7 +184,7 @@ func TestTailFilter(t *testing.T) {
 // More than fits into one page, above the newest and into a gap.
 func TestTailMuch(t *testing.T) {
 	t.Parallel()
-	s := storeOn(t, poolOf(t, pgtest.New(t), 8))
+	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	rest, _ := tail(t, s, store.EventFilter{})
 	slow := begin(t, s)
 	insertSome(t, slow, "account", 2500)
@@ -224,8 +224,8 @@ func allNext(tb testing.TB, t *store.Tail) []int64 {
 func TestTailWhileWriting(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	s := storeOn(t, poolOf(t, url, 12))
-	reader := storeOn(t, poolOf(t, url, 1))
+	s := storeOn(t, pgtest.PoolOf(t, url, 12))
+	reader := storeOn(t, pgtest.PoolOf(t, url, 1))
 	exec(t, reader.Pool(), `SELECT 1`)
 	rest, _ := tail(t, reader, store.EventFilter{})
 	var writers sync.WaitGroup

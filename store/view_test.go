@@ -92,7 +92,7 @@ func TestConflicts(t *testing.T) {
 // by reading a whole table.
 func TestViewPlans(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, pgtest.New(t))
+	conn := pgtest.Conn(t, pgtest.New(t))
 	storetest.Fill(t, conn, 1, 20000)
 	exec(t, conn, analyzeSQL)
 	exec(t, conn, `INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('book', '{}', '{}', true, 'default'), ('late', '{}', '{}', true, 'default')`)

@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"store/erasure":                   {"store", "store/internal/recording"},
 	"store/retention":                 nil,
 	"store/internal/recording":        nil,
-	"store/internal/storetest":        {"lumin", "store", "store/replay", "internal/pgtest", "store/catalog"},
+	"store/internal/storetest":        {"lumin", "store", "store/replay", "internal/pgtest", "internal/wait", "store/catalog"},
 	"ingest":                          {"lumin", "store"},
 	"worker":                          {"lumin", "store", "store/erasure", "store/replay", "store/retention", "migrations", "store/catalog", "internal/cleanpool"},
 	"worker/workertest":               {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"worker/jobs/forward":             {"lumin", "worker", "worker/jobs/internal/retrylater"},
 	"worker/jobs/reconcile":           {"lumin", "store", "store/signaturerequest", "worker", "worker/jobs/internal/merge"},
 	"worker/jobs/requeststate":        {"lumin", "store/signaturerequest", "worker", "worker/jobs/internal/merge"},
-	"worker/jobs/internal/jobtest":    {"lumin", "store", "worker", "internal/pgtest"},
+	"worker/jobs/internal/jobtest":    {"lumin", "store", "worker", "internal/pgtest", "internal/wait"},
 	"worker/jobs/internal/merge":      {"lumin", "store/signaturerequest", "worker"},
 	"worker/jobs/internal/retrylater": nil,
 	"internal/service": {

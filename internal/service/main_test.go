@@ -44,7 +44,7 @@ type counted struct {
 
 func (c counted) Kind() string                                     { return c.kind }
 func (counted) Events() []lumin.EventType                          { return []lumin.EventType{lumin.AnyEvent} }
-func (counted) WorkTx(context.Context, pgx.Tx, *store.Event) error { return nil }
+func (counted) WorkTx(context.Context, pgx.Tx, *worker.Event) error { return nil }
 
 // testService is a running service.
 type testService struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
@@ -54,7 +55,7 @@ func TestCancelBesidePage(t *testing.T) {
 	d := storetest.Delivery(1, "book")
 	fail(t, s, d)
 	r := storetest.Order(t, s, replay.Filter{Status: replay.Failed})
-	conn := connect(t, s.Pool().Config().ConnString())
+	conn := pgtest.Conn(t, s.Pool().Config().ConnString())
 	storetest.Exec(t, conn, `BEGIN`)
 	storetest.Exec(t, conn, `LOCK TABLE lumin.river_job IN SHARE ROW EXCLUSIVE MODE`)
 	pages, errs := make(chan replay.Page, 1), make(chan error, 1)

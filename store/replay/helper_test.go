@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"lumin-ingest/store"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
@@ -149,14 +147,4 @@ func wantError(tb testing.TB, got, want error) {
 	if !errors.Is(got, want) {
 		tb.Errorf("error %v, want %v", got, want)
 	}
-}
-
-func connect(tb testing.TB, url string) *pgx.Conn {
-	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = conn.Close(tb.Context()) })
-	return conn
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/internal/storetest"
@@ -93,7 +94,7 @@ func TestReplayMissingBesideOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := storetest.Order(t, s, replay.Filter{Status: replay.Missing, Kinds: []string{"late"}})
-		conn := connect(t, s.Pool().Config().ConnString())
+		conn := pgtest.Conn(t, s.Pool().Config().ConnString())
 		storetest.Exec(t, conn, `BEGIN`)
 		storetest.Exec(t, conn, held)
 		ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)

@@ -288,7 +288,7 @@ func TestReplayUnrecognized(t *testing.T) {
 func TestReplayPagePlans(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	conn := connect(t, url)
+	conn := pgtest.Conn(t, url)
 	storetest.Fill(t, conn, 1, 50_000)
 	storetest.Exec(t, conn, `ANALYZE lumin.events, lumin.runs, lumin.redeliveries, lumin.signature_requests, lumin.river_job`)
 	if _, err := catalog.AddJobTypes(t.Context(), pgtest.Pool(t, url), []catalog.JobType{{Kind: "late", Queue: "default"}}); err != nil {

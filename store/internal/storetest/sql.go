@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/store"
 )
 
@@ -15,32 +17,18 @@ import (
 const Patience = 30 * time.Second
 
 // Querier is a pool, a connection or a transaction.
-type Querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
+type Querier = pgtest.Database
 
 // Exec runs a statement.
 func Exec(tb testing.TB, db Querier, sql string, args ...any) {
 	tb.Helper()
-	rows, err := db.Query(tb.Context(), sql, args...)
-	if err == nil {
-		rows.Close()
-		err = rows.Err()
-	}
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
+	pgtest.Exec(tb, db, sql, args...)
 }
 
 // Value reads one value.
 func Value[T any](tb testing.TB, db Querier, sql string, args ...any) T {
 	tb.Helper()
-	rows, _ := db.Query(tb.Context(), sql, args...) // its error is that of the rows
-	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
-	if err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	return v
+	return pgtest.Value[T](tb, db, sql, args...)
 }
 
 // Begin begins a transaction that is rolled back when the test ends.
@@ -57,11 +45,7 @@ func Begin(tb testing.TB, s *store.Store) pgx.Tx {
 // Eventually waits until done returns true.
 func Eventually(tb testing.TB, what string, done func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(Patience); !done(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			tb.Fatalf("timed out: %s", what)
-		}
-	}
+	wait.Within(tb, Patience, what, done)
 }
 
 // Tally is how many rows a database holds. Redeliveries are counted by delivery.

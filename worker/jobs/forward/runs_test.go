@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/forward"
@@ -88,18 +89,17 @@ func waitRun(t *testing.T, r *jobtest.Rig, kind, state string) (attempts int, pr
 	t.Helper()
 	const runSQL = `SELECT state, attempts, coalesce(error, '') FROM lumin.runs WHERE job_kind = $1`
 	var got string
-	for deadline := time.Now().Add(45 * time.Second); ; time.Sleep(10 * time.Millisecond) { // between two looks
+	reached := wait.For(wait.Limit, func() bool {
 		if err := r.Pool.QueryRow(context.Background(), runSQL, kind).Scan(&got, &attempts, &problem); err != nil {
 			t.Fatal(err)
 		}
-		if got == state {
-			noLeak(t, problem)
-			return attempts, problem
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("run of %s is %s after %d attempts, not %s: %s", kind, got, attempts, state, problem)
-		}
+		return got == state
+	})
+	if !reached {
+		t.Fatalf("run of %s is %s after %d attempts, not %s: %s", kind, got, attempts, state, problem)
 	}
+	noLeak(t, problem)
+	return attempts, problem
 }
 
 // Spacing, escapes and the final line break must arrive unchanged.
@@ -226,10 +226,8 @@ func TestForwardHanging(t *testing.T) {
 	for n := range events {
 		deliver(t, r, fmt.Appendf(nil, `{"event":{"event_time":7,"event_type":"t"},"signature_request":{"signature_request_id":"%d"}}`, n))
 	}
-	for deadline := time.Now().Add(45 * time.Second); len(fast.requests()) < events; time.Sleep(5 * time.Millisecond) { // between two looks
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d events have got through", len(fast.requests()), events)
-		}
+	if !wait.For(wait.Limit, func() bool { return len(fast.requests()) >= events }) {
+		t.Fatalf("%d of %d events have got through", len(fast.requests()), events)
 	}
 	if n := r.Count(t, `SELECT count(*) FROM lumin.runs WHERE job_kind = 'forward_slow' AND state <> 'pending'`); n == events {
 		t.Error("the fast target had to wait for the slow one")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/luminapi"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker/jobs/internal/jobtest"
 	"lumin-ingest/worker/jobs/reconcile"
@@ -76,11 +77,7 @@ func TestReconcileGoneAndBack(t *testing.T) {
 		sum, err := r.Run(t.Context(), time.Now())
 		over <- outcome{sum, err}
 	}()
-	for deadline := time.Now().Add(20 * time.Second); len(r.api.Requests(luminapi.API)) < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("Lumin was not asked twice")
-		}
-	}
+	wait.Until(t, "Lumin is asked twice", func() bool { return len(r.api.Requests(luminapi.API)) >= 2 })
 	r.Record(t, jobtest.Payload(time.Now().UnixMilli(), lumin.SignatureRequestViewed, "back", `"title":"new"`))
 	r.WaitQuiet(t)
 	done := <-over

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
@@ -33,17 +34,7 @@ type Rig struct {
 // Pool connects to a private database.
 func Pool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	config, err := pgxpool.ParseConfig(pgtest.New(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.MaxConns = 16
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
+	return pgtest.PoolOf(t, pgtest.New(t), 16)
 }
 
 // New runs the job types of a registry, and logs from this level on.
@@ -107,25 +98,20 @@ func (r *Rig) Count(t *testing.T, sql string, args ...any) int {
 }
 
 // Count returns the result of a query that counts.
-func Count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (n int) {
+func Count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) int {
 	t.Helper()
-	if err := pool.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return pgtest.Value[int](t, pool, sql, args...)
 }
 
 // WaitQuiet waits until no run is pending. It fails the test if this takes too
 // long or if a run did not succeed at its first attempt.
 func (r *Rig) WaitQuiet(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(45 * time.Second); r.Count(t, `SELECT count(*) FROM lumin.runs WHERE state = 'pending'`) > 0; {
-		if time.Now().After(deadline) {
-			var why string
-			_ = r.Pool.QueryRow(context.Background(), `SELECT error FROM lumin.runs WHERE error IS NOT NULL LIMIT 1`).Scan(&why)
-			t.Fatal("runs are pending: ", why)
-		}
-		time.Sleep(10 * time.Millisecond) // between two looks
+	quiet := func() bool { return r.Count(t, `SELECT count(*) FROM lumin.runs WHERE state = 'pending'`) == 0 }
+	if !wait.For(wait.Limit, quiet) {
+		var why string
+		_ = r.Pool.QueryRow(context.Background(), `SELECT error FROM lumin.runs WHERE error IS NOT NULL LIMIT 1`).Scan(&why)
+		t.Fatal("runs are pending: ", why)
 	}
 	if n := r.Count(t, `SELECT count(*) FROM lumin.runs WHERE state <> 'succeeded' OR attempts <> 1`); n > 0 {
 		t.Errorf("%d runs did not succeed at once", n)
