@@ -42,8 +42,8 @@ type counted struct {
 	kind string
 }
 
-func (c counted) Kind() string                                     { return c.kind }
-func (counted) Events() []lumin.EventType                          { return []lumin.EventType{lumin.AnyEvent} }
+func (c counted) Kind() string                                      { return c.kind }
+func (counted) Events() []lumin.EventType                           { return []lumin.EventType{lumin.AnyEvent} }
 func (counted) WorkTx(context.Context, pgx.Tx, *worker.Event) error { return nil }
 
 // testService is a running service.
