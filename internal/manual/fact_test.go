@@ -1,6 +1,8 @@
 package manual
 
 import (
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,21 @@ func TestReadmeIsShort(t *testing.T) {
 	const most = 10 << 10
 	if n := len(read(t, "README.md")); n > most {
 		t.Errorf("the README has %d bytes, at most %d: move a part to docs", n, most)
+	}
+}
+
+// The job type of the README, with its main, is short. Imports do not count.
+func TestReadmeJobTypeIsShort(t *testing.T) {
+	t.Parallel()
+	const most = 25
+	found := blocks(t, "README.md")
+	i := slices.IndexFunc(found, func(b block) bool { return b.language == "go" })
+	if i < 0 {
+		t.Fatal("the README has no Go")
+	}
+	_, code, _ := strings.Cut(found[i].text, "\n)\n\n")
+	if n := strings.Count(code, "\n"); n == 0 || n > most {
+		t.Errorf("the job type of the README has %d lines, want at most %d", n, most)
 	}
 }
 
@@ -34,46 +51,6 @@ func TestAppListsCommands(t *testing.T) {
 	}
 }
 
-// The rooms of the design are the packages, with what each imports of the others.
-func TestRooms(t *testing.T) {
-	t.Parallel()
-	output, err := goTool(t.Context(), root, "readonly", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "./...")
-	if err != nil {
-		t.Fatal(err)
-	}
-	packages := map[string][]string{}
-	for line := range strings.Lines(output) {
-		path, imports, _ := strings.Cut(strings.TrimSpace(line), ":")
-		room := strings.TrimPrefix(path, "lumin-ingest/")
-		if !isRoom(room) {
-			continue
-		}
-		packages[room] = nil
-		for path := range strings.FieldsSeq(imports) {
-			if other, ours := strings.CutPrefix(path, "lumin-ingest/"); ours && isRoom(other) {
-				packages[room] = append(packages[room], other)
-			}
-		}
-	}
-	for _, row := range rows(section(t, "docs/design.md", "Rooms")) {
-		room, documented := strings.Trim(row[0], "`"), matches("`([a-z/]+)`", row[2])
-		imports, known := packages[room]
-		if slices.Sort(imports); !known || !slices.Equal(imports, documented) {
-			t.Errorf("%s imports %v, the page says %v", room, imports, documented)
-		}
-		delete(packages, room)
-	}
-	for room := range packages {
-		t.Errorf("%s has no row", room)
-	}
-}
-
-// isRoom reports whether a package has a row in the table of rooms. Parts in
-// internal have none, except the running program.
-func isRoom(path string) bool {
-	return path == "internal/service" || !strings.HasPrefix(path, "internal/") && !strings.HasPrefix(path, "cmd/")
-}
-
 // A stop takes as long as the compose file allows for.
 func TestStopTime(t *testing.T) {
 	t.Parallel()
@@ -83,4 +60,33 @@ func TestStopTime(t *testing.T) {
 			t.Errorf("%s gives a stop %v s, the compose file %v", page, said, grace)
 		}
 	}
+}
+
+// Files and folders of the repository that a page names exist.
+func TestNamedPathsExist(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`((?:admin|app|cmd|docs|examples|ingest|internal|lumin|migrations|store|worker)/[a-zA-Z0-9_/.*-]+)`")
+	n := 0
+	for _, page := range pages(t) {
+		for _, match := range named.FindAllStringSubmatch(read(t, page), -1) {
+			n++
+			found, err := filepath.Glob(filepath.Join(root, strings.TrimSuffix(match[1], "/...")))
+			if err != nil || len(found) == 0 {
+				t.Errorf("%s names %s, which does not exist", page, match[1])
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d paths found", n)
+	}
+}
+
+// The settings page lists the prefixes of this program's settings.
+func TestSettingPrefixes(t *testing.T) {
+	t.Parallel()
+	_, code, _ := strings.Cut(read(t, "app/environment.go"), "func ownPrefixes()")
+	code, _, _ = strings.Cut(code, "\n}")
+	_, text, _ := strings.Cut(read(t, "docs/settings.md"), "**Misspelled names.**")
+	text, _, _ = strings.Cut(text, "\n\n")
+	sameNames(t, "prefix", matches("`([A-Z_]+_)`", text), matches(`"([A-Z_]+_)"`, code))
 }

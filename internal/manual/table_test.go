@@ -2,6 +2,7 @@ package manual
 
 import (
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -134,14 +135,30 @@ func TestDefaultsTable(t *testing.T) {
 func TestAnswersTable(t *testing.T) {
 	t.Parallel()
 	var statuses, codes string
+	statusOf := map[string]string{}
 	for _, row := range rows(section(t, "docs/http.md", "Answers to deliveries")) {
 		statuses += row[0] + "\n"
 		codes += row[1] + "\n"
+		for _, code := range matches("`([a-z_]+)`", row[1]) {
+			statusOf[code] = row[0]
+		}
 	}
 	source := read(t, "ingest/answer.go")
 	sameNames(t, "code", matches("`([a-z_]+)`", codes), matches(`problem\(http\.Status\w+, "([a-z_]+)"`, source))
 	if !strings.Contains(statuses, "200") {
 		t.Error("200 is missing")
+	}
+	for status := 400; status < 600; status++ {
+		name := strings.ReplaceAll(http.StatusText(status), " ", "")
+		if name == "" {
+			continue
+		}
+		for _, code := range matches(`problem\(http\.Status`+name+`, "([a-z_]+)"`, source) {
+			// A connection that had to make room gets no answer as a rule.
+			if said := statusOf[code]; said != "none" && !strings.Contains(said, strconv.Itoa(status)) {
+				t.Errorf("%s is answered %d, the page says %s", code, status, said)
+			}
+		}
 	}
 }
 
