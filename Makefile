@@ -67,7 +67,7 @@ examples: ## build, vet and test the examples (separate modules) against this ch
 	done
 
 .PHONY: check
-check: fmt vet lint test test-memory examples ## run all checks of CI: format, vet, lint, test, and the examples
+check: fmt vet lint test test-memory examples ## run all checks of CI: format, vet, lint, tests, memory and the examples
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted

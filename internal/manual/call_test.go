@@ -119,6 +119,28 @@ func TestCommandsExist(t *testing.T) {
 	}
 }
 
+// The help of make that a page shows is that of the Makefile.
+func TestMakeHelp(t *testing.T) {
+	t.Parallel()
+	makefile, n := read(t, "Makefile"), 0
+	for _, b := range blocksOf(t, "console") {
+		_, output, found := strings.Cut(b.text, "$ make help\n")
+		if !found {
+			continue
+		}
+		for _, match := range regexp.MustCompile(`(?m)^  ([a-z-]+) {2,}(.*)$`).FindAllStringSubmatch(output, -1) {
+			n++
+			target := regexp.MustCompile(`(?m)^` + match[1] + `:.* ## ` + regexp.QuoteMeta(match[2]) + `$`)
+			if !target.MatchString(makefile) {
+				t.Errorf("%v: the help of make %s is another one", b, match[1])
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no page shows the help of make")
+	}
+}
+
 // Every flag that the running text names is one of some command.
 func TestFlagsExist(t *testing.T) {
 	t.Parallel()
