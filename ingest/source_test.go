@@ -25,12 +25,6 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	start := r.now()
 	newKeySignature := lumin.Sign([]byte(documentedBody), "rotated")
 	mismatch := func() { r.post("/webhooks/account", documentedBody, newKeySignature) }
-	alarms := func(want int) {
-		t.Helper()
-		if got := len(r.output.Entries(t, alarmMessage)); got != want {
-			t.Fatalf("%d alarms, want %d", got, want)
-		}
-	}
 
 	wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
 	for range 9 {
@@ -41,24 +35,16 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	r.post("/webhooks/account", documentedBody, "")
 	r.post("/webhooks/account", documentedBody, "abc")
 	r.post("/webhooks/apps/demo", documentedBody, newKeySignature)
-	alarms(0)
+	wantAlarms(t, r, 0)
 	mismatch()
-	alarms(1)
+	wantAlarms(t, r, 1)
 
 	alarm := r.output.Entries(t, alarmMessage)[0]
 	if alarm["level"] != "ERROR" || alarm["source"] != "account" || alarm["mismatches"] != 10. ||
 		alarm["last_verified"] != "2023-09-14T04:03:28Z" || !strings.Contains(fmt.Sprint(alarm["remedy"]), "LUMIN_ACCOUNT_API_KEYS") {
 		t.Errorf("logged %v", alarm)
 	}
-	want := []SourceStatus{{"account", start, 10}, {"app:demo", time.Time{}, 1}}
-	if got := r.Sources(); !slices.Equal(got, want) {
-		t.Errorf("Sources() = %v, want %v", got, want)
-	}
-	for name, want := range map[string]float64{"account": 10, "app:demo": 1} {
-		if got := r.metric("lumin_source_mismatches_since_verified", "source="+name); got != want {
-			t.Errorf("%v mismatches of %s, want %v", got, name, want)
-		}
-	}
+	wantSources(t, r, SourceStatus{"account", start, 10}, SourceStatus{"app:demo", time.Time{}, 1})
 	for name, want := range map[string]float64{"account": 1694664208.595, "app:demo": -1} {
 		if got := r.metric("lumin_source_last_verified_timestamp_seconds", "source="+name); got != want {
 			t.Errorf("%s last verified at %f, want %f", name, got, want)
@@ -67,23 +53,17 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 
 	r.setClock(start.Add(10*time.Minute - 1))
 	mismatch()
-	alarms(1)
+	wantAlarms(t, r, 1)
 	r.setClock(start.Add(10 * time.Minute))
 	mismatch()
-	alarms(2)
+	wantAlarms(t, r, 2)
 
 	wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
 	again := r.output.Entries(t, allFineMessage)
 	if len(again) != 1 || again[0]["level"] != "INFO" || again[0]["source"] != "account" || again[0]["mismatches"] != 12. {
 		t.Errorf("logged %v", again)
 	}
-	want[0] = SourceStatus{"account", start.Add(10 * time.Minute), 0}
-	if got := r.Sources(); !slices.Equal(got, want) {
-		t.Errorf("Sources() = %v, want %v", got, want)
-	}
-	if got := r.metric("lumin_source_mismatches_since_verified", "source=account"); got != 0 {
-		t.Errorf("%v mismatches", got)
-	}
+	wantSources(t, r, SourceStatus{"account", start.Add(10 * time.Minute), 0}, SourceStatus{"app:demo", time.Time{}, 1})
 
 	// The end of an alarm is logged once. The next mismatches are counted from
 	// one.
@@ -92,12 +72,34 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	for range 9 {
 		mismatch()
 	}
-	alarms(2)
+	wantAlarms(t, r, 2)
 	if got := len(r.output.Entries(t, allFineMessage)); got != 1 {
 		t.Errorf("%d times", got)
 	}
 	mismatch()
-	alarms(3)
+	wantAlarms(t, r, 3)
+}
+
+// wantAlarms counts the alarms in the log.
+func wantAlarms(t *testing.T, r *rig, want int) {
+	t.Helper()
+	if got := len(r.output.Entries(t, alarmMessage)); got != want {
+		t.Fatalf("%d alarms, want %d", got, want)
+	}
+}
+
+// wantSources compares the status of all sources, as reported by Sources and by
+// the metric of mismatches.
+func wantSources(t *testing.T, r *rig, want ...SourceStatus) {
+	t.Helper()
+	if got := r.Sources(); !slices.Equal(got, want) {
+		t.Errorf("Sources() = %v, want %v", got, want)
+	}
+	for _, s := range want {
+		if got := r.metric("lumin_source_mismatches_since_verified", "source="+s.Source); got != float64(s.MismatchesSince) {
+			t.Errorf("%v mismatches of %s, want %d", got, s.Source, s.MismatchesSince)
+		}
+	}
 }
 
 // After a restart, the last verified time is either the true one or absent.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
@@ -315,35 +316,7 @@ func TestTransactional(t *testing.T) {
 
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got := r.run(jobs[i].kind, key)
-			if n := r.effects(jobs[i].kind); n != c.effects {
-				t.Errorf("%d effects, want %d", n, c.effects)
-			}
-			if n := int(jobs[i].calls.Load()); n != c.calls {
-				t.Errorf("called %d times, want %d", n, c.calls)
-			}
-			if got.State != c.state || got.Attempts != c.tries || got.JobState != c.jobState {
-				t.Errorf("run %s after %d attempts, job %s; want %s, %d, %s", got.State, got.Attempts, got.JobState, c.state, c.tries, c.jobState)
-			}
-			checkTexts(t, "job errors", got.JobErrors, c.errors)
-			logged := slices.DeleteFunc(r.logs.errorsOf(jobs[i].kind), func(s string) bool {
-				return strings.HasPrefix(s, "JobSnooze") || strings.HasPrefix(s, "not yet") || s == "nothing to do" || s == "panic: [address]"
-			})
-			checkTexts(t, "logged errors", logged, c.errors)
-			if c.state == "succeeded" {
-				if got.Failures != 0 || got.Error != "" {
-					t.Errorf("%d failures, error %q", got.Failures, got.Error)
-				}
-				return
-			}
-			if got.Failures != 1 || got.FailureState != c.state {
-				t.Errorf("%d failures, %s", got.Failures, got.FailureState)
-			}
-			if c.state == "failed" && !strings.Contains(r.logs.String(), `"msg":"last attempt failed","kind":"`+jobs[i].kind+`"`) {
-				t.Error("the last attempt is not logged as such")
-			}
-			checkTexts(t, "errors of the failure", got.FailureErrors, c.errors)
-			checkTexts(t, "error of the run", []string{got.Error}, c.errors[len(c.errors)-1:])
+			checkTxCase(t, r, c, jobs[i], key)
 		})
 	}
 	if n := r.effects("second half"); n != 1 {
@@ -353,4 +326,39 @@ func TestTransactional(t *testing.T) {
 		t.Errorf("%d effects outside the transaction", n)
 	}
 	checkCanaries(t, r)
+}
+
+// checkTxCase compares the run, the job, the failure and the log of one job
+// type with its case.
+func checkTxCase(t *testing.T, r *rig, c txCase, job *txJob, key lumin.EventKey) {
+	t.Helper()
+	got := r.run(job.kind, key)
+	if n := r.effects(job.kind); n != c.effects {
+		t.Errorf("%d effects, want %d", n, c.effects)
+	}
+	if n := int(job.calls.Load()); n != c.calls {
+		t.Errorf("called %d times, want %d", n, c.calls)
+	}
+	if got.State != c.state || got.Attempts != c.tries || got.JobState != c.jobState {
+		t.Errorf("run %s after %d attempts, job %s; want %s, %d, %s", got.State, got.Attempts, got.JobState, c.state, c.tries, c.jobState)
+	}
+	checkTexts(t, "job errors", got.JobErrors, c.errors)
+	logged := slices.DeleteFunc(r.logs.errorsOf(job.kind), func(s string) bool {
+		return strings.HasPrefix(s, "JobSnooze") || strings.HasPrefix(s, "not yet") || s == "nothing to do" || s == "panic: [address]"
+	})
+	checkTexts(t, "logged errors", logged, c.errors)
+	if c.state == "succeeded" {
+		if got.Failures != 0 || got.Error != "" {
+			t.Errorf("%d failures, error %q", got.Failures, got.Error)
+		}
+		return
+	}
+	if got.Failures != 1 || got.FailureState != c.state {
+		t.Errorf("%d failures, %s", got.Failures, got.FailureState)
+	}
+	if c.state == "failed" && !strings.Contains(r.logs.String(), `"msg":"last attempt failed","kind":"`+job.kind+`"`) {
+		t.Error("the last attempt is not logged as such")
+	}
+	checkTexts(t, "errors of the failure", got.FailureErrors, c.errors)
+	checkTexts(t, "error of the run", []string{got.Error}, c.errors[len(c.errors)-1:])
 }

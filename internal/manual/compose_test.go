@@ -120,50 +120,12 @@ func TestComposeProgram(t *testing.T) {
 	if names := project.ServiceNames(); !slices.Equal(names, []string{"migrate", "postgres", "server"}) {
 		t.Fatalf("services %v", names)
 	}
-	postgres := project.Services["postgres"]
-	password := value(postgres, "POSTGRES_PASSWORD")
 	for _, name := range []string{"migrate", "server"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := project.Services[name]
-			if s.Build == nil || s.Entrypoint != nil {
-				t.Errorf("build %v, entrypoint %v: the Dockerfile's should be used", s.Build, s.Entrypoint)
-			}
-			if version, given := s.Build.Args["VERSION"]; !given || version == nil || *version != "v9" {
-				t.Errorf("build arguments %v do not pass VERSION on", s.Build.Args)
-			}
-			if what := theProgram(t).complaint(s.Command); what != "" {
-				t.Errorf("command %v: %s", s.Command, what)
-			}
-			if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.Privileged || len(s.CapAdd) > 0 {
-				t.Errorf("read_only %v, cap_drop %v, cap_add %v, security_opt %v, privileged %v", s.ReadOnly, s.CapDrop, s.CapAdd, s.SecurityOpt, s.Privileged)
-			}
-			if s.User != "" && !unprivileged(s.User) {
-				t.Errorf("runs as %s", s.User)
-			}
-			settings := theProgram(t).settings()
-			for variable, given := range s.Environment {
-				// The PostgreSQL driver reads its own.
-				if !settings[variable] && variable != "PGPASSWORD" {
-					t.Errorf("%s is no setting of the program", variable)
-				}
-				if given == nil {
-					t.Errorf("%s has no value", variable)
-				}
-			}
-			if got := value(s, "PGPASSWORD"); got != password {
-				t.Errorf("PGPASSWORD is %q, that of postgres %q", got, password)
-			}
-			want := fmt.Sprintf("postgres://%s@postgres:5432/%s?", value(postgres, "POSTGRES_USER"), value(postgres, "POSTGRES_DB"))
-			if url := value(s, "DATABASE_URL"); !strings.HasPrefix(url, want) {
-				t.Errorf("DATABASE_URL is %q, want %s", url, want)
-			}
-			if dependency := s.DependsOn["postgres"]; dependency.Condition != types.ServiceConditionHealthy {
-				t.Errorf("depends on postgres: %+v", dependency)
-			}
+			examineProgram(t, project.Services[name], project.Services["postgres"])
 		})
 	}
-
 	migrate, server := project.Services["migrate"], project.Services["server"]
 	if strings.Join(migrate.Command, " ") != "migrate up" || migrate.Restart != "no" {
 		t.Errorf("migrate runs %v, restart %s", migrate.Command, migrate.Restart)
@@ -194,5 +156,47 @@ func TestComposeProgram(t *testing.T) {
 	}
 	if published["8081"] != "127.0.0.1" || len(published) != 2 {
 		t.Errorf("published %v", published)
+	}
+}
+
+// examineProgram checks a service that runs this program: its build, its
+// command, its rights, and the settings with which it reaches the service of
+// PostgreSQL.
+func examineProgram(t *testing.T, s, postgres types.ServiceConfig) {
+	t.Helper()
+	if s.Build == nil || s.Entrypoint != nil {
+		t.Errorf("build %v, entrypoint %v: the Dockerfile's should be used", s.Build, s.Entrypoint)
+	}
+	if version, given := s.Build.Args["VERSION"]; !given || version == nil || *version != "v9" {
+		t.Errorf("build arguments %v do not pass VERSION on", s.Build.Args)
+	}
+	if what := theProgram(t).complaint(s.Command); what != "" {
+		t.Errorf("command %v: %s", s.Command, what)
+	}
+	if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.Privileged || len(s.CapAdd) > 0 {
+		t.Errorf("read_only %v, cap_drop %v, cap_add %v, security_opt %v, privileged %v", s.ReadOnly, s.CapDrop, s.CapAdd, s.SecurityOpt, s.Privileged)
+	}
+	if s.User != "" && !unprivileged(s.User) {
+		t.Errorf("runs as %s", s.User)
+	}
+	settings := theProgram(t).settings()
+	for variable, given := range s.Environment {
+		// The PostgreSQL driver reads its own.
+		if !settings[variable] && variable != "PGPASSWORD" {
+			t.Errorf("%s is no setting of the program", variable)
+		}
+		if given == nil {
+			t.Errorf("%s has no value", variable)
+		}
+	}
+	if got := value(s, "PGPASSWORD"); got != value(postgres, "POSTGRES_PASSWORD") {
+		t.Errorf("PGPASSWORD is %q, that of postgres %q", got, value(postgres, "POSTGRES_PASSWORD"))
+	}
+	want := fmt.Sprintf("postgres://%s@postgres:5432/%s?", value(postgres, "POSTGRES_USER"), value(postgres, "POSTGRES_DB"))
+	if url := value(s, "DATABASE_URL"); !strings.HasPrefix(url, want) {
+		t.Errorf("DATABASE_URL is %q, want %s", url, want)
+	}
+	if dependency := s.DependsOn["postgres"]; dependency.Condition != types.ServiceConditionHealthy {
+		t.Errorf("depends on postgres: %+v", dependency)
 	}
 }

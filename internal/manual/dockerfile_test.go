@@ -142,38 +142,7 @@ func TestDockerfileImage(t *testing.T) {
 		t.Errorf("USER %s is not a number, or root", user)
 	}
 
-	made := regexp.MustCompile(`(?:-o|>|mkdir -p) (/out/\S+)`).FindAllStringSubmatch(strings.Join(build.all("RUN"), "\n"), -1)
-	into := map[string]string{} // path in the image, by path in the build stage
-	for _, args := range image.all("COPY") {
-		fields := strings.Fields(args)
-		if len(fields) != 3 || fields[0] != "--from="+build.name {
-			t.Fatalf("COPY %s does not copy one file from stage %q", args, build.name)
-		}
-		into[fields[1]] = fields[2]
-	}
-	for from := range into {
-		known := from == "/etc/ssl/certs/ca-certificates.crt" // comes with the golang image
-		for _, m := range made {
-			known = known || m[1] == from || strings.HasPrefix(m[1], from+"/")
-		}
-		if !known {
-			t.Errorf("nothing in the build stage makes %s", from)
-		}
-	}
-
-	var entrypoint, cmd []string
-	if err := json.Unmarshal([]byte(image.one(t, "ENTRYPOINT")), &entrypoint); err != nil {
-		t.Fatalf("ENTRYPOINT needs a shell, which is not there: %v", err)
-	}
-	if err := json.Unmarshal([]byte(image.one(t, "CMD")), &cmd); err != nil {
-		t.Fatalf("CMD needs a shell, which is not there: %v", err)
-	}
-	if len(entrypoint) != 1 || into["/out/lumin-ingest"] != entrypoint[0] {
-		t.Errorf("ENTRYPOINT %v, the binary is at %s", entrypoint, into["/out/lumin-ingest"])
-	}
-	if what := theProgram(t).complaint(cmd); what != "" {
-		t.Errorf("CMD %v: %s", cmd, what)
-	}
+	checkEntrypoint(t, image, copiedFiles(t, build, image))
 
 	_, command, found := strings.Cut(image.one(t, "HEALTHCHECK"), " CMD ")
 	var check []string
@@ -181,7 +150,6 @@ func TestDockerfileImage(t *testing.T) {
 		t.Errorf("HEALTHCHECK needs a shell, which is not there: %v", err)
 	}
 	examineHealthCheck(t, check)
-
 	settings := theProgram(t).settings()
 	var listens []uint32
 	for _, pair := range strings.Fields(image.one(t, "ENV")) {
@@ -198,6 +166,50 @@ func TestDockerfileImage(t *testing.T) {
 	}
 	if ports := imagePorts(t); !slices.Equal(ports, listens) {
 		t.Errorf("EXPOSE %v, but it listens on %v", ports, listens)
+	}
+}
+
+// copiedFiles returns the path in the image of each file that is copied from
+// the build stage, by its path there. It checks that the build stage makes them.
+func copiedFiles(t *testing.T, build, image stage) map[string]string {
+	t.Helper()
+	made := regexp.MustCompile(`(?:-o|>|mkdir -p) (/out/\S+)`).FindAllStringSubmatch(strings.Join(build.all("RUN"), "\n"), -1)
+	into := map[string]string{}
+	for _, args := range image.all("COPY") {
+		fields := strings.Fields(args)
+		if len(fields) != 3 || fields[0] != "--from="+build.name {
+			t.Fatalf("COPY %s does not copy one file from stage %q", args, build.name)
+		}
+		into[fields[1]] = fields[2]
+	}
+	for from := range into {
+		known := from == "/etc/ssl/certs/ca-certificates.crt" // comes with the golang image
+		for _, m := range made {
+			known = known || m[1] == from || strings.HasPrefix(m[1], from+"/")
+		}
+		if !known {
+			t.Errorf("nothing in the build stage makes %s", from)
+		}
+	}
+	return into
+}
+
+// checkEntrypoint checks that the image starts the program with a valid command
+// and without a shell.
+func checkEntrypoint(t *testing.T, image stage, into map[string]string) {
+	t.Helper()
+	var entrypoint, cmd []string
+	if err := json.Unmarshal([]byte(image.one(t, "ENTRYPOINT")), &entrypoint); err != nil {
+		t.Fatalf("ENTRYPOINT needs a shell, which is not there: %v", err)
+	}
+	if err := json.Unmarshal([]byte(image.one(t, "CMD")), &cmd); err != nil {
+		t.Fatalf("CMD needs a shell, which is not there: %v", err)
+	}
+	if len(entrypoint) != 1 || into["/out/lumin-ingest"] != entrypoint[0] {
+		t.Errorf("ENTRYPOINT %v, the binary is at %s", entrypoint, into["/out/lumin-ingest"])
+	}
+	if what := theProgram(t).complaint(cmd); what != "" {
+		t.Errorf("CMD %v: %s", cmd, what)
 	}
 }
 

@@ -81,7 +81,7 @@ func TestReconcile(t *testing.T) {
 	r.recordEvent("same", `"status":"NEED_TO_SIGN","title":"A"`)
 	r.recordEvent("missed", `"status":"NEED_TO_SIGN","title":"Ada's contract"`)
 	r.recordEvent("gone", `"status":"WAITING_FOR_OTHERS"`)
-	r.recordEvent("over", `"status":"APPROVED"`)
+	r.recordEvent("approved", `"status":"APPROVED"`)
 	r.api.SetRequest("same", map[string]any{"status": "NEED_TO_SIGN", "title": "A"})
 	r.api.SetRequest("missed", map[string]any{"status": "REJECTED", "title": "Ada's other contract", "reason": "no, says Ada"})
 
@@ -117,7 +117,26 @@ func TestReconcile(t *testing.T) {
 	if sum := r.run(); !sum.Settled() || sum.Checked != 1 {
 		t.Errorf("afterwards: %+v", sum)
 	}
-	// A replay of an old event does not clear gone_at. A newer event does.
+
+	// An event older than the repair changes nothing. A newer event does.
+	r.Record(t, jobtest.Payload(time.Now().Add(-time.Minute).UnixMilli(), lumin.SignatureRequestViewed, "missed", `"title":"old"`))
+	r.Record(t, jobtest.Payload(time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, "missed", `"status":"NEED_TO_SIGN","signing_type":"ORDER"`))
+	r.WaitQuiet(t)
+	if status, title := r.status("missed"); status != "REJECTED" || title != "Ada's other contract" {
+		t.Errorf("after late events: %s, %s", status, title)
+	}
+}
+
+// A replay of an old event does not clear gone_at. A newer event does.
+func TestNewerEventClearsGone(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	r.recordEvent("same", `"status":"NEED_TO_SIGN"`)
+	r.recordEvent("gone", `"status":"WAITING_FOR_OTHERS"`)
+	r.api.SetRequest("same", map[string]any{"status": "NEED_TO_SIGN"})
+	if sum, want := r.run(), (reconcile.Summary{Checked: 2, Gone: 1}); sum != want {
+		t.Errorf("%+v, want %+v", sum, want)
+	}
 	r.api.SetRequest("gone", map[string]any{"status": "WAITING_FOR_OTHERS"})
 	if _, err := r.Rig.Store.Pool().Exec(t.Context(), `UPDATE lumin.signature_requests SET gone_at = now() + interval '1 hour' WHERE gone_at IS NOT NULL`); err != nil {
 		t.Fatal(err)
@@ -134,13 +153,6 @@ func TestReconcile(t *testing.T) {
 	r.WaitQuiet(t)
 	if sum := r.run(); sum.Checked != 2 {
 		t.Errorf("after a newer event: %+v", sum)
-	}
-	// An event older than the repair changes nothing. A newer event does.
-	r.Record(t, jobtest.Payload(time.Now().Add(-time.Minute).UnixMilli(), lumin.SignatureRequestViewed, "missed", `"title":"old"`))
-	r.Record(t, jobtest.Payload(time.Now().Add(time.Minute).UnixMilli(), lumin.SignatureRequestViewed, "missed", `"status":"NEED_TO_SIGN","signing_type":"ORDER"`))
-	r.WaitQuiet(t)
-	if status, title := r.status("missed"); status != "REJECTED" || title != "Ada's other contract" {
-		t.Errorf("after late events: %s, %s", status, title)
 	}
 }
 

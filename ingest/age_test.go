@@ -1,0 +1,108 @@
+package ingest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lumin-ingest/lumin"
+)
+
+func TestFreshness(t *testing.T) {
+	t.Parallel()
+	const max, ahead = 48 * time.Hour, 10 * time.Minute
+	for _, test := range []struct {
+		name   string
+		age    time.Duration // of the event when it arrives
+		maxAge time.Duration
+		code   string // "": recorded
+	}{
+		{"new", 0, max, ""},
+		{"just young enough", max - time.Millisecond, max, ""},
+		{"at the limit", max, max, ""},
+		{"just too old", max + time.Millisecond, max, "timestamp_expired"},
+		{"at the least limit", MinEventAge, MinEventAge, ""},
+		{"over the least limit", MinEventAge + time.Millisecond, MinEventAge, "timestamp_expired"},
+		{"years old", 10 * 365 * 24 * time.Hour, max, "timestamp_expired"},
+		{"years old and no limit", 10 * 365 * 24 * time.Hour, 0, ""},
+		{"just early enough", -ahead + time.Millisecond, max, ""},
+		{"as early as allowed", -ahead, max, ""},
+		{"just too early", -ahead - time.Millisecond, max, "timestamp_in_future"},
+		{"just too early and no limit", -ahead - time.Millisecond, 0, "timestamp_in_future"},
+		{"too early by 290 years", -290 * 365 * 24 * time.Hour, 0, "timestamp_in_future"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(cfg *Config) { cfg.MaxEventAge = test.maxAge })
+			r.setClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+			response := r.postAccount(bodyAt(r.now().Add(-test.age)))
+			if test.code == "" {
+				wantReceipt(t, response, `{"id":17,"status":"recorded"}`)
+				return
+			}
+			wantProblem(t, response.Result(), 400, test.code)
+			if r.deliveries() != nil || r.routed != nil {
+				t.Error("recorded or routed")
+			}
+			if got := r.metric("lumin_deliveries_total", "source=account", "result=refused", "reason="+test.code); got != 1 {
+				t.Errorf("counted %v", got)
+			}
+			if line := r.output.only(t); line["event_type"] != "signature_request_signed" || line["key_id"] != lumin.KeyID(accountKey) {
+				t.Errorf("logged %v", line)
+			}
+		})
+	}
+}
+
+// An authentic event with an implausible time is stored. If it were refused, it
+// would be lost when Lumin gives up.
+func TestImplausibleTime(t *testing.T) {
+	t.Parallel()
+	for eventTime, reason := range map[string]string{
+		"1694664207":       "event_time is in seconds",
+		"1420070399999":    "event_time is before 2015",
+		"1694664207595000": "event_time is out of range",
+	} {
+		for _, maxAge := range []time.Duration{48 * time.Hour, 0} {
+			t.Run(fmt.Sprintf("%s, %v", eventTime, maxAge), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, func(cfg *Config) { cfg.MaxEventAge = maxAge })
+				if w := r.postAccount(strings.Replace(bodyAt(time.UnixMilli(1)), `"event_time":1,`, `"event_time":`+eventTime+`,`, 1)); w.Code != 200 {
+					t.Fatalf("answered %d %s", w.Code, w.Body)
+				}
+				if got := r.deliveries(); len(got) != 1 || got[0].Envelope != nil || got[0].Jobs != nil || r.routed != nil {
+					t.Errorf("recorded %+v, routed %v", got, r.routed)
+				}
+				if line := r.output.only(t); line["reason"] != reason {
+					t.Errorf("logged %v", line)
+				}
+			})
+		}
+	}
+}
+
+// Lumin's last retry is accepted like its first attempt, even if each failed
+// attempt took another 30 s.
+func TestEveryRetryIsFreshEnough(t *testing.T) {
+	t.Parallel()
+	for _, maxAge := range []time.Duration{48 * time.Hour, MinEventAge, 0} {
+		for _, answerDelay := range []time.Duration{0, 30 * time.Second} {
+			t.Run(fmt.Sprintf("%v, %v", maxAge, answerDelay), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, func(cfg *Config) { cfg.MaxEventAge = maxAge })
+				r.setClock(documentedTime)
+				attempts := 1
+				wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
+				for _, delay := range lumin.RetryDelays() {
+					r.setClock(r.now().Add(answerDelay + delay))
+					wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
+					attempts++
+				}
+				if attempts != 7 || r.now().Sub(documentedTime) < lumin.RetryWindow {
+					t.Errorf("%d attempts in %v", attempts, r.now().Sub(documentedTime))
+				}
+			})
+		}
+	}
+}
