@@ -13,7 +13,7 @@ type call struct {
 	args []string
 }
 
-// calls finds them in blocks of commands, and in running text.
+// calls finds the calls of the program in code blocks and in running text.
 func calls(t *testing.T) []call {
 	t.Helper()
 	inline := regexp.MustCompile("`((?:bin/)?lumin-ingest [^`]+)`")
@@ -44,8 +44,8 @@ func calls(t *testing.T) []call {
 	return found
 }
 
-// shell splits a line into simple commands and those into words, as far as the
-// pages use the language: quotes, pipes, comments.
+// shell splits a line into simple commands, and each command into words. It
+// understands only the syntax that the pages use: quotes, pipes and comments.
 func shell(line string) [][]string {
 	var commands [][]string
 	var words []string
@@ -83,7 +83,8 @@ func shell(line string) [][]string {
 	return append(commands, words)
 }
 
-// programArgs returns what a command hands to the program, if it calls it.
+// programArgs returns the arguments that a command passes to the program. It
+// returns false if the command does not call the program.
 func programArgs(words []string) ([]string, bool) {
 	for _, prefix := range [][]string{
 		{"lumin-ingest"}, {"bin/lumin-ingest"}, {"go", "run", "."},
@@ -104,11 +105,10 @@ func TestCommandsExist(t *testing.T) {
 	}
 	p := theProgram(t)
 	for _, c := range found {
-		if what := p.complaint(c.args); what != "" {
-			t.Errorf("%s: lumin-ingest %s: %s", c.at, strings.Join(c.args, " "), what)
+		if problem := p.problem(c.args); problem != "" {
+			t.Errorf("%s: lumin-ingest %s: %s", c.at, strings.Join(c.args, " "), problem)
 		}
 	}
-	// A make target, too.
 	makefile := read(t, "Makefile")
 	for _, page := range pages(t) {
 		for _, match := range regexp.MustCompile("(?:`|\\$ )make ([a-z-]+)").FindAllStringSubmatch(read(t, page), -1) {
@@ -119,7 +119,7 @@ func TestCommandsExist(t *testing.T) {
 	}
 }
 
-// The help of make that a page shows is that of the Makefile.
+// The pages show the help of make as it is in the Makefile.
 func TestMakeHelp(t *testing.T) {
 	t.Parallel()
 	makefile, n := read(t, "Makefile"), 0
@@ -132,7 +132,7 @@ func TestMakeHelp(t *testing.T) {
 			n++
 			target := regexp.MustCompile(`(?m)^` + match[1] + `:.* ## ` + regexp.QuoteMeta(match[2]) + `$`)
 			if !target.MatchString(makefile) {
-				t.Errorf("%v: the help of make %s is another one", b, match[1])
+				t.Errorf("%v: the help of make %s differs from the Makefile", b, match[1])
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func TestMakeHelp(t *testing.T) {
 	}
 }
 
-// Every flag that the running text names is one of some command.
+// Every flag in the running text belongs to a command.
 func TestFlagsExist(t *testing.T) {
 	t.Parallel()
 	all := map[string]bool{}

@@ -12,7 +12,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// composeSecrets are what a user must set.
+// composeSecrets returns the settings that a user must set.
 func composeSecrets() types.Mapping {
 	return types.Mapping{"POSTGRES_PASSWORD": "p%ss word", "LUMIN_ACCOUNT_API_KEYS": "key", "VERSION": "v9"}
 }
@@ -41,7 +41,7 @@ func mustLoadCompose(t *testing.T) *types.Project {
 	return project
 }
 
-// value is what a service has in its environment; empty if nothing.
+// value returns a variable of a service, or "" if it is not set.
 func value(s types.ServiceConfig, variable string) string {
 	if v := s.Environment[variable]; v != nil {
 		return *v
@@ -123,7 +123,7 @@ func TestComposeProgram(t *testing.T) {
 	for _, name := range []string{"migrate", "server"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			examineProgram(t, project.Services[name], project.Services["postgres"])
+			checkProgram(t, project.Services[name], project.Services["postgres"])
 		})
 	}
 	migrate, server := project.Services["migrate"], project.Services["server"]
@@ -140,18 +140,18 @@ func TestComposeProgram(t *testing.T) {
 		t.Errorf("stop_grace_period %v cuts off a graceful stop, which takes up to 51 s", grace)
 	}
 	if check := server.HealthCheck; check == nil || len(check.Test) != 3 || check.Test[0] != "CMD" {
-		t.Errorf("health check %+v, want one without a shell, which is not there", check)
+		t.Errorf("health check %+v, want one that needs no shell: the image has none", check)
 	} else {
-		examineHealthCheck(t, check.Test[1:])
+		checkHealthCheck(t, check.Test[1:])
 	}
 	if server.Image != migrate.Image {
-		t.Errorf("server is of %s and migrate of %s", server.Image, migrate.Image)
+		t.Errorf("server uses image %s, migrate uses %s", server.Image, migrate.Image)
 	}
 	published := map[string]string{}
 	for _, port := range server.Ports {
 		published[port.Published] = port.HostIP
 		if !slices.Contains(imagePorts(t), port.Target) {
-			t.Errorf("port %d is none of the image's", port.Target)
+			t.Errorf("port %d is not exposed by the image", port.Target)
 		}
 	}
 	if published["8081"] != "127.0.0.1" || len(published) != 2 {
@@ -159,10 +159,10 @@ func TestComposeProgram(t *testing.T) {
 	}
 }
 
-// examineProgram checks a service that runs this program: its build, its
+// checkProgram checks a service that runs this program: its build, its
 // command, its rights, and the settings with which it reaches the service of
 // PostgreSQL.
-func examineProgram(t *testing.T, s, postgres types.ServiceConfig) {
+func checkProgram(t *testing.T, s, postgres types.ServiceConfig) {
 	t.Helper()
 	if s.Build == nil || s.Entrypoint != nil {
 		t.Errorf("build %v, entrypoint %v: the Dockerfile's should be used", s.Build, s.Entrypoint)
@@ -170,8 +170,8 @@ func examineProgram(t *testing.T, s, postgres types.ServiceConfig) {
 	if version, given := s.Build.Args["VERSION"]; !given || version == nil || *version != "v9" {
 		t.Errorf("build arguments %v do not pass VERSION on", s.Build.Args)
 	}
-	if what := theProgram(t).complaint(s.Command); what != "" {
-		t.Errorf("command %v: %s", s.Command, what)
+	if problem := theProgram(t).problem(s.Command); problem != "" {
+		t.Errorf("command %v: %s", s.Command, problem)
 	}
 	if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.Privileged || len(s.CapAdd) > 0 {
 		t.Errorf("read_only %v, cap_drop %v, cap_add %v, security_opt %v, privileged %v", s.ReadOnly, s.CapDrop, s.CapAdd, s.SecurityOpt, s.Privileged)
@@ -181,16 +181,16 @@ func examineProgram(t *testing.T, s, postgres types.ServiceConfig) {
 	}
 	settings := theProgram(t).settings()
 	for variable, given := range s.Environment {
-		// The PostgreSQL driver reads its own.
+		// The PostgreSQL driver reads PGPASSWORD.
 		if !settings[variable] && variable != "PGPASSWORD" {
-			t.Errorf("%s is no setting of the program", variable)
+			t.Errorf("%s is not a setting of the program", variable)
 		}
 		if given == nil {
 			t.Errorf("%s has no value", variable)
 		}
 	}
 	if got := value(s, "PGPASSWORD"); got != value(postgres, "POSTGRES_PASSWORD") {
-		t.Errorf("PGPASSWORD is %q, that of postgres %q", got, value(postgres, "POSTGRES_PASSWORD"))
+		t.Errorf("PGPASSWORD is %q, the one of postgres is %q", got, value(postgres, "POSTGRES_PASSWORD"))
 	}
 	want := fmt.Sprintf("postgres://%s@postgres:5432/%s?", value(postgres, "POSTGRES_USER"), value(postgres, "POSTGRES_DB"))
 	if url := value(s, "DATABASE_URL"); !strings.HasPrefix(url, want) {

@@ -14,7 +14,8 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// The example of the quick start is run as it stands, only against a server of our own.
+// The example of the quick start works unchanged, except that it calls a server
+// of this test.
 func TestCurlExample(t *testing.T) {
 	t.Parallel()
 	for _, tool := range []string{"sh", "curl", "openssl", "sed"} {
@@ -35,7 +36,7 @@ func TestCurlExample(t *testing.T) {
 		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/webhooks/account" || len(body) != 205 {
 			t.Errorf("%s %s, %d bytes: %v", r.Method, r.URL.Path, len(body), err)
 		}
-		_, _ = io.WriteString(w, answer) // the script fails without it
+		_, _ = io.WriteString(w, answer) // without an answer, the script would fail
 	}))
 	defer server.Close()
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// stage is one FROM of the Dockerfile and what follows it.
+// stage is one FROM of the Dockerfile with its instructions.
 type stage struct {
 	image, name  string
 	instructions []instruction
@@ -25,7 +25,8 @@ func dockerfile(t *testing.T) []stage {
 	return stagesOf(t, "Dockerfile")
 }
 
-// stagesOf reads a Dockerfile's stages, as far as it uses the language.
+// stagesOf reads the stages of a Dockerfile. It understands only the syntax
+// that the Dockerfiles here use.
 func stagesOf(t *testing.T, file string) []stage {
 	t.Helper()
 	var stages []stage
@@ -38,7 +39,7 @@ func stagesOf(t *testing.T, file string) []stage {
 		keyword, args, _ := strings.Cut(line, " ")
 		args = strings.TrimSpace(args)
 		if keyword != strings.ToUpper(keyword) {
-			t.Errorf("%q is no instruction", line)
+			t.Errorf("%q is not an instruction", line)
 		}
 		if keyword == "FROM" {
 			fields := strings.Fields(args)
@@ -50,7 +51,7 @@ func stagesOf(t *testing.T, file string) []stage {
 			continue
 		}
 		if len(stages) == 0 {
-			t.Fatalf("%q stands before the first FROM", line)
+			t.Fatalf("%q is before the first FROM", line)
 		}
 		last := &stages[len(stages)-1]
 		last.instructions = append(last.instructions, instruction{keyword, args})
@@ -94,7 +95,7 @@ func TestDockerfileBuild(t *testing.T) {
 
 	language := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))[1]
 	if _, tag, _ := strings.Cut(build.image, ":"); !regexp.MustCompile(`^` + regexp.QuoteMeta(language) + `(\.\d+)?(-|$)`).MatchString(tag) {
-		t.Errorf("builds with %s, go.mod wants go %s", build.image, language)
+		t.Errorf("builds with %s, go.mod requires go %s", build.image, language)
 	}
 
 	for _, args := range build.all("COPY") {
@@ -147,15 +148,15 @@ func TestDockerfileImage(t *testing.T) {
 	_, command, found := strings.Cut(image.one(t, "HEALTHCHECK"), " CMD ")
 	var check []string
 	if err := json.Unmarshal([]byte(command), &check); !found || err != nil {
-		t.Errorf("HEALTHCHECK needs a shell, which is not there: %v", err)
+		t.Errorf("HEALTHCHECK needs a shell, and the image has none: %v", err)
 	}
-	examineHealthCheck(t, check)
+	checkHealthCheck(t, check)
 	settings := theProgram(t).settings()
 	var listens []uint32
 	for _, pair := range strings.Fields(image.one(t, "ENV")) {
 		name, value, _ := strings.Cut(pair, "=")
 		if !settings[name] {
-			t.Errorf("%s is no setting of the program", name)
+			t.Errorf("%s is not a setting of the program", name)
 		}
 		port, found := strings.CutPrefix(value, "0.0.0.0:")
 		n, err := strconv.ParseUint(port, 10, 16)
@@ -200,33 +201,33 @@ func checkEntrypoint(t *testing.T, image stage, into map[string]string) {
 	t.Helper()
 	var entrypoint, cmd []string
 	if err := json.Unmarshal([]byte(image.one(t, "ENTRYPOINT")), &entrypoint); err != nil {
-		t.Fatalf("ENTRYPOINT needs a shell, which is not there: %v", err)
+		t.Fatalf("ENTRYPOINT needs a shell, and the image has none: %v", err)
 	}
 	if err := json.Unmarshal([]byte(image.one(t, "CMD")), &cmd); err != nil {
-		t.Fatalf("CMD needs a shell, which is not there: %v", err)
+		t.Fatalf("CMD needs a shell, and the image has none: %v", err)
 	}
 	if len(entrypoint) != 1 || into["/out/lumin-ingest"] != entrypoint[0] {
 		t.Errorf("ENTRYPOINT %v, the binary is at %s", entrypoint, into["/out/lumin-ingest"])
 	}
-	if what := theProgram(t).complaint(cmd); what != "" {
-		t.Errorf("CMD %v: %s", cmd, what)
+	if problem := theProgram(t).problem(cmd); problem != "" {
+		t.Errorf("CMD %v: %s", cmd, problem)
 	}
 }
 
-// examineHealthCheck complains of a health check that does not run the program's
-// own command, from where the image has it.
-func examineHealthCheck(t *testing.T, check []string) {
+// checkHealthCheck checks that a health check runs the program's own command,
+// at its path in the image.
+func checkHealthCheck(t *testing.T, check []string) {
 	t.Helper()
 	if len(check) < 2 || check[0] != "/lumin-ingest" || check[1] != "health" {
 		t.Errorf("health check %v, want the program's own", check)
 		return
 	}
-	if what := theProgram(t).complaint(check[1:]); what != "" {
-		t.Errorf("health check %v: %s", check, what)
+	if problem := theProgram(t).problem(check[1:]); problem != "" {
+		t.Errorf("health check %v: %s", check, problem)
 	}
 }
 
-// imagePorts are those that the image exposes.
+// imagePorts returns the ports that the image exposes.
 func imagePorts(t *testing.T) []uint32 {
 	t.Helper()
 	var ports []uint32
@@ -240,7 +241,7 @@ func imagePorts(t *testing.T) []uint32 {
 	return ports
 }
 
-// What .dockerignore leaves out must hold every secret and no part of the build.
+// .dockerignore excludes every secret and nothing that the build needs.
 func TestDockerignore(t *testing.T) {
 	t.Parallel()
 	var patterns []string

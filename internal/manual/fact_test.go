@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The README is the front door: everything longer is a page of its own.
+// The README is an introduction. Details are in docs.
 func TestReadmeIsShort(t *testing.T) {
 	t.Parallel()
 	const most = 10 << 10
@@ -51,7 +51,7 @@ func TestAppListsCommands(t *testing.T) {
 	}
 }
 
-// A stop takes as long as the compose file allows for.
+// The documents and the compose file allow the same time for a stop.
 func TestStopTime(t *testing.T) {
 	t.Parallel()
 	grace := matches(`stop_grace_period: (\d+)s # a stop`, read(t, "docker-compose.yml"))

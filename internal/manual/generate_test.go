@@ -14,15 +14,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the generated parts of the pages")
 
-// Marks around the generated part of a page. What stands outside is written by
+// Marks around the generated part of a page. The rest of the page is written by
 // hand.
 const (
 	generatedFrom = "<!-- Generated from the program's help: go test ./internal/manual -run Generated -update -->\n"
 	generatedTo   = "<!-- End of the generated part. -->\n"
 )
 
-// Two pages list what the program's help says, so they agree with the structs
-// that kong reads.
+// Two pages are generated from the program's help, so they agree with the
+// structs that kong reads.
 func TestGeneratedPages(t *testing.T) {
 	t.Parallel()
 	for page, write := range map[string]func(*testing.T) string{
@@ -51,7 +51,8 @@ func TestGeneratedPages(t *testing.T) {
 	}
 }
 
-// firstDifference is the first line of want that text does not have in its place.
+// firstDifference returns the first line of want that differs from the same
+// line of text.
 func firstDifference(text, want string) string {
 	have := strings.Split(text, "\n")
 	for i, line := range strings.Split(want, "\n") {
@@ -62,8 +63,8 @@ func firstDifference(text, want string) string {
 	return "the end"
 }
 
-// settingDefaults returns the default of each setting. Help shows a placeholder
-// instead where a flag has one, so the defaults are those of the struct tags.
+// settingDefaults returns the default of each setting. It reads the struct
+// tags, because help shows the placeholder of a flag instead of its default.
 func settingDefaults(t *testing.T) map[string]string {
 	t.Helper()
 	defaults := map[string]string{}
@@ -76,17 +77,18 @@ func settingDefaults(t *testing.T) map[string]string {
 			defaults[reflect.StructTag(tag).Get("env")] = reflect.StructTag(tag).Get("default")
 		}
 	}
-	defaults["LISTEN_ADDR"] = "127.0.0.1:8080"       // decided in code: PORT may stand in for it
-	defaults["ADMIN_LISTEN_ADDR"] = "127.0.0.1:8081" // decided in code: dev takes the next free port
+	defaults["LISTEN_ADDR"] = "127.0.0.1:8080"       // set in code, because PORT can replace it
+	defaults["ADMIN_LISTEN_ADDR"] = "127.0.0.1:8081" // set in code, because dev uses the next free port
 	return defaults
 }
 
-// few is how many commands a cell lists before it says "most commands".
+// few is the number of commands that a cell lists. Above it, the cell says
+// "most commands".
 const few = 4
 
-// settingsTable has a row for each setting, in the order of the help of serve,
-// then of the other commands. The settings that only dev reads under another
-// name have no rows.
+// settingsTable returns a table with a row for each setting: first those of
+// serve, in the order of its help, then those of the other commands. A setting
+// that only dev reads under another name has no row.
 func settingsTable(t *testing.T) string {
 	t.Helper()
 	p, defaults := theProgram(t), settingDefaults(t)
@@ -128,8 +130,9 @@ func settingsTable(t *testing.T) string {
 	return table.String()
 }
 
-// commandSections has a section for each command: what it does, how it is called,
-// its arguments and its flags. Flags that are settings are named only.
+// commandSections returns a section for each command: its purpose, its usage,
+// its arguments and its flags. Of flags that are settings it lists only the
+// names.
 func commandSections(t *testing.T) string {
 	t.Helper()
 	p := theProgram(t)
@@ -162,7 +165,7 @@ func commandSections(t *testing.T) string {
 	return page.String()
 }
 
-// code is a cell of a table that holds a value, or nothing.
+// code formats a value for a table cell. An empty value gives an empty cell.
 func code(text string) string {
 	if text == "" {
 		return ""
@@ -170,11 +173,11 @@ func code(text string) string {
 	return "`" + text + "`"
 }
 
-// flagDoc is an argument or a flag as the help of a command has it.
+// flagDoc is an argument or a flag in the help of a command.
 type flagDoc struct {
-	short     string // "-f, " where there is such a form
+	short     string // "-f, ", or "" without a short form
 	name      string // "--dry-run", "<id>"
-	value     string // "=N" where a flag takes one
+	value     string // "=N", or "" for a flag without a value
 	byDefault string
 	text      string
 	env       string
@@ -185,8 +188,8 @@ var (
 	envInText = regexp.MustCompile(` \(` + `\$([A-Z][A-Z0-9_]*)` + `\)`)
 )
 
-// describe reads the help of a command for the pages. An entry begins at the
-// margin, and its text goes on in lines that are indented further.
+// describe reads the help of a command for the pages. An entry begins near the
+// margin, and its text may continue in lines with more indentation.
 func (c *command) describe(help string) {
 	head, rest, _ := strings.Cut(help, "\n\n")
 	c.usage = strings.TrimPrefix(strings.TrimSpace(head), "Usage: ")

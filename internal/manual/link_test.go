@@ -32,7 +32,7 @@ func TestLinksResolve(t *testing.T) {
 				file = filepath.Join(filepath.Dir(page), target)
 			}
 			if !exists(filepath.Join(root, file)) {
-				t.Errorf("%s: %s is not there", page, target)
+				t.Errorf("%s: %s does not exist", page, target)
 				continue
 			}
 			if fragment != "" && !slices.ContainsFunc(matches(`(?m)^#+ (.*)$`, read(t, file)), func(heading string) bool {
@@ -59,7 +59,7 @@ func TestIndexIsComplete(t *testing.T) {
 	}
 }
 
-// What is for readers elsewhere must not speak of folders on somebody's machine.
+// Documents contain no paths of the machine on which they were written.
 func TestNoLocalPaths(t *testing.T) {
 	t.Parallel()
 	for _, page := range append(pages(t), "Dockerfile", "docker-compose.yml") {

@@ -29,16 +29,16 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// goTool runs a command of go in a folder and returns what it prints; the error
-// holds what it complains of. What it may do to the go.mod there is up to mod:
-// readonly or mod. What a cold module cache lacks comes from where this machine
-// has its modules from, once: another module than the checkout needs more of the
-// module graph than building the checkout has fetched.
+// goTool runs a go command in a folder and returns its output. The error
+// contains the messages on standard error. mod is the value of -mod: readonly
+// or mod, which may change go.mod. With a cold module cache, the command may
+// download modules, because another module needs more of the module graph than
+// this checkout.
 func goTool(ctx context.Context, dir, mod, verb string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, "go", append([]string{verb, "-mod=" + mod}, args...)...)
 	command.Dir = dir
 	command.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
-	var stderr strings.Builder // apart: it tells of downloads as well
+	var stderr strings.Builder // not part of the output: it also reports downloads
 	command.Stderr = &stderr
 	output, err := command.Output()
 	if err != nil {
@@ -47,7 +47,8 @@ func goTool(ctx context.Context, dir, mod, verb string, args ...string) (string,
 	return string(output), err
 }
 
-// raceFlag makes builds share what a test run with the race detector has built.
+// raceFlag returns -race if this test was built with the race detector, so that
+// builds can use the same cached packages.
 func raceFlag() []string {
 	info, _ := debug.ReadBuildInfo()
 	for _, setting := range info.Settings {
@@ -58,9 +59,9 @@ func raceFlag() []string {
 	return nil
 }
 
-// program is what the program's own help says about it.
+// program holds what the help of lumin-ingest documents.
 type program struct {
-	names    []string            // of its commands, in the order of its help
+	names    []string            // commands, in the order of the help
 	commands map[string]*command // "serve", "migrate up", ...
 }
 
@@ -70,11 +71,11 @@ type command struct {
 
 	about, usage string
 	arguments    []flagDoc
-	list         []flagDoc // of flags
+	list         []flagDoc // the flags
 }
 
-// asProgram makes this test program be lumin-ingest, with the job types that do
-// not matter here.
+// asProgram is the variable that turns this test binary into lumin-ingest,
+// without job types of its own.
 const asProgram = "LUMIN_INGEST_MANUAL_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -84,13 +85,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// help is what the program says to --help after the given words.
+// help returns the output of the program for the given words and --help.
 func help(words ...string) (string, error) {
-	itself, err := os.Executable()
+	binary, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	command := exec.Command(itself, append(words, "--help")...)
+	command := exec.Command(binary, append(words, "--help")...)
 	command.Args[0] = "lumin-ingest" // usage begins with the program's name
 	command.Env = append(os.Environ(), asProgram+"=1")
 	output, err := command.Output()
@@ -101,7 +102,7 @@ func help(words ...string) (string, error) {
 }
 
 var (
-	askProgram = sync.OnceValues(func() (*program, error) {
+	readProgram = sync.OnceValues(func() (*program, error) {
 		overview, err := help()
 		if err != nil {
 			return nil, err
@@ -112,11 +113,11 @@ var (
 			names = append(names, match[1])
 		}
 		texts, errs := make([]string, len(names)), make([]error, len(names))
-		var asking sync.WaitGroup
+		var reading sync.WaitGroup
 		for i, name := range names {
-			asking.Go(func() { texts[i], errs[i] = help(strings.Fields(name)...) })
+			reading.Go(func() { texts[i], errs[i] = help(strings.Fields(name)...) })
 		}
-		asking.Wait()
+		reading.Wait()
 		p := &program{names: names, commands: map[string]*command{}}
 		for i, name := range names {
 			p.commands[name] = readHelp(texts[i])
@@ -132,18 +133,19 @@ const (
 	helpEnv     = `\(\$([A-Z][A-Z0-9_]*)\)`
 )
 
-// theProgram reads the program's help once.
+// theProgram returns the program's help, which is read only once.
 func theProgram(t *testing.T) *program {
 	t.Helper()
-	p, err := askProgram()
+	p, err := readProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// readHelp reads the help of one command. A flag begins a line, perhaps after its
-// short form; its description may go on over several.
+// readHelp reads the help of one command. A flag is at the start of a line,
+// after its short form if it has one. Its description may continue on the next
+// lines.
 func readHelp(help string) *command {
 	c := &command{flags: map[string]bool{"--help": true}, env: map[string]string{}}
 	flag := ""
@@ -178,8 +180,8 @@ func (p *program) settings() map[string]bool {
 	return settings
 }
 
-// complaint says what is wrong with a call of the program; empty if nothing is.
-func (p *program) complaint(args []string) string {
+// problem returns why a call of the program is invalid, or "" if it is valid.
+func (p *program) problem(args []string) string {
 	var name string
 	var c *command
 	for n := 2; n >= 1 && c == nil; n-- {
@@ -188,7 +190,7 @@ func (p *program) complaint(args []string) string {
 			c = p.commands[name]
 		}
 	}
-	if c == nil && args[0] == "failures" { // its default
+	if c == nil && args[0] == "failures" { // list is its default command
 		name, c = args[0], p.commands["failures list"]
 	}
 	if c == nil {

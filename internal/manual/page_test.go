@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// pages are the documents for people.
+// pages lists the documents.
 func pages(t *testing.T) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
@@ -41,7 +41,7 @@ func blocks(t *testing.T, page string) []block {
 		case isFence && open == nil:
 			open = &block{page: page, language: fence, line: n}
 			if fence == "" {
-				t.Errorf("%v: the block does not say its language", open)
+				t.Errorf("%v: the block has no language", open)
 			}
 		case isFence:
 			all = append(all, *open)

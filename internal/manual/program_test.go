@@ -10,8 +10,9 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// The Go blocks of a page are the files of one program, each of which says its
-// name, and the page on job types says what its go.mod is. Tests among them pass.
+// The Go blocks of a page are the files of one program. The first line of each
+// is its file name, and docs/job-types.md shows the go.mod. The program
+// compiles and its tests pass.
 func TestGoBlocksCompile(t *testing.T) {
 	t.Parallel()
 	programs := map[string][]block{}
@@ -33,11 +34,11 @@ func TestGoBlocksCompile(t *testing.T) {
 					t.Fatalf("%v: the first line does not name a file, such as // main.go", b)
 				}
 				if exists(filepath.Join(dir, name)) {
-					t.Fatalf("%v: there is a %s already", b, name)
+					t.Fatalf("%v: another block is named %s, too", b, name)
 				}
 				write(t, dir, name, b.text)
 			}
-			// vet type-checks all of it, and says more than build.
+			// vet also type-checks the code.
 			if _, err := goTool(t.Context(), dir, "mod", "vet", append(raceFlag(), ".")...); err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +68,8 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
-// goMod is the go.mod of the page on job types, with the folder of this repository in it.
+// goMod returns the go.mod of docs/job-types.md with the folder of this
+// repository.
 func goMod(t *testing.T) string {
 	t.Helper()
 	const replace = "replace lumin-ingest => "

@@ -10,8 +10,8 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// fillSQL makes what the cookbook asks for: events of 400 days, of which few are
-// odd, failed or pending.
+// fillSQL inserts the data for the statements of docs/sql.md: events of 400
+// days. A few of them are unrecognized, failed or pending.
 const fillSQL = `
 INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('book_revenue', '{}', '{}', true, 'default');
 WITH e AS (
@@ -54,11 +54,11 @@ UPDATE lumin.redeliveries SET payload = '{}', signature = '\x00', key_id = 'k', 
 SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE event_id BETWEEN 200 AND 1000;
 ANALYZE`
 
-// seqScan finds what reads the whole of a table that has a row for each event.
+// seqScan matches a plan that reads a whole table with a row per event.
 var seqScan = regexp.MustCompile(`Seq Scan on (?:lumin\.)?(?:events|runs|redeliveries|signature_requests|river_job)\b`)
 
-// Each statement of the cookbook finds something on a filled database, and reads
-// a whole table only where it says so.
+// Each statement of docs/sql.md finds rows in a filled database. It reads a
+// whole table only if its first line says so.
 func TestCookbook(t *testing.T) {
 	t.Parallel()
 	conn, err := pgx.Connect(t.Context(), pgtest.New(t))
@@ -79,23 +79,23 @@ func TestCookbook(t *testing.T) {
 		t.Fatalf("only %d recipes", len(recipes))
 	}
 	for _, b := range recipes {
-		plan := strings.Join(tried(t, conn, b, "EXPLAIN "+b.text), "\n")
+		plan := strings.Join(tryQuery(t, conn, b, "EXPLAIN "+b.text), "\n")
 		if !strings.HasPrefix(b.text, "-- reads the whole table\n") && seqScan.MatchString(plan) {
-			t.Errorf("%v reads a whole table, and does not say so:\n%s", b, plan)
+			t.Errorf("%v reads a whole table without saying so:\n%s", b, plan)
 		}
 		text := strings.TrimRight(strings.TrimSpace(b.text), ";")
 		if strings.HasPrefix(text, "UPDATE") {
 			text += " RETURNING id"
 		}
-		if len(tried(t, conn, b, text)) == 0 {
+		if len(tryQuery(t, conn, b, text)) == 0 {
 			t.Errorf("%v finds nothing", b)
 		}
 	}
 }
 
-// tried is the first column of what a statement returns, in a transaction that is
-// rolled back.
-func tried(t *testing.T, conn *pgx.Conn, b block, sql string) []string {
+// tryQuery returns the first column of the result of a statement, which runs in
+// a transaction that is rolled back.
+func tryQuery(t *testing.T, conn *pgx.Conn, b block, sql string) []string {
 	t.Helper()
 	tx, err := conn.Begin(t.Context())
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// starter is a program to copy. Its image and its services are those of this one,
-// which the other tests look at, but for its name.
+// starter is the program that users copy. Its image and its services are the
+// same as those of lumin-ingest, except for the name.
 const starter = "examples/starter"
 
-// asOurs is what the starter says, with our name in it.
-func asOurs(text string) string { return strings.ReplaceAll(text, "signing-jobs", "lumin-ingest") }
+// withOurName replaces the name of the starter by that of lumin-ingest.
+func withOurName(text string) string { return strings.ReplaceAll(text, "signing-jobs", "lumin-ingest") }
 
 func TestStarterCompose(t *testing.T) {
 	t.Parallel()
@@ -25,7 +25,7 @@ func TestStarterCompose(t *testing.T) {
 		}
 		for name, service := range project.Services {
 			if service.Build != nil {
-				service.Build = &types.BuildConfig{Dockerfile: service.Build.Dockerfile} // less its folder
+				service.Build = &types.BuildConfig{Dockerfile: service.Build.Dockerfile} // without its folder
 				project.Services[name] = service
 			}
 		}
@@ -33,7 +33,7 @@ func TestStarterCompose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal([]byte(asOurs(string(text))), &loaded); err != nil {
+		if err := json.Unmarshal([]byte(withOurName(string(text))), &loaded); err != nil {
 			t.Fatal(err)
 		}
 		return loaded
@@ -53,7 +53,7 @@ func TestStarterDockerfile(t *testing.T) {
 		t.Errorf("builds with %s, want %s", theirs[0].image, ours[0].image)
 	}
 	runs := func(s stage) string {
-		text := asOurs(strings.Join(s.all("RUN"), "\n"))
+		text := withOurName(strings.Join(s.all("RUN"), "\n"))
 		text = strings.ReplaceAll(text, " -mod=vendor", "")
 		text = strings.ReplaceAll(text, "go mod download\n", "")
 		return strings.ReplaceAll(text, " ./cmd/lumin-ingest\n", " .\n")
@@ -63,9 +63,9 @@ func TestStarterDockerfile(t *testing.T) {
 	}
 	var image []instruction
 	for _, i := range theirs[1].instructions {
-		image = append(image, instruction{i.keyword, asOurs(i.args)})
+		image = append(image, instruction{i.keyword, withOurName(i.args)})
 	}
 	if !reflect.DeepEqual(image, ours[1].instructions) {
-		t.Errorf("the image is made by\n%v\nwant\n%v", image, ours[1].instructions)
+		t.Errorf("the image is built by\n%v\nwant\n%v", image, ours[1].instructions)
 	}
 }

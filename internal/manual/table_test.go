@@ -64,7 +64,7 @@ func TestSettingsTable(t *testing.T) {
 		for _, name := range names {
 			documented[name] = true
 			if !settings[name] {
-				t.Errorf("%s is no setting of the program", name)
+				t.Errorf("%s is not a setting of the program", name)
 			}
 		}
 		if got := strings.Trim(row[2], "`"); got != defaults[name] {
@@ -72,15 +72,15 @@ func TestSettingsTable(t *testing.T) {
 		}
 	}
 	for name := range settings {
-		// dev has the settings of built-in job types under another name, which the
-		// row of DEV_DATABASE_URL says.
+		// dev reads the settings of built-in job types under other names. The
+		// row of DEV_DATABASE_URL says so.
 		if !documented[name] && !documented[strings.TrimPrefix(name, "DEV_")] {
 			t.Errorf("%s is not in the table", name)
 		}
 	}
 }
 
-// sameNames compares what a section names with what the code has.
+// sameNames compares the names in a section with those in the code.
 func sameNames(t *testing.T, what string, named, exist []string) {
 	t.Helper()
 	if len(exist) < 5 {
@@ -128,7 +128,7 @@ func TestDefaultsTable(t *testing.T) {
 		delete(want, name)
 	}
 	if len(want) > 0 {
-		t.Errorf("without a row: %v", want)
+		t.Errorf("no row for %v", want)
 	}
 }
 
