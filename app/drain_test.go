@@ -124,7 +124,7 @@ func TestSignalsDuringDrain(t *testing.T) {
 	halfDelivery(t, p.public(), body(sample.Delivery{EventType: lumin.SignatureRequestSigned}))
 	p.signal(syscall.SIGTERM)
 	eventually(t, 10*time.Second, "it drains", func() bool {
-		return p.stderr.logged("not ready any more; still receiving during the drain delay") != nil
+		return p.stderr.logged("no longer ready; still receiving during the drain delay") != nil
 	})
 	p.signal(syscall.SIGTERM)
 	eventually(t, 10*time.Second, "it stops", func() bool { return p.stderr.logged("stopping") != nil })

@@ -94,7 +94,7 @@ func TestRotation(t *testing.T) {
 		p.signal(syscall.SIGHUP)
 	}
 	eventually(t, 20*time.Second, "both are logged", func() bool {
-		return strings.Count(p.stderr.String(), "cannot be read again") >= 2 || strings.Contains(p.stderr.String(), "secret 2 of 3")
+		return strings.Count(p.stderr.String(), "cannot be reloaded") >= 2 || strings.Contains(p.stderr.String(), "secret 2 of 3")
 	})
 	want(200, account, newKey)
 	want(200, app+"demo", appSecret)
@@ -124,7 +124,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// SIGHUP does not end a program that has no files to read again.
+// SIGHUP does not end a program that has no files to reload.
 func TestHangupWithoutFiles(t *testing.T) {
 	t.Parallel()
 	for _, role := range []string{"all", "worker"} {
@@ -133,7 +133,7 @@ func TestHangupWithoutFiles(t *testing.T) {
 		p.signal(syscall.SIGHUP)
 		eventually(t, 20*time.Second, "it logs that", func() bool {
 			p.mustRun()
-			return p.stderr.logged("SIGHUP: there is nothing to read again") != nil
+			return p.stderr.logged("SIGHUP: there is nothing to reload") != nil
 		})
 		p.signal(syscall.SIGTERM)
 		if code := p.wait(20 * time.Second); code != 0 {

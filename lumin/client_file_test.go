@@ -100,7 +100,7 @@ func TestBadFile(t *testing.T) {
 		want  error
 	}{
 		"truncated":            {luminapi.Truncated(), io.ErrUnexpectedEOF},
-		"truncated, no length": {luminapi.TruncatedUntold(), io.ErrUnexpectedEOF},
+		"truncated, no length": {luminapi.TruncatedWithoutLength(), io.ErrUnexpectedEOF},
 		"empty":                {luminapi.Answer(pdf, ""), nil},
 		"short":                {luminapi.Answer(pdf, "%PD"), nil},
 		"a web page":           {luminapi.Answer("text/html", "<html>canary</html>"), nil},
@@ -135,7 +135,7 @@ func TestUnknownLength(t *testing.T) {
 	api.SetFile("a", lumin.FileAgreement, luminapi.PDF(size))
 	api.UseLinks(false)
 	for limit, want := range map[int64]error{size: nil, size - 1: lumin.ErrFileTooLarge} {
-		api.Next(luminapi.Untold())
+		api.Next(luminapi.WithoutLength())
 		file, err := api.Client().Limit(limit).File(t.Context(), "a", lumin.FileAgreement)
 		if err != nil || file.Size != -1 {
 			t.Fatalf("%+v, %v", file, err)

@@ -45,8 +45,8 @@ func Add(err error, format string, args ...any) error {
 	return &advised{error: err, advice: fmt.Sprintf(format, args...)}
 }
 
-// Usage returns an error for a call or a setting that cannot be right. what
-// says what is wrong, and the format makes the advice.
+// Usage returns an error for an invalid call or setting. what describes the
+// problem, and the format makes the advice.
 func Usage(what, format string, args ...any) error {
 	return Add(&usageError{what}, format, args...)
 }
@@ -56,8 +56,8 @@ type usageError struct{ what string }
 func (e *usageError) Error() string        { return e.what }
 func (e *usageError) Is(target error) bool { return target == ErrUsage }
 
-// Of returns what went wrong, and the advice; "" if there is none. The
-// outermost advice in the chain wins.
+// Of returns the problem of an error, and its advice: "" if it has none. If
+// several errors of the chain have advice, the outermost counts.
 func Of(err error) (problem, advice string) {
 	problem = errtext.Plain(err.Error())
 	var unreachable *pgconn.ConnectError

@@ -50,7 +50,7 @@ func TestRefusedOption(t *testing.T) {
 	if !errors.Is(refused, advice.ErrUsage) {
 		t.Fatalf("%v is not about an option: %v", err, refused)
 	}
-	if problem, remedy := advice.Of(refused); problem != `the server refuses an option in DATABASE_URL: unrecognized configuration parameter "no_such_option"` || remedy != "correct it, or leave it out" {
+	if problem, remedy := advice.Of(refused); problem != `the server refuses an option in DATABASE_URL: unrecognized configuration parameter "no_such_option"` || remedy != "correct it, or remove it" {
 		t.Errorf("%q and %q", problem, remedy)
 	}
 	for _, err := range []error{nil, errors.New("it broke"), advice.Usage("no", "yes")} {

@@ -8,9 +8,9 @@ import (
 )
 
 // RefusedOption returns the error for a connection that the server refused
-// because of an option in the database URL; nil for any other err. Each option
-// that neither pgx nor this program knows goes to the server as a setting of
-// the session.
+// because of an option in the database URL. For any other err it returns nil.
+// An option that neither pgx nor this program knows goes to the server as a
+// setting of the session.
 func RefusedOption(err error) error {
 	var (
 		connecting *pgconn.ConnectError
@@ -21,7 +21,7 @@ func RefusedOption(err error) error {
 	}
 	switch refused.Code {
 	case pgerrcode.UndefinedObject, pgerrcode.InvalidParameterValue, pgerrcode.CantChangeRuntimeParam:
-		return Usage("the server refuses an option in DATABASE_URL: "+refused.Message, "correct it, or leave it out")
+		return Usage("the server refuses an option in DATABASE_URL: "+refused.Message, "correct it, or remove it")
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package arrows tests the import rules of the project. Its test lists which
-// package may import which, so that a new dependency between packages is a
-// deliberate decision.
+// Package arrows tests two rules for the whole project: which package may
+// import which, and how long files and functions may be. A new dependency
+// between packages is thus a deliberate decision.
 package arrows

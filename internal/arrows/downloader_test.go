@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// The downloader of PostgreSQL brings a second PostgreSQL driver and package
-// testing. Only the command dev, which is part of app, may reach it; tests use
-// an installed PostgreSQL.
+// Only the command dev, which is part of app, may import the downloader of
+// PostgreSQL: it brings a second PostgreSQL driver and package testing. Tests
+// use an installed PostgreSQL.
 func TestDownloaderHasOneUser(t *testing.T) {
 	t.Parallel()
 	const downloader = module + "/internal/pgdownload"

@@ -1,5 +1,5 @@
-// Package errtext replaces technical terms of Go's libraries by plain words in errors
-// that users see.
+// Package errtext replaces technical terms of Go's libraries by plain words in
+// errors that users see.
 //
 //	fmt.Fprintln(w, errtext.Plain(err.Error()))
 //
@@ -8,8 +8,9 @@ package errtext
 
 import "strings"
 
-// Plain replaces "context deadline exceeded" by "no answer in time" in the text of an
-// error. Use it only where the timeout is not known; otherwise name the timeout.
+// Plain replaces "context deadline exceeded" by "no answer in time" in the text
+// of an error. Use it only where the timeout is not known; otherwise name the
+// timeout.
 func Plain(text string) string {
 	return strings.NewReplacer(
 		"timeout: context deadline exceeded", "no answer in time", // from pgx

@@ -28,7 +28,7 @@ const transactional = `'` + EffectKind + `'`
 var damages = []damage{
 	{"an acknowledged event is lost", `
 DELETE FROM lumin.events WHERE event_key = ` + one, AckedOnce},
-	{"an event is there under another id", `
+	{"an event is stored under another id", `
 UPDATE faults.ledger SET event_id = event_id + 1 WHERE event_key = ` + one, AckedOnce},
 	{"an event is stored twice", `
 ALTER TABLE lumin.events DROP CONSTRAINT events_event_key_source_key;
@@ -37,7 +37,7 @@ SELECT event_key, source, signature_request_id, event_type, event_time, payload,
 FROM lumin.events WHERE event_key = ` + one, AckedOnce},
 	{"a run is lost", `
 DELETE FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = ` + transactional, RunOnce},
-	{"a run is there twice", `
+	{"a run is stored twice", `
 ALTER TABLE lumin.runs DROP CONSTRAINT runs_pkey;
 INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
 SELECT event_key, job_kind, event_id, state, finished_at FROM lumin.runs
@@ -83,7 +83,7 @@ SELECT e.id, e.payload_sha256, 'nothing', l.attempts, now(), now()
 FROM lumin.events e JOIN faults.ledger l ON l.event_key = e.event_key AND l.source = e.source
 WHERE e.event_key = ` + one + ` LIMIT 1
 ON CONFLICT (event_id, payload_sha256) DO UPDATE SET count = excluded.count`, NoSecondCount},
-	{"a run has failed for good", `
+	{"a run has failed permanently", `
 UPDATE lumin.runs SET state = 'failed' WHERE event_key = ` + one + ` AND job_kind = ` + transactional, AllDone},
 	{"a replay is not finished", `
 UPDATE lumin.replays SET state = 'running', finished_at = NULL WHERE id = (SELECT max(id) FROM lumin.replays)`, AllDone},

@@ -34,7 +34,7 @@ type Fault struct {
 	choose func(r *runner, rng *rand.Rand) shot
 }
 
-// shot is a fault whose random decisions have been made.
+// shot is a fault with all its random decisions.
 type shot struct {
 	what  string
 	do    func(ctx context.Context) error // returns when the fault has ended
@@ -64,7 +64,7 @@ func All() []Fault {
 		{Name: "commit-black-hole", choose: commitFault(pgproxy.BlackHole, "swallowed")},
 		{Name: "read-only", choose: readOnly},
 		{Name: "read-only-sessions", choose: readOnlySessions},
-		{Name: "misled-to-standby", Standby: true, choose: misled},
+		{Name: "programsToStandby-to-standby", Standby: true, choose: programsToStandby},
 		{Name: "standby-pause", Standby: true, choose: standbyPause},
 		{Name: "failover", Standby: true, choose: failOver(false)},
 		{Name: "failover-silent", Standby: true, choose: failOver(true)},

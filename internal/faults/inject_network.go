@@ -115,7 +115,7 @@ func readOnly(r *runner, rng *rand.Rand) shot {
 func readOnlySessions(r *runner, rng *rand.Rand) shot {
 	length := between(rng, time.Second, 12*time.Second)
 	return shot{
-		what: fmt.Sprintf("sessions that begin are read-only for %s, and stay it", length),
+		what: fmt.Sprintf("sessions that begin within %s are read-only until they end", length),
 		do: func(ctx context.Context) error {
 			err := r.servers.exec(ctx, "ALTER ROLE "+owner+" SET default_transaction_read_only = on",
 				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+owner+"'")
@@ -128,19 +128,20 @@ func readOnlySessions(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// misled directs the programs to the standby, as if the server's address was
-// switched too early. Their connections to the standby stay open afterwards.
-func misled(r *runner, rng *rand.Rand) shot {
+// programsToStandby directs the programs to the standby, as if the server's
+// address was switched too early. Their connections to the standby stay open
+// afterwards.
+func programsToStandby(r *runner, rng *rand.Rand) shot {
 	length := between(rng, time.Second, 8*time.Second)
 	return shot{
-		what: fmt.Sprintf("the address of the server leads to its standby for %s", length),
+		what: fmt.Sprintf("the programs connect to the standby for %s", length),
 		do: func(ctx context.Context) error {
-			if err := r.servers.leadTo(r.servers.standby); err != nil {
+			if err := r.servers.direct(r.servers.standby); err != nil {
 				return err
 			}
 			r.servers.each((*pgproxy.Proxy).Cut)
 			pause(ctx, length)
-			return r.servers.leadTo(r.servers.current())
+			return r.servers.direct(r.servers.current())
 		},
 	}
 }

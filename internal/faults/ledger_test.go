@@ -24,8 +24,8 @@ func newTestLedger(t *testing.T) *Ledger {
 	return l
 }
 
-// say records an attempt and, after a while, its answer.
-func (l *Ledger) say(d *Delivery, sent time.Time, took time.Duration, a answer) {
+// answerLater records an attempt and, after a while, its answer.
+func (l *Ledger) answerLater(d *Delivery, sent time.Time, took time.Duration, a answer) {
 	l.answered(d, l.attempt(d, sent), sent, sent.Add(took), a)
 }
 
@@ -34,20 +34,21 @@ func TestLedger(t *testing.T) {
 	l := newTestLedger(t)
 	start := time.Now()
 	d := &Delivery{Key: lumin.EventKey{1}, Source: accountSource, Body: []byte("{}")}
-	l.say(d, start, time.Second, answer{})
-	l.say(d, start.Add(time.Second), time.Second, answer{status: 503})
+	l.answerLater(d, start, time.Second, answer{})
+	l.answerLater(d, start.Add(time.Second), time.Second, answer{status: 503})
 	if n := l.unanswered(start); n != 1 {
 		t.Errorf("%d deliveries are unanswered, want 1", n)
 	}
-	l.say(d, start.Add(2*time.Second), time.Second, answer{status: 200, id: 7})
-	l.say(d, start.Add(4*time.Second), time.Second, answer{status: 200, id: 7})
+	l.answerLater(d, start.Add(2*time.Second), time.Second, answer{status: 200, id: 7})
+	l.answerLater(d, start.Add(4*time.Second), time.Second, answer{status: 200, id: 7})
 	if n := l.unanswered(start.Add(time.Hour)); n != 0 {
 		t.Errorf("%d deliveries are unanswered, want 0", n)
 	}
 	if got, want := l.Counts(), (Counts{Deliveries: 1, Acknowledged: 1, Attempts: 4, Redelivered: 1}); got != want {
 		t.Errorf("counts %+v, want %+v", got, want)
 	}
-	// A delivery that was sent before does not show that things work again.
+	// A 200 to a delivery that was sent during the fault does not prove that
+	// deliveries succeed again.
 	if at, found := l.firstAck(start.Add(2500 * time.Millisecond)); !found || !at.Equal(start.Add(5*time.Second)) {
 		t.Errorf("first 200 at %s, %t", at.Sub(start), found)
 	}
@@ -82,7 +83,7 @@ func TestLedgerComplains(t *testing.T) {
 	} {
 		l := newTestLedger(t)
 		for _, a := range c.answers {
-			l.say(&c.d, now, c.took, a)
+			l.answerLater(&c.d, now, c.took, a)
 		}
 		got := strings.Join(l.Unexpected(), "\n")
 		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
@@ -98,7 +99,7 @@ func TestLedgerFile(t *testing.T) {
 	d := &Delivery{Key: lumin.EventKey{1}, Source: appSource}
 	now := time.Now()
 	l.attempt(d, now)
-	l.say(d, now, time.Second, answer{status: 200, id: 7})
+	l.answerLater(d, now, time.Second, answer{status: 200, id: 7})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -32,9 +32,9 @@ type call struct {
 	Rerun int            `json:"rerun"`
 }
 
-// NoteCall appends a line to the file of calls. It may be called from several
-// processes at once, and the line is there when it returns, even if the process
-// is killed in the next moment.
+// NoteCall appends a line to the file of calls. Several processes may call it
+// at once. The line is complete when NoteCall returns, even if the process is
+// killed immediately afterwards.
 func NoteCall(path string, event lumin.EventKey, rerun int) error {
 	text, err := json.Marshal(call{event, rerun})
 	if err != nil {
@@ -49,8 +49,8 @@ func NoteCall(path string, event lumin.EventKey, rerun int) error {
 	return err
 }
 
-// readCalls counts the calls by event and repetition. A file that is not there
-// has none.
+// readCalls counts the calls by event and repetition. A missing file counts as
+// no calls.
 func readCalls(path string) (map[call]int, error) {
 	counts := map[call]int{}
 	file, err := os.Open(path)
@@ -72,7 +72,8 @@ func readCalls(path string) (map[call]int, error) {
 	return counts, lines.Err()
 }
 
-// load puts beside the tables of the program what the checks compare them with.
+// load copies the observations of a run into tables, with which the checks
+// compare the tables of the program.
 func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 	calls, err := readCalls(r.cfg.callsFile())
 	if err != nil {
@@ -82,7 +83,7 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 	for one, count := range calls {
 		called = append(called, []any{[16]byte(one.Event), CallKind, one.Rerun, count})
 	}
-	for key, times := range r.replays.timesAsked() {
+	for key, times := range r.replays.orderedReruns() {
 		asked = append(asked, []any{[16]byte(key), times})
 	}
 	kinds := [][]any{{EffectKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}

@@ -25,7 +25,7 @@ const (
 	appSecret  = "faults_app_secret"
 )
 
-// program is one process of the program at a time, with a way of its own to the
+// program is one process of the program at a time, with its own proxy to the
 // database.
 type program struct {
 	name    string

@@ -41,7 +41,7 @@ func (o *replays) run(ctx context.Context) {
 		case 0:
 			err = o.order(ctx, `SELECT lumin.replay(status => 'retrying', reason => 'faults')`)
 		case 1:
-			err = o.orderAgain(ctx)
+			err = o.orderRerun(ctx)
 		case 2:
 			err = o.order(ctx, `SELECT lumin.replay(status => 'failed', rate => 20, reason => 'faults, to be cancelled')`)
 			pause(ctx, 300*time.Millisecond)
@@ -63,9 +63,9 @@ func (o *replays) orderFailed(ctx context.Context) error {
 	return o.order(ctx, `SELECT lumin.replay(status => 'failed', reason => 'faults')`)
 }
 
-// orderAgain orders a rerun of some acknowledged events. They count as ordered
+// orderRerun orders a rerun of some acknowledged events. They count as ordered
 // even after an error, because a broken server may have committed the order.
-func (o *replays) orderAgain(ctx context.Context) error {
+func (o *replays) orderRerun(ctx context.Context) error {
 	keys := o.clients.some(o.rng, 5)
 	if len(keys) == 0 {
 		return nil
@@ -89,8 +89,8 @@ func (o *replays) order(ctx context.Context, sql string, args ...any) error {
 	})
 }
 
-// timesAsked returns how often a rerun of each event may have been ordered.
-func (o *replays) timesAsked() map[lumin.EventKey]int {
+// orderedReruns returns how often a rerun of each event may have been ordered.
+func (o *replays) orderedReruns() map[lumin.EventKey]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	asked := make(map[lumin.EventKey]int, len(o.asked))

@@ -57,7 +57,7 @@ func (r *Result) Err() error {
 		errs = append(errs, errors.New(problem))
 	}
 	if r.Counts.Acknowledged == 0 || len(r.Rows) == 0 {
-		errs = append(errs, errors.New("too little has happened to prove anything"))
+		errs = append(errs, errors.New("too few events happened to prove anything"))
 	}
 	return errors.Join(errs...)
 }

@@ -200,7 +200,7 @@ func (r *runner) settle(ctx context.Context) error {
 		}
 		if !explained && time.Since(start) > explainAfter {
 			explained = true
-			r.noteWhy(ctx, "settling lasts")
+			r.logOpenWork(ctx, "settling lasts")
 		}
 		pause(ctx, 100*time.Millisecond)
 	}

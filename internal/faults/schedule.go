@@ -97,7 +97,7 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 		watches.Go(func() { r.watch(ctx, row) })
 		if d.shot.after != nil {
 			if err := d.shot.after(ctx); err != nil {
-				return fmt.Errorf("put things in order after %s: %w", d.fault.Name, err)
+				return fmt.Errorf("clean up after %s: %w", d.fault.Name, err)
 			}
 		}
 	}
@@ -135,12 +135,12 @@ func (r *runner) judge(ctx context.Context, rows []*Row, bound time.Duration) {
 		} {
 			back := row.ended.Add(what.took).Sub(end)
 			if what.took == never {
-				r.problem("%s: %s did not come within %s (%s)", row.Fault, what.name, giveUp, row.What)
+				r.problem("%s: %s did not happen within %s (%s)", row.Fault, what.name, giveUp, row.What)
 				r.describeBacklog(ctx)
 				return
 			}
 			if back > bound {
-				r.problem("%s: %s came %s after the last fault, more than %s (%s)", row.Fault, what.name, back.Round(time.Millisecond), bound, row.What)
+				r.problem("%s: %s happened %s after the last fault, more than %s (%s)", row.Fault, what.name, back.Round(time.Millisecond), bound, row.What)
 			}
 		}
 	}
@@ -170,7 +170,7 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 		}
 		if !explained && time.Since(row.ended) > explainAfter {
 			explained = true
-			r.noteWhy(ctx, fmt.Sprintf("%s after %s", explainAfter, row.Fault))
+			r.logOpenWork(ctx, fmt.Sprintf("%s after %s", explainAfter, row.Fault))
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
@@ -207,11 +207,11 @@ func (r *runner) describeBacklog(ctx context.Context) {
 	if err != nil {
 		why = append(why, fmt.Sprintf("the server did not answer: %v", err))
 	}
-	r.problem("left behind:\n    %s", strings.Join(why, "\n    "))
+	r.problem("open work:\n    %s", strings.Join(why, "\n    "))
 }
 
-// noteWhy logs the open work and its causes.
-func (r *runner) noteWhy(ctx context.Context, when string) {
+// logOpenWork logs the open work and its causes.
+func (r *runner) logOpenWork(ctx context.Context, when string) {
 	if why, err := r.explain(ctx); err == nil {
 		r.note("%s:\n    %s", when, strings.Join(why, "\n    "))
 	}

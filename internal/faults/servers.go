@@ -218,12 +218,12 @@ func (s *servers) failOver(ctx context.Context, silent bool) error {
 	s.mu.Lock()
 	s.primary, s.standby = s.standby, s.primary
 	s.mu.Unlock()
-	// A failover manager does the same while there is no standby, because
+	// A failover manager does the same while there is no standby: otherwise
 	// commits would wait for one.
 	if err := s.set(ctx, "RESET synchronous_standby_names"); err != nil {
 		return err
 	}
-	return s.leadTo(s.primary)
+	return s.direct(s.primary)
 }
 
 // rebuild replaces the old primary by a standby of the new one.
@@ -234,8 +234,8 @@ func (s *servers) rebuild(ctx context.Context) error {
 	return s.follow(ctx)
 }
 
-// leadTo directs new connections of all programs to a server.
-func (s *servers) leadTo(server *pgdev.Server) error {
+// direct makes all programs open their new connections to a server.
+func (s *servers) direct(server *pgdev.Server) error {
 	for _, proxy := range s.proxies {
 		if err := proxy.SetTarget(s.url(server)); err != nil {
 			return err

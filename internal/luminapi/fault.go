@@ -52,13 +52,13 @@ func LinkTo(link string) Fault {
 // the connection had been lost.
 func Truncated() Fault { return half(true) }
 
-// TruncatedUntold is Truncated without a Content-Length. Only the file itself
-// shows that half of it is missing.
-func TruncatedUntold() Fault { return half(false) }
+// TruncatedWithoutLength is Truncated without a Content-Length. Only the
+// content shows that half of it is missing.
+func TruncatedWithoutLength() Fault { return half(false) }
 
-// Untold sends the whole correct answer without a Content-Length. The end of
-// the connection marks the end of the answer.
-func Untold() Fault {
+// WithoutLength sends the whole correct answer without a Content-Length. The
+// end of the connection marks the end of the answer.
+func WithoutLength() Fault {
 	return func(_ *Server, w http.ResponseWriter, r *http.Request, next http.Handler) {
 		answer := correctAnswer(r, next)
 		writeRaw(w, answer, answer.Body.Bytes(), false)

@@ -107,10 +107,10 @@ func (c Config) settings() (map[string]string, error) {
 			return nil, fmt.Errorf("Config.Settings: %q is not the name of a PostgreSQL setting; write it as in postgresql.conf", given)
 		}
 		if slices.Contains(reservedSettings, name) {
-			return nil, fmt.Errorf("Config.Settings: pgdev sets %s; leave it out", name)
+			return nil, fmt.Errorf("Config.Settings: pgdev sets %s itself; remove it", name)
 		}
 		if strings.ContainsRune(c.Settings[given], 0) {
-			return nil, fmt.Errorf("Config.Settings: the value of %s contains a NUL byte; take it out", name)
+			return nil, fmt.Errorf("Config.Settings: the value of %s contains a NUL byte; remove it", name)
 		}
 		all[name] = c.Settings[given]
 	}

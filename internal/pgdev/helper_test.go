@@ -111,9 +111,9 @@ func startHelper(t *testing.T, cmd *exec.Cmd, count int) []started {
 	return all
 }
 
-// selfAsNobody returns a command that runs a copy of the test binary as an
-// ordinary user.
-func selfAsNobody(t *testing.T) *exec.Cmd {
+// selfAsOrdinaryUser returns a command that runs a copy of the test binary as
+// an ordinary user.
+func selfAsOrdinaryUser(t *testing.T) *exec.Cmd {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become another user; as an ordinary user every other test covers this")

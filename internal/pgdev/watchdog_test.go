@@ -23,7 +23,7 @@ func TestKilledParent(t *testing.T) {
 	})
 	t.Run("ordinary user", func(t *testing.T) {
 		t.Parallel()
-		killParent(t, selfAsNobody(t))
+		killParent(t, selfAsOrdinaryUser(t))
 	})
 }
 

@@ -44,7 +44,7 @@ func fetch(ctx context.Context, cache, repository string) (string, error) {
 
 // unpack calls the library's Start for its first steps: download, check,
 // unpack. Start then runs initdb. unpack makes initdb fail, because the
-// library's server would outlive this process. (For root it fails anyway.) The
+// library's server would outlive this process. (As root, it fails anyway.) The
 // programs get their final name only once they are complete, because other
 // processes may be unpacking at the same time.
 func unpack(cache, final, repository string) error {
@@ -72,7 +72,7 @@ func unpack(cache, final, repository string) error {
 		Logger(io.Discard))
 	startErr := server.Start()
 	if startErr == nil {
-		startErr = server.Stop() // it should not have started; if it did, stop it
+		startErr = server.Stop() // Start should have failed; if it succeeded, stop its server
 	}
 	// Start creates its runtime folder right after unpacking. Without that
 	// folder, the programs are incomplete.

@@ -6,8 +6,8 @@
 // It is a safety net. Code should not put such data into a message in the first
 // place. The package recognizes e-mail addresses, the user and password of a
 // URL, and the query of a URL. Lumin puts the bearer token of a details_url
-// into its query. The package cannot recognize names. In doubt it removes too
-// much rather than too little.
+// into its query. The package cannot recognize names. If in doubt, it removes
+// too much rather than too little.
 //
 // Guarantees for a cleaned text:
 //

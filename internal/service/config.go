@@ -13,26 +13,25 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Config says what a Service does. A field whose comment gives no meaning for
-// the zero value must be set.
+// Config configures a [Service]. A field must be set unless its comment
+// describes the zero value.
 type Config struct {
-	// Logger gets the log.
+	// Logger receives the log.
 	Logger *slog.Logger
 
 	// LogQueue is the queue behind Logger. The lines that it drops are counted
 	// in a metric. nil: there is no such metric.
 	LogQueue *servicelog.Queue
 
-	// HandleSignals makes SIGHUP read the secrets again, and a second stop
-	// signal skip the drain delay. false: signals have only the effects that
-	// the caller gives them. The first stop signal must cancel the context of
-	// Run.
+	// HandleSignals makes SIGHUP reload the secrets, and a second stop signal
+	// skip the drain delay. false: signals have only the effects that the
+	// caller gives them. The first stop signal must cancel the context of Run.
 	HandleSignals bool
 
 	// DatabaseURL is the database. It must pass pgopen.Check with Writes.
 	DatabaseURL string
 
-	// Admin is the address of health and metrics.
+	// Admin is the address of the admin listener: health and metrics.
 	Admin Address
 
 	// Registry holds the job types. A service that does not work needs it too:
@@ -43,8 +42,8 @@ type Config struct {
 	// Service closes it after the last job, and New closes it if it fails.
 	JobsDB *pgxpool.Pool
 
-	// Ingest makes the service receive deliveries. The fields of this block
-	// count only then.
+	// Ingest makes the service receive deliveries. The rest of this block is
+	// used only then.
 	Ingest bool
 
 	// Public is the address for Lumin's deliveries.
@@ -53,8 +52,8 @@ type Config struct {
 	// Sources holds the secrets of each source.
 	Sources map[string]*lumin.Keyring
 
-	// ReadSources reads the secrets again while the service runs. nil: they do
-	// not change.
+	// ReadSources reloads the secrets while the service runs. nil: they do not
+	// change.
 	ReadSources func() (map[string]*lumin.Keyring, error)
 
 	// SourcesPoll is how often ReadSources is called. 0: every 2 s.
@@ -63,15 +62,14 @@ type Config struct {
 	// SourcesTimeout bounds the wait for one call of ReadSources. 0: 10 s.
 	SourcesTimeout time.Duration
 
-	// MaxEventAge is the age above which an event is refused. 0: none is too
-	// old.
+	// MaxEventAge is the age above which an event is refused. 0: no limit.
 	MaxEventAge time.Duration
 
 	// MaxBodyMemory bounds the memory of all bodies that are being received, in
 	// bytes. 0: the default of package ingest.
 	MaxBodyMemory int64
 
-	// TrustedProxies are the networks whose X-Forwarded-For is believed. nil:
+	// TrustedProxies lists the networks whose X-Forwarded-For is trusted. nil:
 	// none.
 	TrustedProxies []netip.Prefix
 
@@ -86,10 +84,10 @@ type Config struct {
 	// MaxWorkers is how many jobs each queue runs at once.
 	MaxWorkers int
 
-	// Queues replaces MaxWorkers for the queues that it names. nil: for none.
+	// Queues overrides MaxWorkers for the queues that it names. nil: for none.
 	Queues map[string]int
 
-	// Retention says how long events and bodies are kept. Zero: forever.
+	// Retention defines how long events and bodies are kept. Zero: forever.
 	Retention retention.Policy
 }
 
@@ -107,11 +105,11 @@ const (
 	// somewhere above the files.
 	sourcesPoll = 2 * time.Second
 
-	// sourcesTimeout is for files on a mount that hangs.
+	// sourcesTimeout limits the wait for files on a mount that hangs.
 	sourcesTimeout = 10 * time.Second
 )
 
-// role returns what the service does, in the words of LUMIN_ROLE.
+// role returns the role of the service, as LUMIN_ROLE names it.
 func (c Config) role() string {
 	switch {
 	case !c.Work:

@@ -19,7 +19,7 @@ const (
 	// as gone.
 	beatEvery = catalog.SeenWithin / 4
 
-	// forgetTimeout bounds the wait for the database when the program stops.
+	// forgetTimeout limits the wait for the database when the program stops.
 	forgetTimeout = 2 * time.Second
 )
 
@@ -84,8 +84,8 @@ func (h *heartbeat) beat(ctx context.Context) {
 	h.failing = err != nil
 }
 
-// stop removes the row. A row that cannot be removed counts for one more
-// minute.
+// stop removes the row. If that fails, the program counts as running for one
+// more minute.
 func (h *heartbeat) stop() {
 	h.cancel()
 	<-h.ended

@@ -37,7 +37,7 @@ func TestProgramIsSeen(t *testing.T) {
 	}
 }
 
-// A heartbeat that fails is logged once, and goes on until it succeeds again.
+// A heartbeat that fails is logged once, and is retried until it succeeds.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

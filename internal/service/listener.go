@@ -12,7 +12,7 @@ import (
 	"lumin-ingest/internal/advice"
 )
 
-// listener is a server with its socket.
+// listener is an HTTP server with its socket.
 type listener struct {
 	server *http.Server
 	socket net.Listener
@@ -47,7 +47,7 @@ func nextPort(addr string) string {
 	return net.JoinHostPort(host, strconv.FormatUint(n+1, 10))
 }
 
-// cannotListen adds what to do to an error of Listen.
+// cannotListen adds advice to an error of Listen.
 func cannotListen(addr string, err error, setting string) error {
 	var (
 		op        *net.OpError

@@ -25,8 +25,8 @@ const (
 )
 
 // QueueOutput returns writers to the standard streams that never block, even if
-// their readers are slow or gone. It also keeps a reader that has gone from
-// ending the program with SIGPIPE. The returned function writes the remaining
+// their readers are slow or gone. It also ignores SIGPIPE, which would end the
+// program when a reader has gone. The returned function writes the remaining
 // lines, for at most half a second.
 func QueueOutput(stdout, stderr io.Writer) (out, errs *servicelog.Queue, flush func()) {
 	// A handler, unlike an ignored signal, is not inherited by child processes.
@@ -49,7 +49,7 @@ func QueueOutput(stdout, stderr io.Writer) (out, errs *servicelog.Queue, flush f
 func NewLogger(to *servicelog.Queue, format func(io.Writer) slog.Handler) (*slog.Logger, func()) {
 	to.SetNotice(func(dropped uint64) []byte {
 		var line bytes.Buffer
-		record := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped: the reader of the log was too slow, or gone", 0)
+		record := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines dropped: the reader of the log was too slow or gone", 0)
 		record.AddAttrs(slog.Uint64("lines", dropped))
 		_ = format(&line).Handle(context.Background(), record) // writing to a buffer cannot fail
 		return line.Bytes()
@@ -65,6 +65,6 @@ func registerLog(registry *prometheus.Registry, queue *servicelog.Queue) {
 	}
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "lumin_log_lines_dropped_total",
-		Help: "Log lines that were dropped because the reader of the log was too slow, or gone.",
+		Help: "Log lines that were dropped because the reader of the log was too slow or gone.",
 	}, func() float64 { return float64(queue.Dropped()) }))
 }

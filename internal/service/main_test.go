@@ -23,8 +23,8 @@ import (
 	"lumin-ingest/worker"
 )
 
-// The tests of the whole program are in package app. These need the inside of a
-// service.
+// Package app tests the whole program. The tests here need unexported parts of
+// a service.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("lumin-ingest/internal/pgdev.(*run).watch"), // of the server that all tests share

@@ -27,7 +27,7 @@ func (s *Service) checks() []admin.Check {
 }
 
 // workersReady returns the reason why no jobs run. Stuck workers make only a
-// service that does not receive unready. One that receives still records
+// service that does not receive unready. A service that receives still records
 // deliveries, so /readyz shows a warning instead.
 func (s *Service) workersReady(ctx context.Context) error {
 	err := s.runtime.Ready(ctx)

@@ -12,7 +12,7 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// rotate takes new secrets into use while the service runs, until ctx ends. If
+// rotate starts to use new secrets while the service runs, until ctx ends. If
 // they cannot be read, the secrets in use stay valid.
 func (s *Service) rotate(ctx context.Context) {
 	if s.cfg.ReadSources == nil {
@@ -34,14 +34,14 @@ func (s *Service) rotate(ctx context.Context) {
 	}
 }
 
-// ignoreHangups answers SIGHUP in the log if there is nothing to read.
+// ignoreHangups logs each SIGHUP if there is nothing to reload.
 func (s *Service) ignoreHangups(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.signals.hangup:
-			s.cfg.Logger.Info("SIGHUP: there is nothing to read again",
+			s.cfg.Logger.Info("SIGHUP: there is nothing to reload",
 				"remedy", "give the secrets as LUMIN_ACCOUNT_API_KEYS_FILE or LUMIN_APP_SECRETS_FILE to change them without a restart")
 		}
 	}
@@ -81,9 +81,9 @@ type readSecrets struct {
 	err     error
 }
 
-// look reads the secrets. Other secrets than those in use are used after two
-// looks in a row have found them: the first look may have met a file that is
-// half written. With asked, they are used at once.
+// look reads the secrets. It starts to use new secrets once two consecutive
+// looks have found the same ones, because the first look may find a partly
+// written file. With asked, it uses them at once.
 func (w *secretWatch) look(ctx context.Context, asked bool) {
 	sources, err := w.await(ctx)
 	if ctx.Err() != nil {
@@ -98,7 +98,7 @@ func (w *secretWatch) look(ctx context.Context, asked bool) {
 	w.failed = ""
 	if equalKeyIDs(found, w.valid) {
 		if asked || recovered {
-			w.logger.Info("the secrets were read again: they are those in use", "key_ids", found)
+			w.logger.Info("the secrets were reloaded: they have not changed", "key_ids", found)
 		}
 		w.seen = nil
 		return
@@ -116,9 +116,9 @@ func (w *secretWatch) look(ctx context.Context, asked bool) {
 	w.logger.Info("the secrets have changed", "changed", changed, "key_ids", found)
 }
 
-// await reads the secrets and bounds the wait, so that a mount that hangs does
+// await reads the secrets with a time limit, so that a mount that hangs does
 // not keep the program from stopping. After a timeout, the next call waits for
-// the same reading: at most one hangs.
+// the same reading, so at most one hangs.
 func (w *secretWatch) await(ctx context.Context) (map[string]*lumin.Keyring, error) {
 	if w.reading == nil {
 		reading := make(chan readSecrets, 1)
@@ -137,17 +137,17 @@ func (w *secretWatch) await(ctx context.Context) (map[string]*lumin.Keyring, err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timeout.C:
-		return nil, advice.Add(errors.New("the files of secrets cannot be read in time"), "check whether the file system that they are on hangs")
+		return nil, advice.Add(errors.New("the files of secrets cannot be read in time"), "check whether their file system hangs")
 	}
 }
 
-// fail logs an error, but not the same one twice in a row unless asked. Errors
-// of settings show no part of a secret.
+// fail logs an error, but not the same one twice in a row unless asked is true.
+// Errors of settings contain no part of a secret.
 func (w *secretWatch) fail(err error, asked bool) {
 	w.seen = nil
 	if asked || err.Error() != w.failed {
 		problem, remedy := advice.Of(err)
-		w.logger.Error("the secrets cannot be read again; those in use stay valid", "error", problem, "remedy", remedy)
+		w.logger.Error("the secrets cannot be reloaded; those in use stay valid", "error", problem, "remedy", remedy)
 	}
 	w.failed = err.Error()
 }

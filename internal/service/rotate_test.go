@@ -14,8 +14,8 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// A file that stays broken is logged once. A file that only one look finds
-// different is not used.
+// A file that stays invalid is logged once. A change that only one look finds
+// is not used.
 func TestSecretWatch(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys")
@@ -56,7 +56,7 @@ func TestSecretWatch(t *testing.T) {
 	w.look(t.Context(), false)
 	w.look(t.Context(), false)
 	w.look(t.Context(), false)
-	if n := strings.Count(i.log.String(), "cannot be read again"); n != 1 {
+	if n := strings.Count(i.log.String(), "cannot be reloaded"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	accepts(200, accountKey)
@@ -95,8 +95,8 @@ func TestSecretsOnHangingMount(t *testing.T) {
 	}
 }
 
-// The timeout is logged once, the secrets that arrive at last are used, and
-// only one reading hangs.
+// The timeout is logged once, the secrets are used when they finally arrive,
+// and only one reading hangs.
 func TestSecretsThatHangForAWhile(t *testing.T) {
 	t.Parallel()
 	var readings atomic.Int32

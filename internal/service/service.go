@@ -21,12 +21,12 @@ import (
 	"lumin-ingest/worker"
 )
 
-// recordConns is for the three flushers of the Recorder, the probe of /readyz,
-// and silent connections, which count until they are closed after 15 s.
-// Recording has a pool of its own, so jobs cannot starve it.
+// recordConns has room for the three flushers of the Recorder, the probe of
+// /readyz, and silent connections, which count until they are closed after 15
+// s. Recording has a pool of its own, so jobs cannot starve it.
 const recordConns = 8
 
-// Service is the running program. Make one with New.
+// Service is the running program; see [New].
 type Service struct {
 	cfg     Config
 	signals signals
@@ -48,7 +48,7 @@ type Service struct {
 	admin     *listener
 
 	heartbeat  *heartbeat   // nil until the service has started
-	waitingFor atomic.Value // string: why the workers have not started; empty after the start
+	waitingFor atomic.Value // string: why the workers have not started; "" after the start
 	stopping   atomic.Bool
 	failed     chan error // the error of a listener
 }
@@ -87,7 +87,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	return s, nil
 }
 
-// newReceiver makes what handles a delivery.
+// newReceiver creates the parts that handle a delivery.
 func (s *Service) newReceiver(ctx context.Context) (err error) {
 	if err := s.openStore(ctx, pgopen.Options{MaxConns: recordConns, Writes: true, NoticeSilence: true}); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (s *Service) newReceiver(ctx context.Context) (err error) {
 	return err
 }
 
-// newWorker makes what runs jobs. They run after start.
+// newWorker creates the parts that run jobs. They run after start.
 func (s *Service) newWorker(ctx context.Context) (err error) {
 	cfg := worker.Config{
 		Registry: s.cfg.Registry, Logger: s.cfg.Logger, MaxWorkers: s.cfg.MaxWorkers, Queues: s.cfg.Queues,
@@ -121,7 +121,7 @@ func (s *Service) newWorker(ctx context.Context) (err error) {
 	return err
 }
 
-// openStore makes a store with a pool of its own. Nothing is connected yet.
+// openStore creates a store with its own pool. It does not connect.
 func (s *Service) openStore(ctx context.Context, options pgopen.Options) error {
 	pool, err := pgopen.Pool(ctx, s.cfg.DatabaseURL, options)
 	if err != nil {
@@ -132,7 +132,7 @@ func (s *Service) openStore(ctx context.Context, options pgopen.Options) error {
 	return err
 }
 
-// listen takes both addresses before it serves on either.
+// listen opens both listeners before either of them serves.
 func (s *Service) listen(ctx context.Context) (err error) {
 	handler := admin.New(admin.Config{
 		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.stuckQueues, Gatherer: s.registry, Logger: s.cfg.Logger,
@@ -155,7 +155,8 @@ func (s *Service) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-// PublicAddr is where the service receives deliveries; "" if it only works.
+// PublicAddr returns the address that receives deliveries, as host:port. It is
+// "" if the service only works.
 func (s *Service) PublicAddr() string {
 	if s.public == nil {
 		return ""
@@ -163,11 +164,10 @@ func (s *Service) PublicAddr() string {
 	return s.public.addr()
 }
 
-// AdminAddr is where the service shows health and metrics.
+// AdminAddr returns the address that serves health and metrics, as host:port.
 func (s *Service) AdminAddr() string { return s.admin.addr() }
 
-// Store is the store that the service works with. It is closed when Run
-// returns.
+// Store returns the store of the service. It is closed when Run returns.
 func (s *Service) Store() *store.Store { return s.store }
 
 // Run starts the service, and stops it when ctx ends. A listener that fails

@@ -30,7 +30,7 @@ func handleSignals(cfg Config) (s signals) {
 	return s
 }
 
-// releaseStop lets the next stop signal end the program at once.
+// releaseStop makes the next stop signal end the program at once.
 func (s signals) releaseStop() {
 	if s.stop != nil {
 		signal.Stop(s.stop)

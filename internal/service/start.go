@@ -17,19 +17,19 @@ const (
 	// schemaPoll is the pause between two attempts to start.
 	schemaPoll = time.Second
 
-	// lookTimeout bounds each query of a start: a connection may have died
+	// lookTimeout limits each query of a start: a connection may have failed
 	// silently.
 	lookTimeout = 5 * time.Second
 )
 
-// start tries to start until it succeeds, ctx ends, or a listener fails. The
-// log has one line for each reason that it waits for.
+// start tries to start until it succeeds, ctx ends, or a listener fails. It
+// logs each new reason for waiting once.
 func (s *Service) start(ctx context.Context) error {
 	logged := ""
 	for {
 		err := s.tryStart(ctx)
 		if err == nil {
-			s.waitingFor.Store("") // if the workers stop later, the reason is another one
+			s.waitingFor.Store("") // if the workers stop later, this reason no longer applies
 			s.heartbeat = s.startHeartbeat()
 			s.cfg.Logger.Info("started", s.summary()...)
 			return nil
@@ -72,7 +72,7 @@ func (s *Service) tryStart(ctx context.Context) error {
 		return s.runtime.Start(ctx)
 	}
 	err := s.cfg.Registry.Register(ctx, s.store, s.cfg.Logger)
-	if errors.Is(err, catalog.ErrJobTypeChanged) { // the programs that work this job type refuse to start
+	if errors.Is(err, catalog.ErrJobTypeChanged) { // programs that run this job type refuse to start
 		s.cfg.Logger.Warn("cannot record the job types in lumin.job_types", "reason", errtext.Plain(err.Error()))
 		return nil
 	}
@@ -94,7 +94,7 @@ func (s *Service) summary() []any {
 		"retain_payloads", ageText(s.cfg.Retention.Payloads), "retain_events", ageText(s.cfg.Retention.Events))
 }
 
-// ageText formats an age in the syntax of the settings.
+// ageText formats an age like a setting.
 func ageText(age time.Duration) string {
 	const day = 24 * time.Hour
 	switch {

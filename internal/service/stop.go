@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// These constants bound the waits of a stop. A test compares their sum with the
+// These constants limit the waits of a stop. A test compares their sum with the
 // time that the documents and the compose files allow.
 const (
 	// stopTimeout bounds the wait for deliveries in flight. Recording one takes
@@ -21,13 +21,17 @@ const (
 	// 10 s, and a job that ignores this gets 3 s more.
 	jobsTimeout = 13 * time.Second
 
-	// closeTimeout bounds the wait for the connections that such a job holds.
+	// closeTimeout limits the wait for the connections that such a job holds.
 	closeTimeout = 2 * time.Second
 )
 
 // drain keeps receiving for the drain delay after /readyz has changed to 503,
-// so that load balancers notice before a caller is refused: Lumin repeats a
-// refused delivery only after five minutes. A further signal ends the delay.
+// so that load balancers notice before a caller is refused. This matters
+// because Lumin repeats a refused delivery only after five minutes. A further
+// signal ends the delay.
+//
+// A service that only works, or that never started, has no delay. If a listener
+// fails, the delay ends with its error.
 //
 // There is no delay for a service that only works, or that never started. If a
 // listener fails, the delay ends with its error.
@@ -36,7 +40,7 @@ func (s *Service) drain() error {
 	if s.public == nil || s.heartbeat == nil || s.cfg.DrainDelay == 0 {
 		return nil
 	}
-	s.cfg.Logger.Info("not ready any more; still receiving during the drain delay", "drain_delay", s.cfg.DrainDelay.String())
+	s.cfg.Logger.Info("no longer ready; still receiving during the drain delay", "drain_delay", s.cfg.DrainDelay.String())
 	delay := time.NewTimer(s.cfg.DrainDelay)
 	defer delay.Stop()
 	for received := 0; received < 2; { // the first signal began the stop
@@ -65,8 +69,8 @@ func (s *Service) closeWhileStopping(next http.Handler) http.Handler {
 	})
 }
 
-// stop ends the parts in the order that keeps every promise: no new deliveries,
-// then those in flight recorded and answered, then no new jobs.
+// stop ends the parts in the order that loses nothing: no new deliveries, then
+// the deliveries in flight are recorded and answered, then no new jobs.
 func (s *Service) stop() error {
 	s.stopping.Store(true)
 	s.signals.releaseStop()
@@ -109,12 +113,13 @@ func (s *Service) stopJobs() error {
 	for _, n := range kinds {
 		jobs += n
 	}
-	s.cfg.Logger.Warn("some jobs ignore the end of their context and were abandoned: their runs stay pending, and the jobs are tried again",
+	s.cfg.Logger.Warn("some jobs ignore the end of their context and were abandoned: their runs stay pending, and the jobs will be retried",
 		"kinds", slices.Sorted(maps.Keys(kinds)), "jobs", jobs)
 	return nil
 }
 
-// close releases what stop has left, or what a failed New had opened.
+// close releases everything that is still open after stop, or after a failed
+// New.
 func (s *Service) close() {
 	s.signals.releaseStop()
 	s.signals.releaseHangup()

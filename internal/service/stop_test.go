@@ -11,7 +11,8 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// If a listener has failed, there is no drain delay: it receives nothing more.
+// If a listener has failed, there is no drain delay, because it can receive
+// nothing more.
 func TestNoDrainWithoutListener(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("listener broken")
@@ -19,7 +20,7 @@ func TestNoDrainWithoutListener(t *testing.T) {
 		"before the stop": func(*testService, func()) {},
 		"during the delay": func(i *testService, cancel func()) {
 			cancel()
-			eventually(t, 10*time.Second, "it drains", func() bool { return i.log.logged("not ready any more; still receiving during the drain delay") != nil })
+			eventually(t, 10*time.Second, "it drains", func() bool { return i.log.logged("no longer ready; still receiving during the drain delay") != nil })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

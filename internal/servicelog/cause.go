@@ -41,7 +41,7 @@ func (c cause) with(a slog.Attr) cause {
 	return c
 }
 
-// stated reports whether any part states a cause, and not only a place.
+// stated reports whether any part states a cause, not only a place.
 func (c cause) stated() bool {
 	for _, part := range c {
 		if part[0] == '!' {

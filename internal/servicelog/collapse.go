@@ -10,8 +10,8 @@ import (
 
 // Bounds on how many causes are distinguished at a time. Failures of causes
 // beyond maxCauses share a line per message and level, so that a caller who
-// makes up causes of one failure hides no other failure. Beyond maxMessages
-// they share a line per level.
+// invents causes of one failure hides no other failure. Beyond maxMessages they
+// share a line per level.
 const (
 	maxCauses   = 256
 	maxMessages = 64

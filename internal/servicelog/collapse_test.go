@@ -33,8 +33,8 @@ func collapsed(t *testing.T, steps func(*slog.Logger, *Collapse)) (written strin
 	return written
 }
 
-// The first failure is there at once, each interval has one line with the
-// count, and the last one comes when the failures have ended.
+// The first failure is written at once, each interval has one line with the
+// count, and the last line follows when the failures have ended.
 func TestCollapseOneCause(t *testing.T) {
 	t.Parallel()
 	got := collapsed(t, func(log *slog.Logger, _ *Collapse) {
@@ -55,8 +55,8 @@ time=45.003s level=ERROR msg="not recorded" count=1 error="dial tcp 127.0.0.1:1:
 	}
 }
 
-// What is counted when the program stops is written then, and what is logged
-// afterwards passes.
+// Repetitions that are counted when the program stops are written then. Later
+// records pass unchanged.
 func TestCollapseClose(t *testing.T) {
 	t.Parallel()
 	got := collapsed(t, func(log *slog.Logger, c *Collapse) {
@@ -75,8 +75,8 @@ time=0s level=WARN msg=delivery code=signature_mismatch
 	}
 }
 
-// Each record of a pair follows the other at once: the second is a line of its
-// own exactly if the causes differ.
+// The second record of each pair follows the first immediately. It gets its own
+// line exactly if the causes differ.
 func TestCollapseTellsCausesApart(t *testing.T) {
 	t.Parallel()
 	failure := func(attrs ...any) func(*slog.Logger) { return func(l *slog.Logger) { l.Error("failed", attrs...) } }
@@ -121,7 +121,7 @@ func TestCollapseTellsCausesApart(t *testing.T) {
 	}
 }
 
-// A stranger who finds a way to make up causes fills neither memory nor log.
+// A caller who invents causes fills neither memory nor log.
 func TestCollapseIsBounded(t *testing.T) {
 	t.Parallel()
 	got := collapsed(t, func(log *slog.Logger, c *Collapse) {
@@ -142,8 +142,8 @@ func TestCollapseIsBounded(t *testing.T) {
 	}
 }
 
-// A stranger who makes up causes hides no other failure, and messages that are
-// made up fill no memory either.
+// A caller who invents causes hides no other failure. Invented messages do not
+// fill the memory either.
 func TestCollapseKeepsOtherFailures(t *testing.T) {
 	t.Parallel()
 	got := collapsed(t, func(log *slog.Logger, c *Collapse) {
@@ -166,8 +166,7 @@ func TestCollapseKeepsOtherFailures(t *testing.T) {
 	}
 }
 
-// kept is the number of causes that are remembered, and the length of the
-// longest.
+// kept returns the number of causes in memory, and the length of the longest.
 func (c *Collapse) kept() (causes, longest int) {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()

@@ -53,8 +53,8 @@ func (q *Queue) Writer() io.Writer { return q.out }
 // SetNotice there is none.
 func (q *Queue) SetNotice(notice func(dropped uint64) []byte) { q.notice.Store(&notice) }
 
-// Dropped is the number of lines lost so far: those that did not fit, and those
-// that the writer did not accept.
+// Dropped returns the number of lines lost so far: those that did not fit, and
+// those that the writer did not accept.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
 // Write queues one line. It implements [io.Writer] for a handler that writes

@@ -55,8 +55,8 @@ func (g *gate) String() string {
 
 func notice(n uint64) []byte { return fmt.Appendf(nil, "dropped %d\n", n) }
 
-// A reader that is stuck costs lines and nothing else, and the log says where
-// they are missing and how many.
+// A reader that is stuck costs only lines. The log shows where they are missing
+// and how many.
 func TestQueueWithStuckReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestQueueWithStuckReader(t *testing.T) {
 	})
 }
 
-// Bytes are bounded as well as lines: a few large lines must not fill the
+// Bytes are limited as well as lines: a few large lines must not fill the
 // memory.
 func TestQueueBoundsBytes(t *testing.T) {
 	t.Parallel()
@@ -116,8 +116,8 @@ func TestQueueBoundsBytes(t *testing.T) {
 	})
 }
 
-// Lines that the writer refuses are counted too. After half a line the next one
-// starts on a line of its own.
+// Lines that the writer refuses are counted too. After a partial line, the next
+// line starts on a new one.
 func TestQueueWithFailingWriter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -143,8 +143,8 @@ func TestQueueWithFailingWriter(t *testing.T) {
 	})
 }
 
-// Nothing is lost or cut under many writers, and writing after Close is
-// harmless.
+// No line is lost or cut with many concurrent writers, and writing after Close
+// is harmless.
 func TestQueueManyWriters(t *testing.T) {
 	t.Parallel()
 	g := newGate(false)

@@ -1,5 +1,5 @@
-// Package version identifies the build of the program, from the facts that the Go
-// command writes into the binary.
+// Package version identifies the build of the program, from the facts that the
+// Go command writes into the binary.
 //
 // Use it wherever a running program identifies itself: its version command, its
 // log, its row in lumin.programs.
@@ -9,7 +9,7 @@
 //
 //	go build -ldflags '-X lumin-ingest/internal/version.stamped=v1.2.0'
 //
-// Facts that a build does not hold are left out.
+// Facts that the binary does not contain are omitted.
 //
 //	fmt.Println(version.String()) // lumin-ingest v1.2.0 (revision 0a1b2c3d4e5f)
 package version
@@ -30,9 +30,9 @@ var stamped string
 // Info describes the build of a binary. An empty text means unknown.
 type Info struct {
 	Module   string // path of the main module: a user's own, or this one
-	Version  string // of the main module; (devel) for a build without one
+	Version  string // version of the main module; (devel) if unknown
 	Library  string // version of lumin-ingest where that is not the main module
-	Revision string // of version control at the build
+	Revision string // revision in version control
 	Modified bool   // whether files differed from that revision
 	Go       string // version of Go
 	Platform string // such as linux/amd64
@@ -89,7 +89,7 @@ func (i Info) String() string {
 	}
 	b.WriteString(" " + i.Version)
 	revision := i.Revision[:min(len(i.Revision), shortRevision)]
-	if !strings.Contains(i.Version, revision) { // versions made by the Go command contain it
+	if !strings.Contains(i.Version, revision) { // versions that the Go command makes contain the revision
 		b.WriteString(" (revision " + revision)
 		if i.Modified {
 			b.WriteString(", modified")

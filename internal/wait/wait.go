@@ -19,8 +19,8 @@ const Limit = 45 * time.Second
 const pause = 5 * time.Millisecond
 
 // Until returns when the condition holds. It fails the test at once if that
-// takes longer than [Limit]. what completes the sentence "It did not happen
-// that ...", such as "the folder is gone".
+// takes longer than [Limit]. what names the condition, such as "the folder is
+// gone". The failure reads "did not happen within 45s: the folder is gone".
 func Until(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
 	Within(tb, Limit, what, condition)

@@ -57,7 +57,7 @@ func TestArchiveTruncated(t *testing.T) {
 		r, e, pdf := newArchiveRig(t, bucketURL), archiveEvent("a"), luminapi.PDF(200_000)
 		r.api.SetFile("a", lumin.FileAgreement, pdf)
 		r.api.UseLinks(false)
-		for _, fault := range []luminapi.Fault{luminapi.Truncated(), luminapi.TruncatedUntold()} {
+		for _, fault := range []luminapi.Fault{luminapi.Truncated(), luminapi.TruncatedWithoutLength()} {
 			r.api.Next(fault)
 			if err := r.job.Work(t.Context(), e); !errors.Is(err, io.ErrUnexpectedEOF) || jobtest.Outcome(err) != "retried" {
 				t.Errorf("%s: %v", jobtest.Outcome(err), err)
