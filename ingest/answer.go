@@ -37,7 +37,7 @@ func (errMethodNotAllowed) Error() string { return "method not allowed" }
 // result.
 const (
 	refused     = "refused"     // the sender or the configuration here must change
-	unavailable = "unavailable" // our fault: sending it again later is enough
+	unavailable = "unavailable" // a problem here: sending it again later is enough
 )
 
 // retryAfter is in seconds. Lumin follows its own schedule and ignores it, but

@@ -36,7 +36,7 @@ func readBody(w http.ResponseWriter, r *http.Request, b *budget) (body []byte, h
 	case err == nil, errors.Is(err, errTooManyBodies):
 	case errors.As(err, &tooLarge):
 		err = errBodyTooLarge
-	case connOf(r.Context()).closedForOthers():
+	case connOf(r.Context()).wasEvicted():
 		err = errTooManyConnections
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errBodyTimeout

@@ -47,7 +47,7 @@ func TestReadAll(t *testing.T) {
 }
 
 // A Content-Length reserves no memory. Only received bytes use memory.
-func TestAnnouncingTakesNothing(t *testing.T) {
+func TestContentLengthReservesNothing(t *testing.T) {
 	t.Parallel()
 	b := &budget{limit: MinBodyMemory}
 	request := newPost("/webhooks/account", documentedBody[:100], accountSignature)
@@ -61,7 +61,7 @@ func TestAnnouncingTakesNothing(t *testing.T) {
 
 // The buffer of a refused body is reused. The buffer of a recorded body never
 // is.
-func TestRecordedBodiesAreLeftAlone(t *testing.T) {
+func TestRecordedBodiesAreNotReused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	want := bodyOfSize(3000)
@@ -80,7 +80,7 @@ func TestRecordedBodiesAreLeftAlone(t *testing.T) {
 func TestBodyMemory(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(cfg *Config) { cfg.MaxBodyMemory = MinBodyMemory })
-	address := serve(t, r, asIs)
+	address := serve(t, r, defaultTimeouts)
 	head := fmt.Sprintf("POST /webhooks/account HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n", accountSignature, maxBody)
 	var holding []net.Conn
 	for range 3 { // a fourth needs 1.5 MiB while it is copied from one buffer to the next
@@ -157,11 +157,11 @@ func TestBodyMemorySetting(t *testing.T) {
 
 // Valid deliveries are answered while 500 connections hold as much memory as
 // they can.
-func TestHonestDeliveriesDuringAFlood(t *testing.T) {
+func TestValidDeliveriesDuringAFlood(t *testing.T) {
 	t.Parallel()
 	const connections = 500
 	r := newRig(t, func(cfg *Config) { cfg.MaxBodyMemory = 8 << 20 })
-	address := serve(t, r, asIs)
+	address := serve(t, r, defaultTimeouts)
 	head := fmt.Sprintf("POST /webhooks/account HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", maxBody)
 	flood := []byte(head + strings.Repeat("x", maxBody-1))
 	var senders sync.WaitGroup

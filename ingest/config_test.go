@@ -32,7 +32,7 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := soundConfig(t)
+			cfg := validConfig(t)
 			change(&cfg)
 			if _, err := New(cfg); err == nil || !strings.HasPrefix(err.Error(), "ingest: ") {
 				t.Errorf("%v", err)
@@ -42,7 +42,7 @@ func TestNewRefuses(t *testing.T) {
 	t.Run("metrics registered twice", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
-		cfg := soundConfig(t)
+		cfg := validConfig(t)
 		cfg.Registerer = r.registry
 		if _, err := New(cfg); err == nil {
 			t.Error("accepted")
@@ -50,7 +50,7 @@ func TestNewRefuses(t *testing.T) {
 	})
 	t.Run("nothing wrong", func(t *testing.T) {
 		t.Parallel()
-		cfg := soundConfig(t)
+		cfg := validConfig(t)
 		cfg.Sources["app:"+strings.Repeat("a-9", 21)] = newKeyring(t, "k")
 		cfg.MaxEventAge = 31 * time.Hour
 		if _, err := New(cfg); err != nil {
@@ -59,8 +59,8 @@ func TestNewRefuses(t *testing.T) {
 	})
 }
 
-// soundConfig returns the minimal valid Config.
-func soundConfig(t *testing.T) Config {
+// validConfig returns the minimal valid Config.
+func validConfig(t *testing.T) Config {
 	return Config{
 		Sources: map[string]*lumin.Keyring{"account": newKeyring(t, accountKey)},
 		Record: func(context.Context, store.Delivery) (store.Receipt, error) {

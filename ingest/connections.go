@@ -129,8 +129,8 @@ func (g *guard) remove(c *conn) {
 	}
 }
 
-// conn is a connection of a [guard]. complete and closedForOthers may be called
-// on nil, which is the value for a server without a guard.
+// conn is a connection of a [guard]. complete and wasEvicted may be called on
+// nil, which is the value for a server without a guard.
 type conn struct {
 	net.Conn
 	guard   *guard
@@ -177,8 +177,8 @@ func (c *conn) complete() {
 	}
 }
 
-// closedForOthers reports whether the connection was closed to make room.
-func (c *conn) closedForOthers() bool { return c != nil && c.evicted.Load() }
+// wasEvicted reports whether the connection was closed to make room.
+func (c *conn) wasEvicted() bool { return c != nil && c.evicted.Load() }
 
 type connKey struct{}
 

@@ -25,7 +25,7 @@ func guarded(t *testing.T, r *rig, max int) (address string) {
 	}
 	g := r.Guard(listener).(*guard)
 	g.max = max
-	return serveOn(t, r, asIs, g)
+	return serveOn(t, r, defaultTimeouts, g)
 }
 
 // Requests that net/http refuses itself reach no handler, but are counted.
@@ -74,8 +74,8 @@ func TestRequestsRefusedByHTTP(t *testing.T) {
 }
 
 // An idle or waiting connection is closed to make room, with or without a
-// request.
-func TestConnectionsMakeRoom(t *testing.T) {
+// request in progress.
+func TestWaitingConnectionsAreReplaced(t *testing.T) {
 	t.Parallel()
 	const start = "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nContent-Length: 205\r\n"
 	for name, held := range map[string]string{
@@ -154,7 +154,7 @@ func TestRecordingKeepsItsConnection(t *testing.T) {
 }
 
 // A server stops even if a connection is waiting for room.
-func TestStopWithoutRoom(t *testing.T) {
+func TestStopWhileFull(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	release, recording := make(chan struct{}), make(chan struct{}, 1)
@@ -197,7 +197,7 @@ func TestStopWithoutRoom(t *testing.T) {
 
 // Callers that send one cheap request after another leave no connection idle
 // for long. Other callers still get a connection.
-func TestBusyConnectionsMakeRoom(t *testing.T) {
+func TestBusyConnectionsAreReplaced(t *testing.T) {
 	t.Parallel()
 	const ask = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 	address := guarded(t, newRig(t), 3)
@@ -234,7 +234,7 @@ func (p pipes) Addr() net.Addr            { return &net.TCPAddr{} }
 
 // A connection whose caller does not read the response is also closed to make
 // room.
-func TestUnreadAnswersMakeRoom(t *testing.T) {
+func TestUnreadConnectionsAreReplaced(t *testing.T) {
 	t.Parallel()
 	listener := make(pipes, 2)
 	g := newRig(t).Guard(listener).(*guard)
@@ -269,14 +269,14 @@ func TestUnreadAnswersMakeRoom(t *testing.T) {
 	case <-time.After(waitLimit):
 		t.Fatal("no room was made")
 	}
-	if err := <-written; err == nil || !first.closedForOthers() {
-		t.Errorf("written: %v; closed for others: %t", err, first.closedForOthers())
+	if err := <-written; err == nil || !first.wasEvicted() {
+		t.Errorf("written: %v; evicted: %t", err, first.wasEvicted())
 	}
 }
 
 // A connection that had to wait for room is not closed immediately for the next
 // one.
-func TestNewConnectionsHaveTheirTime(t *testing.T) {
+func TestNewConnectionsAreKept(t *testing.T) {
 	t.Parallel()
 	listener := make(pipes, 2)
 	g := newRig(t).Guard(listener).(*guard)
@@ -296,7 +296,7 @@ func TestNewConnectionsHaveTheirTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.admit(&conn{guard: g}) || second.(*conn).closedForOthers() {
+	if g.admit(&conn{guard: g}) || second.(*conn).wasEvicted() {
 		t.Error("it was closed as soon as it was accepted")
 	}
 }

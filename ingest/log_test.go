@@ -14,7 +14,7 @@ import (
 )
 
 // Neither the log nor a response contains text from the caller.
-func TestNothingOfTheCallerIsRepeated(t *testing.T) {
+func TestCallerTextIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	const canary = "c0ffeeca11ab1e"
 	body := fmt.Sprintf(`{"event":{"event_time":1694664207595,"event_type":"signature_request_signed","event_metadata":{"signer_email":"%[1]s@example.com"}},

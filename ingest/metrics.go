@@ -125,7 +125,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.httpRefused.Collect(out)
 	out <- prometheus.MustNewConstMetric(m.bodyMemory, prometheus.GaugeValue, float64(m.budget.used.Load()))
 	for _, s := range m.sources() {
-		if at, known := s.lastKnown(); known {
+		if at, known := s.lastVerifiedAt(); known {
 			last := 0.0
 			if !at.IsZero() {
 				last = float64(at.UnixMilli()) / 1000

@@ -77,7 +77,7 @@ func readResponse(t *testing.T, conn net.Conn) *http.Response {
 	return response
 }
 
-func asIs(*http.Server) {}
+func defaultTimeouts(*http.Server) {}
 
 // A caller need not send a body that will not be read.
 func TestAnswersBeforeTheBody(t *testing.T) {
@@ -97,7 +97,7 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			address := serve(t, r, asIs)
+			address := serve(t, r, defaultTimeouts)
 			conn := dial(t, address, "POST "+test.path+" HTTP/1.1\r\nHost: x\r\nX-Signature: "+accountSignature+"\r\n"+test.headers+"\r\n")
 			start := time.Now()
 			response := readResponse(t, conn)
@@ -124,7 +124,7 @@ func TestChunkedBodies(t *testing.T) {
 		t.Run(fmt.Sprint(test.size), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			address := serve(t, r, asIs)
+			address := serve(t, r, defaultTimeouts)
 			body := bodyOfSize(test.size)
 			conn := dial(t, address, "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nX-Signature: "+lumin.Sign([]byte(body), accountKey)+
 				"\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -139,7 +139,7 @@ func TestChunkedBodies(t *testing.T) {
 				if _, err := io.WriteString(conn, "0\r\n\r\n"); err != nil {
 					t.Fatal(err)
 				}
-			} // else answered though the end is still to come
+			} // otherwise the server answers before the end of the body
 			response := readResponse(t, conn)
 			if response.StatusCode != test.want {
 				t.Errorf("status %d, want %d", response.StatusCode, test.want)
@@ -164,7 +164,7 @@ func TestIncompleteBodies(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			conn := dial(t, serve(t, r, asIs), start+test.rest)
+			conn := dial(t, serve(t, r, defaultTimeouts), start+test.rest)
 			if err := conn.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +217,7 @@ func TestIdleConnection(t *testing.T) {
 
 func TestLargeHeader(t *testing.T) {
 	t.Parallel()
-	address := serve(t, newRig(t), asIs)
+	address := serve(t, newRig(t), defaultTimeouts)
 	conn := dial(t, address, "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nX-Signature: "+strings.Repeat("0", 2*maxHeaderBytes)+"\r\n\r\n")
 	if response := readResponse(t, conn); response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("status %d", response.StatusCode)
@@ -225,9 +225,9 @@ func TestLargeHeader(t *testing.T) {
 }
 
 // By default, net/http answers this request itself.
-func TestOptionsOfEverything(t *testing.T) {
+func TestOptionsAsterisk(t *testing.T) {
 	t.Parallel()
-	conn := dial(t, serve(t, newRig(t), asIs), "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+	conn := dial(t, serve(t, newRig(t), defaultTimeouts), "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
 	wantProblem(t, readResponse(t, conn), 404, "not_found")
 }
 
@@ -236,7 +236,7 @@ func TestConnectionIsReused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	head := "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nContent-Length: 205\r\nX-Signature: "
-	conn := dial(t, serve(t, r, asIs), head+accountSignature+"\r\n\r\n"+documentedBody+head+appSignature+"\r\n\r\n"+documentedBody+
+	conn := dial(t, serve(t, r, defaultTimeouts), head+accountSignature+"\r\n\r\n"+documentedBody+head+appSignature+"\r\n\r\n"+documentedBody+
 		head+accountSignature+"\r\n\r\n"+documentedBody)
 	reader := bufio.NewReader(conn)
 	for _, want := range []int{200, 401, 200} {
@@ -274,7 +274,7 @@ func TestAnswerBeforeLog(t *testing.T) {
 			stuck := writerFunc(func(p []byte) (int, error) { <-release; return len(p), nil })
 			r := newRig(t, func(cfg *Config) { cfg.Logger = slog.New(slog.NewTextHandler(stuck, nil)) })
 			r.record = test.record
-			address := serve(t, r, asIs)
+			address := serve(t, r, defaultTimeouts)
 			t.Cleanup(func() { close(release) }) // before the server is shut down
 			conn := dial(t, address, "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nContent-Length: 205\r\nX-Signature: "+test.signature+"\r\n\r\n"+documentedBody)
 			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -294,7 +294,7 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // The server notices a real disconnection while Record is running.
-func TestHangingUpWhileRecording(t *testing.T) {
+func TestDisconnectWhileRecording(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	started, release, recording := make(chan struct{}), make(chan struct{}), make(chan error, 1)

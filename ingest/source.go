@@ -150,9 +150,9 @@ func (t *tally) recall(at time.Time) {
 	}
 }
 
-// lastKnown returns when a delivery was last verified, or zero if none ever
-// was. It returns false while this is not known.
-func (t *tally) lastKnown() (time.Time, bool) {
+// lastVerifiedAt returns when a delivery was last verified, or zero if none
+// ever was. It returns false while this is not known.
+func (t *tally) lastVerifiedAt() (time.Time, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.lastVerified, t.recalled || !t.lastVerified.IsZero()

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	alarmMessage   = "signatures do not match any configured key: was the key rotated at Lumin?"
-	allFineMessage = "signatures match again"
+	alarmMessage     = "signatures do not match any configured key: was the key rotated at Lumin?"
+	recoveredMessage = "signatures match again"
 )
 
 // After a rotation at Lumin, every delivery is refused until the new key is
@@ -59,7 +59,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	wantAlarms(t, r, 2)
 
 	wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
-	again := r.output.Entries(t, allFineMessage)
+	again := r.output.Entries(t, recoveredMessage)
 	if len(again) != 1 || again[0]["level"] != "INFO" || again[0]["source"] != "account" || again[0]["mismatches"] != 12. {
 		t.Errorf("logged %v", again)
 	}
@@ -73,7 +73,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 		mismatch()
 	}
 	wantAlarms(t, r, 2)
-	if got := len(r.output.Entries(t, allFineMessage)); got != 1 {
+	if got := len(r.output.Entries(t, recoveredMessage)); got != 1 {
 		t.Errorf("%d times", got)
 	}
 	mismatch()
@@ -134,7 +134,7 @@ func TestLastVerifiedBeforeTheStart(t *testing.T) {
 }
 
 // Alternating valid and invalid deliveries do not make alarms more frequent.
-func TestAlarmsAreRationed(t *testing.T) {
+func TestAlarmsAreLimited(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for range 5 {
@@ -143,7 +143,7 @@ func TestAlarmsAreRationed(t *testing.T) {
 		}
 		wantReceipt(t, r.post("/webhooks/apps/demo", documentedBody, appSignature), `{"id":17,"status":"recorded"}`)
 	}
-	alarms, fine := r.output.Entries(t, alarmMessage), r.output.Entries(t, allFineMessage)
+	alarms, fine := r.output.Entries(t, alarmMessage), r.output.Entries(t, recoveredMessage)
 	if len(alarms) != 1 || len(fine) != 1 {
 		t.Fatalf("%d alarms, %d times fine again, want 1 each", len(alarms), len(fine))
 	}
@@ -153,7 +153,7 @@ func TestAlarmsAreRationed(t *testing.T) {
 }
 
 // A delivery with a valid signature can still be refused.
-func TestVerifiedThoughRefused(t *testing.T) {
+func TestRefusedDeliveryCountsAsVerified(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.setClock(documentedTime.Add(100 * 24 * time.Hour))

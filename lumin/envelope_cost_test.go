@@ -91,6 +91,6 @@ func bodyOfSize(size int) string {
 	for signers.Len()+len(signer)+300 < size {
 		signers.WriteString(signer)
 	}
-	body := fmt.Sprintf(sound, "", `,"signers":[`+signers.String()+`null]`, "")
+	body := fmt.Sprintf(validBody, "", `,"signers":[`+signers.String()+`null]`, "")
 	return body + strings.Repeat(" ", size-len(body))
 }

@@ -20,10 +20,10 @@ import (
 func FuzzDecodeEnvelope(f *testing.F) {
 	for _, body := range []string{
 		documentedBody,
-		fmt.Sprintf(sound, "", "", ""),
-		fmt.Sprintf(sound, `,"event":{}`, `,"title":"\u0000\ud800"`, `,"event_time":[1,2.5e-3,true,null]`),
-		fmt.Sprintf(sound, `,"\u0065vent_time":1`, "", ""),
-		fmt.Sprintf(sound, "", "", `,"event":{}`),
+		fmt.Sprintf(validBody, "", "", ""),
+		fmt.Sprintf(validBody, `,"event":{}`, `,"title":"\u0000\ud800"`, `,"event_time":[1,2.5e-3,true,null]`),
+		fmt.Sprintf(validBody, `,"\u0065vent_time":1`, "", ""),
+		fmt.Sprintf(validBody, "", "", `,"event":{}`),
 		`{"event":{"event_time":"0017","event_type":"\ud83d\ude00"},"signature_request":{"signature_request_id":"\ud83d"}}`,
 		`{"event":{"event_time":253402300799999,"event_type":"t"},"signature_request":{"signature_request_id":"` + "\ufffd\xff" + `"}}`,
 		`{"event":{"event_time":1,"event_type":"\n` + "\ufffd" + `"},"signature_request":{"signature_request_id":"\ufffd\ude00"}}`,

@@ -28,13 +28,13 @@ func TestDecodeDocumentedBody(t *testing.T) {
 	}
 }
 
-// sound is a body with an identity. Each %s is a place for more members.
-const sound = `{"event":{"event_time":17,"event_type":"t"%s},"signature_request":{"signature_request_id":"id"%s}%s}`
+// validBody is a body with an identity. Each %s is a place for more members.
+const validBody = `{"event":{"event_time":17,"event_type":"t"%s},"signature_request":{"signature_request_id":"id"%s}%s}`
 
 // Other members and the formatting of a body do not matter.
 func TestDecodeEnvelopeAccepts(t *testing.T) {
 	t.Parallel()
-	at := func(inEvent, inRequest, top string) string { return fmt.Sprintf(sound, inEvent, inRequest, top) }
+	at := func(inEvent, inRequest, top string) string { return fmt.Sprintf(validBody, inEvent, inRequest, top) }
 	deep := func(open, end string, levels int) string {
 		return strings.Repeat(open, levels) + "0" + strings.Repeat(end, levels)
 	}
@@ -115,7 +115,7 @@ func TestDecodeEnvelopeTimes(t *testing.T) {
 		"253402300799999": "9999-12-31T23:59:59.999Z",
 	} {
 		for _, written := range []string{written, `"` + written + `"`} {
-			body := strings.Replace(fmt.Sprintf(sound, "", "", ""), "17", written, 1)
+			body := strings.Replace(fmt.Sprintf(validBody, "", "", ""), "17", written, 1)
 			e, err := lumin.DecodeEnvelope([]byte(body))
 			if err != nil || e.EventTime.Format(time.RFC3339Nano) != want {
 				t.Errorf("%s: %v, %v; want %s", written, e.EventTime, err, want)

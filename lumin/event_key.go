@@ -12,8 +12,8 @@ import (
 // both get the same key.
 //
 // It is not the idempotency key for calls to other systems. That key also
-// depends on the job type, and on replays that ask for another effect. Job types
-// get it from the event that they work.
+// depends on the job type, and on replays that ask for another effect. Job
+// types get it from the event that they work on.
 //
 // Layout of [Envelope.Key]:
 //
@@ -109,7 +109,7 @@ func (k *EventKey) UnmarshalText(text []byte) error {
 // It accepts any version, so that every EventKey value survives the round trip
 // through its text. It does not check that such an event exists.
 func ParseEventKey(s string) (EventKey, error) {
-	errNotKey := errors.New("not an event key: want a UUID such as 018a8ca2-3c4d-8e5f-a012-3456789abcde")
+	errNotKey := errors.New("not an event key: give a UUID such as 018a8ca2-3c4d-8e5f-a012-3456789abcde")
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return EventKey{}, errNotKey
 	}

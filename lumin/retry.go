@@ -9,7 +9,7 @@ import "time"
 // allow more than RetryWindow.
 const RetryWindow = 30*time.Hour + 20*time.Minute
 
-// RetryDelays returns Lumin's waiting times between attempts: six delays, hence
+// RetryDelays returns Lumin's waiting times between attempts: six delays, so
 // seven attempts. An attempt fails if the answer is not 200, or if there is no
 // answer within 30 s. The numbers come from Lumin's webhook documentation. The
 // caller may change the slice.

@@ -68,7 +68,7 @@ func (m *attemptMiddleware) storeError(ctx context.Context, job *runningJob, out
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeErrorTimeout)
 	defer cancel()
 	if err := m.store.NoteAttempt(ctx, attempt, cause.Error()); err != nil {
-		m.logger.Warn("error of an attempt not kept", "kind", attempt.JobKind, "job_id", attempt.JobID,
+		m.logger.Warn("cannot store the error of an attempt", "kind", attempt.JobKind, "job_id", attempt.JobID,
 			"error", errtext.Plain(redact.Text(err.Error())))
 	}
 }

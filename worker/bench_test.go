@@ -27,8 +27,8 @@ const (
 	benchWorkers = worker.DefaultMaxWorkers
 )
 
-// BenchmarkRun compares a transactional job type with JobCompleteTx, which is
-// River's own way to the same effect. The server commits durably.
+// BenchmarkRun compares a transactional job type with JobCompleteTx, River's
+// own way to commit an effect with its job. The server commits durably.
 func BenchmarkRun(b *testing.B) {
 	server, err := pgdev.Start(b.Context(), pgdev.Config{Durable: true})
 	if err != nil {

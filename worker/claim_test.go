@@ -77,7 +77,7 @@ func TestJobRunsAgainAfterSuccess(t *testing.T) {
 }
 
 // An event may be erased while one of its runs waits.
-func TestEventGone(t *testing.T) {
+func TestErasedEvent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	job, plain := newTxJob("tx", nil), newPlainJob("plain", nil)

@@ -25,10 +25,10 @@ func (r *rig) shiftClock(ahead time.Duration) {
 	r.pool.Reset()
 }
 
-// Jobs run on time, however much the two clocks differ. This holds for new
-// jobs, follow-up jobs, and jobs that are retried or snoozed, for less and for
-// more than the five seconds that River schedules ahead. Only jobs that have
-// run too long are rescued.
+// Jobs run on time even if the two clocks differ. This holds for new jobs,
+// follow-up jobs, and jobs that are retried or snoozed, for less and for more
+// than the five seconds that River schedules ahead. Only jobs that have run too
+// long are rescued.
 func TestClocksDiffer(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"ahead": 15 * time.Minute, "behind": -15 * time.Minute} {

@@ -52,7 +52,7 @@ func checkCommittable(conn *pgconn.PgConn) error {
 	case status == 'T':
 		return nil
 	case status == 'E':
-		return errors.New("WorkTx returned nil after a statement failed, so nothing of it can be committed: return the statement's error, or use a savepoint (tx.Begin)")
+		return errors.New("WorkTx returned nil after a statement failed, so its transaction cannot be committed: return the statement's error, or use a savepoint (tx.Begin)")
 	default:
 		return errEndedTx
 	}

@@ -19,6 +19,7 @@ import (
 
 // Config configures a [Runtime].
 type Config struct {
+	// Store, Registry and Logger must be set.
 	Store    *store.Store
 	Registry *Registry
 	Logger   *slog.Logger
@@ -66,7 +67,8 @@ const (
 	sharedConns = 6
 )
 
-// ErrQueue is the error of an invalid entry in Config.Queues.
+// ErrQueue is in the chain of the error that [New] returns for an invalid entry
+// of Config.Queues.
 var ErrQueue = errors.New("queue")
 
 // validate returns an error if the Registry or the Queues are invalid.
@@ -78,9 +80,9 @@ func (c Config) validate() error {
 	for _, queue := range slices.Sorted(maps.Keys(c.Queues)) {
 		switch n := c.Queues[queue]; {
 		case !slices.Contains(known, queue):
-			return fmt.Errorf("%w: %q is given workers, and no job waits in it; those of the job types are %s", ErrQueue, queue, strings.Join(known, ", "))
+			return fmt.Errorf("%w: no job uses %q: the queues in use are %s", ErrQueue, queue, strings.Join(known, ", "))
 		case n < 1 || n > maxWorkers:
-			return fmt.Errorf("%w: %q is given %d workers: give 1 to %d", ErrQueue, queue, n, maxWorkers)
+			return fmt.Errorf("%w: %q has %d workers: give 1 to %d", ErrQueue, queue, n, maxWorkers)
 		}
 	}
 	return nil
@@ -106,9 +108,9 @@ func (c Config) queueWorkers() map[string]int {
 	return workers
 }
 
-// Connections returns the number of connections that the Store's pool should
-// have for the queue and the program's own jobs. [Config.JobConnections] are in
-// addition.
+// Connections returns the number of connections that the pool of the Store
+// should have, for River and the program's own jobs. [Config.JobConnections]
+// come in addition.
 func (c Config) Connections() int {
 	return clientConns + sharedConns + maxPeriodic + len(c.Registry.periodic)
 }

@@ -1,12 +1,15 @@
 // Package worker runs job types, which define what happens when Lumin Sign
 // reports an event.
 //
-// Write a job type for each effect that an event should have, add it to a
-// [Registry], and run a [Runtime] on a PostgreSQL database. Each stored event
-// becomes one run of each job type that subscribes to it. A run has its own job
-// in River, its own retries and its own result in lumin.runs. Job types do not
-// affect each other. If the effect is a row in the same database, write a
-// [Transactional] job type. Otherwise write a [Plain] one.
+// Write a job type for each effect that an event should have, and add it to a
+// [Registry]. With package app, return the Registry from the function that is
+// passed to app.Main. Other programs run a [Runtime] themselves.
+//
+// Each stored event becomes one run of each job type that subscribes to it. A
+// run has its own job in River, its own retries and its own result in
+// lumin.runs. Job types do not affect each other. If the effect is a row in the
+// same database, write a [Transactional] job type. Otherwise write a [Plain]
+// one.
 //
 // Guarantees:
 //
@@ -42,21 +45,22 @@
 //
 // # Rules for the code of a job type
 //
-// Return nil when the work is done. Return an error to have it tried again
-// after Backoff. [JobFail] ends the run as failed at once, and
-// [river.JobCancel] ends it as cancelled. [river.JobSnooze] postpones it
-// without counting an attempt. All of them may be wrapped. [Logger] returns a
-// logger for the context that the code receives.
+// Return nil when the work is done. Return an error to retry after Backoff,
+// until MaxAttempts is reached and the run fails. [JobFail] ends the run as
+// failed at once, and [river.JobCancel] ends it as cancelled. [river.JobSnooze]
+// postpones it without counting an attempt. All of them may be wrapped.
+// [Logger] returns a logger for the context that the code receives.
 //
 // Several attempts, and several events of one signature request, may run at the
 // same time and in any order. Lock the rows that you update.
 //
 // Respect the context. It ends after Timeout, when the job is cancelled, and
-// ten seconds after the program began to stop. Only in the last case the
-// attempt does not count. Code that ignores the context keeps occupying a
-// worker. Fifteen seconds after its timeout River runs the job again beside it.
-// A transactional job type still takes effect once, because its connection is
-// closed five seconds after its timeout. A plain one is called again.
+// ten seconds after the program began to stop. An attempt that a stop
+// interrupts does not count; the others do. Code that ignores the context keeps
+// occupying a worker. Fifteen seconds after its timeout River runs the job
+// again beside it. A transactional job type still takes effect once, because
+// its connection is closed five seconds after its timeout. A plain one is
+// called again.
 //
 // Leave COMMIT and ROLLBACK to the worker. If the code sends them anyway, the
 // following holds:
@@ -78,14 +82,14 @@
 // with [pgx.Tx.Conn] or [pgx.Tx.LargeObjects], the connection is closed after
 // the attempt.
 //
-// River's RecordOutput and MetadataSet work. Values that jsonb does not accept
-// are replaced or removed. River's resumable steps do not work: they report
-// their errors only after the run is settled.
+// River's RecordOutput and MetadataSet work. A value that jsonb does not accept
+// is changed, or replaced by a text with the reason. River's resumable steps do
+// not work: they report their errors only after the run is settled.
 //
 // # Several programs on one database
 //
-// Each program works the kinds that it has registered. Jobs of other kinds
-// wait. River elects one of the programs, which rescues the jobs of all
+// Each program runs the jobs of the kinds that it has registered. Jobs of other
+// kinds wait. River elects one of the programs, which rescues the jobs of all
 // programs that have died. It fails the runs whose kind it does not know. They
 // can be replayed. If this matters, register all job types in all programs.
 //

@@ -11,23 +11,22 @@ import (
 // Event is the stored event that a job type works on, as one source reported
 // it.
 type Event struct {
-	ID     int64
+	ID     int64          // of the row in lumin.events; differs between sources
 	Key    lumin.EventKey // the same for every source that reports the event
 	Source string         // "account" or "app:NAME"
 
-	// Time is in UTC and has whole milliseconds.
 	SignatureRequestID string
 	Type               lumin.EventType
-	Time               time.Time
+	Time               time.Time // of the event, in UTC and whole milliseconds
 
-	Payload    []byte // the exact bytes that Lumin signed
-	Signature  []byte // Lumin's signature of Payload: 32 bytes, X-Signature decoded from hexadecimal
-	ReceivedAt time.Time
+	// Payload is the body of the delivery: the exact bytes that Lumin signed.
+	// It is empty if retention or an erasure has removed it.
+	Payload    []byte
+	Signature  []byte    // Lumin's signature of Payload: 32 bytes, X-Signature decoded from hexadecimal
+	ReceivedAt time.Time // when the first delivery arrived
 
-	// JobKind and Rerun belong to the run. Rerun is the number of replays that
-	// asked for a further effect after the run had succeeded.
-	JobKind string
-	Rerun   int
+	JobKind string // the Kind of the job type
+	Rerun   int    // replays that asked for a further effect after the run had succeeded
 }
 
 // The two types must have the same fields: a job type sees all that the store

@@ -63,7 +63,7 @@ func contain(work func() error) (err error) {
 // would never learn that such a job ended: its worker would be lost, and the
 // program could not stop.
 func isolate(work func() error) error {
-	var err error = &failure{text: "the job ended its goroutine (runtime.Goexit, t.FailNow): let it return an error instead"}
+	var err error = &failure{text: "the job ended its goroutine (runtime.Goexit, t.FailNow): return an error instead"}
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)

@@ -44,7 +44,7 @@ func AddFollowUp[T river.JobArgs](r *Registry, w river.Worker[T]) {
 		kind, queue = args.Kind(), queueOf(args)
 		return nil
 	}); err != nil {
-		problem = fmt.Sprintf("the zero value of its arguments does not yield kind and queue (%v): let them be a struct, and not a pointer to one", err)
+		problem = fmt.Sprintf("Kind or InsertOpts fails for the zero value of its arguments (%v): use a struct, not a pointer to one", err)
 	}
 	switch {
 	case problem != "":

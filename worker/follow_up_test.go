@@ -126,7 +126,7 @@ func (pointerWorker) Work(context.Context, *river.Job[*pointerArgs]) error { ret
 func TestFollowUpRefused(t *testing.T) {
 	t.Parallel()
 	for want, add := range map[string]func(*worker.Registry){
-		"let them be a struct":                 func(r *worker.Registry) { worker.AddFollowUp(r, pointerWorker{}) },
+		"use a struct, not a pointer":          func(r *worker.Registry) { worker.AddFollowUp(r, pointerWorker{}) },
 		"the worker is nil":                    func(r *worker.Registry) { worker.AddFollowUp[noticeArgs](r, nil) },
 		"Kind is taken by worker_test.noticeW": func(r *worker.Registry) { worker.AddFollowUp(r, noticeWorker{}); worker.AddFollowUp(r, noticeWorker{}) },
 	} {

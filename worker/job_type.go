@@ -46,9 +46,13 @@ type JobType interface {
 }
 
 // Plain is a job type that works outside a transaction, such as one that calls
-// another system. It works at least once per event, and rarely more often.
+// another system. It works at least once per event. A crash, a timeout or a
+// lost connection at the wrong moment repeats it.
 type Plain interface {
 	JobType
+
+	// Work handles one event. The run succeeds if it returns nil. The package
+	// documentation lists the errors with a special meaning.
 	Work(ctx context.Context, e *Event) error
 }
 
@@ -59,6 +63,10 @@ type Plain interface {
 // The worker commits tx if WorkTx returns nil, and rolls it back otherwise.
 type Transactional interface {
 	JobType
+
+	// WorkTx handles one event, and must write only through tx. The run
+	// succeeds if it returns nil. The package documentation lists the errors
+	// with a special meaning.
 	WorkTx(ctx context.Context, tx pgx.Tx, e *Event) error
 }
 

@@ -20,7 +20,7 @@ import (
 	"lumin-ingest/worker"
 )
 
-// A run that its job type fails is like any other failed run.
+// JobFail ends a run like any other failed run.
 func TestJobFail(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -10,12 +10,12 @@ import (
 )
 
 // Periodic is work that is done periodically and belongs to no event. One of
-// the programs on the database does it, and never two at once if Work respects
-// its context. After a failure it is done again at its next time. After a crash
-// it is not done before Timeout has passed: split long work into slices, with
+// the programs on the database does it at a time, if Work respects its context.
+// After a failure, the next call is at the next regular time. After a crash,
+// the next call comes only after Timeout: split long work into slices, with
 // [river.JobSnooze] between them.
 type Periodic struct {
-	Kind    string        // as for job types, and different from theirs
+	Kind    string        // same rules as for a job type; no job type may have it
 	Every   time.Duration // at least a second; the work is also done when River elects a program
 	Timeout time.Duration // bounds one call of Work
 	Work    func(ctx context.Context) error

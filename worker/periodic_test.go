@@ -53,12 +53,12 @@ func TestPeriodicRefused(t *testing.T) {
 	t.Parallel()
 	work := func(context.Context) error { return nil }
 	for want, p := range map[string]worker.Periodic{
-		"Kind must be":            {Every: time.Minute, Timeout: time.Minute, Work: work},
-		"Kind is taken by *work":  {Kind: "plain", Every: time.Minute, Timeout: time.Minute, Work: work},
-		"Every is 1ms":            {Kind: "tidy", Every: time.Millisecond, Timeout: time.Minute, Work: work},
-		"Timeout is 0s":           {Kind: "tidy", Every: time.Minute, Work: work},
-		"Work is nil":             {Kind: "tidy", Every: time.Minute, Timeout: time.Minute},
-		"kept for the program it": {Kind: "lumin_tidy", Every: time.Minute, Timeout: time.Minute, Work: work},
+		"Kind must be":             {Every: time.Minute, Timeout: time.Minute, Work: work},
+		"Kind is taken by *work":   {Kind: "plain", Every: time.Minute, Timeout: time.Minute, Work: work},
+		"Every is 1ms":             {Kind: "tidy", Every: time.Millisecond, Timeout: time.Minute, Work: work},
+		"Timeout is 0s":            {Kind: "tidy", Every: time.Minute, Work: work},
+		"Work is nil":              {Kind: "tidy", Every: time.Minute, Timeout: time.Minute},
+		"reserved for the program": {Kind: "lumin_tidy", Every: time.Minute, Timeout: time.Minute, Work: work},
 	} {
 		registry := registryOf(newPlainJob("plain", nil))
 		registry.AddPeriodic(p)

@@ -62,7 +62,7 @@ func TestQueuesRefused(t *testing.T) {
 		queues map[string]int
 		want   string
 	}{
-		{map[string]int{"slwo": 5}, `"slwo" is given workers, and no job waits in it; those of the job types are default`},
+		{map[string]int{"slwo": 5}, `no job uses "slwo": the queues in use are default`},
 		{map[string]int{"default": 0}, `"default" is given 0 workers: give 1 to 1000`},
 		{map[string]int{"default": 1001}, `give 1 to 1000`},
 	} {

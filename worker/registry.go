@@ -45,9 +45,9 @@ func NewRegistry() *Registry {
 	return &Registry{types: map[string]registered{}, followUps: map[string]followUp{}, periodic: map[string]Periodic{}}
 }
 
-// Add registers a job type that works outside a transaction. [Registry.Err]
-// reports what is invalid, and every program calls it at its start. Add reads
-// the settings once. Only Backoff is called again later.
+// Add registers a job type that works outside a transaction. It reads the
+// settings once; only Backoff is called again later. [Registry.Err] reports an
+// invalid job type, and every program checks it when it starts.
 func (r *Registry) Add(t Plain) { r.add(registered{JobType: t, plain: t}) }
 
 // AddTx registers a job type that works in a transaction; see [Registry.Add].
@@ -99,7 +99,7 @@ func (r *Registry) kindProblem(kind string) string {
 	case !kindPattern.MatchString(kind):
 		return "Kind must be 2 to 127 letters, digits, _ or -, beginning with a letter"
 	case strings.HasPrefix(strings.ToLower(kind), internalPrefix):
-		return fmt.Sprintf("kinds that begin with %s are kept for the program itself: choose another", internalPrefix)
+		return fmt.Sprintf("kinds that begin with %s are reserved for the program itself: choose another", internalPrefix)
 	case other != nil:
 		return fmt.Sprintf("Kind is taken by %T: kinds are stored with runs and jobs, so each needs its own", other)
 	}
@@ -116,7 +116,7 @@ func (r *Registry) problem(t registered) string {
 	case len(t.events) == 0:
 		return "Events is empty, so it would never run: name event types, or lumin.AnyEvent"
 	case slices.Contains(t.events, ""):
-		return "Events contains an empty event type: take it out"
+		return "Events contains an empty event type: remove it"
 	case t.spec.MaxAttempts < 1 || t.spec.MaxAttempts > 32767:
 		return fmt.Sprintf("MaxAttempts is %d: give 1 to 32767", t.spec.MaxAttempts)
 	case t.spec.Priority < 1 || t.spec.Priority > 4:
@@ -129,7 +129,7 @@ func (r *Registry) problem(t registered) string {
 	}
 	for _, source := range t.sources {
 		if !store.ValidSource(source) {
-			return fmt.Sprintf("Sources contains %q, from which no event comes: give account or app:NAME", source)
+			return fmt.Sprintf("Sources contains %q, which is not a source: give account or app:NAME", source)
 		}
 	}
 	return ""
@@ -139,7 +139,7 @@ func (r *Registry) problem(t registered) string {
 func queueProblem(queue string) string {
 	switch {
 	case queue == replayQueue || queue == periodicQueue:
-		return fmt.Sprintf("Queue %q is kept for the program itself: choose another", queue)
+		return fmt.Sprintf("Queue %q is reserved for the program itself: choose another", queue)
 	case len(queue) > maxQueueLength || !queuePattern.MatchString(queue):
 		return fmt.Sprintf("Queue is %q: give at most %d lower-case letters and digits, in words joined by _ or -", queue, maxQueueLength)
 	}
@@ -155,7 +155,8 @@ func isNil(t any) bool {
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// Err returns an error that describes everything invalid that was added.
+// Err returns an error that describes everything invalid that was added. It is
+// nil if all is valid.
 func (r *Registry) Err() error { return errors.Join(r.errs...) }
 
 // Kinds lists the registered kinds in alphabetical order.
@@ -269,9 +270,9 @@ func (r *Registry) specs() map[string]store.JobSpec {
 }
 
 // Register stores the job types in lumin.job_types, where replays and operators
-// find them. It logs a warning about job types that other programs have
-// registered and this one does not know. [Runtime.Start] calls it. A program
-// that only receives must call it itself.
+// find them. It logs a warning if other programs have registered job types that
+// this one does not know. [Runtime.Start] calls it. A program that only
+// receives must call it itself.
 func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.Logger) error {
 	unknown, err := catalog.AddJobTypes(ctx, st.Pool(), r.rows())
 	if err != nil {
@@ -282,8 +283,8 @@ func (r *Registry) Register(ctx context.Context, st *store.Store, logger *slog.L
 		logger.Warn("cannot record the kinds of follow-up and periodic jobs: doctor will report them as not registered", "reason", err.Error())
 	}
 	if len(unknown) > 0 {
-		logger.Warn("job types that other programs have registered and this one does not know: "+
-			"their jobs wait for a program that does, and runs that this one records are not made for them",
+		logger.Warn("this program does not know some job types that other programs have registered: "+
+			"it creates no runs for them, and their jobs wait for a program that knows them",
 			"kinds", unknown)
 	}
 	return nil

@@ -60,8 +60,8 @@ func TestRegistryRefuses(t *testing.T) {
 		{"line break", sound("ab\n"), "Kind must be"},
 		{"digit in front", sound("1a"), "Kind must be"},
 		{"not ASCII", sound("größe"), "Kind must be"},
-		{"internal kind", sound("lumin_replay"), "kept for the program"},
-		{"internal prefix", sound("Lumin_x"), "kept for the program"},
+		{"internal kind", sound("lumin_replay"), "reserved for the program"},
+		{"internal prefix", sound("Lumin_x"), "reserved for the program"},
 		{"no events", with(func(s *settings) { s.events = nil }), "Events is empty"},
 		{"an empty event", with(func(s *settings) { s.events = []lumin.EventType{"x", ""} }), "empty event type"},
 		{"a source of nothing", with(func(s *settings) { s.sources = []string{"account", "app:"} }), `"app:"`},
@@ -72,7 +72,7 @@ func TestRegistryRefuses(t *testing.T) {
 		{"priority 5", with(func(s *settings) { s.priority = 5 }), "Priority is 5"},
 		{"no time", with(func(s *settings) { s.timeout = 0 }), "Timeout is 0s"},
 		{"negative time", with(func(s *settings) { s.timeout = -1 }), "Timeout is -1ns"},
-		{"internal queue", with(func(s *settings) { s.queue = worker.InternalQueue }), "kept for the program"},
+		{"internal queue", with(func(s *settings) { s.queue = worker.InternalQueue }), "reserved for the program"},
 		{"no queue", with(func(s *settings) { s.queue = "" }), `Queue is ""`},
 		{"queue in capitals", with(func(s *settings) { s.queue = "Slow" }), `Queue is "Slow"`},
 		{"long queue", with(func(s *settings) { s.queue = strings.Repeat("a", 65) }), "at most 64"},
@@ -185,7 +185,7 @@ func TestStartRegistersJobTypes(t *testing.T) {
 	}
 
 	r.start(newTxJob("all", nil))
-	if !strings.Contains(r.logs.String(), `other programs have registered and this one does not know`) ||
+	if !strings.Contains(r.logs.String(), `does not know some job types that other programs have registered`) ||
 		!strings.Contains(r.logs.String(), `"kinds":["some"]`) {
 		t.Error("not warned of the job types of other programs")
 	}

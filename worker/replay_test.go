@@ -117,7 +117,7 @@ func TestTwoOrdersAtOnce(t *testing.T) {
 	r.recordMany(1, 50, job)
 	r.waitQuiet()
 	job.repaired.Store(true)
-	// Both in one transaction, so that their jobs start together.
+	// In one transaction, so that their jobs start together.
 	r.exec(`INSERT INTO lumin.replays (status) SELECT 'failed' FROM generate_series(1, 2)`)
 	enqueued := r.waitOrder(1).Enqueued + r.waitOrder(2).Enqueued
 	r.waitQuiet()
@@ -135,7 +135,8 @@ func TestOrderBySQL(t *testing.T) {
 	r.startUnpolled(job)
 	r.record(1, job)
 	started := func() bool { return r.count(`SELECT count(*) FROM lumin.replays WHERE state = 'done'`) > 0 }
-	// An order placed before the client listens may be missed; one of them is not.
+	// An order from before the client listens may be missed. One of them is
+	// not.
 	wait.Until(t, "an order has started", func() bool {
 		r.exec(`INSERT INTO lumin.replays (job_kinds, event_types) VALUES ('{broken}', '{no_such_type}')`)
 		return wait.For(time.Second, started)
@@ -191,7 +192,7 @@ func TestOrderRefused(t *testing.T) {
 	r.waitQuiet()
 	for _, test := range []struct{ name, columns, values, why string }{
 		{"no filter", "reason", `'because'`, "no filter given"},
-		{"unknown kind", "job_kinds", `'{broken,no_such_kind,canary@example.com}'`, "no program at work knows the job types no_such_kind, [address]"},
+		{"unknown kind", "job_kinds", `'{broken,no_such_kind,canary@example.com}'`, "no running program knows the job types no_such_kind, [address]"},
 		{"times exchanged", "received_since, received_until", `now(), now() - interval '1 day'`, "ends before it begins"},
 		{"a NULL among the kinds", "job_kinds", `'{broken,NULL}'`, "there is a NULL"},
 		{"a time without end", "status, received_until", `'failed', 'infinity'`, "a time is infinite"},
@@ -235,7 +236,7 @@ func TestOrderInterrupted(t *testing.T) {
 	r.exec(`DELETE FROM lumin.river_job`)
 	r.exec(`UPDATE lumin.runs SET state = 'failed', finished_at = now()`)
 
-	// Another transaction holds the last run, so the order needs another pass.
+	// Another transaction locks the last run, so the order needs another pass.
 	tx, err := r.pool.Begin(r.ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func (w *replayer) step(ctx context.Context, job *river.Job[replayArgs]) (pause,
 	return next, err
 }
 
-// advance does the part of an order that its state asks for.
+// advance does the next part of an order, according to its state.
 func (w *replayer) advance(ctx context.Context, order replay.Order) (pause, error) {
 	switch {
 	case order.Finished():
@@ -108,7 +108,7 @@ func (w *replayer) carryOut(ctx context.Context, order replay.Order) (pause, err
 	unknown := slices.DeleteFunc(slices.Clone(order.Filter.Kinds), w.knows)
 	for _, kind := range unknown {
 		if !slices.Contains(jobs.Elsewhere, kind) {
-			return done, w.end(ctx, order.ID, "refused", "no program at work knows the job types "+strings.Join(unknown, ", "))
+			return done, w.end(ctx, order.ID, "refused", "no running program knows the job types "+strings.Join(unknown, ", "))
 		}
 	}
 	if len(unknown) > 0 {
@@ -161,7 +161,7 @@ func (w *replayer) await(ctx context.Context, order replay.Order) (pause, error)
 		}
 		if finished {
 			w.forget(order.ID)
-			w.logger.Info("replay over", "replay_id", order.ID)
+			w.logger.Info("replay finished", "replay_id", order.ID)
 			return done, nil
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {

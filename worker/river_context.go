@@ -84,8 +84,8 @@ func Logger(ctx context.Context) *slog.Logger {
 // job at all if one of them has a value there that is not a time.
 const cancelRequested = "cancel_attempted_at"
 
-// makeStorable replaces the metadata that a job has set by values that jsonb
-// accepts.
+// makeStorable changes the metadata that a job has set so that jsonb accepts
+// it. A value that cannot be stored is replaced by a text with the reason.
 func makeStorable(metadata map[string]any) {
 	set := maps.Clone(metadata)
 	clear(metadata)
@@ -99,7 +99,7 @@ func makeStorable(metadata map[string]any) {
 			return err
 		})
 		if err != nil {
-			encoded, _ = json.Marshal("not kept: " + err.Error()) // a string can always be encoded
+			encoded, _ = json.Marshal("removed: " + err.Error()) // a string can always be encoded
 		}
 		metadata[withoutNUL(key)] = encoded
 	}

@@ -55,11 +55,11 @@ func metadataCases(set func(string, any) func(context.Context, pgx.Tx, int) erro
 		"NUL_in_key":      {set("k\x00", map[string]int{"a\x00b": 1}), `{"k": {"ab": 1}}`},
 		"not_UTF-8":       {set("k\xff", "a\xffb"), `{"k` + "\uFFFD" + `": "a` + "\uFFFD" + `b"}`},
 		"surrogate":       {set("k", json.RawMessage(`"a\ud800b"`)), `{"k": "a` + "\uFFFD" + `b"}`},
-		"huge_number":     {set("k", json.RawMessage(`1e400000`)), `{"k": "not kept: a number in it is out of range"}`},
+		"huge_number":     {set("k", json.RawMessage(`1e400000`)), `{"k": "removed: a number in it is out of range"}`},
 		"tiny_number":     {set("k", json.RawMessage(`1e-400000`)), `{"k": 0}`},
-		"deep":            {set("k", json.RawMessage(strings.Repeat("[", 9000)+strings.Repeat("]", 9000))), `{"k": "not kept: it is nested too deeply"}`},
-		"not_JSON":        {set("k", make(chan int)), `{"k": "not kept: it cannot be encoded as JSON"}`},
-		"panicking":       {set("k", panickingJSON{}), `{"k": "not kept: panic: no JSON"}`},
+		"deep":            {set("k", json.RawMessage(strings.Repeat("[", 9000)+strings.Repeat("]", 9000))), `{"k": "removed: it is nested too deeply"}`},
+		"not_JSON":        {set("k", make(chan int)), `{"k": "removed: it cannot be encoded as JSON"}`},
+		"panicking":       {set("k", panickingJSON{}), `{"k": "removed: panic: no JSON"}`},
 		"confusing_River": {set("cancel_attempted_at", "yesterday"), `{}`},
 	}
 }

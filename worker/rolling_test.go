@@ -54,7 +54,7 @@ func TestRollingDeployment(t *testing.T) {
 
 // River may have elected the old program, which gives up jobs of a dead program
 // whose kind it does not know. Their runs fail and can be replayed.
-func TestOldLeaderGivesUp(t *testing.T) {
+func TestOldLeaderFailsUnknownKinds(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	old, added := newTxJob("old_effect", nil), newTxJob("new_effect", nil)

@@ -47,7 +47,8 @@ type Runtime struct {
 	stopReading atomic.Pointer[context.CancelFunc] // stops reading the database's clock
 }
 
-// New creates a Runtime without connecting. It refuses a Registry with errors.
+// New creates a Runtime without connecting. It returns an error if the Registry
+// has errors, or if Config.Queues is invalid ([ErrQueue]).
 func New(cfg Config) (*Runtime, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func (r *Runtime) Ready(context.Context) error {
 }
 
 // Stop takes no new jobs and waits for the running ones. After ten seconds it
-// cancels their contexts. A job that is interrupted in this way is tried again
+// cancels their contexts. A job that is interrupted in this way is retried
 // later, and the attempt does not count. If ctx ends first, Stop returns its
 // error and may be called again. Stop may be called without Start.
 func (r *Runtime) Stop(ctx context.Context) error {

@@ -113,8 +113,8 @@ func (r *leakRig) role() string {
 	return role
 }
 
-// The next attempt has a clean session, whatever the attempt before left in it.
-// River is not affected.
+// The next attempt has a clean session, whatever the attempt before changed in
+// it. River is not affected.
 func TestWorkTxLeavesACleanSession(t *testing.T) {
 	t.Parallel()
 	r := newLeakRig(t)
@@ -313,7 +313,7 @@ func TestRiverKeepsTheConnection(t *testing.T) {
 
 // Many events are worked at once, each for another tenant. None sees the data
 // of another tenant.
-func TestTenantsDoNotMeet(t *testing.T) {
+func TestTenantsAreIsolated(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	var seen atomic.Int32

@@ -29,14 +29,14 @@ func (w *sweeper) step(ctx context.Context, _ *river.Job[periodicArgs]) (pause, 
 	settled, next, err := w.store.Sweep(ctx, w.next)
 	w.next = next
 	if settled > 0 {
-		w.logger.Warn("runs settled by the sweep", "count", settled)
+		w.logger.Warn("sweep settled runs that the failure trigger had missed", "count", settled)
 	}
 	if err != nil {
 		return done, err
 	}
 	requeued, err := replay.New(w.store).Requeue(ctx)
 	if requeued > 0 {
-		w.logger.Warn("replay orders whose job was gone are carried on", "count", requeued)
+		w.logger.Warn("replay orders without a job got a new one", "count", requeued)
 	}
 	return done, err
 }

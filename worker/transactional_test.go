@@ -106,8 +106,8 @@ func txCases() []txCase {
 		failed(txCase{name: "calls Commit then fails", errors: []string{"the worker ends this transaction"},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error { return tx.Commit(ctx) }}),
 
-		// The COMMIT of the code has committed the mark too: the next attempt
-		// has nothing to do.
+		// The COMMIT of the code has committed the mark too, so the next
+		// attempt has nothing to do.
 		succeeded(txCase{name: "sends COMMIT", errors: []string{endedTx},
 			work: func(ctx context.Context, tx pgx.Tx, _ int) error { exec(ctx, tx, "COMMIT"); return nil }}),
 		succeeded(txCase{name: "sends COMMIT then fails", errors: []string{"no"},
@@ -259,8 +259,8 @@ func txCases() []txCase {
 		failed(txCase{name: "error that is not UTF-8", errors: []string{"a\uFFFDb"}, work: fails(errors.New("a\xff\xfeb"))}),
 		failed(txCase{name: "error that prints itself otherwise", errors: []string{"harmless"}, work: fails(loggingError{})}),
 
-		// Errors that the worker or River act on, in code that does not intend
-		// that.
+		// Errors with a special meaning for the worker or River, in code that
+		// does not intend it.
 		failed(txCase{name: "returns ErrRunSettled", errors: []string{"the run is settled"}, work: fails(store.ErrRunSettled)}),
 		failed(txCase{name: "returns ErrRunLocked", errors: []string{"the run is being worked on"}, work: fails(store.ErrRunLocked)}),
 		failed(txCase{name: "returns ErrEventGone", errors: []string{"the event of the run is gone"}, work: fails(store.ErrEventGone)}),

@@ -27,7 +27,7 @@ func TestDownloaderHasOneUser(t *testing.T) {
 
 // The images are built with the tag nodownload, which leaves the downloader and
 // all its libraries out.
-func TestDownloaderCanBeLeftOut(t *testing.T) {
+func TestImagesLeaveDownloaderOut(t *testing.T) {
 	t.Parallel()
 	program := module + "/cmd/lumin-ingest"
 	linked := strings.Fields(goList(t, "-deps", program))

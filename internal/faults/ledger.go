@@ -119,31 +119,32 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 		TookMS: at.Sub(sent).Milliseconds(), Forged: d.Forged,
 	})
 	if took := at.Sub(sent); a.status != 0 && took > answerBound {
-		l.complain("%s of %s was answered %d after %s", d.Key, d.Source, a.status, took)
+		l.reportUnexpected("%s of %s was answered %d after %s", d.Key, d.Source, a.status, took)
 	}
 	known := l.deliveries[identity{d.Key, d.Source}]
 	switch {
 	case d.Forged && a.status == 200:
-		l.complain("forged delivery %s of %s was answered 200", d.Key, d.Source)
+		l.reportUnexpected("forged delivery %s of %s was answered 200", d.Key, d.Source)
 	case a.status == 200 && a.id <= 0:
-		l.complain("%s of %s was answered 200 without the id of an event", d.Key, d.Source)
+		l.reportUnexpected("%s of %s was answered 200 without the id of an event", d.Key, d.Source)
 	case a.status == 200 && known.acks > 0 && known.id != a.id:
-		l.complain("%s of %s was answered with event %d and later with event %d", d.Key, d.Source, known.id, a.id)
+		l.reportUnexpected("%s of %s was answered with event %d and later with event %d", d.Key, d.Source, known.id, a.id)
 	case a.status == 200:
 		known.id = a.id
 		known.acks++
 		delete(l.open, identity{d.Key, d.Source})
 		l.acks = append(l.acks, ack{sent, at})
 	case a.status != 0 && a.status != 503 && !d.Forged, d.Forged && a.status != 0 && a.status != 503 && a.status != 401:
-		l.complain("%s of %s was answered %d %s", d.Key, d.Source, a.status, a.code)
+		l.reportUnexpected("%s of %s was answered %d %s", d.Key, d.Source, a.status, a.code)
 	}
 }
 
 // answerBound is how long an answer may take. Lumin waits for 30 s.
 const answerBound = 25 * time.Second
 
-// complain records an answer that must not happen. The caller holds the lock.
-func (l *Ledger) complain(format string, args ...any) {
+// reportUnexpected records an answer that must not happen. The caller holds the
+// lock.
+func (l *Ledger) reportUnexpected(format string, args ...any) {
 	l.unexpected = append(l.unexpected, fmt.Sprintf(format, args...))
 }
 

@@ -60,7 +60,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-func TestLedgerComplains(t *testing.T) {
+func TestLedgerReportsUnexpected(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	honest := Delivery{Key: lumin.EventKey{1}, Source: accountSource}

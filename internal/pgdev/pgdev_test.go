@@ -296,7 +296,7 @@ func TestTakenPort(t *testing.T) {
 // The server belongs to the process, not to the variable. While the server
 // runs, the garbage collector must not close its watchdog's pipe. After the
 // server has ended, the pipe is collected and nothing is left.
-func TestForgottenServerStays(t *testing.T) {
+func TestUnreferencedServerStays(t *testing.T) {
 	t.Parallel()
 	address, dir, pid, pipe := func() (string, string, int, weak.Pointer[os.File]) {
 		s, err := Start(t.Context(), Config{})

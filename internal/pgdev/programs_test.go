@@ -127,7 +127,7 @@ func fakeSearch(root, path string, folders []string, downloaded string) search {
 	return s
 }
 
-func TestNoProgramsSaysWhatToDo(t *testing.T) {
+func TestNoProgramsError(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ system, manager, want string }{
 		{"linux", "apt-get", "apt-get install postgresql"},

@@ -13,7 +13,7 @@ import (
 
 // Each program has a row while it runs, in every role. One that only receives
 // registers its job types too.
-func TestProgramIsSeen(t *testing.T) {
+func TestProgramHasRow(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		role         string

@@ -108,7 +108,7 @@ func TestSecretsThatHangForAWhile(t *testing.T) {
 	for range 3 {
 		w.look(t.Context(), false) // with a timeout of 0
 	}
-	if n := strings.Count(log.String(), `"remedy":"check whether the file system that they are on hangs"`); n != 1 {
+	if n := strings.Count(log.String(), `"remedy":"check whether their file system hangs"`); n != 1 {
 		t.Errorf("logged %d times: %s", n, log)
 	}
 	w.timeout = time.Hour

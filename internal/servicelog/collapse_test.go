@@ -77,7 +77,7 @@ time=0s level=WARN msg=delivery code=signature_mismatch
 
 // The second record of each pair follows the first immediately. It gets its own
 // line exactly if the causes differ.
-func TestCollapseTellsCausesApart(t *testing.T) {
+func TestCollapseDistinguishesCauses(t *testing.T) {
 	t.Parallel()
 	failure := func(attrs ...any) func(*slog.Logger) { return func(l *slog.Logger) { l.Error("failed", attrs...) } }
 	for _, test := range []struct {

@@ -18,14 +18,14 @@ const maxConns = 16
 // Database is a private, migrated database.
 type Database struct {
 	Pool *pgxpool.Pool // for the test, and for plain job types that need a pool
-	URL  string
+	URL  string        // of the same database and role
 
 	running sync.Mutex // held by a run, because two Runtimes would take each other's jobs
 }
 
-// NewDatabase makes a database for the duration of a test. It then executes
-// sql, such as statements that create the job type's tables. The database
-// belongs to an ordinary role.
+// NewDatabase creates a database for the duration of a test. It then executes
+// sql, such as statements that create the tables of the job type. The database
+// belongs to an ordinary role, not to a superuser.
 func NewDatabase(t testing.TB, sql ...string) *Database {
 	t.Helper()
 	db := &Database{URL: pgtest.New(t)}

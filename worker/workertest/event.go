@@ -25,7 +25,7 @@ func defaultTime() time.Time { return time.Date(2026, time.January, 15, 9, 30, 0
 // body of a failure event has an id and a reason. Every other body has a
 // signature request with a title and one signer, Ada Example.
 type Event struct {
-	Type               lumin.EventType // any, documented or not; default: signature_request_approved
+	Type               lumin.EventType // documented or not; default: signature_request_approved
 	SignatureRequestID string          // default: always the same forty digits
 	Title              string          // default: Sample agreement, if the body has a title
 	Time               time.Time       // default: 15 January 2026, 9:30 UTC

@@ -43,7 +43,8 @@ type FollowUp struct {
 // it. The snoozes themselves take no time.
 const MaxSnoozes = 10
 
-// Option changes what [Database.Run] and [Twice] do.
+// Option changes what [Database.Run] and [Twice] do: [Crash] and
+// [WithFollowUp].
 type Option func(*options)
 
 type options struct {

@@ -111,7 +111,7 @@ func (s *session) deliverNew(event Event) {
 	const ours = `SELECT count(*) FROM lumin.runs WHERE event_key = $1 AND job_kind = $2`
 	s.scan(ours, s.run(), &runs)
 	if runs > 0 {
-		s.t.Fatalf("%s has already processed this event, and would not process it again: change its SignatureRequestID or Time, or see Twice", s.observer.Kind())
+		s.t.Fatalf("%s has already processed this event, and would not process it again: change its SignatureRequestID or Time, or use Twice", s.observer.Kind())
 	}
 	s.deliver(event)
 	if s.scan(ours, s.run(), &runs); runs == 0 {

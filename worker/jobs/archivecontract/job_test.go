@@ -64,7 +64,7 @@ func TestArchiveTwice(t *testing.T) {
 	})
 }
 
-// An object that a crash left without a finished row is overwritten.
+// An object without a finished row, as a crash leaves it, is overwritten.
 func TestArchiveCrash(t *testing.T) {
 	t.Parallel()
 	buckets(t, func(t *testing.T, bucketURL string) {

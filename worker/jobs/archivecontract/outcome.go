@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/worker/jobs/internal/retrylater"
 )
 
-// fileError is the error of one file, and its consequence for the run.
+// fileError is the error of one file, with its consequence for the run.
 type fileError struct {
 	err     error
 	outcome outcome
@@ -19,7 +19,7 @@ type fileError struct {
 }
 
 // outcome is what happens to a run. If several files have errors, the lowest
-// value decides.
+// value counts.
 type outcome int
 
 const (

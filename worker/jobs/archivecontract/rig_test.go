@@ -86,14 +86,15 @@ type quickArchive struct{ archivecontract.JobType }
 func (quickArchive) MaxAttempts() int          { return 3 }
 func (quickArchive) Backoff(int) time.Duration { return time.Millisecond }
 
-// outcome is what came of a run.
+// outcome is the result of a run.
 type outcome struct {
 	state    string
 	attempts int
 	errors   string // of all attempts
 }
 
-// run has the event of a signature request worked by the real runtime.
+// run records the event of a signature request and returns the result of its
+// run in the real runtime.
 func (r *archiveRig) run(t *testing.T, id string) outcome {
 	t.Helper()
 	registry := worker.NewRegistry()

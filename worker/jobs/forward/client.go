@@ -65,7 +65,7 @@ func cidrs(networks []netip.Prefix) []string {
 // configure keeps one idle connection per worker, for the default number of
 // workers, and limits the time to connect.
 func configure(t *http.Transport) {
-	t.DialContext = dialZoneless(t.DialContext)
+	t.DialContext = dialWithoutZone(t.DialContext)
 	t.TLSHandshakeTimeout = connectTimeout
 	t.MaxIdleConns = worker.DefaultMaxWorkers
 	t.MaxIdleConnsPerHost = worker.DefaultMaxWorkers
@@ -78,11 +78,11 @@ func configure(t *http.Transport) {
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialZoneless refuses addresses with a zone before they reach dial, whose
+// dialWithoutZone refuses addresses with a zone before they reach dial, whose
 // address check panics on them in its own goroutine. dial resolves the name
 // again, which is safe: such addresses come from the hosts file and the local
 // network, not from DNS.
-func dialZoneless(dial dialFunc) dialFunc {
+func dialWithoutZone(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()

@@ -188,7 +188,7 @@ func TestForwardEndlessAnswer(t *testing.T) {
 	}
 }
 
-// Workers use connections again, over HTTP/1 and HTTP/2.
+// Workers reuse connections, over HTTP/1 and HTTP/2.
 func TestForwardReusesConnections(t *testing.T) {
 	t.Parallel()
 	for _, http2 := range []bool{false, true} {

@@ -104,7 +104,7 @@ func (f *JobType) Work(ctx context.Context, e *worker.Event) error {
 func (f *JobType) request(ctx context.Context, e *worker.Event) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url.String(), bytes.NewReader(e.Payload))
 	if err != nil {
-		return nil, fmt.Errorf("forward to %s: its URL makes no valid request", f.name) // err quotes the URL
+		return nil, fmt.Errorf("forward to %s: its URL does not form a valid request", f.name) // err quotes the URL
 	}
 	id, at := e.IdempotencyKey(), f.now()
 	signature, err := f.sign(id, at, e.Payload)

@@ -17,7 +17,7 @@ import (
 )
 
 // A job is not snoozed once its event is a day old.
-func TestForwardPutOffEnds(t *testing.T) {
+func TestForwardSnoozesForADay(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{429, 503} {
 		to := newReceiver(t, status(code))
@@ -140,7 +140,7 @@ func TestForwardDelivers(t *testing.T) {
 }
 
 // Each target has its own webhook-id, because each must process the event once.
-func TestForwardToTwo(t *testing.T) {
+func TestForwardTwoTargets(t *testing.T) {
 	t.Parallel()
 	one, two := newReceiver(t, status(200)), newReceiver(t, status(200))
 	r := newForwardRig(t, newForward(t, target("one", one.URL)), newForward(t, target("two", two.URL)))
@@ -185,7 +185,7 @@ func TestForwardEnds(t *testing.T) {
 }
 
 // A target can ask for a pause, which uses no attempt.
-func TestForwardPutOff(t *testing.T) {
+func TestForwardSnoozes(t *testing.T) {
 	t.Parallel()
 	var first, second time.Time
 	to := newReceiver(t, func(w http.ResponseWriter, r *http.Request, n int) {

@@ -34,8 +34,8 @@ type Target struct {
 	// Events lists the event types to forward. Empty means all.
 	Events []lumin.EventType
 
-	// AllowNetworks lists the only networks to which the job type connects, whatever
-	// address the host resolves to. Empty means all public addresses and no
+	// AllowNetworks lists the only networks to which the job type connects. It
+	// applies to the resolved address. Empty means all public addresses and no
 	// others.
 	AllowNetworks []netip.Prefix
 }
@@ -154,7 +154,7 @@ const minKey, maxKey = 24, 64
 // signers returns a signer for each secret. Repeated secrets count once.
 func (t Target) signers() ([]*standardwebhooks.Webhook, error) {
 	if len(t.Secrets) == 0 {
-		return nil, errors.New("there is no secret, and nothing is forwarded unsigned: give one, whsec_ followed by 24 to 64 random bytes in Base64")
+		return nil, errors.New("there is no secret to sign with: give one, whsec_ followed by 24 to 64 random bytes in Base64")
 	}
 	var signers []*standardwebhooks.Webhook
 	for i, secret := range t.Secrets {

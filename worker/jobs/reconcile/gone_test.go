@@ -22,7 +22,7 @@ func TestReconcileAllUnknown(t *testing.T) {
 	gone := func() int {
 		return r.Count(t, `SELECT count(*) FROM lumin.signature_requests WHERE gone_at IS NOT NULL`)
 	}
-	notNoted := func(unknown int) {
+	wantNoneGone := func(unknown int) {
 		t.Helper()
 		sum, err := r.Run(t.Context(), time.Now())
 		if !errors.Is(err, reconcile.ErrAllUnknown) || sum.Unknown != unknown || sum.Gone != 0 || sum.Settled() || gone() != 0 {
@@ -30,13 +30,13 @@ func TestReconcileAllUnknown(t *testing.T) {
 		}
 	}
 	r.recordEvent("id-00", `"status":"NEED_TO_SIGN"`)
-	notNoted(1)
+	wantNoneGone(1)
 	r.recordEvent("finished", `"status":"APPROVED"`)
-	notNoted(1)
+	wantNoneGone(1)
 	for n := 1; n < 22; n++ {
 		r.recordEvent(fmt.Sprintf("id-%02d", n), `"status":"NEED_TO_SIGN"`)
 	}
-	notNoted(20)
+	wantNoneGone(20)
 	// The next pass begins with the others. Lumin knows one of them.
 	r.api.SetRequest("id-21", map[string]any{"status": "NEED_TO_SIGN"})
 	if sum := r.run(); sum.Gone != 21 || !sum.Settled() || gone() != 21 {

@@ -81,8 +81,8 @@ func (p *pass) compare(ctx context.Context, id string, reported lumin.SignatureR
 	return nil
 }
 
-// request requests a signature request from Lumin within the rate limit. After a
-// 429 it waits for Retry-After, from a second to maxPause, and tries again.
+// request requests a signature request from Lumin within the rate limit. After
+// a 429 it waits for Retry-After, from a second to maxPause, and tries again.
 func (p *pass) request(ctx context.Context, id string) (reported lumin.SignatureRequest, asOf time.Time, err error) {
 	for try := 1; ; try++ {
 		if err := p.limiter.Wait(ctx); err != nil {

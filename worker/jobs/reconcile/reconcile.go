@@ -26,8 +26,8 @@ type Reconciler struct {
 	// only reported.
 	Repair bool
 
-	// Gone marks signature requests as gone even if Lumin knows none at all. See
-	// [Reconciler.Run].
+	// Gone marks signature requests as gone even if Lumin knows none at all.
+	// See [Reconciler.Run].
 	Gone bool
 
 	// Rate limits the requests per second. 0 means [DefaultRate].

@@ -309,7 +309,7 @@ func TestReconcilePeriodic(t *testing.T) {
 
 // A malformed response concerns one signature request and does not stop the
 // others.
-func TestReconcileOddAnswers(t *testing.T) {
+func TestReconcileMalformedResponses(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
 	r.Repair = true

@@ -12,8 +12,8 @@ import (
 	"lumin-ingest/worker/jobs/internal/merge"
 )
 
-// JobType is the job type signature_request_state. The package documentation has
-// its rules.
+// JobType is the job type signature_request_state. The package documentation
+// has its rules.
 type JobType struct{ worker.Defaults }
 
 // Kind implements worker.JobType.

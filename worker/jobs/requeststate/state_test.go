@@ -291,7 +291,7 @@ func TestConcurrentHistories(t *testing.T) {
 }
 
 // The run succeeds for every body with a valid identity.
-func TestWeirdBodies(t *testing.T) {
+func TestUnusualBodies(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	deep := strings.Repeat("[", 50_000) + strings.Repeat("]", 50_000)

@@ -9,8 +9,8 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Outcome returns what the runtime does with an error of a job type: the duration
-// of a snooze, or a word.
+// Outcome returns what the runtime does with an error of a job type: the
+// duration of a snooze, or a word.
 func Outcome(err error) string {
 	var (
 		snooze *rivertype.JobSnoozeError

@@ -37,7 +37,8 @@ func Pool(t *testing.T) *pgxpool.Pool {
 	return pgtest.PoolOf(t, pgtest.New(t), 16)
 }
 
-// New runs the job types of a registry, and logs from this level on.
+// New runs the job types of a registry. It logs records from the given level
+// on.
 func New(t *testing.T, pool *pgxpool.Pool, registry *worker.Registry, level slog.Level, maxWorkers int) *Rig {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))

@@ -92,7 +92,7 @@ func reportedStatus(t lumin.EventType, reported lumin.SignatureRequest) (lumin.S
 }
 
 // statusVersion returns the version of a status. A terminal status sorts after
-// every other, whatever their times.
+// every other status, even one of a later event.
 func statusVersion(s lumin.Status, version string) string {
 	if s.Terminal() {
 		return "1/" + version
