@@ -232,18 +232,25 @@ func (p pipes) Accept() (net.Conn, error) { return <-p, nil }
 func (p pipes) Close() error              { return nil }
 func (p pipes) Addr() net.Addr            { return &net.TCPAddr{} }
 
+// guardOfPipes returns a guard of at most one connection, with two waiting.
+func guardOfPipes(t *testing.T) *guard {
+	t.Helper()
+	listener := make(pipes, 2)
+	for range cap(listener) {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { _ = theirs.Close() })
+		listener <- ours
+	}
+	g := newRig(t).Guard(listener).(*guard)
+	g.max = 1
+	return g
+}
+
 // A connection whose caller does not read the response is also closed to make
 // room.
 func TestUnreadConnectionsAreReplaced(t *testing.T) {
 	t.Parallel()
-	listener := make(pipes, 2)
-	g := newRig(t).Guard(listener).(*guard)
-	g.max = 1
-	for range 2 {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		listener <- ours
-	}
+	g := guardOfPipes(t)
 	accepted, err := g.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -278,14 +285,7 @@ func TestUnreadConnectionsAreReplaced(t *testing.T) {
 // one.
 func TestNewConnectionsAreKept(t *testing.T) {
 	t.Parallel()
-	listener := make(pipes, 2)
-	g := newRig(t).Guard(listener).(*guard)
-	g.max = 1
-	for range 2 {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		listener <- ours
-	}
+	g := guardOfPipes(t)
 	first, err := g.Accept()
 	if err != nil {
 		t.Fatal(err)

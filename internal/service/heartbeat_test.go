@@ -8,6 +8,8 @@ import (
 
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/testlog"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/store/catalog"
 )
 
@@ -22,10 +24,10 @@ func TestProgramHasRow(t *testing.T) {
 		t.Run(c.role, func(t *testing.T) {
 			t.Parallel()
 			url := pgtest.New(t)
-			db := connect(t, url)
+			db := pgtest.Conn(t, url)
 			i := startService(t, url, func(cfg *Config) { cfg.Ingest, cfg.Work = c.ingest, c.work })
-			eventually(t, 30*time.Second, "it is seen", func() bool {
-				return number(t, db, `SELECT count(*) FROM lumin.programs
+			wait.Within(t, 30*time.Second, "it is seen", func() bool {
+				return pgtest.Value[int](t, db, `SELECT count(*) FROM lumin.programs
 					WHERE role = $1 AND pid > 0 AND host <> '' AND job_kinds = '{book_invoice,count_effects,signature_request_state}'`, c.role) == 1
 			})
 			wantNumber(t, db, 3, `SELECT count(*) FROM lumin.job_types`)
@@ -41,37 +43,37 @@ func TestProgramHasRow(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	db := connect(t, url)
+	db := pgtest.Conn(t, url)
 	pool, err := pgopen.Pool(t.Context(), url, pgopen.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	log := &lines{}
+	log := &testlog.Buffer{}
 	h := &heartbeat{
 		pool: pool, logger: slog.New(slog.NewTextHandler(log, nil)),
 		program: catalog.Program{ID: [16]byte{1}, Host: "h", PID: 1, Role: "all"},
 	}
 	h.start(5 * time.Millisecond)
 	beats := func() bool {
-		return number(t, db, `SELECT count(*) FROM lumin.programs WHERE last_seen > started_at AND last_seen > now() - interval '1 second'`) == 1
+		return pgtest.Value[int](t, db, `SELECT count(*) FROM lumin.programs WHERE last_seen > started_at AND last_seen > now() - interval '1 second'`) == 1
 	}
-	eventually(t, 30*time.Second, "it beats", beats)
+	wait.Within(t, 30*time.Second, "it beats", beats)
 
 	if _, err := db.Exec(t.Context(), `ALTER TABLE lumin.programs RENAME TO hidden`); err != nil {
 		t.Fatal(err)
 	}
 	tries := func() int64 { return pool.Stat().AcquireCount() }
-	eventually(t, 30*time.Second, "the failure is logged", func() bool { return strings.Contains(log.String(), "lumin.programs") })
+	wait.Within(t, 30*time.Second, "the failure is logged", func() bool { return strings.Contains(log.String(), "lumin.programs") })
 	before := tries()
-	eventually(t, 30*time.Second, "it goes on", func() bool { return tries() > before+3 })
+	wait.Within(t, 30*time.Second, "it goes on", func() bool { return tries() > before+3 })
 	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
 		t.Errorf("the failure was logged %d times", n)
 	}
 	if _, err := db.Exec(t.Context(), `ALTER TABLE lumin.hidden RENAME TO programs; UPDATE lumin.programs SET last_seen = started_at`); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "it beats again", beats)
+	wait.Within(t, 30*time.Second, "it beats again", beats)
 	h.stop()
 	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.programs`)
 }

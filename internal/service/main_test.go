@@ -3,7 +3,6 @@ package service
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -18,6 +17,8 @@ import (
 
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/sample"
+	"lumin-ingest/internal/testlog"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
@@ -49,7 +50,7 @@ func (counted) WorkTx(context.Context, pgx.Tx, *worker.Event) error { return nil
 // testService is a running service.
 type testService struct {
 	*Service
-	log  *lines
+	log  *testlog.Buffer
 	stop func() error // and waits; may be called again
 
 	mayFail error // the error that stop may return; nil: none
@@ -59,7 +60,7 @@ type testService struct {
 // error, and must not have logged a key.
 func startService(tb testing.TB, url string, change func(*Config)) *testService {
 	tb.Helper()
-	s := &testService{log: &lines{}}
+	s := &testService{log: &testlog.Buffer{}}
 	keyring, err := lumin.NewKeyring(accountKey)
 	if err != nil {
 		tb.Fatal(err)
@@ -99,7 +100,7 @@ func startService(tb testing.TB, url string, change func(*Config)) *testService 
 
 func (s *testService) waitReady(tb testing.TB) {
 	tb.Helper()
-	eventually(tb, 60*time.Second, "/readyz answers 200", func() bool {
+	wait.Within(tb, 60*time.Second, "/readyz answers 200", func() bool {
 		response, err := http.Get("http://" + s.AdminAddr() + "/readyz")
 		if err != nil {
 			return false
@@ -128,72 +129,10 @@ func (s *testService) deliver(tb testing.TB, key string) int {
 	return response.StatusCode
 }
 
-func connect(tb testing.TB, url string) *pgx.Conn {
-	tb.Helper()
-	conn, err := pgx.Connect(context.Background(), url)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
-}
-
-// number returns the result of a query for one number.
-func number(tb testing.TB, conn *pgx.Conn, sql string, args ...any) (n int) {
-	tb.Helper()
-	if err := conn.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
-		tb.Fatalf("%s: %v", sql, err)
-	}
-	return n
-}
-
+// wantNumber compares the only value of a query.
 func wantNumber(tb testing.TB, conn *pgx.Conn, want int, sql string, args ...any) {
 	tb.Helper()
-	if got := number(tb, conn, sql, args...); got != want {
+	if got := pgtest.Value[int](tb, conn, sql, args...); got != want {
 		tb.Errorf("%s: %d, want %d", sql, got, want)
 	}
-}
-
-// eventually polls a condition until it holds.
-func eventually(tb testing.TB, within time.Duration, what string, condition func() bool) {
-	tb.Helper()
-	deadline, tick := time.After(within), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-deadline:
-			tb.Fatalf("not within %s: %s", within, what)
-		case <-tick.C:
-		}
-	}
-}
-
-// lines collects a log.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// logged returns the first entry of a JSON log with this message; nil if there
-// is none.
-func (l *lines) logged(message string) map[string]any {
-	for line := range strings.Lines(l.String()) {
-		var entry map[string]any
-		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
-			return entry
-		}
-	}
-	return nil
 }

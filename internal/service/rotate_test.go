@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/testlog"
 	"lumin-ingest/lumin"
 )
 
@@ -100,7 +101,7 @@ func TestSecretsOnHangingMount(t *testing.T) {
 func TestSecretsThatHangForAWhile(t *testing.T) {
 	t.Parallel()
 	var readings atomic.Int32
-	comes, log := make(chan map[string]*lumin.Keyring), &lines{}
+	comes, log := make(chan map[string]*lumin.Keyring), &testlog.Buffer{}
 	w := secretWatch{logger: slog.New(slog.NewJSONHandler(log, nil)), read: func() (map[string]*lumin.Keyring, error) {
 		readings.Add(1)
 		return <-comes, nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/store/retention"
 )
 
@@ -27,8 +28,8 @@ func TestStartedLine(t *testing.T) {
 				cfg.Retention = retention.Policy{Payloads: 36 * time.Hour, Events: 400 * 24 * time.Hour}
 			})
 			var line map[string]any
-			eventually(t, 30*time.Second, "it has started", func() bool {
-				line = i.log.logged("started")
+			wait.Within(t, 30*time.Second, "it has started", func() bool {
+				line = i.log.First("started")
 				return line != nil
 			})
 			for _, common := range []string{"time", "level", "msg"} {

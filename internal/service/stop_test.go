@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 )
 
 // If a listener has failed, there is no drain delay, because it can receive
@@ -20,7 +21,7 @@ func TestNoDrainWithoutListener(t *testing.T) {
 		"before the stop": func(*testService, func()) {},
 		"during the delay": func(i *testService, cancel func()) {
 			cancel()
-			eventually(t, 10*time.Second, "it drains", func() bool { return i.log.logged("no longer ready; still receiving during the drain delay") != nil })
+			wait.Within(t, 10*time.Second, "it drains", func() bool { return i.log.First("no longer ready; still receiving during the drain delay") != nil })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -31,7 +32,7 @@ func TestNoDrainWithoutListener(t *testing.T) {
 			stopped := make(chan error, 1)
 			first(i, func() { go func() { stopped <- i.stop() }() })
 			i.failed <- broken
-			eventually(t, 15*time.Second, "it has stopped", func() bool { return i.log.logged("stopped") != nil })
+			wait.Within(t, 15*time.Second, "it has stopped", func() bool { return i.log.First("stopped") != nil })
 			if err := i.stop(); !errors.Is(err, broken) {
 				t.Errorf("it stopped with %v", err)
 			}
