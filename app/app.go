@@ -20,16 +20,18 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Env is what job types may need from the program that runs them.
+// Env holds what job types may need from the program that runs them.
 type Env struct {
-	Logger *slog.Logger
+	Logger *slog.Logger // the program's log; within an attempt, use worker.Logger
 
-	// DB leads to the database that holds the events, with at most WORKERS connections;
-	// none is made before it is used. It is for plain job types: what a transactional
-	// one writes past its tx is not part of the promise.
+	// DB is a pool on the database that holds the events, for plain job types.
+	// It has at most WORKERS connections and connects when it is first used. A
+	// transactional job type writes through its tx instead: the exactly-once
+	// guarantee does not cover anything else.
 	DB *pgxpool.Pool
 
-	// Lumin asks Lumin's API with LUMIN_API_KEY; nil if that is not set.
+	// Lumin is a client of Lumin's API with LUMIN_API_KEY. It is nil if
+	// LUMIN_API_KEY is not set; then LuminAPIKey is empty.
 	Lumin       *lumin.Client
 	LuminAPIKey string
 }

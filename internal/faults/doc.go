@@ -11,11 +11,13 @@
 // Guarantees:
 //
 //   - Repeatable. One seed decides the faults, their order, their lengths and
-//     their targets. It does not decide how the machine schedules the processes.
+//     their targets. It does not decide how the machine schedules the
+//     processes.
 //   - Private. It signals only processes that it has started, and connects only
 //     to servers of package pgdev on 127.0.0.1.
-//   - Checks that can fail. [Falsify] damages the checked database in transactions
-//     that it rolls back. It returns an error unless each damage is noticed.
+//   - Checks that can fail. [Falsify] damages the checked database in
+//     transactions that it rolls back. It returns an error unless each damage
+//     is noticed.
 //
 // An example. The program at path must have the job types that [EffectKind] and
 // [CallKind] describe:

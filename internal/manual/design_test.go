@@ -9,7 +9,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// The rooms of the design are the packages, with what each imports of the others.
+// The table of rooms lists every package, and its imports from the project.
 func TestRooms(t *testing.T) {
 	t.Parallel()
 	output, err := goTool(t.Context(), root, "readonly", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "./...")
@@ -17,7 +17,7 @@ func TestRooms(t *testing.T) {
 		t.Fatal(err)
 	}
 	packages := map[string][]string{}
-	others := map[string]bool{} // the packages in internal without a row of imports
+	others := map[string]bool{} // packages in internal without a row
 	for line := range strings.Lines(output) {
 		path, imports, _ := strings.Cut(strings.TrimSpace(line), ":")
 		room := strings.TrimPrefix(path, "lumin-ingest/")
@@ -55,8 +55,8 @@ func TestRooms(t *testing.T) {
 	}
 }
 
-// isRoom reports whether a package has a row in the table of rooms. Parts in
-// internal have none, except the running program.
+// isRoom reports whether a package has a row in the table of rooms. Packages in
+// internal have none, except internal/service.
 func isRoom(path string) bool {
 	return path == "internal/service" || !strings.HasPrefix(path, "internal/") && !strings.HasPrefix(path, "cmd/")
 }
@@ -64,7 +64,7 @@ func isRoom(path string) bool {
 // Each module that the program or its tests require has a row in the design.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
-	required, _, _ := strings.Cut(read(t, "go.mod"), "\n)\n") // the other block lists indirect ones
+	required, _, _ := strings.Cut(read(t, "go.mod"), "\n)\n") // the second block lists indirect dependencies
 	text := section(t, "docs/design.md", "Dependencies")
 	modules := matches(`(?m)^\t(\S+) v`, required)
 	if len(modules) < 5 {
@@ -82,7 +82,7 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// The design has a row for each table of the schema, with what it is unique on.
+// The design has a row for each table of the schema, with its unique columns.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	documented := map[string]string{}

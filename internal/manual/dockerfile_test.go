@@ -171,7 +171,8 @@ func TestDockerfileImage(t *testing.T) {
 }
 
 // copiedFiles returns the path in the image of each file that is copied from
-// the build stage, by its path there. It checks that the build stage makes them.
+// the build stage, by its path there. It checks that the build stage makes
+// them.
 func copiedFiles(t *testing.T, build, image stage) map[string]string {
 	t.Helper()
 	made := regexp.MustCompile(`(?:-o|>|mkdir -p) (/out/\S+)`).FindAllStringSubmatch(strings.Join(build.all("RUN"), "\n"), -1)

@@ -17,7 +17,8 @@ func TestReadmeIsShort(t *testing.T) {
 	}
 }
 
-// The job type of the README, with its main, is short. Imports do not count.
+// The job type in the README is short, including its main. Imports do not
+// count.
 func TestReadmeJobTypeIsShort(t *testing.T) {
 	t.Parallel()
 	const most = 25

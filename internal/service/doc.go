@@ -13,8 +13,8 @@
 //
 // Its life, in the order of its files:
 //
-//   - service.go: [New] connects the parts and opens the listeners; [Service.Run]
-//     runs them.
+//   - service.go: [New] connects the parts and opens the listeners;
+//     [Service.Run] runs them.
 //   - start.go: the service waits for the database, then starts the workers.
 //   - ready.go: /readyz while it runs. heartbeat.go and rotate.go: its row in
 //     lumin.programs, and new secrets without a restart.
@@ -22,8 +22,8 @@
 //
 // Guarantees:
 //
-//   - The listeners open before the database is ready. Until then, deliveries are
-//     answered 503, and /readyz gives the reason.
+//   - The listeners open before the database is ready. Until then, deliveries
+//     are answered 503, and /readyz gives the reason.
 //   - Stopping loses nothing that was acknowledged: deliveries in flight are
 //     recorded and answered before the program ends.
 //   - Each wait while stopping has a bound. Their sum is 51 s with the default

@@ -5,12 +5,13 @@
 //
 // Guarantees:
 //
-//   - Writing to a [Queue] never blocks and never fails. A line that does not fit
-//     is dropped and counted, and the next line that gets through says how many.
+//   - Writing to a [Queue] never blocks and never fails. A line that does not
+//     fit is dropped and counted, and the next line that gets through says how
+//     many.
 //   - Closing a Queue takes no longer than the caller allows.
-//   - A [Collapse] handler writes the first failure of each cause at once, and one
-//     line with a count per interval for the repetitions. Its memory is bounded,
-//     whatever is logged.
+//   - A [Collapse] handler writes the first failure of each cause at once, and
+//     one line with a count per interval for the repetitions. Its memory is
+//     bounded, whatever is logged.
 //
 // Dropped lines and repetitions are counted, so no failure disappears without a
 // trace.
