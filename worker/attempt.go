@@ -19,7 +19,7 @@ import (
 const storeErrorTimeout = 2 * time.Second
 
 // attemptMiddleware surrounds every attempt of every job, including the
-// program's own jobs. It alone decides the outcome of an attempt.
+// internal jobs. It alone decides the outcome of an attempt.
 //
 // No job may keep River from completing the jobs of others. River stores errors
 // and metadata as jsonb, and a value that jsonb refuses would make River repeat

@@ -54,7 +54,7 @@ const (
 	// They spend much of their time waiting.
 	maxReplays = 16
 
-	// maxPeriodic is the number of the program's own periodic jobs.
+	// maxPeriodic is the number of internal periodic jobs.
 	maxPeriodic = 3
 
 	// clientConns are the connections that River itself needs: to listen, to
@@ -88,7 +88,7 @@ func (c Config) validate() error {
 	return nil
 }
 
-// queues returns the configuration of every queue, including the program's own.
+// queues returns the configuration of every queue, including the internal ones.
 func (c Config) queues() map[string]river.QueueConfig {
 	queues := map[string]river.QueueConfig{
 		replayQueue: {MaxWorkers: maxReplays}, periodicQueue: {MaxWorkers: maxPeriodic + len(c.Registry.periodic)},
@@ -109,8 +109,8 @@ func (c Config) queueWorkers() map[string]int {
 }
 
 // Connections returns the number of connections that the pool of the Store
-// should have, for River and the program's own jobs. [Config.JobConnections]
-// come in addition.
+// should have, for River and the internal jobs: replays, erasures, retention
+// and the sweep. [Config.JobConnections] come in addition.
 func (c Config) Connections() int {
 	return clientConns + sharedConns + maxPeriodic + len(c.Registry.periodic)
 }

@@ -56,7 +56,7 @@ func TestErasureWhileWorking(t *testing.T) {
 		return r.count(`SELECT count(*) FROM lumin.river_job WHERE errors::text LIKE '%Zyzzyva%'`) == 1
 	})
 	r.stop(first)
-	r.start(job) // it looks for erasures as soon as River elects it
+	r.start(job) // it looks for erasures once River elects it
 	r.wait("the end of the erasure", func() bool { return r.count(`SELECT count(*) FROM lumin.erasures WHERE finished_at IS NOT NULL`) == 1 })
 	if n := r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'stuck'`); n != 0 {
 		t.Errorf("%d jobs are left", n)

@@ -17,7 +17,7 @@ func (c Config) Quick(softStop time.Duration) Config {
 	return c
 }
 
-// InternalQueue is the queue of the program's own jobs.
+// InternalQueue is the queue of the internal jobs.
 const InternalQueue = replayQueue
 
 // Warnings returns the handler that filters River's log.

@@ -12,24 +12,25 @@ import (
 	"lumin-ingest/store/retention"
 )
 
-// The queues of the program's own jobs. These jobs need not wait behind job
-// types, and the periodic ones need not wait behind replay orders. The trigger
-// on lumin.replays also contains the first name.
+// The queues of the internal jobs: replays, erasures, retention and the sweep.
+// They do not wait behind job types, and the periodic ones do not wait behind
+// replay orders. The trigger on lumin.replays also contains the first name.
 const (
 	replayQueue   = "lumin"
 	periodicQueue = "lumin_periodic"
 )
 
 const (
-	// internalTimeout bounds one attempt of an own job. After a crash, River
-	// runs a job again once it is older than its timeout.
+	// internalTimeout bounds one attempt of an internal job. After a crash,
+	// River runs a job again once it is older than its timeout.
 	internalTimeout = 30 * time.Second
 
-	// internalSlice is how long an own job works before it lets others run.
+	// internalSlice is how long an internal job works before it makes room for
+	// others.
 	internalSlice = 10 * time.Second
 )
 
-// housekeeper works one kind of the program's own jobs for River, step by step.
+// housekeeper works on one kind of internal jobs for River, step by step.
 // Errors end the attempt: [attemptMiddleware] logs them.
 type housekeeper[T river.JobArgs] struct {
 	river.WorkerDefaults[T]
@@ -41,8 +42,8 @@ type housekeeper[T river.JobArgs] struct {
 // done.
 type step[T river.JobArgs] func(ctx context.Context, job *river.Job[T]) (pause, error)
 
-// pause is the time between two steps of a job. The steps between are done by
-// any program on the database.
+// pause is the time between two steps of a job. Any program on the database may
+// do the next step.
 type pause time.Duration
 
 // done is returned by the last step of a job.
@@ -51,7 +52,8 @@ const done pause = -1
 // Timeout implements river.Worker.
 func (h *housekeeper[T]) Timeout(*river.Job[T]) time.Duration { return h.timeout }
 
-// NextRetry implements river.Worker. An own job waits only for the database.
+// NextRetry implements river.Worker. An internal job waits only for the
+// database.
 func (*housekeeper[T]) NextRetry(*river.Job[T]) time.Time { return time.Now().Add(5 * time.Second) }
 
 // Work implements river.Worker.
@@ -70,8 +72,8 @@ type periodicHousekeeper struct {
 	worker *housekeeper[periodicArgs]
 }
 
-// periodicHousekeepers lists the program's own periodic jobs. maxPeriodic is
-// their number.
+// periodicHousekeepers lists the internal periodic jobs. maxPeriodic is their
+// number.
 func periodicHousekeepers(s *store.Store, policy retention.Policy, logger *slog.Logger) []periodicHousekeeper {
 	return []periodicHousekeeper{
 		{kind: internalPrefix + "sweep", every: time.Minute, worker: newSweeper(s, logger)},

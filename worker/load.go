@@ -64,7 +64,7 @@ func (r *runningJobs) load(workers map[string]int, now time.Time) []QueueLoad {
 }
 
 // Load returns the load of each queue of this program, including the two queues
-// of its own jobs.
+// of its internal jobs: replays, erasures, retention and the sweep.
 func (r *Runtime) Load() []QueueLoad { return r.running.load(r.queues, time.Now()) }
 
 // Stuck lists the stuck queues: see [QueueLoad.Stuck].

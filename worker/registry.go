@@ -66,7 +66,7 @@ var (
 const (
 	maxQueueLength = 64
 
-	// internalPrefix begins the kinds of the program's own jobs.
+	// internalPrefix begins the kinds of the internal jobs.
 	internalPrefix = "lumin_"
 )
 

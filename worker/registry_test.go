@@ -191,7 +191,7 @@ func TestStartRegistersJobTypes(t *testing.T) {
 	}
 }
 
-// A program without job types still runs its own jobs.
+// A program without job types still runs the internal jobs.
 func TestEmptyRegistry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

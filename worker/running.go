@@ -24,7 +24,7 @@ type runningJobs struct {
 
 // runningJob is one attempt of a job while it runs. The middleware creates it,
 // and the worker of the job completes it. A job without a deadline is never
-// overdue: only the program's own jobs have none, and they always end.
+// overdue: only the internal jobs have none, and they always end.
 type runningJob struct {
 	kind, queue string
 

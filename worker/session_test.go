@@ -31,7 +31,7 @@ func leaks(role string) []leak {
 			`SELECT current_setting('default_transaction_isolation') = 'read committed'`, false},
 		{"statement timeout", `SET statement_timeout = '200ms'`, `SELECT current_setting('statement_timeout') = '0'`, false},
 		{"role", `SET ROLE ` + role, `SELECT current_user = session_user`, false},
-		{"setting", `SELECT set_config('app.tenant', 'somebody', false)`, `SELECT coalesce(current_setting('app.tenant', true), '') = ''`, false},
+		{"setting", `SELECT set_config('app.tenant', 'acme', false)`, `SELECT coalesce(current_setting('app.tenant', true), '') = ''`, false},
 		{"setting by a function", `SELECT shop.leak()`, `SELECT coalesce(current_setting('app.tenant', true), '') = ''`, false},
 		{"search path", `SET search_path = shop`, `SELECT current_setting('search_path') NOT LIKE '%shop%'`, false},
 		{"advisory lock", `SELECT pg_advisory_lock(7)`, `SELECT NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7)`, true},
@@ -57,7 +57,7 @@ type leakRig struct {
 
 func newLeakRig(t *testing.T) *leakRig {
 	r := &leakRig{rig: newRig(t)}
-	r.exec(`CREATE FUNCTION shop.leak() RETURNS void LANGUAGE sql AS $$ SELECT set_config('app.tenant', 'somebody', false) $$`)
+	r.exec(`CREATE FUNCTION shop.leak() RETURNS void LANGUAGE sql AS $$ SELECT set_config('app.tenant', 'acme', false) $$`)
 	r.exec(`CREATE FUNCTION shop.forget() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$`)
 	r.tx = newTxJob("tx", func(ctx context.Context, tx pgx.Tx, _ int) error { return r.workTx(ctx, tx) })
 	r.plain = newPlainJob("plain", func(ctx context.Context, e *worker.Event, _ int) error { return r.work(ctx, e) })
@@ -214,7 +214,7 @@ func testNotifications(t *testing.T, pool *pgxpool.Pool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Exec(t.Context(), `LISTEN leftover; NOTIFY leftover, 'for somebody'; SELECT 1`); err != nil {
+	if _, err := conn.Exec(t.Context(), `LISTEN leftover; NOTIFY leftover, 'for the last user'; SELECT 1`); err != nil {
 		t.Error(err)
 	}
 	conn.Release()

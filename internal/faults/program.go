@@ -47,7 +47,7 @@ type process struct {
 	stdin  interface{ Close() error }
 	exited chan struct{}
 	addr   *addresses
-	wanted bool // the run has ended it
+	killed bool // by the run, on purpose
 }
 
 func newProgram(cfg Config, name string, env []string, proxy *pgproxy.Proxy) (*program, error) {
@@ -87,7 +87,7 @@ func (p *program) start(role string) error {
 	go func() {
 		_ = cmd.Wait() // how it ended is in ProcessState
 		p.mu.Lock()
-		if !one.wanted {
+		if !one.killed {
 			p.died = append(p.died, fmt.Sprintf("program %s ended on its own: %s", p.name, cmd.ProcessState))
 		}
 		p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *program) signal(s syscall.Signal) {
 		return
 	}
 	if s == syscall.SIGKILL || s == syscall.SIGTERM {
-		p.process.wanted = true
+		p.process.killed = true
 	}
 	_ = p.process.cmd.Process.Signal(s) // it may have ended
 }

@@ -26,7 +26,7 @@ func TestProgramHasRow(t *testing.T) {
 			url := pgtest.New(t)
 			db := pgtest.Conn(t, url)
 			i := startService(t, url, func(cfg *Config) { cfg.Ingest, cfg.Work = c.ingest, c.work })
-			wait.Within(t, 30*time.Second, "it is seen", func() bool {
+			wait.Within(t, 30*time.Second, "it has a row", func() bool {
 				return pgtest.Value[int](t, db, `SELECT count(*) FROM lumin.programs
 					WHERE role = $1 AND pid > 0 AND host <> '' AND job_kinds = '{book_invoice,count_effects,signature_request_state}'`, c.role) == 1
 			})
@@ -58,7 +58,7 @@ func TestHeartbeat(t *testing.T) {
 	beats := func() bool {
 		return pgtest.Value[int](t, db, `SELECT count(*) FROM lumin.programs WHERE last_seen > started_at AND last_seen > now() - interval '1 second'`) == 1
 	}
-	wait.Within(t, 30*time.Second, "it beats", beats)
+	wait.Within(t, 30*time.Second, "the row is updated", beats)
 
 	if _, err := db.Exec(t.Context(), `ALTER TABLE lumin.programs RENAME TO hidden`); err != nil {
 		t.Fatal(err)
@@ -66,14 +66,14 @@ func TestHeartbeat(t *testing.T) {
 	tries := func() int64 { return pool.Stat().AcquireCount() }
 	wait.Within(t, 30*time.Second, "the failure is logged", func() bool { return strings.Contains(log.String(), "lumin.programs") })
 	before := tries()
-	wait.Within(t, 30*time.Second, "it goes on", func() bool { return tries() > before+3 })
+	wait.Within(t, 30*time.Second, "it tries again", func() bool { return tries() > before+3 })
 	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
 		t.Errorf("the failure was logged %d times", n)
 	}
 	if _, err := db.Exec(t.Context(), `ALTER TABLE lumin.hidden RENAME TO programs; UPDATE lumin.programs SET last_seen = started_at`); err != nil {
 		t.Fatal(err)
 	}
-	wait.Within(t, 30*time.Second, "it beats again", beats)
+	wait.Within(t, 30*time.Second, "the row is updated again", beats)
 	h.stop()
 	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.programs`)
 }

@@ -86,7 +86,7 @@ func startService(tb testing.TB, url string, change func(*Config)) *testService 
 	s.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	tb.Cleanup(func() {
 		if err := s.stop(); err != nil && !errors.Is(err, s.mayFail) {
-			tb.Errorf("it did not stop well: %v", err)
+			tb.Errorf("it stopped with an error: %v", err)
 		}
 		if strings.Contains(s.log.String(), accountKey) {
 			tb.Error("the log shows a key")

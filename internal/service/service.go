@@ -33,7 +33,7 @@ type Service struct {
 
 	registry *prometheus.Registry
 	pools    []*pgxpool.Pool
-	store    *store.Store // the worker's, or else the recorder's
+	store    *store.Store // the worker's; without a worker, the recorder's
 
 	// These three are nil unless the service receives.
 	recorder *store.Recorder
@@ -44,7 +44,7 @@ type Service struct {
 	runtime       *worker.Runtime
 	workReadiness *store.Readiness
 
-	readiness *store.Readiness // the recorder's, or else the worker's
+	readiness *store.Readiness // the recorder's; without a recorder, the worker's
 	admin     *listener
 
 	heartbeat  *heartbeat   // nil until the service has started

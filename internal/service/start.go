@@ -41,7 +41,7 @@ func (s *Service) start(ctx context.Context) error {
 			return refused
 		}
 		if errors.Is(err, catalog.ErrJobTypeChanged) {
-			return advice.Add(err, "give the job type a new Kind; or let the old program finish its jobs, stop it, and start again")
+			return advice.Add(err, "give the job type a new Kind; or wait until the old program has finished its jobs, stop it, and start again")
 		}
 		if reason := errtext.Plain(err.Error()); reason != logged {
 			logged = reason

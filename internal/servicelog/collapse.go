@@ -164,6 +164,6 @@ func (r *repetition) write(interval time.Duration) {
 	line := r.record.Clone()
 	line.Time = time.Now()
 	line.AddAttrs(slog.Int("repeated", r.count), slog.String("within", interval.String()), slog.Time("last_at", r.record.Time))
-	_ = r.handler.Handle(context.Background(), line) // there is nowhere else to report an error
+	_ = r.handler.Handle(context.Background(), line) // the error cannot be reported anywhere
 	r.count = 0
 }

@@ -115,7 +115,7 @@ func TestCollapseDistinguishesCauses(t *testing.T) {
 				test.next(log)
 			})
 			if apart := !strings.Contains(got, "repeated=1"); apart != test.apart {
-				t.Errorf("told apart: %v, want %v:\n%s", apart, test.apart, got)
+				t.Errorf("distinguished: %v, want %v:\n%s", apart, test.apart, got)
 			}
 		})
 	}
