@@ -130,3 +130,27 @@ func nameOf(function *ast.FuncDecl) string {
 	}
 	return function.Name.Name
 }
+
+// The lines of a table do not count, those of a nested function do.
+func TestSizesOfFunctions(t *testing.T) {
+	t.Parallel()
+	const source = `package p
+
+func (s *server) run() {
+	for _, c := range []int{
+		1,
+		2,
+	} {
+		func() {
+			_ = c
+		}()
+	}
+}
+
+func (kind) name() {}
+`
+	lines, functions := sizes(t, []byte(source))
+	if lines != 14 || len(functions) != 2 || functions["(*server).run"] != 6 || functions["kind.name"] != 1 {
+		t.Errorf("%d lines, functions %v", lines, functions)
+	}
+}
