@@ -24,6 +24,27 @@ var longFunctions = map[string]string{
 	"ingest/answer.go answerTo": "a table: one case per response",
 }
 
+// tooLong lists files and functions that are still to be split. Remove an entry
+// once it is short enough.
+var tooLong = map[string]bool{
+	"app/drain_test.go TestDrain":                         true,
+	"app/process_test.go TestTerminatedUnderLoad":         true,
+	"app/rotate_test.go TestRotation":                     true,
+	"app/trigger.go (*triggerCommand).Run":                true,
+	"store/archive/file_test.go TestErasedArchivedFiles":  true,
+	"store/conflict/conflict_test.go TestPromoteConflict": true,
+	"store/erasure/dump_test.go TestErase":                true,
+	"store/list_test.go TestListEvents":                   true,
+	"store/plan_test.go testPlans":                        true,
+	"store/ready_test.go TestReadinessFromRecording":      true,
+	"store/record_test.go":                                true,
+	"store/replay/dismiss_test.go TestDismiss":            true,
+	"store/replay/filter_test.go TestReplayFilters":       true,
+	"store/replay/missing_test.go TestReplayMissing":      true,
+	"store/retention/pass_test.go TestRetain":             true,
+	"store/tail_test.go TestTailWhileWriting":             true,
+}
+
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs("../..")
@@ -49,13 +70,13 @@ func TestSizes(t *testing.T) {
 			return err
 		}
 		lines, functions := sizes(t, source)
-		if lines > maxFileLines {
+		if lines > maxFileLines && !tooLong[filepath.ToSlash(name)] {
 			t.Errorf("%s has %d lines, more than %d: split it by what it holds", name, lines, maxFileLines)
 		}
 		for function, lines := range functions {
 			id := filepath.ToSlash(name) + " " + function
 			seen[id] = true
-			if lines > maxFunctionLines && longFunctions[id] == "" {
+			if lines > maxFunctionLines && longFunctions[id] == "" && !tooLong[id] {
 				t.Errorf("%s has %d lines, more than %d without its tables", id, lines, maxFunctionLines)
 			}
 		}
