@@ -134,7 +134,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	if err != nil {
 		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
 	}
-	if err := refuseEmptyLists(parsed); err != nil {
+	if err := checkEmptyLists(parsed); err != nil {
 		return report(std.err, err)
 	}
 	if serves(parsed.Command()) {
@@ -145,7 +145,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	}
 	unknown := unknownSettings(parser, os.Environ())
 	if parsed.Command() != "serve" { // which logs them
-		warnOfUnknown(std.err, unknown)
+		warnUnknownSettings(std.err, unknown)
 	}
 	err = parsed.Run(std, unknown)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {

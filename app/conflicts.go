@@ -134,8 +134,8 @@ type conflictsShowCommand struct {
 	Reveal bool `help:"Show the signers' addresses in full. They are personal data."`
 }
 
-// shownConflict is a conflict with the signers that its bodies name.
-type shownConflict struct {
+// conflictView is a conflict with the signers that its bodies name.
+type conflictView struct {
 	conflict.Row
 	FirstSigner string `json:"first_signer"`
 	OtherSigner string `json:"other_signer"`
@@ -158,7 +158,7 @@ func (c *conflictsShowCommand) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		shown := shownConflict{Row: row, FirstSigner: actors.First, OtherSigner: actors.Other}
+		shown := conflictView{Row: row, FirstSigner: actors.First, OtherSigner: actors.Other}
 		if !c.Reveal {
 			shown.FirstSigner, shown.OtherSigner = masked(actors.First), masked(actors.Other)
 		}
@@ -172,7 +172,7 @@ func (c *conflictsShowCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-func (c *conflictsShowCommand) print(std streams, i int, s shownConflict) error {
+func (c *conflictsShowCommand) print(std streams, i int, s conflictView) error {
 	if c.Output == "json" {
 		return printJSON(std.out, s)
 	}
@@ -259,7 +259,7 @@ func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
 		return usage(fmt.Sprintf("this would make body %s an event of its own, which job types would process", bodyCell(chosen)),
 			"compare the two bodies with \"conflicts show %d\", then add --yes", c.Event)
 	}
-	id, err := conflict.Promote(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, whoAmI()))
+	id, err := conflict.Promote(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, currentActor()))
 	if err != nil {
 		return refusedDecision(err)
 	}
@@ -284,7 +284,7 @@ func (c *conflictsDismissCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := conflict.Dismiss(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, whoAmI())); err != nil {
+	if err := conflict.Dismiss(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, currentActor())); err != nil {
 		return refusedDecision(err)
 	}
 	_, err = fmt.Fprintln(std.out, "dismissed")

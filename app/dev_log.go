@@ -25,7 +25,7 @@ func (h demoLog) Handle(ctx context.Context, record slog.Record) error {
 	if h.demonstrating.Load() {
 		kind := h.kind
 		record.Attrs(func(a slog.Attr) bool {
-			kind = kindOr(kind, a)
+			kind = kindOrDefault(kind, a)
 			return true
 		})
 		if kind == "" || kind == (demoInvoice{}).Kind() || strings.HasPrefix(kind, "lumin_") {
@@ -35,7 +35,7 @@ func (h demoLog) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-func kindOr(kind string, a slog.Attr) string {
+func kindOrDefault(kind string, a slog.Attr) string {
 	if a.Key == "kind" {
 		return a.Value.String()
 	}
@@ -45,7 +45,7 @@ func kindOr(kind string, a slog.Attr) string {
 // WithAttrs implements slog.Handler.
 func (h demoLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 	for _, a := range attrs {
-		h.kind = kindOr(h.kind, a)
+		h.kind = kindOrDefault(h.kind, a)
 	}
 	h.Handler = h.Handler.WithAttrs(attrs)
 	return h

@@ -57,7 +57,7 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 	if agreed, err := c.agreed(std, "dismiss"); !agreed {
 		return err
 	}
-	n, err := replays.Dismiss(ctx, filter, c.Reason, cmp.Or(c.By, whoAmI()))
+	n, err := replays.Dismiss(ctx, filter, c.Reason, cmp.Or(c.By, currentActor()))
 	return said(std, n, "dismissed; \"failures --dismissed\" lists them, \"failures restore\" brings them back", err)
 }
 

@@ -216,8 +216,8 @@ func examineSchema(ctx context.Context, st *store.Store) finding {
 	return finding{"schema", ok, status.String(), ""}
 }
 
-// oldRun is longer than ten attempts take, with their waits.
-const oldRun = 4 * time.Hour
+// longPending is longer than ten attempts take, with their waits.
+const longPending = 4 * time.Hour
 
 // examineQueue judges the waiting jobs and the programs that could work them.
 func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
@@ -229,7 +229,7 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	queue, err := doctor.ExamineQueue(ctx, st.Pool(), oldRun)
+	queue, err := doctor.ExamineQueue(ctx, st.Pool(), longPending)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	holders, err := doctor.Holders(ctx, st.Pool(), holdsLong)
+	holders, err := doctor.Holders(ctx, st.Pool(), longHolders)
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +315,7 @@ func examineComplaints(c doctor.Queue) []finding {
 		"they wait for a program that registers these kinds: was a job type renamed?")
 	add(len(c.PausedQueues) > 0, "paused: "+strings.Join(c.PausedQueues, ", "),
 		"resume them, by River's QueueResume, once the reason is gone")
-	add(c.OldRuns > 0, fmt.Sprintf("%d runs are pending for more than %s", c.OldRuns, roughly(oldRun)),
+	add(c.OldRuns > 0, fmt.Sprintf("%d runs are pending for more than %s", c.OldRuns, approxDuration(longPending)),
 		"see \"SELECT * FROM lumin.queue_health\" for what they wait for: too few workers, or a slow job type")
 	add(len(c.OpenErasures) > 0, "erasures that are not finished: "+strings.Trim(fmt.Sprint(c.OpenErasures), "[]"),
 		"check that a worker runs; erasures wait for jobs that are running on their events: \"SELECT * FROM lumin.river_job WHERE state = 'running'\"")

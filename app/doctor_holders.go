@@ -8,9 +8,9 @@ import (
 	"lumin-ingest/store/doctor"
 )
 
-// holdsLong is longer than most jobs take. Jobs that take longer are reported too:
+// longHolders is longer than most jobs take. Jobs that take longer are reported too:
 // the database does not know whether the program behind a session still runs.
-const holdsLong = time.Minute
+const longHolders = time.Minute
 
 // examineHolders reports sessions that have locked runs or events for long. Nothing
 // else can work those runs or record redeliveries of those events.

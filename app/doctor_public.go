@@ -107,7 +107,7 @@ func probe(ctx context.Context, address string) (_ verdict, found, remedy string
 	if json.Unmarshal(body, &problem) != nil {
 		problem.Code = "" // somebody else's answer
 	}
-	return judgeAnswer(response, problem.Code)
+	return checkAnswer(response, problem.Code)
 }
 
 // unreachable tells why there was no answer.
@@ -128,8 +128,8 @@ func unreachable(err error) (_ verdict, found, remedy string) {
 	return failure, errtext.OneLine(err), "check the name in DNS, and whether the proxy listens there and can be reached from outside"
 }
 
-// judgeAnswer tells from an answer who gave it.
-func judgeAnswer(response *http.Response, code string) (_ verdict, found, remedy string) {
+// checkAnswer tells from an answer who gave it.
+func checkAnswer(response *http.Response, code string) (_ verdict, found, remedy string) {
 	found = fmt.Sprintf("answered %d", response.StatusCode)
 	if code != "" {
 		found += " " + errorCell(code)

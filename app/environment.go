@@ -18,9 +18,9 @@ type unknownSetting struct {
 	nearest string // the setting that may be meant; empty if none is similar
 }
 
-// ownPrefixes begin the names of this program's settings. Few other programs use
+// settingPrefixes begin the names of this program's settings. Few other programs use
 // them.
-func ownPrefixes() []string {
+func settingPrefixes() []string {
 	return []string{"LUMIN_", "FORWARD_", "ARCHIVE_", "RETAIN_", "RECONCILE_", "ADMIN_LISTEN_", "MAX_EVENT_"}
 }
 
@@ -34,7 +34,7 @@ func unknownSettings(parser *kong.Kong, environ []string) (unknown []unknownSett
 	known := settingNames(parser.Model.Node)
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
-		ours := slices.ContainsFunc(ownPrefixes(), func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		ours := slices.ContainsFunc(settingPrefixes(), func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 		if ours && !slices.Contains(known, name) && !serviceLink.MatchString(name) {
 			unknown = append(unknown, unknownSetting{name, nearestSetting(name, known)})
 		}
@@ -75,15 +75,15 @@ func (u unknownSetting) String() string {
 	return text
 }
 
-// warnOfUnknown prints one line per unknown setting.
-func warnOfUnknown(w io.Writer, unknown []unknownSetting) {
+// warnUnknownSettings prints one line per unknown setting.
+func warnUnknownSettings(w io.Writer, unknown []unknownSetting) {
 	for _, u := range unknown {
 		fmt.Fprintf(w, "%s: warning: %s\n", programName(), u)
 	}
 }
 
-// logUnknown logs one line per unknown setting.
-func logUnknown(logger *slog.Logger, unknown []unknownSetting) {
+// logUnknownSettings logs one line per unknown setting.
+func logUnknownSettings(logger *slog.Logger, unknown []unknownSetting) {
 	for _, u := range unknown {
 		logger.Warn("unknown setting in the environment", "name", u.name, "nearest", u.nearest)
 	}

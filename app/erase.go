@@ -55,13 +55,13 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 	case c.DryRun:
 		return c.print(std, plan, "WOULD BE ERASED", plan.Counts, plan.SignatureRequests, "dry run: nothing changed")
 	case plan.Empty():
-		return c.print(std, plan, "ERASED", erasure.Counts{}, 0, "nothing to erase: "+whyNothing(plan))
+		return c.print(std, plan, "ERASED", erasure.Counts{}, 0, "nothing to erase: "+emptyReason(plan))
 	}
-	id, err := plan.Order(ctx, st.Pool(), c.Reason, cmp.Or(c.By, whoAmI()))
+	id, err := plan.Order(ctx, st.Pool(), c.Reason, cmp.Or(c.By, currentActor()))
 	if err != nil {
 		return err
 	}
-	order, err := untilErased(ctx, st.Pool(), id)
+	order, err := awaitErasure(ctx, st.Pool(), id)
 	if err != nil {
 		return hint(err, "erasure %d is ordered, and a running worker carries it on: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
 	}
@@ -81,8 +81,8 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 		"a running worker finishes it: look at finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 }
 
-// untilErased carries the order out until it is finished, or jobs take too long.
-func untilErased(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Order, error) {
+// awaitErasure carries the order out until it is finished, or jobs take too long.
+func awaitErasure(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Order, error) {
 	for start := time.Now(); ; {
 		order, err := erasure.CarryOut(ctx, pool, id)
 		if err != nil || order.FinishedAt != nil || time.Since(start) > erasePatience {
@@ -96,7 +96,7 @@ func untilErased(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Ord
 	}
 }
 
-func whyNothing(plan erasure.Plan) string {
+func emptyReason(plan erasure.Plan) string {
 	if plan.Events == 0 {
 		return "nothing that is kept mentions it"
 	}

@@ -155,10 +155,10 @@ func examineRuns(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return judgeRuns(kinds), nil
+	return checkRuns(kinds), nil
 }
 
-func judgeRuns(kinds []failures.Troubled) []finding {
+func checkRuns(kinds []failures.Troubled) []finding {
 	var failed, retrying []string
 	for _, k := range kinds {
 		if k.Failed > 0 {

@@ -40,7 +40,7 @@ func (c *healthCommand) Run(ctx context.Context, std streams) error {
 		return hint(fmt.Errorf("%s did not answer within %s", url, c.Timeout), "check whether the machine is overloaded; the program's log has details")
 	}
 	if err != nil {
-		return hint(fmt.Errorf("nothing answers at %s: %w", url, plainCause(err)), "check that serve runs on this machine with the same ADMIN_LISTEN_ADDR")
+		return hint(fmt.Errorf("nothing answers at %s: %w", url, rootCause(err)), "check that serve runs on this machine with the same ADMIN_LISTEN_ADDR")
 	}
 	defer response.Body.Close()
 	return c.judge(std, url, response)
@@ -87,9 +87,9 @@ func (c *healthCommand) judge(std streams, url string, response *http.Response) 
 	return hint(errors.New("not ready: "+strings.Join(reasons, "; ")), "the program is running and becomes ready once this is fixed; its log has details")
 }
 
-// plainCause is the innermost error of a request, because the outer ones repeat the
+// rootCause is the innermost error of a request, because the outer ones repeat the
 // address.
-func plainCause(err error) error {
+func rootCause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		return op.Err

@@ -13,8 +13,8 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// unbegunFor is how long an order may wait before it is said that nobody works.
-const unbegunFor = 3 * time.Second
+// waitingSince is how long an order may wait before it is said that nobody works.
+const waitingSince = 3 * time.Second
 
 // watchReplay shows the progress of an order until it is over, across failures of
 // the connection. The error tells that runs were left failed or cancelled.
@@ -28,7 +28,7 @@ func watchReplay(ctx context.Context, replays *replay.Store, std streams, id int
 		now, err := readProgress(ctx, replays, id)
 		switch {
 		case ctx.Err() != nil: // told below
-		case errors.Is(err, store.ErrNotFound), err != nil && !passing(err):
+		case errors.Is(err, store.ErrNotFound), err != nil && !transient(err):
 			return noSuchReplay(err)
 		case err != nil:
 			if !lost {
@@ -41,7 +41,7 @@ func watchReplay(ctx context.Context, replays *replay.Store, std streams, id int
 			if now.over {
 				return now.result(told)
 			}
-			if !alone && now.order.State == "ordered" && time.Since(begun) > unbegunFor {
+			if !alone && now.order.State == "ordered" && time.Since(begun) > waitingSince {
 				fmt.Fprintf(std.err, "%s: no worker has started this replay yet. \"%[2]s serve\" starts a worker; \"%[2]s doctor\" shows which programs run\n", programName(), invocation())
 				alone = true
 			}
@@ -130,7 +130,7 @@ func newProgress(w io.Writer) func(progress) {
 			}
 		}
 	}
-	show := whenChanged()
+	show := changedAt()
 	return func(p progress) {
 		if show(p) {
 			fmt.Fprintln(w, p)
@@ -144,9 +144,9 @@ func (p progress) String() string {
 		p.order.Enqueued, p.total, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
 }
 
-// whenChanged returns a function that reports whether to print a progress: if it
+// changedAt returns a function that reports whether to print a progress: if it
 // differs from the previous one, at most every few seconds, and always the last.
-func whenChanged() func(progress) bool {
+func changedAt() func(progress) bool {
 	const every = 5 * time.Second
 	var (
 		said string

@@ -50,7 +50,7 @@ func (c *replayCommand) order() (replay.NewOrder, error) {
 	if err != nil {
 		return replay.NewOrder{}, err
 	}
-	order := replay.NewOrder{Filter: filter, Reason: c.Reason, OrderedBy: cmp.Or(c.By, whoAmI())}
+	order := replay.NewOrder{Filter: filter, Reason: c.Reason, OrderedBy: cmp.Or(c.By, currentActor())}
 	if c.Rate != nil {
 		if order.Rate = *c.Rate; order.Rate < 1 {
 			return order, usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
@@ -65,8 +65,8 @@ func (c *replayCommand) order() (replay.NewOrder, error) {
 	return order, nil
 }
 
-// whoAmI names the user and host of this program, as far as they are known.
-func whoAmI() string {
+// currentActor names the user and host of this program, as far as they are known.
+func currentActor() string {
 	who := "somebody"
 	if u, err := user.Current(); err == nil {
 		who = u.Username
@@ -110,7 +110,7 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	}
 	show.plan(plan, left)
 	if len(plan) == 0 || c.DryRun {
-		return show.nothingOrdered()
+		return show.emptyResult()
 	}
 	id, err := replays.Place(ctx, order)
 	if err != nil {
@@ -122,8 +122,8 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	return watchReplay(ctx, replays, std, id, c.Output == "json")
 }
 
-// whatIsReplayed is what an order of this status is about, in words.
-func whatIsReplayed(status replay.Status) string {
+// replayTargets is what an order of this status is about, in words.
+func replayTargets(status replay.Status) string {
 	switch status {
 	case replay.Missing:
 		return "stored event without a run"
@@ -144,8 +144,8 @@ func runs(n int64) string {
 	return strconv.FormatInt(n, 10) + " runs"
 }
 
-// roughly is a duration to the second, or the minute when it is long.
-func roughly(d time.Duration) string {
+// approxDuration is a duration to the second, or the minute when it is long.
+func approxDuration(d time.Duration) string {
 	if d < time.Second {
 		return "1s"
 	}

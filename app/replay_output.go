@@ -16,7 +16,7 @@ import (
 // the errors of writing text.
 type replayPrinter interface {
 	plan(plan replay.Plan, left *replay.LeftOut) // left: nil if not counted
-	nothingOrdered() error
+	emptyResult() error
 	ordered(id int64) error
 }
 
@@ -38,7 +38,7 @@ type replayText struct {
 func (t *replayText) plan(plan replay.Plan, left *replay.LeftOut) {
 	t.empty = len(plan) == 0
 	if t.empty {
-		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", whatIsReplayed(t.order.Filter.Status))
+		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", replayTargets(t.order.Filter.Status))
 	} else {
 		printPlan(t.w, plan, t.order)
 	}
@@ -53,7 +53,7 @@ func (t *replayText) plan(plan replay.Plan, left *replay.LeftOut) {
 	}
 }
 
-func (t *replayText) nothingOrdered() error {
+func (t *replayText) emptyResult() error {
 	if !t.empty {
 		fmt.Fprintln(t.w, "dry run: nothing changed")
 	}
@@ -78,13 +78,13 @@ func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
 	for i, p := range plan {
 		estimate := "-"
 		if p.Estimate > 0 {
-			estimate = roughly(p.Estimate)
+			estimate = approxDuration(p.Estimate)
 		}
 		rows[i] = []string{cmp.Or(p.Kind, "(made into events)"), strconv.FormatInt(p.Runs, 10), timeCell(p.FirstEvent), timeCell(p.LastEvent), estimate}
 	}
 	table(w, []string{"JOB TYPE", heading, "FIRST RECEIVED", "LAST RECEIVED", "TAKES ABOUT"}, rows)
 	if order.Rate > 0 {
-		fmt.Fprintf(w, "at %d a second: at least %s\n", order.Rate, roughly(time.Duration(float64(plan.Runs())/float64(order.Rate)*float64(time.Second))))
+		fmt.Fprintf(w, "at %d a second: at least %s\n", order.Rate, approxDuration(time.Duration(float64(plan.Runs())/float64(order.Rate)*float64(time.Second))))
 	}
 }
 
@@ -138,7 +138,7 @@ func (j *replayJSON) plan(plan replay.Plan, left *replay.LeftOut) {
 	}
 }
 
-func (j *replayJSON) nothingOrdered() error { return printJSON(j.w, j.line) }
+func (j *replayJSON) emptyResult() error { return printJSON(j.w, j.line) }
 
 func (j *replayJSON) ordered(id int64) error {
 	j.line.ReplayID = &id
@@ -156,10 +156,10 @@ type progressLine struct {
 	Error    *string          `json:"error"` // why the replay was refused or failed, or which runs it left out
 }
 
-// progressJSON returns a function that prints a progress as a line, if whenChanged
+// progressJSON returns a function that prints a progress as a line, if changedAt
 // says so.
 func progressJSON(w io.Writer) func(progress) {
-	show := whenChanged()
+	show := changedAt()
 	return func(p progress) {
 		line := progressLine{
 			ReplayID: p.order.ID, State: p.order.State, Over: p.over, Total: p.total, Enqueued: p.order.Enqueued,

@@ -21,15 +21,15 @@ type retentionSettings struct {
 	RetainEvents   age `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"Age at which events and their runs are removed; 0 keeps them forever."`
 }
 
-// datedAhead is how far ahead of its delivery an event may be dated: package
+// futureTolerance is how far ahead of its delivery an event may be dated: package
 // ingest refuses more. So much later it is refused for its age.
-const datedAhead = 10 * time.Minute
+const futureTolerance = 10 * time.Minute
 
 // policy refuses ages that would remove events or bodies while Lumin may still
 // deliver them again.
 func (s retentionSettings) policy(maxEventAge time.Duration) (retention.Policy, error) {
 	r := retention.Policy{Payloads: s.RetainPayloads.d, Events: s.RetainEvents.d}
-	least := max(lumin.RetryWindow+time.Hour, maxEventAge) + datedAhead
+	least := max(lumin.RetryWindow+time.Hour, maxEventAge) + futureTolerance
 	if r.Events > 0 && r.Events < least {
 		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: if the event comes again after it was removed, it would be taken for a new one", s.RetainEvents),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep events forever", least)
@@ -53,8 +53,8 @@ type retentionCommand struct {
 	Yes         bool          `help:"Confirm that bodies or events younger than 30 days may be removed."`
 }
 
-// askBelow is the age below which the command removes nothing without --yes.
-const askBelow = 30 * day
+// confirmBelow is the age below which the command removes nothing without --yes.
+const confirmBelow = 30 * day
 
 // Run implements the command.
 func (c *retentionCommand) Run(ctx context.Context, std streams) error {
@@ -90,12 +90,12 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 }
 
 // refuseYoung prints the plan and fails if it removes anything younger than
-// askBelow: with a wrong setting, a single run of the command would do the damage.
+// confirmBelow: with a wrong setting, a single run of the command would do the damage.
 func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *pgxpool.Pool, policy retention.Policy, now time.Time) error {
 	old := policy
 	for _, kept := range []*time.Duration{&old.Payloads, &old.Events} {
 		if *kept > 0 {
-			*kept = max(*kept, askBelow)
+			*kept = max(*kept, confirmBelow)
 		}
 	}
 	if old == policy {

@@ -22,9 +22,9 @@ type runFilter struct {
 	timeRange
 }
 
-// refuseEmptyLists refuses list flags with an empty value. A filter such as
+// checkEmptyLists refuses list flags with an empty value. A filter such as
 // --kind "$KIND" with an unset variable would otherwise match all runs.
-func refuseEmptyLists(parsed *kong.Context) error {
+func checkEmptyLists(parsed *kong.Context) error {
 	for _, element := range parsed.Path {
 		if flag := element.Flag; flag != nil && flag.IsSlice() && flag.Target.Len() == 0 {
 			return usage("--"+flag.Name+" is empty", "give it a value, or leave it out")

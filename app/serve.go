@@ -67,7 +67,7 @@ func (s listenSettings) publicAddr(host string) string {
 func (c *serveCommand) Run(ctx context.Context, std streams, jobTypes JobTypes, unknown []unknownSetting) error {
 	logger, closeLog := service.NewLogger(std.log, c.handler)
 	defer closeLog()
-	logUnknown(logger, unknown)
+	logUnknownSettings(logger, unknown)
 	cfg, err := c.config(ctx, logger, jobTypes)
 	if err != nil {
 		return err

@@ -174,7 +174,7 @@ func (f *follower) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil // interrupted, as it is meant to end
-		case err != nil && !passing(err):
+		case err != nil && !transient(err):
 			return err
 		case err != nil:
 			if !lost {
@@ -209,9 +209,9 @@ func (f *follower) ask(ctx context.Context) ([]store.EventSummary, error) {
 	return f.next(ctx)
 }
 
-// passing tells whether an error may go away by itself: the connection failed, or
+// transient reports whether an error may go away by itself: the connection failed, or
 // the server stops, starts, or has no room.
-func passing(err error) bool {
+func transient(err error) bool {
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) {
 		return true

@@ -189,7 +189,7 @@ func (w *together) erase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := untilErased(ctx, w.store().Pool(), id)
+	e, err := awaitErasure(ctx, w.store().Pool(), id)
 	if err == nil && e.FinishedAt == nil {
 		err = fmt.Errorf("erasure %d is not finished", id)
 	}

@@ -29,12 +29,12 @@ func whenLayouts() []string {
 	}
 }
 
-// earliestWhen is before any event, and within the range of PostgreSQL.
-func earliestWhen() time.Time { return time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC) }
+// minTime is before any event, and within the range of PostgreSQL.
+func minTime() time.Time { return time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 func parseWhen(s string, now time.Time) (time.Time, error) {
 	at, err := parseTime(s, now)
-	if err == nil && (at.Before(earliestWhen()) || at.Year() > 9999) {
+	if err == nil && (at.Before(minTime()) || at.Year() > 9999) {
 		return time.Time{}, fmt.Errorf("%q is out of range: give a time after 1900", s)
 	}
 	return at, err
