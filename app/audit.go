@@ -20,7 +20,6 @@ type auditCommand struct {
 	timeRange
 }
 
-// Run implements the command.
 func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	if err := c.check(); err != nil {
 		return err
@@ -36,7 +35,7 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	defer closeStore()
 	out, headed := bufio.NewWriter(std.out), false
 	result, err := audit.Run(ctx, st.Pool(), audit.Range{Since: c.Since.at, Until: c.Until.at}, keyrings, func(f audit.Finding) error {
-		if c.Output == "json" {
+		if c.json() {
 			return printJSON(out, tamperedLine{f.EventID, f.What, f.Source, finiteTime(f.ReceivedAt)})
 		}
 		if !headed {
@@ -49,7 +48,7 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return errors.Join(err, out.Flush())
 	}
-	if c.Output == "json" {
+	if c.json() {
 		err = printJSON(out, auditJSON(result, keyrings))
 	} else {
 		err = out.Flush()

@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,8 +19,7 @@ type conflictsCommand struct {
 }
 
 type conflictsListCommand struct {
-	databaseSettings
-	outputSettings
+	listSettings
 	Source           string `help:"Only of this source: account or app:NAME."`
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
 	AnotherActor     bool   `help:"Only conflicts whose two bodies name different signers."`
@@ -30,61 +28,44 @@ type conflictsListCommand struct {
 	Limit            int    `default:"50" help:"Show at most this many."`
 }
 
-// Run implements the command.
 func (c *conflictsListCommand) Run(ctx context.Context, std streams) error {
-	if c.Limit < 1 {
-		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
-	}
-	if c.Source != "" {
-		if err := checkSource(c.Source); err != nil {
-			return err
-		}
-	}
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
+	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	defer closeStore()
-	conflicts, err := conflict.List(ctx, st.Pool(), conflict.Filter{
-		Source: c.Source, SignatureRequestID: c.SignatureRequest, AnotherActor: c.AnotherActor, Undecided: c.Undecided,
-		Since: c.Since.at, Limit: c.Limit,
+	if err := checkSourceFilter(c.Source); err != nil {
+		return err
+	}
+	return list(ctx, std, c.listSettings, conflictListing(), func(st *store.Store) ([]conflict.Row, error) {
+		return conflict.List(ctx, st.Pool(), conflict.Filter{
+			Source: c.Source, SignatureRequestID: c.SignatureRequest, AnotherActor: c.AnotherActor, Undecided: c.Undecided,
+			Since: c.Since.at, Limit: c.Limit,
+		})
 	})
-	if err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		for _, row := range conflicts {
-			if err := printJSON(std.out, row); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if len(conflicts) == 0 {
-		_, err := fmt.Fprintln(std.out, "no conflicts")
-		return err
-	}
-	rows := make([][]string, len(conflicts))
-	for i, row := range conflicts {
-		rows[i] = []string{
-			strconv.FormatInt(row.EventID, 10), bodyCell(row), row.Source, textCell(row.EventType),
-			textCell(row.SignatureRequestID), kindOf(row), strconv.FormatInt(row.Count, 10),
-			timeCell(&row.LastAt), decisionCell(row),
-		}
-	}
-	table(std.out, []string{"EVENT", "BODY", "SOURCE", "TYPE", "SIGNATURE REQUEST", "CONFLICT", "COUNT", "LAST", "DECISION"}, rows)
-	return nil
 }
 
-func kindOf(c conflict.Row) string {
+func conflictListing() listing[conflict.Row] {
+	return listing[conflict.Row]{
+		empty:    "no conflicts",
+		headings: []string{"EVENT", "BODY", "SOURCE", "TYPE", "SIGNATURE REQUEST", "CONFLICT", "COUNT", "LAST", "DECISION"},
+		cells: func(row conflict.Row) []string {
+			return []string{
+				strconv.FormatInt(row.EventID, 10), bodyCell(row), row.Source, textCell(row.EventType),
+				textCell(row.SignatureRequestID), conflictCell(row), strconv.FormatInt(row.Count, 10),
+				timeCell(&row.LastAt), decisionCell(row),
+			}
+		},
+	}
+}
+
+func conflictCell(c conflict.Row) string {
 	if c.AnotherActor {
 		return "another actor"
 	}
 	return "content"
 }
 
-// bodyCell shortens the hash of a body to enough digits to distinguish the bodies
-// of one event.
+// bodyCell shortens the hash of a body to as many digits as are needed to
+// distinguish the bodies of one event.
 func bodyCell(c conflict.Row) string {
 	if c.Body == "" {
 		return "not kept"
@@ -99,15 +80,15 @@ func decisionCell(c conflict.Row) string {
 	return textCell(c.Decision)
 }
 
-// oneConflict holds the flags that name a conflict.
-type oneConflict struct {
+// conflictSettings name the conflicts of one event.
+type conflictSettings struct {
 	databaseSettings
 	Event int64  `arg:"" help:"Id of the event that the conflict belongs to."`
 	Body  string `placeholder:"HEX" help:"Choose one of several bodies by the first digits of its SHA-256."`
 }
 
 // find returns the conflicts that the flags name.
-func (c oneConflict) find(ctx context.Context, st *store.Store) ([]conflict.Row, error) {
+func (c conflictSettings) find(ctx context.Context, st *store.Store) ([]conflict.Row, error) {
 	all, err := conflict.List(ctx, st.Pool(), conflict.Filter{EventID: c.Event, Limit: 100}) // an event keeps fewer bodies
 	if err != nil {
 		return nil, err
@@ -129,7 +110,7 @@ func (c oneConflict) find(ctx context.Context, st *store.Store) ([]conflict.Row,
 }
 
 type conflictsShowCommand struct {
-	oneConflict
+	conflictSettings
 	outputSettings
 	Reveal bool `help:"Show the signers' addresses in full. They are personal data."`
 }
@@ -142,7 +123,6 @@ type conflictView struct {
 	WorkedID    *int64 `json:"worked_event_id"`
 }
 
-// Run implements the command.
 func (c *conflictsShowCommand) Run(ctx context.Context, std streams) error {
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -173,7 +153,7 @@ func (c *conflictsShowCommand) Run(ctx context.Context, std streams) error {
 }
 
 func (c *conflictsShowCommand) print(std streams, i int, s conflictView) error {
-	if c.Output == "json" {
+	if c.json() {
 		return printJSON(std.out, s)
 	}
 	if i > 0 {
@@ -189,7 +169,7 @@ func (c *conflictsShowCommand) print(std streams, i int, s conflictView) error {
 		{"signature request", textCell(s.SignatureRequestID)},
 		{"type", textCell(s.EventType)},
 		{"time", timeCell(s.EventTime)},
-		{"conflict", kindOf(s.Row)},
+		{"conflict", conflictCell(s.Row)},
 		{"signer, first body", cmp.Or(s.FirstSigner, "-")},
 		{"signer, other body", cmp.Or(s.OtherSigner, "-")},
 		{"event that has the runs", worked},
@@ -202,8 +182,8 @@ func (c *conflictsShowCommand) print(std streams, i int, s conflictView) error {
 	return nil
 }
 
-// masked hides most of an address, and keeps enough to distinguish two signers of
-// one signature request.
+// masked hides most of an e-mail address. The rest is enough to distinguish two
+// signers of one signature request.
 func masked(address string) string {
 	if address == "" {
 		return ""
@@ -214,87 +194,4 @@ func masked(address string) string {
 		return string(first) + "***"
 	}
 	return string(first) + "***@" + string([]rune(domain)[0]) + "***"
-}
-
-// decision holds the flags that promote and dismiss share.
-type decision struct {
-	oneConflict
-	Reason string `required:"" help:"Reason for the decision. It is stored with the conflict, so do not name a person in it."`
-	By     string `placeholder:"WHO" help:"Who decides. By default the user and host of this program."`
-}
-
-// one returns the conflict that the flags name, if there is exactly one.
-func (d decision) one(ctx context.Context, st *store.Store) (conflict.Row, error) {
-	if strings.TrimSpace(d.Reason) == "" {
-		return conflict.Row{}, usage("--reason is empty", "give the reason for the decision; it is stored with the conflict")
-	}
-	conflicts, err := d.find(ctx, st)
-	if err != nil {
-		return conflict.Row{}, err
-	}
-	if len(conflicts) > 1 {
-		return conflict.Row{}, usage(fmt.Sprintf("event %d has %d conflicts", d.Event, len(conflicts)),
-			"name one by --body; \"conflicts show %d\" shows them", d.Event)
-	}
-	return conflicts[0], nil
-}
-
-type conflictsPromoteCommand struct {
-	decision
-	Yes bool `help:"Confirm: the runs of the new event cannot be undone."`
-}
-
-// Run implements the command.
-func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeStore()
-	chosen, err := c.one(ctx, st)
-	if err != nil {
-		return err
-	}
-	if !c.Yes {
-		return usage(fmt.Sprintf("this would make body %s an event of its own, which job types would process", bodyCell(chosen)),
-			"compare the two bodies with \"conflicts show %d\", then add --yes", c.Event)
-	}
-	id, err := conflict.Promote(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, currentActor()))
-	if err != nil {
-		return refusedDecision(err)
-	}
-	if chosen.PromotedID != nil {
-		_, err = fmt.Fprintf(std.out, "already promoted, as event %d\n", id)
-		return err
-	}
-	_, err = fmt.Fprintf(std.out, "promoted as event %d; a running worker creates its runs\n", id)
-	return err
-}
-
-type conflictsDismissCommand struct{ decision }
-
-// Run implements the command.
-func (c *conflictsDismissCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeStore()
-	chosen, err := c.one(ctx, st)
-	if err != nil {
-		return err
-	}
-	if err := conflict.Dismiss(ctx, st.Pool(), chosen, c.Reason, cmp.Or(c.By, currentActor())); err != nil {
-		return refusedDecision(err)
-	}
-	_, err = fmt.Fprintln(std.out, "dismissed")
-	return err
-}
-
-func refusedDecision(err error) error {
-	var refused *conflict.RefusedError
-	if errors.As(err, &refused) {
-		return usage(refused.Reason, "%s", refused.Hint)
-	}
-	return err
 }

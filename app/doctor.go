@@ -42,7 +42,6 @@ type finding struct {
 	Remedy  string  `json:"remedy,omitempty"`
 }
 
-// Run implements the command.
 func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 	url, err := c.url()
 	if err != nil {
@@ -66,7 +65,7 @@ func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := c.print(std, findings); err != nil {
+	if err := findingListing().print(std.out, c.outputSettings, findings); err != nil {
 		return err
 	}
 	failures := 0
@@ -84,21 +83,11 @@ func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 	return hint(fmt.Errorf("%d checks have failed", failures), "apply the remedies and run doctor again")
 }
 
-func (c *doctorCommand) print(std streams, findings []finding) error {
-	if c.Output == "json" {
-		for _, f := range findings {
-			if err := printJSON(std.out, f); err != nil {
-				return err
-			}
-		}
-		return nil
+func findingListing() listing[finding] {
+	return listing[finding]{
+		headings: []string{"", "CHECK", "FOUND", "REMEDY"},
+		cells:    func(f finding) []string { return []string{string(f.Verdict), f.Check, f.Found, f.Remedy} },
 	}
-	rows := make([][]string, len(findings))
-	for i, f := range findings {
-		rows[i] = []string{string(f.Verdict), f.Check, f.Found, f.Remedy}
-	}
-	table(std.out, []string{"", "CHECK", "FOUND", "REMEDY"}, rows)
-	return nil
 }
 
 // examineDatabase makes all checks that need the database. It ends with the

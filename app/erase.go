@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,30 +15,32 @@ import (
 )
 
 type eraseCommand struct {
-	databaseSettings
-	outputSettings
+	listSettings
 	SignatureRequest []string `sep:"none" placeholder:"ID" help:"These signature requests. Repeat the flag for each."`
 	Email            string   `placeholder:"ADDRESS" help:"Every signature request that mentions this address."`
 	Reason           string   `help:"Reason for the erasure. It is stored with it, so do not name a person in it."`
-	By               string   `placeholder:"WHO" help:"Who erases. By default the user and host of this program."`
-	DryRun           bool     `help:"Count the rows that would be erased, and change nothing."`
+	actorSettings
+	DryRun bool `help:"Count the rows that would be erased, and change nothing."`
 }
 
-// How long the command waits for jobs that are at work on what is to be erased,
-// and how often it looks.
 const (
-	erasePatience = time.Minute
-	erasePoll     = 200 * time.Millisecond
+	// eraseTimeout bounds the wait for jobs that are running on the events to
+	// erase.
+	eraseTimeout = time.Minute
+
+	// erasePoll is the time between two attempts to finish an erasure.
+	erasePoll = 200 * time.Millisecond
 )
 
-// Run implements the command.
 func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 	subject := erasure.Subject{SignatureRequestIDs: c.SignatureRequest, Email: strings.TrimSpace(c.Email)}
 	if err := subject.Validate(); err != nil {
-		return usage(err.Error(), "give --signature-request or --email; --dry-run counts what would go")
+		return usage(err.Error(), "give --signature-request or --email; --dry-run counts what would be erased")
 	}
-	if strings.TrimSpace(c.Reason) == "" && !c.DryRun {
-		return usage("no reason is given, and what is erased does not come back", "say why with --reason, or look first with --dry-run")
+	if !c.DryRun {
+		if err := checkReason(c.Reason, "give --reason: an erasure cannot be undone; or see the plan first with --dry-run"); err != nil {
+			return err
+		}
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -47,45 +48,65 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 	}
 	defer closeStore()
 	plan, err := erasure.NewPlan(ctx, st.Pool(), subject)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
+	if errors.Is(err, store.ErrNotFound) {
 		return usage(err.Error(), "\"events list\" shows the signature requests of the newest events")
-	case err != nil:
+	}
+	if err != nil {
 		return err
+	}
+	planned := change{
+		empty: plan.Empty() && !c.DryRun, // a dry run shows an empty plan too
+		apply: func() error { return c.erase(ctx, std, st.Pool(), plan) },
+	}
+	switch {
 	case c.DryRun:
-		return c.print(std, plan, "WOULD BE ERASED", plan.Counts, plan.SignatureRequests, "dry run: nothing changed")
-	case plan.Empty():
-		return c.print(std, plan, "ERASED", erasure.Counts{}, 0, "nothing to erase: "+emptyReason(plan))
+		planned.dryRun = func() error {
+			return c.print(std, plan, "WOULD BE ERASED", plan.Counts, plan.SignatureRequests, "dry run: nothing changed")
+		}
+	case planned.empty:
+		planned.show = func() error {
+			return c.print(std, plan, "ERASED", erasure.Counts{}, 0, "nothing to erase: "+emptyReason(plan))
+		}
 	}
-	id, err := plan.Order(ctx, st.Pool(), c.Reason, cmp.Or(c.By, currentActor()))
+	return planned.carryOut()
+}
+
+// erase orders the erasure, carries it out and reports what was erased.
+func (c *eraseCommand) erase(ctx context.Context, std streams, pool *pgxpool.Pool, plan erasure.Plan) error {
+	id, err := plan.Order(ctx, pool, c.Reason, c.actor())
 	if err != nil {
 		return err
 	}
-	order, err := awaitErasure(ctx, st.Pool(), id)
+	order, err := awaitErasure(ctx, pool, id)
 	if err != nil {
-		return hint(err, "erasure %d is ordered, and a running worker carries it on: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
+		return hint(err, "erasure %d is ordered, and a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
 	}
-	if c.Output == "json" {
+	last := fmt.Sprintf("erasure %d is finished", id)
+	if order.FinishedAt == nil {
+		last = fmt.Sprintf("erasure %d is not finished", id)
+	}
+	if c.json() {
 		err = printJSON(std.out, order)
 	} else {
-		err = c.print(std, plan, "ERASED", order.Counts, plan.SignatureRequests, fmt.Sprintf("erasure %d is finished", id))
+		err = c.print(std, plan, "ERASED", order.Counts, plan.SignatureRequests, last)
 	}
 	if order.FinishedAt != nil || err != nil {
 		return err
 	}
 	if order.FilesLeft > 0 {
 		return hint(fmt.Errorf("erasure %d waits for %d archived files to be removed", id, order.FilesLeft),
-			"a running worker that has their bucket in ARCHIVE_URL does it within a minute or two: look at finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
+			"a running worker whose ARCHIVE_URL is their bucket removes them within two minutes: check finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 	}
-	return hint(fmt.Errorf("erasure %d waits for jobs that are at work on its events", id),
-		"a running worker finishes it: look at finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
+	return hint(fmt.Errorf("erasure %d waits for jobs that are running on its events", id),
+		"a running worker finishes it: check finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 }
 
-// awaitErasure carries the order out until it is finished, or jobs take too long.
+// awaitErasure carries out an erasure until it is finished, or until running jobs
+// have held it up for eraseTimeout.
 func awaitErasure(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Order, error) {
 	for start := time.Now(); ; {
 		order, err := erasure.CarryOut(ctx, pool, id)
-		if err != nil || order.FinishedAt != nil || time.Since(start) > erasePatience {
+		if err != nil || order.FinishedAt != nil || time.Since(start) > eraseTimeout {
 			return order, err
 		}
 		select {
@@ -96,15 +117,16 @@ func awaitErasure(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Or
 	}
 }
 
+// emptyReason returns why there is nothing to erase.
 func emptyReason(plan erasure.Plan) string {
 	if plan.Events == 0 {
-		return "nothing that is kept mentions it"
+		return "no stored data mentions it"
 	}
-	return "of these events only their identity is left"
+	return "only the identity of these events is left"
 }
 
 func (c *eraseCommand) print(std streams, plan erasure.Plan, heading string, e erasure.Counts, requests int64, last string) error {
-	if c.Output == "json" {
+	if c.json() {
 		return printJSON(std.out, plan)
 	}
 	count := func(n int64) string { return strconv.FormatInt(n, 10) }

@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"strconv"
 
 	"lumin-ingest/store"
@@ -19,17 +17,10 @@ type eventsCommand struct {
 	Payload eventsPayloadCommand `cmd:"" help:"Print the exact bytes that were signed."`
 }
 
-type outputSettings struct {
-	Output string `default:"table" enum:"table,json" help:"table, or json: one object a line."`
-}
-
 type eventsListCommand struct {
-	databaseSettings
-	outputSettings
-	Source           string `help:"Only of this source: account or app:NAME."`
-	EventType        string `placeholder:"TYPE" help:"Only of this event type, such as signature_request_approved or approved for short."`
-	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
-	Unrecognized     bool   `help:"Only unrecognized events: they have no usable identity, so no job type gets them."`
+	listSettings
+	eventFilter
+	Unrecognized bool `help:"Only unrecognized events: they have no usable identity, so no job type gets them."`
 	timeRange
 	Before      *int64 `placeholder:"ID" help:"Only events older than this one: the next page."`
 	After       *int64 `placeholder:"ID" help:"Only events newer than this one: the next page with --oldest-first."`
@@ -38,49 +29,31 @@ type eventsListCommand struct {
 	Limit       *int   `placeholder:"N" help:"Show at most N. By default 50 in a table, and all as json."`
 }
 
-// Run implements the command.
 func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
-	if c.Limit != nil && *c.Limit < 1 {
-		return usage(fmt.Sprintf("--limit is %d", *c.Limit), "give 1 or more")
+	if c.Limit != nil {
+		if err := checkLimit(*c.Limit); err != nil {
+			return err
+		}
 	}
-	if c.Payload && c.Output != "json" {
+	if c.Payload && !c.json() {
 		return usage("--payload does not fit into a table", "add --output json, or see \"events payload\"")
 	}
 	if err := c.check(); err != nil {
 		return err
 	}
-	if c.Source != "" {
-		if err := checkSource(c.Source); err != nil {
-			return err
-		}
+	if err := c.checkForm(); err != nil {
+		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
-	source, eventType, err := checkEventNames(ctx, st, c.Source, c.EventType)
+	filter, err := c.filter(ctx, st)
 	if err != nil {
 		return err
 	}
-	filter := store.EventFilter{
-		Source: source, EventType: eventType, SignatureRequestID: c.SignatureRequest, Unrecognized: c.Unrecognized,
-		ReceivedSince: c.Since.at, ReceivedUntil: c.Until.at, OldestFirst: c.OldestFirst, Bodies: c.Payload,
-	}
-	for id, position := range map[*int64]*store.EventPosition{c.Before: &filter.Before, c.After: &filter.After} {
-		if id == nil {
-			continue
-		}
-		e, err := st.ShowEvent(ctx, *id)
-		if err != nil {
-			return noSuchEvent(err)
-		}
-		*position = e.Position()
-	}
-	if c.Limit != nil {
-		filter.Limit = *c.Limit
-	}
-	if c.Output == "json" {
+	if c.json() {
 		return exportEvents(ctx, st, std, filter)
 	}
 	filter.Limit = cmp.Or(filter.Limit, 50)
@@ -88,20 +61,38 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if len(events) == 0 {
-		fmt.Fprintln(std.out, "no events")
-		return nil
-	}
-	printEvents(std.out, events)
+	eventListing().table(std.out, events)
 	return nil
 }
 
-func printEvents(w io.Writer, events []store.EventSummary) {
-	rows := make([][]string, len(events))
-	for i, e := range events {
-		rows[i] = eventCells(e)
+// filter returns the filter that all flags make.
+func (c *eventsListCommand) filter(ctx context.Context, st *store.Store) (store.EventFilter, error) {
+	filter, err := c.resolve(ctx, st)
+	if err != nil {
+		return filter, err
 	}
-	table(w, eventHeadings(), rows, "SIGNATURE REQUEST", "RUNS")
+	filter.Unrecognized, filter.OldestFirst, filter.Bodies = c.Unrecognized, c.OldestFirst, c.Payload
+	filter.ReceivedSince, filter.ReceivedUntil = c.Since.at, c.Until.at
+	for id, position := range map[*int64]*store.EventPosition{c.Before: &filter.Before, c.After: &filter.After} {
+		if id == nil {
+			continue
+		}
+		e, err := st.ShowEvent(ctx, *id)
+		if err != nil {
+			return filter, noSuchEvent(err)
+		}
+		*position = e.Position()
+	}
+	if c.Limit != nil {
+		filter.Limit = *c.Limit
+	}
+	return filter, nil
+}
+
+func eventListing() listing[store.EventSummary] {
+	return listing[store.EventSummary]{
+		empty: "no events", headings: eventHeadings(), cells: eventCells, cut: []string{"SIGNATURE REQUEST", "RUNS"},
+	}
 }
 
 func eventHeadings() []string {
@@ -119,7 +110,8 @@ func eventCells(e store.EventSummary) []string {
 	}
 }
 
-// exportEvents prints an object a line, however many there are.
+// exportEvents prints one JSON object per line. It reads the events page by page,
+// so their number is not limited by memory.
 func exportEvents(ctx context.Context, st *store.Store, std streams, filter store.EventFilter) error {
 	out := bufio.NewWriterSize(std.out, 1<<16)
 	for e, err := range st.Events(ctx, filter) {
@@ -138,7 +130,6 @@ type eventsPayloadCommand struct {
 	ID int64 `arg:"" help:"The event's id."`
 }
 
-// Run implements the command.
 func (c *eventsPayloadCommand) Run(ctx context.Context, std streams) error {
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -158,7 +149,7 @@ func noSuchEvent(err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return usage(err.Error(), "\"events list\" shows the ids")
 	case errors.Is(err, store.ErrPayloadRemoved):
-		return hint(err, "\"events show\" tells when; it cannot be had back")
+		return hint(err, "\"events show\" shows when; the body cannot be restored")
 	}
 	return err
 }

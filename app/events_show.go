@@ -12,13 +12,11 @@ import (
 )
 
 type eventsShowCommand struct {
-	databaseSettings
-	outputSettings
+	listSettings
 	Event string `arg:"" optional:"" help:"The event's id, its event key, or its signature request."`
 	Job   int64  `placeholder:"ID" help:"Show the event of this job instead."`
 }
 
-// Run implements the command.
 func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 	switch {
 	case c.Event == "" && c.Job == 0:
@@ -35,8 +33,8 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if len(events) > 1 && c.Output == "table" {
-		printEvents(std.out, events)
+	if len(events) > 1 && !c.json() {
+		eventListing().table(std.out, events)
 		fmt.Fprintf(std.out, "\n%d events match: \"events show ID\" shows one of them\n", len(events))
 		return nil
 	}
@@ -45,7 +43,7 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return noSuchEvent(err)
 		}
-		if c.Output == "table" {
+		if !c.json() {
 			printEvent(std.out, details)
 		} else if err := printJSON(std.out, details); err != nil {
 			return err

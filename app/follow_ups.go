@@ -17,47 +17,33 @@ type followUpsCommand struct {
 }
 
 type followUpsListCommand struct {
-	databaseSettings
-	outputSettings
+	listSettings
 	Kind  []string `help:"Only of these kinds."`
 	Limit int      `default:"20" help:"Show at most this many."`
 }
 
-// Run implements the command.
 func (c *followUpsListCommand) Run(ctx context.Context, std streams) error {
-	if c.Limit < 1 {
-		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
-	}
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
+	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	defer closeStore()
-	if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
-		return err
-	}
-	failed, err := failures.FollowUps(ctx, st.Pool(), c.Kind, c.Limit)
-	if err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		for _, f := range failed {
-			if err := printJSON(std.out, f); err != nil {
-				return err
-			}
+	return list(ctx, std, c.listSettings, followUpListing(), func(st *store.Store) ([]failures.FollowUp, error) {
+		if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
+			return nil, err
 		}
-		return nil
+		return failures.FollowUps(ctx, st.Pool(), c.Kind, c.Limit)
+	})
+}
+
+func followUpListing() listing[failures.FollowUp] {
+	return listing[failures.FollowUp]{
+		empty:    "no failed follow-up jobs",
+		headings: []string{"JOB", "KIND", "QUEUE", "ATTEMPTS", "FAILED", "ERROR"},
+		cells: func(f failures.FollowUp) []string {
+			return []string{
+				strconv.FormatInt(f.JobID, 10), f.Kind, f.Queue, strconv.Itoa(f.Attempts), timeCell(&f.FailedAt), errorCell(f.Error),
+			}
+		},
 	}
-	if len(failed) == 0 {
-		fmt.Fprintln(std.out, "no failed follow-up jobs")
-		return nil
-	}
-	rows := make([][]string, len(failed))
-	for i, f := range failed {
-		rows[i] = []string{strconv.FormatInt(f.JobID, 10), f.Kind, f.Queue, strconv.Itoa(f.Attempts), timeCell(&f.FailedAt), errorCell(f.Error)}
-	}
-	table(std.out, []string{"JOB", "KIND", "QUEUE", "ATTEMPTS", "FAILED", "ERROR"}, rows)
-	return nil
 }
 
 type followUpsRetryCommand struct {
@@ -67,7 +53,6 @@ type followUpsRetryCommand struct {
 	All  bool     `help:"All follow-up jobs that have failed for good."`
 }
 
-// Run implements the command.
 func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	if c.All == (len(c.Kind)+len(c.Job) > 0) {
 		return usage("no filter chooses the follow-up jobs to retry", "give --kind, --job or both; or --all alone")

@@ -18,7 +18,6 @@ type healthCommand struct {
 	Timeout time.Duration `default:"4s" help:"How long to wait for the answer. /readyz allows 3 s for each of its checks."`
 }
 
-// Run implements the command.
 func (c *healthCommand) Run(ctx context.Context, std streams) error {
 	url, err := c.url()
 	if err != nil {

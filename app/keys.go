@@ -3,18 +3,17 @@ package app
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"lumin-ingest/lumin"
+	"lumin-ingest/store"
 	"lumin-ingest/store/audit"
 )
 
 type keysCommand struct {
-	databaseSettings
+	listSettings
 	sourceSettings
-	outputSettings
 }
 
 // keyLine is one key of one source.
@@ -26,54 +25,42 @@ type keyLine struct {
 	LastAt     *time.Time `json:"last_used_at"`
 }
 
-// Run implements the command.
 func (c *keysCommand) Run(ctx context.Context, std streams) error {
 	keyrings, err := c.anyKeyrings()
 	if err != nil {
 		return err
 	}
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeStore()
-	uses, err := audit.KeysUsed(ctx, st.Pool())
-	if err != nil {
-		return err
-	}
-	configured := map[string][]string{}
-	for source, keyring := range keyrings {
-		configured[source] = keyring.KeyIDs()
-	}
-	keys := keyLines(configured, uses)
-	if c.Output == "json" {
-		for _, key := range keys {
-			if err := printJSON(std.out, key); err != nil {
-				return err
+	return list(ctx, std, c.listSettings, keyListing(), func(st *store.Store) ([]keyLine, error) {
+		uses, err := audit.KeysUsed(ctx, st.Pool())
+		if err != nil {
+			return nil, err
+		}
+		configured := map[string][]string{}
+		for source, keyring := range keyrings {
+			configured[source] = keyring.KeyIDs()
+		}
+		return keyLines(configured, uses), nil
+	})
+}
+
+func keyListing() listing[keyLine] {
+	return listing[keyLine]{
+		empty:    "no keys: none is configured here, and no event is stored",
+		headings: []string{"SOURCE", "KEY", "CONFIGURED", "FIRST USED", "LAST USED"},
+		cells: func(key keyLine) []string {
+			configured, first, last := "not configured here", "never", "never"
+			switch {
+			case key.Configured != nil && *key.Configured:
+				configured = "yes"
+			case key.Configured != nil:
+				configured = "no longer"
 			}
-		}
-		return nil
+			if key.FirstAt != nil {
+				first, last = timeCell(key.FirstAt), timeCell(key.LastAt)
+			}
+			return []string{key.Source, key.KeyID, configured, first, last}
+		},
 	}
-	if len(keys) == 0 {
-		fmt.Fprintln(std.out, "no keys: none is configured here, and no event is stored")
-		return nil
-	}
-	rows := make([][]string, len(keys))
-	for i, key := range keys {
-		configured, first, last := "not configured here", "never", "never"
-		switch {
-		case key.Configured != nil && *key.Configured:
-			configured = "yes"
-		case key.Configured != nil:
-			configured = "no longer"
-		}
-		if key.FirstAt != nil {
-			first, last = timeCell(key.FirstAt), timeCell(key.LastAt)
-		}
-		rows[i] = []string{key.Source, key.KeyID, configured, first, last}
-	}
-	table(std.out, []string{"SOURCE", "KEY", "CONFIGURED", "FIRST USED", "LAST USED"}, rows)
-	return nil
 }
 
 // anyKeyrings returns the configured sources, which may be none: operators inspect

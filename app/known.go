@@ -126,24 +126,6 @@ func secretsInEnvironment() sourceSettings {
 	}
 }
 
-// checkEventNames calls eventTypes and checkSources with one name each. Either name
-// may be empty.
-func checkEventNames(ctx context.Context, st *store.Store, source, eventType string) (string, string, error) {
-	if source != "" {
-		if err := checkSources(ctx, st, []string{source}); err != nil {
-			return "", "", err
-		}
-	}
-	if eventType != "" {
-		full, err := eventTypes(ctx, st, []string{eventType})
-		if err != nil {
-			return "", "", err
-		}
-		eventType = full[0]
-	}
-	return source, eventType, nil
-}
-
 // checkKinds refuses job types that no program has registered, unless an unsettled
 // run names them.
 func checkKinds(ctx context.Context, st *store.Store, names []string) error {

@@ -19,7 +19,6 @@ type migrateCommand struct {
 
 type migrateUpCommand struct{ databaseSettings }
 
-// Run implements the command.
 func (c *migrateUpCommand) Run(ctx context.Context, std streams) error {
 	url, err := c.writableURL()
 	if err != nil {
@@ -57,7 +56,6 @@ type migrateDownCommand struct {
 	Yes bool `help:"Confirm the loss of data. Without this flag, a command that would lose data counts it and changes nothing."`
 }
 
-// Run implements the command.
 func (c *migrateDownCommand) Run(ctx context.Context, std streams) error {
 	url, err := c.writableURL()
 	if err != nil {
@@ -100,7 +98,6 @@ func (c *migrateDownCommand) refuseLoss(ctx context.Context, url string) error {
 
 type migrateStatusCommand struct{ databaseSettings }
 
-// Run implements the command.
 func (c *migrateStatusCommand) Run(ctx context.Context, std streams) error {
 	url, err := c.url()
 	if err != nil {

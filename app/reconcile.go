@@ -24,7 +24,6 @@ type reconcileCommand struct {
 // maxReconcileRate is far above any limit that Lumin may have.
 const maxReconcileRate = 100
 
-// Run implements the command.
 func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	if !(c.Rate > 0 && c.Rate <= maxReconcileRate) { // NaN is neither
 		return usage(fmt.Sprintf("--rate is %v", c.Rate), "give more than 0 and at most %d requests per second; the default is 1.5", maxReconcileRate)
@@ -42,14 +41,14 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	}
 	defer closeStore()
 	reconciler := &reconcile.Reconciler{Store: st, Lumin: client, Repair: c.Repair, Gone: c.Gone, Rate: c.Rate, Report: func(d reconcile.Difference) {
-		if c.Output == "json" {
+		if c.json() {
 			_ = printJSON(std.out, d)
 		} else {
 			fmt.Fprintln(std.out, printable(differenceLine(d)))
 		}
 	}}
 	sum, err := reconciler.Run(ctx, time.Now())
-	if c.Output == "json" {
+	if c.json() {
 		_ = printJSON(std.out, sum)
 	} else {
 		fmt.Fprintln(std.out, summaryLine(sum))

@@ -1,12 +1,9 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +12,7 @@ import (
 )
 
 type replayCommand struct {
-	databaseSettings
-	outputSettings
+	listSettings
 	Failed       bool `xor:"status" help:"Failed runs: all of them, or those that match the other filters. The default if another filter is given."`
 	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt. They get it now."`
 	Cancelled    bool `xor:"status" help:"Cancelled runs."`
@@ -26,12 +22,12 @@ type replayCommand struct {
 	runFilter
 	Rate   *int   `placeholder:"N" help:"At most N runs a second."`
 	Reason string `help:"Reason for the replay. It is stored with the replay."`
-	By     string `placeholder:"WHO" help:"Who orders the replay. By default the user and host of this program."`
-	DryRun bool   `help:"Print the plan and change nothing."`
-	Wait   bool   `help:"Show the progress until every run has finished. Exits 1 if any run did not succeed."`
+	actorSettings
+	DryRun bool `help:"Print the plan and change nothing."`
+	Wait   bool `help:"Show the progress until every run has finished. Exits 1 if any run did not succeed."`
 }
 
-// status is the one that was asked for; empty for none.
+// status returns the status that a flag names; empty if none does.
 func (c *replayCommand) status() replay.Status {
 	for status, given := range map[replay.Status]bool{
 		replay.Failed: c.Failed, replay.Retrying: c.Retrying, replay.Cancelled: c.Cancelled,
@@ -44,13 +40,13 @@ func (c *replayCommand) status() replay.Status {
 	return ""
 }
 
-// order is what the flags ask for, or what is wrong with them.
+// order returns the order that the flags make.
 func (c *replayCommand) order() (replay.NewOrder, error) {
 	filter, err := c.filter(c.status())
 	if err != nil {
 		return replay.NewOrder{}, err
 	}
-	order := replay.NewOrder{Filter: filter, Reason: c.Reason, OrderedBy: cmp.Or(c.By, currentActor())}
+	order := replay.NewOrder{Filter: filter, Reason: c.Reason, OrderedBy: c.actor()}
 	if c.Rate != nil {
 		if order.Rate = *c.Rate; order.Rate < 1 {
 			return order, usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
@@ -58,26 +54,13 @@ func (c *replayCommand) order() (replay.NewOrder, error) {
 	}
 	switch err := order.Validate(); {
 	case errors.Is(err, replay.ErrNoFilter):
-		return order, usage("nothing says what to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
+		return order, usage("no filter chooses the runs to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
 	case err != nil:
 		return order, usage(err.Error(), "\"replay --help\" explains the filters")
 	}
 	return order, nil
 }
 
-// currentActor names the user and host of this program, as far as they are known.
-func currentActor() string {
-	who := "somebody"
-	if u, err := user.Current(); err == nil {
-		who = u.Username
-	}
-	if host, err := os.Hostname(); err == nil {
-		who += "@" + host
-	}
-	return who
-}
-
-// Run implements the command.
 func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	order, err := c.order()
 	if err != nil {
@@ -95,34 +78,49 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	replays := replay.New(st)
-	plan, err := replays.Plan(ctx, order.Filter)
+	planned, err := c.plan(ctx, std, replays, order)
 	if err != nil {
 		return err
 	}
-	show := c.printer(std.out, order)
+	return planned.carryOut()
+}
+
+// plan plans the replay as a change.
+func (c *replayCommand) plan(ctx context.Context, std streams, replays *replay.Store, order replay.NewOrder) (change, error) {
+	plan, err := replays.Plan(ctx, order.Filter)
+	if err != nil {
+		return change{}, err
+	}
 	var left *replay.LeftOut // nil: not counted
 	if len(plan) == 0 || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
 		found, err := replays.LeftOut(ctx, order.Filter)
 		if err != nil {
-			return err
+			return change{}, err
 		}
 		left = &found
 	}
-	show.plan(plan, left)
-	if len(plan) == 0 || c.DryRun {
-		return show.emptyResult()
+	out := c.printer(std.out, order)
+	planned := change{
+		show:  func() error { return out.plan(plan, left) },
+		empty: len(plan) == 0,
+		apply: func() error {
+			id, err := replays.Place(ctx, order)
+			if err != nil {
+				return err
+			}
+			if err := out.ordered(id); err != nil || !c.Wait {
+				return err
+			}
+			return watchReplay(ctx, replays, std, id, c.json())
+		},
 	}
-	id, err := replays.Place(ctx, order)
-	if err != nil {
-		return err
+	if c.DryRun {
+		planned.dryRun = out.notOrdered
 	}
-	if err := show.ordered(id); err != nil || !c.Wait {
-		return err
-	}
-	return watchReplay(ctx, replays, std, id, c.Output == "json")
+	return planned, nil
 }
 
-// replayTargets is what an order of this status is about, in words.
+// replayTargets describes what a replay with this status repeats.
 func replayTargets(status replay.Status) string {
 	switch status {
 	case replay.Missing:
@@ -144,7 +142,7 @@ func runs(n int64) string {
 	return strconv.FormatInt(n, 10) + " runs"
 }
 
-// approxDuration is a duration to the second, or the minute when it is long.
+// approxDuration rounds a duration to seconds, and a long one to minutes.
 func approxDuration(d time.Duration) string {
 	if d < time.Second {
 		return "1s"
@@ -155,7 +153,7 @@ func approxDuration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// filterText says in one line what an order is about.
+// filterText describes a filter in one line.
 func filterText(f replay.Filter) string {
 	var parts []string
 	add := func(what string, values []string) {

@@ -12,16 +12,16 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// replayPrinter prints a plan and its outcome, as text or as json. [output] keeps
+// replayPrinter prints a plan and its outcome, as text or as JSON. [output] keeps
 // the errors of writing text.
 type replayPrinter interface {
-	plan(plan replay.Plan, left *replay.LeftOut) // left: nil if not counted
-	emptyResult() error
+	plan(plan replay.Plan, left *replay.LeftOut) error // left: nil if not counted
+	notOrdered() error                                 // ends a dry run
 	ordered(id int64) error
 }
 
 func (c *replayCommand) printer(w io.Writer, order replay.NewOrder) replayPrinter {
-	if c.Output == "json" {
+	if c.json() {
 		return &replayJSON{w: w, line: replayLine{Rate: c.Rate, DryRun: c.DryRun}}
 	}
 	return &replayText{w: w, order: order, wait: c.Wait}
@@ -32,18 +32,16 @@ type replayText struct {
 	w     io.Writer
 	order replay.NewOrder
 	wait  bool
-	empty bool
 }
 
-func (t *replayText) plan(plan replay.Plan, left *replay.LeftOut) {
-	t.empty = len(plan) == 0
-	if t.empty {
+func (t *replayText) plan(plan replay.Plan, left *replay.LeftOut) error {
+	if len(plan) == 0 {
 		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", replayTargets(t.order.Filter.Status))
 	} else {
 		printPlan(t.w, plan, t.order)
 	}
 	if left == nil {
-		return
+		return nil
 	}
 	if left.Bodiless > 0 {
 		fmt.Fprintf(t.w, "%s left out: retention or an erasure has removed the body of the event\n", runs(left.Bodiless))
@@ -51,14 +49,10 @@ func (t *replayText) plan(plan replay.Plan, left *replay.LeftOut) {
 	if left.Dismissed > 0 {
 		fmt.Fprintf(t.w, "%s left out: dismissed; \"failures restore\" brings them back\n", runs(left.Dismissed))
 	}
-}
-
-func (t *replayText) emptyResult() error {
-	if !t.empty {
-		fmt.Fprintln(t.w, "dry run: nothing changed")
-	}
 	return nil
 }
+
+func (t *replayText) notOrdered() error { return noChange(t.w) }
 
 func (t *replayText) ordered(id int64) error {
 	if t.wait {
@@ -88,7 +82,7 @@ func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
 	}
 }
 
-// replayJSON prints one line, once the replay is ordered or turns out not to be.
+// replayJSON prints one line, when it is known whether the replay is ordered.
 type replayJSON struct {
 	w    io.Writer
 	line replayLine
@@ -120,7 +114,7 @@ type leftOutLine struct {
 	Dismissed   int64 `json:"dismissed"`
 }
 
-func (j *replayJSON) plan(plan replay.Plan, left *replay.LeftOut) {
+func (j *replayJSON) plan(plan replay.Plan, left *replay.LeftOut) error {
 	j.line.TotalRuns = plan.Runs()
 	for _, p := range plan {
 		line := planLine{Runs: p.Runs, FirstReceived: p.FirstEvent, LastReceived: p.LastEvent}
@@ -136,9 +130,13 @@ func (j *replayJSON) plan(plan replay.Plan, left *replay.LeftOut) {
 	if left != nil {
 		j.line.LeftOut = &leftOutLine{WithoutBody: left.Bodiless, Dismissed: left.Dismissed}
 	}
+	if len(plan) == 0 {
+		return printJSON(j.w, j.line)
+	}
+	return nil
 }
 
-func (j *replayJSON) emptyResult() error { return printJSON(j.w, j.line) }
+func (j *replayJSON) notOrdered() error { return printJSON(j.w, j.line) }
 
 func (j *replayJSON) ordered(id int64) error {
 	j.line.ReplayID = &id

@@ -18,55 +18,44 @@ type replaysCommand struct {
 }
 
 type replaysListCommand struct {
-	databaseSettings
-	outputSettings
+	listSettings
 	Limit int `default:"20" help:"Show at most this many."`
 }
 
-// Run implements the command.
 func (c *replaysListCommand) Run(ctx context.Context, std streams) error {
-	if c.Limit < 1 {
-		return usage(fmt.Sprintf("--limit is %d", c.Limit), "give 1 or more")
-	}
-	st, closeStore, err := c.openStore(ctx)
-	if err != nil {
+	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	defer closeStore()
-	orders, err := replay.New(st).List(ctx, c.Limit)
-	if err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		for _, r := range orders {
-			if err := printJSON(std.out, r); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if len(orders) == 0 {
-		fmt.Fprintln(std.out, "no replay orders")
-		return nil
-	}
-	rows := make([][]string, len(orders))
-	for i, r := range orders {
-		rows[i] = []string{
-			strconv.FormatInt(r.ID, 10), r.State, countCell(r.Planned), strconv.FormatInt(r.Enqueued-r.Withdrawn, 10),
-			timeCell(&r.CreatedAt), r.OrderedBy, r.Reason,
-		}
-	}
-	table(std.out, []string{"ID", "STATE", "PLANNED", "RUNS", "ORDERED", "BY", "REASON"}, rows, "BY", "REASON")
-	return nil
+	return list(ctx, std, c.listSettings, replayListing(), func(st *store.Store) ([]replay.Order, error) {
+		return replay.New(st).List(ctx, c.Limit)
+	})
 }
 
-type replaysShowCommand struct {
+func replayListing() listing[replay.Order] {
+	return listing[replay.Order]{
+		empty:    "no replay orders",
+		headings: []string{"ID", "STATE", "PLANNED", "RUNS", "ORDERED", "BY", "REASON"},
+		cells: func(r replay.Order) []string {
+			return []string{
+				strconv.FormatInt(r.ID, 10), r.State, countCell(r.Planned), strconv.FormatInt(r.Enqueued-r.Withdrawn, 10),
+				timeCell(&r.CreatedAt), r.OrderedBy, r.Reason,
+			}
+		},
+		cut: []string{"BY", "REASON"},
+	}
+}
+
+// oneReplay names a replay.
+type oneReplay struct {
 	databaseSettings
-	outputSettings
 	ID int64 `arg:"" help:"The replay's id."`
 }
 
-// Run implements the command.
+type replaysShowCommand struct {
+	oneReplay
+	outputSettings
+}
+
 func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -82,7 +71,7 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
+	if c.json() {
 		return printJSON(std.out, struct {
 			replay.Order
 			Runs []store.RunCount `json:"runs"`
@@ -91,13 +80,13 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 	rows := [][]string{
 		{"state", order.State}, {"ordered by", order.OrderedBy}, {"reason", order.Reason}, {"filter", filterText(order.Filter)},
 		{"ordered", timeCell(&order.CreatedAt)}, {"started", timeCell(order.StartedAt)}, {"finished", timeCell(order.FinishedAt)},
-		{"runs planned", countCell(order.Planned)}, {"runs put to pending", strconv.FormatInt(order.Enqueued, 10)},
+		{"runs planned", countCell(order.Planned)}, {"runs set to pending", strconv.FormatInt(order.Enqueued, 10)},
 	}
 	if order.Rate > 0 {
 		rows = append(rows, []string{"runs a second, at most", strconv.Itoa(order.Rate)})
 	}
 	if order.State == "cancelled" {
-		rows = append(rows, []string{"of these, put back as they were", strconv.FormatInt(order.Withdrawn, 10)})
+		rows = append(rows, []string{"of these, restored", strconv.FormatInt(order.Withdrawn, 10)})
 	}
 	if order.Error != "" {
 		rows = append(rows, []string{"note", order.Error})
@@ -129,27 +118,21 @@ func countCell(n *int64) string {
 }
 
 type replaysWatchCommand struct {
-	databaseSettings
+	oneReplay
 	outputSettings
-	ID int64 `arg:"" help:"The replay's id."`
 }
 
-// Run implements the command.
 func (c *replaysWatchCommand) Run(ctx context.Context, std streams) error {
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
-	return watchReplay(ctx, replay.New(st), std, c.ID, c.Output == "json")
+	return watchReplay(ctx, replay.New(st), std, c.ID, c.json())
 }
 
-type replaysCancelCommand struct {
-	databaseSettings
-	ID int64 `arg:"" help:"The replay's id."`
-}
+type replaysCancelCommand struct{ oneReplay }
 
-// Run implements the command.
 func (c *replaysCancelCommand) Run(ctx context.Context, std streams) error {
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {

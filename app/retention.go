@@ -56,7 +56,6 @@ type retentionCommand struct {
 // confirmBelow is the age below which the command removes nothing without --yes.
 const confirmBelow = 30 * day
 
-// Run implements the command.
 func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 	policy, err := c.policy(c.MaxEventAge)
 	if err != nil {
@@ -119,7 +118,7 @@ func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *p
 
 // print says what was removed, also before it came to an error.
 func (c *retentionCommand) print(w io.Writer, removed retention.Removed, kept int64) error {
-	if c.Output == "json" {
+	if c.json() {
 		return printJSON(w, struct {
 			retention.Removed
 			KeptForRuns int64 `json:"kept_for_runs"`

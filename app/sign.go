@@ -65,7 +65,6 @@ func (s bodySettings) keysAndBody(std streams) (keys []string, body []byte, err 
 
 type signCommand struct{ bodySettings }
 
-// Run implements the command.
 func (c *signCommand) Run(std streams) error {
 	keys, body, err := c.keysAndBody(std)
 	if err != nil {
@@ -80,7 +79,6 @@ type verifyCommand struct {
 	Signature string `required:"" placeholder:"HEX" help:"The value of the X-Signature header."`
 }
 
-// Run implements the command.
 func (c *verifyCommand) Run(std streams) error {
 	keys, body, err := c.keysAndBody(std)
 	if err != nil {

@@ -16,44 +16,37 @@ import (
 )
 
 type eventsTailCommand struct {
-	databaseSettings
-	outputSettings
-	Source           string `help:"Only of this source: account or app:NAME."`
-	EventType        string `placeholder:"TYPE" help:"Only of this event type, such as signature_request_approved or approved for short."`
-	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
-	Lines            int    `short:"n" default:"10" help:"Begin with this many of the newest events."`
-	Follow           bool   `short:"f" help:"Keep running, and show each event as it is recorded."`
+	listSettings
+	eventFilter
+	Lines  int  `short:"n" default:"10" help:"Begin with this many of the newest events."`
+	Follow bool `short:"f" help:"Keep running, and show each event as it is recorded."`
 }
 
-// Run implements the command.
 func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 	if c.Lines < 0 {
 		return usage(fmt.Sprintf("--lines is %d", c.Lines), "give 0 or more")
 	}
-	if c.Source != "" {
-		if err := checkSource(c.Source); err != nil {
-			return err
-		}
+	if err := c.checkForm(); err != nil {
+		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
-	source, eventType, err := checkEventNames(ctx, st, c.Source, c.EventType)
+	filter, err := c.resolve(ctx, st)
 	if err != nil {
 		return err
 	}
-	tail, events, err := st.NewTail(ctx, store.EventFilter{
-		Source: source, EventType: eventType, SignatureRequestID: c.SignatureRequest, Limit: c.Lines,
-	})
+	filter.Limit = c.Lines
+	tail, events, err := st.NewTail(ctx, filter)
 	if err != nil {
 		return err
 	}
 	show := showJSON(std.out)
-	if c.Output == "table" {
+	if !c.json() {
 		if len(events) == 0 && !c.Follow {
-			fmt.Fprintln(std.out, "no events")
+			fmt.Fprintln(std.out, eventListing().empty)
 			return nil
 		}
 		show = showLines(std.out)
@@ -66,14 +59,7 @@ func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 }
 
 func showJSON(w io.Writer) func([]store.EventSummary) error {
-	return func(events []store.EventSummary) error {
-		for _, e := range events {
-			if err := printJSON(w, e); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+	return func(events []store.EventSummary) error { return printLines(w, events) }
 }
 
 // showLines prints lines under a heading. On a terminal, lines are cut at its width.

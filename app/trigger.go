@@ -33,7 +33,6 @@ type triggerCommand struct {
 	Timeout          time.Duration `default:"30s" help:"How long to wait for an answer; Lumin waits 30 s."`
 }
 
-// Run implements the command.
 func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 	types, err := c.eventTypes()
 	if err != nil {
@@ -84,7 +83,7 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 			}
 			line := answer.line(string(t), c.SignatureRequest)
 			sent = append(sent, line)
-			if c.Output == "json" {
+			if c.json() {
 				if err := printJSON(std.out, line); err != nil {
 					return err
 				}
@@ -94,7 +93,7 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 			}
 		}
 	}
-	if c.Output == "table" {
+	if !c.json() {
 		printSent(std.out, sent)
 	}
 	if unexpected > 0 {

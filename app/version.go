@@ -8,7 +8,6 @@ import (
 
 type versionCommand struct{}
 
-// Run implements the command.
 func (versionCommand) Run(std streams) error {
 	info := version.Read()
 	_, err := fmt.Fprintf(std.out, "%s\n%s %s\n", info, info.Go, info.Platform)

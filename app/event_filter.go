@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+
+	"lumin-ingest/store"
+)
+
+// eventFilter holds the flags that choose events.
+type eventFilter struct {
+	Source           string `help:"Only of this source: account or app:NAME."`
+	EventType        string `placeholder:"TYPE" help:"Only of this event type, such as signature_request_approved or approved for short."`
+	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
+}
+
+// checkForm makes the checks that need no database.
+func (f eventFilter) checkForm() error { return checkSourceFilter(f.Source) }
+
+// checkSourceFilter refuses a --source that no source can have. It may be empty.
+func checkSourceFilter(source string) error {
+	if source == "" {
+		return nil
+	}
+	return checkSource(source)
+}
+
+// resolve returns the filter that the flags make. It refuses names that do not
+// exist, and completes a short event type.
+func (f eventFilter) resolve(ctx context.Context, st *store.Store) (store.EventFilter, error) {
+	filter := store.EventFilter{Source: f.Source, EventType: f.EventType, SignatureRequestID: f.SignatureRequest}
+	if f.Source != "" {
+		if err := checkSources(ctx, st, []string{f.Source}); err != nil {
+			return filter, err
+		}
+	}
+	if f.EventType != "" {
+		full, err := eventTypes(ctx, st, []string{f.EventType})
+		if err != nil {
+			return filter, err
+		}
+		filter.EventType = full[0]
+	}
+	return filter, nil
+}

@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
+)
+
+// confirmSettings are the flags of a command that prints its plan before it
+// acts.
+type confirmSettings struct {
+	DryRun bool `help:"Print the plan and change nothing."`
+	Yes    bool `help:"Carry out the plan. Without this flag it is only printed."`
+}
+
+// dismissSettings are the flags that dismiss and restore share.
+type dismissSettings struct {
+	databaseSettings
+	runFilter
+	confirmSettings
+}
+
+type failuresDismissCommand struct {
+	All bool `help:"All failed runs, if no other filter is given."`
+	dismissSettings
+	Reason string `help:"Why the runs will never succeed. It is stored with each run, so do not name a person in it."`
+	actorSettings
+}
+
+func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
+	filter, err := c.failedFilter(c.All, "dismiss")
+	if err != nil {
+		return err
+	}
+	if !c.DryRun {
+		err := checkReason(c.Reason, "give --reason, why these runs will never succeed; or see the plan first with --dry-run")
+		if err != nil {
+			return err
+		}
+	}
+	return c.carryOut(ctx, std, filter, runChange{
+		verb: "dismiss", heading: "FAILED RUNS", empty: "nothing to dismiss: no failed run matches",
+		done: "dismissed; \"failures --dismissed\" lists them, \"failures restore\" brings them back",
+		plan: func(replays *replay.Store, filter replay.Filter) (replay.Plan, int64, error) {
+			plan, err := replays.Plan(ctx, filter)
+			return plan, 0, err
+		},
+		apply: func(replays *replay.Store, filter replay.Filter) (int64, error) {
+			return replays.Dismiss(ctx, filter, c.Reason, c.actor())
+		},
+	})
+}
+
+type failuresRestoreCommand struct {
+	All bool `help:"All dismissed runs, if no other filter is given."`
+	dismissSettings
+}
+
+func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
+	filter, err := c.failedFilter(c.All, "restore")
+	if err != nil {
+		return err
+	}
+	return c.carryOut(ctx, std, filter, runChange{
+		verb: "restore", heading: "DISMISSED RUNS", empty: "nothing to restore: no dismissed run matches",
+		done: "restored; \"failures\" lists them",
+		plan: func(replays *replay.Store, filter replay.Filter) (replay.Plan, int64, error) {
+			return replays.PlanRestore(ctx, filter)
+		},
+		apply: func(replays *replay.Store, filter replay.Filter) (int64, error) {
+			return replays.Restore(ctx, filter)
+		},
+	})
+}
+
+// runChange is a change to the states of runs.
+type runChange struct {
+	verb    string // what the user orders
+	heading string // of the number of runs in the plan
+	empty   string // printed in place of an empty plan
+	done    string // printed after the number of changed runs
+
+	plan  func(*replay.Store, replay.Filter) (plan replay.Plan, bodiless int64, err error)
+	apply func(*replay.Store, replay.Filter) (changed int64, err error)
+}
+
+// carryOut plans a change of the runs that the filter chooses, and makes it.
+func (s dismissSettings) carryOut(ctx context.Context, std streams, filter replay.Filter, c runChange) error {
+	st, closeStore, err := s.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	if err := checkNames(ctx, st, &filter, failedOrDismissed(st)); err != nil {
+		return err
+	}
+	replays := replay.New(st)
+	plan, bodiless, err := c.plan(replays, filter)
+	if err != nil {
+		return err
+	}
+	planned := change{
+		show:  func() error { c.show(std.out, plan, bodiless); return nil },
+		empty: len(plan) == 0,
+		apply: func() error {
+			n, err := c.apply(replays, filter)
+			return reportChanged(std, n, c.done, err)
+		},
+	}
+	if s.DryRun {
+		planned.dryRun = func() error { return noChange(std.out) }
+	}
+	if !s.Yes {
+		planned.refuse = usage("nothing changed: the plan above needs --yes", "add --yes to %s these runs", c.verb)
+	}
+	return planned.carryOut()
+}
+
+// show prints the number of runs of each job type that the plan would change.
+func (c runChange) show(w io.Writer, plan replay.Plan, bodiless int64) {
+	listing[replay.PlannedRuns]{
+		empty:    c.empty,
+		headings: []string{"JOB TYPE", c.heading, "FIRST RECEIVED", "LAST RECEIVED"},
+		cells: func(p replay.PlannedRuns) []string {
+			return []string{p.Kind, strconv.FormatInt(p.Runs, 10), timeCell(p.FirstEvent), timeCell(p.LastEvent)}
+		},
+	}.table(w, plan)
+	if bodiless > 0 {
+		fmt.Fprintf(w, "%s left out: retention or an erasure has removed the body of the event\n", runs(bodiless))
+	}
+}
+
+// failedOrDismissed lists the errors of runs in both states, so that a repeated
+// command finds nothing to do instead of an unknown error.
+func failedOrDismissed(st *store.Store) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) {
+		failed, err := st.StoredFingerprints(ctx, replay.Failed.RunState())
+		if err != nil {
+			return nil, err
+		}
+		dismissed, err := st.DismissedFingerprints(ctx)
+		return append(failed, dismissed...), err
+	}
+}
+
+// failedFilter returns the filter of a command that takes either --all or other
+// filters.
+func (f runFilter) failedFilter(all bool, verb string) (replay.Filter, error) {
+	filter, err := f.filter("")
+	if err != nil {
+		return filter, err
+	}
+	none := errors.Is(filter.Validate(), replay.ErrNoFilter)
+	switch {
+	case none && !all:
+		return filter, usage("no filter chooses the runs to "+verb, "give a filter, such as --kind, --error or --event, or give --all; --dry-run shows the plan")
+	case all && !none:
+		return filter, usage("--all and another filter are given", "give only one of the two")
+	}
+	filter.Status = replay.Failed
+	return filter, nil
+}
+
+// reportChanged prints how many runs were changed, even if an error left others
+// unchanged.
+func reportChanged(std streams, n int64, done string, err error) error {
+	if err == nil || n > 0 {
+		fmt.Fprintf(std.out, "%s %s\n", runs(n), done)
+	}
+	if err != nil && n > 0 {
+		return hint(err, "the other runs have not changed: run the command again")
+	}
+	return err
+}
