@@ -52,7 +52,7 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	case u.Scheme == "":
 		return nil, usage("ARCHIVE_URL has no scheme", form)
 	case u.Scheme == "file" && u.Host != "" && u.Host != "." && u.Host != "localhost":
-		return nil, usage(fmt.Sprintf("ARCHIVE_URL has %q in the place of a host", u.Host), "write a directory with three slashes: file:///directory")
+		return nil, usage(fmt.Sprintf("ARCHIVE_URL names the host %q", u.Host), "write a directory with three slashes: file:///directory")
 	case !blob.DefaultURLMux().ValidBucketScheme(u.Scheme):
 		return nil, noDriver(u.Scheme)
 	}
@@ -77,10 +77,10 @@ func noDriver(scheme string) error {
 		`add this line to its main package and rebuild: import _ "gocloud.dev/blob/%s"`, driver)
 }
 
-// bucketURL returns the URL that opens a bucket. A bucket of files keeps unfinished
-// files in its own directory: from a temporary directory on another file system
-// they could not be moved into place. It has no attribute files, because
-// lumin.archived_files holds the same facts.
+// bucketURL returns the URL that opens a bucket. A bucket of files keeps
+// unfinished files in its own directory: they could not be moved into place
+// from a temporary directory on another file system. It has no attribute files,
+// because lumin.archived_files holds the same facts.
 func bucketURL(u *url.URL) string {
 	if u.Scheme != "file" {
 		return u.String()

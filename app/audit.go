@@ -40,7 +40,7 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 		}
 		if !headed {
 			headed = true
-			fmt.Fprintln(out, "EVENT       DO NOT FIT EACH OTHER")
+			fmt.Fprintln(out, "EVENT       MISMATCH")
 		}
 		_, err := fmt.Fprintf(out, "%-10d  %s\n", f.EventID, f.What)
 		return err
@@ -58,15 +58,15 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if result.Tampered > 0 {
-		return hint(fmt.Errorf("%d of %d events are not as they were recorded", result.Tampered, result.Checked+result.Removed),
-			"compare with a backup: \"events show\" and \"events payload\" print what is there now")
+		return hint(fmt.Errorf("%d of %d events were changed after they were recorded", result.Tampered, result.Checked+result.Removed),
+			"compare with a backup: \"events show\" and \"events payload\" print the current content")
 	}
 	return nil
 }
 
-// unchecked divides the events whose signature could not be checked: revoked have
-// a key that is no longer configured, elsewhere have a source without a secret in
-// this environment.
+// unchecked divides the events whose signatures could not be checked. The key
+// of the revoked ones is no longer configured. The source of those elsewhere
+// has no secret in this environment.
 func unchecked(a audit.Result, keyrings map[string]*lumin.Keyring) (revoked, elsewhere []audit.RevokedKey, events, eventsElsewhere int64) {
 	for _, use := range a.Revoked {
 		if _, here := keyrings[use.Source]; here {
@@ -102,7 +102,7 @@ func printAudit(out io.Writer, a audit.Result, keyrings map[string]*lumin.Keyrin
 		{"tampered with", strconv.FormatInt(a.Tampered, 10)},
 	})
 	if len(revoked) > 0 {
-		fmt.Fprintln(out, "\nAccepted under a key that is not configured any more. Hash and identity were checked; the signature cannot be:")
+		fmt.Fprintln(out, "\nAccepted under a key that is no longer configured. Hash and identity were checked; the signature cannot be:")
 		useTable(out, "KEY NO LONGER CONFIGURED", revoked)
 	}
 	if len(elsewhere) > 0 {
@@ -111,7 +111,7 @@ func printAudit(out io.Writer, a audit.Result, keyrings map[string]*lumin.Keyrin
 	}
 }
 
-// tamperedLine is one finding as json.
+// tamperedLine is one finding as JSON.
 type tamperedLine struct {
 	EventID    int64      `json:"event_id"`
 	What       string     `json:"what"`
@@ -119,7 +119,7 @@ type tamperedLine struct {
 	ReceivedAt *time.Time `json:"received_at"`
 }
 
-// auditLine is the last line as json.
+// auditLine is the last line of the JSON output.
 type auditLine struct {
 	Checked      int64         `json:"checked"`
 	Redeliveries int64         `json:"redeliveries"`
@@ -150,8 +150,8 @@ func useLines(uses []audit.RevokedKey) []revokedLine {
 	return lines
 }
 
-// finiteTime is nil for what JSON has no word for: tampering may have moved a time
-// into any year, and beyond.
+// finiteTime returns nil for a time that JSON cannot represent. Tampering may
+// have moved a time to any year, or to infinity.
 func finiteTime(t time.Time) *time.Time {
 	t = t.UTC()
 	if t.IsZero() || t.Year() < 0 || t.Year() > 9999 {

@@ -30,7 +30,7 @@ func (s luminSettings) client() (*lumin.Client, string, error) {
 	}
 	client, err := lumin.NewClient(lumin.ClientConfig{BaseURL: s.LuminAPIURL, APIKey: key})
 	if err != nil {
-		return nil, "", usage(err.Error(), "see what LUMIN_API_KEY and LUMIN_API_URL hold")
+		return nil, "", usage(err.Error(), "check the values of LUMIN_API_KEY and LUMIN_API_URL")
 	}
 	return client, key, nil
 }
@@ -56,7 +56,7 @@ type builtInSettings struct {
 func (s builtInSettings) addTo(ctx context.Context, registry *worker.Registry, env Env) error {
 	for _, builtIn := range []struct {
 		add func(context.Context, *worker.Registry, Env) error
-		off string // how to do without it
+		off string // advice for disabling it
 	}{
 		{s.addState, "set SIGNATURE_REQUEST_STATE=false"},
 		{s.addForwards, "unset FORWARD_URLS"},
@@ -94,7 +94,7 @@ func (s forwardSettings) addForwards(_ context.Context, registry *worker.Registr
 func (s reconcileSettings) addReconcile(_ context.Context, registry *worker.Registry, env Env) error {
 	switch {
 	case s.ReconcileEvery == 0 && s.ReconcileRepair:
-		return usage("RECONCILE_REPAIR is set and RECONCILE_EVERY is not", "set RECONCILE_EVERY, such as 24h; \"%s reconcile --repair\" does it once", invocation())
+		return usage("RECONCILE_REPAIR is set and RECONCILE_EVERY is not", "set RECONCILE_EVERY, such as 24h; \"%s reconcile --repair\" repairs once", invocation())
 	case s.ReconcileEvery == 0:
 		return nil
 	case s.ReconcileEvery < time.Minute:

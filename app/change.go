@@ -40,8 +40,8 @@ func checkReason(reason, format string, args ...any) error {
 }
 
 // change is a change to stored data that a command has planned. Every command
-// that makes one takes the same steps: show the plan, stop if there is nothing to
-// do or if only the plan was requested, ask for --yes, make the change.
+// that makes one takes the same steps: show the plan, stop if there is nothing
+// to do or if only the plan was requested, ask for --yes, make the change.
 type change struct {
 	show   func() error // prints the plan, or why there is nothing to do; nil if apply does that
 	empty  bool         // there is nothing to do

@@ -6,10 +6,10 @@ import (
 	"unicode"
 )
 
-// clean removes the white space, line ends and byte order mark that surround a
-// value after it was copied or read from a file. A value in quotes is refused: an
-// env file or a container keeps quotes that a shell would remove. The error does
-// not show the value, which may be a secret.
+// clean removes the white space, line ends and byte order mark around a value
+// that was copied or read from a file. It refuses a value in quotes: env files
+// and containers keep quotes that a shell would remove. The error does not show
+// the value, which may be a secret.
 func clean(setting, value string) (string, error) {
 	value = trim(value)
 	if quoted(value) {
@@ -29,11 +29,12 @@ func invisible(r rune) bool {
 	return unicode.IsSpace(r)
 }
 
-// quotes are the quotation marks that people type and that word processors insert.
+// quotes are the quotation marks that people type or that word processors
+// insert.
 const quotes = "\"'`\u2018\u2019\u201C\u201D\u00AB\u00BB"
 
-// quoted reports whether a value begins or ends with a quote. No valid key, secret
-// or URL does.
+// quoted reports whether a value begins or ends with a quote. No valid key,
+// secret or URL does.
 func quoted(value string) bool {
 	return strings.Trim(value, quotes) != value
 }

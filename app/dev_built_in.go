@@ -12,16 +12,16 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// devBuiltIn are the settings that switch on built-in job types in dev. Their
-// variables begin with DEV_, like DEV_DATABASE_URL: systems that are set for
-// production in the user's shell must not receive the demo's events.
+// devBuiltIn are the settings that enable built-in job types in dev. Their
+// variables begin with DEV_, like DEV_DATABASE_URL: production systems that are
+// configured in the user's shell must not receive the demo's events.
 type devBuiltIn struct {
 	luminSettings   `envprefix:"DEV_"`
 	builtInSettings `envprefix:"DEV_" group:"Built-in job types:"`
 }
 
-// env returns the Env of job types in dev. Without a key it leads to a stand-in
-// for Lumin's API.
+// env returns the Env of job types in dev. Without an API key, its client uses
+// a stand-in for Lumin's API.
 func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
 	for _, name := range []string{"FORWARD_URLS", "ARCHIVE_URL", "RECONCILE_EVERY"} {
 		if os.Getenv(name) != "" {
@@ -68,7 +68,7 @@ trailer<</Root 1 0 R>>
 %%EOF
 `
 
-// luminAPI answers as Lumin's API does for signature requests that are approved.
+// luminAPI gives the answers of Lumin's API for approved signature requests.
 func luminAPI(base string) http.Handler {
 	api := http.NewServeMux()
 	answer := func(w http.ResponseWriter, value any) {

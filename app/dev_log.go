@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// demoLog is the log of dev. While the demo runs, it shows only the lines of the
-// user's own job types: all other failures in the demo are intended.
+// demoLog is the log of dev. While the demo runs, it shows only the lines of
+// the user's own job types: all other failures in the demo are intended.
 type demoLog struct {
 	slog.Handler
 	demonstrating *atomic.Bool

@@ -25,7 +25,7 @@ type doctorCommand struct {
 	PublicURL string `env:"PUBLIC_URL" placeholder:"URL" help:"Address that Lumin delivers to, such as https://hooks.example.com. doctor also checks that it leads here."`
 }
 
-// verdict is what a check came to.
+// verdict is the result of a check.
 type verdict string
 
 const (
@@ -34,7 +34,7 @@ const (
 	failure verdict = "failure"
 )
 
-// finding is the outcome of one check, and what to do about it.
+// finding is the outcome of one check, with a remedy for a problem.
 type finding struct {
 	Check   string  `json:"check"`
 	Verdict verdict `json:"verdict"`
@@ -90,8 +90,8 @@ func findingListing() listing[finding] {
 	}
 }
 
-// examineDatabase makes all checks that need the database. It ends with the
-// first without which the others can tell nothing.
+// examineDatabase makes all checks that need the database. It stops after a
+// failed check on which the remaining ones depend.
 func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 	pool, err := pgopen.Pool(ctx, url, pgopen.Options{MaxConns: 2})
 	if err != nil {
@@ -123,7 +123,7 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 	return append(findings, queue...), err
 }
 
-// examineServer judges the server and how far its commits can be relied on.
+// examineServer checks the server and the durability of its commits.
 func examineServer(s doctor.Server) []finding {
 	version := finding{"version", ok, "PostgreSQL " + s.Version, ""}
 	if s.VersionNumber < 140000 {
@@ -131,7 +131,7 @@ func examineServer(s doctor.Server) []finding {
 	}
 	encoding := finding{"encoding", ok, s.Encoding, ""}
 	if s.Encoding != "UTF8" {
-		encoding.Verdict, encoding.Remedy = failure, "create a database with ENCODING 'UTF8' TEMPLATE template0; others do not take every event"
+		encoding.Verdict, encoding.Remedy = failure, "create a database with ENCODING 'UTF8' TEMPLATE template0; other encodings cannot store every event"
 	}
 	findings := []finding{version, encoding}
 	for _, setting := range []struct{ name, value, loses string }{
@@ -147,8 +147,8 @@ func examineServer(s doctor.Server) []finding {
 	return append(findings, examineCommit(s))
 }
 
-// examineCommit judges what a confirmed commit, and so a 200, is worth. Without
-// synchronous standbys all values but off are the same.
+// examineCommit checks the durability of a confirmed commit, and so of a 200.
+// Without synchronous standbys, all values except off are equal.
 func examineCommit(s doctor.Server) finding {
 	f := finding{"synchronous_commit", ok, s.SynchronousCommit, ""}
 	switch {
@@ -170,15 +170,16 @@ func examineCommit(s doctor.Server) finding {
 	return f
 }
 
-// The age check compares Lumin's times with the clock of the receiving machine.
-// Jobs are not affected: they are due by the database's clock.
+// Limits for the difference between the two clocks. The age of an event is
+// Lumin's time compared with the clock of the receiving machine. Jobs are not
+// affected: they become due by the database's clock.
 const (
 	clockSuspect = time.Second
 	clockWrong   = time.Minute
 )
 
-// examineClock judges the difference between two clocks. It is known to an accuracy
-// of within.
+// examineClock checks the difference between two clocks, which was measured
+// with an accuracy of within.
 func examineClock(offset, within time.Duration) finding {
 	f := finding{"clock", ok, fmt.Sprintf("the database's is %s ahead of this machine's, to within %s",
 		offset.Round(time.Millisecond), max(within.Round(time.Millisecond), time.Millisecond)), ""}
@@ -205,10 +206,10 @@ func examineSchema(ctx context.Context, st *store.Store) finding {
 	return finding{"schema", ok, status.String(), ""}
 }
 
-// longPending is longer than ten attempts take, with their waits.
+// longPending is longer than ten attempts and the waits between them take.
 const longPending = 4 * time.Hour
 
-// examineQueue judges the waiting jobs and the programs that could work them.
+// examineQueue checks the waiting jobs and the programs that could work them.
 func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	programs, err := catalog.Programs(ctx, st.Pool(), catalog.SeenWithin)
 	if err != nil {
@@ -242,8 +243,8 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 		runs, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
 }
 
-// examinePrograms judges the programs that were seen lately, against all job types
-// that were ever registered.
+// examinePrograms compares the running programs with all job types that were
+// ever registered.
 func examinePrograms(programs []catalog.Program, registered []string) []finding {
 	if len(programs) == 0 {
 		return []finding{{"programs", warning, "none is running", "start \"" + invocation() + " serve\"; until then Lumin's deliveries fail, and it repeats them for 30 h 20 min"}}
@@ -271,7 +272,7 @@ func examinePrograms(programs []catalog.Program, registered []string) []finding 
 	}
 	if lost := without(registered, known); len(lost) > 0 {
 		findings = append(findings, finding{"job types", warning, "no running program works " + strings.Join(lost, ", "),
-			"deploy a program that has it; if it is gone for good, DELETE FROM lumin.job_types WHERE kind = '...'"})
+			"deploy a program that has it; if it was removed for good, DELETE FROM lumin.job_types WHERE kind = '...'"})
 	}
 	for _, p := range programs {
 		if missing := without(known, p.Kinds); p.Receives() && len(missing) > 0 {
@@ -286,7 +287,7 @@ func examinePrograms(programs []catalog.Program, registered []string) []finding 
 	return findings
 }
 
-// without returns what is in all and not in some, sorted.
+// without returns the sorted elements of all that are not in some.
 func without(all, some []string) []string {
 	rest := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
 	slices.Sort(rest)
@@ -303,9 +304,9 @@ func examineComplaints(c doctor.Queue) []finding {
 	add(len(c.UnregisteredKinds) > 0, "jobs of kinds that no program has registered: "+strings.Join(c.UnregisteredKinds, ", "),
 		"they wait for a program that registers these kinds: was a job type renamed?")
 	add(len(c.PausedQueues) > 0, "paused: "+strings.Join(c.PausedQueues, ", "),
-		"resume them, by River's QueueResume, once the reason is gone")
+		"resume them with River's QueueResume when the reason no longer applies")
 	add(c.OldRuns > 0, fmt.Sprintf("%d runs are pending for more than %s", c.OldRuns, approxDuration(longPending)),
-		"see \"SELECT * FROM lumin.queue_health\" for what they wait for: too few workers, or a slow job type")
+		"see \"SELECT * FROM lumin.queue_health\" for the cause: too few workers, or a slow job type")
 	add(len(c.OpenErasures) > 0, "erasures that are not finished: "+strings.Trim(fmt.Sprint(c.OpenErasures), "[]"),
 		"check that a worker runs; erasures wait for jobs that are running on their events: \"SELECT * FROM lumin.river_job WHERE state = 'running'\"")
 	add(len(c.IdleReplays) > 0, fmt.Sprintf("replays that no worker has started: %s", strings.Trim(fmt.Sprint(c.IdleReplays), "[]")),

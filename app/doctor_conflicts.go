@@ -2,8 +2,8 @@ package app
 
 import "fmt"
 
-// examineConflicts reports undecided conflicts between two signers. Only a person
-// can decide about these.
+// examineConflicts reports undecided conflicts between two signers. Only a
+// person can decide about these.
 func examineConflicts(undecided int64) finding {
 	if undecided == 0 {
 		return finding{"conflicts", ok, "no conflict between two signers waits for a decision", ""}

@@ -8,12 +8,13 @@ import (
 	"lumin-ingest/store/doctor"
 )
 
-// longHolders is longer than most jobs take. Jobs that take longer are reported too:
-// the database does not know whether the program behind a session still runs.
+// longHolders is longer than most jobs take. Longer jobs are reported too: the
+// database does not know whether the program behind a session still runs.
 const longHolders = time.Minute
 
-// examineHolders reports sessions that have locked runs or events for long. Nothing
-// else can work those runs or record redeliveries of those events.
+// examineHolders reports sessions that have locked runs or events for a long
+// time. Meanwhile, no other session can work those runs or record redeliveries
+// of those events.
 func examineHolders(holders []doctor.Holder) []finding {
 	findings := make([]finding, 0, len(holders))
 	for _, h := range holders {

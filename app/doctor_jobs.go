@@ -19,8 +19,8 @@ func examineStuck(programs []catalog.Program) (findings []finding) {
 	return findings
 }
 
-// examineFollowUps reports follow-up jobs that have failed for good, and jobs that
-// no running program works.
+// examineFollowUps reports follow-up jobs that have failed for good, and jobs
+// that no running program works.
 func examineFollowUps(state doctor.FollowUps, programs []catalog.Program) (findings []finding) {
 	if len(state.Failed) > 0 {
 		findings = append(findings, finding{"follow-up jobs", warning, "failed for good: " + strings.Join(state.Failed, ", "),

@@ -20,15 +20,16 @@ import (
 )
 
 const (
-	// probeTimeout is what a delivery without a body may take; Lumin gives up
-	// after 30 s.
+	// probeTimeout is ample for a delivery without a body. Lumin gives up after
+	// 30 s.
 	probeTimeout = 10 * time.Second
 
-	// probeBytes is what is read of an answer: ours are much shorter.
+	// probeBytes bounds how much of an answer is read. Answers of this program
+	// are much shorter.
 	probeBytes = 64 << 10
 )
 
-// publicURL is where Lumin delivers to; nil if none is given.
+// publicURL returns the address that Lumin delivers to; nil if none is given.
 func publicURL(text string) (*url.URL, error) {
 	text, err := clean("PUBLIC_URL", text)
 	if err != nil || text == "" {
@@ -41,11 +42,11 @@ func publicURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// examinePublic checks that each configured webhook can be reached as Lumin will.
+// examinePublic checks that each configured webhook can be reached from Lumin.
 func examinePublic(ctx context.Context, public *url.URL, secrets map[string][]string) []finding {
 	f := finding{"public URL", ok, public.Redacted(), ""}
 	if public.Scheme != "https" {
-		f.Remedy = "put a proxy with a certificate in front and give its https URL: Lumin delivers to nothing else"
+		f.Remedy = "put a proxy with a certificate in front and give its https URL: Lumin delivers only to https"
 		if !isLoopback(public.Hostname()) {
 			f.Verdict = failure
 			return []finding{f}
@@ -69,7 +70,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// webhookPath is where deliveries of a source are received.
+// webhookPath returns the path that receives the deliveries of a source.
 func webhookPath(source string) string {
 	if name, isApp := strings.CutPrefix(source, "app:"); isApp {
 		return "/webhooks/apps/" + name
@@ -77,8 +78,8 @@ func webhookPath(source string) string {
 	return "/webhooks/account"
 }
 
-// probe posts nothing, unsigned, which this program alone answers as it does, and
-// stores nowhere.
+// probe posts an empty unsigned body. This program stores nothing of it, and
+// its answer distinguishes it from every other program.
 func probe(ctx context.Context, address string) (_ verdict, found, remedy string) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -105,30 +106,30 @@ func probe(ctx context.Context, address string) (_ verdict, found, remedy string
 		return unreachable(err)
 	}
 	if json.Unmarshal(body, &problem) != nil {
-		problem.Code = "" // somebody else's answer
+		problem.Code = "" // the answer of another program
 	}
 	return checkAnswer(response, problem.Code)
 }
 
-// unreachable tells why there was no answer.
+// unreachable explains why there was no answer.
 func unreachable(err error) (_ verdict, found, remedy string) {
 	var (
 		wrapped *url.Error
 		slow    net.Error
 	)
 	if errors.As(err, &wrapped) {
-		err = wrapped.Err // the rest of it repeats the address
+		err = wrapped.Err // the outer error repeats the address
 	}
 	switch {
 	case errors.As(err, &slow) && slow.Timeout():
-		return failure, fmt.Sprintf("no answer within %s", probeTimeout), "see whether a firewall is in between and the program behind the proxy runs"
+		return failure, fmt.Sprintf("no answer within %s", probeTimeout), "check for a firewall in between, and that the program behind the proxy runs"
 	case strings.Contains(err.Error(), "tls:"), strings.Contains(err.Error(), "x509:"):
 		return failure, errtext.OneLine(err), "fix the certificate of the proxy: it must be valid for this name, and include the intermediate certificates"
 	}
 	return failure, errtext.OneLine(err), "check the name in DNS, and whether the proxy listens there and can be reached from outside"
 }
 
-// checkAnswer tells from an answer who gave it.
+// checkAnswer determines from an answer whether this program gave it.
 func checkAnswer(response *http.Response, code string) (_ verdict, found, remedy string) {
 	found = fmt.Sprintf("answered %d", response.StatusCode)
 	if code != "" {
@@ -136,7 +137,7 @@ func checkAnswer(response *http.Response, code string) (_ verdict, found, remedy
 	}
 	switch status := response.StatusCode; {
 	case status == http.StatusUnauthorized && code == "signature_missing":
-		return ok, found + ", as it should without a signature", ""
+		return ok, found + ", as expected without a signature", ""
 	case status == http.StatusNotFound && code == "unknown_source":
 		return failure, found, "the program there has no secret for this webhook: set it where it runs, and restart it"
 	case status >= 300 && status < 400:
@@ -146,13 +147,13 @@ func checkAnswer(response *http.Response, code string) (_ verdict, found, remedy
 		}
 		return failure, found + ", a redirect to " + to, "give Lumin and PUBLIC_URL the address that it leads to: a redirected delivery may lose its body or signature"
 	case status == http.StatusNotFound:
-		return failure, found, "something else answers: see whether the proxy passes this path on unchanged"
+		return failure, found, "another program answers: check that the proxy forwards this path unchanged"
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return failure, found, "something in front asks for a login or keeps strangers out: let POST to this path pass"
+		return failure, found, "a server in front asks for a login or blocks unknown clients: allow POST to this path"
 	case status >= 500:
-		return failure, found, "the proxy answers for a program that does not: see whether it runs, and where the proxy looks for it"
+		return failure, found, "the proxy gets no answer from the program: check that the program runs, and that the proxy has its address"
 	case status < 300:
-		return failure, found, "something else says yes to everything: Lumin would take events for stored that are lost"
+		return failure, found, "another program accepts every request: events would be lost, because Lumin considers them delivered"
 	}
-	return failure, found, "something else answers: see whether the proxy passes POST to this path on unchanged"
+	return failure, found, "another program answers: check that the proxy forwards POST to this path unchanged"
 }

@@ -13,7 +13,7 @@ import (
 // longRetrying is how long a run may be retried before doctor reports it.
 const longRetrying = time.Hour
 
-// examineRuns reports runs that have failed or keep failing.
+// examineRuns reports failed runs and runs that have been retried for a long time.
 func examineRuns(ctx context.Context, st *store.Store) ([]finding, error) {
 	kinds, err := failures.CountTroubled(ctx, st.Pool(), longRetrying)
 	if err != nil {

@@ -185,9 +185,9 @@ func TestProbe(t *testing.T) {
 		"a login":          {answer(401, `Who are you?`), failure, "asks for a login"},
 		"another path":     {answer(404, `not found`), failure, "unchanged"},
 		"a redirect":       {answer(308, ``), failure, "redirect to https://elsewhere.example.com/there"},
-		"nobody behind it": {answer(502, `<html>`), failure, "does not"},
-		"yes to all":       {answer(200, `{"code":"signature_missing"}`), failure, "are lost"},
-		"a teapot":         {answer(418, `[]`), failure, "something else"},
+		"nobody behind it": {answer(502, `<html>`), failure, "gets no answer"},
+		"yes to all":       {answer(200, `{"code":"signature_missing"}`), failure, "would be lost"},
+		"a teapot":         {answer(418, `[]`), failure, "another program"},
 		"without end":      {answer(401, `{"code":"signature_missing"}`+strings.Repeat(" ", 10<<20)+"x"), ok, "401"},
 		"cut off":          {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, failure, "EOF"},
 	} {

@@ -16,8 +16,8 @@ const (
 	day  = 24 * time.Hour
 	week = 7 * day
 
-	// maxDuration exceeds every sensible setting. Dates computed from a longer one
-	// might be out of range.
+	// maxDuration exceeds every sensible setting. Dates computed from a longer
+	// one might be out of range.
 	maxDuration = 36500 * day
 )
 
@@ -26,8 +26,8 @@ var durationUnit = regexp.MustCompile(`^(\d+)(?:\.\d+)?([a-zµμ]+)`)
 
 var errTooLong = errors.New("more than 100 years")
 
-// parseDuration reads all durations in flags and environment. The syntax is Go's,
-// with days (d) and weeks (w) added. Negative durations are refused.
+// parseDuration reads all durations in flags and environment. The syntax is
+// Go's, with days (d) and weeks (w) added. Negative durations are refused.
 func parseDuration(text string) (total time.Duration, err error) {
 	if text == "0" {
 		return 0, nil
@@ -70,8 +70,8 @@ func notDuration(text string) error {
 	return fmt.Errorf("%q is not a duration: write whole days as in 30d, weeks as in 2w, or 90s, 15m (minutes), 12h", text)
 }
 
-// formatDuration writes a duration in the syntax of parseDuration, in days if it
-// is a whole number of them.
+// formatDuration writes a duration in the syntax of parseDuration, in days if
+// it is a whole number of them.
 func formatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0"
@@ -98,8 +98,8 @@ func durations() kong.Option {
 	}))
 }
 
-// age is how long things are kept. A unit below the hour is refused, because "1m" is
-// a minute to the program and a month to people.
+// age is the time for which data is kept. A unit shorter than an hour is
+// refused: "1m" is a minute to the program, but a month to many people.
 type age struct{ d time.Duration }
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -18,8 +18,8 @@ type unknownSetting struct {
 	nearest string // the setting that may be meant; empty if none is similar
 }
 
-// settingPrefixes begin the names of this program's settings. Few other programs use
-// them.
+// settingPrefixes begin the names of this program's settings. Few other
+// programs use them.
 func settingPrefixes() []string {
 	return []string{"LUMIN_", "FORWARD_", "ARCHIVE_", "RETAIN_", "RECONCILE_", "ADMIN_LISTEN_", "MAX_EVENT_"}
 }
@@ -28,8 +28,8 @@ func settingPrefixes() []string {
 // service named lumin-ingest gives LUMIN_INGEST_PORT and others.
 var serviceLink = regexp.MustCompile(`(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// unknownSettings returns the variables with one of our prefixes that no command
-// reads.
+// unknownSettings returns the variables with one of our prefixes that no
+// command reads.
 func unknownSettings(parser *kong.Kong, environ []string) (unknown []unknownSetting) {
 	known := settingNames(parser.Model.Node)
 	for _, entry := range environ {
@@ -43,8 +43,9 @@ func unknownSettings(parser *kong.Kong, environ []string) (unknown []unknownSett
 	return unknown
 }
 
-// nearestSetting returns the setting whose name is most similar. Names of settings
-// share whole words, so it accepts more differences than [nearest] does.
+// nearestSetting returns the setting whose name is most similar. Names of
+// settings share whole words, so it accepts more differences than [nearest]
+// does.
 func nearestSetting(name string, known []string) string {
 	best, least := "", len(name)/2+1
 	for _, candidate := range known {

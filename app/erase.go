@@ -101,8 +101,8 @@ func (c *eraseCommand) erase(ctx context.Context, std streams, pool *pgxpool.Poo
 		"a running worker finishes it: check finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 }
 
-// awaitErasure carries out an erasure until it is finished, or until running jobs
-// have held it up for eraseTimeout.
+// awaitErasure carries out an erasure until it is finished, or until running
+// jobs have held it up for eraseTimeout.
 func awaitErasure(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Order, error) {
 	for start := time.Now(); ; {
 		order, err := erasure.CarryOut(ctx, pool, id)

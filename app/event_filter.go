@@ -16,7 +16,8 @@ type eventFilter struct {
 // checkForm makes the checks that need no database.
 func (f eventFilter) checkForm() error { return checkSourceFilter(f.Source) }
 
-// checkSourceFilter refuses a --source that no source can have. It may be empty.
+// checkSourceFilter refuses a --source that no source can have. It may be
+// empty.
 func checkSourceFilter(source string) error {
 	if source == "" {
 		return nil

@@ -110,8 +110,8 @@ func eventCells(e store.EventSummary) []string {
 	}
 }
 
-// exportEvents prints one JSON object per line. It reads the events page by page,
-// so their number is not limited by memory.
+// exportEvents prints one JSON object per line. It reads the events page by
+// page, so their number is not limited by memory.
 func exportEvents(ctx context.Context, st *store.Store, std streams, filter store.EventFilter) error {
 	out := bufio.NewWriterSize(std.out, 1<<16)
 	for e, err := range st.Events(ctx, filter) {

@@ -52,9 +52,9 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// find looks up the named events; without an error there is at least one. A number
-// is the id of an event. If no event has that id, or for any other text that is not
-// an event key, it is a signature request.
+// find returns the named events, at least one if there is no error. A number is
+// the id of an event. If no event has that id, the number is a signature
+// request, and so is any other text that is not an event key.
 func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.EventSummary, error) {
 	if c.Job != 0 {
 		events, err := st.EventsByJob(ctx, c.Job)
@@ -133,8 +133,8 @@ func printEvent(w io.Writer, e store.EventDetails) {
 	}
 }
 
-// stateCell is the state of a run. A replayed run that has not succeeded may have
-// taken effect before the replay.
+// stateCell returns the state of a run. A replayed run that has not succeeded
+// may have taken effect before the replay.
 func stateCell(r store.Run) string {
 	if r.SucceededBefore && r.State != "succeeded" {
 		return r.State + ", had succeeded before"

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// healthCommand is for container health checks: the image has no other program
-// that can send a request.
+// healthCommand is for container health checks. The image contains no other
+// program that can send a request.
 type healthCommand struct {
 	Address string        `env:"ADMIN_LISTEN_ADDR" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Address of the admin listener."`
 	Timeout time.Duration `default:"4s" help:"How long to wait for the answer. /readyz allows 3 s for each of its checks."`
@@ -42,10 +42,11 @@ func (c *healthCommand) Run(ctx context.Context, std streams) error {
 		return hint(fmt.Errorf("nothing answers at %s: %w", url, rootCause(err)), "check that serve runs on this machine with the same ADMIN_LISTEN_ADDR")
 	}
 	defer response.Body.Close()
-	return c.judge(std, url, response)
+	return c.report(std, url, response)
 }
 
-// url returns the URL of /readyz. It uses loopback for a listener on all addresses.
+// url returns the URL of /readyz. It uses loopback for a listener on all
+// addresses.
 func (c *healthCommand) url() (string, error) {
 	host, port, err := net.SplitHostPort(c.Address)
 	if err != nil || port == "" || port == "0" || strings.ContainsAny(c.Address, "/?#@ ") {
@@ -60,7 +61,7 @@ func (c *healthCommand) url() (string, error) {
 	return "http://" + net.JoinHostPort(host, port) + "/readyz", nil
 }
 
-func (c *healthCommand) judge(std streams, url string, response *http.Response) error {
+func (c *healthCommand) report(std streams, url string, response *http.Response) error {
 	var body struct {
 		Status string `json:"status"`
 		Checks []struct {
@@ -86,8 +87,8 @@ func (c *healthCommand) judge(std streams, url string, response *http.Response) 
 	return hint(errors.New("not ready: "+strings.Join(reasons, "; ")), "the program is running and becomes ready once this is fixed; its log has details")
 }
 
-// rootCause is the innermost error of a request, because the outer ones repeat the
-// address.
+// rootCause returns the innermost error of a request. The outer errors repeat
+// the address.
 func rootCause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -10,12 +10,13 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// jobsIdle is how long a transaction of Env.DB may be idle. It is generous, because
-// such a transaction locks no run, and a user's River workers may have no timeout.
+// jobsIdle bounds how long a transaction of Env.DB may be idle. It is generous:
+// such a transaction locks no run, and a user's River workers may have no
+// timeout.
 const jobsIdle = 10 * time.Minute
 
-// openJobsDB makes the pool that job types get as Env.DB. Its sessions are cleaned
-// between users.
+// openJobsDB opens the pool that job types get as Env.DB. Each session is
+// cleaned before its next user gets it.
 func openJobsDB(ctx context.Context, databaseURL string, maxConns int) (*pgxpool.Pool, error) {
 	like, err := pgopen.Pool(ctx, databaseURL, pgopen.Options{Writes: true, IdleInTransaction: jobsIdle})
 	if err != nil {

@@ -63,8 +63,8 @@ func keyListing() listing[keyLine] {
 	}
 }
 
-// anyKeyrings returns the configured sources, which may be none: operators inspect
-// a database from environments without secrets.
+// anyKeyrings returns the keyrings of the configured sources. There may be
+// none: operators also inspect a database from environments without secrets.
 func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
 	secrets, err := s.secrets()
 	if err != nil || len(secrets) == 0 {
@@ -73,9 +73,10 @@ func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
 	return s.keyrings()
 }
 
-// keyLines joins the configured keys and the used ones, by source, the last used
-// first. If this environment has no secret of a source, it is unknown whether the
-// keys of that source are still configured.
+// keyLines merges the configured and the used keys. They are sorted by source,
+// and the most recently used key comes first. If this environment has no secret
+// of a source, it is unknown whether the keys of that source are still
+// configured.
 func keyLines(configured map[string][]string, uses []audit.KeyUse) []keyLine {
 	var keys []keyLine
 	for _, use := range uses {

@@ -14,15 +14,15 @@ import (
 	"lumin-ingest/store/failures"
 )
 
-// The checks in this file refuse names that do not exist, and suggest similar ones
-// that do.
+// The checks in this file refuse names that do not exist, and suggest similar
+// ones that do.
 
-// eventTypePrefix begins all of Lumin's documented event types. Commands accept the
-// names without it.
+// eventTypePrefix begins all of Lumin's documented event types. Commands accept
+// the names without the prefix.
 const eventTypePrefix = "signature_request_"
 
 // fullEventType completes the short name of a documented event type, such as
-// approved. Any other text stays as it is.
+// approved. It returns any other text unchanged.
 func fullEventType(name string) lumin.EventType {
 	if full := lumin.EventType(eventTypePrefix + name); full.Documented() {
 		return full
@@ -41,8 +41,8 @@ func shortEventTypes() []string {
 
 func shortEventType(name string) string { return strings.TrimPrefix(name, eventTypePrefix) }
 
-// eventTypes returns the full names of event types that Lumin documents or that are
-// stored: Lumin sends types that it does not document.
+// eventTypes returns the full names of event types. It accepts those that Lumin
+// documents and those that are stored: Lumin also sends undocumented types.
 func eventTypes(ctx context.Context, st *store.Store, names []string) ([]string, error) {
 	var full []string
 	for _, name := range names {
@@ -108,8 +108,8 @@ func knownSources(ctx context.Context, st *store.Store) ([]string, error) {
 		return nil, err
 	}
 	known = append(append(known, subscribed...), store.AccountSource)
-	// Commands that only read the database need no secrets, so invalid secrets are
-	// ignored.
+	// Commands that only read the database need no secrets, so invalid secrets
+	// are ignored.
 	if secrets, err := secretsInEnvironment().secrets(); err == nil {
 		known = append(known, slices.Collect(maps.Keys(secrets))...)
 	}
@@ -117,8 +117,8 @@ func knownSources(ctx context.Context, st *store.Store) ([]string, error) {
 	return slices.Compact(known), nil
 }
 
-// secretsInEnvironment reads the settings of the secrets for commands that have no
-// flags for them.
+// secretsInEnvironment reads the settings of the secrets for commands that have
+// no flags for them.
 func secretsInEnvironment() sourceSettings {
 	return sourceSettings{
 		AccountAPIKeys: os.Getenv("LUMIN_ACCOUNT_API_KEYS"), AccountAPIKeysFile: os.Getenv("LUMIN_ACCOUNT_API_KEYS_FILE"),
@@ -126,8 +126,8 @@ func secretsInEnvironment() sourceSettings {
 	}
 }
 
-// checkKinds refuses job types that no program has registered, unless an unsettled
-// run names them.
+// checkKinds refuses job types that no program has registered, unless an
+// unsettled run names them.
 func checkKinds(ctx context.Context, st *store.Store, names []string) error {
 	if len(names) == 0 {
 		return nil

@@ -30,8 +30,8 @@ type listing[T any] struct {
 	cut      []string // headings of the columns that may be shortened
 }
 
-// list runs a command that lists rows: it opens the database, loads the rows and
-// prints them.
+// list runs a command that lists rows: it opens the database, loads the rows
+// and prints them.
 func list[T any](ctx context.Context, std streams, s listSettings, l listing[T], load func(*store.Store) ([]T, error)) error {
 	st, closeStore, err := s.openStore(ctx)
 	if err != nil {

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// programName is the name that begins errors. It may differ from lumin-ingest: users
-// build programs with their own job types.
+// programName returns the name that begins error messages. It may differ from
+// lumin-ingest, because users build programs with their own job types.
 func programName() string {
 	return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 }
 
-// invocation is the text to type to run this program. Usage and advice begin with
-// it.
+// invocation returns the text to type to run this program. Usage messages and
+// commands in advice begin with it.
 func invocation() string {
 	path := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -24,12 +24,12 @@ func invocation() string {
 	return invocationOf(os.Args[0], path)
 }
 
-// goRun matches the places where "go run" puts a program: a temporary folder, or
-// the build cache.
+// goRun matches the paths of programs that "go run" has built: in a temporary
+// folder or in the build cache.
 var goRun = regexp.MustCompile(`/go-build[^/]*/([^/]+/exe|([^/]+/)?[0-9a-f]{64}-d)/[^/]+$`)
 
-// invocationOf derives the invocation from the executable and the path of its main
-// package.
+// invocationOf derives the invocation from the executable and the path of its
+// main package.
 func invocationOf(executable, mainPackage string) string {
 	if goRun.MatchString(filepath.ToSlash(executable)) && mainPackage != "" && mainPackage != "command-line-arguments" {
 		return "go run " + mainPackage

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// nearest returns up to three known names that a misspelled or shortened name may
-// mean, the most similar first.
+// nearest returns up to three known names that a misspelled or shortened name
+// may mean, the most similar first.
 func nearest(name string, known []string) []string {
 	type candidate struct {
 		name     string

@@ -15,8 +15,8 @@ import (
 	"lumin-ingest/internal/servicelog"
 )
 
-// output is the standard output of a command. It keeps the first write error, so
-// that a command whose output was lost does not exit with 0.
+// output is the standard output of a command. It keeps the first write error,
+// so that a command whose output was lost does not exit with 0.
 type output struct {
 	to  io.Writer
 	err error
@@ -31,8 +31,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// failure is the error for lost output; nil if none was lost. It ignores a reader
-// that has gone, such as head: it has read all that it needs.
+// failure returns the error for lost output; nil if none was lost. It ignores a
+// closed pipe: a reader such as head has read all that it needs.
 func (o *output) failure() error {
 	if o.err == nil || errors.Is(o.err, syscall.EPIPE) {
 		return nil
@@ -63,8 +63,8 @@ func terminal(w io.Writer) *os.File {
 // defaultWidth is for terminals that report no width.
 const defaultWidth = 80
 
-// widthOf is the width of a terminal in characters, from COLUMNS or else from the
-// terminal; 0 if w does not write to a terminal.
+// widthOf returns the width of a terminal in characters: from COLUMNS or else
+// from the terminal itself. It is 0 if w does not write to a terminal.
 func widthOf(w io.Writer) int {
 	f := terminal(w)
 	if f == nil {
@@ -79,8 +79,8 @@ func widthOf(w io.Writer) int {
 	return defaultWidth
 }
 
-// printJSON prints one value as one line. Times are in UTC, whatever the zone of
-// this machine is, and a list without elements is [], not null.
+// printJSON prints one value as one line. Times are in UTC regardless of this
+// machine's time zone, and an empty list is [], not null.
 func printJSON(w io.Writer, value any) error {
 	plain := reflect.New(reflect.TypeOf(value)).Elem()
 	plain.Set(reflect.ValueOf(value))

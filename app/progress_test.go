@@ -24,18 +24,18 @@ func TestProgressResult(t *testing.T) {
 		"all succeeded":        {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 3}},
 		"nothing was left":     {state: "done"},
 		"some failed":          {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 2, "failed": 1}, want: "2 succeeded, 1 failed, 0 cancelled"},
-		"taken by another":     {state: "done", enqueued: 6, total: 100, runs: map[string]int64{}, want: "0 succeeded, 100 others were settled otherwise"},
+		"taken by another":     {state: "done", enqueued: 6, total: 100, runs: map[string]int64{}, want: "0 succeeded, 100 others were settled in another way"},
 		"partly by another":    {state: "done", enqueued: 6, total: 6, runs: map[string]int64{"succeeded": 4}, want: "4 succeeded, 2 others"},
 		"of unknown job types": {state: "done", enqueued: 1, total: 1, runs: map[string]int64{"succeeded": 1}, note: "were left", want: "were left"},
 		"refused":              {state: "refused", note: "no filter", want: "refused: no filter"},
-		"cancelled half-way":   {state: "cancelled", enqueued: 200, total: 200, runs: map[string]int64{"succeeded": 92}, want: "108 runs are as they were"},
+		"cancelled half-way":   {state: "cancelled", enqueued: 200, total: 200, runs: map[string]int64{"succeeded": 92}, want: "108 runs were not replayed"},
 		"decoded":              {state: "done", status: replay.Unrecognized, enqueued: 2, total: 3, runs: map[string]int64{"succeeded": 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := progress{
 				order: replay.Order{ID: 7, State: c.state, Filter: replay.Filter{Status: c.status}, Enqueued: c.enqueued, Error: c.note, FinishedAt: &now},
-				total: c.total, runs: c.runs, over: true,
+				total: c.total, runs: c.runs, finished: true,
 			}
 			var out strings.Builder
 			err := p.result(&out)
@@ -61,7 +61,7 @@ func TestProgressOfCancelled(t *testing.T) {
 		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'succeeded' ELSE 'failed' END, 1, now() FROM generate_series(1, 5) n`)
 	i := startInstance(t, url)
 	p, err := readProgress(t.Context(), replay.New(i.Store()), 1)
-	if err != nil || !p.over || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
+	if err != nil || !p.finished || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
 		t.Errorf("%+v, %v", p, err)
 	}
 }

@@ -64,7 +64,7 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	return hint(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair stores the state that Lumin reports")
 }
 
-// explain adds advice to the error of a pass that gave up.
+// explain adds advice to the error that ended a pass.
 func (c *reconcileCommand) explain(err error) error {
 	var refused *lumin.APIError
 	switch {

@@ -12,8 +12,8 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// replayPrinter prints a plan and its outcome, as text or as JSON. [output] keeps
-// the errors of writing text.
+// replayPrinter prints a plan and its outcome, as text or as JSON. [output]
+// keeps the errors of writing text.
 type replayPrinter interface {
 	plan(plan replay.Plan, left *replay.LeftOut) error // left: nil if not counted
 	notOrdered() error                                 // ends a dry run
@@ -27,7 +27,7 @@ func (c *replayCommand) printer(w io.Writer, order replay.NewOrder) replayPrinte
 	return &replayText{w: w, order: order, wait: c.Wait}
 }
 
-// replayText prints for people.
+// replayText prints text for people.
 type replayText struct {
 	w     io.Writer
 	order replay.NewOrder
@@ -82,7 +82,7 @@ func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
 	}
 }
 
-// replayJSON prints one line, when it is known whether the replay is ordered.
+// replayJSON prints one line after it is known whether the replay is ordered.
 type replayJSON struct {
 	w    io.Writer
 	line replayLine
@@ -143,7 +143,7 @@ func (j *replayJSON) ordered(id int64) error {
 	return printJSON(j.w, j.line)
 }
 
-// progressLine is the progress of a replay as json.
+// progressLine is the progress of a replay as JSON.
 type progressLine struct {
 	ReplayID int64            `json:"replay_id"`
 	State    string           `json:"state"` // of the replay
@@ -154,20 +154,20 @@ type progressLine struct {
 	Error    *string          `json:"error"` // why the replay was refused or failed, or which runs it left out
 }
 
-// progressJSON returns a function that prints a progress as a line, if changedAt
-// says so.
+// progressJSON returns a function that prints the progress as one line when it
+// has changed.
 func progressJSON(w io.Writer) func(progress) {
-	show := changedAt()
+	due := dueProgress()
 	return func(p progress) {
 		line := progressLine{
-			ReplayID: p.order.ID, State: p.order.State, Over: p.over, Total: p.total, Enqueued: p.order.Enqueued,
+			ReplayID: p.order.ID, State: p.order.State, Over: p.finished, Total: p.total, Enqueued: p.order.Enqueued,
 			Runs: map[string]int64{"pending": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "dismissed": 0},
 		}
 		maps.Copy(line.Runs, p.runs)
 		if p.order.Error != "" {
 			line.Error = &p.order.Error
 		}
-		if show(p) {
+		if due(p) {
 			_ = printJSON(w, line) // output keeps the error
 		}
 	}

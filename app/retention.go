@@ -15,14 +15,15 @@ import (
 	"lumin-ingest/store/retention"
 )
 
-// retentionSettings say how long things are kept.
+// retentionSettings say how long bodies and events are kept.
 type retentionSettings struct {
 	RetainPayloads age `env:"RETAIN_PAYLOADS" default:"90d" placeholder:"AGE" help:"Age at which bodies are removed, in days (90d), weeks or hours; 0 keeps them as long as their event."`
 	RetainEvents   age `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"Age at which events and their runs are removed; 0 keeps them forever."`
 }
 
-// futureTolerance is how far ahead of its delivery an event may be dated: package
-// ingest refuses more. So much later it is refused for its age.
+// futureTolerance is how far an event's time may be ahead of its delivery.
+// Package ingest refuses later times. The age limit of such an event expires
+// that much later.
 const futureTolerance = 10 * time.Minute
 
 // policy refuses ages that would remove events or bodies while Lumin may still
@@ -31,15 +32,15 @@ func (s retentionSettings) policy(maxEventAge time.Duration) (retention.Policy, 
 	r := retention.Policy{Payloads: s.RetainPayloads.d, Events: s.RetainEvents.d}
 	least := max(lumin.RetryWindow+time.Hour, maxEventAge) + futureTolerance
 	if r.Events > 0 && r.Events < least {
-		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: if the event comes again after it was removed, it would be taken for a new one", s.RetainEvents),
+		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: a redelivery after the removal of its event would be recorded as a new event", s.RetainEvents),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep events forever", least)
 	}
 	if r.Payloads > 0 && r.Payloads < least {
-		return r, usage(fmt.Sprintf("RETAIN_PAYLOADS is %s: if the event comes again after its body was removed, the two can no longer be compared", s.RetainPayloads),
+		return r, usage(fmt.Sprintf("RETAIN_PAYLOADS is %s: a redelivery after the removal of the body could not be compared with it", s.RetainPayloads),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep bodies as long as their event", least)
 	}
 	if r.Events > 0 && r.Payloads > r.Events {
-		return r, usage("RETAIN_PAYLOADS is longer than RETAIN_EVENTS, but a body goes with its event", "make it %s or less; 0 removes no body before its event", s.RetainEvents)
+		return r, usage("RETAIN_PAYLOADS is longer than RETAIN_EVENTS, but a body is removed with its event", "make it %s or less; 0 removes no body before its event", s.RetainEvents)
 	}
 	return r, nil
 }
@@ -53,7 +54,7 @@ type retentionCommand struct {
 	Yes         bool          `help:"Confirm that bodies or events younger than 30 days may be removed."`
 }
 
-// confirmBelow is the age below which the command removes nothing without --yes.
+// confirmBelow is the age below which the command removes data only with --yes.
 const confirmBelow = 30 * day
 
 func (c *retentionCommand) Run(ctx context.Context, std streams) error {
@@ -88,8 +89,9 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 	return errors.Join(c.print(std.out, removed, kept), err)
 }
 
-// refuseYoung prints the plan and fails if it removes anything younger than
-// confirmBelow: with a wrong setting, a single run of the command would do the damage.
+// refuseYoung prints the plan and fails if it would remove data younger than
+// confirmBelow. Otherwise a single run with a wrong setting would do the
+// damage.
 func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *pgxpool.Pool, policy retention.Policy, now time.Time) error {
 	old := policy
 	for _, kept := range []*time.Duration{&old.Payloads, &old.Events} {
@@ -116,7 +118,7 @@ func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *p
 		"nothing has changed; add --yes to remove them")
 }
 
-// print says what was removed, also before it came to an error.
+// print reports what was removed, including what was removed before an error.
 func (c *retentionCommand) print(w io.Writer, removed retention.Removed, kept int64) error {
 	if c.json() {
 		return printJSON(w, struct {
@@ -126,7 +128,7 @@ func (c *retentionCommand) print(w io.Writer, removed retention.Removed, kept in
 		}{removed, kept, c.DryRun})
 	}
 	if removed.Rows() == 0 {
-		fmt.Fprintln(w, "nothing to remove: "+c.nothing(kept))
+		fmt.Fprintln(w, "nothing to remove: "+c.emptyReason(kept))
 		return nil
 	}
 	heading := "REMOVED"
@@ -137,7 +139,7 @@ func (c *retentionCommand) print(w io.Writer, removed retention.Removed, kept in
 	table(w, []string{heading, ""}, [][]string{
 		{"bodies", count(removed.Payloads)}, {"events", count(removed.Events)},
 		{"runs", count(removed.Runs)}, {"redeliveries", count(removed.Redeliveries)},
-		{"events that pending or failed runs need, which stay", count(kept)},
+		{"events kept for pending or failed runs", count(kept)},
 	})
 	if c.DryRun {
 		fmt.Fprintln(w, "dry run: nothing changed")
@@ -145,8 +147,8 @@ func (c *retentionCommand) print(w io.Writer, removed retention.Removed, kept in
 	return nil
 }
 
-// nothing says why there is nothing to remove.
-func (c *retentionCommand) nothing(kept int64) string {
+// emptyReason explains why there is nothing to remove.
+func (c *retentionCommand) emptyReason(kept int64) string {
 	var young []string
 	if c.RetainPayloads.d > 0 {
 		young = append(young, "no body is older than "+c.RetainPayloads.String())
@@ -158,7 +160,7 @@ func (c *retentionCommand) nothing(kept int64) string {
 	case len(young) == 0:
 		return "RETAIN_PAYLOADS and RETAIN_EVENTS are 0, which keeps everything"
 	case kept > 0:
-		return fmt.Sprintf("of what is old enough, pending or failed runs need %d events", kept)
+		return fmt.Sprintf("pending or failed runs need the %d events that are old enough", kept)
 	default:
 		return strings.Join(young, ", and ")
 	}

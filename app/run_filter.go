@@ -47,8 +47,8 @@ func (r timeRange) check() error {
 	return r.Since.checkPast()
 }
 
-// filter builds the filter from the flags. It makes the checks that need no
-// database.
+// filter returns the filter that the flags make. It makes the checks that need
+// no database.
 func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 	errors := make([]string, len(f.Error))
 	for i, fingerprint := range f.Error {
@@ -64,8 +64,9 @@ func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 	return filter, checkSource(f.Source...)
 }
 
-// checkNames refuses names and ids in a filter that do not exist, and completes short
-// event types. fingerprints lists the errors of the runs that the filter chooses from.
+// checkNames refuses names and ids in a filter that do not exist, and completes
+// short event types. fingerprints returns the errors of all runs that the
+// filter could choose.
 func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fingerprints func(context.Context) ([]string, error)) error {
 	if err := checkKinds(ctx, st, filter.Kinds); err != nil {
 		return err
@@ -94,7 +95,8 @@ func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fin
 	return checkErrors(filter.ErrorFingerprints, known)
 }
 
-// checkPast refuses a time in the future, with a tolerance for clocks that differ.
+// checkPast refuses a time in the future, with a tolerance for clocks that
+// differ.
 func (w when) checkPast() error {
 	const tolerated = time.Minute
 	if w.at != nil && time.Until(*w.at) > tolerated {

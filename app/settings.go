@@ -15,7 +15,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// databaseSettings say which database.
+// databaseSettings name the database.
 type databaseSettings struct {
 	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, such as postgres://user:password@host/database."`
 	DatabaseURLFile string `env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds the value."`
@@ -32,7 +32,8 @@ func (s databaseSettings) url() (string, error) {
 	return url, checkURL("DATABASE_URL", url)
 }
 
-// openStore connects for one command; the returned function disconnects.
+// openStore connects to the database for one command. The returned function
+// closes the connections.
 func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), error) {
 	url, err := s.url()
 	if err != nil {
@@ -62,7 +63,7 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 	return st, pool.Close, nil
 }
 
-// sourceSettings say whose deliveries are accepted.
+// sourceSettings hold the secrets of the sources whose deliveries are accepted.
 type sourceSettings struct {
 	AccountAPIKeys     string `name:"lumin-account-api-keys" env:"LUMIN_ACCOUNT_API_KEYS" placeholder:"KEY,..." help:"The workspace's Primary API key, which signs account webhooks; two while it is rotated."`
 	AccountAPIKeysFile string `name:"lumin-account-api-keys-file" env:"LUMIN_ACCOUNT_API_KEYS_FILE" placeholder:"FILE" help:"File that holds the value."`
@@ -80,10 +81,11 @@ func checkSource(names ...string) error {
 	return nil
 }
 
-// inFiles tells whether there are files to read again.
+// inFiles reports whether secrets are in files, which are read again.
 func (s sourceSettings) inFiles() bool { return s.AccountAPIKeysFile != "" || s.AppSecretsFile != "" }
 
-// secrets are the configured secrets by source, the current ones first.
+// secrets returns the configured secrets by source, the current one of each
+// source first.
 func (s sourceSettings) secrets() (map[string][]string, error) {
 	keys, err := secret("LUMIN_ACCOUNT_API_KEYS", s.AccountAPIKeys, s.AccountAPIKeysFile)
 	if err != nil {
@@ -120,14 +122,15 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 	return secrets, nil
 }
 
-// separator is a comma, a new line, or a comma at the end or the beginning of one.
+// separator is a comma, a line end, or both.
 var separator = regexp.MustCompile(`\s*,\s*|\s*\n\s*`)
 
-// entries are the parts of a list. What is between two commas may be empty, which
-// is refused later; empty lines are only white space.
+// entries splits a list. An entry between two commas may be empty, and is
+// refused later. Empty lines are white space.
 func entries(list string) []string { return separator.Split(strings.TrimSpace(list), -1) }
 
-// keyrings are the configured sources; none is an error.
+// keyrings returns the keyrings of the configured sources. It fails if there
+// are none.
 func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 	secrets, err := s.secrets()
 	if err != nil {
@@ -138,7 +141,7 @@ func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 		keyring, err := lumin.NewKeyring(list...)
 		if err != nil {
 			return nil, usage(fmt.Sprintf("the secrets of source %s: %v", source, err),
-				"see what LUMIN_ACCOUNT_API_KEYS and LUMIN_APP_SECRETS hold, or their files: nothing but secrets as Lumin shows them, with a comma or a new line between two")
+				"check LUMIN_ACCOUNT_API_KEYS and LUMIN_APP_SECRETS, or their files: they hold only secrets as Lumin shows them, separated by commas or line ends")
 		}
 		keyrings[source] = keyring
 	}
@@ -149,7 +152,7 @@ func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 	return keyrings, nil
 }
 
-// secret returns a value that is given either in itself or as a file.
+// secret returns a value that is given either directly or in a file.
 func secret(name, value, file string) (string, error) {
 	if file == "" {
 		return clean(name, value)
@@ -159,7 +162,7 @@ func secret(name, value, file string) (string, error) {
 	}
 	text, err := readSecret(file)
 	if err != nil {
-		return "", usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a plain file that this program may read and that holds nothing but the value")
+		return "", usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a plain file that this program may read and that holds only the value")
 	}
 	content, err := clean(name+"_FILE", text)
 	if err != nil {
@@ -171,11 +174,12 @@ func secret(name, value, file string) (string, error) {
 	return content, nil
 }
 
-// maxSecretFile is far more than any list of secrets takes.
+// maxSecretFile is far more than any list of secrets needs.
 const maxSecretFile = 64 << 10
 
-// readSecret reads a plain file, or what a symbolic link to one leads to. To open a
-// pipe would wait until somebody writes into it, and a device may never end.
+// readSecret reads a plain file, directly or through a symbolic link. It
+// refuses pipes and devices: opening a pipe waits for a writer, and a device
+// may never end.
 func readSecret(file string) (string, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -199,7 +203,7 @@ func readSecret(file string) (string, error) {
 	return string(text), nil
 }
 
-// logSettings say what the log looks like.
+// logSettings choose the level and format of the log.
 type logSettings struct {
 	LogLevel  slog.Level `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 	LogFormat string     `env:"LOG_FORMAT" default:"json" enum:"json,text" help:"json or text."`

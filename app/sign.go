@@ -12,7 +12,7 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// bodySettings say which body, and with whose secrets.
+// bodySettings choose a body and the secrets to sign or verify it with.
 type bodySettings struct {
 	sourceSettings
 	Source string `default:"account" help:"Use the secret of this source: account or app:NAME."`
@@ -54,7 +54,7 @@ func (s bodySettings) keys() ([]string, error) {
 	return secrets[s.Source], nil
 }
 
-// keysAndBody are what both commands work on.
+// keysAndBody returns the secrets and the body.
 func (s bodySettings) keysAndBody(std streams) (keys []string, body []byte, err error) {
 	if keys, err = s.keys(); err != nil {
 		return nil, nil, err
@@ -94,7 +94,7 @@ func (c *verifyCommand) Run(std streams) error {
 		return hint(err, "the body must be the exact bytes that were sent (%d were read here): a trailing newline or re-serialized JSON changes the signature", len(body))
 	}
 	if err != nil {
-		return usage(err.Error(), "give the value of the header as it came, 64 hexadecimal digits")
+		return usage(err.Error(), "give the value of the header as it was received, 64 hexadecimal digits")
 	}
 	fmt.Fprintf(std.out, "valid, signed with the key of fingerprint %s\n", match.KeyID)
 	return nil

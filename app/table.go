@@ -14,13 +14,14 @@ import (
 	"lumin-ingest/internal/redact"
 )
 
-// table prints rows under headings, columns aligned. Cells are made fit for a
-// terminal: text from others must not move the cursor. [output] keeps write errors.
+// table prints rows under headings, with aligned columns. Control characters in
+// cells are replaced: foreign text must not move the cursor. [output] keeps
+// write errors.
 //
-// On a terminal, times are local, and the table fits the width. First, times and
-// event types are abbreviated; then cells in the columns named in cut are
-// shortened; as a last resort each row becomes a paragraph. Elsewhere nothing is
-// left out.
+// On a terminal, times are local, and the table fits the width. First, times
+// and event types are abbreviated. Then cells in the columns named in cut are
+// shortened. As a last resort, each row becomes a paragraph. Elsewhere, cells
+// are printed in full.
 func table(w io.Writer, headings []string, rows [][]string, cut ...string) {
 	lines := make([][]string, 0, len(rows)+1)
 	lines = append(lines, headings)
@@ -63,8 +64,8 @@ func columns(w io.Writer, lines [][]string) {
 	_ = tw.Flush() // output keeps the error
 }
 
-// paragraphs prints each row as one line per cell, and skips empty cells. A cell
-// without a heading is printed before the next cell.
+// paragraphs prints each row as one line per cell, and skips empty cells. A
+// cell without a heading is printed before the next cell.
 func paragraphs(w io.Writer, lines [][]string) {
 	headings, widest := lines[0], 0
 	for _, heading := range headings {
@@ -88,9 +89,9 @@ func paragraphs(w io.Writer, lines [][]string) {
 	}
 }
 
-// fit shortens cells of the columns named in cut, the widest column first, until
-// the table is at most width characters wide. If that is impossible, it returns
-// false and changes nothing.
+// fit shortens cells of the columns named in cut, the widest column first,
+// until the table is at most width characters wide. If that is impossible, it
+// returns false and changes nothing.
 func fit(lines [][]string, width int, cut []string) bool {
 	headings := lines[0]
 	widths, total := make([]int, len(headings)), -gap
@@ -143,7 +144,8 @@ func abbreviated(lines [][]string) [][]string {
 // eventTypeHeading is the heading of columns that hold event types.
 const eventTypeHeading = "EVENT TYPE"
 
-// shortened cuts a text to at most n characters. The last one is then an ellipsis.
+// shortened cuts a text to at most n characters. The last one is then an
+// ellipsis.
 func shortened(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
@@ -160,7 +162,8 @@ func printable(s string) string {
 	}, s)
 }
 
-// errorCell is an error text in a table: one line, and not a long one.
+// errorCell returns the first line of an error text, cut to a length that fits
+// into a table.
 func errorCell(text string) string {
 	line, _, _ := strings.Cut(redact.Text(text), "\n")
 	if runes := []rune(line); len(runes) > 80 {
@@ -169,8 +172,8 @@ func errorCell(text string) string {
 	return line
 }
 
-// Formats of times in tables: in UTC, or with a zone. Flags such as --since read
-// both.
+// Formats of times in tables: in UTC, or with a zone. Flags such as --since
+// read both.
 const (
 	utcTime   = "2006-01-02 15:04:05.000Z"
 	zonedTime = "2006-01-02 15:04:05.000Z07:00"
@@ -184,8 +187,8 @@ func timeCell(t *time.Time) string {
 	return t.UTC().Format(utcTime)
 }
 
-// localTime converts a cell that timeCell made to another zone. Other cells stay
-// unchanged.
+// localTime converts a cell that timeCell made to another zone. Other cells
+// stay unchanged.
 func localTime(cell string, zone *time.Location) string {
 	at, err := time.Parse(utcTime, cell)
 	if err != nil {

@@ -62,7 +62,8 @@ func showJSON(w io.Writer) func([]store.EventSummary) error {
 	return func(events []store.EventSummary) error { return printLines(w, events) }
 }
 
-// showLines prints lines under a heading. On a terminal, lines are cut at its width.
+// showLines prints lines under a heading. On a terminal, lines are cut at its
+// width.
 func showLines(w io.Writer) func([]store.EventSummary) error {
 	layout := eventLayout(widthOf(w))
 	line := func(cells []string) error {
@@ -92,8 +93,8 @@ func showLines(w io.Writer) func([]store.EventSummary) error {
 	}
 }
 
-// lineLayout is the layout of lines of events. Later events are not known yet, so
-// the columns have the usual widths of Lumin's values.
+// lineLayout is the layout of lines of events. Later events are not known in
+// advance, so the columns have the usual widths of Lumin's values.
 type lineLayout struct {
 	screen int   // width of the terminal; 0: no terminal
 	widths []int // of the columns
@@ -138,8 +139,8 @@ func (l lineLayout) line(cells []string) string {
 	return strings.TrimRight(text, " ")
 }
 
-// follower shows what comes next until it is interrupted, across failures of the
-// connection.
+// follower shows new events until it is interrupted. It continues after
+// failures of the connection.
 type follower struct {
 	next  func(context.Context) ([]store.EventSummary, error)
 	show  func([]store.EventSummary) error
@@ -147,19 +148,18 @@ type follower struct {
 	every time.Duration
 }
 
-// Waits between attempts double up to this; one attempt has so much time.
 const (
-	maxFollowWait = 10 * time.Second
-	followTimeout = 30 * time.Second
+	maxFollowWait = 10 * time.Second // the wait between attempts doubles up to this
+	followTimeout = 30 * time.Second // of one attempt
 )
 
 func (f *follower) run(ctx context.Context) error {
 	wait, lost := f.every, false
 	for {
-		events, err := f.ask(ctx)
+		events, err := f.poll(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil // interrupted, as it is meant to end
+			return nil // interrupted, which is the regular end
 		case err != nil && !transient(err):
 			return err
 		case err != nil:
@@ -189,14 +189,15 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-func (f *follower) ask(ctx context.Context) ([]store.EventSummary, error) {
+// poll reads the events since the previous call.
+func (f *follower) poll(ctx context.Context) ([]store.EventSummary, error) {
 	ctx, cancel := context.WithTimeout(ctx, followTimeout)
 	defer cancel()
 	return f.next(ctx)
 }
 
-// transient reports whether an error may go away by itself: the connection failed, or
-// the server stops, starts, or has no room.
+// transient reports whether an error may disappear on its own: the connection
+// has failed, or the server is stopping, starting or short of resources.
 func transient(err error) bool {
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) {

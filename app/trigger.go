@@ -23,9 +23,9 @@ type triggerCommand struct {
 	outputSettings
 	EventType        string        `arg:"" optional:"" help:"Event type to send, such as signature_request_signed or signed for short. A type that Lumin does not document must begin with signature_request_."`
 	Scenario         string        `enum:"signing," default:"" placeholder:"NAME" help:"signing: created, viewed, signed, approved and downloadable of one signature request."`
-	URL              string        `name:"url" default:"http://127.0.0.1:8080" help:"Where the program listens."`
+	URL              string        `name:"url" default:"http://127.0.0.1:8080" help:"Address of the program that receives deliveries."`
 	Source           string        `default:"account" help:"Send as this source: account or app:NAME."`
-	Key              string        `placeholder:"SECRET" help:"Secret to sign with. The default is the configured one, or else the example in Lumin's documentation, which dev accepts."`
+	Key              string        `placeholder:"SECRET" help:"Secret to sign with. By default the configured one, or else the example in Lumin's documentation, which dev accepts."`
 	SignatureRequest string        `placeholder:"ID" help:"Signature request of the deliveries. A new one by default."`
 	Duplicate        bool          `help:"Send each delivery a second time, as Lumin's retries do."`
 	NewToken         bool          `help:"Send each delivery a second time with a fresh token in its details_url."`
@@ -53,53 +53,70 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 	if c.SignatureRequest == "" {
 		c.SignatureRequest = sample.RandomHex(20)
 	}
-	wanted := http.StatusOK
-	if c.BadSignature {
-		wanted = http.StatusUnauthorized
+	sent, err := c.send(ctx, std.out, sender, types)
+	if err != nil {
+		return err
 	}
-	start := time.Now()
-	var sent []sentLine
+	if !c.json() {
+		sentListing().table(std.out, sent)
+	}
+	expected := http.StatusOK
+	if c.BadSignature {
+		expected = http.StatusUnauthorized
+	}
 	unexpected := 0
+	for _, line := range sent {
+		if line.HTTPStatus != expected {
+			unexpected++
+		}
+	}
+	if unexpected > 0 {
+		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(sent), expected), "the log of the program that answered shows the reason")
+	}
+	return nil
+}
+
+// send sends the deliveries and returns their answers. With --output json, it
+// prints each answer when it arrives.
+func (c *triggerCommand) send(ctx context.Context, out io.Writer, sender *sender, types []lumin.EventType) (sent []sentLine, err error) {
+	start := time.Now()
 	for i, t := range types {
-		// A millisecond apart, so that the scenario has an order.
-		d := sample.Delivery{EventType: t, SignatureRequestID: c.SignatureRequest, At: start.Add(time.Duration(i) * time.Millisecond)}
-		body := d.Body()
-		bodies := [][]byte{body}
-		if c.Duplicate {
-			bodies = append(bodies, body)
-		}
-		if c.NewToken {
-			d.Token = sample.RandomHex(8)
-			bodies = append(bodies, d.Body())
-		}
-		for _, body := range bodies {
+		// The times are a millisecond apart, so that the scenario has an order.
+		for _, body := range c.bodies(t, start.Add(time.Duration(i)*time.Millisecond)) {
 			answer, err := sender.send(ctx, body)
 			var timeout net.Error
 			switch {
 			case errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil:
-				return hint(fmt.Errorf("%s did not answer within %s", c.URL, c.Timeout), "see the log of the program there, or give a longer --timeout")
+				return nil, hint(fmt.Errorf("%s did not answer within %s", c.URL, c.Timeout), "check the log of the program there, or give a longer --timeout")
 			case err != nil:
-				return hint(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
+				return nil, hint(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
 			}
 			line := answer.line(string(t), c.SignatureRequest)
 			sent = append(sent, line)
 			if c.json() {
-				if err := printJSON(std.out, line); err != nil {
-					return err
+				if err := printJSON(out, line); err != nil {
+					return nil, err
 				}
-			}
-			if answer.status != wanted {
-				unexpected++
 			}
 		}
 	}
-	if !c.json() {
-		printSent(std.out, sent)
+	return sent, nil
+}
+
+// bodies returns the bodies of one event: the first delivery and the
+// redeliveries that the flags request.
+func (c *triggerCommand) bodies(t lumin.EventType, at time.Time) [][]byte {
+	d := sample.Delivery{EventType: t, SignatureRequestID: c.SignatureRequest, At: at}
+	body := d.Body()
+	bodies := [][]byte{body}
+	if c.Duplicate {
+		bodies = append(bodies, body)
 	}
-	if unexpected > 0 {
-		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(sent), wanted), "the log of the program that answered shows the reason")
+	if c.NewToken {
+		d.Token = sample.RandomHex(8)
+		bodies = append(bodies, d.Body())
 	}
-	return nil
+	return bodies
 }
 
 func (c *triggerCommand) eventTypes() ([]lumin.EventType, error) {
@@ -115,7 +132,7 @@ func (c *triggerCommand) eventTypes() ([]lumin.EventType, error) {
 	if t.Documented() {
 		return []lumin.EventType{t}, nil
 	}
-	// All types that Lumin sends have the prefix, even those that it does not document.
+	// All types that Lumin sends have the prefix, even undocumented ones.
 	short, prefixed := strings.CutPrefix(c.EventType, eventTypePrefix)
 	if !prefixed || len(nearest(short, shortEventTypes())) > 0 {
 		return nil, usage(fmt.Sprintf("Lumin documents no event type %q", c.EventType),
@@ -173,7 +190,7 @@ type sender struct {
 	client   *http.Client
 }
 
-// answer is what came back for a delivery.
+// answer is the answer to a delivery.
 type answer struct {
 	status  int
 	outcome string // recorded, duplicate, ..., or the code of the problem
@@ -187,7 +204,7 @@ func (a answer) eventID() string {
 	return strconv.FormatInt(a.id, 10)
 }
 
-// sentLine is one sent delivery and its answer, as json.
+// sentLine is one sent delivery and its answer as JSON.
 type sentLine struct {
 	EventType        string  `json:"event_type"`
 	SignatureRequest string  `json:"signature_request_id"`
@@ -214,12 +231,13 @@ func (a answer) line(eventType, signatureRequest string) sentLine {
 	return line
 }
 
-func printSent(w io.Writer, sent []sentLine) {
-	rows := make([][]string, len(sent))
-	for i, line := range sent {
-		rows[i] = []string{line.EventType, strconv.Itoa(line.HTTPStatus), line.answer.outcome, line.answer.eventID()}
+func sentListing() listing[sentLine] {
+	return listing[sentLine]{
+		headings: []string{eventTypeHeading, "ANSWER", "", "EVENT"},
+		cells: func(line sentLine) []string {
+			return []string{line.EventType, strconv.Itoa(line.HTTPStatus), line.answer.outcome, line.answer.eventID()}
+		},
 	}
-	table(w, []string{eventTypeHeading, "ANSWER", "", "EVENT"}, rows)
 }
 
 func (s *sender) send(ctx context.Context, body []byte) (answer, error) {
@@ -243,15 +261,15 @@ func (s *sender) sendSigned(ctx context.Context, body []byte, signature string) 
 	if err != nil {
 		return answer{}, err
 	}
-	var told struct {
+	var reply struct {
 		ID     int64
 		Status any // a word on success, a number in a problem
 		Code   string
 	}
 	a := answer{status: res.StatusCode}
-	if json.Unmarshal(content, &told) == nil {
-		a.id, a.outcome = told.ID, told.Code
-		if word, ok := told.Status.(string); ok {
+	if json.Unmarshal(content, &reply) == nil {
+		a.id, a.outcome = reply.ID, reply.Code
+		if word, ok := reply.Status.(string); ok {
 			a.outcome = word
 		}
 	}

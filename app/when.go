@@ -20,8 +20,8 @@ func (w *when) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// whenLayouts are RFC 3339, as in JSON; RFC 3339 with a space, as in tables; the
-// form of psql; and shorter forms in UTC. All accept fractions of a second.
+// whenLayouts are RFC 3339, as in JSON; RFC 3339 with a space, as in tables;
+// the form of psql; and shorter forms in UTC. All accept fractions of a second.
 func whenLayouts() []string {
 	return []string{
 		time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z07:00", "2006-01-02 15:04:05 -0700",
@@ -29,7 +29,7 @@ func whenLayouts() []string {
 	}
 }
 
-// minTime is before any event, and within the range of PostgreSQL.
+// minTime is earlier than any event, and within PostgreSQL's range.
 func minTime() time.Time { return time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 func parseWhen(s string, now time.Time) (time.Time, error) {
