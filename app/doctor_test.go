@@ -19,7 +19,7 @@ import (
 	"lumin-ingest/store/doctor"
 )
 
-// verdicts are findings in short: "check verdict".
+// verdicts formats findings as "check verdict".
 func verdicts(findings ...finding) string {
 	var all []string
 	for _, f := range findings {
@@ -109,7 +109,7 @@ func TestExaminePrograms(t *testing.T) {
 	}
 }
 
-// Everything is well: only then it ends with 0.
+// doctor exits with 0 only if every check is ok.
 func TestDoctorFindsNothing(t *testing.T) {
 	t.Parallel()
 	server, err := pgdev.Start(t.Context(), pgdev.Config{Durable: true}) // that of the other tests has fsync off
@@ -162,7 +162,7 @@ func decodeFindings(t *testing.T, out *bytes.Buffer) (findings []finding) {
 	return findings
 }
 
-// What may answer in place of the program is told apart.
+// The probe distinguishes the servers that may answer in place of the program.
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	answer := func(status int, body string) http.HandlerFunc {
@@ -180,16 +180,16 @@ func TestProbe(t *testing.T) {
 		want    verdict
 		says    string
 	}{
-		"as it should":     {answer(401, `{"code":"signature_missing"}`), ok, "401 signature_missing"},
-		"no such source":   {answer(404, `{"code":"unknown_source"}`), failure, "no secret"},
-		"a login":          {answer(401, `Who are you?`), failure, "asks for a login"},
-		"another path":     {answer(404, `not found`), failure, "unchanged"},
-		"a redirect":       {answer(308, ``), failure, "redirect to https://elsewhere.example.com/there"},
-		"nobody behind it": {answer(502, `<html>`), failure, "gets no answer"},
-		"yes to all":       {answer(200, `{"code":"signature_missing"}`), failure, "would be lost"},
-		"a teapot":         {answer(418, `[]`), failure, "another program"},
-		"without end":      {answer(401, `{"code":"signature_missing"}`+strings.Repeat(" ", 10<<20)+"x"), ok, "401"},
-		"cut off":          {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, failure, "EOF"},
+		"as expected":          {answer(401, `{"code":"signature_missing"}`), ok, "401 signature_missing"},
+		"no such source":       {answer(404, `{"code":"unknown_source"}`), failure, "no secret"},
+		"a login":              {answer(401, `Who are you?`), failure, "asks for a login"},
+		"another path":         {answer(404, `not found`), failure, "unchanged"},
+		"a redirect":           {answer(308, ``), failure, "redirect to https://elsewhere.example.com/there"},
+		"no program behind it": {answer(502, `<html>`), failure, "gets no answer"},
+		"accepts everything":   {answer(200, `{"code":"signature_missing"}`), failure, "would be lost"},
+		"a teapot":             {answer(418, `[]`), failure, "another program"},
+		"without end":          {answer(401, `{"code":"signature_missing"}`+strings.Repeat(" ", 10<<20)+"x"), ok, "401"},
+		"cut off":              {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, failure, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -208,8 +208,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// A redirect is not followed, not even to where the answer would be right: Lumin
-// does not follow it either.
+// The probe follows no redirect, even if the target would give the right
+// answer: Lumin does not follow redirects either.
 func TestProbeRedirected(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -242,13 +242,14 @@ func TestProbeWithoutAnswer(t *testing.T) {
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hung }))
 	defer silent.Close()
 	defer close(hung)
-	// Nobody listens on our end of a connection, and nobody else can meanwhile.
+	// No program can listen on the local port of an open connection.
 	held, err := net.Dial("tcp", silent.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	// As if the time were up. No other probe is hurried: it must answer first.
+	// A shorter timeout than that of the other probes, which must answer in
+	// time.
 	late, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	for _, c := range []struct {

@@ -28,7 +28,7 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
-// What Go prints is read back, and so is what this program prints.
+// Durations that Go or this program prints can be parsed again.
 func TestParseDurationPrinted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -23,7 +23,8 @@ const (
 	maxFloodP99      = time.Second
 )
 
-// TestFloodMemory has unauthenticated callers take all the memory they can get.
+// TestFloodMemory lets unauthenticated callers use all the memory that they can
+// get.
 func TestFloodMemory(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector takes several times the memory: make test-memory runs this test; package ingest has a smaller one")

@@ -59,7 +59,7 @@ func TestForwardSettings(t *testing.T) {
 	}
 }
 
-// Whoever sets nothing forwards nothing.
+// Without settings, nothing is forwarded.
 func TestForwardSettingsUnset(t *testing.T) {
 	t.Parallel()
 	if forwards, err := (forwardSettings{ForwardURLs: " \n"}).jobTypes(); err != nil || len(forwards) != 0 {
@@ -124,7 +124,7 @@ func TestForwardSettingsRefused(t *testing.T) {
 	}
 }
 
-// The settings have the names that are documented.
+// The settings have the documented names.
 func TestForwardSettingsNames(t *testing.T) {
 	t.Parallel()
 	var settings forwardSettings

@@ -16,9 +16,9 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// While the database is away, the log has a line per cause and interval, and
-// still accounts for every refused delivery. The same holds for what strangers
-// send.
+// During an outage of the database, the log has one line per cause and
+// interval, and still counts every refused delivery. The same holds for
+// deliveries with wrong signatures.
 func TestLogIsNotFlooded(t *testing.T) {
 	t.Parallel()
 	server, url := startServer(t)

@@ -27,8 +27,8 @@ func TestInvocation(t *testing.T) {
 	}
 }
 
-// No text names the program lumin-ingest: it may be part of a user's own
-// program with another name.
+// No text of the command line contains a fixed program name: a user's own
+// program has its own name.
 func TestTextsNameNoProgram(t *testing.T) {
 	t.Parallel()
 	var files []string

@@ -14,7 +14,7 @@ import (
 	"lumin-ingest/migrations"
 )
 
-// startServer is a server of this test's own, which it may stop.
+// startServer starts a server for one test, which may stop it.
 func startServer(tb testing.TB) (*pgdev.Server, string) {
 	tb.Helper()
 	server, err := pgdev.Start(context.Background(), pgdev.Config{})
@@ -33,7 +33,8 @@ func startServer(tb testing.TB) (*pgdev.Server, string) {
 	return server, server.URL()
 }
 
-// wantUnavailable is what Lumin must see while the database is away: 503, soon.
+// wantUnavailable checks the answer during an outage of the database: 503,
+// soon.
 func wantUnavailable(tb testing.TB, i *instance, b []byte) {
 	tb.Helper()
 	start := time.Now()
@@ -123,7 +124,7 @@ func TestDatabaseStoppedBeforeStart(t *testing.T) {
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin_test.effects`)
 }
 
-// It can be stopped while it waits, too.
+// The program can be stopped while it waits.
 func TestStopWhileWaiting(t *testing.T) {
 	t.Parallel()
 	i := startInstance(t, "postgres://somebody:"+otherSecret+"@127.0.0.1:1/lumin")
@@ -160,7 +161,7 @@ func TestSchemaMissing(t *testing.T) {
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin_test.effects`)
 }
 
-// A connection that has gone dead without a word must not keep a start waiting.
+// A connection that has died silently must not delay a start.
 func TestConnectionGoesDeadWhileWaiting(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewEmpty(t)

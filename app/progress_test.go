@@ -8,7 +8,8 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// The end of --wait tells success from failures left, whoever took runs away.
+// The result of --wait distinguishes success from remaining failures, even if
+// another replay took some of the runs.
 func TestProgressResult(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -49,8 +50,8 @@ func TestProgressResult(t *testing.T) {
 	}
 }
 
-// What a cancelled order has put back does not count as failed by it, although it
-// keeps the order's number.
+// Runs that a cancelled replay has restored do not count as failed by it,
+// although they keep its number.
 func TestProgressOfCancelled(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)

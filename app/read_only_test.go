@@ -12,8 +12,8 @@ import (
 )
 
 // The database is read-only for a while, as during a failover or maintenance.
-// Everything works again within 15 seconds, without a delivery that would show
-// it: a load balancer sends none to a program that is not ready.
+// The program recovers within 15 seconds. It needs no delivery for that: a load
+// balancer sends none to a program that is not ready.
 func TestReadOnlyForAWhile(t *testing.T) {
 	t.Parallel()
 	_, url := startServer(t)
@@ -29,7 +29,7 @@ func TestReadOnlyForAWhile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Sessions keep the setting that they began with, like those of a standby.
+	// Sessions keep the setting with which they began, as on a standby.
 	exec(`SET default_transaction_read_only = off`) // of this session
 	exec(`ALTER DATABASE postgres SET default_transaction_read_only = on`)
 	exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)

@@ -20,21 +20,23 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// TestScripts runs the command line as its users do. What the scripts have
-// besides testscript's own commands:
+// TestScripts runs the command line as its users do. The scripts have these
+// commands in addition to those of testscript:
 //
-//	database [empty]   a fresh database, migrated or not; sets DATABASE_URL
-//	fails CODE ARG...  the program must end with this code and a message of two lines
-//	server [ARG...]    serve, until it is ready; sets SERVER and ADMIN to its URLs, and
-//	                   SERVER_ADDRESS and ADMIN_ADDRESS to host and port
-//	stop-server        SIGTERM; it must end with 0
-//	deliver FILE       POST it to SERVER, signed as from the account
-//	settled            wait until no run and no replay is under way
-//	sql STATEMENT      print its rows
-//	sql-until S TEXT   until statement S gives this one text
-//	occupy NAME        listen on a port; sets NAME to its address
-//	lumin-api          start a stand-in of Lumin's API; sets LUMIN_API_URL and LUMIN_API_KEY
-//	lumin-tells ID S   it tells status S of signature request ID
+//	database [empty]   creates a database, migrated or empty; sets DATABASE_URL
+//	fails CODE ARG...  the program must exit with CODE and print two lines
+//	server [ARG...]    starts serve and waits until it is ready; sets SERVER and
+//	                   ADMIN to its URLs, and SERVER_ADDRESS and ADMIN_ADDRESS
+//	                   to host and port
+//	stop-server        sends SIGTERM to serve, which must exit with 0
+//	deliver FILE       sends FILE to SERVER, signed as from the account
+//	settled            waits until no run is pending and no replay is unfinished
+//	sql STATEMENT      prints the rows of STATEMENT
+//	sql-until S TEXT   waits until statement S returns TEXT
+//	occupy NAME        listens on a port; sets NAME to its address
+//	lumin-api          starts a stand-in for Lumin's API; sets LUMIN_API_URL and
+//	                   LUMIN_API_KEY
+//	lumin-status ID S  the stand-in reports status S for signature request ID
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	commands := map[string]func(*testscript.TestScript, bool, []string){}
@@ -43,7 +45,7 @@ func TestScripts(t *testing.T) {
 		"server": (*script).server, "stop-server": (*script).stopServer,
 		"deliver": (*script).deliver, "settled": (*script).settled,
 		"sql": (*script).sql, "sql-until": (*script).sqlUntil, "occupy": (*script).occupy,
-		"lumin-api": (*script).luminAPI, "lumin-tells": (*script).luminTells,
+		"lumin-api": (*script).luminAPI, "lumin-status": (*script).luminStatus,
 	} {
 		commands[name] = func(ts *testscript.TestScript, negated bool, args []string) {
 			if negated {
@@ -84,7 +86,7 @@ func (s *script) database(args []string) {
 	s.Setenv("DATABASE_URL", newDatabase(s.tb))
 }
 
-// environment is what the script has set of what the program reads.
+// environment returns the variables of the script that the program reads.
 func (s *script) environment() []string {
 	var env []string
 	for _, name := range []string{
@@ -155,7 +157,7 @@ func (s *script) luminAPI([]string) {
 	s.Setenv("LUMIN_API_KEY", luminapi.APIKey)
 }
 
-func (s *script) luminTells(args []string) {
+func (s *script) luminStatus(args []string) {
 	s.api.SetRequest(args[0], map[string]any{"status": args[1]})
 	s.api.SetFile(args[0], lumin.FileAgreement, luminapi.PDF(5000))
 }

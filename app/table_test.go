@@ -46,7 +46,7 @@ func TestTableOnATerminal(t *testing.T) {
 	}
 }
 
-// Empty cells take no line, as those of doctor without advice.
+// Empty cells take no line, such as those of findings without a remedy.
 func TestParagraphs(t *testing.T) {
 	t.Parallel()
 	got := lay(20, []string{"", "CHECK", "FOUND", "WHAT TO DO"}, [][]string{{"ok", "fsync", "on", ""}, {"--", "clock", "5s behind", "set it"}})
@@ -56,8 +56,8 @@ func TestParagraphs(t *testing.T) {
 	}
 }
 
-// Lines of events that fit leave out milliseconds and what all types begin with,
-// before anything is cut.
+// To fit, lines of events first leave out milliseconds and the prefix of event
+// types. Only then are cells cut.
 func TestEventLines(t *testing.T) {
 	t.Parallel()
 	cells := []string{"16", "2026-11-26 06:18:52.853-05:00", "account", "signature_request_signed", "21e1745e77cd30f5db92a03efecec4a22a637b15", "0", "1 succeeded"}
@@ -82,8 +82,8 @@ func TestAbbreviated(t *testing.T) {
 	}
 }
 
-// A table that fits has no line that is too long, and loses cells of no column but
-// those that may be cut.
+// A table that fits has no line that is too long. Only the columns that may be
+// cut lose text.
 func TestTableFits(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -108,7 +108,8 @@ func TestTableFits(t *testing.T) {
 	})
 }
 
-// What does not lead to a terminal is neither cut nor put into another zone.
+// Output that does not go to a terminal is neither cut nor converted to another
+// time zone.
 func TestTableElsewhere(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600))
@@ -120,7 +121,7 @@ func TestTableElsewhere(t *testing.T) {
 	}
 }
 
-// Flags take the times that tables print.
+// Flags accept the times that tables print.
 func TestTimesOfTables(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
@@ -169,7 +170,7 @@ type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// Only a reader that has gone may miss output.
+// Lost output is an error, unless the reader has closed the pipe.
 func TestLostOutput(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -24,8 +24,8 @@ import (
 	"lumin-ingest/worker/jobs/requeststate"
 )
 
-// unsteady fails now and then after it has written its effect, until it is told to
-// be steady; its second attempt would come in an hour.
+// unsteady sometimes fails after it has written its effect, until it is made
+// steady. Its second attempt would come in an hour.
 type unsteady struct {
 	worker.Defaults
 	steady *atomic.Bool
@@ -44,7 +44,8 @@ func (u unsteady) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error 
 	return err
 }
 
-// together is what is done at the same time to one database, and what must come of it.
+// together makes several changes to one database at the same time, and checks
+// the result.
 type together struct {
 	*testing.T
 	instance *instance
@@ -55,8 +56,9 @@ type together struct {
 	erased map[string]bool
 }
 
-// Ingest, replays, their cancellation, retention and erasures at once: the promise
-// holds, and nobody meets a deadlock. LUMIN_TEST_TOGETHER is how long.
+// The promise holds while ingest, replays, their cancellation, retention and
+// erasures run at the same time, and there is no deadlock. LUMIN_TEST_TOGETHER
+// sets the duration.
 func TestTogether(t *testing.T) {
 	t.Parallel()
 	length := 5 * time.Second
@@ -82,7 +84,7 @@ func TestTogether(t *testing.T) {
 	for _, do := range []func(context.Context) error{w.send, w.send, w.replay, w.erase, w.age, w.retain} {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				// What has begun is brought to its end.
+				// Operations that have begun are completed.
 				if err := do(context.WithoutCancel(ctx)); err != nil {
 					t.Error(err)
 					return
@@ -101,7 +103,7 @@ func TestTogether(t *testing.T) {
 
 func (w *together) store() *store.Store { return w.instance.Store() }
 
-// send delivers an event, or one of those before once more.
+// send delivers a new event, or an earlier one again.
 func (w *together) send(context.Context) error {
 	id := sample.RandomHex(10)
 	body := fmt.Appendf(nil, `{"event":{"event_time":%d,"event_type":"signature_request_signed"},"signature_request":`+
@@ -128,7 +130,7 @@ func (w *together) send(context.Context) error {
 	return nil
 }
 
-// replay orders what has failed or is retrying, and changes its mind now and then.
+// replay replays failed or retrying runs, and sometimes cancels the replay.
 func (w *together) replay(ctx context.Context) error {
 	status := []replay.Status{replay.Failed, replay.Retrying}[rand.IntN(2)]
 	id, err := replay.New(w.store()).Place(ctx, replay.NewOrder{Filter: replay.Filter{Status: status}, Reason: "test"})
@@ -160,7 +162,8 @@ func (w *together) over(ctx context.Context, id int64) error {
 	return fmt.Errorf("replay %d is not over", id)
 }
 
-// erase erases one of the signature requests, by its id or its signer's address.
+// erase erases one of the signature requests, by its id or its signer's
+// address.
 func (w *together) erase(ctx context.Context) error {
 	<-time.After(20 * time.Millisecond)
 	w.mu.Lock()
@@ -196,7 +199,7 @@ func (w *together) erase(ctx context.Context) error {
 	return err
 }
 
-// age makes events that are too old to be kept.
+// age creates events that are past their retention age.
 func (w *together) age(ctx context.Context) error {
 	<-time.After(50 * time.Millisecond)
 	_, err := w.store().Pool().Exec(ctx, `
@@ -217,7 +220,7 @@ func (w *together) retain(ctx context.Context) error {
 	return err
 }
 
-// settle replays until nothing is left to be done.
+// settle replays until no run is left to replay.
 func (w *together) settle() {
 	w.Helper()
 	ctx := context.Background()

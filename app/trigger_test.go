@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A program that is there and does not answer is not told to be started.
+// If a program listens but does not answer, the advice is not to start one.
 func TestTriggerNamesItsTimeout(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
