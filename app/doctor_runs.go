@@ -13,7 +13,8 @@ import (
 // longRetrying is how long a run may be retried before doctor reports it.
 const longRetrying = time.Hour
 
-// examineRuns reports failed runs and runs that have been retried for a long time.
+// examineRuns reports failed runs and runs that have been retried for a long
+// time.
 func examineRuns(ctx context.Context, st *store.Store) ([]finding, error) {
 	kinds, err := failures.CountTroubled(ctx, st.Pool(), longRetrying)
 	if err != nil {

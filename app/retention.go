@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/duration"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store/retention"
 )
@@ -55,7 +56,7 @@ type retentionCommand struct {
 }
 
 // confirmBelow is the age below which the command removes data only with --yes.
-const confirmBelow = 30 * day
+const confirmBelow = 30 * duration.Day
 
 func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 	policy, err := c.policy(c.MaxEventAge)

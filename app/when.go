@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"lumin-ingest/internal/duration"
 )
 
 // when is a point in time on the command line: a time, a day, or how long ago.
@@ -46,10 +48,10 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 			return at.UTC(), nil
 		}
 	}
-	switch ago, err := parseDuration(s); {
+	switch ago, err := duration.Parse(s); {
 	case err == nil:
 		return now.Add(-ago).UTC(), nil
-	case errors.Is(err, errTooLong):
+	case errors.Is(err, duration.ErrTooLong):
 		return time.Time{}, err
 	}
 	return time.Time{}, fmt.Errorf("%q is not a time: write 2006-01-02, 2006-01-02T15:04:05Z (UTC), or how long ago: 90m, 24h, 7d", s)

@@ -3,11 +3,11 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"time"
 
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/duration"
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/version"
 	"lumin-ingest/store/catalog"
@@ -91,17 +91,5 @@ func (s *Service) summary() []any {
 	}
 	maps.Copy(queues, s.cfg.Queues)
 	return append(summary, "queues", queues,
-		"retain_payloads", ageText(s.cfg.Retention.Payloads), "retain_events", ageText(s.cfg.Retention.Events))
-}
-
-// ageText formats an age like a setting.
-func ageText(age time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case age == 0:
-		return "0"
-	case age%day == 0:
-		return fmt.Sprintf("%dd", age/day)
-	}
-	return age.String()
+		"retain_payloads", duration.Format(s.cfg.Retention.Payloads), "retain_events", duration.Format(s.cfg.Retention.Events))
 }
