@@ -21,7 +21,7 @@ type auditCommand struct {
 }
 
 func (c *auditCommand) Run(ctx context.Context, std streams) error {
-	if err := c.check(); err != nil {
+	if err := c.checkTimes(); err != nil {
 		return err
 	}
 	keyrings, err := c.anyKeyrings()

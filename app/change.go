@@ -20,7 +20,7 @@ func (s actorSettings) actor() string { return cmp.Or(s.By, currentActor()) }
 // currentActor returns the user and host of this program, as far as they are
 // known.
 func currentActor() string {
-	actor := "somebody"
+	actor := "unknown user"
 	if u, err := user.Current(); err == nil {
 		actor = u.Username
 	}

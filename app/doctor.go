@@ -270,12 +270,12 @@ func examinePrograms(programs []catalog.Program, registered []string) []finding 
 	default:
 		findings = append(findings, finding{"programs", ok, found, ""})
 	}
-	if lost := without(registered, known); len(lost) > 0 {
+	if lost := difference(registered, known); len(lost) > 0 {
 		findings = append(findings, finding{"job types", warning, "no running program works " + strings.Join(lost, ", "),
 			"deploy a program that has it; if it was removed for good, DELETE FROM lumin.job_types WHERE kind = '...'"})
 	}
 	for _, p := range programs {
-		if missing := without(known, p.Kinds); p.Receives() && len(missing) > 0 {
+		if missing := difference(known, p.Kinds); p.Receives() && len(missing) > 0 {
 			findings = append(findings, finding{"job types", warning,
 				fmt.Sprintf("%s (process %d) receives deliveries and lacks %s", p.Host, p.PID, strings.Join(missing, ", ")),
 				"deploy the same program everywhere: the other one creates no runs for this job type; then \"" + invocation() + " replay --missing --kind ...\" creates them"})
@@ -287,8 +287,8 @@ func examinePrograms(programs []catalog.Program, registered []string) []finding 
 	return findings
 }
 
-// without returns the sorted elements of all that are not in some.
-func without(all, some []string) []string {
+// difference returns the sorted elements of all that are not in some.
+func difference(all, some []string) []string {
 	rest := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
 	slices.Sort(rest)
 	return slices.Compact(rest)

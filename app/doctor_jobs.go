@@ -32,7 +32,7 @@ func examineFollowUps(state doctor.FollowUps, programs []catalog.Program) (findi
 			known = append(known, p.OtherKinds...)
 		}
 	}
-	if lost := without(state.Waiting, known); len(lost) > 0 && len(programs) > 0 {
+	if lost := difference(state.Waiting, known); len(lost) > 0 && len(programs) > 0 {
 		findings = append(findings, finding{"follow-up jobs", warning, "waiting, and no running program works " + strings.Join(lost, ", "),
 			"deploy a program that registers these kinds with AddFollowUp or AddPeriodic"})
 	}

@@ -13,9 +13,6 @@ type eventFilter struct {
 	SignatureRequest string `placeholder:"ID" help:"Only of this signature request."`
 }
 
-// checkForm makes the checks that need no database.
-func (f eventFilter) checkForm() error { return checkSourceFilter(f.Source) }
-
 // checkSourceFilter refuses a --source that no source can have. It may be
 // empty.
 func checkSourceFilter(source string) error {

@@ -38,10 +38,10 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	if c.Payload && !c.json() {
 		return usage("--payload does not fit into a table", "add --output json, or see \"events payload\"")
 	}
-	if err := c.check(); err != nil {
+	if err := c.checkTimes(); err != nil {
 		return err
 	}
-	if err := c.checkForm(); err != nil {
+	if err := checkSourceFilter(c.Source); err != nil {
 		return err
 	}
 	st, closeStore, err := c.openStore(ctx)

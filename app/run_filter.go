@@ -39,8 +39,8 @@ type timeRange struct {
 	Until when `placeholder:"TIME" help:"Only of events received before then."`
 }
 
-// check refuses an empty range and a range in the future.
-func (r timeRange) check() error {
+// checkTimes refuses an empty range and a range in the future.
+func (r timeRange) checkTimes() error {
 	if r.Since.at != nil && r.Until.at != nil && !r.Since.at.Before(*r.Until.at) {
 		return usage("--until is not after --since", "swap the two")
 	}
@@ -58,7 +58,7 @@ func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 		Status: status, Kinds: f.Kind, EventTypes: f.EventType, Sources: f.Source, SignatureRequestIDs: f.SignatureRequest,
 		EventIDs: f.Event, ErrorFingerprints: errors, ReceivedSince: f.Since.at, ReceivedUntil: f.Until.at,
 	}
-	if err := f.check(); err != nil {
+	if err := f.checkTimes(); err != nil {
 		return filter, err
 	}
 	return filter, checkSource(f.Source...)

@@ -26,7 +26,7 @@ func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 	if c.Lines < 0 {
 		return usage(fmt.Sprintf("--lines is %d", c.Lines), "give 0 or more")
 	}
-	if err := c.checkForm(); err != nil {
+	if err := checkSourceFilter(c.Source); err != nil {
 		return err
 	}
 	st, closeStore, err := c.openStore(ctx)
