@@ -42,12 +42,12 @@ type Env struct {
 type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
 
 // Main runs the command line of the process, with these job types and the
-// built-in ones that the settings ask for. nil means only the built-in ones.
+// built-in ones that the settings enable. nil means only the built-in ones.
 // Main exits with 0 on success, 2 if it was called wrongly, and 1 on any other
 // failure.
 //
-// A bucket in ARCHIVE_URL other than file:// needs its driver, which the program
-// imports:
+// A bucket in ARCHIVE_URL other than file:// needs a driver. The program
+// imports it:
 //
 //	import _ "gocloud.dev/blob/s3blob"
 func Main(jobTypes JobTypes) {
@@ -72,10 +72,10 @@ type streams struct {
 // commands is the command line. Each command is a struct in a file of its own.
 type commands struct {
 	Serve     serveCommand     `cmd:"" help:"Receive deliveries and run the jobs of their events."`
-	Dev       devCommand       `cmd:"" help:"Try it out: start a private PostgreSQL and the program, and run a demo on them."`
+	Dev       devCommand       `cmd:"" help:"Try the program: start a private PostgreSQL and the program, and run a demo on them."`
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database schema up to date, or undo migrations."`
 	Trigger   triggerCommand   `cmd:"" help:"Send correctly signed sample deliveries."`
-	Events    eventsCommand    `cmd:"" help:"Look at stored events."`
+	Events    eventsCommand    `cmd:"" help:"Show stored events."`
 	Conflicts conflictsCommand `cmd:"" help:"List events that were delivered again with different content, and decide about them."`
 	Failures  failuresCommand  `cmd:"" help:"List failed and retrying runs by job type and error; dismiss failed runs, and restore them."`
 	FollowUps followUpsCommand `cmd:"" help:"List follow-up jobs that have failed for good, and put them back into the queue."`
@@ -99,9 +99,9 @@ func hint(err error, format string, args ...any) error { return advice.Add(err, 
 
 func usage(what, format string, args ...any) error { return advice.Usage(what, format, args...) }
 
-// serves reports whether a command runs until it is stopped. Such a command
+// isServing reports whether a command runs until it is stopped. Such a command
 // must not depend on the readers of its output.
-func serves(command string) bool { return command == "serve" || command == "dev" }
+func isServing(command string) bool { return command == "serve" || command == "dev" }
 
 func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int {
 	if jobTypes == nil {
@@ -132,12 +132,12 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		return exited
 	}
 	if err != nil {
-		return report(std.err, usage(err.Error(), "run with --help to see what there is"))
+		return report(std.err, usage(err.Error(), "run with --help to list the commands and flags"))
 	}
 	if err := checkEmptyLists(parsed); err != nil {
 		return report(std.err, err)
 	}
-	if serves(parsed.Command()) {
+	if isServing(parsed.Command()) {
 		std.out = out.to // a service may lose output and still succeed
 		out, errs, flush := service.QueueOutput(std.out, std.err)
 		defer flush()

@@ -50,7 +50,7 @@ type builtInSettings struct {
 	reconcileSettings
 }
 
-// addTo registers the built-in job types that the settings ask for. It is
+// addTo registers the built-in job types that the settings enable. It is
 // called after the program has registered its own, in every role: a program
 // that only receives must know which job types its events have.
 func (s builtInSettings) addTo(ctx context.Context, registry *worker.Registry, env Env) error {

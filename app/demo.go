@@ -203,8 +203,8 @@ func (d *demo) replayOnce(ctx context.Context, s *service.Service, filter replay
 	return runs, d.waitSettled(ctx, s, filter.SignatureRequestIDs[0])
 }
 
-// waitSettled waits for the runs of the demo's own job type. Other job types may
-// be slow, or fail and be retried for hours.
+// waitSettled waits for the runs of the demo's own job type. Other job types
+// may be slow, or fail and be retried for hours.
 func (d *demo) waitSettled(ctx context.Context, s *service.Service, request string) error {
 	return waitFor(ctx, func() (bool, error) { return settled(ctx, s, request, d.invoice.Kind()) })
 }

@@ -9,7 +9,7 @@
 //		})
 //	}
 //
-// The program also has the built-in job types that the environment asks for.
+// The program also has the built-in job types that the environment enables.
 //
 // Such a program has all commands of lumin-ingest: serve, dev, migrate,
 // trigger, events, conflicts, failures, follow-ups, replay, replays, doctor,

@@ -29,8 +29,8 @@ func deliverTo(tb testing.TB, public string, b []byte) reply {
 	return mustPost(tb, public+"/webhooks/account", b, lumin.Sign(b, accountKey))
 }
 
-// Nothing that was acknowledged hangs on the process that did. This one only
-// receives, so that its job cannot have been fetched yet.
+// An acknowledged delivery does not depend on the process that received it.
+// This process only receives, so its job cannot have been fetched yet.
 func TestKilledAfterAnswer(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -56,8 +56,8 @@ func TestKilledAfterAnswer(t *testing.T) {
 	}
 }
 
-// A job that was being worked on is taken up again, once River sees that nobody
-// does any more.
+// A running job of a killed process runs again after River has noticed that the
+// process is gone.
 func TestKilledWhileWorking(t *testing.T) {
 	if os.Getenv("LUMIN_TEST_SLOW") == "" {
 		t.Skip("takes up to 90 s; set LUMIN_TEST_SLOW=1 to run it")
@@ -92,7 +92,8 @@ func TestKilledWhileWorking(t *testing.T) {
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin_test.effects`)
 }
 
-// Every 200 is in the database, whatever was in flight when the signal came.
+// Every delivery that was answered 200 is in the database, even if the signal
+// came during other deliveries.
 func TestTerminatedUnderLoad(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -131,8 +132,8 @@ func TestTerminatedUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	// One whose body is only half there when the signal comes, and which the
-	// program has begun to read.
+	// A delivery whose body is half sent when the signal comes. The program has
+	// begun to read it.
 	slow := body(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: "slow"})
 	conn := halfDelivery(t, public, slow)
 	eventually(t, 30*time.Second, "some are acknowledged", func() bool { return received() >= 200 })
@@ -170,7 +171,7 @@ func TestTerminatedUnderLoad(t *testing.T) {
 	wantNumber(t, db, events, `SELECT count(DISTINCT event_key) FROM lumin_test.effects`)
 }
 
-// half is a delivery of which the second half is still to be sent.
+// half is a delivery whose second half has not been sent.
 type half struct {
 	tb   testing.TB
 	conn net.Conn
@@ -184,7 +185,7 @@ func halfDelivery(tb testing.TB, public string, b []byte) *half {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = conn.Close() })
-	// 100-continue is answered when the program begins to read.
+	// The program answers 100-continue when it begins to read.
 	_, err = fmt.Fprintf(conn, "POST /webhooks/account HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n%s",
 		lumin.Sign(b, accountKey), len(b), b[:len(b)/2])
 	if err != nil {
@@ -214,7 +215,7 @@ func (h *half) rest() reply {
 	return r
 }
 
-// A second signal does not wait for anything.
+// After a second signal, the program ends at once.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
@@ -231,10 +232,10 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// maxIdleKiB is what the stock program may take when it has nothing to do.
+// maxIdleKiB bounds the memory of the stock program when it is idle.
 const maxIdleKiB = 40 << 10
 
-// TestIdleMemory measures the real program, as it is built.
+// TestIdleMemory measures the program as it is built for users.
 func TestIdleMemory(t *testing.T) {
 	if raceDetector {
 		t.Skip("the program would have to be built without the race detector, which takes long: run the tests without -race")
@@ -249,7 +250,8 @@ func TestIdleMemory(t *testing.T) {
 	}
 	p := startProgramAt(t, binary, serveEnv(newDatabase(t)), "serve")
 	p.waitReady()
-	// What the start left is given back after a while; the least within it counts.
+	// The memory of the start is released after a while, so the lowest figure
+	// counts.
 	least, deadline := resident(t, p), time.Now().Add(10*time.Second)
 	eventually(t, time.Minute, "it has been idle for ten seconds, or is small", func() bool {
 		least = min(least, resident(t, p))

@@ -130,7 +130,7 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 const maxDrainDelay = 5 * time.Minute
 
 // checkRanges refuses numbers and durations that cannot be right. Durations are
-// never negative: parseDuration refuses those.
+// never negative: [duration.Parse] refuses those.
 func (c *serveCommand) checkRanges() error {
 	if c.DrainDelay > maxDrainDelay {
 		return usage("DRAIN_DELAY is "+c.DrainDelay.String(), "give 0s to 5m: the time that a load balancer takes to notice that /readyz answers 503")

@@ -31,7 +31,8 @@ type logReader struct {
 	public, admin string
 }
 
-// startWithReader starts serve, and reads its log until it says where it listens.
+// startWithReader starts serve, and reads its log until it says where it
+// listens.
 func startWithReader(t *testing.T, env []string) *logReader {
 	t.Helper()
 	from, to, err := os.Pipe()
@@ -79,7 +80,8 @@ func (r *logReader) deliverMany(t *testing.T) {
 	}
 }
 
-// mustStop ends the program, which must not take long, with or without a reader of its log.
+// mustStop ends the program, which must not take long, with or without a reader
+// of its log.
 func (r *logReader) mustStop(t *testing.T) {
 	t.Helper()
 	r.signal(syscall.SIGTERM)

@@ -17,7 +17,7 @@ import (
 
 // databaseSettings name the database.
 type databaseSettings struct {
-	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"PostgreSQL, such as postgres://user:password@host/database."`
+	DatabaseURL     string `env:"DATABASE_URL" placeholder:"URL" help:"URL of the PostgreSQL database, such as postgres://user:password@host/database."`
 	DatabaseURLFile string `env:"DATABASE_URL_FILE" placeholder:"FILE" help:"File that holds the value."`
 }
 
@@ -54,7 +54,7 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 	}
 	status, err := st.SchemaStatus(ctx)
 	if err == nil && !status.Current() {
-		err = hint(errors.New(status.String()), "DATABASE_URL names the database; is it the right one?")
+		err = hint(errors.New(status.String()), "check that DATABASE_URL names the right database")
 	}
 	if err != nil {
 		pool.Close()
@@ -65,9 +65,9 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 
 // sourceSettings hold the secrets of the sources whose deliveries are accepted.
 type sourceSettings struct {
-	AccountAPIKeys     string `name:"lumin-account-api-keys" env:"LUMIN_ACCOUNT_API_KEYS" placeholder:"KEY,..." help:"The workspace's Primary API key, which signs account webhooks; two while it is rotated."`
+	AccountAPIKeys     string `name:"lumin-account-api-keys" env:"LUMIN_ACCOUNT_API_KEYS" placeholder:"KEY,..." help:"Primary API key of the workspace, which signs account webhooks. During a rotation, both keys."`
 	AccountAPIKeysFile string `name:"lumin-account-api-keys-file" env:"LUMIN_ACCOUNT_API_KEYS_FILE" placeholder:"FILE" help:"File that holds the value."`
-	AppSecrets         string `name:"lumin-app-secrets" env:"LUMIN_APP_SECRETS" placeholder:"NAME=SECRET,..." help:"Signing Secrets of apps; a name may repeat while its secret is rotated."`
+	AppSecrets         string `name:"lumin-app-secrets" env:"LUMIN_APP_SECRETS" placeholder:"NAME=SECRET,..." help:"Signing Secrets of apps. A name may repeat while its secret is rotated."`
 	AppSecretsFile     string `name:"lumin-app-secrets-file" env:"LUMIN_APP_SECRETS_FILE" placeholder:"FILE" help:"File that holds the values."`
 }
 

@@ -16,7 +16,7 @@ import (
 type bodySettings struct {
 	sourceSettings
 	Source string `default:"account" help:"Use the secret of this source: account or app:NAME."`
-	Key    string `placeholder:"SECRET" help:"The secret itself, in place of a configured one."`
+	Key    string `placeholder:"SECRET" help:"The secret, instead of a configured one."`
 	File   string `arg:"" optional:"" help:"File with the exact bytes of the body; standard input by default."`
 }
 
