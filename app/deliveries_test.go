@@ -79,13 +79,19 @@ func TestDocumentedDelivery(t *testing.T) {
 		t.Errorf("/healthz answered %d %s", status, body)
 	}
 
-	// After a restart, the last delivery of both sources is known.
 	if err := i.stop(); err != nil {
 		t.Fatal(err)
 	}
+	wantLastDeliveries(t, url)
+}
+
+// wantLastDeliveries checks that the last delivery of both sources is known
+// after a restart.
+func wantLastDeliveries(t *testing.T, url string) {
+	t.Helper()
 	next := startInstance(t, url)
 	next.waitReady(t)
-	_, metrics = get("http://" + next.AdminAddr() + "/metrics")
+	_, metrics := get("http://" + next.AdminAddr() + "/metrics")
 	for _, source := range []string{"account", "app:demo"} {
 		if !regexp.MustCompile(`lumin_source_last_verified_timestamp_seconds\{source="` + source + `"\} 1\.[0-9]+e\+09\n`).MatchString(metrics) {
 			t.Errorf("the last delivery of %s is not known after a restart: %s", source, metrics)
@@ -99,16 +105,6 @@ func wantPayload(tb testing.TB, url string, id int64, want []byte) {
 	if got := command(tb, "events", "payload", fmt.Sprint(id), "--database-url", url); got != string(want) {
 		tb.Errorf("the payload of event %d is %.100q, want %.100q", id, got, want)
 	}
-}
-
-// command runs a command that must succeed, and returns what it printed.
-func command(tb testing.TB, args ...string) string {
-	tb.Helper()
-	var out, stderr bytes.Buffer
-	if code := run(context.Background(), args, streams{in: strings.NewReader(""), out: &out, err: &stderr}, testJobTypes); code != 0 {
-		tb.Fatalf("%v ended with %d: %s", args, code, &stderr)
-	}
-	return out.String()
 }
 
 func TestRefusedDeliveries(t *testing.T) {
@@ -247,20 +243,32 @@ func TestOddBodies(t *testing.T) {
 		}
 		wantPayload(t, url, r.ID, []byte(c.body))
 	}
+	wantRunsOfSound(t, db)
+	wantUnrecognized(t, url, listed)
+}
+
+// wantRunsOfSound checks that exactly the events with an identity have runs, and
+// that all runs succeed.
+func wantRunsOfSound(t *testing.T, db *pgx.Conn) {
+	t.Helper()
 	waitSettled(t, db)
 	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.runs WHERE state <> 'succeeded'`)
 	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.events e WHERE signature_request_id IS NOT NULL
 		AND 2 <> (SELECT count(*) FROM lumin.runs r WHERE r.event_key = e.event_key)`)
 	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.runs JOIN lumin.events USING (event_key) WHERE signature_request_id IS NULL`)
 	wantNumber(t, db, number(t, db, `SELECT count(*) FROM lumin.events WHERE signature_request_id IS NOT NULL`), `SELECT count(*) FROM lumin_test.effects`)
+}
 
+// wantUnrecognized compares what "events list --unrecognized" prints.
+func wantUnrecognized(t *testing.T, url string, ids []int64) {
+	t.Helper()
 	var got []string
 	for line := range strings.Lines(command(t, "events", "list", "--unrecognized", "--output", "json", "--database-url", url)) {
 		got = append(got, line[:strings.Index(line, ",")])
 	}
 	slices.Reverse(got)
 	var want []string
-	for _, id := range listed {
+	for _, id := range ids {
 		want = append(want, fmt.Sprintf(`{"id":%d`, id))
 	}
 	if !slices.Equal(got, want) {

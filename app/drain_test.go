@@ -55,44 +55,18 @@ func TestDrain(t *testing.T) {
 	idle := keepAlive(t, public)
 
 	var (
-		senders  sync.WaitGroup
-		ended    = make(chan struct{})
-		answered atomic.Int64
-		closed   atomic.Int64 // answers that close their connection
+		senders sync.WaitGroup
+		ended   = make(chan struct{})
 	)
-	caller := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 10}, Timeout: 10 * time.Second}
-	t.Cleanup(caller.CloseIdleConnections)
+	caller := &drainCaller{url: public + "/webhooks/account", client: &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 10}, Timeout: 10 * time.Second,
+	}}
+	t.Cleanup(caller.client.CloseIdleConnections)
 	for sender := range 4 {
-		senders.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-ended:
-					return
-				default:
-				}
-				b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: fmt.Sprintf("drain-%d-%d", sender, n)})
-				request, _ := http.NewRequest(http.MethodPost, public+"/webhooks/account", strings.NewReader(string(b)))
-				request.GetBody = nil // otherwise the client would hide a reset by trying again
-				request.Header.Set(lumin.SignatureHeader, lumin.Sign(b, accountKey))
-				response, err := caller.Do(request)
-				if err != nil {
-					t.Errorf("a caller was not answered: %v", err)
-					return
-				}
-				_, _ = io.Copy(io.Discard, response.Body)
-				response.Body.Close()
-				if response.StatusCode != http.StatusOK {
-					t.Errorf("answered %d", response.StatusCode)
-				}
-				if response.Close {
-					closed.Add(1)
-				}
-				answered.Add(1)
-			}
-		})
+		senders.Go(func() { caller.run(t, sender, ended) })
 	}
-	eventually(t, 30*time.Second, "some are answered", func() bool { return answered.Load() > 50 })
-	start, before := time.Now(), answered.Load()
+	eventually(t, 30*time.Second, "some are answered", func() bool { return caller.answered.Load() > 50 })
+	start, before := time.Now(), caller.answered.Load()
 	p.signal(syscall.SIGTERM)
 	eventually(t, delay, "/readyz answers 503", func() bool {
 		status, why := get(admin + "/readyz")
@@ -101,8 +75,8 @@ func TestDrain(t *testing.T) {
 	eventually(t, delay, "most of the delay has passed", func() bool { return time.Since(start) > delay-2*time.Second })
 	close(ended)
 	senders.Wait()
-	if answered.Load() == before || closed.Load() == 0 {
-		t.Errorf("%d answered during the delay, %d of them closed their connection", answered.Load()-before, closed.Load())
+	if during, closed := caller.answered.Load()-before, caller.closed.Load(); during == 0 || closed == 0 {
+		t.Errorf("%d answered during the delay, %d of them closed their connection", during, closed)
 	}
 	if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("the idle connection ended with %d bytes and %v, want io.EOF", n, err)
@@ -112,6 +86,43 @@ func TestDrain(t *testing.T) {
 	}
 	if took := time.Since(start); took < delay {
 		t.Errorf("it ended after %v, before the end of the delay of %v", took, delay)
+	}
+}
+
+// drainCaller sends deliveries that must all be answered 200.
+type drainCaller struct {
+	url      string
+	client   *http.Client
+	answered atomic.Int64
+	closed   atomic.Int64 // answers that close their connection
+}
+
+// run sends deliveries until ended is closed.
+func (c *drainCaller) run(t *testing.T, sender int, ended <-chan struct{}) {
+	for n := 0; ; n++ {
+		select {
+		case <-ended:
+			return
+		default:
+		}
+		b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: fmt.Sprintf("drain-%d-%d", sender, n)})
+		request, _ := http.NewRequest(http.MethodPost, c.url, strings.NewReader(string(b)))
+		request.GetBody = nil // otherwise the client would hide a reset by trying again
+		request.Header.Set(lumin.SignatureHeader, lumin.Sign(b, accountKey))
+		response, err := c.client.Do(request)
+		if err != nil {
+			t.Errorf("a caller was not answered: %v", err)
+			return
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("answered %d", response.StatusCode)
+		}
+		if response.Close {
+			c.closed.Add(1)
+		}
+		c.answered.Add(1)
 	}
 }
 

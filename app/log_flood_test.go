@@ -56,19 +56,7 @@ func TestLogIsNotFlooded(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	p.wait(30 * time.Second)
 
-	counted := map[string]int{} // failures by message and code
-	lines := 0
-	for line := range strings.Lines(p.stderr.String()) {
-		var entry struct {
-			Level, Msg, Code string
-			Repeated         int
-		}
-		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "INFO" {
-			continue
-		}
-		lines++
-		counted[strings.TrimSpace(entry.Msg+" "+entry.Code)] += max(entry.Repeated, 1)
-	}
+	counted, lines := countFailures(p.stderr.String())
 	t.Logf("%d lines in %v: %v", lines, took, counted)
 	for what, want := range map[string]int{"delivery database_unavailable": refused, "delivery signature_mismatch": strange} {
 		if counted[what] != want {
@@ -79,4 +67,22 @@ func TestLogIsNotFlooded(t *testing.T) {
 	if most := 60 + 20*int(took/collapseEvery); lines > most {
 		t.Errorf("%d lines, want %d at most", lines, most)
 	}
+}
+
+// countFailures counts the failures in a log by message and code, and the lines
+// that hold them.
+func countFailures(log string) (counted map[string]int, lines int) {
+	counted = map[string]int{}
+	for line := range strings.Lines(log) {
+		var entry struct {
+			Level, Msg, Code string
+			Repeated         int
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "INFO" {
+			continue
+		}
+		lines++
+		counted[strings.TrimSpace(entry.Msg+" "+entry.Code)] += max(entry.Repeated, 1)
+	}
+	return counted, lines
 }

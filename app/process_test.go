@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
 )
@@ -103,40 +105,18 @@ func TestTerminatedUnderLoad(t *testing.T) {
 	public := p.public()
 
 	var (
-		mu       sync.Mutex
-		ledger   = map[string]int64{} // signature request and the id that was answered
-		senders  sync.WaitGroup
-		ended    = make(chan struct{})
-		received = func() int { mu.Lock(); defer mu.Unlock(); return len(ledger) }
+		load    = &load{url: public + "/webhooks/account", ids: map[string]int64{}}
+		senders sync.WaitGroup
+		ended   = make(chan struct{})
 	)
 	for sender := range 8 {
-		senders.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-ended:
-					return
-				default:
-				}
-				request := fmt.Sprintf("load-%d-%d", sender, n)
-				b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: request})
-				r, err := post(public+"/webhooks/account", b, lumin.Sign(b, accountKey))
-				if err != nil {
-					continue // there is nobody to answer any more
-				}
-				if r.code != 200 {
-					t.Errorf("answered %d %s", r.code, r.body)
-				}
-				mu.Lock()
-				ledger[request] = r.ID
-				mu.Unlock()
-			}
-		})
+		senders.Go(func() { load.run(t, sender, ended) })
 	}
 	// A delivery whose body is half sent when the signal comes. The program has
 	// begun to read it.
 	slow := body(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: "slow"})
 	conn := halfDelivery(t, public, slow)
-	eventually(t, 30*time.Second, "some are acknowledged", func() bool { return received() >= 200 })
+	eventually(t, 30*time.Second, "some are acknowledged", func() bool { return load.acknowledged() >= 200 })
 	p.signal(syscall.SIGTERM)
 	eventually(t, 10*time.Second, "it has noticed", func() bool { return p.stderr.logged("stopping") != nil })
 	r := conn.rest()
@@ -153,8 +133,59 @@ func TestTerminatedUnderLoad(t *testing.T) {
 		t.Error("it did not say that it has stopped")
 	}
 
-	ledger["slow"] = r.ID
-	for request, id := range ledger {
+	load.ids["slow"] = r.ID
+	wantAllRecorded(t, db, load.ids)
+
+	startProgram(t, serveEnv(url), "serve").waitReady()
+	waitSettled(t, db)
+	events := number(t, db, `SELECT count(*) FROM lumin.events`)
+	wantNumber(t, db, events, `SELECT count(*) FROM lumin_test.effects`)
+	wantNumber(t, db, events, `SELECT count(DISTINCT event_key) FROM lumin_test.effects`)
+}
+
+// load sends deliveries, and keeps the ids of the acknowledged events by
+// signature request.
+type load struct {
+	url string
+
+	mu  sync.Mutex
+	ids map[string]int64
+}
+
+// run sends deliveries until ended is closed.
+func (l *load) run(t *testing.T, sender int, ended <-chan struct{}) {
+	for n := 0; ; n++ {
+		select {
+		case <-ended:
+			return
+		default:
+		}
+		request := fmt.Sprintf("load-%d-%d", sender, n)
+		b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: request})
+		r, err := post(l.url, b, lumin.Sign(b, accountKey))
+		if err != nil {
+			continue // the program has ended
+		}
+		if r.code != 200 {
+			t.Errorf("answered %d %s", r.code, r.body)
+		}
+		l.mu.Lock()
+		l.ids[request] = r.ID
+		l.mu.Unlock()
+	}
+}
+
+func (l *load) acknowledged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.ids)
+}
+
+// wantAllRecorded checks that each acknowledged event is stored with its runs
+// and jobs. ids has the ids of the events by signature request.
+func wantAllRecorded(t *testing.T, db *pgx.Conn, ids map[string]int64) {
+	t.Helper()
+	for request, id := range ids {
 		wantNumber(t, db, 1, `SELECT count(*) FROM lumin.events WHERE id = $1 AND signature_request_id = $2`, id, request)
 	}
 	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.events e
@@ -163,12 +194,6 @@ func TestTerminatedUnderLoad(t *testing.T) {
 		SELECT FROM lumin.river_job j WHERE j.kind = r.job_kind AND j.args ->> 'event_key' = r.event_key::text
 		AND j.state NOT IN ('completed', 'discarded', 'cancelled'))`)
 	wantNumber(t, db, 0, `SELECT count(*) FROM lumin.river_job WHERE state = 'running'`)
-
-	startProgram(t, serveEnv(url), "serve").waitReady()
-	waitSettled(t, db)
-	events := number(t, db, `SELECT count(*) FROM lumin.events`)
-	wantNumber(t, db, events, `SELECT count(*) FROM lumin_test.effects`)
-	wantNumber(t, db, events, `SELECT count(DISTINCT event_key) FROM lumin_test.effects`)
 }
 
 // half is a delivery whose second half has not been sent.

@@ -1,10 +1,13 @@
 package app
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -121,4 +124,14 @@ func (p *program) wait(within time.Duration) int {
 		p.tb.Fatalf("it still runs after %s", within)
 	}
 	return p.cmd.ProcessState.ExitCode()
+}
+
+// command runs a command that must succeed, and returns what it printed.
+func command(tb testing.TB, args ...string) string {
+	tb.Helper()
+	var out, stderr bytes.Buffer
+	if code := run(context.Background(), args, streams{in: strings.NewReader(""), out: &out, err: &stderr}, testJobTypes); code != 0 {
+		tb.Fatalf("%v ended with %d: %s", args, code, &stderr)
+	}
+	return out.String()
 }

@@ -108,6 +108,16 @@ func TestRotation(t *testing.T) {
 	reached(200, app+"other", appSecret)
 	want(404, app+"demo", appSecret)
 	want(200, account, newKey)
+	wantRotated(t, p)
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(20 * time.Second); code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+}
+
+// wantRotated checks the metrics and the log after the rotation.
+func wantRotated(t *testing.T, p *program) {
+	t.Helper()
 	_, metrics := get(p.admin() + "/metrics")
 	if !strings.Contains(metrics, `lumin_source_mismatches_since_verified{source="app:other"} 0`) ||
 		strings.Contains(metrics, `lumin_source_mismatches_since_verified{source="app:demo"}`) {
@@ -117,10 +127,6 @@ func TestRotation(t *testing.T) {
 	ids, _ := changed["key_ids"].(map[string]any)
 	if list, _ := ids["account"].([]any); len(list) != 2 || list[0] != lumin.KeyID(newKey) {
 		t.Errorf("logged %v", changed)
-	}
-	p.signal(syscall.SIGTERM)
-	if code := p.wait(20 * time.Second); code != 0 {
-		t.Errorf("it ended with %d", code)
 	}
 }
 
