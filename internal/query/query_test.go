@@ -11,8 +11,8 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// An error begins with the words of the call, once, wherever it occurs. The only
-// connection is free afterwards.
+// An error begins with the words of the call, once, wherever it occurs.
+// Afterwards the only connection is free again.
 func TestErrorsAreWrappedOnce(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.NewEmpty(t)+"&pool_max_conns=1")
