@@ -8,8 +8,8 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// A new database has the comments of a migrated one: those that migration 0012
-// writes are also those of the earlier files.
+// A new database has the same comments as a migrated one: migration 0012 and
+// the earlier files write the same comments.
 func TestCommentsOfNewAndMigratedDatabase(t *testing.T) {
 	t.Parallel()
 	names, err := filepath.Glob("sql/*.up.sql")
@@ -19,7 +19,7 @@ func TestCommentsOfNewAndMigratedDatabase(t *testing.T) {
 	statement := regexp.MustCompile(`(?m)^COMMENT ON (.+) IS '(.*)';$`)
 	last := map[string]string{}
 	repeated := 0
-	for _, name := range names { // which Glob sorts
+	for _, name := range names { // Glob has sorted them
 		name = filepath.Base(name)
 		for _, match := range statement.FindAllStringSubmatch(sqlFile(t, name), -1) {
 			object, text := match[1], match[2]

@@ -10,6 +10,6 @@
 //	}
 //
 // Any number of programs may call [Up] at the same time. The first one
-// migrates, and the others wait and find nothing left to do. The role needs
+// migrates, and the others wait and find the schema up to date. The role needs
 // CREATE on the database only if the schema lumin does not exist yet.
 package migrations

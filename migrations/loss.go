@@ -102,7 +102,7 @@ func (m *migrator) rows(ctx context.Context, what, from string) ([]Loss, error) 
 	return []Loss{{what, n}}, nil
 }
 
-// column counts the rows where a column differs from its default.
+// column counts the rows in which a column differs from its default.
 func (m *migrator) column(ctx context.Context, table, column string) ([]Loss, error) {
 	if column == "rerun" {
 		return nil, nil // again has the same values: see migration 0010

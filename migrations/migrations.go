@@ -35,7 +35,7 @@ const lockKey = 0x6c756d696e
 // options are the options of the connections that migrate.
 //
 //nolint:gochecknoglobals // constant, but Go has no constant structs
-var options = pgopen.Options{Name: "lumin-ingest migrate", Writes: true, AfterConnect: settle}
+var options = pgopen.Options{Name: "lumin-ingest migrate", Writes: true, AfterConnect: overrideSettings}
 
 // Up migrates the schema to [Latest]. It changes nothing if the schema is up to
 // date or newer. Each migration and its version commit together. If a program
@@ -92,10 +92,10 @@ func locked(ctx context.Context, databaseURL string, report func(Step), act func
 	return act(&migrator{url: databaseURL, conn: conn, report: report})
 }
 
-// settle overrides settings of the role or database that do not suit
+// overrideSettings overrides settings of the role or database that do not suit
 // migrations, such as timeouts for small queries and another application's
 // search_path.
-func settle(ctx context.Context, conn *pgx.Conn) error {
+func overrideSettings(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; SET search_path = pg_catalog, pg_temp; SET client_encoding = 'UTF8'`)
 	if err != nil {
 		return fmt.Errorf("prepare a connection to migrate: %w", err)
@@ -217,7 +217,7 @@ func (m *migrator) createSchema(ctx context.Context) error {
 	var exists bool
 	err := m.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)`, Schema).Scan(&exists)
 	if err != nil {
-		return fmt.Errorf("look for schema %s: %w", Schema, err)
+		return fmt.Errorf("find schema %s: %w", Schema, err)
 	}
 	if exists {
 		return nil
@@ -293,7 +293,7 @@ func (m *migrator) steps(ctx context.Context, n int) error {
 
 // withDriver opens the version table, and creates it if necessary.
 func (m *migrator) withDriver(act func(database.Driver) error) error {
-	db := stdlib.OpenDB(*m.conn.Config(), stdlib.OptionAfterConnect(settle))
+	db := stdlib.OpenDB(*m.conn.Config(), stdlib.OptionAfterConnect(overrideSettings))
 	driver, err := pgxmigrate.WithInstance(db, &pgxmigrate.Config{
 		SchemaName:            Schema,
 		MigrationsTable:       `"lumin"."schema_migrations"`,

@@ -24,7 +24,7 @@ func TestUpDownUp(t *testing.T) {
 	if s := status(t, pool); s != (migrations.Status{Latest: migrations.Latest()}) || s.Current() || !strings.Contains(s.String(), "not migrated") {
 		t.Errorf("before: %+v, %s", s, s)
 	}
-	down(t, url, 1) // nothing there, nothing to do
+	down(t, url, 1) // the database is empty
 	for range 2 {
 		up(t, url)
 		up(t, url)
@@ -35,7 +35,7 @@ func TestUpDownUp(t *testing.T) {
 			t.Errorf("up: tables %s", got)
 		}
 		down(t, url, len(versions(t)))
-		if schemaThere(t, pool) {
+		if schemaExists(t, pool) {
 			t.Error("down: schema lumin is still there")
 		}
 		if s := status(t, pool); s != (migrations.Status{Latest: migrations.Latest()}) {
@@ -43,7 +43,7 @@ func TestUpDownUp(t *testing.T) {
 		}
 	}
 	up(t, url)
-	works(t, pool)
+	checkTriggers(t, pool)
 	if n := pgtest.Value[int](t, pool, `SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('public')`); n != 0 {
 		t.Errorf("%d objects in schema public", n)
 	}
@@ -70,7 +70,7 @@ func TestDownInSteps(t *testing.T) {
 			t.Errorf("%+v: %s", s, s)
 		}
 	}
-	works(t, pool) // what is left of it
+	checkTriggers(t, pool) // with the remaining migrations
 	up(t, url)
 	if s := status(t, pool); !s.Current() {
 		t.Errorf("up again: %s", s)
@@ -78,7 +78,7 @@ func TestDownInSteps(t *testing.T) {
 	for range applied {
 		down(t, url, 1)
 	}
-	if schemaThere(t, pool) {
+	if schemaExists(t, pool) {
 		t.Error("schema lumin is still there")
 	}
 }
@@ -99,7 +99,7 @@ func TestUpAtOnce(t *testing.T) {
 	if s := status(t, pool); !s.Current() {
 		t.Error(s)
 	}
-	works(t, pool)
+	checkTriggers(t, pool)
 }
 
 func TestNewerSchema(t *testing.T) {
@@ -108,7 +108,7 @@ func TestNewerSchema(t *testing.T) {
 	pool := pgtest.Pool(t, address)
 	newer := migrations.Latest() + 3
 	pgtest.Exec(t, pool, fmt.Sprintf(`UPDATE lumin.schema_migrations SET version = %d`, newer))
-	pgtest.Exec(t, pool, `DROP TABLE lumin.replays`) // by that newer version
+	pgtest.Exec(t, pool, `DROP TABLE lumin.replays`) // the newer version has dropped it
 	up(t, address)
 	if s := status(t, pool); s.Version != newer || !s.Current() || !strings.Contains(s.String(), "newer than this program") {
 		t.Errorf("%+v: %s", s, s)
@@ -136,11 +136,11 @@ func TestMissingTriggers(t *testing.T) {
 		t.Errorf("%+v: %s", s, s)
 	}
 	up(t, address)
-	works(t, pool)
+	checkTriggers(t, pool)
 }
 
 // Down continues where an earlier one was interrupted.
-func TestDownCutShort(t *testing.T) {
+func TestInterruptedDown(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
@@ -153,7 +153,7 @@ func TestDownCutShort(t *testing.T) {
 	}
 	pgtest.Exec(t, pool, `DROP VIEW theirs.v`)
 	down(t, address, 1)
-	if schemaThere(t, pool) {
+	if schemaExists(t, pool) {
 		t.Error("schema lumin is still there")
 	}
 
@@ -162,9 +162,46 @@ func TestDownCutShort(t *testing.T) {
 	down(t, address, len(versions(t)))
 	pgtest.Exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
 	down(t, address, 1)
-	if schemaThere(t, pool) {
+	if schemaExists(t, pool) {
 		t.Error("schema lumin is still there after the version table")
 	}
+}
+
+// Settings for other kinds of queries do not affect migrations, nor do pool
+// settings in the URL.
+func TestSettingsOfRoleAndURL(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	pgtest.Exec(t, admin, `DO $$ BEGIN
+		EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''50ms''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET lock_timeout = ''50ms''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''serializable''', current_database()); END $$`)
+	blocker, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blocker.Close(context.WithoutCancel(t.Context()))
+	if _, err := blocker.Exec(t.Context(), `SELECT pg_advisory_lock(x'6c756d696e'::bigint)`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- migrations.Up(t.Context(), address+"&pool_max_conns=3&pool_max_conn_lifetime=1h") }()
+	waits := func() bool {
+		return pgtest.Value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
+	}
+	awaitEither(t, waits, done)
+	if _, err := admin.Exec(t.Context(), `SELECT pg_sleep(0.2)`); err != nil { // several times the limits
+		t.Fatal(err)
+	}
+	if err := blocker.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	checkTriggers(t, admin)
 }
 
 // Databases that are up to date get a change of attach.sql only through a
@@ -176,13 +213,13 @@ func TestAttachComesWithMigration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const latest, sum = 12, "290adbabda604876"
+	const latest, sum = 13, "290adbabda604876"
 	if got := fmt.Sprintf("%.8x", sha256.Sum256(text)); migrations.Latest() != latest || got != sum {
 		t.Errorf("attach.sql is %s at migration %d; this test expects %s at %d", got, migrations.Latest(), sum, latest)
 	}
 }
 
-func TestUpRefusesAnEncodingThatCannotHoldEveryText(t *testing.T) {
+func TestUpRefusesEncoding(t *testing.T) {
 	t.Parallel()
 	admin := pgtest.AdminURL(t, pgtest.NewEmpty(t))
 	pool := pgtest.Pool(t, admin)

@@ -61,8 +61,8 @@ func run(tb testing.TB, pool *pgxpool.Pool, kind, columns, values string) {
 	pgtest.Exec(tb, pool, fmt.Sprintf(`INSERT INTO lumin.runs (event_key, job_kind, event_id%s) VALUES (md5('a')::uuid, '%s', 1%s)`, columns, kind, values))
 }
 
-// Programs of both versions see each count that the other one writes, and
-// neither makes a second row for a file that the other one has begun.
+// Programs of both versions see each count that the other one writes. Neither
+// makes a second row for a file that the other one has begun.
 func TestOlderProgramKeepsAgain(t *testing.T) {
 	t.Parallel()
 	address, pool := upTo(t, before0010)
@@ -77,7 +77,7 @@ func TestOlderProgramKeepsAgain(t *testing.T) {
 		pgtest.Exec(t, pool, fmt.Sprintf(sql, "book"))
 	}
 	pgtest.Exec(t, pool, fmt.Sprintf(newReplaySQL, "mail"))
-	run(t, pool, "post", "", "") // like every program
+	run(t, pool, "post", "", "") // no program names the column
 	pgtest.Exec(t, pool, fmt.Sprintf(newArchiveSQL, 0))
 	pgtest.Exec(t, pool, fmt.Sprintf(oldArchiveSQL, 1))
 	pgtest.Exec(t, pool, fmt.Sprintf(newArchiveSQL, 2))

@@ -32,7 +32,7 @@ func (m *migrator) resume(ctx context.Context, status Status) (Status, error) {
 	if err != nil {
 		return status, fmt.Errorf("wait for an interrupted migration: %w", err)
 	}
-	version, err := m.takenEffect(ctx)
+	version, err := m.appliedVersion(ctx)
 	if err != nil {
 		return status, err
 	}
@@ -48,12 +48,12 @@ restore a backup; or repair the schema, record its version, and run "migrate up"
 	return ReadStatus(ctx, m.conn)
 }
 
-// takenEffect returns the version that the schema itself shows. Each of the
+// appliedVersion returns the version that the schema itself shows. Each of the
 // first four migrations creates a table, which shows that it took effect. Later
 // migrations write their number into the comment on the version table, in their
 // own transaction. Old programs that know only the first four do not update
 // that comment. Below version 4, therefore, only the tables count.
-func (m *migrator) takenEffect(ctx context.Context) (version int, err error) {
+func (m *migrator) appliedVersion(ctx context.Context) (version int, err error) {
 	landmarks := []string{"events", "replays", "programs", "archived_files"} // of 0001 to 0004
 	var (
 		there   []bool

@@ -39,21 +39,21 @@ END
 $$;
 CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION trap.spring();`
 
-// spring makes the n-th command from now end its connection. 0 disarms the
+// armTrap makes the n-th command from now end its connection. 0 disarms the
 // trap.
-func spring(tb testing.TB, admin *pgxpool.Pool, n int) {
+func armTrap(tb testing.TB, admin *pgxpool.Pool, n int) {
 	tb.Helper()
 	pgtest.Exec(tb, admin, fmt.Sprintf(`UPDATE trap.moment SET n = %d; SELECT setval('trap.commands', 1, false)`, n))
 }
 
 // If a migration is killed at any point, the next up or down continues. This
 // holds for our migrations, River's and the triggers.
-func TestKilledAtEachMoment(t *testing.T) {
+func TestKilledAtEachStatement(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
 	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
 	pgtest.Exec(t, admin, trapSQL)
-	spring(t, admin, 0)
+	armTrap(t, admin, 0)
 	up(t, address)
 	commands := pgtest.Value[int](t, admin, `SELECT last_value FROM trap.commands`)
 	down(t, address, len(versions(t)))
@@ -62,23 +62,23 @@ func TestKilledAtEachMoment(t *testing.T) {
 	}
 	// A prime step, so that the moments fall into every migration.
 	for moment := 1; moment < commands; moment += 11 {
-		spring(t, admin, moment)
+		armTrap(t, admin, moment)
 		if err := migrations.Up(t.Context(), address); err == nil {
 			t.Fatalf("moment %d: up was not killed", moment)
 		}
 		if s := status(t, admin); s.Dirty || s.Current() {
 			t.Fatalf("moment %d: %+v", moment, s)
 		}
-		spring(t, admin, 0)
+		armTrap(t, admin, 0)
 		up(t, address)
-		works(t, admin)
-		spring(t, admin, moment%40+1)
+		checkTriggers(t, admin)
+		armTrap(t, admin, moment%40+1)
 		if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil {
 			t.Fatalf("moment %d: down was not killed", moment)
 		}
-		spring(t, admin, 0)
+		armTrap(t, admin, 0)
 		down(t, address, max(1, len(slices.DeleteFunc(versions(t), func(v int) bool { return v > status(t, admin).Version }))))
-		if schemaThere(t, admin) {
+		if schemaExists(t, admin) {
 			t.Fatalf("moment %d: schema lumin is still there", moment)
 		}
 	}
@@ -100,7 +100,7 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 	}
 	all := versions(t)
 	pgtest.Exec(t, pool, `INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason) VALUES ('email', '{}', '{}', 0, 'kept')`)
-	for _, marked := range []int{3, 4} { // back to 3 or up to 4, with 4 in effect
+	for _, marked := range []int{3, 4} { // down to 3 or up to 4, while 4 is in effect
 		down(t, address, len(all)-4)
 		mark(marked)
 		up(t, address)
@@ -108,15 +108,15 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 	mark(all[len(all)-1])
 	up(t, address)
 	if n := pgtest.Value[int](t, pool, `SELECT count(*) FROM lumin.erasures`); n != 1 {
-		t.Errorf("%d of 1 rows are left", n)
+		t.Errorf("%d of 1 rows remain", n)
 	}
 	for there := 3; there >= 0; there-- {
-		for _, marked := range []int{there, there + 1} { // back to it, or up from it
+		for _, marked := range []int{there, there + 1} { // down to the version, or up from it
 			if down(t, address, len(all)-there); there == 0 {
 				pgtest.Exec(t, pool, `CREATE SCHEMA lumin; CREATE TABLE lumin.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)`)
 			}
 			if marked == 0 {
-				marked = -1 // on the way to none
+				marked = -1 // down to no migration
 			}
 			mark(marked)
 			var steps []string
@@ -127,11 +127,11 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 			if want := fmt.Sprintf("complete, at version %d", there); !strings.Contains(steps[0], want) {
 				t.Errorf("version %d, marked %d: %q", there, marked, steps)
 			}
-			works(t, pool)
+			checkTriggers(t, pool)
 			pgtest.Exec(t, pool, `TRUNCATE lumin.runs, lumin.river_job, lumin.replays`)
 		}
 	}
-	mark(2) // and the schema is at the latest: that was no migration of ours
+	mark(2) // the schema is at the latest version, so no migration of ours left this mark
 	for name, err := range map[string]error{
 		"up": migrations.Up(t.Context(), address), "down": migrations.Down(t.Context(), address, 1),
 	} {
@@ -143,7 +143,7 @@ func TestMarkOfAnOlderProgram(t *testing.T) {
 
 // The server may still be executing the migration of a killed program. Up waits
 // for its result.
-func TestMarkWhileTheServerGoesOn(t *testing.T) {
+func TestMarkWhileMigrationRuns(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
 	pool := pgtest.Pool(t, address)
@@ -179,7 +179,7 @@ func TestMarkWhileTheServerGoesOn(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	works(t, pool)
+	checkTriggers(t, pool)
 }
 
 // A migration that the database refuses changes nothing, and its error says
@@ -199,13 +199,13 @@ func TestRefusedMigration(t *testing.T) {
 	pgtest.Exec(t, pool, `DROP TABLE lumin.replays`)
 	up(t, address)
 
-	// Down fails likewise if another application's view uses one of our tables.
+	// Down also fails if another application's view uses one of our tables.
 	pgtest.Exec(t, pool, `CREATE SCHEMA theirs; CREATE VIEW theirs.v AS SELECT id FROM lumin.events`)
 	if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil || !strings.Contains(err.Error(), "0001_events_and_runs") {
 		t.Errorf("down: %v", err)
 	}
 	up(t, address)
-	works(t, pool)
+	checkTriggers(t, pool)
 }
 
 // A transaction that keeps a row locked delays a migration, but no delivery.
@@ -297,7 +297,7 @@ func TestLosses(t *testing.T) {
 	if got := losses(all); got != "[]" {
 		t.Errorf("of an empty database: %s", got)
 	}
-	works(t, pool) // a run, a failure, a replay order and two jobs
+	checkTriggers(t, pool) // a run, a failure, a replay order and two jobs
 	pgtest.Exec(t, pool, `UPDATE lumin.runs SET error = 'x'; INSERT INTO lumin.signature_requests (signature_request_id, checked_at) VALUES ('a', now()), ('b', NULL)`)
 	gone := len(slices.DeleteFunc(versions(t), func(v int) bool { return v < 9 }))
 	if got := losses(gone); got != "[]" {

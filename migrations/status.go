@@ -60,7 +60,7 @@ func ReadStatus(ctx context.Context, db querier) (Status, error) {
 		               WHERE tgrelid = pg_catalog.to_regclass('lumin.river_job') AND tgname = 'lumin_job_finalized')`,
 	).Scan(&ours, &rivers, &status.Attached)
 	if err != nil {
-		return status, fmt.Errorf("look for the version tables: %w", err)
+		return status, fmt.Errorf("find the version tables: %w", err)
 	}
 	if ours {
 		err := db.QueryRow(ctx, `

@@ -83,7 +83,7 @@ func withoutQuery(err error) error {
 
 // setVersionSQL returns SQL that writes a version; -1 means none. A comment on
 // the table repeats the version, because other tools do not change comments:
-// see takenEffect.
+// see appliedVersion.
 func setVersionSQL(version int) string {
 	sql := "DELETE FROM lumin.schema_migrations;\n"
 	if version > 0 {

@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// with adds a setting of the session, as a role or a database may have it.
+// with adds a setting of the session, as if a role or a database had it.
 func with(tb testing.TB, databaseURL, setting, value string) string {
 	tb.Helper()
 	u, err := url.Parse(databaseURL)

@@ -8,20 +8,22 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// CommitCleans returns tx with a commit that also cleans the session, in one round
-// trip. After it, [Mark] says that the connection needs no more cleaning.
+// CommitCleans returns tx with a commit that also cleans the session, in one
+// round trip. Afterwards call [Mark], because the connection needs no more
+// cleaning.
 func CommitCleans(tx pgx.Tx) pgx.Tx { return &cleaningTx{Tx: tx} }
 
-// Of several statements pgx keeps the last result, but the first one counts here: the
-// server answers ROLLBACK to the COMMIT of a transaction in which a statement failed.
+// Of several statements pgx keeps the last result, but the first one counts
+// here: the server answers ROLLBACK to the COMMIT of a transaction in which a
+// statement failed.
 type cleaningTx struct {
 	pgx.Tx
 	committed bool
 }
 
 // Commit implements pgx.Tx. Its error is pgx.ErrTxCommitRollback if nothing was
-// committed. After another error of the server the transaction may be committed,
-// because cleaning comes afterwards.
+// committed. After another error of the server the transaction may be
+// committed, because cleaning comes afterwards.
 func (t *cleaningTx) Commit(ctx context.Context) error {
 	if t.committed {
 		return pgx.ErrTxClosed

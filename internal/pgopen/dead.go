@@ -21,8 +21,8 @@ const (
 )
 
 // pingAfter is the idle time after which a connection is pinged before its next
-// use. pgxpool's default is a second. A ping costs a tenth of a millisecond when
-// there is time for it. A dead connection costs a delivery its answer.
+// use. pgxpool's default is a second. A ping of an idle connection takes a
+// tenth of a millisecond. A dead connection costs a delivery its answer.
 const pingAfter = 100 * time.Millisecond
 
 // dial connects with keepalives, and returns a watchedConn.
@@ -48,7 +48,7 @@ func answersPing(ctx context.Context, conn *pgx.Conn) bool {
 
 // Drop removes all idle connections from a pool. Connections in use are closed
 // when they are released. Unlike [pgxpool.Pool.Reset] it makes room for new
-// ones at once: without a peer that answers, closing the old ones takes 15 s.
+// ones at once. Closing connections to a peer that does not answer takes 15 s.
 func Drop(pool *pgxpool.Pool) {
 	for _, conn := range pool.AcquireAllIdle(context.Background()) {
 		Discard(conn)
@@ -110,7 +110,7 @@ func (c *watchedConn) watch(ask askFunc, answered <-chan struct{}) {
 // session waits for the client: one of the two messages was lost. A pooler with
 // process ids of its own hides the session, and then nothing is closed.
 func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
-	watched := find(conn.PgConn().Conn())
+	watched := unwrap(conn.PgConn().Conn())
 	if watched == nil {
 		return nil
 	}
@@ -127,8 +127,8 @@ func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// find returns the watchedConn below TLS.
-func find(conn net.Conn) *watchedConn {
+// unwrap returns the watchedConn below TLS.
+func unwrap(conn net.Conn) *watchedConn {
 	for {
 		if watched, ok := conn.(*watchedConn); ok {
 			return watched

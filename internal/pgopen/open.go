@@ -34,7 +34,7 @@ type Options struct {
 
 	// NoticeSilence asks the server about a session that has not answered for
 	// two seconds. If the session waits for this side, the connection is
-	// closed. If the session is working, the wait goes on.
+	// closed. If the session is working, the wait continues.
 	NoticeSilence bool
 
 	// AfterConnect is called with each new connection.
@@ -67,7 +67,7 @@ func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, er
 	}
 	session, answers := o.session(), &pooler{}
 	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
-		if err := answers.find(ctx, config); err != nil {
+		if err := answers.detect(ctx, config); err != nil {
 			return err
 		}
 		if answers.state.Load() == behindPooler {
@@ -139,7 +139,7 @@ func (o Options) config(databaseURL string) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.decide(config, options); err != nil {
+	if err := o.addSettings(config, options); err != nil {
 		return nil, err
 	}
 	standard, err := pgxpool.ParseConfig("postgres://host/x?sslmode=disable") // pgxpool's own sizes and times

@@ -46,8 +46,7 @@ func show(t *testing.T, conn interface {
 	return value
 }
 
-// A session has the settings of this package whatever the URL says, and returns
-// to them after a reset.
+// A session has our settings with any URL, and returns to them after a reset.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	address := with(t, pgtest.NewEmpty(t), "client_encoding=LATIN1&Default_Transaction_Isolation=serializable&tcp_user_timeout=7"+
@@ -79,14 +78,14 @@ func TestSession(t *testing.T) {
 		t.Errorf("the pool may hold %d connections", size)
 	}
 	if mode := pool.Config().ConnConfig.DefaultQueryExecMode; mode != pgx.QueryExecModeCacheStatement {
-		t.Errorf("statements are run by %s", mode)
+		t.Errorf("the mode for statements is %s", mode)
 	}
 	if name := show(t, pool, "application_name"); name != "lumin-ingest" {
-		t.Errorf("sessions are called %q", name)
+		t.Errorf("application_name is %q", name)
 	}
 }
 
-// A connection whose server has become read-only is not used twice.
+// A connection whose server has become read-only is not used again.
 func TestReadOnlyConnectionCloses(t *testing.T) {
 	t.Parallel()
 	pool := open(t, pgtest.NewEmpty(t), pgopen.Options{MaxConns: 1})
@@ -102,7 +101,7 @@ func TestReadOnlyConnectionCloses(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	if n := pool.Stat().NewConnsCount(); n != 2 {
-		t.Errorf("%d connections were made", n)
+		t.Errorf("the pool made %d connections", n)
 	}
 }
 
@@ -121,7 +120,8 @@ func TestReadOnlyServerRefused(t *testing.T) {
 	}
 }
 
-// All connections in the pool are silent. The next use soon gets a new one.
+// All connections in the pool have gone silent. The next use soon gets a new
+// one.
 func TestSilentIdleConnections(t *testing.T) {
 	t.Parallel()
 	p := pgtest.Proxy(t, pgtest.NewEmpty(t))
@@ -137,7 +137,7 @@ func TestSilentIdleConnections(t *testing.T) {
 		conn.Release()
 	}
 	p.Silence()
-	time.Sleep(1100 * time.Millisecond) // pgxpool asks a connection after a second without use
+	time.Sleep(1100 * time.Millisecond) // pgxpool pings a connection after a second without use
 	start := time.Now()
 	if _, err := pool.Exec(t.Context(), `SELECT 1`); err != nil {
 		t.Error(err)
@@ -145,11 +145,11 @@ func TestSilentIdleConnections(t *testing.T) {
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	p.Cut() // otherwise the pool would wait for an orderly end
+	p.Cut() // otherwise the pool would wait for a regular end
 }
 
-// A session that waits for this client is ended, and its locks are freed. A
-// session that is working is not ended.
+// A session that waits for its client is closed, and its locks are released. A
+// session that is working is not closed.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -159,7 +159,7 @@ func TestSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(5)`); err != nil {
-		t.Errorf("a slow statement was given up: %v", err)
+		t.Errorf("a slow statement was aborted: %v", err)
 	}
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
@@ -176,7 +176,7 @@ func TestSilence(t *testing.T) {
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("noticed after %s", took)
 	}
-	if _, err := direct.Exec(t.Context(), `INSERT INTO t VALUES (1)`); err != nil { // would wait for the lost one
+	if _, err := direct.Exec(t.Context(), `INSERT INTO t VALUES (1)`); err != nil { // would wait for the lost session
 		t.Error(err)
 	}
 	if took := time.Since(start); took > 5*time.Second {
@@ -186,8 +186,7 @@ func TestSilence(t *testing.T) {
 	_ = tx.Rollback(context.Background())
 }
 
-// A client vanishes in the middle of its transaction and does not close its
-// connection.
+// A client vanishes in the middle of its transaction, without a message.
 func TestVanishedClient(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// ours are options that the program sets itself and ignores in a URL. Some
-// belong to pgx, some to libpq, and some to the session.
+// ownOptions are options that the program sets itself and ignores in a URL.
+// Some belong to pgx, some to libpq, and some to the session.
 //
-//nolint:gochecknoglobals // a table
-var ours = []string{
+//nolint:gochecknoglobals // a constant, but Go has no constant slices
+var ownOptions = []string{
 	// The sizes and lifetimes of a pool depend on its use.
 	"pool_max_conns", "pool_min_conns", "pool_min_idle_conns", "pool_max_conn_lifetime", "pool_max_conn_lifetime_jitter",
 	"pool_max_conn_idle_time", "pool_health_check_period", "pool_ping_timeout",
@@ -39,16 +39,16 @@ var ours = []string{
 // to the server, which refuses the connection. Ignoring one of them could make
 // the connection less secure, or lead to another server.
 //
-//nolint:gochecknoglobals // a table
+//nolint:gochecknoglobals // a constant, but Go has no constant slices
 var unsupported = []string{
 	"hostaddr", "replication", "requirepeer", "sslcrl", "sslcrldir", "sslkeylogfile", "ssl_min_protocol_version", "ssl_max_protocol_version",
 	"scram_client_key", "scram_server_key", "gsslib", "gssdelegation", "authtype",
 	"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
 }
 
-// decide adds the program's own settings to a configuration, and refuses
+// addSettings adds the program's own settings to a configuration, and refuses
 // options that would stop it from working.
-func (o Options) decide(config *pgxpool.Config, options map[string]string) error {
+func (o Options) addSettings(config *pgxpool.Config, options map[string]string) error {
 	params := config.ConnConfig.RuntimeParams
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		if slices.Contains(unsupported, strings.ToLower(name)) {
@@ -62,11 +62,11 @@ func (o Options) decide(config *pgxpool.Config, options map[string]string) error
 		return err
 	}
 	params["application_name"] = cmp.Or(params["application_name"], params["fallback_application_name"], o.Name, "lumin-ingest")
-	for _, name := range append([]string{"gssencmode"}, ours...) {
+	for _, name := range append([]string{"gssencmode"}, ownOptions...) {
 		delete(params, name)
 	}
 	for name := range params {
-		if slices.Contains(ours, strings.ToLower(name)) { // the server ignores case
+		if slices.Contains(ownOptions, strings.ToLower(name)) { // the server ignores case
 			delete(params, name)
 		}
 	}
@@ -98,7 +98,7 @@ func (o Options) refuseSession(options, params map[string]string) error {
 			}
 		case "synchronous_commit":
 			if o.Writes && slices.Contains([]string{"off", "false", "no", "0"}, value) {
-				return refused("sets synchronous_commit to off: a crash could lose what was acknowledged", "leave it out, or set it to on")
+				return refused("sets synchronous_commit to off: a crash could lose acknowledged deliveries", "leave it out, or set it to on")
 			}
 		}
 	}

@@ -70,8 +70,8 @@ func refusesParameters(err error) bool {
 	return errors.As(err, &refused) && refused.Code == "08P01" && strings.Contains(refused.Message, "startup parameter")
 }
 
-// find connects once to detect a pooler, unless the answer is known.
-func (p *pooler) find(ctx context.Context, config *pgx.ConnConfig) error {
+// detect connects once to detect a pooler, unless the answer is known.
+func (p *pooler) detect(ctx context.Context, config *pgx.ConnConfig) error {
 	if p.state.Load() != unknown {
 		return nil
 	}

@@ -11,8 +11,8 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// Sessions may have another role than the one that connected, as where the
-// tables belong to a group. That must not end a slow statement.
+// A session may use another role than the one that connected, for example if a
+// group owns the tables. A slow statement is not aborted because of it.
 func TestSlowWithAnotherRole(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -27,17 +27,17 @@ func TestSlowWithAnotherRole(t *testing.T) {
 		t.Errorf("the role is %s", role)
 	}
 	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(3)`); err != nil {
-		t.Errorf("a slow statement was given up: %v", err)
+		t.Errorf("a slow statement was aborted: %v", err)
 	}
 }
 
-// A pooler that takes every startup parameter gives process ids of its own,
+// A pooler that accepts every startup parameter assigns its own process ids,
 // which the server does not know.
 func TestSlowBehindUnknownPooler(t *testing.T) {
 	t.Parallel()
 	pool := open(t, renumbered(t, pgtest.NewEmpty(t)), pgopen.Options{NoticeSilence: true})
 	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(3)`); err != nil {
-		t.Errorf("a slow statement was given up: %v", err)
+		t.Errorf("a slow statement was aborted: %v", err)
 	}
 }
 
@@ -80,7 +80,7 @@ func relay(client net.Conn, address string) {
 		_ = server.Close()
 	}()
 	for {
-		head := make([]byte, 5) // the kind and the length, which counts itself
+		head := make([]byte, 5) // the kind, and the length including itself
 		if _, err := io.ReadFull(server, head); err != nil {
 			return
 		}

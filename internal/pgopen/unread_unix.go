@@ -10,10 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hasUnread reports whether something has arrived on an idle connection: the end
-// of the connection, or a message such as that of a server that ends the session.
+// hasUnread reports whether something has arrived on an idle connection: the
+// end of the connection, or a message such as that of a server that ends the
+// session.
 func hasUnread(conn *pgx.Conn) bool {
-	watched := find(conn.PgConn().Conn())
+	watched := unwrap(conn.PgConn().Conn())
 	if watched == nil {
 		return false
 	}
@@ -28,7 +29,7 @@ func hasUnread(conn *pgx.Conn) bool {
 	var peeked error
 	err = raw.Read(func(fd uintptr) bool {
 		_, _, peeked = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return true // whatever was there: do not wait for more
+		return true // do not read further
 	})
 	return err != nil || !errors.Is(peeked, unix.EAGAIN)
 }

@@ -44,7 +44,7 @@ func parse(databaseURL string) (*pgxpool.Config, map[string]string, error) {
 	}
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
-		return nil, nil, blame(err, options)
+		return nil, nil, findInvalid(err, options)
 	}
 	return config, options, nil
 }
@@ -123,9 +123,9 @@ func unquote(value string) string {
 	return escaped.ReplaceAllString(value, "$1")
 }
 
-// blame finds the option that pgx cannot read. The error of pgx is not shown,
-// because it may quote part of the password.
-func blame(err error, options map[string]string) error {
+// findInvalid finds the option that pgx cannot read. The error of pgx is not
+// shown, because it may quote part of the password.
+func findInvalid(err error, options map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		alone := url.URL{Scheme: "postgres", Host: "host", Path: "/x", RawQuery: url.Values{name: {options[name]}}.Encode()}
 		_, aloneErr := pgxpool.ParseConfig(alone.String())

@@ -77,12 +77,12 @@ func TestRefusedURLs(t *testing.T) {
 			t.Errorf("%s: advised to %s", url, refused.Remedy)
 		}
 		if text := refused.What + refused.Remedy; strings.Contains(text, "hun") || strings.Contains(text, "ter2") {
-			t.Errorf("%s: shown is %s", url, text)
+			t.Errorf("%s: the error is %s", url, text)
 		}
 	}
 }
 
-// A read-only look at a standby may say so.
+// A connection that only reads may name a standby.
 func TestReadOnlyURL(t *testing.T) {
 	t.Parallel()
 	for _, option := range []string{"target_session_attrs=standby", "default_transaction_read_only=on", "synchronous_commit=off"} {

@@ -9,13 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
 	"lumin-ingest/internal/pgtest"
-	"lumin-ingest/internal/wait"
 	"lumin-ingest/migrations"
 )
 
@@ -47,7 +45,7 @@ func TestOtherApplication(t *testing.T) {
 			up(t, address)
 			up(t, address)
 			pool := pgtest.Pool(t, address) // with that search_path
-			works(t, pool)
+			checkTriggers(t, pool)
 			if s := status(t, pool); !s.Current() {
 				t.Error(s)
 			}
@@ -63,7 +61,7 @@ func TestOtherApplication(t *testing.T) {
 			if after := contents(t, admin); after != before {
 				t.Errorf("down changed the other application from\n%s\nto\n%s", before, after)
 			}
-			if schemaThere(t, pool) {
+			if schemaExists(t, pool) {
 				t.Error("schema lumin is still there")
 			}
 		})
@@ -140,9 +138,9 @@ func TestRoleWithoutSchemaPublic(t *testing.T) {
 	pgtest.Exec(t, admin, `DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO `+name+`', current_database()); END $$`)
 	up(t, itsURL)
 	pool := pgtest.Pool(t, itsURL)
-	works(t, pool)
+	checkTriggers(t, pool)
 	down(t, itsURL, len(versions(t)))
-	if schemaThere(t, pool) {
+	if schemaExists(t, pool) {
 		t.Error("schema lumin is still there")
 	}
 }
@@ -164,15 +162,15 @@ func TestRoleWithoutDatabase(t *testing.T) {
 				t.Errorf("without a schema: %v", err)
 			}
 			pgtest.Exec(t, admin, fmt.Sprintf(sql, name))
-			for range 2 { // it is there for the next time, too
+			for range 2 { // the schema stays for the second round
 				up(t, itsURL)
 				down(t, itsURL, len(versions(t)))
 				if n := pgtest.Value[int](t, admin, `SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace`); n != 0 {
-					t.Errorf("%d objects are left in the schema", n)
+					t.Errorf("the schema still has %d objects", n)
 				}
 			}
 			up(t, itsURL)
-			works(t, pgtest.Pool(t, itsURL))
+			checkTriggers(t, pgtest.Pool(t, itsURL))
 		})
 	}
 }
@@ -191,66 +189,15 @@ func TestForeignObjectSurvivesDown(t *testing.T) {
 			pool := pgtest.Pool(t, address)
 			pgtest.Exec(t, pool, sql)
 			down(t, address, len(versions(t)))
-			if !schemaThere(t, pool) {
+			if !schemaExists(t, pool) {
 				t.Fatal("the other application's object was removed with the schema")
 			}
 			if n := pgtest.Value[int](t, pool, `
 				SELECT count(*) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace AND relname <> 'theirs'`); n != 0 {
-				t.Errorf("%d of our objects are left", n)
+				t.Errorf("%d of our objects remain", n)
 			}
 			up(t, address)
-			works(t, pool)
+			checkTriggers(t, pool)
 		})
 	}
-}
-
-// Settings for other kinds of queries do not affect migrations, nor do pool
-// settings in the URL.
-func TestSettingsOfRoleAndURL(t *testing.T) {
-	t.Parallel()
-	address := pgtest.NewEmpty(t)
-	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
-	pgtest.Exec(t, admin, `DO $$ BEGIN
-		EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''50ms''', current_database());
-		EXECUTE format('ALTER DATABASE %I SET lock_timeout = ''50ms''', current_database());
-		EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''serializable''', current_database()); END $$`)
-	blocker, err := pgx.Connect(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer blocker.Close(context.WithoutCancel(t.Context()))
-	if _, err := blocker.Exec(t.Context(), `SELECT pg_advisory_lock(x'6c756d696e'::bigint)`); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- migrations.Up(t.Context(), address+"&pool_max_conns=3&pool_max_conn_lifetime=1h") }()
-	waits := func() bool {
-		return pgtest.Value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
-	}
-	awaitEither(t, waits, done)
-	if _, err := admin.Exec(t.Context(), `SELECT pg_sleep(0.2)`); err != nil { // several times the limits
-		t.Fatal(err)
-	}
-	if err := blocker.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	works(t, admin)
-}
-
-// awaitEither waits until a condition holds, unless the work ends before.
-func awaitEither(tb testing.TB, holds func() bool, done chan error) {
-	tb.Helper()
-	wait.Until(tb, "the condition holds or the work ends", func() bool {
-		select {
-		case err := <-done:
-			done <- err
-			return true
-		default:
-			return holds()
-		}
-	})
 }
