@@ -91,9 +91,9 @@ func (c *replayCommand) plan(ctx context.Context, std streams, replays *replay.S
 	if err != nil {
 		return change{}, err
 	}
-	var left *replay.LeftOut // nil: not counted
+	var left *replay.Excluded // nil: not counted
 	if len(plan) == 0 || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
-		found, err := replays.LeftOut(ctx, order.Filter)
+		found, err := replays.Excluded(ctx, order.Filter)
 		if err != nil {
 			return change{}, err
 		}

@@ -15,8 +15,8 @@ import (
 // replayPrinter prints a plan and its outcome, as text or as JSON. [output]
 // keeps the errors of writing text.
 type replayPrinter interface {
-	plan(plan replay.Plan, left *replay.LeftOut) error // left: nil if not counted
-	notOrdered() error                                 // ends a dry run
+	plan(plan replay.Plan, left *replay.Excluded) error // left: nil if not counted
+	notOrdered() error                                  // ends a dry run
 	ordered(id int64) error
 }
 
@@ -34,7 +34,7 @@ type replayText struct {
 	wait  bool
 }
 
-func (t *replayText) plan(plan replay.Plan, left *replay.LeftOut) error {
+func (t *replayText) plan(plan replay.Plan, left *replay.Excluded) error {
 	if len(plan) == 0 {
 		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", replayTargets(t.order.Filter.Status))
 	} else {
@@ -114,7 +114,7 @@ type leftOutLine struct {
 	Dismissed   int64 `json:"dismissed"`
 }
 
-func (j *replayJSON) plan(plan replay.Plan, left *replay.LeftOut) error {
+func (j *replayJSON) plan(plan replay.Plan, left *replay.Excluded) error {
 	j.line.TotalRuns = plan.Runs()
 	for _, p := range plan {
 		line := planLine{Runs: p.Runs, FirstReceived: p.FirstEvent, LastReceived: p.LastEvent}

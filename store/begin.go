@@ -13,14 +13,15 @@ import (
 	"lumin-ingest/internal/pgopen"
 )
 
-// beginTimeout bounds the wait for the answer to BEGIN, which a working server
-// gives at once.
+// beginTimeout bounds the wait for the answer to BEGIN. A working server
+// answers at once.
 const beginTimeout = 2 * time.Second
 
-// beginRecording tries twice, because the pool may hold connections from before a
-// restart of the server, or to a server that does not answer. A second try is safe,
-// because nothing was written yet. Without it the delivery would be refused, and
-// Lumin repeats it only after five minutes. The second try is on a new connection.
+// beginRecording tries twice, because the pool may hold connections from before
+// a restart of the server, or to a server that no longer answers. The second
+// try uses a new connection. It is safe, because nothing has been written yet.
+// Without it the delivery would be refused, and Lumin redelivers only after
+// five minutes.
 func (s *Store) beginRecording(ctx context.Context, lockTimeout time.Duration) (pgx.Tx, error) {
 	options := boundedLocks(lockTimeout)
 	tx, err := s.beginOnce(ctx, options)
@@ -47,8 +48,8 @@ func (s *Store) beginOnce(ctx context.Context, options pgx.TxOptions) (pgx.Tx, e
 	return &recordingTx{Tx: tx, conn: conn}, nil
 }
 
-// boundedLocks is [readCommitted] with a bound on each wait for a lock. Both are
-// set in one round trip.
+// boundedLocks is [query.ReadCommitted] with a bound on each wait for a lock.
+// Both are set in one round trip.
 func boundedLocks(timeout time.Duration) pgx.TxOptions {
 	return pgx.TxOptions{BeginQuery: fmt.Sprintf(
 		`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = %d`, timeout.Milliseconds())}
@@ -60,13 +61,11 @@ type recordingTx struct {
 	conn *pgxpool.Conn // nil once it is returned
 }
 
-// Commit implements pgx.Tx.
 func (t *recordingTx) Commit(ctx context.Context) error {
 	defer t.release()
 	return t.Tx.Commit(ctx)
 }
 
-// Rollback implements pgx.Tx.
 func (t *recordingTx) Rollback(ctx context.Context) error {
 	defer t.release()
 	return t.Tx.Rollback(ctx)

@@ -17,8 +17,8 @@ const (
 	benchmarkConns   = 16
 )
 
-// benchmarkRecord has callers record deliveries with a job each on a server that
-// waits for its disk.
+// benchmarkRecord has callers record deliveries with a job each on a server
+// that waits for its disk.
 func benchmarkRecord(b *testing.B, prepare func(*store.Store) func(*testing.B, store.Delivery)) {
 	server := ownServer(b, pgdev.Config{Durable: true})
 	record := prepare(storeOn(b, pgtest.PoolOf(b, server.URL(), benchmarkConns)))
@@ -34,7 +34,7 @@ func benchmarkRecord(b *testing.B, prepare func(*store.Store) func(*testing.B, s
 	b.ReportMetric(float64(n.Load())/time.Since(start).Seconds(), "deliveries/s")
 }
 
-// BenchmarkRecord is what the product does: callers share transactions.
+// BenchmarkRecord measures the Recorder: callers share transactions.
 func BenchmarkRecord(b *testing.B) {
 	benchmarkRecord(b, func(s *store.Store) func(*testing.B, store.Delivery) {
 		r := newRecorder(b, s)

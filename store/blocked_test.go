@@ -12,31 +12,31 @@ import (
 	"lumin-ingest/store"
 )
 
-// within is how long an unrelated delivery may take beside a locked row: one lock
-// timeout, and what a busy test machine adds.
+// within is the time limit for a delivery whose event is not locked. It allows
+// one lock timeout and the delay of a busy test machine.
 const within = 5 * time.Second
 
-// held opens a transaction of somebody else, which runs a statement and then
-// does nothing until release is called.
-func held(tb testing.TB, s *store.Store, sql string, args ...any) (release func()) {
+// holdLock opens a transaction on another connection. It runs a statement and
+// then stays idle until release is called.
+func holdLock(tb testing.TB, s *store.Store, sql string, args ...any) (release func()) {
 	tb.Helper()
 	return pgtest.Hold(tb, s.Pool().Config().ConnString(), sql, args...)
 }
 
-// A person locks one event in psql. Its redeliveries keep coming, several a
-// second, and so do the events of everybody else.
-func TestLockedEventStopsOnlyItself(t *testing.T) {
+// A person locks one event in psql. Its redeliveries keep arriving, several a
+// second, and so do other events.
+func TestLockedEventBlocksNoOther(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	r := newRecorder(t, s)
 	first := mustRecord(t, r, delivery(1, "book"))
-	release := held(t, s, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, first.EventID)
+	release := holdLock(t, s, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, first.EventID)
 
 	const unrelated, repeats = 100, 40
 	var callers sync.WaitGroup
 	for n := range unrelated {
 		callers.Go(func() {
-			time.Sleep(time.Duration(n) * 40 * time.Millisecond) // the pace of the traffic, not a wait for a condition
+			time.Sleep(time.Duration(n) * 40 * time.Millisecond) // the rate of the traffic, not a wait for a condition
 			ctx, cancel := context.WithTimeout(t.Context(), within)
 			defer cancel()
 			if _, err := r.Record(ctx, delivery(100+n, "book")); err != nil {
@@ -61,14 +61,14 @@ func TestLockedEventStopsOnlyItself(t *testing.T) {
 	wantTally(t, s, tally{Events: 1 + unrelated, Runs: 1 + unrelated, Jobs: 1 + unrelated, Redeliveries: 1})
 }
 
-// Whatever holds a delivery up, those in the same transaction are recorded.
+// Deliveries in the same transaction as a blocked one are recorded.
 func TestNeighborsOfBlockedDeliveries(t *testing.T) {
 	t.Parallel()
 	const neighbors = 200
 	for name, test := range map[string]struct {
-		known   int    // events 0 to known-1 are there, each with one redelivery
-		lock    string // by somebody else
-		blocked int    // of the known ones, or of event 0 where none is known
+		known   int    // events 0 to known-1 are stored, each with one redelivery
+		lock    string // held by another transaction
+		blocked int    // number of refused deliveries
 	}{
 		"ten events": {20, `SELECT FROM lumin.events WHERE signature_request_id < 'request-2' AND signature_request_id LIKE 'request-%' FOR UPDATE`, 12},
 		"updated":    {20, `UPDATE lumin.events SET key_id = 'x' WHERE signature_request_id = 'request-1'`, 1},
@@ -85,7 +85,7 @@ func TestNeighborsOfBlockedDeliveries(t *testing.T) {
 				mustRecord(t, r, delivery(n, "book"))
 				mustRecord(t, r, again(n))
 			}
-			held(t, s, test.lock)
+			holdLock(t, s, test.lock)
 			known := max(test.known, 1)
 			var batch []store.Delivery
 			for n := range known {
@@ -116,8 +116,8 @@ func TestNeighborsOfBlockedDeliveries(t *testing.T) {
 
 func keyText(d store.Delivery) string { return d.Envelope.Key().String() }
 
-// A constraint that is checked at COMMIT refuses one row. No other delivery is in
-// doubt.
+// A constraint that is checked at COMMIT refuses one row. The other deliveries
+// are recorded.
 func TestDeferredConstraint(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -143,18 +143,19 @@ func TestDeferredConstraint(t *testing.T) {
 	}
 }
 
-// Somebody who takes two events in the other order makes a batch the victim of a
-// deadlock. It has changed nothing, so it is written once more.
+// Another transaction locks two events in the opposite order, so a batch
+// becomes the victim of a deadlock. The batch has changed nothing, so it is
+// written again.
 func TestDeadlockVictim(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s := storeOn(t, pgtest.Pool(t, url))
-	r := store.NewPatientRecorder(s, silent)
+	r := store.NewRecorderForDeadlocks(s, silent)
 	t.Cleanup(r.Close)
 	one, two := mustRecord(t, r, delivery(1)), mustRecord(t, r, delivery(2))
 
 	other := pgtest.Conn(t, pgtest.AdminURL(t, url))
-	exec(t, other, `SET deadlock_timeout = '1min'`) // so that it is not the victim
+	exec(t, other, `SET deadlock_timeout = '1min'`) // so that the batch is the victim
 	exec(t, other, `BEGIN`)
 	exec(t, other, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, two.EventID)
 
@@ -173,6 +174,6 @@ func TestDeadlockVictim(t *testing.T) {
 	}
 	wantTally(t, s, tally{Events: 2, Redeliveries: 2})
 	if n := value[int](t, s.Pool(), `SELECT count(DISTINCT xmin::text) FROM lumin.redeliveries`); n != 1 {
-		t.Errorf("the batch was written in %d parts, not once more as it was", n)
+		t.Errorf("the batch was written in %d parts, not again as a whole", n)
 	}
 }

@@ -9,10 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/cleanpool"
+	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 )
 
-// Reasons not to work on a run, returned by [Store.ClaimTx] and [Store.ReadRun].
+// Reasons not to work on a run, returned by [Store.ClaimTx] and
+// [Store.ReadRun].
 var (
 	ErrRunSettled = errors.New("the run is settled or belongs to a later replay")
 	ErrRunLocked  = errors.New("the run is being worked on")
@@ -26,17 +28,17 @@ type Attempt struct {
 	Number int // from 1
 }
 
-// A job acts on a run unless it is settled already, or a later replay took it
-// over. This is what makes replay_id a fencing number.
+// A job may act on a run unless the run has succeeded or belongs to a later
+// replay. This makes replay_id a fencing token.
 const actsOnRun = `r.event_key = $1 AND r.job_kind = $2
       AND r.replay_id <= $3 AND (r.state <> 'succeeded' OR r.replay_id < $3)`
 
-// The run is marked succeeded before the job type's code is called, in the same
-// transaction: whatever ends that transaction takes effect and mark together,
-// even a COMMIT that the code sends by itself.
+// claimSQL marks the run succeeded before the job type's code runs, in the same
+// transaction. Effect and mark therefore commit together, even if the code
+// itself sends COMMIT.
 //
-// The subquery is fenced off with OFFSET 0, so that no plan made while events
-// was empty can join by reading the whole table.
+// OFFSET 0 keeps the look-up of the event a look-up. A plan made while the
+// table was empty could otherwise join by reading the whole table.
 const claimSQL = `
 WITH claimed AS (
     SELECT r.event_key, r.job_kind FROM lumin.runs r
@@ -51,13 +53,13 @@ WITH claimed AS (
 SELECT e.*, s.rerun FROM settled s
 LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.event_id OFFSET 0) e ON true`
 
-// BeginClaim begins a transaction on conn and claims the run of a job in it, like
-// [Store.ClaimTx], in one round trip. The transaction is the caller's to end
-// whenever it is not nil, also beside an error. Its commit also cleans the
+// BeginClaim begins a transaction on conn and claims the run of a job in it,
+// like [Store.ClaimTx], in one round trip. If the transaction is not nil, the
+// caller must end it, even if there is an error too. Its commit also cleans the
 // session: see package cleanpool.
 func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
 	batch := &pgx.Batch{}
-	batch.BeginTx(readCommitted)
+	batch.BeginTx(query.ReadCommitted)
 	batch.Queue(claimSQL, a.claimArgs()...)
 	results := conn.SendBatch(ctx, batch)
 	var tx pgx.Tx
@@ -65,28 +67,28 @@ func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.
 		tx = cleanpool.CommitCleans(begun)
 	}
 	if _, err := results.Exec(); err != nil {
-		_ = results.Close() // it has no other error
+		_ = results.Close() // Exec has returned the same error
 		return tx, nil, fmt.Errorf("begin: %w", err)
 	}
-	rows, _ := results.Query() // its error is that of the rows
+	rows, _ := results.Query() // reading the rows returns the error
 	event, err := claimed(rows, a.JobKind)
 	if closeErr := results.Close(); closeErr != nil {
 		return tx, nil, fmt.Errorf("claim run: %w", closeErr)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = s.whyNot(ctx, tx, a)
+		err = s.classifyUnclaimed(ctx, tx, a)
 	}
 	return tx, event, err
 }
 
 // ClaimTx locks the run of a job, marks it succeeded in tx, and returns its
-// event. Nothing of that is seen by others, or lasts, unless tx commits.
-// ErrRunSettled and ErrRunLocked say that there is nothing to do in tx.
+// event. Other transactions see the mark only after tx commits. ErrRunSettled
+// and ErrRunLocked mean that tx has no work to do.
 func (s *Store) ClaimTx(ctx context.Context, tx pgx.Tx, a Attempt) (*Event, error) {
-	rows, _ := tx.Query(ctx, claimSQL, a.claimArgs()...) // its error is that of the rows
+	rows, _ := tx.Query(ctx, claimSQL, a.claimArgs()...) // reading the rows returns the error
 	event, err := claimed(rows, a.JobKind)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = s.whyNot(ctx, tx, a)
+		err = s.classifyUnclaimed(ctx, tx, a)
 	}
 	return event, err
 }
@@ -95,7 +97,8 @@ func (a Attempt) claimArgs() []any {
 	return []any{[16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number}
 }
 
-// claimed reads the result of claimSQL: pgx.ErrNoRows when nothing was claimed.
+// claimed reads the result of claimSQL. The error is pgx.ErrNoRows if no run
+// was claimed.
 func claimed(rows pgx.Rows, kind string) (*Event, error) {
 	event, err := pgx.CollectExactlyOneRow(rows, scanEventOf(kind))
 	switch {
@@ -109,11 +112,12 @@ func claimed(rows pgx.Rows, kind string) (*Event, error) {
 
 const runActsSQL = `SELECT EXISTS (SELECT FROM lumin.runs r WHERE ` + actsOnRun + `)`
 
-// whyNot tells a run that somebody holds from one that needs no work.
-func (s *Store) whyNot(ctx context.Context, tx pgx.Tx, a Attempt) error {
+// classifyUnclaimed returns the reason why no run was claimed: another
+// transaction has locked it, or it needs no work.
+func (s *Store) classifyUnclaimed(ctx context.Context, tx pgx.Tx, a Attempt) error {
 	var open bool
 	if err := tx.QueryRow(ctx, runActsSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID).Scan(&open); err != nil {
-		return fmt.Errorf("look at run: %w", err)
+		return fmt.Errorf("check run: %w", err)
 	}
 	if open {
 		return ErrRunLocked
@@ -126,11 +130,11 @@ SELECT e.*, r.rerun FROM lumin.runs r
 LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = r.event_id OFFSET 0) e ON true
 WHERE ` + actsOnRun
 
-// ReadRun returns the event of a job's run without holding on to the run, for
-// work that happens outside a transaction. ErrRunSettled says that there is
-// nothing to do.
+// ReadRun returns the event of a job's run without locking the run, for work
+// that happens outside a transaction. ErrRunSettled means that there is no work
+// to do.
 func (s *Store) ReadRun(ctx context.Context, a Attempt) (*Event, error) {
-	rows, _ := s.pool.Query(ctx, readRunSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID) // its error is that of the rows
+	rows, _ := s.pool.Query(ctx, readRunSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID) // reading the rows returns the error
 	event, err := pgx.CollectExactlyOneRow(rows, scanEventOf(a.JobKind))
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -148,8 +152,8 @@ UPDATE lumin.runs r
 SET state = 'succeeded', replay_id = $3, job_id = $4, attempts = $5, error = NULL, finished_at = clock_timestamp()
 WHERE ` + actsOnRun
 
-// Settle marks a run succeeded after work outside a transaction. Where the run
-// is settled already, or belongs to a later replay, it changes nothing.
+// Settle marks a run succeeded after work outside a transaction. It changes
+// nothing if the run is settled already or belongs to a later replay.
 func (s *Store) Settle(ctx context.Context, a Attempt) error {
 	if _, err := s.pool.Exec(ctx, settleSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number); err != nil {
 		return fmt.Errorf("settle run: %w", err)
@@ -161,8 +165,9 @@ const noteAttemptSQL = `
 UPDATE lumin.runs r SET job_id = $4, attempts = $5, error = $6
 WHERE r.event_key = $1 AND r.job_kind = $2 AND r.replay_id = $3 AND r.state = 'pending'`
 
-// NoteAttempt keeps the error of an attempt that failed, for people to see while
-// the run is still pending. message must be clean already.
+// NoteAttempt stores the error of a failed attempt, so that operators see it
+// while the run is still pending. message must hold no personal data or
+// secrets.
 func (s *Store) NoteAttempt(ctx context.Context, a Attempt, message string) error {
 	_, err := s.pool.Exec(ctx, noteAttemptSQL, [16]byte(a.EventKey), a.JobKind, a.ReplayID, a.JobID, a.Number, message)
 	if err != nil {
@@ -173,8 +178,8 @@ func (s *Store) NoteAttempt(ctx context.Context, a Attempt, message string) erro
 
 const eventColumns = `id, event_key, source, signature_request_id, event_type, event_time, payload, signature, received_at`
 
-// scanEventOf reads eventColumns and the rerun of the run of this job type;
-// nil for a row of NULLs from an outer join.
+// scanEventOf reads eventColumns and the rerun of the run of this job type. It
+// returns nil for a row of NULLs from an outer join.
 func scanEventOf(kind string) pgx.RowToFunc[*Event] {
 	return func(row pgx.CollectableRow) (*Event, error) {
 		var (

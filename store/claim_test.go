@@ -27,7 +27,7 @@ func begin(tb testing.TB, s *store.Store) pgx.Tx {
 	return tx
 }
 
-// claim claims in a transaction of its own, and commits.
+// claim claims a run in its own transaction and commits.
 func claim(tb testing.TB, s *store.Store, a store.Attempt) (event *store.Event, err error) {
 	tb.Helper()
 	tx := begin(tb, s)
@@ -58,7 +58,7 @@ func TestClaim(t *testing.T) {
 	if !reflect.DeepEqual(event, want) {
 		t.Errorf("claimed %+v, want %+v", event, want)
 	}
-	wantState(t, s, d, "book", "pending 0") // for everybody else
+	wantState(t, s, d, "book", "pending 0") // as seen by other transactions
 	if _, err := claim(t, s, a); !errors.Is(err, store.ErrRunLocked) {
 		t.Errorf("claim beside a claim: %v", err)
 	}
@@ -81,7 +81,7 @@ func TestClaim(t *testing.T) {
 		t.Errorf("read after a claim: %v", err)
 	}
 	if _, err := claim(t, s, attempt(d, "other", 0)); !errors.Is(err, store.ErrRunSettled) {
-		t.Errorf("claim of a run that is not there: %v", err)
+		t.Errorf("claim of an unknown run: %v", err)
 	}
 }
 
@@ -100,9 +100,9 @@ func TestClaimUnrecognized(t *testing.T) {
 	}
 }
 
-// Whether a job may act on a run, by the job's replay_id and by what became of
-// the run.
-func TestFence(t *testing.T) {
+// A job may act on a run depending on the job's replay_id and the state of the
+// run.
+func TestReplayIDFencesJobs(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	cases := []struct {
@@ -112,7 +112,7 @@ func TestFence(t *testing.T) {
 	}{
 		{"pending", 0, 0, true},
 		{"succeeded", 0, 0, false},
-		{"failed", 0, 0, true}, // a job that lives on after a failure
+		{"failed", 0, 0, true}, // a job that still runs after a failure
 		{"cancelled", 0, 0, true},
 		{"pending", 5, 0, false},
 		{"succeeded", 5, 0, false},
@@ -164,7 +164,7 @@ func TestFence(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestSettleKeepsWhoDidIt(t *testing.T) {
+func TestSettleStoresJob(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	d := delivery(1, "claim", "settle")
@@ -188,7 +188,7 @@ func TestSettleKeepsWhoDidIt(t *testing.T) {
 	whole := value[int](t, s.Pool(), `
 		SELECT count(*) FROM lumin.runs WHERE state = 'succeeded' AND job_id = 77 AND attempts = 2 AND error IS NULL AND finished_at IS NOT NULL`)
 	if whole != 2 {
-		t.Errorf("%d runs say who settled them", whole)
+		t.Errorf("%d runs name the job that settled them", whole)
 	}
 }
 
@@ -219,7 +219,7 @@ func TestClaimsAtOnce(t *testing.T) {
 		)
 		for range 8 {
 			group.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
 				defer cancel()
 				for {
 					tx, err := s.Pool().Begin(ctx)
@@ -253,7 +253,7 @@ func TestClaimsAtOnce(t *testing.T) {
 	}
 }
 
-// A claim must wait for nobody, and say that it did not.
+// A claim does not wait for a locked run, and reports that it is locked.
 func TestClaimDoesNotWait(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -267,8 +267,8 @@ func TestClaimDoesNotWait(t *testing.T) {
 	wantError(t, err, store.ErrRunLocked)
 }
 
-// Begun in one round trip, the transaction is what ClaimTx expects, whatever the
-// role has for a default, and it is there beside an error as well.
+// A transaction begun in one round trip is as ClaimTx expects, whatever the
+// defaults of the role. It is also returned together with an error.
 func TestBeginClaim(t *testing.T) {
 	t.Parallel()
 	s := storeOn(t, pgtest.Pool(t, storetest.WithSetting(t, pgtest.New(t), "default_transaction_isolation", "serializable")))
@@ -310,7 +310,7 @@ func TestBeginClaim(t *testing.T) {
 	}
 }
 
-// A COMMIT that rolls back, because a statement failed unseen, is no success.
+// A COMMIT that rolls back, because a statement failed unnoticed, is an error.
 func TestBeginClaimRolledBack(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// ClockOffset is how far the database's clock is ahead of this machine's, within
-// half of the shortest of three round trips.
+// ClockOffset returns how far the database's clock is ahead of this machine's
+// clock. The error is at most within, half of the shortest of three round
+// trips.
 func (s *Store) ClockOffset(ctx context.Context) (offset, within time.Duration, err error) {
 	for try := range 3 {
 		var there time.Time
@@ -23,8 +24,8 @@ func (s *Store) ClockOffset(ctx context.Context) (offset, within time.Duration, 
 	return offset, within, nil
 }
 
-// Now is the time of the database's clock. Retention uses it for ages: a machine
-// whose clock is years ahead would remove everything as too old.
+// Now returns the time of the database's clock. Retention uses it for ages: a
+// machine whose clock is years ahead would otherwise remove every event.
 func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
 	if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
 		return now, fmt.Errorf("read the database's clock: %w", err)

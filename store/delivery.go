@@ -8,11 +8,11 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// Errors that [Recorder.Record] returns. After ErrUnavailable and ErrTimeout the
-// delivery may or may not be in the database: the sender repeats it, and the
-// repetition is recognized.
+// Errors that [Recorder.Record] returns. After ErrUnavailable and ErrTimeout
+// the delivery may or may not be in the database. The sender repeats it, and
+// Record recognizes the repetition.
 var (
-	ErrUnavailable = errors.New("the database did not take the delivery")
+	ErrUnavailable = errors.New("the database did not record the delivery")
 	ErrOverloaded  = errors.New("too many deliveries are waiting for the database")
 	ErrTimeout     = errors.New("the delivery was not recorded in time")
 )
@@ -21,14 +21,14 @@ var (
 type Delivery struct {
 	Source     string          // "account" or "app:NAME"
 	Envelope   *lumin.Envelope // nil when the event is unrecognized
-	Payload    []byte          // the exact bytes that were signed; not to be changed afterwards
+	Payload    []byte          // the exact bytes that were signed; must not be changed afterwards
 	Signature  []byte          // 32 bytes
-	KeyID      string          // which secret verified it
+	KeyID      string          // fingerprint of the secret that verified the delivery
 	ReceivedAt time.Time
-	Jobs       []JobSpec // one run and one job each, if the event is new to them
+	Jobs       []JobSpec // each gets one run and one job if the event is new
 }
 
-// key is what tells this event from others.
+// key is the event key.
 func (d *Delivery) key() lumin.EventKey {
 	if d.Envelope == nil {
 		return lumin.UnrecognizedKey(d.Payload)
@@ -39,14 +39,14 @@ func (d *Delivery) key() lumin.EventKey {
 // sha256 distinguishes the bodies of one event.
 func (d *Delivery) sha256() [sha256.Size]byte { return sha256.Sum256(d.Payload) }
 
-// Status says what a delivery turned out to be.
+// Status is the result of recording a delivery.
 type Status string
 
-// The outcomes of recording a delivery.
+// The results of recording a delivery.
 const (
 	Recorded     Status = "recorded"     // a new event
 	Duplicate    Status = "duplicate"    // a redelivery of an event that is stored
-	Unrecognized Status = "unrecognized" // a new event without a sound identity
+	Unrecognized Status = "unrecognized" // a new event without a valid identity
 )
 
 // Receipt is the result of recording one delivery.

@@ -19,7 +19,7 @@ type Event struct {
 	Time               time.Time
 
 	Payload    []byte // the exact bytes that were signed; nil once retention or erasure removed them
-	Signature  []byte // Lumin's signature of them: 32 bytes, which X-Signature had in hexadecimal
+	Signature  []byte // Lumin's signature of Payload: the 32 bytes that X-Signature held in hex
 	ReceivedAt time.Time
 
 	// JobKind and Rerun belong to the run that this event was loaded for. They

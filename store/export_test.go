@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What the tests outside the package are to reach of its inside.
+// Names of the package that its external tests use.
 const (
 	RecordSQL             = recordSQL
 	LoadEventsSQL         = loadEventsSQL
@@ -37,12 +37,12 @@ func (s *Store) RecordBatch(ctx context.Context, deliveries ...Delivery) ([]Rece
 	for i := range deliveries {
 		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key()}
 	}
-	groups := fold(batch)
+	groups := groupByEvent(batch)
 	if err := s.recordNew(ctx, groups, lockTimeout); err != nil {
 		return nil, err
 	}
-	if _, repeated := split(groups); len(repeated) > 0 {
-		if err := s.recordRepeated(ctx, fold(repeated), lockTimeout); err != nil {
+	if _, repeated := setReceipts(groups); len(repeated) > 0 {
+		if err := s.recordRepeated(ctx, groupByEvent(repeated), lockTimeout); err != nil {
 			return nil, err
 		}
 	}
@@ -56,35 +56,35 @@ func (s *Store) RecordBatch(ctx context.Context, deliveries ...Delivery) ([]Rece
 // Key is the key of the event that a delivery reports.
 func (d *Delivery) Key() [16]byte { return d.key() }
 
-// Waiting is how many deliveries no flusher has taken yet.
+// Waiting is the number of deliveries that no flusher has taken yet.
 func (r *Recorder) Waiting() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.main.waiting) + len(r.aside.waiting)
+	return len(r.main.waiting) + len(r.side.waiting)
 }
 
-// SweepPage is a Sweep that looks at a page of the given size.
+// SweepPage is a Sweep that checks a page of the given size.
 func (s *Store) SweepPage(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
 	return s.sweep(ctx, after, page)
 }
 
-// Gaps is how many ranges of ids a tail still waits for.
-func (t *Tail) Gaps() int {
+// MissingRanges is the number of ranges of ids that a tail still waits for.
+func (t *Tail) MissingRanges() int {
 	n := 0
-	for _, g := range t.gaps {
-		n += len(g.low)
+	for _, m := range t.missing {
+		n += len(m.low)
 	}
 	return n
 }
 
-// NewPatientRecorder is a Recorder that waits for locks long enough for deadlocks
-// to be detected.
-func NewPatientRecorder(s *Store, logger *slog.Logger) *Recorder {
+// NewRecorderForDeadlocks returns a Recorder that waits for locks long enough
+// for deadlocks to be detected.
+func NewRecorderForDeadlocks(s *Store, logger *slog.Logger) *Recorder {
 	return newRecorder(s, logger, nil, FlushTimeout)
 }
 
-// RecordTogether records deliveries as one batch of a flusher, and returns what
-// each is answered.
+// RecordTogether records deliveries as one batch of a flusher, and returns the
+// error of each.
 func (r *Recorder) RecordTogether(deliveries ...Delivery) []error {
 	batch, answers := make([]*pending, len(deliveries)), make([]chan result, len(deliveries))
 	for i := range deliveries {
@@ -99,9 +99,10 @@ func (r *Recorder) RecordTogether(deliveries ...Delivery) []error {
 	return errs
 }
 
-// ReadyFor is what a Readiness asks, without what it remembers.
-func (s *Store) ReadyFor(ctx context.Context, works bool) error { return s.ready(ctx, works) }
+// ProbeReady probes the database like a Readiness, without remembering the
+// result.
+func (s *Store) ProbeReady(ctx context.Context, works bool) error { return s.ready(ctx, works) }
 
-// WaitForLocks lets batches wait for locks for as long as a flush may take. Call it
-// before the first delivery.
+// WaitForLocks lets batches wait for locks for the whole time of a flush. Call
+// it before the first delivery.
 func (r *Recorder) WaitForLocks() { r.lockTimeout = flushTimeout }

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errInDoubt marks an error of COMMIT after which the rows may exist.
-var errInDoubt = errors.New("commit in doubt")
+// errInDoubt marks an error of COMMIT. The rows may have been committed.
+var errInDoubt = errors.New("the transaction may have been committed")
 
 // hasCode reports whether the server answered with one of these SQLSTATEs and
 // rolled back.
@@ -19,7 +19,8 @@ func hasCode(err error, codes ...string) bool {
 		return false
 	}
 	for _, code := range codes {
-		// A code of two characters is a class. A pooler may send an error without a code.
+		// A code of two characters is a class. A pooler may send an error
+		// without a code.
 		if strings.HasPrefix(pgErr.Code, code) {
 			return true
 		}
@@ -27,16 +28,16 @@ func hasCode(err error, codes ...string) bool {
 	return false
 }
 
-// heldUp reports whether other transactions, or a timeout of the server, stopped a
-// batch. Parts of the batch may succeed.
-func heldUp(err error) bool {
+// isBlocking reports whether another transaction, or a timeout of the server,
+// stopped a batch. Parts of the batch may succeed.
+func isBlocking(err error) bool {
 	return hasCode(err, pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure,
 		pgerrcode.QueryCanceled) // by statement_timeout
 }
 
-// refusesRow reports whether the server refused the data of some delivery. A batch
-// without that delivery would succeed.
-func refusesRow(err error) bool {
+// isRowError reports whether the server refused the data of one delivery. The
+// batch would succeed without that delivery.
+func isRowError(err error) bool {
 	return hasCode(err,
 		"22", // data exception
 		"23", // integrity constraint violation

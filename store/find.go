@@ -11,10 +11,10 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// EventsByKey returns the events of a key, one for each source that reported it;
-// none is not an error.
+// EventsByKey returns the events of a key, one for each source that reported
+// it. No event is not an error.
 func (s *Store) EventsByKey(ctx context.Context, key lumin.EventKey) ([]EventSummary, error) {
-	ids, err := query.Column[int64](ctx, s.pool, "look for event key "+key.String(),
+	ids, err := query.Column[int64](ctx, s.pool, "find event key "+key.String(),
 		`SELECT e.id FROM lumin.events e WHERE e.event_key = $1 ORDER BY e.id`, [16]byte(key))
 	if err != nil {
 		return nil, err
@@ -22,15 +22,16 @@ func (s *Store) EventsByKey(ctx context.Context, key lumin.EventKey) ([]EventSum
 	return s.eventsByID(ctx, ids)
 }
 
-// ErrNoRun means that a job does not work a run, and so does not belong to an event.
+// ErrNoRun means that a job has no run, and so belongs to no event.
 var ErrNoRun = errors.New("not the job of a run")
 
-// EventsByJob returns the event whose run a job works. River removes finished jobs
-// after some days. Then the runs and failures are searched, which takes longer. The
-// error is ErrNotFound if no trace of the job is found.
+// EventsByJob returns the event of the run that a job worked on. River removes
+// finished jobs after some days. After that, EventsByJob searches runs and
+// failures, which takes longer. The error is ErrNotFound if no trace of the job
+// is found.
 func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, error) {
 	var (
-		call = fmt.Sprintf("look for job %d", jobID)
+		call = fmt.Sprintf("find job %d", jobID)
 		kind string
 		key  *string
 		ids  []int64

@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 )
 
-// fillPool has n idle connections in a pool.
+// fillPool opens n idle connections in a pool.
 func fillPool(t *testing.T, pool *pgxpool.Pool, n int) {
 	t.Helper()
 	conns := make([]*pgxpool.Conn, n)
@@ -36,8 +36,8 @@ func recordingPool(t *testing.T, databaseURL string) *pgxpool.Pool {
 	return pool
 }
 
-// The server has ended all connections of the pool. Its messages about that are
-// still unread.
+// The server has ended all connections of the pool. Its messages are still
+// unread.
 func TestFirstDeliveryAfterEndedConnections(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)
@@ -54,7 +54,7 @@ func TestFirstDeliveryAfterEndedConnections(t *testing.T) {
 	wantTally(t, s, tally{Events: times, Runs: times, Jobs: times})
 }
 
-// All connections of the pool lead nowhere, and nothing says so.
+// All connections of the pool are dead, but no error shows it.
 func TestFirstDeliveryAfterSilence(t *testing.T) {
 	t.Parallel()
 	proxy, err := pgproxy.Start(pgtest.New(t))
@@ -66,7 +66,7 @@ func TestFirstDeliveryAfterSilence(t *testing.T) {
 	s := storeOn(t, pool)
 	r := newRecorder(t, s)
 	mustRecord(t, r, delivery(1, "book"))
-	for n := range 2 { // as many as can be on their way at a time
+	for n := range 2 { // as many as can be under way at once
 		fillPool(t, pool, 4)
 		proxy.Silence()
 		start := time.Now()
@@ -79,8 +79,8 @@ func TestFirstDeliveryAfterSilence(t *testing.T) {
 	proxy.Cut()
 }
 
-// The connection goes silent at COMMIT: whether it took effect is unknown, and that
-// is said soon. The next delivery is recorded.
+// The connection goes silent at COMMIT, so its result is unknown. The caller
+// soon gets an error, and the next delivery is recorded.
 func TestSilentCommit(t *testing.T) {
 	t.Parallel()
 	proxy, err := pgproxy.Start(pgtest.New(t))

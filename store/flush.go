@@ -13,41 +13,42 @@ import (
 	"lumin-ingest/internal/redact"
 )
 
-// Bounds on the waits for locks of other transactions. Together they stay well below
-// the 10 s in which a request must be answered.
+// Bounds on the waits for locks of other transactions. Together they stay well
+// below the 10 s within which a request must be answered.
 const (
 	lockTimeout = time.Second
 
-	// When a lock has held up a batch, the batch is split. splitLockTimeout is the
-	// lock timeout of each part, and splitTimeout bounds all parts together.
+	// A batch that a lock has blocked is split. splitLockTimeout is the lock
+	// timeout of each part, and splitTimeout bounds all parts together.
 	splitLockTimeout = 100 * time.Millisecond
 	splitTimeout     = 4 * time.Second
 )
 
-// flush writes a batch of a queue and answers it, within flushTimeout.
+// flush writes a batch of a queue and answers its deliveries within
+// flushTimeout.
 func (r *Recorder) flush(batch []*pending, q *queue) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	r.write(ctx, batch, q, r.lockTimeout)
 }
 
-// write writes deliveries and answers them. When the server refuses one of them,
-// or a lock holds one up, the others are written without it.
+// write writes deliveries and answers them. If the server refuses one of them,
+// or a lock blocks one, the others are written without it.
 func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration) {
 	if len(batch) == 0 {
 		return
 	}
 	batch, err := r.commit(ctx, batch, q, lockTimeout)
 	if hasCode(err, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure) {
-		batch, err = r.commit(ctx, batch, q, lockTimeout) // the other transactions of the deadlock can finish now
+		batch, err = r.commit(ctx, batch, q, lockTimeout)
 	}
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		r.refuse(batch, err)
-	case heldUp(err):
-		r.separate(ctx, batch, q, lockTimeout, err)
-	case refusesRow(err) && len(batch) > 1:
+	case isBlocking(err):
+		r.splitBlocked(ctx, batch, q, lockTimeout, err)
+	case isRowError(err) && len(batch) > 1:
 		r.write(ctx, batch[:len(batch)/2], q, lockTimeout)
 		r.write(ctx, batch[len(batch)/2:], q, lockTimeout)
 	default:
@@ -55,10 +56,11 @@ func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTi
 	}
 }
 
-// separate splits a batch that a lock held up, and writes the parts. Deliveries of
-// locked events must not hold up the others: from the main queue they move to the
-// side queue for one more attempt; from the side queue they are refused.
-func (r *Recorder) separate(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration, cause error) {
+// splitBlocked splits a batch that a lock has blocked, and writes the parts.
+// Deliveries of locked events must not delay the others. From the main queue
+// they move to the side queue for one more attempt. From the side queue they
+// are refused.
+func (r *Recorder) splitBlocked(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration, cause error) {
 	if lockTimeout > splitLockTimeout { // the first time
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, splitTimeout)
@@ -78,21 +80,21 @@ func (r *Recorder) separate(ctx context.Context, batch []*pending, q *queue, loc
 		}
 	}
 	if len(blocked) > 0 {
-		r.setAside(blocked, q, cause)
+		r.moveToSideQueue(blocked, q, cause)
 		r.write(ctx, free, q, splitLockTimeout)
 		return
 	}
 	one, other := halve(free)
 	if len(other) == 0 {
-		r.setAside(one, q, cause)
+		r.moveToSideQueue(one, q, cause)
 		return
 	}
 	r.write(ctx, one, q, splitLockTimeout)
 	r.write(ctx, other, q, splitLockTimeout)
 }
 
-// halve splits a batch in two, and keeps the deliveries of each event together. The
-// second half of a batch with a single event is empty.
+// halve splits a batch in two and keeps the deliveries of each event together.
+// If the batch has a single event, the second half is empty.
 func halve(batch []*pending) (one, other []*pending) {
 	half := map[identity]int{}
 	for _, p := range batch {
@@ -110,13 +112,13 @@ func halve(batch []*pending) (one, other []*pending) {
 	return one, other
 }
 
-// blockedFor is how long deliveries of a locked event use the side queue. Each
-// failed attempt starts the time again.
-const blockedFor = time.Minute
+// sideQueueTime is how long deliveries of a locked event use the side queue.
+// Each failed attempt starts the time again.
+const sideQueueTime = time.Minute
 
-// setAside moves blocked deliveries, and later ones of the same events, to the side
-// queue. There they hold up only each other.
-func (r *Recorder) setAside(batch []*pending, q *queue, cause error) {
+// moveToSideQueue moves blocked deliveries, and later ones of the same events,
+// to the side queue. There they delay only each other.
+func (r *Recorder) moveToSideQueue(batch []*pending, q *queue, cause error) {
 	r.mu.Lock()
 	now := time.Now()
 	for id, until := range r.blocked {
@@ -126,21 +128,22 @@ func (r *Recorder) setAside(batch []*pending, q *queue, cause error) {
 	}
 	for _, p := range batch {
 		if len(r.blocked) < maxQueued {
-			r.blocked[p.identity()] = now.Add(blockedFor)
+			r.blocked[p.identity()] = now.Add(sideQueueTime)
 		}
 	}
 	again := q == &r.main && !r.dropping
 	if again {
-		// Deliveries of these events in the main queue would meet the same lock.
+		// Deliveries of these events in the main queue would wait for the same
+		// lock.
 		r.main.waiting = slices.DeleteFunc(r.main.waiting, func(p *pending) bool {
-			blocked := r.isBlocked(p.identity())
+			blocked := r.usesSideQueue(p.identity())
 			if blocked {
-				r.aside.waiting = append(r.aside.waiting, p)
+				r.side.waiting = append(r.side.waiting, p)
 			}
 			return blocked
 		})
 		for _, p := range batch {
-			r.add(&r.aside, p)
+			r.add(&r.side, p)
 		}
 	}
 	r.mu.Unlock()
@@ -149,8 +152,8 @@ func (r *Recorder) setAside(batch []*pending, q *queue, cause error) {
 	}
 }
 
-// isBlocked must be called with mu held.
-func (r *Recorder) isBlocked(id identity) bool {
+// usesSideQueue must be called with mu held.
+func (r *Recorder) usesSideQueue(id identity) bool {
 	until, blocked := r.blocked[id]
 	return blocked && time.Now().Before(until)
 }
@@ -160,7 +163,7 @@ func (r *Recorder) accept(batch []*pending, q *queue) {
 	for _, p := range batch {
 		p.result <- result{receipt: p.receipt}
 	}
-	if q == &r.aside {
+	if q == &r.side {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, p := range batch {
@@ -169,8 +172,9 @@ func (r *Recorder) accept(batch []*pending, q *queue) {
 	}
 }
 
-// refuse answers deliveries that are not committed, or perhaps not. It logs
-// afterwards, so that a blocked log cannot delay an answer.
+// refuse answers deliveries with an error. They are not committed, or their
+// commit is in doubt. It logs afterwards, so that a blocked log cannot delay an
+// answer.
 func (r *Recorder) refuse(batch []*pending, err error) {
 	for _, p := range batch {
 		p.result <- result{err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
@@ -178,9 +182,9 @@ func (r *Recorder) refuse(batch []*pending, err error) {
 	r.logger.Error("deliveries not recorded", "count", len(batch), "error", errtext.Plain(redact.Text(err.Error())))
 }
 
-// commit writes a batch and answers what is committed: first the new events, in one
-// statement, then the redeliveries, in a transaction of their own. It returns the
-// deliveries that an error left without an answer.
+// commit writes a batch and answers the committed deliveries. New events are
+// written first, in one statement. Redeliveries follow in a transaction of
+// their own. It returns the deliveries that an error left without an answer.
 func (r *Recorder) commit(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration) (left []*pending, err error) {
 	start, size := time.Now(), len(batch)
 	defer func() {
@@ -194,32 +198,32 @@ func (r *Recorder) commit(ctx context.Context, batch []*pending, q *queue, lockT
 			r.store.pool.Reset()
 		}
 	}()
-	groups := fold(batch)
+	groups := groupByEvent(batch)
 	if err := r.store.recordNew(ctx, groups, lockTimeout); err != nil {
 		return batch, fmt.Errorf("record %d events: %w", len(groups), err)
 	}
 	r.waker.wake(queuesToWake(groups))
-	fresh, repeated := split(groups)
+	fresh, repeated := setReceipts(groups)
 	r.accept(fresh, q)
 	if len(repeated) == 0 {
 		return nil, nil
 	}
-	if err := r.store.recordRepeated(ctx, fold(repeated), lockTimeout); err != nil {
+	if err := r.store.recordRepeated(ctx, groupByEvent(repeated), lockTimeout); err != nil {
 		return repeated, fmt.Errorf("record %d redeliveries: %w", len(repeated), err)
 	}
 	r.accept(repeated, q)
 	return nil, nil
 }
 
-// note stores when recording last succeeded, and when it last failed because of the
-// database. A fault of one delivery counts as neither.
+// note stores when recording last succeeded, and when it last failed because of
+// the database. An error of one delivery counts as neither.
 func (r *Recorder) note(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case err == nil:
 		r.succeededAt = time.Now()
-	case !refusesRow(err) && !heldUp(err):
+	case !isRowError(err) && !isBlocking(err):
 		r.failedAt = time.Now()
 	}
 }

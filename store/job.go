@@ -2,8 +2,8 @@ package store
 
 import "lumin-ingest/lumin"
 
-// JobSpec is a job to put into the queue for a run: which job type, and how
-// River is to treat the job.
+// JobSpec describes the job to insert for a run: its job type, and how River
+// treats the job.
 type JobSpec struct {
 	Kind        string
 	Queue       string
@@ -11,11 +11,12 @@ type JobSpec struct {
 	Priority    int // River's 1 (first) to 4 (last)
 }
 
-// JobArgs are the arguments of every job of ours in River's table. They name a
-// run and hold nothing of the event itself, so no personal data gets there.
+// JobArgs are the arguments of each of our jobs in River's table. They name a
+// run and contain no data of the event, so River's table holds no personal
+// data.
 //
-// One Go type serves all job types: the kind is a field that is not serialized,
-// because River keeps it in a column of its own.
+// One Go type serves all job types. The kind is a field that is not serialized,
+// because River stores it in its own column.
 type JobArgs struct {
 	EventKey lumin.EventKey `json:"event_key"`
 	ReplayID int64          `json:"replay_id"`
@@ -23,5 +24,4 @@ type JobArgs struct {
 	JobKind string `json:"-"`
 }
 
-// Kind implements river.JobArgs.
 func (a JobArgs) Kind() string { return a.JobKind }

@@ -9,8 +9,9 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// StoredKind reports whether any run of a job type is failed, pending, cancelled or
-// dismissed. Such runs remain when a job type is removed from lumin.job_types.
+// StoredKind reports whether any run of a job type is failed, pending,
+// cancelled or dismissed. Such runs remain when a job type is removed from
+// lumin.job_types.
 func (s *Store) StoredKind(ctx context.Context, kind string) (found bool, err error) {
 	err = s.pool.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM lumin.runs WHERE state = 'failed' AND job_kind = $1)
@@ -18,13 +19,13 @@ func (s *Store) StoredKind(ctx context.Context, kind string) (found bool, err er
 		    OR EXISTS (SELECT FROM lumin.runs WHERE state = 'cancelled' AND job_kind = $1)
 		    OR EXISTS (SELECT FROM lumin.dismissals WHERE job_kind = $1)`, kind).Scan(&found)
 	if err != nil {
-		return false, fmt.Errorf("look for runs of %s: %w", kind, err)
+		return false, fmt.Errorf("find runs of %s: %w", kind, err)
 	}
 	return found, nil
 }
 
-// Both jump from one value to the next in an index, so they read a few entries per
-// value, however many events there are.
+// Both statements jump from one value to the next in an index. They read a few
+// entries per value, whatever the number of events.
 const (
 	storedSourcesSQL = `
 WITH RECURSIVE s AS (
@@ -53,9 +54,9 @@ func (s *Store) StoredEventTypes(ctx context.Context) ([]string, error) {
 	return s.names(ctx, "list event types", storedEventTypesSQL)
 }
 
-// StoredFingerprints lists the errors of the runs in a state. It adds the errors
-// that earlier replays named, because those replays may have settled all of their
-// runs.
+// StoredFingerprints lists the errors of the runs in a state. It adds the
+// errors that earlier replays named, because those replays may have settled all
+// of their runs.
 func (s *Store) StoredFingerprints(ctx context.Context, state string) ([]string, error) {
 	return s.names(ctx, "list errors", `
 		SELECT DISTINCT r.error_fingerprint FROM lumin.runs r WHERE r.state = $1 AND r.error_fingerprint IS NOT NULL

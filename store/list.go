@@ -16,25 +16,25 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// EventFilter chooses events to list. Parts that are not set do not narrow.
+// EventFilter chooses events to list. Zero fields match all events.
 type EventFilter struct {
 	Source             string
 	EventType          string
 	SignatureRequestID string
-	Unrecognized       bool // only those without a sound identity
+	Unrecognized       bool // only events without a valid identity
 	ReceivedSince      *time.Time
 	ReceivedUntil      *time.Time
-	Before             EventPosition // only what is older; zero for no bound
-	After              EventPosition // only what is newer; zero for no bound
+	Before             EventPosition // only older events; zero for no bound
+	After              EventPosition // only newer events; zero for no bound
 	OldestFirst        bool          // instead of the newest
 	Limit              int
-	Bodies             bool // Events gives what was signed as well
+	Bodies             bool // Events also returns the signed bodies
 
 	lastID int64 // only ids up to this one; 0 for no bound
 }
 
-// EventPosition is the place of an event in a list. Those received at the same
-// time stand in the order of their ids.
+// EventPosition is the place of an event in a list. Events received at the same
+// time are ordered by id.
 type EventPosition struct {
 	ReceivedAt time.Time
 	ID         int64
@@ -53,10 +53,11 @@ type EventSummary struct {
 	Runs               RunStates  `json:"runs"`
 	PromotedFrom       *int64     `json:"promoted_from,omitempty"` // the event that this one was promoted from
 
-	*EventBody `db:"-"` // nil unless asked for
+	*EventBody `db:"-"` // nil unless the filter has Bodies
 }
 
-// RunStates counts the runs in each state. States without runs are left out.
+// RunStates counts the runs in each state. States without runs are not
+// included.
 type RunStates map[string]int64
 
 // String has the form "1 failed, 2 succeeded". It is empty without runs.
@@ -68,10 +69,10 @@ func (s RunStates) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Position is where the event stands in a list.
+// Position is the place of the event in a list.
 func (e EventSummary) Position() EventPosition { return EventPosition{e.ReceivedAt, e.ID} }
 
-// EventBody is what was signed, with which key.
+// EventBody holds the signed body of an event, its signature and its key.
 type EventBody struct {
 	KeyID            string     `json:"key_id"`
 	Signature        string     `json:"signature"` // of the first delivery, in hex
@@ -105,16 +106,17 @@ const (
 	listOldestSQL = listEventsSQL + `ASC, e.id ASC LIMIT $12`
 )
 
-// An export reads so many events at once; fewer with their bodies, each of which
-// may have a MiB.
+// Number of events that Events reads at once. It is smaller with bodies,
+// because each of them may have 1 MiB.
 const (
 	exportPage       = 1000
 	exportBodiesPage = 32
 )
 
-// Events goes through all events that match, in the order of ListEvents, page by
-// page: it holds neither many of them nor a snapshot of the database. Limit bounds
-// all of them; 0 does not. It ends with the first error.
+// Events returns all events that match, in the order of ListEvents. It reads
+// page by page: it holds few of them in memory, and no snapshot of the
+// database. Limit bounds the total; 0 means no bound. The sequence ends with
+// the first error.
 func (s *Store) Events(ctx context.Context, f EventFilter) iter.Seq2[EventSummary, error] {
 	return func(yield func(EventSummary, error) bool) {
 		left, size := f.Limit, exportPage
@@ -157,12 +159,12 @@ type identifiedBody struct {
 	EventBody
 }
 
-// addBodies adds what was signed to each of a few events.
+// addBodies adds the signed body to each of a few events.
 func (s *Store) addBodies(ctx context.Context, events []EventSummary) error {
 	ids, byID := make([]int64, len(events)), map[int64]*EventSummary{}
 	for i := range events {
 		ids[i], byID[events[i].ID] = events[i].ID, &events[i]
-		events[i].EventBody = &EventBody{} // for one that retention has just taken
+		events[i].EventBody = &EventBody{} // stays empty if retention has just removed the event
 	}
 	bodies, err := query.Structs[identifiedBody](ctx, s.pool, "load bodies", `
 		SELECT e.id, e.key_id, pg_catalog.encode(e.signature, 'hex'), e.payload, e.payload_removed_at
@@ -177,7 +179,7 @@ const eventsByIDSQL = `
 SELECT ` + summaryColumns + `
 FROM lumin.events e WHERE e.id = ANY ($1) ORDER BY e.id`
 
-// eventsByID returns those of the events that are still there, by id.
+// eventsByID returns the events with these ids that still exist, by id.
 func (s *Store) eventsByID(ctx context.Context, ids []int64) ([]EventSummary, error) {
 	return query.Structs[EventSummary](ctx, s.pool, "load events", eventsByIDSQL, ids)
 }
@@ -189,14 +191,14 @@ func (s *Store) ListEvents(ctx context.Context, f EventFilter) ([]EventSummary, 
 	if f.OldestFirst {
 		sql = listOldestSQL
 	}
-	// Planned for the filter given: a plan for all of them reads every event when a
-	// filter matches few.
+	// The plan depends on the filter. A generic plan reads every event, even if
+	// the filter matches few.
 	return query.Structs[EventSummary](ctx, s.pool, "list events", sql, pgx.QueryExecModeCacheDescribe,
 		f.Source, f.EventType, f.SignatureRequestID, f.Unrecognized, f.ReceivedSince, f.ReceivedUntil,
 		f.Before.ID, f.Before.ReceivedAt, f.After.ID, f.After.ReceivedAt, f.lastID, f.Limit)
 }
 
-// Run is one job type on one event.
+// Run is the run of one job type on one event.
 type Run struct {
 	Kind       string     `json:"kind"`
 	State      string     `json:"state"`
@@ -220,7 +222,7 @@ type Redelivery struct {
 	LastAt  time.Time `json:"last_at"`
 }
 
-// EventDetails is all that is known of one event, without its body.
+// EventDetails describes one event, without its body.
 type EventDetails struct {
 	EventSummary
 	PayloadSize      int64        `json:"payload_size"` // bytes; 0 once removed
@@ -235,7 +237,8 @@ SELECT ` + summaryColumns + `,
     coalesce(octet_length(e.payload), 0)::bigint, e.payload_removed_at, e.key_id
 FROM lumin.events e WHERE e.id = $1`
 
-// ShowEvent returns one event; ErrNotFound if there is none of that id.
+// ShowEvent returns one event. The error is ErrNotFound if no event has this
+// id.
 func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 	var d EventDetails
 	err := s.pool.QueryRow(ctx, showEventSQL, id).Scan(&d.ID, &d.Key, &d.Source, &d.EventType, &d.SignatureRequestID,
@@ -258,7 +261,7 @@ func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 	return d, err
 }
 
-// ErrPayloadRemoved says that retention or erasure has removed a body.
+// ErrPayloadRemoved means that retention or erasure has removed a body.
 var ErrPayloadRemoved = errors.New("the payload has been removed")
 
 // Payload returns the exact bytes that were signed.

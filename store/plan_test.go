@@ -15,9 +15,9 @@ import (
 	"lumin-ingest/store/internal/storetest"
 )
 
-// The queries that run for each event or job, by name, with arguments as SQL has
-// them: those of an event, source, job type and id that are there once the tables
-// are filled.
+// hotQueries are the queries that run for each event or job, by name. Their
+// arguments are those of an event, source, job type and id that exist once the
+// tables are filled.
 func hotQueries() map[string]struct{ sql, args string } {
 	const (
 		key  = `md5('25000')::uuid`
@@ -37,14 +37,15 @@ func hotQueries() map[string]struct{ sql, args string } {
 		"kept bodies":        {store.KeptBodiesSQL, `ARRAY[5, 25000]`},
 		"count redeliveries": {store.UpsertRedeliveriesSQL, strings.Join([]string{`ARRAY[5]`, `ARRAY['\x00'::bytea]`, `ARRAY['nothing']`, `ARRAY['\x00'::bytea]`, `ARRAY[1]`, `ARRAY[now()]`, `ARRAY[now()]`, `ARRAY[false]`, `ARRAY['\x00'::bytea]`, `ARRAY['k']`, `ARRAY[md5('1')::uuid]`}, ", ")},
 		"claim":              {store.ClaimSQL, key + `, 'book', 0, 5, 1`},
-		"look at run":        {store.RunActsSQL, key + `, 'book', 0`},
+		"check run":          {store.RunActsSQL, key + `, 'book', 0`},
 		"read run":           {store.ReadRunSQL, key + `, 'book', 0`},
 		"settle":             {store.SettleSQL, key + `, 'book', 0, 5, 1`},
 		"note attempt":       {store.NoteAttemptSQL, key + `, 'book', 0, 5, 1, 'error'`},
 	}
 }
 
-// keepPlansSQL has nobody analyze the tables, which would throw away old plans.
+// keepPlansSQL turns off automatic analysis of the tables, which would discard
+// old plans.
 const keepPlansSQL = `
 ALTER TABLE lumin.events SET (autovacuum_enabled = false);
 ALTER TABLE lumin.runs SET (autovacuum_enabled = false);
@@ -67,9 +68,9 @@ func explain(tb testing.TB, conn *pgx.Conn, sql string) string {
 	return strings.Join(lines, "\n")
 }
 
-// A plan serves as long as its connection lives. Those made when the tables were
-// empty, or just large enough to be analyzed for the first time, must be as good
-// as those made for full ones.
+// A connection keeps a plan as long as it lives. Plans made when the tables
+// were empty, or just large enough to be analyzed for the first time, must be
+// as good as plans for full tables.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"made for empty tables": 0, "made for small tables": 1000} {
@@ -77,6 +78,37 @@ func TestPlans(t *testing.T) {
 			t.Parallel()
 			testPlans(t, size)
 		})
+	}
+}
+
+func checkPlan(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	exec(t, conn, `BEGIN`)
+	plan := explain(t, conn, sql)
+	exec(t, conn, `ROLLBACK`)
+	if storetest.ReadsAll.MatchString(plan) {
+		t.Errorf("reads a whole table:\n%s", plan)
+	}
+	for _, line := range removedLines.FindAllStringSubmatch(plan, -1) {
+		if len(line[1]) > 3 {
+			t.Errorf("reads %s rows and discards them:\n%s", line[1], plan)
+		}
+	}
+}
+
+// sweepInTime sweeps tables that were never analyzed, and again after ANALYZE.
+// A sweep has 30 seconds. It once took minutes on tables that were never
+// analyzed.
+func sweepInTime(t *testing.T, url string, conn *pgx.Conn) {
+	t.Helper()
+	s := storeOn(t, pgtest.Pool(t, url))
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if settled, _, err := s.Sweep(ctx, time.Time{}); err != nil || settled != 0 {
+			t.Errorf("sweep: %d settled, %v", settled, err)
+		}
+		cancel()
+		exec(t, conn, analyzeSQL)
 	}
 }
 
@@ -105,38 +137,15 @@ func testPlans(t *testing.T, size int) {
 		exec(t, old, `ROLLBACK`)
 	}
 	storetest.Fill(t, fresh, size+1, 50_000)
-	check := func(t *testing.T, conn *pgx.Conn, sql string) {
-		t.Helper()
-		exec(t, conn, `BEGIN`)
-		plan := explain(t, conn, sql)
-		exec(t, conn, `ROLLBACK`)
-		if storetest.ReadsAll.MatchString(plan) {
-			t.Errorf("reads a whole table:\n%s", plan)
-		}
-		for _, line := range removedLines.FindAllStringSubmatch(plan, -1) {
-			if len(line[1]) > 3 {
-				t.Errorf("looks at %s rows in vain:\n%s", line[1], plan)
-			}
-		}
-	}
 	for query, q := range hotQueries() {
-		t.Run("old connection/"+query, func(t *testing.T) { check(t, old, `EXECUTE `+name[query]+`(`+q.args+`)`) })
+		t.Run("old connection/"+query, func(t *testing.T) { checkPlan(t, old, `EXECUTE `+name[query]+`(`+q.args+`)`) })
 	}
-	// A sweep has 30 seconds; it once took minutes when nobody had analyzed.
-	s := storeOn(t, pgtest.Pool(t, url))
-	for range 2 {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		if settled, _, err := s.Sweep(ctx, time.Time{}); err != nil || settled != 0 {
-			t.Errorf("sweep: %d settled, %v", settled, err)
-		}
-		cancel()
-		exec(t, fresh, analyzeSQL)
-	}
+	sweepInTime(t, url, fresh)
 	planned := func(t *testing.T, mode, sql, args string) {
 		t.Helper()
 		exec(t, fresh, `SET plan_cache_mode = `+mode)
 		exec(t, fresh, `PREPARE q AS `+sql)
-		check(t, fresh, `EXECUTE q(`+args+`)`)
+		checkPlan(t, fresh, `EXECUTE q(`+args+`)`)
 		exec(t, fresh, `DEALLOCATE q`)
 	}
 	for query, q := range hotQueries() {

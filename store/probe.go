@@ -12,29 +12,30 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// probe makes a test recording and undoes it: it writes a made-up event with a run,
-// a job and a redelivery with different content, and rolls back to a savepoint. With
-// works it also claims and settles the run.
+// probe makes a test recording and undoes it. It writes a synthetic event with
+// a run, a job and a redelivery with different content, and rolls back to a
+// savepoint. With works it also claims and settles the run.
 //
-// The surrounding transaction is then committed. It has a transaction id, so its
-// commit is flushed and replicated like any other: the probe notices a full disk and
-// a synchronous standby that hangs. No other session sees any of it, and its NOTIFY
-// is discarded. It has an event key of its own, so no row lock and no fault of
-// another event can stop it. It uses up an id of a job, but none of an event.
+// The surrounding transaction is then committed. It has a transaction id, so
+// its commit is flushed and replicated like any other. The probe therefore
+// notices a full disk and a synchronous standby that hangs. No other session
+// sees its rows, and its NOTIFY is discarded. Its event key is new, so no lock
+// and no error of another event can affect it. It consumes the id of a job, but
+// no id of an event.
 func (s *Store) probe(ctx context.Context, works bool) error {
 	tx, err := s.beginRecording(ctx, lockTimeout)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer rollback(ctx, tx)
-	undone, err := tx.Begin(ctx) // a savepoint
+	savepoint, err := tx.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := s.testRecording(ctx, undone, works); err != nil {
+	if err := s.testRecording(ctx, savepoint, works); err != nil {
 		return err
 	}
-	if err := undone.Rollback(ctx); err != nil {
+	if err := savepoint.Rollback(ctx); err != nil {
 		return fmt.Errorf("roll back: %w", err)
 	}
 	if err := tx.Commit(ctx); err != nil {
@@ -43,17 +44,18 @@ func (s *Store) probe(ctx context.Context, works bool) error {
 	return nil
 }
 
-// probeKind is the kind of a job that is never committed. No job type can have it.
+// probeKind is the kind of a job that is never committed. No job type can have
+// it.
 const probeKind = "lumin_probe"
 
 func (s *Store) testRecording(ctx context.Context, tx pgx.Tx, works bool) error {
-	batch := madeUp()
-	groups := fold(batch)
+	batch := probeDeliveries()
+	groups := groupByEvent(batch)
 	if err := recordTx(ctx, tx, recordProbeSQL, groups, 0); err != nil {
 		return err
 	}
-	_, repeated := split(groups)
-	if err := countRedeliveries(ctx, tx, fold(repeated)); err != nil {
+	_, repeated := setReceipts(groups)
+	if err := countRedeliveries(ctx, tx, groupByEvent(repeated)); err != nil {
 		return err
 	}
 	if !works {
@@ -70,18 +72,18 @@ func (s *Store) testRecording(ctx context.Context, tx pgx.Tx, works bool) error 
 	return err
 }
 
-// settleJobSQL matches no row. It needs the same rights as River's update of a job
-// that ends.
+// settleJobSQL matches no row. It needs the same rights as River's update of a
+// job that ends.
 const settleJobSQL = `UPDATE lumin.river_job SET state = 'completed', finalized_at = now() WHERE id = -1`
 
-// probeBody is the size of the probe's body in bytes. It is too large to be stored
-// inline, and the body is random so that it cannot be compressed. Like the body of a
-// delivery, it needs new disk space.
+// probeBody is the size of the probe's body in bytes. The body is too large to
+// be stored inline, and random, so that it cannot be compressed. Like the body
+// of a delivery, it needs new disk space.
 const probeBody = 4 << 10
 
-// madeUp returns a delivery of a made-up event, and a redelivery with different
-// content.
-func madeUp() []*pending {
+// probeDeliveries returns a delivery of a synthetic event, and a redelivery
+// with different content.
+func probeDeliveries() []*pending {
 	var (
 		now   = time.Now().UTC().Truncate(time.Millisecond)
 		event = &lumin.Envelope{SignatureRequestID: rand.Text(), EventType: probeKind, EventTime: now}
@@ -89,7 +91,7 @@ func madeUp() []*pending {
 	)
 	for range 2 {
 		body := make([]byte, probeBody)
-		_, _ = rand.Read(body) // it never fails
+		_, _ = rand.Read(body) // crypto/rand.Read never returns an error
 		batch = append(batch, &pending{key: event.Key(), delivery: &Delivery{
 			Source: "account", Envelope: event, Payload: body, Signature: make([]byte, 32), KeyID: probeKind, ReceivedAt: now,
 			Jobs: []JobSpec{{Kind: probeKind, Queue: "default", MaxAttempts: 1, Priority: 1}},

@@ -15,42 +15,44 @@ import (
 )
 
 const (
-	// probeTimeout is less than the 3 s that an answer of /readyz may take.
+	// probeTimeout is less than the 3 s within which /readyz must answer.
 	probeTimeout = 2800 * time.Millisecond
 
-	// goodFor is how long a success counts, unless a recording fails in the
-	// meantime. badFor is how long a failure counts. It is shorter, so that the
-	// program is ready soon after the database is.
-	goodFor = 5 * time.Second
-	badFor  = time.Second
+	// successTTL is how long a success counts, unless a recording fails in the
+	// meantime. failureTTL is how long a failure counts. It is shorter, so that
+	// the program becomes ready soon after the database does.
+	successTTL = 5 * time.Second
+	failureTTL = time.Second
 )
 
-// Readiness reports whether this program can do its work at the moment. All callers
-// share one probe of the database, and no probe is needed while deliveries are being
+// Readiness reports whether this program can do its work now. All callers share
+// one probe of the database. No probe is needed while deliveries are being
 // recorded.
 type Readiness struct {
 	store    *Store
-	recorder *Recorder // nil: this program does not record, it works
+	recorder *Recorder // nil if this program only works jobs
 
 	mu      sync.Mutex
-	running chan struct{} // closed when the current probe ends; nil: no probe runs
-	endedAt time.Time     // of the last probe
+	running chan struct{} // closed when the current probe ends; nil while none runs
+	endedAt time.Time     // end of the last probe
 	err     error         // result of the last probe
 }
 
-// NewReadiness returns the Readiness of a program that records with this Recorder.
+// NewReadiness returns the Readiness of a program that records with this
+// Recorder.
 func NewReadiness(r *Recorder) *Readiness { return &Readiness{store: r.store, recorder: r} }
 
-// NewWorkReadiness returns the Readiness of a program that claims and settles runs.
+// NewWorkReadiness returns the Readiness of a program that claims and settles
+// runs.
 func NewWorkReadiness(s *Store) *Readiness { return &Readiness{store: s} }
 
 // Ready returns nil if a delivery could be recorded now, or a run claimed and
-// settled. Otherwise the error gives the reason, and the remedy if it is known. It
-// takes less than three seconds. A different version of the schema is no reason, as
-// long as the statements succeed.
+// settled. Otherwise the error gives the reason, and the remedy if it is known.
+// Ready takes less than three seconds. It accepts another version of the
+// schema, as long as the statements succeed.
 func (r *Readiness) Ready(ctx context.Context) error {
 	for {
-		running, err, known := r.look()
+		running, err, known := r.current()
 		if known {
 			return err
 		}
@@ -62,23 +64,23 @@ func (r *Readiness) Ready(ctx context.Context) error {
 	}
 }
 
-// look returns the known answer, or else the current probe to wait for.
-func (r *Readiness) look() (running <-chan struct{}, err error, known bool) { //nolint:revive // it is the answer, not a failure of look
+// current returns the known answer, or else the current probe to wait for.
+func (r *Readiness) current() (running <-chan struct{}, err error, known bool) { //nolint:revive // err is the answer, not a failure of current
 	var succeededAt, failedAt time.Time
 	if r.recorder != nil {
 		succeededAt, failedAt = r.recorder.outcomes()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if succeededAt.After(failedAt) && time.Since(succeededAt) < goodFor {
+	if succeededAt.After(failedAt) && time.Since(succeededAt) < successTTL {
 		return nil, nil, true
 	}
 	age := time.Since(r.endedAt)
 	switch {
 	case r.endedAt.IsZero():
-	case r.err != nil && age < badFor:
+	case r.err != nil && age < failureTTL:
 		return nil, r.err, true
-	case r.err == nil && age < goodFor && failedAt.Before(r.endedAt):
+	case r.err == nil && age < successTTL && failedAt.Before(r.endedAt):
 		return nil, nil, true
 	}
 	if r.running == nil {
@@ -88,7 +90,7 @@ func (r *Readiness) look() (running <-chan struct{}, err error, known bool) { //
 	return r.running, nil, false
 }
 
-// probe does not end when the caller that started it gives up.
+// probe continues even if the caller that started it stops waiting.
 func (r *Readiness) probe(done chan struct{}) {
 	err := r.store.ready(context.Background(), r.recorder == nil)
 	r.mu.Lock()
@@ -97,9 +99,9 @@ func (r *Readiness) probe(done chan struct{}) {
 	close(done)
 }
 
-// ReadyToStart returns nil if the schema has this program's version and deliveries
-// can be recorded. For a program that works, runs can also be claimed and settled. A
-// running program uses its [Readiness] instead.
+// ReadyToStart returns nil if the schema has this program's version and
+// deliveries can be recorded. For a program that works, runs can also be
+// claimed and settled. A running program uses its [Readiness] instead.
 func (s *Store) ReadyToStart(ctx context.Context, works bool) error {
 	status, err := s.SchemaStatus(ctx)
 	switch {
@@ -141,11 +143,12 @@ func (s *Store) ready(ctx context.Context, works bool) error {
 	return fmt.Errorf("a test recording failed: %s", redact.Text(err.Error()))
 }
 
-// missingRightsSQL writes the GRANT statements for the rights that the role lacks.
-// Recording needs the listed rights. Working reads and writes all tables, which
-// include River's and those of the program's own jobs. Locking a row needs UPDATE,
-// and reading a conflicting row needs SELECT. Identity columns need no right on
-// their sequence; the ids of River's jobs do.
+// missingRightsSQL returns GRANT statements for the rights that the role lacks.
+// Recording needs the listed rights. Working needs to read and write all
+// tables, which include River's tables and those of the program's own jobs.
+// Locking a row needs UPDATE, and reading a conflicting row needs SELECT.
+// Identity columns need no right on their sequence, but the ids of River's jobs
+// do.
 const missingRightsSQL = `
 WITH needed (relation, rights) AS (
     SELECT * FROM (VALUES
@@ -172,7 +175,7 @@ FROM missing WHERE pg_catalog.cardinality(rights) > 0 ORDER BY target LIKE 'SCHE
 // missingRights is the error that lists the missing GRANT statements.
 func (s *Store) missingRights(ctx context.Context, works bool, cause error) error {
 	denied := fmt.Errorf("the role of DATABASE_URL lacks a right: %s", redact.Text(cause.Error()))
-	grants, err := query.Column[string](ctx, s.pool, "look for missing rights", missingRightsSQL, works)
+	grants, err := query.Column[string](ctx, s.pool, "find missing rights", missingRightsSQL, works)
 	if err != nil || len(grants) == 0 {
 		return denied
 	}

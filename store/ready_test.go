@@ -15,7 +15,7 @@ import (
 	"lumin-ingest/store/internal/storetest"
 )
 
-// notReady wants an error that says a word.
+// notReady checks for an error that contains a word.
 func notReady(tb testing.TB, err error, word string) {
 	tb.Helper()
 	if err == nil || !strings.Contains(err.Error(), word) {
@@ -35,7 +35,8 @@ func TestReadyToStart(t *testing.T) {
 	notReady(t, unmigrated.ReadyToStart(t.Context(), true), "migrate up")
 }
 
-// Readiness is what a delivery would meet at this moment, and nothing else.
+// Readiness reports exactly the problems that a delivery would have at this
+// moment.
 func TestReadiness(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -82,8 +83,22 @@ func failing(table, code string) string {
 	return `CREATE TRIGGER fail BEFORE INSERT ON lumin.` + table + ` FOR EACH ROW EXECUTE FUNCTION fail('` + code + `')`
 }
 
-// A success of recording spares the probe; a failure of the service calls for one;
-// the fault of one delivery, or a lock on its event, does neither harm.
+// readyAtOnce checks that 50 simultaneous callers are ready.
+func readyAtOnce(t *testing.T, ready *store.Readiness) {
+	t.Helper()
+	var callers sync.WaitGroup
+	for range 50 {
+		callers.Go(func() {
+			if err := ready.Ready(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+}
+
+// A successful recording replaces the probe. A failure of the database requires
+// one. An error of one delivery, or a lock on its event, has no effect.
 func TestReadinessFromRecording(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -102,21 +117,13 @@ func TestReadinessFromRecording(t *testing.T) {
 	if _, err := r.Record(t.Context(), delivery(1)); err == nil {
 		t.Error("a delivery that the database refuses is recorded")
 	}
-	release := held(t, s, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, first.EventID)
+	release := holdLock(t, s, `SELECT FROM lumin.events WHERE id = $1 FOR UPDATE`, first.EventID)
 	if _, err := r.Record(t.Context(), variant(2, "https://example.com/?token=2", "title")); err == nil {
 		t.Error("a delivery of a locked event is recorded")
 	}
 	release()
 	second := mustRecord(t, r, delivery(3))
-	var callers sync.WaitGroup
-	for range 50 {
-		callers.Go(func() {
-			if err := ready.Ready(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	callers.Wait()
+	readyAtOnce(t, ready)
 	if after := ids(); after != before {
 		t.Errorf("%d probes although deliveries are recorded", after-before)
 	}
@@ -129,18 +136,11 @@ func TestReadinessFromRecording(t *testing.T) {
 	exec(t, s.Pool(), `DROP TRIGGER fail ON lumin.events`)
 	before = ids()
 	eventually(t, "it is ready again", func() bool { return ready.Ready(t.Context()) == nil })
-	for range 50 {
-		callers.Go(func() {
-			if err := ready.Ready(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	callers.Wait()
+	readyAtOnce(t, ready)
 	if n := ids() - before; n < 1 || n > 3 {
 		t.Errorf("%d probes", n)
 	}
-	// Nothing of all that is left, and no event's id is used up by a probe.
+	// The probes leave no rows, and consume no id of an event.
 	if got := count(t, s); got.Runs != 1 || got.Redeliveries != 0 {
 		t.Errorf("the database holds %+v", got)
 	}
@@ -150,8 +150,8 @@ func TestReadinessFromRecording(t *testing.T) {
 	}
 }
 
-// A role with exactly the rights that the reason names can record; likewise for
-// working.
+// A role with exactly the rights that the error lists can record. The same
+// holds for working.
 func TestGrants(t *testing.T) {
 	t.Parallel()
 	for _, works := range []bool{false, true} {
@@ -165,7 +165,7 @@ func TestGrants(t *testing.T) {
 		}
 		err := ready.Ready(t.Context())
 		notReady(t, err, "GRANT USAGE ON SCHEMA lumin TO")
-		for range 2 { // without USAGE of the schema, tables are not seen
+		for range 2 { // without USAGE on the schema, tables are not visible
 			_, grants, found := strings.Cut(err.Error(), " run: ")
 			if !found {
 				t.Fatal(err)
@@ -173,7 +173,7 @@ func TestGrants(t *testing.T) {
 			for grant := range strings.SplitSeq(grants, "; ") {
 				exec(t, admin, grant)
 			}
-			if err = s.ReadyFor(t.Context(), works); err == nil {
+			if err = s.ProbeReady(t.Context(), works); err == nil {
 				break
 			}
 		}
@@ -201,13 +201,14 @@ func TestGrants(t *testing.T) {
 		for _, right := range []string{`SELECT ON lumin.runs`, `UPDATE ON lumin.redeliveries`, `INSERT ON lumin.river_job`, `USAGE ON SEQUENCE lumin.river_job_id_seq`} {
 			role := value[string](t, s.Pool(), `SELECT current_user::text`)
 			exec(t, admin, `REVOKE `+right+` FROM `+role)
-			notReady(t, s.ReadyFor(t.Context(), works), "GRANT "+right+" TO "+role)
+			notReady(t, s.ProbeReady(t.Context(), works), "GRANT "+right+" TO "+role)
 			exec(t, admin, `GRANT `+right+` TO `+role)
 		}
 	}
 }
 
-// asRole makes a role with no rights at all, and returns the URL of its connections.
+// asRole creates a role without any rights, and returns the URL of its
+// connections.
 func asRole(tb testing.TB, admin *pgx.Conn, databaseURL string) string {
 	tb.Helper()
 	role := "lumin_" + strings.ToLower(value[string](tb, admin, `SELECT substr(md5(random()::text), 1, 8)`))
@@ -225,8 +226,8 @@ func asRole(tb testing.TB, admin *pgx.Conn, databaseURL string) string {
 	return u.String()
 }
 
-// A table that stays locked, and a commit that hangs, are found out in time; the
-// probe leaves nothing behind on the server.
+// A locked table and a hanging commit are detected in time. The probe leaves no
+// session on the server.
 func TestReadinessInTime(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -15,15 +15,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 )
 
-// recordNew records the events of a batch that are new, with their runs and the
-// jobs of those runs, in one round trip. It marks the groups that it inserted. The
-// others are redeliveries: see [Store.recordRepeated].
+// recordNew records the new events of a batch, with their runs and the jobs of
+// those runs, in one round trip. It marks the groups that it inserted. The
+// other groups are redeliveries: see [Store.recordRepeated].
 //
-// Statements are prepared before anything is sent. If that fails on a connection,
-// nothing was written yet, and another one is tried: see beginRecording.
+// Statements are prepared before anything is sent. If that fails on a
+// connection, nothing has been written yet, and another connection is tried:
+// see beginRecording.
 func (s *Store) recordNew(ctx context.Context, groups []*group, lockTimeout time.Duration) error {
 	err := s.sendRecording(ctx, groups, lockTimeout)
 	if unprepared := (pgx.ErrPreprocessingBatch{}); errors.As(err, &unprepared) && ctx.Err() == nil {
@@ -41,7 +43,7 @@ func (s *Store) sendRecording(ctx context.Context, groups []*group, lockTimeout 
 	}
 	defer conn.Release()
 	batch := &pgx.Batch{}
-	batch.BeginTx(readCommitted)
+	batch.BeginTx(query.ReadCommitted)
 	batch.Queue(recordSettingsSQL, strconv.FormatInt(lockTimeout.Milliseconds(), 10))
 	batch.Queue(recordSQL, recordArgs(groups, 0)...)
 	batch.Queue(`COMMIT`)
@@ -56,7 +58,7 @@ func (s *Store) sendRecording(ctx context.Context, groups []*group, lockTimeout 
 		}
 		return inDoubt(err)
 	}
-	stored.mark(groups)
+	stored.markInserted(groups)
 	return nil
 }
 
@@ -67,7 +69,7 @@ func readRecording(sent pgx.BatchResults) (inserted, error) {
 			return nil, fmt.Errorf("%s: %w", step, err)
 		}
 	}
-	rows, _ := sent.Query() // its error is that of the rows
+	rows, _ := sent.Query() // reading the rows returns the error
 	stored, err := readInserted(rows)
 	if err != nil {
 		return nil, err
@@ -79,13 +81,13 @@ func readRecording(sent pgx.BatchResults) (inserted, error) {
 }
 
 // recordSettingsSQL sets up the transaction of recordSQL. The planner prefers
-// custom plans for it, because it estimates the rows of unnest from the length of
-// each array. To plan costs several times what the statement costs, so one plan is
-// made for each connection.
+// custom plans for it, because it estimates the rows of unnest from the length
+// of each array. Planning costs several times as much as the statement itself.
+// With a generic plan, each connection plans the statement once.
 const recordSettingsSQL = `SELECT pg_catalog.set_config('lock_timeout', $1, true),
        pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
 
-// recordRepeated counts redeliveries in a transaction of its own: the events of
+// recordRepeated counts redeliveries in a transaction of its own. The events of
 // all groups are stored already, some perhaps by a concurrent flusher.
 func (s *Store) recordRepeated(ctx context.Context, groups []*group, lockTimeout time.Duration) error {
 	tx, err := s.beginRecording(ctx, lockTimeout)
@@ -102,10 +104,11 @@ func (s *Store) recordRepeated(ctx context.Context, groups []*group, lockTimeout
 	return nil
 }
 
-// RecordTx records deliveries of events that are not stored yet, in tx, with their
-// runs and jobs; the runs belong to a replay order. Receipts are in the order of
-// the deliveries. A delivery of a stored event changes nothing: its receipt is a
-// Duplicate with no event id. Unlike a [Recorder] it counts no redeliveries.
+// RecordTx records deliveries of new events in tx, with their runs and jobs.
+// The runs belong to a replay order. Receipts are in the order of the
+// deliveries. A delivery of a stored event changes nothing: its receipt is a
+// Duplicate without an event id. Unlike a [Recorder], RecordTx counts no
+// redeliveries.
 func (s *Store) RecordTx(ctx context.Context, tx pgx.Tx, deliveries []Delivery, replayID int64) ([]Receipt, error) {
 	if len(deliveries) == 0 {
 		return nil, nil
@@ -114,11 +117,11 @@ func (s *Store) RecordTx(ctx context.Context, tx pgx.Tx, deliveries []Delivery, 
 	for i := range deliveries {
 		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key(), receipt: Receipt{Status: Duplicate}}
 	}
-	groups := fold(batch)
+	groups := groupByEvent(batch)
 	if err := recordTx(ctx, tx, recordSQL, groups, replayID); err != nil {
 		return nil, err
 	}
-	split(groups) // sets the receipts
+	setReceipts(groups) // sets the receipts
 	if _, err := tx.Exec(ctx, wakeSQL, queuesToWake(groups)); err != nil {
 		return nil, fmt.Errorf("wake the workers: %w", err)
 	}
@@ -129,9 +132,9 @@ func (s *Store) RecordTx(ctx context.Context, tx pgx.Tx, deliveries []Delivery, 
 	return receipts, nil
 }
 
-// inDoubt marks an error with errInDoubt if what was sent may be committed. It is
-// not if the server reports an ERROR, such as that of a deferred constraint: the
-// server does so only before it commits.
+// inDoubt marks an error with errInDoubt if the transaction may be committed.
+// After an ERROR from the server, such as that of a deferred constraint, it is
+// not committed: the server sends an ERROR only before it commits.
 func inDoubt(err error) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) {
@@ -140,35 +143,28 @@ func inDoubt(err error) error {
 	return fmt.Errorf("%w: %w", errInDoubt, err)
 }
 
-// readCommitted is what the statements of a transaction count on: each sees what
-// others have committed before it began. Roles and databases may have another
-// level as their default.
-//
-//nolint:gochecknoglobals // a constant, if Go had such
-var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
-
-// rollbackTimeout bounds the wait for an answer that changes nothing any more.
+// rollbackTimeout bounds the wait for the answer to ROLLBACK. The result no
+// longer matters.
 const rollbackTimeout = time.Second
 
-// rollback ends a transaction that is not committed.
+// rollback ends a transaction that was not committed.
 func rollback(ctx context.Context, tx pgx.Tx) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
-	_ = tx.Rollback(ctx) // has no effect after a commit
+	_ = tx.Rollback(ctx) // no effect after a commit
 }
 
-// group is one event in a batch: all deliveries of one key and source, in their
-// order.
+// group holds all deliveries of one event in a batch, in their order.
 type group struct {
 	identity
 	deliveries []*delivered
 
 	eventID  int64
-	inserted bool // by this transaction, out of deliveries[0]
-	bodiless bool // inserted without its body, because that of another source has been removed
+	inserted bool // by this transaction, from deliveries[0]
+	bodiless bool // inserted without its body, because the body of another source was erased
 }
 
-// identity is what events is unique on.
+// identity is the unique key of an event.
 type identity struct {
 	key    lumin.EventKey
 	source string
@@ -185,9 +181,9 @@ type delivered struct {
 	pending *pending // which gets the receipt
 }
 
-// fold groups a batch by event. Groups are sorted, so that two transactions take
-// their locks in the same order and cannot deadlock.
-func fold(batch []*pending) []*group {
+// groupByEvent groups a batch by event. Groups are sorted, so that two
+// transactions lock rows in the same order and cannot deadlock.
+func groupByEvent(batch []*pending) []*group {
 	byIdentity := make(map[identity]*group, len(batch))
 	groups := make([]*group, 0, len(batch))
 	for _, p := range batch {
@@ -204,24 +200,24 @@ func fold(batch []*pending) []*group {
 	return groups
 }
 
-// recordSQL inserts events that are new, their runs, and the jobs of the new runs.
+// recordSQL inserts the new events, their runs, and the jobs of the new runs.
 //
-// Rows that exist are left out before ON CONFLICT sees them. It would wait for a
-// transaction that changes one, such as a worker that works on the event that
-// another source has brought, and it would use up an id. A body that was erased is
-// not stored again from another source, and then there is no run. If several
-// sources bring one event, its runs work on the first.
+// Stored events are excluded before ON CONFLICT sees them. ON CONFLICT would
+// wait for a transaction that changes such an event, and consume an id. That
+// transaction may be a worker, working on the event of another source. A body
+// that was erased is not stored again from another source, and then no run is
+// created. If several sources report one event, its runs use the first of them.
 //
-// OFFSET 0 keeps each look-up a look-up: as a join it could read the whole table.
-// Runs are sorted as bytes, like the groups: see fold.
+// OFFSET 0 keeps each look-up a look-up: as a join it could read the whole
+// table. Runs are sorted as bytes, like the groups: see groupByEvent.
 const (
 	recordSQL = `
 WITH stored AS (
     INSERT INTO lumin.events (` + insertedColumns + `)
     SELECT ` + insertedValues + recordTail
 
-	// recordProbeSQL makes up its own ids, so that only failed recordings leave
-	// gaps in the ids of events.
+	// recordProbeSQL sets its own ids, so that a probe does not consume ids of
+	// events. Only failed recordings do.
 	recordProbeSQL = `
 WITH stored AS (
     INSERT INTO lumin.events (` + insertedColumns + `, id) OVERRIDING SYSTEM VALUE
@@ -268,9 +264,9 @@ WITH stored AS (
 SELECT id, event_key, source, bodiless FROM stored`
 )
 
-// recordArgs are the arguments of recordSQL: the first delivery of each group,
-// and the runs that its event should have. Their jobs belong to a replay order,
-// or to none: 0.
+// recordArgs returns the arguments of recordSQL: the first delivery of each
+// group, and the runs for its event. Their jobs belong to a replay order; 0
+// means none.
 func recordArgs(groups []*group, replayID int64) []any {
 	n := len(groups)
 	var (
@@ -310,7 +306,7 @@ func recordArgs(groups []*group, replayID int64) []any {
 	}
 }
 
-// jobSpecs are the columns of the different JobSpecs in a batch.
+// jobSpecs holds the columns of the distinct JobSpecs of a batch.
 type jobSpecs struct {
 	kinds, queues        []string
 	attempts, priorities []int16
@@ -324,7 +320,7 @@ func (s *jobSpecs) add(spec JobSpec) {
 	s.attempts, s.priorities = append(s.attempts, int16(spec.MaxAttempts)), append(s.priorities, int16(spec.Priority))
 }
 
-// inserted are the rows that recordSQL returns: the events that were new.
+// inserted holds the rows that recordSQL returns: the new events.
 type inserted []insertedEvent
 
 type insertedEvent struct {
@@ -339,27 +335,27 @@ func readInserted(rows pgx.Rows) (inserted, error) {
 	})
 }
 
-// mark notes in the groups which of them were inserted.
-func (in inserted) mark(groups []*group) {
+// markInserted marks the groups that were inserted.
+func (in inserted) markInserted(groups []*group) {
 	for _, e := range in {
 		g := find(groups, e.identity)
 		g.eventID, g.inserted, g.bodiless = e.id, true, e.bodiless
 	}
 }
 
-// recordTx is recordNew in a transaction of the caller, with sql either recordSQL
-// or recordProbeSQL.
+// recordTx is recordNew in a transaction of the caller. sql is recordSQL or
+// recordProbeSQL.
 func recordTx(ctx context.Context, tx pgx.Tx, sql string, groups []*group, replayID int64) error {
-	rows, _ := tx.Query(ctx, sql, recordArgs(groups, replayID)...) // its error is that of the rows
+	rows, _ := tx.Query(ctx, sql, recordArgs(groups, replayID)...) // reading the rows returns the error
 	inserted, err := readInserted(rows)
 	if err != nil {
 		return fmt.Errorf("record %d events: %w", len(groups), err)
 	}
-	inserted.mark(groups)
+	inserted.markInserted(groups)
 	return nil
 }
 
-// find looks a group up by its identity, which must be there.
+// find returns the group with this identity, which must exist.
 func find(groups []*group, id identity) *group {
 	i, _ := slices.BinarySearchFunc(groups, id, func(g *group, id identity) int { return g.compare(id) })
 	return groups[i]
@@ -380,9 +376,9 @@ func queuesToWake(groups []*group) (queues []string) {
 	return queues
 }
 
-// split sets the receipts of the deliveries that were inserted, and returns them
-// apart from the redeliveries.
-func split(groups []*group) (fresh, repeated []*pending) {
+// setReceipts sets the receipts of the inserted deliveries. It returns them,
+// and separately the redeliveries.
+func setReceipts(groups []*group) (fresh, repeated []*pending) {
 	for _, g := range groups {
 		for i, d := range g.deliveries {
 			if !g.inserted || i > 0 {

@@ -3,7 +3,6 @@ package store_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,10 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lumin-ingest/internal/pgproxy"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
@@ -64,90 +61,9 @@ func TestCopiesAtOnce(t *testing.T) {
 	wantTally(t, s, tally{Events: 1, Runs: 1, Jobs: 1, Redeliveries: copies - 1})
 }
 
-// What a sender is told when nobody can know whether COMMIT took effect.
-func TestCommitInDoubt(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name       string
-		fault      pgproxy.Fault
-		there      int
-		repetition store.Status
-	}{
-		{"request dropped", pgproxy.DropRequest, 0, store.Recorded},
-		{"reply dropped", pgproxy.DropReply, 1, store.Duplicate},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s, proxy := storeBehindProxy(t)
-			r := newRecorder(t, s)
-			proxy.AtCommit(c.fault, 1)
-			receipt, err := r.Record(t.Context(), delivery(1, "book"))
-			wantError(t, err, store.ErrUnavailable)
-			if receipt != (store.Receipt{}) {
-				t.Errorf("a receipt along with an error: %+v", receipt)
-			}
-			wantTally(t, s, tally{Events: c.there, Runs: c.there, Jobs: c.there})
-
-			if again := mustRecord(t, r, delivery(1, "book")); again.Status != c.repetition {
-				t.Errorf("repetition: %+v, want %s", again, c.repetition)
-			}
-			wantTally(t, s, tally{Events: 1, Runs: 1, Jobs: 1, Redeliveries: c.there})
-		})
-	}
-}
-
-func storeBehindProxy(tb testing.TB) (*store.Store, *pgproxy.Proxy) {
-	tb.Helper()
-	proxy, err := pgproxy.Start(pgtest.New(tb))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(proxy.Close)
-	return storeOn(tb, pgtest.Pool(tb, proxy.URL())), proxy
-}
-
-func TestCopiesWithCommitsCut(t *testing.T) {
-	t.Parallel()
-	for name, fault := range map[string]pgproxy.Fault{"requests": pgproxy.DropRequest, "replies": pgproxy.DropReply} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, proxy := storeBehindProxy(t)
-			r := newRecorder(t, s)
-			const cuts = 3
-			proxy.AtCommit(fault, cuts)
-			var failed atomic.Int32
-			var callers sync.WaitGroup
-			for range 100 {
-				callers.Go(func() {
-					for {
-						_, err := r.Record(t.Context(), delivery(1, "book"))
-						if err == nil {
-							return
-						}
-						failed.Add(1)
-						if !errors.Is(err, store.ErrUnavailable) {
-							t.Error(err)
-							return
-						}
-					}
-				})
-			}
-			callers.Wait()
-			if proxy.Struck() != cuts || failed.Load() < cuts {
-				t.Errorf("%d commits cut, %d callers told", proxy.Struck(), failed.Load())
-			}
-			got := count(t, s)
-			got.Redeliveries = 0 // those of a commit in doubt may have been counted
-			if want := (tally{Events: 1, Runs: 1, Jobs: 1}); got != want {
-				t.Errorf("the database holds %+v, want %+v", got, want)
-			}
-		})
-	}
-}
-
-// Several programs record the same events at once, in opposite orders, with
-// repetitions inside a batch and across them, and with other job types for each
-// source, so that the runs of one event come from several places.
+// Several programs record the same events at once, in opposite orders. Events
+// repeat within a batch and across batches. Each source has other job types, so
+// the runs of one event come from several deliveries.
 func TestWritersInOppositeOrder(t *testing.T) {
 	t.Parallel()
 	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 16))
@@ -191,9 +107,9 @@ func TestWritersInOppositeOrder(t *testing.T) {
 	wantTally(t, s, want)
 }
 
-// Transactions that bring other sources of the same events wait for each other's
-// runs, and must come to them in the same order whichever source has which job
-// types.
+// Transactions that record other sources of the same events wait for each
+// other's runs. They must lock these runs in the same order, whatever the job
+// types of each source.
 func TestRunsInOneOrder(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -241,7 +157,7 @@ func TestTwoSources(t *testing.T) {
 				t.Error("two sources share an event")
 			}
 			wantTally(t, s, tally{Events: 2, Runs: 3, Jobs: 3})
-			// Each run belongs to the event that brought it.
+			// Each run belongs to the event that created it.
 			for kind, event := range map[string]int64{"both": receipts[0].EventID, "account_only": receipts[0].EventID, "app_only": receipts[1].EventID} {
 				if got := value[int64](t, s.Pool(), `SELECT event_id FROM lumin.runs WHERE job_kind = $1`, kind); got != event {
 					t.Errorf("run of %s is of event %d, want %d", kind, got, event)
@@ -251,8 +167,8 @@ func TestTwoSources(t *testing.T) {
 	}
 }
 
-// A worker that is at work on an event must not hold up the same event from
-// another source, nor whoever shares its batch.
+// A worker working on an event does not block the same event from another
+// source, nor other deliveries in the batch.
 func TestRecordWhileRunIsWorkedOn(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -323,8 +239,8 @@ func TestRecordUnderOtherIsolationDefaults(t *testing.T) {
 	}
 }
 
-// One delivery that the database refuses, at whichever table, costs its
-// neighbors nothing.
+// One delivery that the database refuses, at any table, does not affect the
+// other deliveries of its batch.
 func TestRefusedRow(t *testing.T) {
 	t.Parallel()
 	poisoned := delivery(13, "book")
@@ -375,67 +291,4 @@ func TestRefusedRow(t *testing.T) {
 			wantTally(t, s, tally{Events: deliveries - 1 + store.Flushers, Runs: deliveries - 1, Jobs: deliveries - 1})
 		})
 	}
-}
-
-func FuzzPayloadRoundTrip(f *testing.F) {
-	for _, seed := range [][]byte{
-		nil, {}, {0}, []byte("\x00\x00"), []byte(`{}`), []byte(`{"a":"\u0000"}`), []byte(`{"a":"\ud800"}`), {0xff, 0xfe, 0xc0, 0x80},
-		[]byte("\xef\xbb\xbf{}"), []byte(" {} \r\n"), []byte(`\x41`), []byte(`\\000`), []byte("NULL"), []byte("{NULL}"),
-		bytes.Repeat([]byte("["), 5000), bytes.Repeat([]byte{0xa5}, 5000), delivery(1).Payload,
-	} {
-		f.Add(seed)
-	}
-	s := newStore(f)
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		ctx := t.Context()
-		r := store.NewRecorder(s, silent, nil)
-		defer r.Close()
-		d := store.Delivery{Source: "account", Payload: payload, Signature: make([]byte, 32), KeyID: "k", ReceivedAt: time.Now(), Jobs: specs("fuzz")}
-		if e, err := lumin.DecodeEnvelope(payload); err == nil {
-			d.Envelope = &e
-		}
-		receipt, err := r.Record(ctx, d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		stored, err := s.Payload(ctx, receipt.EventID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if receipt.Status != store.Duplicate && !bytes.Equal(stored, payload) {
-			t.Errorf("stored %q, got back %q", payload, stored)
-		}
-		worked, err := s.ReadRun(ctx, attempt(d, "fuzz", 0))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(worked.Payload, stored) || worked.Payload == nil {
-			t.Errorf("a job type is given %q instead of %q", worked.Payload, stored)
-		}
-		// The same bytes as another body of an event that is there.
-		other := from("app:other", delivery(1))
-		other.Payload = stored
-		if _, err := s.RecordBatch(ctx, from("app:other", delivery(1)), other); err != nil {
-			t.Fatal(err)
-		}
-		kept, err := keptBodies(ctx, s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(payload, delivery(1).Payload) &&
-			!slices.ContainsFunc(kept, func(body []byte) bool { return bytes.Equal(body, payload) }) {
-			t.Errorf("redelivered body %q is not kept", payload)
-		}
-		if _, err := s.Pool().Exec(ctx, `TRUNCATE lumin.redeliveries`); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-func keptBodies(ctx context.Context, s *store.Store) ([][]byte, error) {
-	rows, err := s.Pool().Query(ctx, `SELECT payload FROM lumin.redeliveries WHERE payload IS NOT NULL`)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[[]byte])
 }

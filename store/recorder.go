@@ -13,21 +13,22 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// Limits of a Recorder. The queue holds what a few seconds of full load bring;
-// what does not fit is refused at once, because Lumin repeats it.
+// Limits of a Recorder. The queue holds the deliveries of a few seconds of full
+// load. A delivery that does not fit is refused at once, because Lumin
+// redelivers it.
 const (
 	maxQueued      = 4096
 	maxQueuedBytes = 64 << 20
 	maxBatch       = 256
 	maxBatchBytes  = 8 << 20
 	flushers       = 2               // one prepares while the other commits; a third gained nothing
-	flushTimeout   = 8 * time.Second // less than the 10 s in which a request must be answered
+	flushTimeout   = 8 * time.Second // less than the 10 s within which a request must be answered
 )
 
 // Recorder records deliveries, many of them in one transaction.
 //
-// There is no timer: a delivery that finds a flusher idle is written at once,
-// and while a commit is under way the next batch grows.
+// It uses no timer. An idle flusher writes a delivery at once. While a commit
+// is under way, the next batch grows.
 type Recorder struct {
 	store  *Store
 	logger *slog.Logger
@@ -40,7 +41,7 @@ type Recorder struct {
 
 	mu       sync.Mutex
 	main     queue
-	aside    queue                  // side queue: deliveries of locked events
+	side     queue                  // side queue: deliveries of locked events
 	bytes    int                    // size of all waiting deliveries
 	closed   bool                   // no further deliveries are accepted
 	dropping bool                   // waiting deliveries are refused
@@ -53,15 +54,15 @@ type Recorder struct {
 // queue holds deliveries that wait for a flusher. Recorder.mu guards it.
 type queue struct {
 	waiting []*pending
-	closed  bool // nothing will be added
+	closed  bool // no delivery will be added
 	wake    *sync.Cond
 }
 
-// pending is one delivery on its way; its result is sent once.
+// pending is a delivery that waits for its result, which is sent once.
 type pending struct {
 	delivery *Delivery
 	key      lumin.EventKey
-	receipt  Receipt // set before the commit that it reports
+	receipt  Receipt // set before the commit
 	result   chan<- result
 }
 
@@ -72,8 +73,8 @@ type result struct {
 	err     error
 }
 
-// NewRecorder starts a Recorder, which the caller must Close. A nil registerer
-// leaves its metrics unregistered.
+// NewRecorder starts a Recorder. The caller must close it. If registerer is
+// nil, its metrics are not registered.
 func NewRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer) *Recorder {
 	return newRecorder(s, logger, registerer, lockTimeout)
 }
@@ -99,15 +100,15 @@ func newRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer
 	if registerer != nil {
 		registerer.MustRegister(r.batchSize, r.commitSeconds)
 	}
-	r.main.wake, r.aside.wake = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
+	r.main.wake, r.side.wake = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 	var flushing sync.WaitGroup
 	for range flushers {
 		flushing.Go(func() { r.flushLoop(&r.main) })
 	}
-	r.done.Go(func() { r.flushLoop(&r.aside) })
+	r.done.Go(func() { r.flushLoop(&r.side) })
 	r.done.Go(func() {
 		flushing.Wait() // until then a flusher may still use the side queue
-		r.closeQueue(&r.aside)
+		r.closeQueue(&r.side)
 	})
 	return r
 }
@@ -119,12 +120,12 @@ func (r *Recorder) closeQueue(q *queue) {
 	q.wake.Broadcast()
 }
 
-// Record returns once the delivery and its jobs are committed, or with an error
-// once that is not going to be known in time. ctx bounds the wait only: what has
-// been queued is written even when nobody waits for it any more.
+// Record returns nil once the delivery and its jobs are committed. It returns
+// an error if that is not known in time. ctx bounds only the wait: a queued
+// delivery is written even if its caller has stopped waiting.
 func (r *Recorder) Record(ctx context.Context, d Delivery) (Receipt, error) {
 	if d.Payload == nil {
-		d.Payload = []byte{} // NULL is for what has been removed
+		d.Payload = []byte{} // NULL means a removed body
 	}
 	answer := make(chan result, 1)
 	if err := r.enqueue(&pending{delivery: &d, key: d.key(), result: answer}); err != nil {
@@ -141,12 +142,12 @@ func (r *Recorder) Record(ctx context.Context, d Delivery) (Receipt, error) {
 func (r *Recorder) enqueue(p *pending) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || len(r.main.waiting)+len(r.aside.waiting) >= maxQueued || r.bytes+len(p.delivery.Payload) > maxQueuedBytes {
+	if r.closed || len(r.main.waiting)+len(r.side.waiting) >= maxQueued || r.bytes+len(p.delivery.Payload) > maxQueuedBytes {
 		return ErrOverloaded
 	}
 	q := &r.main
-	if r.isBlocked(p.identity()) {
-		q = &r.aside
+	if r.usesSideQueue(p.identity()) {
+		q = &r.side
 	}
 	r.add(q, p)
 	return nil
@@ -158,13 +159,13 @@ func (r *Recorder) add(q *queue, p *pending) {
 	q.wake.Signal()
 }
 
-// Close refuses further deliveries, writes those that wait, and returns when
-// everybody is answered.
+// Close refuses further deliveries, writes the waiting ones, and returns when
+// all are answered.
 func (r *Recorder) Close() { r.Shutdown(context.Background()) }
 
-// Shutdown is [Recorder.Close] for whoever has not that much time: once ctx ends,
-// what still waits is answered with ErrUnavailable, and only the transactions
-// under way are waited for, eight seconds at most.
+// Shutdown is [Recorder.Close] with a time limit. Once ctx ends, waiting
+// deliveries are answered with ErrUnavailable. Shutdown then waits only for the
+// transactions under way, eight seconds at most.
 func (r *Recorder) Shutdown(ctx context.Context) {
 	r.mu.Lock()
 	r.closed = true
@@ -176,11 +177,11 @@ func (r *Recorder) Shutdown(ctx context.Context) {
 	r.waker.close()
 }
 
-// drop answers what waits without writing it.
+// drop answers waiting deliveries without writing them.
 func (r *Recorder) drop() {
 	r.mu.Lock()
-	dropped := slices.Concat(r.main.waiting, r.aside.waiting)
-	r.main.waiting, r.aside.waiting, r.bytes = nil, nil, 0
+	dropped := slices.Concat(r.main.waiting, r.side.waiting)
+	r.main.waiting, r.side.waiting, r.bytes = nil, nil, 0
 	r.dropping = true
 	r.mu.Unlock()
 	for _, p := range dropped {
@@ -198,8 +199,8 @@ func (r *Recorder) flushLoop(q *queue) {
 	}
 }
 
-// take waits for deliveries and takes as many as one transaction should hold;
-// nil when the queue is closed and empty.
+// take waits for deliveries and returns as many as one transaction should hold.
+// It returns nil if the queue is closed and empty.
 func (r *Recorder) take(q *queue) []*pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()

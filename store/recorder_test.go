@@ -34,7 +34,7 @@ func TestFullQueue(t *testing.T) {
 	callers.Wait()
 	wantTally(t, s, tally{Events: store.MaxQueued + store.Flushers})
 
-	// There is room again, and what was refused is not there.
+	// The queue has room again, and refused deliveries are not stored.
 	if receipt := mustRecord(t, r, delivery(store.MaxQueued)); receipt.Status != store.Recorded {
 		t.Errorf("%+v, want recorded", receipt)
 	}
@@ -67,7 +67,7 @@ func TestFullQueueOfLargeBodies(t *testing.T) {
 	mustRecord(t, r, large(1000))
 }
 
-func TestCallerGivesUp(t *testing.T) {
+func TestCallerTimesOut(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	r := newRecorder(t, s)
@@ -88,7 +88,7 @@ func TestCallerGivesUp(t *testing.T) {
 	wantTally(t, s, tally{Events: 1 + store.Flushers, Runs: 1, Jobs: 1})
 }
 
-func TestCloseWritesWhatWaits(t *testing.T) {
+func TestCloseWritesQueue(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	r := store.NewRecorder(s, silent, nil)
@@ -111,7 +111,7 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 	eventually(t, "further deliveries are refused", func() bool {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := r.Record(ctx, delivery(0)) // a repetition, should it come in before Close
+		_, err := r.Record(ctx, delivery(0)) // a repetition, if it is queued before Close
 		return errors.Is(err, store.ErrOverloaded)
 	})
 	select {
@@ -128,10 +128,10 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 	}
 }
 
-// Not parallel: it looks at all goroutines of the program.
+// Not parallel, because it counts all goroutines of the program.
 //
 //nolint:paralleltest // see above
-func TestCloseLeavesNothingRunning(t *testing.T) {
+func TestCloseEndsGoroutines(t *testing.T) {
 	s := newStore(t)
 	exec(t, s.Pool(), `SELECT 1`)
 	before := goleak.IgnoreCurrent()
@@ -168,7 +168,8 @@ func TestRecorderMetrics(t *testing.T) {
 		got[family.GetName()+"_count"] = float64(h.GetSampleCount())
 		got[family.GetName()+"_sum"] = h.GetSampleSum()
 	}
-	// Those that blocked the flushers, and one batch of ten or two of less.
+	// The batches that blocked the flushers, and one batch of ten or two
+	// smaller ones.
 	if n := got["lumin_record_batch_size_count"]; n < 3 || n > 4 {
 		t.Errorf("%v transactions, want 3 or 4", n)
 	}
@@ -180,7 +181,7 @@ func TestRecorderMetrics(t *testing.T) {
 	}
 }
 
-// A lock on a table that nobody releases costs a caller no more than the limit.
+// A table that stays locked delays a caller no longer than the limit.
 func TestLockedTable(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -192,14 +193,14 @@ func TestLockedTable(t *testing.T) {
 	if took := time.Since(start); took > store.FlushTimeout+time.Second {
 		t.Errorf("answered after %s", took)
 	}
-	eventually(t, "nothing of ours waits in the database any more", func() bool { return waitingForEvents(t, s) == 0 })
+	eventually(t, "no session waits for the table", func() bool { return waitingForEvents(t, s) == 0 })
 	release()
 	mustRecord(t, r, delivery(1, "book"))
 	wantTally(t, s, tally{Events: 1, Runs: 1, Jobs: 1})
 }
 
-// A connection that is ended under a batch costs that batch only. On a new
-// connection, which still prepares its statements, it costs nothing.
+// If the server ends a connection, only the batch on it fails. On a new
+// connection, which still prepares its statements, no delivery fails.
 func TestTerminatedBackend(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -225,8 +226,8 @@ func TestTerminatedBackend(t *testing.T) {
 	}
 }
 
-// A stop must not take as long as the queue of a database that hangs.
-func TestShutdownDropsWhatWaits(t *testing.T) {
+// Shutdown does not take as long as the queue of a database that hangs.
+func TestShutdownRefusesQueue(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	r := newRecorder(t, s)

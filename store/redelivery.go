@@ -16,11 +16,11 @@ import (
 )
 
 // maxBodies is how many distinct bodies are kept of one event's redeliveries.
-// Further ones are counted together, so that a sender that puts something new
-// into every repetition cannot fill the disk.
+// Further bodies are counted together. A sender that changes every repetition
+// can therefore not fill the disk.
 const maxBodies = 10
 
-// What differs between a redelivery and the first delivery.
+// Differences between a redelivery and the first delivery.
 const (
 	differsNothing    = "nothing"
 	differsDetailsURL = "details_url"
@@ -31,7 +31,7 @@ const (
 // redelivery is one row of lumin.redeliveries to add to.
 type redelivery struct {
 	eventID int64
-	sha256  []byte // empty in the row that counts what is beyond maxBodies
+	sha256  []byte // empty in the row that counts the bodies beyond maxBodies
 	differs string
 	payload []byte
 	count   int64
@@ -41,7 +41,7 @@ type redelivery struct {
 	conflict // zero unless differs is content
 }
 
-// conflict holds the facts that are stored of a conflict, so that it can be promoted.
+// conflict holds the columns of a conflict that promoting it needs.
 type conflict struct {
 	anotherActor bool
 	signature    []byte
@@ -49,8 +49,7 @@ type conflict struct {
 	promotedKey  *[16]byte
 }
 
-// countRedeliveries counts deliveries of events that are stored, and sets their
-// receipts.
+// countRedeliveries counts deliveries of stored events and sets their receipts.
 func countRedeliveries(ctx context.Context, tx pgx.Tx, groups []*group) error {
 	originals, err := loadOriginals(ctx, tx, groups)
 	if err != nil {
@@ -60,7 +59,7 @@ func countRedeliveries(ctx context.Context, tx pgx.Tx, groups []*group) error {
 	for _, g := range groups {
 		rows = append(rows, redeliveriesOf(g, originals[g.identity])...)
 	}
-	if rows, err = foldBeyondLimit(ctx, tx, rows); err != nil {
+	if rows, err = mergeOverLimit(ctx, tx, rows); err != nil {
 		return err
 	}
 	return upsertRedeliveries(ctx, tx, rows)
@@ -76,10 +75,10 @@ type original struct {
 	promoted []*original // events that were promoted from conflicts of this one
 }
 
-// A statement of its own: the one that inserted with ON CONFLICT DO NOTHING does
-// not see what a concurrent transaction committed while it waited. The payload
-// is read only where a body differs, and then the event is locked, so that two
-// transactions cannot both find room for the last body that is kept. OFFSET 0: see
+// These are separate statements, because INSERT ... ON CONFLICT DO NOTHING does
+// not see rows that another transaction committed while it waited. The payload
+// is read only if a body differs. The event is then locked, so that two
+// transactions cannot both store the last body that is kept. OFFSET 0: see
 // recordSQL.
 const (
 	loadEventsSQL = `
@@ -111,7 +110,7 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	for _, g := range groups {
 		keys, sources = append(keys, g.key), append(sources, g.source)
 	}
-	rows, _ := tx.Query(ctx, loadEventsSQL, keys, sources) // its error is that of the rows
+	rows, _ := tx.Query(ctx, loadEventsSQL, keys, sources) // reading the rows returns the error
 	var (
 		id     int64
 		key    [16]byte
@@ -131,15 +130,15 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 		return nil, fmt.Errorf("load %d events: %w", len(groups), err)
 	}
 	if len(originals) != len(groups) {
-		// Somebody deleted an event between our two statements.
-		return nil, fmt.Errorf("load %d events: only %d are there", len(groups), len(originals))
+		// An event was deleted between the two statements.
+		return nil, fmt.Errorf("load %d events: found only %d", len(groups), len(originals))
 	}
 	if len(differ) == 0 {
 		return originals, nil
 	}
-	// They are locked in this order: see fold.
+	// Events are locked in this order: see groupByEvent.
 	slices.Sort(differ)
-	rows, _ = tx.Query(ctx, lockEventsSQL, differ) // its error is that of the rows
+	rows, _ = tx.Query(ctx, lockEventsSQL, differ) // reading the rows returns the error
 	var (
 		payload []byte
 		removed bool
@@ -155,15 +154,16 @@ func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identit
 	return originals, loadPromoted(ctx, tx, originals, differ)
 }
 
-// loadPromoted loads the events that were promoted from conflicts of the given ones:
-// a further delivery of such a body is a redelivery of its promoted event. The given
-// events are locked, so no conflict is promoted in the meantime.
+// loadPromoted loads the events that were promoted from conflicts of the given
+// events. A further delivery of such a body is a redelivery of its promoted
+// event. The given events are locked, so no conflict is promoted in the
+// meantime.
 func loadPromoted(ctx context.Context, tx pgx.Tx, originals map[identity]*original, of []int64) error {
 	byID := make(map[int64]*original, len(originals))
 	for _, o := range originals {
 		byID[o.id] = o
 	}
-	rows, _ := tx.Query(ctx, promotedEventsSQL, of) // its error is that of the rows
+	rows, _ := tx.Query(ctx, promotedEventsSQL, of) // reading the rows returns the error
 	var (
 		from, id     int64
 		sum, payload []byte
@@ -180,7 +180,7 @@ func loadPromoted(ctx context.Context, tx pgx.Tx, originals map[identity]*origin
 	return nil
 }
 
-// redeliveriesOf folds the repeated deliveries of one event by body.
+// redeliveriesOf groups the repeated deliveries of one event by body.
 func redeliveriesOf(g *group, first *original) []*redelivery {
 	var rows []*redelivery
 	byBody := map[[sha256.Size]byte]*redelivery{}
@@ -202,7 +202,8 @@ func redeliveriesOf(g *group, first *original) []*redelivery {
 	return rows
 }
 
-// compare finds the event that a repeated delivery belongs to, and the difference.
+// compare finds the event that a repeated delivery belongs to, and the
+// difference.
 func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 	if row := sameEvent(d, first); row != nil {
 		return row
@@ -213,7 +214,7 @@ func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 		}
 	}
 	if first.removed {
-		// A body that was erased is not stored again with a redelivery.
+		// An erased body is not stored again with a redelivery.
 		return &redelivery{eventID: first.id, sha256: []byte{}, differs: differsUnknown}
 	}
 	own := [16]byte(actor.PromotedKey(key, d.Payload))
@@ -222,8 +223,8 @@ func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 	}}
 }
 
-// sameEvent returns nil unless the content of a delivery is known to be that of the
-// event.
+// sameEvent returns nil unless the content of a delivery is known to be that of
+// the event.
 func sameEvent(d *delivered, first *original) *redelivery {
 	switch {
 	case bytes.Equal(d.sha256[:], first.sha256):
@@ -241,9 +242,9 @@ CROSS JOIN LATERAL (
     SELECT event_id, payload_sha256 FROM lumin.redeliveries
     WHERE event_id = w.id AND payload IS NOT NULL OFFSET 0) d`
 
-// foldBeyondLimit moves the counts of bodies that find no room into the row of
-// their event that keeps none.
-func foldBeyondLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*redelivery, error) {
+// mergeOverLimit adds the counts of bodies beyond maxBodies to the row of their
+// event that keeps no body.
+func mergeOverLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*redelivery, error) {
 	var differing []int64
 	for _, row := range rows {
 		if row.payload != nil {
@@ -253,7 +254,7 @@ func foldBeyondLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*red
 	if len(differing) == 0 {
 		return mergeRows(rows), nil
 	}
-	found, _ := tx.Query(ctx, keptBodiesSQL, differing) // its error is that of the rows
+	found, _ := tx.Query(ctx, keptBodiesSQL, differing) // reading the rows returns the error
 	var (
 		id   int64
 		sum  []byte
@@ -286,8 +287,8 @@ func foldBeyondLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*red
 	return mergeRows(rows), nil
 }
 
-// mergeRows sorts rows by their primary key (see fold) and adds up those that
-// share one, as one statement must not touch a row twice.
+// mergeRows sorts rows by their primary key (see groupByEvent). It adds up rows
+// with the same key, because one statement must not update a row twice.
 func mergeRows(rows []*redelivery) []*redelivery {
 	slices.SortStableFunc(rows, func(a, b *redelivery) int {
 		return cmp.Or(cmp.Compare(a.eventID, b.eventID), bytes.Compare(a.sha256, b.sha256))

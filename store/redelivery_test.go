@@ -18,9 +18,9 @@ import (
 	"lumin-ingest/store"
 )
 
-// repeated is one row of lumin.redeliveries, as text: what differs, whether the
-// body is kept, how often it came, and the seconds between the event's reception
-// and the first and the last repetition.
+// repeated returns the rows of lumin.redeliveries as text. A row has the
+// difference, whether the body is kept, and the count. It ends with the seconds
+// between the receipt of the event and the first and last repetition.
 func repeated(tb testing.TB, s *store.Store) []string {
 	tb.Helper()
 	rows, err := s.Pool().Query(tb.Context(), `
@@ -43,6 +43,43 @@ func later(seconds int, d store.Delivery) store.Delivery {
 	return d
 }
 
+// many returns n deliveries, received one second apart.
+func many(of func(int) store.Delivery, n int) (list []store.Delivery) {
+	for i := range n {
+		list = append(list, later(i+1, of(i+100)))
+	}
+	return list
+}
+
+// repeat returns the rows of n bodies that were received one second apart.
+func repeat(line string, n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf("%s x1 %d-%d", line, i+1, i+1))
+	}
+	return list
+}
+
+// wantReceipts checks the receipts of an event and its redeliveries.
+func wantReceipts(tb testing.TB, receipts []store.Receipt, wantConflicts int) {
+	tb.Helper()
+	conflicts := 0
+	for i, r := range receipts {
+		want := store.Duplicate
+		if i == 0 {
+			want = store.Recorded
+		}
+		if r.Status != want || r.EventID != receipts[0].EventID {
+			tb.Errorf("delivery %d: %+v", i, r)
+		}
+		if r.Conflict {
+			conflicts++
+		}
+	}
+	if conflicts != wantConflicts {
+		tb.Errorf("%d conflicts, want %d", conflicts, wantConflicts)
+	}
+}
+
 func TestRedeliveries(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -51,20 +88,6 @@ func TestRedeliveries(t *testing.T) {
 	}
 	title := func(n int) store.Delivery {
 		return variant(1, "https://example.com/?token=1", fmt.Sprintf("title %d", n), "book")
-	}
-	many := func(of func(int) store.Delivery, n int) []store.Delivery {
-		var list []store.Delivery
-		for i := range n {
-			list = append(list, later(i+1, of(i+100)))
-		}
-		return list
-	}
-	repeat := func(line string, n int) []string {
-		var list []string
-		for i := range n {
-			list = append(list, fmt.Sprintf("%s x1 %d-%d", line, i+1, i+1))
-		}
-		return list
 	}
 	for _, c := range []struct {
 		name      string
@@ -100,22 +123,7 @@ func TestRedeliveries(t *testing.T) {
 						receipts = append(receipts, recordAll(t, s, d)...)
 					}
 				}
-				conflicts := 0
-				for i, r := range receipts {
-					want := store.Duplicate
-					if i == 0 {
-						want = store.Recorded
-					}
-					if r.Status != want || r.EventID != receipts[0].EventID {
-						t.Errorf("delivery %d: %+v", i, r)
-					}
-					if r.Conflict {
-						conflicts++
-					}
-				}
-				if conflicts != c.conflicts {
-					t.Errorf("%d conflicts, want %d", conflicts, c.conflicts)
-				}
+				wantReceipts(t, receipts, c.conflicts)
 				if got := repeated(t, s); !slices.Equal(got, c.want) {
 					t.Errorf("redeliveries\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(c.want, "\n  "))
 				}
@@ -125,7 +133,7 @@ func TestRedeliveries(t *testing.T) {
 	}
 }
 
-// What has been erased must not come back with a repetition.
+// An erased body is not stored again with a redelivery.
 func TestRedeliveryOfRemovedPayload(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -144,12 +152,13 @@ func TestRedeliveryOfRemovedPayload(t *testing.T) {
 	wantTally(t, s, tally{Events: 1, Runs: 1, Jobs: 1, Redeliveries: 4})
 }
 
-// Two transactions must not both find room for the tenth body.
+// Two transactions must not both store the tenth body.
 func TestBodiesKeptAtOnce(t *testing.T) {
 	t.Parallel()
 	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	recordAll(t, s, delivery(1))
-	// Whoever has looked for room waits here before taking it.
+	// A recording that has counted the bodies waits here before it stores
+	// another.
 	tx := begin(t, s)
 	exec(t, tx, `LOCK TABLE lumin.redeliveries IN EXCLUSIVE MODE`)
 	const writers, each = 4, 8
@@ -178,7 +187,7 @@ func TestBodiesKeptAtOnce(t *testing.T) {
 	wantTally(t, s, tally{Events: 1, Redeliveries: writers * each})
 }
 
-// model is what recording should come to, in a few lines.
+// model is a simple model of the results of recording.
 type model struct {
 	first    map[string]store.Delivery // by event
 	runs     map[string]bool
@@ -205,7 +214,7 @@ func (m *model) record(d store.Delivery) (status store.Status, conflict bool) {
 		}
 		return store.Recorded, false
 	}
-	// The tests' bodies tell by themselves what of them is content.
+	// A body of the tests shows which part of it is content.
 	content := func(d store.Delivery) string {
 		before, _, _ := strings.Cut(string(d.Payload), "details_url")
 		return before
@@ -266,7 +275,7 @@ func TestRecordLikeModel(t *testing.T) {
 		empty(t, s)
 		m := &model{first: map[string]store.Delivery{}, runs: map[string]bool{}, repeated: map[string]*repetition{}, kept: map[string]int{}}
 		for range rapid.IntRange(1, 4).Draw(rt, "batches") {
-			// Few events, many bodies: enough of them that some are not kept.
+			// Few events and many bodies, so that some are not kept.
 			batch := rapid.SliceOfN(drawn, 1, rapid.SampledFrom([]int{2, 50}).Draw(rt, "most")).Draw(rt, "batch")
 			receipts, err := s.RecordBatch(t.Context(), batch...)
 			if err != nil {

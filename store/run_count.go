@@ -10,7 +10,7 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// RunCount is how many runs of one job type are in one state.
+// RunCount is the number of runs of one job type in one state.
 type RunCount struct {
 	Kind  string `json:"job_kind"`
 	State string `json:"state"`
@@ -33,8 +33,8 @@ FROM (
 ) counted
 GROUP BY 1, 2 ORDER BY 1, 2`
 
-// UnsettledRuns counts failed and pending runs by job type. Its duration grows with
-// their number.
+// UnsettledRuns counts failed and pending runs by job type. Its duration grows
+// with their number.
 func (s *Store) UnsettledRuns(ctx context.Context) ([]RunCount, error) {
 	return query.Structs[RunCount](ctx, s.pool, "count unsettled runs", unsettledSQL, pgx.QueryExecModeCacheDescribe)
 }
@@ -53,15 +53,15 @@ func (s *Store) RunCounts(ctx context.Context) ([]RunSummary, error) {
 		`SELECT job_kind, state, count(*), coalesce(max(error), '') FROM lumin.runs GROUP BY 1, 2 ORDER BY 1, 2`)
 }
 
-// OldestPending is how long the oldest pending run has been pending; 0 when none
-// is.
+// OldestPending is how long the oldest pending run has been pending. It is 0 if
+// no run is pending.
 func (s *Store) OldestPending(ctx context.Context) (time.Duration, error) {
 	var seconds float64
 	err := s.pool.QueryRow(ctx, `
 		SELECT coalesce(extract(epoch FROM now() - min(pending_since)), 0)::float8
 		FROM lumin.runs WHERE state = 'pending'`).Scan(&seconds)
 	if err != nil {
-		return 0, fmt.Errorf("look for the oldest pending run: %w", err)
+		return 0, fmt.Errorf("find the oldest pending run: %w", err)
 	}
 	return time.Duration(max(seconds, 0) * float64(time.Second)), nil
 }

@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// ownServer is a server for a test that must hurt it, with our schema in it.
+// ownServer starts a server with our schema for a test that damages it.
 func ownServer(tb testing.TB, cfg pgdev.Config) *pgdev.Server {
 	tb.Helper()
 	server, err := pgdev.Start(tb.Context(), cfg)
@@ -29,7 +29,7 @@ func ownServer(tb testing.TB, cfg pgdev.Config) *pgdev.Server {
 	return server
 }
 
-// recovers records until it succeeds, on the same pool.
+// recovers records with the same pool until it succeeds.
 func recovers(t *testing.T, r *store.Recorder, d store.Delivery) {
 	t.Helper()
 	eventually(t, "deliveries are recorded again", func() bool {
@@ -50,7 +50,7 @@ func TestStoppedServer(t *testing.T) {
 			if err := server.Halt(mode); err != nil {
 				t.Fatal(err)
 			}
-			for range 10 { // more than the pool has connections
+			for range 10 { // more than the connections of the pool
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				_, err := r.Record(ctx, delivery(2, "book"))
 				cancel()
@@ -84,7 +84,7 @@ func TestReadOnlyServer(t *testing.T) {
 	readOnly("on")
 	_, err := r.Record(t.Context(), delivery(2, "book"))
 	wantError(t, err, store.ErrUnavailable)
-	eventually(t, "the connection to the read-only server is given up", func() bool {
+	eventually(t, "the connection to the read-only server is closed", func() bool {
 		exec(t, s.Pool(), `SELECT 1`)
 		return s.Pool().Stat().NewConnsCount() > connections
 	})

@@ -15,7 +15,7 @@ type Store struct {
 	pool *pgxpool.Pool
 }
 
-// New returns a Store on pool, which stays the caller's to close. It does not
+// New returns a Store on pool. The caller closes the pool. New does not
 // connect. The logger is not used: failures are returned as errors.
 func New(pool *pgxpool.Pool, _ *slog.Logger) (*Store, error) {
 	if pool == nil {
@@ -30,7 +30,7 @@ var ErrNotFound = errors.New("not found")
 // Pool is the pool given to [New].
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
-// SchemaStatus tells how far the database is migrated.
+// SchemaStatus returns the migration status of the database.
 func (s *Store) SchemaStatus(ctx context.Context) (migrations.Status, error) {
 	return migrations.ReadStatus(ctx, s.pool)
 }

@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/store/internal/storetest"
 )
 
-// The helpers that the tests of all packages in this folder share.
+// Helpers that the tests of all packages in this folder share.
 var (
 	newStore   = storetest.New
 	storeOn    = storetest.On
@@ -30,7 +30,7 @@ type (
 	tally   = storetest.Tally
 )
 
-const patience = storetest.Patience
+const timeout = storetest.Timeout
 
 // value reads one value.
 func value[T any](tb testing.TB, db querier, sql string, args ...any) T {
@@ -49,7 +49,7 @@ func newRecorder(tb testing.TB, s *store.Store) *store.Recorder {
 
 func mustRecord(tb testing.TB, r *store.Recorder, d store.Delivery) store.Receipt {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	ctx, cancel := context.WithTimeout(tb.Context(), timeout)
 	defer cancel()
 	receipt, err := r.Record(ctx, d)
 	if err != nil {
@@ -76,7 +76,7 @@ func attempt(d store.Delivery, kind string, replayID int64) store.Attempt {
 	}
 }
 
-// empty deletes what was recorded; TRUNCATE takes longer on tables this small.
+// empty deletes the recorded rows. TRUNCATE takes longer on tables this small.
 func empty(tb testing.TB, s *store.Store) {
 	tb.Helper()
 	for _, table := range []string{"events", "runs", "redeliveries", "failures", "replays", "river_job"} {
@@ -89,7 +89,7 @@ func wantTally(tb testing.TB, s *store.Store, want tally) {
 	if got := count(tb, s); got != want {
 		tb.Errorf("the database holds %+v, want %+v", got, want)
 	}
-	// One job for each run, and for nothing else.
+	// There is exactly one job for each run.
 	apart := value[int](tb, s.Pool(), `
 		SELECT count(*) FROM lumin.runs r
 		FULL JOIN lumin.river_job j ON j.args ->> 'event_key' = r.event_key::text AND j.kind = r.job_kind
@@ -99,13 +99,13 @@ func wantTally(tb testing.TB, s *store.Store, want tally) {
 	}
 }
 
-// lockEvents keeps everybody from writing events until release is called.
+// lockEvents blocks every write of events until release is called.
 func lockEvents(tb testing.TB, s *store.Store) (release func()) {
 	tb.Helper()
-	return held(tb, s, `LOCK TABLE lumin.events IN EXCLUSIVE MODE`)
+	return holdLock(tb, s, `LOCK TABLE lumin.events IN EXCLUSIVE MODE`)
 }
 
-// waitingForEvents is how many connections wait for that lock.
+// waitingForEvents is the number of connections that wait for that lock.
 func waitingForEvents(tb testing.TB, s *store.Store) int {
 	tb.Helper()
 	return value[int](tb, s.Pool(), `
@@ -114,8 +114,8 @@ func waitingForEvents(tb testing.TB, s *store.Store) int {
 }
 
 // blockFlushers makes both flushers of r wait for a table lock, each with one
-// delivery, so that what is recorded next waits in the queue. It goes on when
-// release is called.
+// delivery, so that later deliveries wait in the queue. The flushers continue
+// when release is called.
 func blockFlushers(tb testing.TB, s *store.Store, r *store.Recorder) (release func()) {
 	tb.Helper()
 	r.WaitForLocks() // the test may need longer than a second on a busy machine

@@ -10,9 +10,9 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// The trigger on River's table skips a run that somebody holds; those are found
-// by their job. finalized_at is another machine's clock, hence the wide window.
-// OFFSET 0: see recordSQL.
+// The trigger on River's table skips a run that another transaction has locked.
+// This statement finds such a run by its job. The window is wide, because the
+// clock of another machine sets finalized_at. OFFSET 0: see recordSQL.
 const sweepFinalizedSQL = `
 SELECT count(*) FROM (
     SELECT lumin.settle_failure(j.event_key, j.kind, j.replay_id, j.id,
@@ -26,22 +26,22 @@ SELECT count(*) FROM (
     WHERE r.state = 'pending' AND r.replay_id = j.replay_id
 ) s WHERE settled`
 
-// sweepPage bounds the runs that one sweep looks at for a missing job.
+// sweepPage bounds the runs that one sweep checks for a missing job.
 const sweepPage = 5000
 
-// A pending run without a job that could still work on it would wait for ever.
-// Runs younger than a minute are left alone: River may be finishing their job.
-// A page ends between two times, because many runs may have been put to pending
-// at the same one.
+// A pending run without a live job would wait forever. Runs younger than a
+// minute are skipped, because River may be finishing their job. A page ends
+// between two times, because many runs may have become pending at the same
+// time.
 const pendingPageSQL = `
 SELECT event_key, job_kind, replay_id, attempts, pending_since
 FROM lumin.runs
 WHERE state = 'pending' AND pending_since > $1 AND pending_since < now() - interval '1 minute'
 ORDER BY pending_since FETCH FIRST $2 ROWS WITH TIES`
 
-// All live jobs are read once. To look each run's job up in River's index of
-// arguments takes longer, and reads the whole table each time when the planner
-// thinks little of that index.
+// The statement reads all live jobs once. Looking up each run's job in River's
+// index of arguments takes longer. It also reads the whole table each time if
+// the planner underestimates that index.
 const sweepOrphansSQL = `
 WITH live AS MATERIALIZED (
     SELECT kind, args ->> 'event_key' AS event_key, args -> 'replay_id' AS replay_id FROM lumin.river_job
@@ -56,17 +56,18 @@ SELECT count(*) FROM (
         WHERE l.event_key = w.event_key::text AND l.kind = w.job_kind AND l.replay_id = to_jsonb(w.replay_id))
 ) s WHERE settled`
 
-// Sweep settles the final failures that were missed when they happened, and
-// pending runs whose job is gone. It looks at a bounded number of runs that were
-// put to pending after the given time, and returns where the next sweep goes on:
-// the zero time when it has seen them all.
+// Sweep settles final failures that the trigger missed, and pending runs whose
+// job is gone. It checks a bounded number of runs that became pending after the
+// given time. It returns the start of the next sweep: the zero time if it has
+// checked all runs.
 func (s *Store) Sweep(ctx context.Context, after time.Time) (settled int, next time.Time, err error) {
 	return s.sweep(ctx, after, sweepPage)
 }
 
 func (s *Store) sweep(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
 	var late int
-	// Both are planned for what they are given and what the tables hold by now.
+	// Both statements are planned for their arguments and the current state of
+	// the tables.
 	if err := s.pool.QueryRow(ctx, sweepFinalizedSQL, pgx.QueryExecModeCacheDescribe).Scan(&late); err != nil {
 		return 0, after, fmt.Errorf("sweep finalized jobs: %w", err)
 	}

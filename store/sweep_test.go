@@ -11,7 +11,7 @@ import (
 	"lumin-ingest/store"
 )
 
-// finalize ends the jobs of an event the way River does.
+// finalize ends the jobs of an event as River does.
 func finalize(tb testing.TB, s *store.Store, d store.Delivery, state string, errs ...string) {
 	tb.Helper()
 	list := []map[string]any{}
@@ -36,18 +36,19 @@ func sweep(tb testing.TB, s *store.Store) (settled int) {
 		tb.Fatal(err)
 	}
 	if !next.IsZero() {
-		tb.Errorf("the sweep is to go on at %s", next)
+		tb.Errorf("the next sweep starts at %s", next)
 	}
 	return settled
 }
 
-// age has pending runs be pending for a while.
+// age makes pending runs pending for a while.
 func age(tb testing.TB, s *store.Store) {
 	tb.Helper()
 	exec(tb, s.Pool(), `UPDATE lumin.runs SET pending_since = now() - interval '2 minutes' WHERE state = 'pending'`)
 }
 
-// failures are the kept final failures, oldest first, as "failed 0 3 [error 1, ...]".
+// failures lists the stored final failures, oldest first, such as "failed 0 3
+// [error 1, ...]".
 func failures(tb testing.TB, s *store.Store) []string {
 	tb.Helper()
 	rows, err := s.Pool().Query(tb.Context(), `
@@ -91,20 +92,20 @@ func TestFinalFailure(t *testing.T) {
 				FROM lumin.runs r, lumin.failures f, lumin.river_job j
 				WHERE r.event_key = $1 AND j.args ->> 'event_key' = r.event_key::text`, d.Key())
 			if !whole {
-				t.Error("run or failure do not tell all")
+				t.Error("run or failure lacks a value")
 			}
-			// Once told is enough.
+			// A second report changes nothing.
 			finalize(t, s, d, state, "one", "two")
 			if n := sweep(t, s); n != 0 {
-				t.Errorf("%d runs settled once more", n)
+				t.Errorf("%d runs settled again", n)
 			}
 			wantFailures(t, s, want+" 0 2 [one, two]")
 		})
 	}
 }
 
-// A job without any error, as one that is cancelled before it began.
-func TestCancelledBeforeItBegan(t *testing.T) {
+// A job without any error, such as one that was cancelled before it began.
+func TestCancelledBeforeStart(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	d := delivery(1, "book")
@@ -133,8 +134,8 @@ func TestSucceededRunDoesNotFail(t *testing.T) {
 	wantFailures(t, s)
 }
 
-// A job that somebody revives in River belongs to a pending run again, and may
-// fail for good a second time.
+// A job that is revived in River belongs to a pending run again, and may fail
+// for good a second time.
 func TestRevivedJob(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -157,8 +158,8 @@ func TestRevivedJob(t *testing.T) {
 	wantState(t, s, d, "book", "succeeded 0")
 }
 
-// The trigger must not wait for a run that somebody holds: River finishes many
-// jobs with one statement. The sweep finds it later.
+// The trigger does not wait for a locked run, because River finishes many jobs
+// with one statement. The sweep settles the run later.
 func TestFailureOfLockedRun(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -171,7 +172,7 @@ func TestFailureOfLockedRun(t *testing.T) {
 	wantState(t, s, held, "book", "pending 0")
 	wantState(t, s, free, "book", "failed 0")
 	if n := sweep(t, s); n != 0 {
-		t.Errorf("%d runs settled while held", n)
+		t.Errorf("%d runs settled while locked", n)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -183,8 +184,8 @@ func TestFailureOfLockedRun(t *testing.T) {
 	wantFailures(t, s, "failed 0 1 [free]", "failed 0 1 [held]")
 }
 
-// River's table may hold jobs of anybody's making.
-func TestStrangeJobs(t *testing.T) {
+// River's table may hold jobs of any origin.
+func TestForeignJobs(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	good := delivery(1, "book")
@@ -248,17 +249,17 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// The sweep must know all states of River's: a run whose job is in one that it
-// does not know would be failed.
+// The sweep must know all of River's states. It would fail a run whose job is
+// in an unknown state.
 func TestSweepKnowsStates(t *testing.T) {
 	t.Parallel()
 	states := value[string](t, newStore(t).Pool(), `SELECT array_to_string(array(SELECT unnest(enum_range(NULL::lumin.river_job_state))::text ORDER BY 1), ' ')`)
 	if states != "available cancelled completed discarded pending retryable running scheduled" {
-		t.Errorf("River has the states %s: look at sweepOrphansSQL and the trigger on lumin.river_job", states)
+		t.Errorf("River has the states %s: check sweepOrphansSQL and the trigger on lumin.river_job", states)
 	}
 }
 
-// A job of an older order keeps no run from being found.
+// A job of an older order does not hide an orphaned run.
 func TestOrphanOfReplay(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -272,8 +273,8 @@ func TestOrphanOfReplay(t *testing.T) {
 	wantState(t, s, d, "book", "failed 3")
 }
 
-// Each page goes on where the one before ended, and gets past runs that were put
-// to pending at the same time, however many.
+// Each page continues where the previous one ended. It passes runs that became
+// pending at the same time, whatever their number.
 func TestSweepPages(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -298,7 +299,7 @@ func TestSweepPages(t *testing.T) {
 			break
 		}
 		if !next.After(after) || pages > 20 {
-			t.Fatalf("page %d goes on at %s after %s", pages, next, after)
+			t.Fatalf("page %d continues at %s after %s", pages, next, after)
 		}
 		after = next
 	}

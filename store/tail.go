@@ -12,40 +12,41 @@ import (
 )
 
 const (
-	// tailPage is how many events Next returns at most.
+	// tailPage is the maximum number of events that Next returns.
 	tailPage = 1000
-	// tailWindow is how many ids below the newest event may still be missing when a
-	// Tail begins: far more than the recordings under way can have drawn.
+	// tailWindow is how many ids below the newest event may still be missing
+	// when a Tail begins. Open recordings cannot have drawn nearly as many.
 	tailWindow = 50_000
 )
 
-// Tail follows events as they are recorded: each exactly once, also when
-// transactions commit in another order than their ids have. It is not for more
-// than one goroutine.
+// Tail follows events as they are recorded. It returns each exactly once, even
+// if transactions commit in another order than their ids. It is for one
+// goroutine.
 //
-// Ids that are passed by without an event of theirs are gaps. An event that is to
-// fill one is inserted by a transaction that locked the table before it drew the
-// id, and that keeps its lock until the event is there to be read. So a gap is
-// looked at when one of the transactions ends that held such a lock after the gap
-// was seen, and given up with the last of them.
+// An id without an event may belong to an open transaction. Such a transaction
+// locked the table before it drew the id, and keeps its lock until the event is
+// visible. Tail therefore remembers missing ids, and the transactions that held
+// such a lock afterwards. It reads the ids again when one of these transactions
+// has ended. When all have ended, it drops them.
 type Tail struct {
-	store  *Store
-	filter EventFilter
-	newest int64 // highest id seen
-	gaps   []gaps
-	found  []int64 // to be returned by Next
+	store   *Store
+	filter  EventFilter
+	newest  int64 // highest id seen
+	missing []missingIDs
+	unread  []int64 // ids of events that Next has not returned yet
 }
 
-// gaps are what was seen at one time. They are empty ranges of ids, ascending.
-type gaps struct {
+// missingIDs are ids that were found missing at one time: empty ranges,
+// ascending.
+type missingIDs struct {
 	low, high []int64
-	holders   []string // virtual ids of transactions that may still fill them
-	known     bool     // whether holders are known yet
+	holders   []string // virtual ids of transactions that may still insert these ids
+	known     bool     // whether holders has been read
 }
 
-// NewTail returns the newest events that match and what follows the ones after
-// them. Of the filter it heeds Source, EventType and SignatureRequestID; Limit is
-// how many to begin with, and may be 0.
+// NewTail returns the newest events that match, and a Tail for the events after
+// them. It uses Source, EventType and SignatureRequestID of the filter. Limit
+// is the number of events to begin with, and may be 0.
 func (s *Store) NewTail(ctx context.Context, f EventFilter) (*Tail, []EventSummary, error) {
 	t := &Tail{store: s, filter: f}
 	var ids []int64
@@ -54,7 +55,7 @@ func (s *Store) NewTail(ctx context.Context, f EventFilter) (*Tail, []EventSumma
 		SELECT newest.id, ARRAY(SELECT e.id FROM lumin.events e WHERE e.id > newest.id - $1::bigint ORDER BY e.id) FROM newest`,
 		int64(tailWindow)).Scan(&t.newest, &ids)
 	if err != nil {
-		return nil, nil, fmt.Errorf("look for the newest event: %w", err)
+		return nil, nil, fmt.Errorf("find the newest event: %w", err)
 	}
 	var events []EventSummary
 	if f.Limit > 0 {
@@ -64,23 +65,23 @@ func (s *Store) NewTail(ctx context.Context, f EventFilter) (*Tail, []EventSumma
 		}
 		slices.Reverse(events)
 	}
-	// What was recorded in between and is among them is no gap any more.
+	// Some of these events may have been recorded since the ids were read.
 	for _, e := range events {
 		if e.ID > t.newest-tailWindow {
 			ids = append(ids, e.ID)
 		}
 	}
 	slices.Sort(ids)
-	t.miss(max(t.newest-tailWindow, 0), t.newest, ids)
+	t.addMissing(max(t.newest-tailWindow, 0), t.newest, ids)
 	return t, events, nil
 }
 
-// Next returns what has been recorded since the last call, at most 1,000 events
-// at once in the order of their ids; none if there is nothing new. After an error
-// it can be called again, and goes on where it was.
+// Next returns the events recorded since the last call, in the order of their
+// ids: at most 1,000, or none. After an error it may be called again and
+// continues.
 func (t *Tail) Next(ctx context.Context) ([]EventSummary, error) {
-	for len(t.found) == 0 {
-		more, err := t.look(ctx)
+	for len(t.unread) == 0 {
+		more, err := t.poll(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -88,23 +89,23 @@ func (t *Tail) Next(ctx context.Context) ([]EventSummary, error) {
 			break
 		}
 	}
-	if len(t.found) == 0 {
+	if len(t.unread) == 0 {
 		return nil, nil
 	}
-	page := t.found[:min(len(t.found), tailPage)]
+	page := t.unread[:min(len(t.unread), tailPage)]
 	events, err := t.store.eventsByID(ctx, page)
 	if err != nil {
 		return nil, err
 	}
-	t.found = t.found[len(page):]
+	t.unread = t.unread[len(page):]
 	return events, nil
 }
 
-// noBackend begins the virtual id of a prepared transaction that has come over a
+// noBackend begins the virtual id of a prepared transaction that has survived a
 // restart of the server.
 const noBackend = "-1/"
 
-const tailLookSQL = `
+const tailPollSQL = `
 SELECT e.id,
        ($4 = '' OR e.source = $4) AND ($5 = '' OR coalesce(e.event_type = $5, false))
        AND ($6 = '' OR coalesce(e.signature_request_id = $6, false))
@@ -115,107 +116,109 @@ CROSS JOIN LATERAL (
 ) e
 ORDER BY e.id`
 
-// look finds events above the newest, and in gaps that may have been filled. It
-// tells whether there may be more at once.
-func (t *Tail) look(ctx context.Context) (more bool, err error) {
-	holders, err := recording.Open(ctx, t.store.pool)
+// poll reads the events above the newest, and the missing ids that may have
+// been inserted. It reports whether it stopped at a full page.
+func (t *Tail) poll(ctx context.Context) (more bool, err error) {
+	transactions, err := recording.Open(ctx, t.store.pool)
 	if err != nil {
 		return false, err
 	}
 	var low, high []int64
-	gapsLeft := make([]gaps, len(t.gaps))
-	looked := make([]bool, len(t.gaps))
-	for i, g := range t.gaps {
-		left, ended := g.holdersLeft(holders)
-		looked[i] = ended
-		if looked[i] {
-			low, high = append(low, g.low...), append(high, g.high...)
+	remaining := make([]missingIDs, len(t.missing))
+	reread := make([]bool, len(t.missing))
+	for i, m := range t.missing {
+		open, ended := m.stillOpen(transactions)
+		reread[i] = ended
+		if reread[i] {
+			low, high = append(low, m.low...), append(high, m.high...)
 		}
-		gapsLeft[i] = gaps{low: g.low, high: g.high, holders: left, known: true}
+		remaining[i] = missingIDs{low: m.low, high: m.high, holders: open, known: true}
 	}
-	// This reads what was recorded by those who are not on the list any more.
-	ids, wanted, err := t.read(ctx, append(low, t.newest+1), append(high, math.MaxInt64))
+	// The list of transactions was read first. So this sees every event of a
+	// transaction that is no longer on it.
+	ids, matching, err := t.read(ctx, append(low, t.newest+1), append(high, math.MaxInt64))
 	if err != nil {
 		return false, err
 	}
 	above, _ := slices.BinarySearch(ids, t.newest+1)
-	t.gaps = t.gaps[:0]
-	for i, g := range gapsLeft {
-		if len(g.holders) == 0 {
-			continue // nobody is left to fill them
+	t.missing = t.missing[:0]
+	for i, m := range remaining {
+		if len(m.holders) == 0 {
+			continue // no open transaction can insert these ids
 		}
-		if looked[i] {
-			g = g.without(ids[:above])
+		if reread[i] {
+			m = m.without(ids[:above])
 		}
-		if len(g.low) > 0 {
-			t.gaps = append(t.gaps, g)
+		if len(m.low) > 0 {
+			t.missing = append(t.missing, m)
 		}
 	}
 	if above < len(ids) {
-		t.miss(t.newest, ids[len(ids)-1], ids[above:])
+		t.addMissing(t.newest, ids[len(ids)-1], ids[above:])
 		t.newest = ids[len(ids)-1]
 	}
-	t.found = wanted
+	t.unread = matching
 	return len(ids)-above == tailPage, nil
 }
 
-// holdersLeft tells which of the transactions under way may fill these gaps, and
-// whether any that could is not among them.
-func (g gaps) holdersLeft(underWay []string) (left []string, ended bool) {
-	if !g.known {
-		return underWay, true // the list was made after the gaps were seen
+// stillOpen returns the open transactions that may insert these ids. ended
+// reports whether another one that could has ended.
+func (m missingIDs) stillOpen(transactions []string) (open []string, ended bool) {
+	if !m.known {
+		return transactions, true // the list was read after the ids were found missing
 	}
-	// A prepared transaction outlives its server, and then has another virtual id:
-	// it may be any of those that are gone.
-	left = slices.DeleteFunc(slices.Clone(underWay), func(holder string) bool {
-		return !slices.Contains(g.holders, holder) && !strings.HasPrefix(holder, noBackend)
+	// A prepared transaction survives a restart of its server, but with another
+	// virtual id. It may be any of the transactions that have ended.
+	open = slices.DeleteFunc(slices.Clone(transactions), func(holder string) bool {
+		return !slices.Contains(m.holders, holder) && !strings.HasPrefix(holder, noBackend)
 	})
-	ended = slices.ContainsFunc(g.holders, func(holder string) bool { return !slices.Contains(left, holder) })
-	return left, ended
+	ended = slices.ContainsFunc(m.holders, func(holder string) bool { return !slices.Contains(open, holder) })
+	return open, ended
 }
 
-// read returns the ids of the events in these ranges, ascending, and which of
-// them match the filter.
-func (t *Tail) read(ctx context.Context, low, high []int64) (ids, wanted []int64, err error) {
+// read returns the ids of the events in these ranges, ascending, and the ids of
+// those that match the filter.
+func (t *Tail) read(ctx context.Context, low, high []int64) (ids, matching []int64, err error) {
 	var (
 		id      int64
 		matches bool
 	)
-	err = query.Each(ctx, t.store.pool, "look for new events", []any{&id, &matches}, func() error {
+	err = query.Each(ctx, t.store.pool, "read new events", []any{&id, &matches}, func() error {
 		ids = append(ids, id)
 		if matches {
-			wanted = append(wanted, id)
+			matching = append(matching, id)
 		}
 		return nil
-	}, tailLookSQL, low, high, tailPage, t.filter.Source, t.filter.EventType, t.filter.SignatureRequestID)
-	return ids, wanted, err
+	}, tailPollSQL, low, high, tailPage, t.filter.Source, t.filter.EventType, t.filter.SignatureRequestID)
+	return ids, matching, err
 }
 
-// miss notes the ids after one and up to another, without those that are there.
-func (t *Tail) miss(after, upTo int64, there []int64) {
-	g := gaps{low: []int64{after + 1}, high: []int64{upTo}}.without(there)
-	if len(g.low) > 0 {
-		t.gaps = append(t.gaps, g)
+// addMissing remembers the ids after one and up to another, except those
+// present.
+func (t *Tail) addMissing(after, upTo int64, present []int64) {
+	m := missingIDs{low: []int64{after + 1}, high: []int64{upTo}}.without(present)
+	if len(m.low) > 0 {
+		t.missing = append(t.missing, m)
 	}
 }
 
-// without takes ids, which are ascending, out of the ranges.
-func (g gaps) without(ids []int64) gaps {
-	left := gaps{holders: g.holders, known: g.known}
-	for i, low := range g.low {
+// without removes ids, which are ascending, from the ranges.
+func (m missingIDs) without(ids []int64) missingIDs {
+	remaining := missingIDs{holders: m.holders, known: m.known}
+	for i, low := range m.low {
 		from, _ := slices.BinarySearch(ids, low)
 		for _, id := range ids[from:] {
-			if id > g.high[i] {
+			if id > m.high[i] {
 				break
 			}
 			if id > low {
-				left.low, left.high = append(left.low, low), append(left.high, id-1)
+				remaining.low, remaining.high = append(remaining.low, low), append(remaining.high, id-1)
 			}
 			low = id + 1
 		}
-		if low <= g.high[i] {
-			left.low, left.high = append(left.low, low), append(left.high, g.high[i])
+		if low <= m.high[i] {
+			remaining.low, remaining.high = append(remaining.low, low), append(remaining.high, m.high[i])
 		}
 	}
-	return left
+	return remaining
 }

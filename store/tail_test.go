@@ -60,8 +60,8 @@ func commit(tb testing.TB, tx pgx.Tx) {
 	}
 }
 
-// Transactions that commit in another order than their ids have, or not at all,
-// also those that began before the tail did.
+// Transactions commit in another order than their ids, or roll back. Some began
+// before the tail.
 func TestTailOutOfOrder(t *testing.T) {
 	t.Parallel()
 	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
@@ -91,13 +91,14 @@ func TestTailOutOfOrder(t *testing.T) {
 	insertSome(t, s.Pool(), "account", 1) // 310
 	wantNext(t, rest, 5, 307, 308, 310)
 	wantNext(t, rest)
-	if rest.Gaps() != 0 {
-		t.Errorf("still waits for %d ranges of ids that nobody can fill", rest.Gaps())
+	if rest.MissingRanges() != 0 {
+		t.Errorf("still waits for %d ranges of ids that no transaction can insert", rest.MissingRanges())
 	}
 }
 
-// What fills a gap just before and just after the holders are listed.
-func TestTailGapOfEndedTransaction(t *testing.T) {
+// A transaction inserts missing ids just before and just after the list of
+// transactions is read.
+func TestTailMissingIDsOfEndedTransaction(t *testing.T) {
 	t.Parallel()
 	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	rest, _ := tail(t, s, store.EventFilter{})
@@ -105,13 +106,12 @@ func TestTailGapOfEndedTransaction(t *testing.T) {
 	insertSome(t, slow, "account", 1)
 	insertSome(t, s.Pool(), "account", 1)
 	wantNext(t, rest, 2)
-	commit(t, slow) // nobody has seen that it holds a lock
+	commit(t, slow) // the tail has not read that it holds a lock
 	wantNext(t, rest, 1)
 	wantNext(t, rest)
 }
 
-// A prepared transaction is the only one that comes over a restart. It is not
-// taken for one that has ended.
+// Only a prepared transaction survives a restart. It does not count as ended.
 func TestTailPreparedTransaction(t *testing.T) {
 	t.Parallel()
 	server := ownServer(t, pgdev.Config{Settings: map[string]string{"max_prepared_transactions": "5"}})
@@ -121,7 +121,7 @@ func TestTailPreparedTransaction(t *testing.T) {
 		tx := begin(t, s)
 		insertSome(t, tx, "account", 1) // 1, 2
 		exec(t, tx, `PREPARE TRANSACTION '`+name+`'`)
-		commit(t, tx) // which does nothing any more
+		commit(t, tx) // has no effect after PREPARE TRANSACTION
 	}
 	insertSome(t, s.Pool(), "account", 1) // 3
 	wantNext(t, rest, 3)
@@ -133,10 +133,10 @@ func TestTailPreparedTransaction(t *testing.T) {
 		if err := server.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the tail goes on", func() bool {
+		eventually(t, "the tail continues", func() bool {
 			events, err := rest.Next(t.Context())
 			if len(events) > 0 {
-				t.Errorf("came too early: %v", idsOf(events))
+				t.Errorf("arrived too early: %v", idsOf(events))
 			}
 			return err == nil
 		})
@@ -146,8 +146,8 @@ func TestTailPreparedTransaction(t *testing.T) {
 	wantNext(t, rest)
 	exec(t, s.Pool(), `COMMIT PREPARED 'kept'`)
 	wantNext(t, rest, 1)
-	if rest.Gaps() != 0 {
-		t.Errorf("still waits for %d ranges of ids that nobody can fill", rest.Gaps())
+	if rest.MissingRanges() != 0 {
+		t.Errorf("still waits for %d ranges of ids that no transaction can insert", rest.MissingRanges())
 	}
 }
 
@@ -162,8 +162,8 @@ func TestTailFilter(t *testing.T) {
 	}
 	wantNext(t, rest)
 	wantNext(t, rest)
-	if rest.Gaps() != 0 {
-		t.Error("takes events that do not match for gaps")
+	if rest.MissingRanges() != 0 {
+		t.Error("events that do not match count as missing")
 	}
 	insertSome(t, s.Pool(), "account", 1)
 	insertSome(t, s.Pool(), "app:crm", 1)
@@ -181,8 +181,9 @@ func TestTailFilter(t *testing.T) {
 	wantNext(t, byType)
 }
 
-// More than fits into one page, above the newest and into a gap.
-func TestTailMuch(t *testing.T) {
+// There are more events than fit into one page, above the newest and among the
+// missing ids.
+func TestTailPages(t *testing.T) {
 	t.Parallel()
 	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 8))
 	rest, _ := tail(t, s, store.EventFilter{})
@@ -195,9 +196,10 @@ func TestTailMuch(t *testing.T) {
 	}
 	commit(t, slow)
 	if got = allNext(t, rest); len(got) != 2500 || got[2499] != 2500 || !slices.IsSorted(got) {
-		t.Errorf("%d events of a gap", len(got))
+		t.Errorf("%d events with missing ids", len(got))
 	}
-	// Of many that do not match the first that does is not waited for.
+	// A call returns before the first matching event, if many events before it
+	// do not match.
 	rest, _ = tail(t, s, store.EventFilter{Source: "app:crm"})
 	insertSome(t, s.Pool(), "account", 3000)
 	insertSome(t, s.Pool(), "app:crm", 1)
@@ -219,15 +221,10 @@ func allNext(tb testing.TB, t *store.Tail) []int64 {
 	}
 }
 
-// Writers that commit in any order and at times roll back, and a connection that
-// is terminated over and over: every event comes once.
-func TestTailWhileWriting(t *testing.T) {
-	t.Parallel()
-	url := pgtest.New(t)
-	s := storeOn(t, pgtest.PoolOf(t, url, 12))
-	reader := storeOn(t, pgtest.PoolOf(t, url, 1))
-	exec(t, reader.Pool(), `SELECT 1`)
-	rest, _ := tail(t, reader, store.EventFilter{})
+// writeAtRandom inserts events in transactions on six connections. Some of them
+// roll back. The channel is closed when all have ended.
+func writeAtRandom(t *testing.T, s *store.Store) (written chan struct{}) {
+	t.Helper()
 	var writers sync.WaitGroup
 	for range 6 {
 		writers.Go(func() {
@@ -246,13 +243,26 @@ func TestTailWhileWriting(t *testing.T) {
 			}
 		})
 	}
-	written := make(chan struct{})
+	written = make(chan struct{})
 	go func() { writers.Wait(); close(written) }()
+	return written
+}
+
+// Writers commit in any order and sometimes roll back, and a connection is
+// terminated again and again. Every event arrives once.
+func TestTailWhileWriting(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := storeOn(t, pgtest.PoolOf(t, url, 12))
+	reader := storeOn(t, pgtest.PoolOf(t, url, 1))
+	exec(t, reader.Pool(), `SELECT 1`)
+	rest, _ := tail(t, reader, store.EventFilter{})
+	written := writeAtRandom(t, s)
 	seen := map[int64]int{}
 	failed := 0
-	for deadline, turn, over := time.Now().Add(2*patience), 0, false; ; turn++ {
+	for deadline, turn, ended := time.Now().Add(2*timeout), 0, false; ; turn++ {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain: the end of it, and lost connections (there were %d)", failed)
+			t.Fatalf("timed out: the end of the events, after lost connections (there were %d)", failed)
 		}
 		if turn%10 == 5 {
 			exec(t, s.Pool(), `SELECT pg_terminate_backend($1)`, pidOf(t, reader))
@@ -265,26 +275,26 @@ func TestTailWhileWriting(t *testing.T) {
 		for _, e := range events {
 			seen[e.ID]++
 		}
-		if over && len(events) == 0 && failed > 0 { // fast writers may be through before the first loss
+		if ended && len(events) == 0 && failed > 0 { // fast writers may end before the first loss
 			break
 		}
 		select {
 		case <-written:
-			over = over || err == nil && len(events) == 0
+			ended = ended || err == nil && len(events) == 0
 		default:
 		}
 	}
 	for _, id := range value[[]int64](t, s.Pool(), `SELECT array_agg(id) FROM lumin.events`) {
 		if seen[id] != 1 {
-			t.Errorf("event %d came %d times", id, seen[id])
+			t.Errorf("event %d arrived %d times", id, seen[id])
 		}
 		delete(seen, id)
 	}
 	if len(seen) > 0 {
-		t.Errorf("events that are not there: %v", seen)
+		t.Errorf("events that do not exist: %v", seen)
 	}
-	if rest.Gaps() != 0 {
-		t.Errorf("still waits for %d ranges of ids", rest.Gaps())
+	if rest.MissingRanges() != 0 {
+		t.Errorf("still waits for %d ranges of ids", rest.MissingRanges())
 	}
 }
 

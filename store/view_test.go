@@ -11,6 +11,11 @@ import (
 	"lumin-ingest/store/internal/storetest"
 )
 
+func setJob(tb testing.TB, s *store.Store, d store.Delivery, assignments string) {
+	tb.Helper()
+	exec(tb, s.Pool(), `UPDATE lumin.river_job SET `+assignments+` WHERE args ->> 'event_key' = $1`, d.Envelope.Key().String())
+}
+
 // Every status that an event can have with a job type.
 func TestEventStatus(t *testing.T) {
 	t.Parallel()
@@ -25,19 +30,15 @@ func TestEventStatus(t *testing.T) {
 	}
 	queued, running, first, retrying, done, failed, cancelled := delivery(1, "book"), delivery(2, "book"), delivery(3, "book"), delivery(4, "book"), delivery(5, "book"), delivery(6, "book"), delivery(7, "unregistered")
 	recordAll(t, s, queued, running, first, retrying, done, failed, cancelled)
-	set := func(d store.Delivery, assignments string) {
-		t.Helper()
-		exec(t, s.Pool(), `UPDATE lumin.river_job SET `+assignments+` WHERE args ->> 'event_key' = $1`, d.Envelope.Key().String())
-	}
-	set(running, `state = 'running', attempt = 2`)
+	setJob(t, s, running, `state = 'running', attempt = 2`)
 	exec(t, s.Pool(), `UPDATE lumin.runs r SET job_id = j.id, attempts = 1, error = 'once' FROM lumin.river_job j WHERE j.args ->> 'event_key' = r.event_key::text AND r.event_key = $1`, [16]byte(running.Envelope.Key()))
-	set(first, `state = 'running', attempt = 1`)
-	set(retrying, `state = 'retryable', attempt = 1, scheduled_at = now() + interval '1 hour'`)
+	setJob(t, s, first, `state = 'running', attempt = 1`)
+	setJob(t, s, retrying, `state = 'retryable', attempt = 1, scheduled_at = now() + interval '1 hour'`)
 	if _, err := claim(t, s, attempt(done, "book", 0)); err != nil {
 		t.Fatal(err)
 	}
-	set(failed, `state = 'discarded', attempt = 3, finalized_at = now(), errors = ARRAY['{"error": "gone"}'::jsonb]`)
-	set(cancelled, `state = 'cancelled', attempt = 0, finalized_at = now()`)
+	setJob(t, s, failed, `state = 'discarded', attempt = 3, finalized_at = now(), errors = ARRAY['{"error": "gone"}'::jsonb]`)
+	setJob(t, s, cancelled, `state = 'cancelled', attempt = 0, finalized_at = now()`)
 
 	for _, c := range []struct {
 		d    store.Delivery
@@ -67,11 +68,11 @@ func TestEventStatus(t *testing.T) {
 		t.Errorf("failed_runs: %q", got)
 	}
 	if got := value[string](t, s.Pool(), `SELECT concat_ws(' ', queue, queued, running, waiting, registered) FROM lumin.queue_health WHERE job_kind = 'book'`); got != "default 2 2 1 t" {
-		t.Errorf("queue_health: %q", got) // done's job is not completed yet
+		t.Errorf("queue_health: %q", got) // the job of done is not completed yet
 	}
-	set(cancelled, `state = 'available', finalized_at = NULL`)
+	setJob(t, s, cancelled, `state = 'available', finalized_at = NULL`)
 	if value[bool](t, s.Pool(), `SELECT registered FROM lumin.queue_health WHERE job_kind = 'unregistered'`) {
-		t.Error("queue_health takes a kind that nobody registered for registered")
+		t.Error("queue_health shows an unregistered kind as registered")
 	}
 }
 
@@ -88,8 +89,7 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// What people ask the views for one event or signature request looks nothing up
-// by reading a whole table.
+// Queries of people for one event or signature request read no whole table.
 func TestViewPlans(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Conn(t, pgtest.New(t))
@@ -104,7 +104,7 @@ func TestViewPlans(t *testing.T) {
 		`SELECT * FROM lumin.conflicts WHERE event_id = 500`,
 	} {
 		if plan := explain(t, conn, query); storetest.ReadsAll.MatchString(plan) {
-			t.Errorf("%s reads all of a table:\n%s", query, plan)
+			t.Errorf("%s reads a whole table:\n%s", query, plan)
 		}
 	}
 	var rows int

@@ -17,10 +17,10 @@ const wakeEvery = time.Millisecond
 // wakeTimeout bounds one notification.
 const wakeTimeout = 5 * time.Second
 
-// waker notifies River's clients of new jobs after their commit. NOTIFY within the
-// recording transaction would hold a lock of the whole database until the commit
-// ends, so all commits would wait for each other. If a notification is lost, the
-// clients find the jobs when they next poll, within a second.
+// waker notifies River's clients of new jobs after their commit. A NOTIFY in
+// the recording transaction would hold a lock of the whole database until the
+// commit ends, so all commits would wait for each other. If a notification is
+// lost, the clients find the jobs when they next poll, within a second.
 type waker struct {
 	store  *Store
 	logger *slog.Logger
@@ -39,7 +39,7 @@ func newWaker(s *Store, logger *slog.Logger) *waker {
 	return w
 }
 
-// wake asks for a notification of these queues. It does not wait.
+// wake requests a notification of these queues. It does not wait.
 func (w *waker) wake(queues []string) {
 	if len(queues) == 0 {
 		return
@@ -87,7 +87,7 @@ func (w *waker) notify() {
 	}
 }
 
-// close sends what was asked for, and ends the waker.
+// close sends the requested notifications, and ends the waker.
 func (w *waker) close() {
 	w.once.Do(func() { close(w.closed) })
 	w.done.Wait()

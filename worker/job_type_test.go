@@ -172,7 +172,7 @@ func TestChangedKindRefused(t *testing.T) {
 	register := func(job worker.JobType) error { return registryOf(job).Register(r.ctx, r.store, r.logger) }
 
 	err := register(tx)
-	if !errors.Is(err, catalog.ErrJobTypeChanged) || !strings.Contains(err.Error(), `"changes" worked by Work, works by WorkTx now, with 1 jobs under way and 0 programs at work`) {
+	if !errors.Is(err, catalog.ErrJobTypeChanged) || !strings.Contains(err.Error(), `"changes" used Work and now uses WorkTx, while 1 jobs are under way and 0 programs work them`) {
 		t.Errorf("with a live job: %v", err)
 	}
 	if n := r.count(`SELECT count(*) FROM lumin.job_types WHERE kind = 'changes' AND NOT transactional`); n != 1 {
@@ -184,7 +184,7 @@ func TestChangedKindRefused(t *testing.T) {
 	r.start(plain)
 	r.waitQuiet()
 	program := catalog.Program{ID: [16]byte{1}, Host: "h", Role: "worker", Kinds: []string{"changes"}}
-	if err := catalog.See(r.ctx, r.store.Pool(), program); err != nil {
+	if err := catalog.Heartbeat(r.ctx, r.store.Pool(), program); err != nil {
 		t.Fatal(err)
 	}
 	if err := register(tx); !errors.Is(err, catalog.ErrJobTypeChanged) {

@@ -77,7 +77,7 @@ func (h *heartbeat) beat(ctx context.Context) {
 	if h.stuck != nil {
 		h.program.Stuck = h.stuck()
 	}
-	err := catalog.See(looking, h.pool, h.program)
+	err := catalog.Heartbeat(looking, h.pool, h.program)
 	if err != nil && !h.failing && ctx.Err() == nil {
 		h.logger.Warn("cannot update this program's row in lumin.programs; the program runs on without it", "reason", errtext.OneLine(err))
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 const listErasedSQL = `
@@ -17,18 +19,12 @@ ORDER BY f.event_key, f.file_type, f.rerun LIMIT $5`
 // of their keys: at most limit files that come after the given one. The zero
 // File comes before all others.
 func ListErased(ctx context.Context, db Querier, bucket string, after File, limit int) ([]File, error) {
-	// The error of Query is that of the rows.
-	rows, _ := db.Query(ctx, listErasedSQL, bucket, [16]byte(after.EventKey), string(after.FileType), after.Rerun, limit)
-	files, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f File, err error) {
+	return query.Rows(ctx, db, "list archived files to erase", func(row pgx.CollectableRow) (f File, err error) {
 		var sum []byte
 		err = row.Scan((*[16]byte)(&f.EventKey), &f.FileType, &f.Rerun, &f.SignatureRequestID, &f.Bucket, &f.ObjectKey, &sum, &f.Size, &f.ArchivedAt)
 		copy(f.SHA256[:], sum)
 		return f, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list archived files to erase: %w", err)
-	}
-	return files, nil
+	}, listErasedSQL, bucket, [16]byte(after.EventKey), string(after.FileType), after.Rerun, limit)
 }
 
 // Forget notes that a marked file is about to be removed from its bucket. From

@@ -41,7 +41,7 @@ SELECT EXISTS (SELECT FROM lumin.archived_files WHERE event_key = $1 AND file_ty
 func Has(ctx context.Context, db Querier, key lumin.EventKey, t lumin.FileType, rerun int) (found bool, err error) {
 	err = db.QueryRow(ctx, hasSQL, [16]byte(key), string(t), rerun).Scan(&found)
 	if err != nil {
-		return false, fmt.Errorf("look for an archived file: %w", err)
+		return false, fmt.Errorf("find an archived file: %w", err)
 	}
 	return found, nil
 }

@@ -45,26 +45,26 @@ func TestArchivedFile(t *testing.T) {
 		return found
 	}
 	if has(f) {
-		t.Error("it is there before it was added")
+		t.Error("Has finds a file before it was added")
 	}
 	if err := archive.Finish(t.Context(), s.Pool(), f); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("without a beginning: %v", err)
+		t.Errorf("Finish without Begin: %v", err)
 	}
 	before := f
-	before.ObjectKey = "where the attempt before was cut off"
+	before.ObjectKey = "key-of-the-interrupted-attempt"
 	for _, f := range []archive.File{before, f} {
 		if err := archive.Begin(t.Context(), s.Pool(), f); err != nil {
 			t.Fatal(err)
 		}
 		if has(f) {
-			t.Error("it is there before the bucket has it")
+			t.Error("Has finds a file before the bucket has it")
 		}
 	}
 	for range 2 {
 		addArchived(t, s, f)
 	}
 	other := f
-	other.ObjectKey = "elsewhere" // the first one stays
+	other.ObjectKey = "other-key" // the first key stays
 	if err := archive.Begin(t.Context(), s.Pool(), other); err != nil {
 		t.Fatal(err)
 	}
@@ -72,19 +72,28 @@ func TestArchivedFile(t *testing.T) {
 		t.Errorf("%d rows", n)
 	}
 	if !has(f) {
-		t.Error("it is not there")
+		t.Error("Has does not find the file")
 	}
 	for _, change := range []func(*archive.File){
 		func(f *archive.File) { f.EventKey[0]++ }, func(f *archive.File) { f.FileType = lumin.FileCoC }, func(f *archive.File) { f.Rerun++ },
 	} {
 		other := f
 		if change(&other); has(other) {
-			t.Errorf("%+v is there", other)
+			t.Errorf("Has finds %+v", other)
 		}
 		if addArchived(t, s, other); !has(other) {
-			t.Errorf("%+v is not there", other)
+			t.Errorf("Has does not find %+v", other)
 		}
 	}
+}
+
+func listErased(tb testing.TB, s *store.Store, after archive.File, limit int) []archive.File {
+	tb.Helper()
+	files, err := archive.ListErased(tb.Context(), s.Pool(), "s3://contracts", after, limit)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return files
 }
 
 func TestErasedArchivedFiles(t *testing.T) {
@@ -101,20 +110,12 @@ func TestErasedArchivedFiles(t *testing.T) {
 			want = append(want, f)
 		}
 	}
-	list := func(after archive.File, limit int) []archive.File {
-		t.Helper()
-		files, err := archive.ListErased(t.Context(), s.Pool(), "s3://contracts", after, limit)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return files
-	}
-	if got := list(archive.File{}, 10); len(got) != 0 {
-		t.Errorf("%+v, and nothing is to be erased", got)
+	if got := listErased(t, s, archive.File{}, 10); len(got) != 0 {
+		t.Errorf("listed %+v, want no files", got)
 	}
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.archived_files SET erasure_id = 1 WHERE signature_request_id <> 'request-5'`)
 	var got []archive.File
-	for page := list(archive.File{}, 3); len(page) > 0; page = list(page[len(page)-1], 3) {
+	for page := listErased(t, s, archive.File{}, 3); len(page) > 0; page = listErased(t, s, page[len(page)-1], 3) {
 		if len(page) > 3 {
 			t.Errorf("%d files in a page of 3", len(page))
 		}
@@ -130,23 +131,23 @@ func TestErasedArchivedFiles(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
-	// One is written once more after it was listed: another look is for that.
+	// A file that is written again after it was listed stays for the next list.
 	addArchived(t, s, listed[0])
 	for i, f := range listed {
 		if removed, err := archive.Remove(t.Context(), s.Pool(), f); err != nil || removed != (i > 0) {
 			t.Errorf("%s: removed %t, %v", f.SignatureRequestID, removed, err)
 		}
 	}
-	kept := archivedFile(5) // which no erasure wants
+	kept := archivedFile(5) // not marked by an erasure
 	kept.ArchivedAt = storetest.Value[*time.Time](t, s.Pool(), `SELECT archived_at FROM lumin.archived_files WHERE signature_request_id = 'request-5'`)
 	if removed, err := archive.Remove(t.Context(), s.Pool(), kept); err != nil || removed {
 		t.Errorf("removed %t, %v", removed, err)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.archived_files WHERE signature_request_id IN ('request-3', 'request-5')`); n != 2 {
-		t.Errorf("%d of the others are left", n)
+		t.Errorf("%d of the other rows remain", n)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.archived_files`); n != 3 {
-		t.Errorf("%d rows are left", n)
+		t.Errorf("%d rows remain", n)
 	}
 }
 

@@ -20,15 +20,15 @@ import (
 	"lumin-ingest/store/internal/actor"
 )
 
-// Result is what an audit has checked and found.
+// Result is the result of an audit.
 type Result struct {
 	Checked      int64 // events with a body
 	Redeliveries int64 // bodies of redeliveries
 	Removed      int64 // events whose body retention or erasure has removed
 	Tampered     int64 // events that differ from their body, or whose redelivery has another hash
 
-	// Revoked are the keys of events whose signature could not be checked, because
-	// the source no longer has the key.
+	// Revoked are the keys of events whose signature could not be checked,
+	// because the source no longer has the key.
 	Revoked []RevokedKey
 }
 
@@ -38,7 +38,7 @@ type RevokedKey struct {
 	Events int64
 }
 
-// Finding is an event that is not as it was recorded.
+// Finding is an event that differs from its recording.
 type Finding struct {
 	EventID    int64
 	Source     string
@@ -46,18 +46,19 @@ type Finding struct {
 	What       string    // the first two columns that contradict each other
 }
 
-// pageSize is how many events one query returns. They are not held in memory: each
-// is checked as it arrives.
+// pageSize is how many events one query returns. They are not held in memory:
+// each is checked as it arrives.
 const pageSize = 1000
 
-// receivedEarly is how much earlier than its event_time a delivery may have been
-// received: its ingester refuses what is further ahead of its clock.
+// receivedEarly is how much earlier than its event_time a delivery may have
+// been received. An ingester refuses a delivery whose event_time is further
+// ahead of its clock.
 const receivedEarly = 10 * time.Minute
 
 const (
-	// The time is the database's: the clock of the machine that runs the audit may be
-	// wrong. The receiving program's clock set the time of receipt, so the two may
-	// differ by an hour.
+	// The time is the database's: the clock of the machine that runs the audit
+	// may be wrong. The receiving program's clock set the time of receipt, so
+	// the two may differ by an hour.
 	eventsSQL = `
 SELECT id, event_key, source, signature_request_id, event_type, event_time, decoded_from IS NOT NULL, promoted_from IS NOT NULL,
        payload, payload_sha256, signature, key_id, received_at,
@@ -82,28 +83,28 @@ type event struct {
 	source             string
 	signatureRequestID *string
 	eventType          *string
-	eventTime          pgtype.Timestamptz // which tampering may have made infinite
+	eventTime          pgtype.Timestamptz // tampering may have made it infinite
 	decoded            bool               // later than it was received
 	promoted           bool               // from a conflict of another event
 	payload            pgtype.DriverBytes // nil: removed
 	payloadSHA256      pgtype.DriverBytes
 	signature          pgtype.DriverBytes
 	keyID              string
-	receivedAt         pgtype.Timestamptz // likewise
-	possible           bool               // whether it can have been received by then
+	receivedAt         pgtype.Timestamptz // tampering may have made it infinite
+	possible           bool               // whether the event can have been received at receivedAt
 }
 
-// Range bounds the time of receipt of the events to check: at or after Since, before
-// Until. nil is no bound. Without bounds every event is checked, even if its
-// received_at was altered.
+// Range bounds the time of receipt of the events to check: at or after Since,
+// before Until. nil is no bound. Without bounds every event is checked, even if
+// its received_at was altered.
 type Range struct{ Since, Until *time.Time }
 
-// Run compares the hash, the signature and the identity of events with their bodies.
-// It calls found for each finding and continues, until found returns an error.
-// keyrings are the keys of each source. Memory does not grow with the number or the
-// size of the events.
+// Run compares the hash, the signature and the identity of events with their
+// bodies. It calls found for each finding and continues, until found returns an
+// error. keyrings are the keys of each source. Memory does not grow with the
+// number or the size of the events.
 func Run(ctx context.Context, pool *pgxpool.Pool, within Range, keyrings map[string]*lumin.Keyring, found func(Finding) error) (Result, error) {
-	a := auditor{keyrings: keyrings, revoked: map[[2]string]*RevokedKey{}, tell: found}
+	a := auditor{keyrings: keyrings, revoked: map[[2]string]*RevokedKey{}, found: found}
 	after := event{id: math.MinInt64, receivedAt: pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}}
 	if within.Since != nil {
 		after.receivedAt = pgtype.Timestamptz{Time: *within.Since, Valid: true}
@@ -141,7 +142,7 @@ type auditor struct {
 	Result
 	keyrings map[string]*lumin.Keyring
 	revoked  map[[2]string]*RevokedKey // by source and key
-	tell     func(Finding) error
+	found    func(Finding) error
 	reported map[int64]bool // events of this page with a finding
 }
 
@@ -194,11 +195,11 @@ func (a *auditor) report(f Finding) error {
 		a.reported[f.EventID] = true
 		a.Tampered++
 	}
-	return a.tell(f)
+	return a.found(f)
 }
 
-// checkSignature goes by all keys of the source: a row that only claims to have
-// been signed with a key that is gone is found out.
+// checkSignature tries all keys of the source. It therefore finds a row that
+// falsely claims a key that is no longer configured.
 func (a *auditor) checkSignature(e *event) string {
 	var (
 		keyring = a.keyrings[e.source]
@@ -231,15 +232,15 @@ func (a *auditor) noteRevoked(e *event) {
 	if e.receivedAt.InfinityModifier != pgtype.Finite {
 		return
 	}
-	use.LastAt = e.receivedAt.Time // events come by the time they were received
+	use.LastAt = e.receivedAt.Time // events come in the order of receipt
 	if use.FirstAt.IsZero() {
 		use.FirstAt = use.LastAt
 	}
 }
 
-// checkReceivedAt finds times that were moved, which hides an event from a range
-// and from retention. One that was decoded anew has the time of its first reading,
-// which did not depend on its event_time.
+// checkReceivedAt finds altered times of receipt, which hide an event from a
+// range and from retention. An event that was decoded again has the time of its
+// first reading, which did not depend on its event_time.
 func (e *event) checkReceivedAt() string {
 	switch {
 	case !e.possible:
@@ -250,8 +251,8 @@ func (e *event) checkReceivedAt() string {
 	return ""
 }
 
-// checkIdentity names a column that does not say what the body says. An event
-// that was unrecognized stays so, even if its body could be read by now.
+// checkIdentity returns the column that contradicts the body. An event that was
+// recorded as unrecognized may stay so, even if its body can be decoded now.
 func (e *event) checkIdentity() string {
 	if e.signatureRequestID == nil {
 		if lumin.UnrecognizedKey(e.payload) != e.key {

@@ -50,8 +50,8 @@ func auditAll(tb testing.TB, s *store.Store, secret string) (audit.Result, []str
 	return result, found
 }
 
-// Whatever tells who signed what is missed when it is changed, and the event is
-// counted once.
+// Each change of a body, its signature or its identity is found, and the event
+// is counted once.
 func TestAuditFindsTampering(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ set, want string }{
@@ -68,7 +68,7 @@ func TestAuditFindsTampering(t *testing.T) {
 		"event time":            {`event_time = event_time + interval '1 ms'`, "payload and event_time"},
 		"an infinite time":      {`event_time = 'infinity'`, "payload and event_time"},
 		"made unrecognized":     {`event_type = NULL, event_time = NULL, signature_request_id = NULL`, "payload and event_key"},
-		"made another source's": {`source = 'app:crm'`, ""}, // whose secret is not given
+		"made another source's": {`source = 'app:crm'`, ""}, // the audit has no secret of that source
 		"removed body":          {`payload = NULL, payload_removed_at = now(), payload_sha256 = sha256('')`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,13 +87,14 @@ func TestAuditFindsTampering(t *testing.T) {
 	}
 }
 
-// Unrecognized events have no identity but that of their body; bodies that came
-// again have a hash.
-func TestAuditOfOthers(t *testing.T) {
+// An unrecognized event has only the identity of its body. Bodies of
+// redeliveries have a hash.
+func TestAuditUnrecognizedAndRedeliveries(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	odd := store.Delivery{Source: "account", Payload: []byte("?"), ReceivedAt: storetest.Delivery(3).ReceivedAt}
-	// One that an older program could not read, and its better reading.
+	// An event that an older program could not decode, and the event decoded
+	// from it.
 	late := storetest.Delivery(4)
 	unread := late
 	unread.Envelope = nil
@@ -113,7 +114,7 @@ func TestAuditOfOthers(t *testing.T) {
 	}
 }
 
-// Events under a key that is gone are no tampering, but their hash and identity
+// Events under a removed key do not count as tampered. Their hash and identity
 // are checked.
 func TestAuditRevokedKeys(t *testing.T) {
 	t.Parallel()
@@ -135,8 +136,8 @@ func TestAuditRevokedKeys(t *testing.T) {
 	}
 }
 
-// Several pages, of which each event is looked at once, also where many were
-// received at one time; and a range.
+// Over several pages each event is checked once, even if many have the same
+// time of receipt. A range limits the events.
 func TestAuditPages(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -162,8 +163,9 @@ func TestAuditPages(t *testing.T) {
 	}
 }
 
-// No event is out of sight because its time was moved, and that is missed as well.
-func TestAuditOfMovedTimes(t *testing.T) {
+// An event is checked even if its time was altered, and the alteration is
+// found.
+func TestAuditAlteredTimes(t *testing.T) {
 	t.Parallel()
 	const forged = `payload = 'x', `
 	for _, c := range []struct{ set, want string }{
@@ -177,7 +179,7 @@ func TestAuditOfMovedTimes(t *testing.T) {
 		{`received_at = '4000-01-01 BC'`, "received_at and event_time"},
 		{`received_at = event_time - interval '10 minutes 1 ms'`, "received_at and event_time"},
 		{`received_at = event_time - interval '10 minutes'`, ""},
-		{`received_at = '0001-01-01', decoded_from = 2`, ""}, // decoded anew: its event_time was of no account
+		{`received_at = '0001-01-01', decoded_from = 2`, ""}, // decoded again, so its event_time is not compared
 		{`received_at = 'infinity', payload = NULL, payload_removed_at = now()`, "received_at and the clock"},
 		{forged + `received_at = 'infinity'`, "payload and payload_sha256"},
 		{forged + `received_at = '-infinity'`, "payload and payload_sha256"},
@@ -188,14 +190,15 @@ func TestAuditOfMovedTimes(t *testing.T) {
 			t.Parallel()
 			s := storetest.New(t)
 			receipts := storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(1), "secret"), storetest.WithSecret(t, storetest.Delivery(2), "secret"))
-			storetest.Record(t, s, storetest.WithSecret(t, storetest.Variant(1, "fresh", "title"), "secret")) // a redelivery is looked at with it
+			storetest.Record(t, s, storetest.WithSecret(t, storetest.Variant(1, "fresh", "title"), "secret")) // so that a redelivery is checked too
 			storetest.Exec(t, s.Pool(), `ALTER TABLE lumin.events DROP CONSTRAINT IF EXISTS events_received_at_finite`)
 			storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET `+c.set+` WHERE id = $1`, receipts[0].EventID)
 			result, found := auditAll(t, s, "secret")
 			if got := strings.Join(found, ", "); got != c.want || result.Tampered != int64(len(found)) || result.Checked+result.Removed != 2 {
 				t.Errorf("found %q, want %q; %+v", got, c.want, result)
 			}
-			// Under another key it is no worse: the use of the old one may begin or end at infinity.
+			// With another key the audit also works: the use of the old key may
+			// begin or end at infinity.
 			if result, _ := auditAll(t, s, "other"); len(result.Revoked) != 1 || result.Revoked[0].Events != result.Checked {
 				t.Errorf("%+v", result)
 			}
@@ -203,7 +206,7 @@ func TestAuditOfMovedTimes(t *testing.T) {
 	}
 }
 
-// What tampering could only do with the constraint out of its way.
+// Without the constraint, tampering can set an infinite time.
 func TestReceivedAtIsFinite(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -215,17 +218,17 @@ func TestReceivedAtIsFinite(t *testing.T) {
 	}
 }
 
-// Bodies are gone through one by one, however large they are and however many,
-// those of redeliveries as well. What is in use while each one is reported counts,
-// not what has been allocated: the race detector has pools of buffers forget some.
-// Not in parallel: what others hold would count.
+// The audit checks bodies and bodies of redeliveries one by one, whatever their
+// size and number. The test measures the memory in use at each finding, not the
+// allocated memory, because under the race detector pools drop buffers. It is
+// not parallel, because the memory of other tests would count.
 func TestAuditMemory(t *testing.T) {
 	s := storetest.New(t)
 	const events, size = 20, 1 << 20
 	for n := range events {
 		storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(n), "secret"), storetest.WithSecret(t, storetest.Variant(n, "https://example.com/?token=1", "another title"), "secret"))
 	}
-	// So each one is reported, and nothing of it may be kept until the end.
+	// Each event has a finding, and its body must not be kept until the end.
 	for _, table := range []string{"events", "redeliveries"} {
 		storetest.Exec(t, s.Pool(), `UPDATE lumin.`+table+` SET payload = payload || convert_to(repeat(' ', $1), 'UTF8')`, size)
 	}
@@ -236,7 +239,7 @@ func TestAuditMemory(t *testing.T) {
 	inUse := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
-		runtime.GC() // the first one leaves what pools hold
+		runtime.GC() // the first run leaves the contents of pools
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}

@@ -18,8 +18,8 @@ type KeyUse struct {
 	LastAt  time.Time
 }
 
-// keyUseSQL jumps from one key to the next in the index: however many events
-// there are, it reads a few for each key.
+// keyUseSQL jumps from one key to the next in the index. It reads a few entries
+// for each key, whatever the number of events.
 const keyUseSQL = `
 WITH RECURSIVE used AS (
     (SELECT key_id, source FROM lumin.events ORDER BY key_id, source LIMIT 1)
@@ -39,8 +39,8 @@ SELECT u.source, u.key_id,
         ORDER BY e.key_id DESC, e.source DESC, e.received_at DESC LIMIT 1)
 FROM used u ORDER BY u.source, u.key_id`
 
-// KeysUsed returns which keys the stored events were signed with, by source. Keys
-// of removed events are not included.
+// KeysUsed returns which keys the stored events were signed with, by source.
+// Keys of removed events are not included.
 func KeysUsed(ctx context.Context, pool *pgxpool.Pool) ([]KeyUse, error) {
 	return query.Structs[KeyUse](ctx, pool, "list used keys", keyUseSQL, pgx.QueryExecModeCacheDescribe)
 }

@@ -35,7 +35,7 @@ func TestKeyUse(t *testing.T) {
 	}
 }
 
-// Nothing of it depends on how many events there are.
+// The cost does not depend on the number of events.
 func TestKeyUsePlan(t *testing.T) {
 	t.Parallel()
 	pool := storetest.New(t).Pool()
@@ -53,7 +53,7 @@ func TestKeyUsePlan(t *testing.T) {
 	}
 	for _, rows := range regexp.MustCompile(`actual rows=(\d+)`).FindAllStringSubmatch(plan, -1) {
 		if len(rows[1]) > 1 {
-			t.Errorf("goes through %s rows:\n%s", rows[1], plan)
+			t.Errorf("reads %s rows:\n%s", rows[1], plan)
 		}
 	}
 }

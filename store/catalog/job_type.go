@@ -34,12 +34,13 @@ ON CONFLICT (kind) DO UPDATE SET
     transactional = excluded.transactional, queue = excluded.queue, last_seen = now()`
 
 // ErrJobTypeChanged means that a job type has changed between transactional and
-// plain, while jobs of it are under way or a program works it in the other way.
+// plain, while jobs of it are under way or a running program still works it the
+// other way.
 var ErrJobTypeChanged = errors.New("job type has changed between Work and WorkTx")
 
-// changedSQL counts, of kinds that work in another way than they did, the jobs under
-// way and the programs that work them. Such a job may have had its effect already, in
-// the way that it had then.
+// For kinds that changed between transactional and plain, changedSQL counts the
+// jobs under way and the programs that work them. Such a job may already have
+// had its effect, the way it worked before.
 const changedSQL = `
 SELECT * FROM (
     SELECT t.kind, t.transactional,
@@ -52,10 +53,11 @@ SELECT * FROM (
 ) c
 WHERE jobs > 0 OR programs > 0 ORDER BY kind LIMIT 1`
 
-// AddJobTypes registers the job types of a program, and returns the kinds that only
-// other programs have registered. After ErrJobTypeChanged none is registered.
+// AddJobTypes registers the job types of a program, and returns the kinds that
+// only other programs have registered. After ErrJobTypeChanged none is
+// registered.
 func AddJobTypes(ctx context.Context, pool *pgxpool.Pool, types []JobType) (unknown []string, err error) {
-	// Sorted, so that programs which start together do not wait for each other.
+	// Sorted, so that programs that start together lock rows in the same order.
 	types = slices.SortedFunc(slices.Values(types), func(a, b JobType) int { return cmp.Compare(a.Kind, b.Kind) })
 	kinds, transactional := make([]string, len(types)), make([]bool, len(types))
 	batch := &pgx.Batch{}
@@ -63,7 +65,7 @@ func AddJobTypes(ctx context.Context, pool *pgxpool.Pool, types []JobType) (unkn
 		kinds[i], transactional[i] = t.Kind, t.Transactional
 		batch.Queue(registerJobTypesSQL, t.Kind, query.NotNull(t.Events), query.NotNull(t.Sources), t.Transactional, t.Queue)
 	}
-	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, pool, query.ReadCommitted, func(tx pgx.Tx) error {
 		if err := refuseChanged(ctx, tx, kinds, transactional); err != nil {
 			return err
 		}
@@ -92,7 +94,7 @@ func refuseChanged(ctx context.Context, tx pgx.Tx, kinds []string, transactional
 	if was {
 		before, now = now, before
 	}
-	return fmt.Errorf("%w: %q worked by %s, works by %s now, with %d jobs under way and %d programs at work", ErrJobTypeChanged, kind, before, now, jobs, programs)
+	return fmt.Errorf("%w: %q used %s and now uses %s, while %d jobs are under way and %d programs work them", ErrJobTypeChanged, kind, before, now, jobs, programs)
 }
 
 // Kinds lists the kinds of job types that any program has ever registered here.

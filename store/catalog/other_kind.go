@@ -35,7 +35,7 @@ func AddOtherKinds(ctx context.Context, pool *pgxpool.Pool, kinds []OtherKind) e
 		return nil
 	}
 	batch := &pgx.Batch{}
-	// Sorted, so that programs which start together do not wait for each other.
+	// Sorted, so that programs that start together lock rows in the same order.
 	for _, k := range slices.SortedFunc(slices.Values(kinds), func(a, b OtherKind) int { return cmp.Compare(a.Kind, b.Kind) }) {
 		batch.Queue(registerOtherKindSQL, k.Kind, k.Purpose, k.Queue)
 	}

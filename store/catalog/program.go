@@ -11,8 +11,8 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// Program is one row of lumin.programs: a program that receives or works on this
-// database.
+// Program is one row of lumin.programs: a program that receives or works on
+// this database.
 type Program struct {
 	ID        [16]byte // random; made by the program when it starts
 	Host      string
@@ -27,38 +27,40 @@ type Program struct {
 	Stuck      []string // descriptions of the queues that have no worker left
 }
 
-// Receives reports whether it receives deliveries.
+// Receives reports whether the program receives deliveries.
 func (p Program) Receives() bool { return p.Role != "worker" }
 
-// Works reports whether it works jobs.
+// Works reports whether the program works jobs.
 func (p Program) Works() bool { return p.Role != "ingest" }
 
-// SeenWithin is how long after its last [See] a program counts as running. Programs
-// call See four times as often.
+// SeenWithin is how long after its last [Heartbeat] a program counts as
+// running. Programs call Heartbeat four times as often.
 const SeenWithin = time.Minute
 
-// forgottenAfter is when the row of a program that was killed is deleted.
+// forgottenAfter is the age at which the row of a killed program is deleted.
 const forgottenAfter = 24 * time.Hour
 
-// A program whose row was deleted while its machine slept gets a new row.
-const seeProgramSQL = `
+// A program whose row was deleted while its machine was suspended gets a new
+// row.
+const heartbeatSQL = `
 INSERT INTO lumin.programs (id, host, pid, role, job_kinds, other_kinds, stuck, version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''))
 ON CONFLICT (id) DO UPDATE SET last_seen = now(), stuck = excluded.stuck`
 
-// SKIP LOCKED: a program does not wait for another that updates or deletes a row.
+// SKIP LOCKED: a program does not wait for another that updates or deletes a
+// row.
 const forgetProgramsSQL = `
 DELETE FROM lumin.programs WHERE id IN (
     SELECT id FROM lumin.programs WHERE last_seen < now() - make_interval(secs => $1) FOR UPDATE SKIP LOCKED)`
 
-// See records that a program runs, and deletes programs that were not seen for a
-// day. Times are the database's.
-func See(ctx context.Context, pool *pgxpool.Pool, p Program) error {
+// Heartbeat records that a program is running, and deletes programs that were
+// not seen for a day. Times are the database's.
+func Heartbeat(ctx context.Context, pool *pgxpool.Pool, p Program) error {
 	batch := &pgx.Batch{}
-	batch.Queue(seeProgramSQL, p.ID, p.Host, p.PID, p.Role, query.NotNull(p.Kinds), query.NotNull(p.OtherKinds), query.NotNull(p.Stuck), p.Version)
+	batch.Queue(heartbeatSQL, p.ID, p.Host, p.PID, p.Role, query.NotNull(p.Kinds), query.NotNull(p.OtherKinds), query.NotNull(p.Stuck), p.Version)
 	batch.Queue(forgetProgramsSQL, forgottenAfter.Seconds())
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("see program: %w", err)
+		return fmt.Errorf("record a heartbeat: %w", err)
 	}
 	return nil
 }
@@ -71,8 +73,8 @@ func Forget(ctx context.Context, pool *pgxpool.Pool, id [16]byte) error {
 	return nil
 }
 
-// KindsAtWork lists the job types that a program which works jobs knows. It leaves
-// out programs that have not been seen for [SeenWithin].
+// KindsAtWork lists the job types of the programs that work jobs. It excludes
+// programs that have not been seen for [SeenWithin].
 func KindsAtWork(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	var kinds []string
 	err := pool.QueryRow(ctx, `
@@ -80,7 +82,7 @@ func KindsAtWork(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 		             WHERE p.role <> 'ingest' AND p.last_seen >= now() - make_interval(secs => $1) ORDER BY k)`,
 		SeenWithin.Seconds()).Scan(&kinds)
 	if err != nil {
-		return nil, fmt.Errorf("look which job types are at work: %w", err)
+		return nil, fmt.Errorf("list the job types of running programs: %w", err)
 	}
 	return kinds, nil
 }

@@ -14,7 +14,7 @@ func TestPrograms(t *testing.T) {
 	s := storetest.New(t)
 	see := func(p catalog.Program) {
 		t.Helper()
-		if err := catalog.See(t.Context(), s.Pool(), p); err != nil {
+		if err := catalog.Heartbeat(t.Context(), s.Pool(), p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,8 +45,8 @@ func TestPrograms(t *testing.T) {
 
 	storetest.Exec(t, s.Pool(), `DELETE FROM lumin.programs WHERE host = 'old'`)
 
-	// Not seen for a while, they do not run; not for a day, they go, and come back
-	// when it was only a long sleep.
+	// Programs that were not seen for a while do not count as running. After a
+	// day their rows are deleted. A program that only slept gets a new row.
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.programs SET last_seen = now() - interval '2 minutes' WHERE host = 'a'`)
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.programs SET last_seen = now() - interval '25 hours' WHERE host = 'b'`)
 	see(third)

@@ -15,11 +15,11 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// Row is a conflict: a body that arrived with the event key of a stored event, and differs
-// from the body of that event in more than details_url.
+// Row is a conflict: a body that arrived with the event key of a stored event,
+// and differs from the body of that event in more than details_url.
 type Row struct {
 	EventID            int64      `json:"event_id"` // of the body that came first
-	Body               string     `json:"body"`     // SHA-256 of the other body, in hex; empty: not kept
+	Body               string     `json:"body"`     // SHA-256 of the other body, in hex; empty if it is not kept
 	Source             string     `json:"source"`
 	SignatureRequestID *string    `json:"signature_request_id"`
 	EventType          *string    `json:"event_type"`
@@ -28,7 +28,7 @@ type Row struct {
 	Count              int64      `json:"count"`
 	FirstAt            time.Time  `json:"first_at"`
 	LastAt             time.Time  `json:"last_at"`
-	Decision           *string    `json:"decision"` // promoted or dismissed; nil: none yet
+	Decision           *string    `json:"decision"` // promoted or dismissed; nil if undecided
 	DecidedAt          *time.Time `json:"decided_at"`
 	DecidedBy          *string    `json:"decided_by"`
 	Reason             *string    `json:"reason"`
@@ -67,13 +67,14 @@ func List(ctx context.Context, pool *pgxpool.Pool, f Filter) ([]Row, error) {
 		f.EventID, f.Source, f.SignatureRequestID, f.AnotherActor, f.Undecided, f.Since, f.Limit)
 }
 
-// Actors are the signers that the two bodies of a conflict name, as written there.
-// They are personal data. A signer is empty if the body names none or was removed.
+// Actors are the signers that the two bodies of a conflict name, as written
+// there. They are personal data. A signer is empty if the body names none or
+// was removed.
 type Actors struct {
 	First, Other string
 
-	// WorkedID is the event that the runs of this event key were created from; 0:
-	// there are no runs.
+	// WorkedID is the event that the runs of this event key were created from.
+	// It is 0 if there are no runs.
 	WorkedID int64
 }
 
@@ -98,9 +99,9 @@ type RefusedError struct{ Reason, Hint string }
 
 func (e *RefusedError) Error() string { return e.Reason }
 
-// Promote makes the other body of a conflict an event of its own and orders
-// its runs, in one transaction. Repeated and simultaneous calls create one event and
-// return its id. The error may be a [*RefusedError].
+// Promote makes the other body of a conflict an event of its own and orders its
+// runs, in one transaction. Repeated and simultaneous calls create one event
+// and return its id. The error may be a [*RefusedError].
 func Promote(ctx context.Context, pool *pgxpool.Pool, c Row, reason, by string) (id int64, err error) {
 	err = pool.QueryRow(ctx, `SELECT lumin.promote_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
 		c.EventID, reason, c.Body, by).Scan(&id)

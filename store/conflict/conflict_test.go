@@ -59,17 +59,10 @@ func TestAnotherActor(t *testing.T) {
 	}
 }
 
-// However many promote a conflict at once, it becomes one event with one run of
-// each job type, and is a conflict no more.
-func TestPromoteConflict(t *testing.T) {
-	t.Parallel()
-	s := storetest.New(t)
-	storetest.Register(t, s, "book")
-	ann, bob := storetest.WithSecret(t, storetest.SignedBy(1, "ann@example.com", "1", "book"), "secret"), storetest.WithSecret(t, storetest.SignedBy(1, "bob@example.com", "1", "book"), "secret")
-	first := storetest.Record(t, s, ann)[0]
-	storetest.Record(t, s, bob)
-	c := onlyConflict(t, s, first.EventID)
-
+// promoteAtOnce promotes a conflict ten times at once, and checks that all
+// calls return the same event.
+func promoteAtOnce(t *testing.T, s *store.Store, c conflict.Row) {
+	t.Helper()
 	var (
 		callers sync.WaitGroup
 		mu      sync.Mutex
@@ -90,6 +83,20 @@ func TestPromoteConflict(t *testing.T) {
 	if len(ids) != 1 {
 		t.Fatalf("events %v", ids)
 	}
+}
+
+// If several callers promote a conflict at once, it becomes one event with one
+// run of each job type, and is no longer undecided.
+func TestPromoteConflict(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Register(t, s, "book")
+	ann, bob := storetest.WithSecret(t, storetest.SignedBy(1, "ann@example.com", "1", "book"), "secret"), storetest.WithSecret(t, storetest.SignedBy(1, "bob@example.com", "1", "book"), "secret")
+	first := storetest.Record(t, s, ann)[0]
+	storetest.Record(t, s, bob)
+	c := onlyConflict(t, s, first.EventID)
+
+	promoteAtOnce(t, s, c)
 	promoted := storetest.Value[int64](t, s.Pool(), `SELECT id FROM lumin.events WHERE promoted_from = $1`, first.EventID)
 	if got, want := storetest.Value[[16]byte](t, s.Pool(), `SELECT event_key FROM lumin.events WHERE id = $1`, promoted),
 		ann.Envelope.Key().Derive("actor/bob@example.com"); got != want {
@@ -110,7 +117,7 @@ func TestPromoteConflict(t *testing.T) {
 		t.Errorf("%d runs, want 1", n)
 	}
 
-	// Deliveries of either body that come later are redeliveries of either event.
+	// Later deliveries of either body are redeliveries of its event.
 	for _, again := range []struct {
 		d  store.Delivery
 		id int64
@@ -122,7 +129,7 @@ func TestPromoteConflict(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
-	// A third signer is a conflict still.
+	// A body with a third signer is still a conflict.
 	if got := storetest.Record(t, s, storetest.SignedBy(1, "eve@example.com", "1"))[0]; !got.AnotherActor {
 		t.Errorf("%+v", got)
 	}
@@ -152,7 +159,7 @@ func auditAll(tb testing.TB, s *store.Store, secret string) (checked int64, foun
 	return result.Checked, found
 }
 
-// refused wants a refusal that says a word.
+// refused checks for a refusal that contains a word.
 func refused(tb testing.TB, err error, word string) {
 	tb.Helper()
 	var r *conflict.RefusedError
@@ -161,8 +168,8 @@ func refused(tb testing.TB, err error, word string) {
 	}
 }
 
-// The two webhooks may bring the same two events in different order. What has been
-// worked for one source is not promoted from the other.
+// The two webhooks may report the same two events in different order. An event
+// that was worked for one source is not promoted from the other.
 func TestPromoteInOtherSource(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -196,8 +203,8 @@ func TestPromoteRefused(t *testing.T) {
 	_, err = conflict.Promote(t.Context(), s.Pool(), c, " ", "me")
 	refused(t, err, "no reason")
 
-	// As a program of the version before has recorded it; Lumin's next attempt adds
-	// what is missing.
+	// The row is as a program of the version before recorded it. Lumin's next
+	// attempt adds the missing values.
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.redeliveries SET signature = NULL, key_id = NULL, promoted_key = NULL, another_actor = false`)
 	refused(t, promote(), "without its signature")
 	storetest.Record(t, s, storetest.SignedBy(1, "bob@example.com", "1"))
@@ -208,8 +215,8 @@ func TestPromoteRefused(t *testing.T) {
 	refused(t, promote(), "is not kept")
 }
 
-// An erasure takes the promoted body along, and the key that was made of an address
-// for a promotion that did not happen.
+// An erasure removes the promoted body too, and the key that was derived from
+// an address for a promotion that did not happen.
 func TestErasePromoted(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -231,11 +238,11 @@ func TestErasePromoted(t *testing.T) {
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT (SELECT count(*) FROM lumin.events WHERE payload IS NOT NULL)
 		+ (SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL OR promoted_key IS NOT NULL)`); n != 0 {
-		t.Errorf("%d bodies or keys are left", n)
+		t.Errorf("%d bodies or keys remain", n)
 	}
-	// Neither body comes back.
+	// Neither body is stored again.
 	storetest.Record(t, s, storetest.SignedBy(1, "bob@example.com", "2"))
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL`); n != 0 {
-		t.Errorf("%d bodies have come back", n)
+		t.Errorf("%d bodies were stored again", n)
 	}
 }

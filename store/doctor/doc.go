@@ -5,6 +5,6 @@
 //	queue, err := doctor.ExamineQueue(ctx, pool, 4*time.Hour)
 //	holders, err := doctor.Holders(ctx, pool, time.Minute)
 //
-// Use it to look for problems; what they mean and what to do is up to the caller.
-// It guarantees that it changes nothing and waits for no lock.
+// Use it to find problems. The caller explains them and suggests remedies. The
+// package guarantees that it changes nothing and waits for no lock.
 package doctor

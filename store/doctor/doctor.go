@@ -10,8 +10,8 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// Server describes the database server. Settings are those in force for this role
-// in this database.
+// Server describes the database server. Settings are those in force for this
+// role in this database.
 type Server struct {
 	Version           string
 	VersionNumber     int // such as 150004
@@ -24,7 +24,8 @@ type Server struct {
 	StandbyNames      string // synchronous_standby_names
 }
 
-// ExamineServer reads the description of the server. It needs none of our tables.
+// ExamineServer reads the description of the server. It needs none of our
+// tables.
 func ExamineServer(ctx context.Context, pool *pgxpool.Pool) (Server, error) {
 	return query.Struct[Server](ctx, pool, "examine the server", `
 		SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::integer,
@@ -35,15 +36,15 @@ func ExamineServer(ctx context.Context, pool *pgxpool.Pool) (Server, error) {
 
 // Queue lists problems of the queue.
 type Queue struct {
-	UnregisteredKinds []string // in the queue, and no program has ever registered them
+	UnregisteredKinds []string // in the queue, but never registered by a program
 	PausedQueues      []string
 	OldRuns           int64   // pending for longer than runs should take, and not retrying
-	IdleReplays       []int64 // ordered more than a minute ago and not begun
+	IdleReplays       []int64 // ordered more than a minute ago and not started
 	OpenErasures      []int64 // ordered more than ten minutes ago and not finished
 }
 
-// ExamineQueue looks for jobs, runs and orders that wait although they should not.
-// old is how long a run may be pending.
+// ExamineQueue finds jobs, runs and orders that wait although they should not.
+// old is the longest time that a run may be pending.
 func ExamineQueue(ctx context.Context, pool *pgxpool.Pool, old time.Duration) (q Queue, err error) {
 	err = pool.QueryRow(ctx, `
 		SELECT ARRAY(SELECT DISTINCT job_kind FROM lumin.queue_health WHERE NOT registered ORDER BY 1),

@@ -12,8 +12,8 @@ import (
 	"lumin-ingest/store/internal/storetest"
 )
 
-// What is in force for this role in this database counts, not what the server
-// has for a default.
+// The settings are those for this role in this database, not the defaults of
+// the server.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -33,7 +33,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-func TestComplaints(t *testing.T) {
+func TestQueueProblems(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	complain := func() string {
@@ -51,7 +51,7 @@ func TestComplaints(t *testing.T) {
 	storetest.Exec(t, s.Pool(), `INSERT INTO lumin.replays (status) VALUES ('failed')`)
 	storetest.Exec(t, s.Pool(), `INSERT INTO lumin.river_queue (name, updated_at) VALUES ('default', now())`)
 	if got, want := complain(), "{[] [] 0 [] []}"; got != want {
-		t.Errorf("complains without reason: %s", got)
+		t.Errorf("problems of a healthy database: %s", got)
 	}
 
 	storetest.Record(t, s, storetest.Delivery(3, "renamed"))
@@ -62,10 +62,10 @@ func TestComplaints(t *testing.T) {
 	storetest.Exec(t, s.Pool(), `SELECT lumin.erase('{request-1}', 'long ago')`)
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.erasures SET created_at = now() - interval '11 minutes' WHERE id = 2`)
 	if got, want := complain(), "{[renamed] [default] 2 [1] [2]}"; got != want {
-		t.Errorf("complains of %s, want %s", got, want)
+		t.Errorf("problems %s, want %s", got, want)
 	}
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.replays SET state = 'running'`)
 	if got, want := complain(), "{[renamed] [default] 2 [] [2]}"; got != want {
-		t.Errorf("complains of %s, want %s", got, want)
+		t.Errorf("problems %s, want %s", got, want)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// Holder is a session whose transaction has locked events or runs for a long time.
+// Holder is a session whose transaction has locked events or runs for a long
+// time.
 type Holder struct {
 	PID         int
 	Application string  // its application_name
@@ -19,8 +20,8 @@ type Holder struct {
 	Since       time.Time
 }
 
-// Only members of pg_read_all_stats can see when transactions of other roles began.
-// For any other role, the sessions of other roles are left out.
+// Only members of pg_read_all_stats can see when transactions of other roles
+// began. For any other role, sessions of other roles are excluded.
 const holdersSQL = `
 SELECT DISTINCT a.pid, a.application_name, coalesce(a.usename::text, ''), host(a.client_addr), coalesce(a.state, ''), a.xact_start
 FROM pg_catalog.pg_locks l
@@ -31,8 +32,8 @@ WHERE l.locktype = 'relation' AND l.granted AND l.mode <> 'AccessShareLock'
   AND a.xact_start < now() - make_interval(secs => $1) AND a.pid <> pg_catalog.pg_backend_pid()
 ORDER BY a.xact_start, a.pid`
 
-// Holders lists the sessions that have had events or runs locked for this long, the
-// longest first. Sessions of running jobs are included.
+// Holders lists the sessions that have locked events or runs for at least this
+// long, the longest first. Sessions of running jobs are included.
 func Holders(ctx context.Context, pool *pgxpool.Pool, long time.Duration) ([]Holder, error) {
-	return query.Structs[Holder](ctx, pool, "look for sessions with locked runs", holdersSQL, long.Seconds())
+	return query.Structs[Holder](ctx, pool, "find sessions with locked runs", holdersSQL, long.Seconds())
 }

@@ -27,7 +27,7 @@ func TestHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = reader.Rollback(t.Context()) }()
-	if _, err := reader.Exec(t.Context(), `SELECT FROM lumin.runs`); err != nil { // which locks no row
+	if _, err := reader.Exec(t.Context(), `SELECT FROM lumin.runs`); err != nil { // locks no row
 		t.Fatal(err)
 	}
 	holders, err := doctor.Holders(t.Context(), s.Pool(), 0)

@@ -11,15 +11,15 @@ import (
 )
 
 // CarryOut carries out an order as far as possible without waiting for locks or
-// running jobs, and returns the order with its counts. Rows that are locked or
-// belong to running jobs are left to another call. It may be interrupted and
-// repeated at any time, and several calls may run at once.
+// running jobs, and returns the order with its counts. It skips rows that are
+// locked or belong to running jobs. Another call erases them. It may be
+// interrupted and repeated at any time, and several calls may run at once.
 //
-// The order is finished once two passes in a row have left nothing, and the
+// The order is finished once two passes in a row have skipped nothing, and the
 // archived files are gone. Between the two passes it waits for every
-// transaction that may still add events: one that began before the first pass
-// could not see it. Archived files are removed by a program that has their
-// bucket.
+// transaction that may still add events. A transaction that began before the
+// first pass could not see that pass. Archived files are removed by a program
+// that has their bucket.
 func CarryOut(ctx context.Context, pool *pgxpool.Pool, id int64) (Order, error) {
 	o, err := Load(ctx, pool, id)
 	if err != nil || o.FinishedAt != nil {
@@ -50,8 +50,8 @@ func CarryOut(ctx context.Context, pool *pgxpool.Pool, id int64) (Order, error) 
 // are erased in one transaction.
 const pageSize = 50
 
-// pass erases everything of an order that is not held, and reports whether
-// anything is left for another pass.
+// pass erases everything of an order that is not locked, and reports whether
+// another pass is needed.
 func pass(ctx context.Context, pool *pgxpool.Pool, o Order) (left bool, err error) {
 	leftRequests, err := eachPage(o.SignatureRequestIDs, func(ids []string) (outcome, error) {
 		return erase(ctx, pool, o.ID, ids, requestEventsSQL, ids, o.LastEventID)
@@ -71,11 +71,11 @@ type outcome int
 const (
 	erased     outcome = iota
 	jobRunning         // erased, but a running job still has a row to erase
-	locked             // nothing was changed, because someone holds a lock
+	locked             // nothing was changed, because a row is locked
 )
 
-// eachPage erases page by page. A page that is locked is erased id by id, so
-// that one lock does not keep the other ids.
+// eachPage erases page by page. A locked page is erased id by id, so that one
+// lock does not block the other ids.
 func eachPage[ID any](ids []ID, do func([]ID) (outcome, error)) (left bool, err error) {
 	for page := range slices.Chunk(ids, pageSize) {
 		result, err := do(page)

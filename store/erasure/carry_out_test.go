@@ -15,7 +15,7 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// eraseBy plans an erasure and carries it out to the end.
+// eraseBy plans an erasure and carries it out completely.
 func eraseBy(tb testing.TB, s *store.Store, subject erasure.Subject) erasure.Order {
 	tb.Helper()
 	plan, err := erasure.NewPlan(tb.Context(), s.Pool(), subject)
@@ -42,7 +42,7 @@ func eraseAs(tb testing.TB, s *store.Store, plan erasure.Plan) erasure.Order {
 }
 
 // Events that are recorded after the plan stay.
-func TestEraseLeavesWhatComesLater(t *testing.T) {
+func TestEraseKeepsLaterEvents(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	early, late := storetest.Delivery(1, "book"), storetest.Delivery(2, "book")
@@ -67,9 +67,9 @@ func TestEraseDecoded(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	odd := storetest.Delivery(1)
-	odd.Envelope = nil // as a version had it that could not decode it
+	odd.Envelope = nil // recorded by a version that could not decode it
 	storetest.Record(t, s, odd)
-	plan, err := erasure.NewPlan(t.Context(), s.Pool(), erasure.Subject{Email: "nobody@example.com"})
+	plan, err := erasure.NewPlan(t.Context(), s.Pool(), erasure.Subject{Email: "unknown@example.com"})
 	if err != nil || !plan.Empty() || plan.Events != 0 {
 		t.Fatalf("%+v, %v", plan, err)
 	}
@@ -79,23 +79,23 @@ func TestEraseDecoded(t *testing.T) {
 	}
 	e := eraseBy(t, s, erasure.Subject{SignatureRequestIDs: []string{"request-1"}})
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE payload IS NOT NULL`); n != 0 || e.Bodies != 2 {
-		t.Errorf("%d bodies are left, %+v", n, e)
+		t.Errorf("%d bodies remain, %+v", n, e)
 	}
 	storetest.WantState(t, s, storetest.Delivery(1), "book", "cancelled 1")
 }
 
-// Locked rows and rows of running jobs are left. The rest is erased without
-// waiting.
-func TestEraseHeld(t *testing.T) {
+// Locked rows and rows of running jobs are skipped. Everything else is erased
+// without waiting.
+func TestEraseSkipsLockedRows(t *testing.T) {
 	t.Parallel()
 	for what, lock := range map[string]string{
-		"a run that is being worked on":  `SELECT FROM lumin.runs WHERE event_id = 1 FOR UPDATE`,
-		"an event that retention is at":  `SELECT FROM lumin.events WHERE id = 1 FOR NO KEY UPDATE`,
-		"a state that is being written":  `SELECT FROM lumin.signature_requests WHERE signature_request_id = 'request-1' FOR UPDATE`,
-		"a job that is being fetched":    `SELECT FROM lumin.river_job WHERE args ->> 'event_key' = (SELECT event_key::text FROM lumin.events WHERE id = 1) FOR UPDATE`,
-		"a redelivery that is counted":   `SELECT FROM lumin.redeliveries WHERE event_id = 1 FOR UPDATE`,
-		"the failure of a run":           `SELECT FROM lumin.failures FOR UPDATE`,
-		"nothing, but a job is at work ": `UPDATE lumin.river_job SET state = 'running' WHERE args ->> 'event_key' = (SELECT event_key::text FROM lumin.events WHERE id = 1)`,
+		"a run that is being worked on":    `SELECT FROM lumin.runs WHERE event_id = 1 FOR UPDATE`,
+		"an event that retention works on": `SELECT FROM lumin.events WHERE id = 1 FOR NO KEY UPDATE`,
+		"a state that is being written":    `SELECT FROM lumin.signature_requests WHERE signature_request_id = 'request-1' FOR UPDATE`,
+		"a job that is being fetched":      `SELECT FROM lumin.river_job WHERE args ->> 'event_key' = (SELECT event_key::text FROM lumin.events WHERE id = 1) FOR UPDATE`,
+		"a redelivery that is counted":     `SELECT FROM lumin.redeliveries WHERE event_id = 1 FOR UPDATE`,
+		"the failure of a run":             `SELECT FROM lumin.failures FOR UPDATE`,
+		"nothing, but a job is running ":   `UPDATE lumin.river_job SET state = 'running' WHERE args ->> 'event_key' = (SELECT event_key::text FROM lumin.events WHERE id = 1)`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -124,7 +124,7 @@ func TestEraseHeld(t *testing.T) {
 				t.Fatalf("%+v, %v", e, err)
 			}
 			if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE signature_request_id = 'request-2' AND payload IS NOT NULL`); n != 0 {
-				t.Error("what nobody holds was left as well")
+				t.Error("rows without a lock were skipped too")
 			}
 			if err := tx.Rollback(t.Context()); err != nil {
 				t.Fatal(err)
@@ -134,9 +134,10 @@ func TestEraseHeld(t *testing.T) {
 				t.Fatalf("%+v, %v", e, err)
 			}
 			if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.river_job`); n != 0 || e.Bodies != 2 || e.RunsCancelled != 2 || e.Redeliveries != 1 {
-				t.Errorf("%d jobs are left, %+v", n, e)
+				t.Errorf("%d jobs remain, %+v", n, e)
 			}
-			// Once finished it stays so, also for events that came since.
+			// A finished order stays finished, even if events were recorded
+			// since.
 			storetest.Record(t, s, storetest.From("app:crm", storetest.Delivery(3)))
 			if again, err := erasure.CarryOut(t.Context(), s.Pool(), id); err != nil || again.Counts != e.Counts {
 				t.Errorf("%+v, %v", again, err)
@@ -146,7 +147,7 @@ func TestEraseHeld(t *testing.T) {
 }
 
 // A recording that began before the erasure, and could not see it, does not
-// bring the content back.
+// store the content again.
 func TestEraseWhileRecording(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -177,7 +178,7 @@ func TestEraseWhileRecording(t *testing.T) {
 	select {
 	case err := <-done:
 		t.Fatalf("it did not wait for the recording: %v", err)
-	case <-time.After(50 * time.Millisecond): // enough for one that does not wait
+	case <-time.After(50 * time.Millisecond): // a CarryOut that does not wait would have ended
 	}
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
@@ -188,7 +189,7 @@ func TestEraseWhileRecording(t *testing.T) {
 }
 
 // A job of an erased event cannot claim its run.
-func TestEraseTurnsJobsAway(t *testing.T) {
+func TestEraseStopsJobs(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	d := storetest.Delivery(1, "book")

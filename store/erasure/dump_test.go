@@ -16,8 +16,8 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// zyzzyva is the person to erase. However these tests write the name, its last
-// letters stay the same.
+// zyzzyva is the person to erase. These tests write the name in several ways,
+// but its last letters stay the same.
 const zyzzyva = "zzyva"
 
 // dump returns the output of pg_dump for a database.
@@ -56,7 +56,7 @@ func mentions(dump []byte, who string) (lines int) {
 // recorded are deliveries that leave traces of a person in every table.
 type recorded struct {
 	failing, waiting, worked, mentioned, other, unrecognized store.Delivery
-	redelivered                                              store.Delivery // of failing, with another body
+	redelivered                                              store.Delivery // the event of failing, with another body
 }
 
 func recordZyzzyva(tb testing.TB, s *store.Store) recorded {
@@ -72,8 +72,8 @@ func recordZyzzyva(tb testing.TB, s *store.Store) recorded {
 			Source: "account", Payload: []byte(`{"a":"z\u0079zzyva\u0040example.com"`), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: storetest.Delivery(1).ReceivedAt,
 		},
 	}
-	// The name alone, in an event of a request that mentions the address
-	// elsewhere.
+	// The event holds only the name. Another event of its signature request
+	// mentions the address.
 	r.mentioned = storetest.Variant(5, detailsURL, "Mr. Zyzzyva", "book")
 	r.mentioned.Envelope.SignatureRequestID = r.worked.Envelope.SignatureRequestID
 	storetest.Record(tb, s, r.failing)
@@ -95,6 +95,23 @@ func recordZyzzyva(tb testing.TB, s *store.Store) recorded {
 	return r
 }
 
+// wantErased checks the states of the runs, and that only the data of the other
+// person remains.
+func wantErased(tb testing.TB, s *store.Store, r recorded) {
+	tb.Helper()
+	storetest.WantState(tb, s, r.failing, "book", "cancelled 0")
+	storetest.WantState(tb, s, r.waiting, "mail", "cancelled 0")
+	storetest.WantState(tb, s, r.worked, "book", "succeeded 0")
+	storetest.WantState(tb, s, r.mentioned, "book", "cancelled 0")
+	storetest.WantState(tb, s, r.other, "book", "pending 0")
+	if n := storetest.Value[int](tb, s.Pool(), `SELECT count(*) FROM lumin.events WHERE payload IS NOT NULL`); n != 1 {
+		tb.Errorf("%d bodies remain, want only the other event's", n)
+	}
+	if n := storetest.Value[int](tb, s.Pool(), `SELECT count(*) FROM lumin.signature_requests`); n != 1 {
+		tb.Errorf("%d signature requests remain, want only the other", n)
+	}
+}
+
 func TestErase(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -102,7 +119,7 @@ func TestErase(t *testing.T) {
 	r := recordZyzzyva(t, s)
 	before := mentions(dump(t, url), zyzzyva)
 	if before < 10 {
-		t.Fatalf("%d lines of the dump have the name before: the search is of no use", before)
+		t.Fatalf("%d lines of the dump have the name before: the search does not work", before)
 	}
 	e := eraseBy(t, s, erasure.Subject{Email: "zyzzyva@example.com"})
 	want := erasure.Counts{Bodies: 5, Redeliveries: 1, Errors: 4, RunsCancelled: 3}
@@ -119,40 +136,30 @@ func TestErase(t *testing.T) {
 		}
 	}
 	search("after the erasure")
-	storetest.WantState(t, s, r.failing, "book", "cancelled 0")
-	storetest.WantState(t, s, r.waiting, "mail", "cancelled 0")
-	storetest.WantState(t, s, r.worked, "book", "succeeded 0")
-	storetest.WantState(t, s, r.mentioned, "book", "cancelled 0")
-	storetest.WantState(t, s, r.other, "book", "pending 0")
-	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE payload IS NOT NULL`); n != 1 {
-		t.Errorf("%d bodies are left, want that of the other", n)
-	}
-	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.signature_requests`); n != 1 {
-		t.Errorf("%d signature requests are left, want the other", n)
-	}
+	wantErased(t, s, r)
 
-	// What comes once more is recognized, counted and not kept.
+	// A redelivery is recognized and counted, but not stored.
 	again := storetest.Record(t, s, r.failing, r.redelivered, r.waiting, r.worked, r.mentioned, r.unrecognized)
 	for _, receipt := range again {
 		if receipt.Status != store.Duplicate {
-			t.Errorf("once more: %+v", receipt)
+			t.Errorf("redelivered: %+v", receipt)
 		}
 	}
 	third := storetest.Variant(1, "https://example.com/?token=3", "for zyzzyva@example.com, a third time", "book")
 	storetest.Record(t, s, third)
 	if n := storetest.Value[int](t, s.Pool(), `SELECT sum(count)::int FROM lumin.redeliveries`); n != 8 {
-		t.Errorf("%d redeliveries counted, want the one before and seven after", n)
+		t.Errorf("%d redeliveries counted, want one before and seven after", n)
 	}
-	// Another source tells the same for the first time.
+	// Another source reports the same events for the first time.
 	if receipts := storetest.Record(t, s, storetest.From("app:crm", r.failing), storetest.From("app:crm", third)); receipts[0].Status != store.Recorded || receipts[1].Status != store.Duplicate {
 		t.Errorf("from another source: %+v", receipts)
 	}
-	search("after it came once more")
+	search("after the redeliveries")
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.river_job j JOIN lumin.events e ON e.event_key::text = j.args ->> 'event_key' WHERE e.payload IS NULL`); n != 0 {
-		t.Errorf("%d jobs for what was erased", n)
+		t.Errorf("%d jobs of erased events", n)
 	}
 
-	// Nothing brings a run of it back, and there is nothing more to erase.
+	// No replay creates a run of it again, and nothing remains to be erased.
 	for _, status := range []replay.Status{replay.Failed, replay.Cancelled, replay.Unrecognized} {
 		if plan, err := replay.New(s).Plan(t.Context(), replay.Filter{Status: status}); err != nil || len(plan) != 0 {
 			t.Errorf("replay of %s: %+v, %v", status, plan, err)

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
 )
 
 // requestEventsSQL locks all events of signature requests up to the last one of
@@ -31,7 +33,7 @@ ORDER BY e.id FOR UPDATE OF e NOWAIT`
 // and the rows of signature requests, in one transaction. It takes every lock
 // with NOWAIT.
 func erase(ctx context.Context, pool *pgxpool.Pool, orderID int64, requests []string, eventsSQL string, args ...any) (result outcome, err error) {
-	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, pool, query.ReadCommitted, func(tx pgx.Tx) error {
 		result = erased
 		// Calls that carry out the same order take turns.
 		var open bool
@@ -42,20 +44,16 @@ func erase(ctx context.Context, pool *pgxpool.Pool, orderID int64, requests []st
 		if _, err := tx.Exec(ctx, `SET LOCAL enable_seqscan = off`); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, eventsSQL, args...)
-		if err != nil {
-			return err
-		}
 		var (
 			id   int64
 			key  [16]byte
 			ids  = []int64{}
 			keys = [][16]byte{}
 		)
-		_, err = pgx.ForEachRow(rows, []any{&id, &key}, func() error {
+		err := query.Each(ctx, tx, "lock events", []any{&id, &key}, func() error {
 			ids, keys = append(ids, id), append(keys, key)
 			return nil
-		})
+		}, eventsSQL, args...)
 		if err != nil {
 			return err
 		}
@@ -128,14 +126,14 @@ func eraseEvents(ctx context.Context, tx pgx.Tx, orderID int64, ids []int64, key
 		jobs   []int64
 	)
 	if err := tx.QueryRow(ctx, lockSQL, ids, keys, requests).Scan(&counts[0], &counts[1], &counts[2], &counts[3], &counts[4], &jobs); err != nil {
-		return erased, fmt.Errorf("lock what is to be erased: %w", err)
+		return erased, fmt.Errorf("lock rows to erase: %w", err)
 	}
 	if _, err := tx.Exec(ctx, eraseSQL, ids, keys, requests, jobs, orderID); err != nil {
-		return erased, fmt.Errorf("remove what is to be erased: %w", err)
+		return erased, fmt.Errorf("remove erased data: %w", err)
 	}
 	var running bool
 	if err := tx.QueryRow(ctx, jobRunningSQL, keys).Scan(&running); err != nil {
-		return erased, fmt.Errorf("look for running jobs: %w", err)
+		return erased, fmt.Errorf("find running jobs: %w", err)
 	}
 	if running {
 		return jobRunning, nil

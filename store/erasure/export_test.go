@@ -1,9 +1,9 @@
 package erasure
 
 // Mentions reports whether a word is in a text.
-func Mentions(word string, text []byte) bool { return newMention(word).in(text) }
+func Mentions(word string, text []byte) bool { return newMention(word).contains(text) }
 
 // MentionsAddress reports whether an e-mail address is in a text.
 func MentionsAddress(email string, text []byte) bool {
-	return Subject{Email: email}.mentions()[0].in(text)
+	return Subject{Email: email}.mentions()[0].contains(text)
 }

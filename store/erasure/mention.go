@@ -30,58 +30,59 @@ func newMention(spellings ...string) *mention {
 	return m
 }
 
-// in reports whether the word is in text.
-func (m *mention) in(text []byte) bool {
+// contains reports whether text contains the word.
+func (m *mention) contains(text []byte) bool {
 	m.scratch = unescapeJSON(m.scratch[:0], text)
 	plain := bytes.ToLower(m.scratch)
-	return m.found(plain) || (bytes.IndexByte(plain, '%') >= 0 && m.found(unescapeURL(plain)))
+	return m.containsPlain(plain) || (bytes.IndexByte(plain, '%') >= 0 && m.containsPlain(unescapeURL(plain)))
 }
 
-// found searches a text unchanged, and with composed accents.
-func (m *mention) found(text []byte) bool {
-	if slices.ContainsFunc(m.words, func(word []byte) bool { return hasWord(text, word) }) {
+// containsPlain searches a text without escape sequences, unchanged, and with
+// composed accents.
+func (m *mention) containsPlain(text []byte) bool {
+	if slices.ContainsFunc(m.words, func(word []byte) bool { return containsWord(text, word) }) {
 		return true
 	}
 	if norm.NFC.IsNormal(text) {
 		return false
 	}
 	text = norm.NFC.Bytes(text)
-	return slices.ContainsFunc(m.words, func(word []byte) bool { return hasWord(text, word) })
+	return slices.ContainsFunc(m.words, func(word []byte) bool { return containsWord(text, word) })
 }
 
-func hasWord(text, word []byte) bool {
+func containsWord(text, word []byte) bool {
 	for at := 0; ; {
 		i := bytes.Index(text[at:], word)
 		if i < 0 {
 			return false
 		}
 		begin, end := at+i, at+i+len(word)
-		if !endsInWord(text[:begin]) && !goesOn(text[end:]) {
+		if !endsWithinWord(text[:begin]) && !continuesWord(text[end:]) {
 			return true
 		}
 		at = begin + 1
 	}
 }
 
-// endsInWord reports whether a word that follows text would be part of a longer
-// word.
-func endsInWord(text []byte) bool {
+// endsWithinWord reports whether a word that follows text would be part of a
+// longer word.
+func endsWithinWord(text []byte) bool {
 	r, _ := utf8.DecodeLastRune(text)
-	return inWord(r) || r == '.' || r == '+' || r == '-'
+	return isWordRune(r) || r == '.' || r == '+' || r == '-'
 }
 
-// goesOn reports whether text begins with the rest of a word. A dot or a hyphen
-// belongs to a word only if more of the word follows, because it may end a
-// sentence.
-func goesOn(text []byte) bool {
+// continuesWord reports whether text begins with the rest of a word. A dot or a
+// hyphen belongs to a word only if more of the word follows, because it may end
+// a sentence.
+func continuesWord(text []byte) bool {
 	r, size := utf8.DecodeRune(text)
 	if r == '.' || r == '-' {
 		r, _ = utf8.DecodeRune(text[size:])
 	}
-	return inWord(r)
+	return isWordRune(r)
 }
 
-func inWord(r rune) bool {
+func isWordRune(r rune) bool {
 	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_')
 }
 

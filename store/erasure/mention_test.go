@@ -51,8 +51,8 @@ func TestMention(t *testing.T) {
 	}
 }
 
-// An address is found with accents in one character or in two, with its domain
-// in Unicode or in ASCII, and within a link.
+// An address is found with composed or decomposed accents, with its domain in
+// Unicode or in ASCII, and inside a link.
 func TestMentionOfAddress(t *testing.T) {
 	t.Parallel()
 	const (

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
 )
@@ -24,16 +25,16 @@ type Order struct {
 	ErasedBy   string     `json:"erased_by"`
 	Reason     string     `json:"reason"`
 	CreatedAt  time.Time  `json:"created_at"`
-	FinishedAt *time.Time `json:"finished_at"` // nil while something may be left
+	FinishedAt *time.Time `json:"finished_at"` // nil until all data is erased
 
 	// FilesLeft counts archived files that are still in their bucket. A program
 	// that has this bucket removes them.
 	FilesLeft int64 `json:"files_left"`
 }
 
-// Order stores the plan with a reason and the name of the person who erases; by
-// default (by is empty) the database role. From then on the plan is carried
-// out, by [CarryOut] or by a running worker. E-mail addresses are taken out of
+// Order stores the plan with a reason and the name of the person who erases. If
+// by is empty, the name is the database role. From then on the plan is carried
+// out, by [CarryOut] or by a running worker. E-mail addresses are removed from
 // reason.
 func (p Plan) Order(ctx context.Context, pool *pgxpool.Pool, reason, by string) (id int64, err error) {
 	err = pool.QueryRow(ctx, `
@@ -46,32 +47,24 @@ func (p Plan) Order(ctx context.Context, pool *pgxpool.Pool, reason, by string) 
 	return id, nil
 }
 
-// Load returns one order. The error is [store.ErrNotFound] if there is none
-// with this id.
+// Load returns one order. The error is [store.ErrNotFound] if no order has this
+// id.
 func Load(ctx context.Context, pool *pgxpool.Pool, id int64) (Order, error) {
-	rows, _ := pool.Query(ctx, `
-		SELECT id, subject, signature_request_ids, event_ids, last_event_id, bodies, redeliveries, errors, runs_cancelled, files,
-		       erased_by, reason, created_at, finished_at, (SELECT count(*) FROM lumin.archived_files WHERE erasure_id = $1)
-		FROM lumin.erasures WHERE id = $1`, id) // its error is that of the rows
-	o, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (o Order, err error) {
+	call := fmt.Sprintf("load erasure %d", id)
+	o, err := query.Row(ctx, pool, call, func(row pgx.CollectableRow) (o Order, err error) {
 		return o, row.Scan(&o.ID, &o.Subject, &o.SignatureRequestIDs, &o.EventIDs, &o.LastEventID, &o.Bodies, &o.Redeliveries, &o.Errors,
 			&o.RunsCancelled, &o.Files, &o.ErasedBy, &o.Reason, &o.CreatedAt, &o.FinishedAt, &o.FilesLeft)
-	})
+	}, `
+		SELECT id, subject, signature_request_ids, event_ids, last_event_id, bodies, redeliveries, errors, runs_cancelled, files,
+		       erased_by, reason, created_at, finished_at, (SELECT count(*) FROM lumin.archived_files WHERE erasure_id = $1)
+		FROM lumin.erasures WHERE id = $1`, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = store.ErrNotFound
+		err = fmt.Errorf("%s: %w", call, store.ErrNotFound)
 	}
-	if err != nil {
-		return Order{}, fmt.Errorf("load erasure %d: %w", id, err)
-	}
-	return o, nil
+	return o, err
 }
 
 // Unfinished returns the ids of the orders that are not finished.
 func Unfinished(ctx context.Context, pool *pgxpool.Pool) ([]int64, error) {
-	rows, _ := pool.Query(ctx, `SELECT id FROM lumin.erasures WHERE finished_at IS NULL ORDER BY id`) // its error is that of the rows
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, fmt.Errorf("look for unfinished erasures: %w", err)
-	}
-	return ids, nil
+	return query.Column[int64](ctx, pool, "find unfinished erasures", `SELECT id FROM lumin.erasures WHERE finished_at IS NULL ORDER BY id`)
 }

@@ -14,9 +14,9 @@ import (
 	"lumin-ingest/store/internal/recording"
 )
 
-// Plan is what an erasure would remove, as of the time of planning. Events that
-// are recorded later stay, except copies of the planned events from other
-// sources.
+// Plan is the data that an erasure would remove, as of the time of planning.
+// Events that are recorded later stay, except copies of the planned events from
+// other sources.
 type Plan struct {
 	Subject             string   `json:"subject"`               // signature_request or email
 	SignatureRequestIDs []string `json:"signature_request_ids"` // all of whose events are erased
@@ -53,11 +53,10 @@ SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM t WHERE kept),
        (SELECT count(*) FROM lumin.archived_files a WHERE (a.signature_request_id = ANY ($1) OR a.event_key IN (SELECT event_key FROM t)) AND a.erasure_id IS NULL),
        (SELECT count(*) FROM lumin.signature_requests s WHERE s.signature_request_id = ANY ($1))`
 
-// NewPlan finds what there is to erase. For an e-mail address it reads every
-// body. A signature request with a body that mentions the address is erased
-// completely, because its other events may hold the name of the same person
-// without the address. The error is [store.ErrNotFound] for an unknown
-// signature request.
+// NewPlan finds the data to erase. For an e-mail address it reads every body. A
+// signature request with a body that mentions the address is erased completely,
+// because its other events may hold the name of the same person without the
+// address. The error is [store.ErrNotFound] for an unknown signature request.
 func NewPlan(ctx context.Context, pool *pgxpool.Pool, subject Subject) (plan Plan, err error) {
 	if err := subject.Validate(); err != nil {
 		return plan, err
@@ -106,7 +105,7 @@ SELECT ARRAY(
 func checkRequests(ctx context.Context, pool *pgxpool.Pool, ids []string) error {
 	var unknown []string
 	if err := pool.QueryRow(ctx, unknownRequestsSQL, ids).Scan(&unknown); err != nil {
-		return fmt.Errorf("look for signature requests: %w", err)
+		return fmt.Errorf("find signature requests: %w", err)
 	}
 	if len(unknown) > 0 {
 		return fmt.Errorf("signature request %s: %w", strings.Join(unknown, ", "), store.ErrNotFound)

@@ -2,11 +2,12 @@ package erasure
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
 )
 
 // findings are the signature requests and unrecognized events in which a word
@@ -22,7 +23,7 @@ func (f *findings) note(eventID int64, request *string, text []byte) {
 	switch {
 	case request != nil && f.requests[*request], request == nil && f.unrecognized[eventID]:
 		// Already found.
-	case !f.mention.in(text):
+	case !f.mention.contains(text):
 	case request != nil:
 		f.requests[*request] = true
 	default:
@@ -84,24 +85,20 @@ func search(ctx context.Context, pool *pgxpool.Pool, subject Subject, last int64
 // searchPage searches the texts of one page. It returns the last event and
 // signature request, and the number of texts.
 func searchPage(ctx context.Context, pool *pgxpool.Pool, f *findings, sql string, args ...any) (id int64, request string, n int, err error) {
-	rows, err := pool.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
-	if err != nil {
-		return 0, "", 0, fmt.Errorf("search: %w", err)
-	}
 	var (
 		of   *string
 		text pgtype.DriverBytes // belongs to the connection and is valid until the next row
 	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &of, &text}, func() error {
+	err = query.Each(ctx, pool, "search", []any{&id, &of, &text}, func() error {
 		n++
 		if of != nil {
 			request = *of
 		}
 		f.note(id, of, text)
 		return nil
-	})
+	}, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 	if err != nil {
-		return 0, "", 0, fmt.Errorf("search: %w", err)
+		return 0, "", 0, err
 	}
 	return id, request, n, nil
 }

@@ -10,26 +10,26 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Subject names what to erase: signature requests, or all of them that mention
-// an e-mail address. Set one of the two.
+// Subject names the data to erase: signature requests, or all signature
+// requests that mention an e-mail address. Set one of the two.
 type Subject struct {
 	SignatureRequestIDs []string
 	Email               string
 }
 
-// Validate returns an error that says what is invalid.
+// Validate returns an error if the subject is invalid.
 func (s Subject) Validate() error {
 	switch {
 	case (len(s.SignatureRequestIDs) > 0) == (s.Email != ""):
-		return errors.New("either signature requests or an e-mail address are to be erased: give one of them")
+		return errors.New("give either signature requests or an e-mail address")
 	case slices.Contains(s.SignatureRequestIDs, ""):
-		return errors.New("an empty id names no signature request")
+		return errors.New("a signature request id must not be empty")
 	case s.Email == "":
 		return nil
 	}
 	local, domain, found := strings.Cut(s.address(), "@")
 	if !found || local == "" || domain == "" || strings.ContainsAny(domain, "@ ") || strings.ContainsAny(local, " <>") {
-		return errors.New("that is no e-mail address: write it as in somebody@example.com")
+		return errors.New("the e-mail address is invalid: write it like ann@example.com")
 	}
 	return nil
 }
@@ -42,8 +42,8 @@ func (s Subject) name() string {
 	return "signature_request"
 }
 
-// address is the e-mail address without the mailto: and the parameters of a
-// link.
+// address is the e-mail address without "mailto:" and without the parameters of
+// a link.
 func (s Subject) address() string {
 	const scheme = "mailto:"
 	address := strings.TrimSpace(s.Email)

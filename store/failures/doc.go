@@ -4,6 +4,6 @@
 //	groups, err := failures.Failed(ctx, pool, nil, nil, 20) // the biggest first
 //
 // Use package replay to replay or dismiss the runs of a group. This package
-// guarantees that lists are short: runs with the same error are one group, however
-// many there are.
+// guarantees short lists: runs with the same error are one group, whatever their
+// number.
 package failures

@@ -22,8 +22,8 @@ type FollowUp struct {
 	Error     string    `json:"error"` // of the last attempt
 }
 
-// FollowUps lists follow-up jobs that have failed for good, the newest first:
-// of these kinds (none: all), at most limit.
+// FollowUps lists follow-up jobs that have failed for good, the newest first,
+// at most limit. Without kinds it lists all kinds.
 func FollowUps(ctx context.Context, pool *pgxpool.Pool, kinds []string, limit int) ([]FollowUp, error) {
 	return query.Structs[FollowUp](ctx, pool, "list failed follow-up jobs", `
 		SELECT job_id, job_kind, queue, attempts, created_at, failed_at, coalesce(error, '')
@@ -32,9 +32,9 @@ func FollowUps(ctx context.Context, pool *pgxpool.Pool, kinds []string, limit in
 		ORDER BY failed_at DESC, job_id DESC LIMIT $2`, query.NotNull(kinds), limit)
 }
 
-// RetryFollowUps puts follow-up jobs that have failed for good back into the queue:
-// of these kinds and with these ids (none: all). It returns how many. A unique job
-// is left alone while another like it is in the queue.
+// RetryFollowUps returns follow-up jobs that have failed for good to the queue,
+// and returns their number. Without kinds or ids it retries all. A unique job
+// stays failed while an equal job is in the queue.
 func RetryFollowUps(ctx context.Context, pool *pgxpool.Pool, kinds []string, ids []int64) (n int64, err error) {
 	if err := pool.QueryRow(ctx, `SELECT lumin.retry_follow_ups($1, $2)`, query.NotNull(kinds), query.NotNull(ids)).Scan(&n); err != nil {
 		return 0, fmt.Errorf("retry follow-up jobs: %w", err)

@@ -19,7 +19,7 @@ const NoFingerprint = "none"
 type Group struct {
 	State       string    `json:"state"` // failed, retrying or dismissed
 	Kind        string    `json:"job_kind"`
-	Fingerprint string    `json:"error_fingerprint"` // as in lumin.runs; NoFingerprint where no error is known
+	Fingerprint string    `json:"error_fingerprint"` // as in lumin.runs; NoFingerprint if no error is known
 	Runs        int64     `json:"count"`
 	FirstAt     time.Time `json:"first_at"` // of the last attempt of each run
 	LastAt      time.Time `json:"last_at"`
@@ -45,9 +45,9 @@ WHERE r.state = 'failed'
 GROUP BY 2, 3
 ORDER BY 4 DESC, 2, 3 LIMIT $3`
 
-// A replayed run that waits for its first attempt may still have its old error, so
-// the attempts of its job decide. A run stores the id of its job at the first failed
-// attempt.
+// A replayed run that waits for its first attempt may still have its old error,
+// so the attempts of its job decide. A run stores the id of its job at the
+// first failed attempt.
 const retryingGroupsSQL = `
 SELECT 'retrying', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
        min(j.attempted_at), max(j.attempted_at), max(r.event_id), coalesce(max(r.error), ''),
@@ -73,8 +73,9 @@ WHERE r.state = 'dismissed'
 GROUP BY 2, 3, d.dismissed_by, d.reason
 ORDER BY 4 DESC, 2, 3, 11, 12 LIMIT $3`
 
-// Failed groups failed runs by job type and error, the biggest group first:
-// of these kinds (none: all), failed since then (nil: ever), at most limit groups.
+// Failed groups failed runs by job type and error, the biggest group first, at
+// most limit groups. Without kinds it lists all kinds, and without since all
+// times.
 func Failed(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *time.Time, limit int) ([]Group, error) {
 	return groups(ctx, pool, failedGroupsSQL, kinds, since, limit)
 }
@@ -84,8 +85,8 @@ func Retrying(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *ti
 	return groups(ctx, pool, retryingGroupsSQL, kinds, since, limit)
 }
 
-// Dismissed groups dismissed runs like [Failed], and also by reason and by
-// who dismissed them.
+// Dismissed groups dismissed runs like [Failed], and also by reason and by the
+// person who dismissed them.
 func Dismissed(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *time.Time, limit int) ([]Group, error) {
 	return groups(ctx, pool, dismissedGroupsSQL, kinds, since, limit)
 }
@@ -97,7 +98,7 @@ func groups(ctx context.Context, pool *pgxpool.Pool, sql string, kinds []string,
 // AnyDismissed reports whether any run is dismissed.
 func AnyDismissed(ctx context.Context, pool *pgxpool.Pool) (found bool, err error) {
 	if err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM lumin.dismissed_runs)`).Scan(&found); err != nil {
-		return false, fmt.Errorf("look for dismissed runs: %w", err)
+		return false, fmt.Errorf("find dismissed runs: %w", err)
 	}
 	return found, nil
 }
@@ -120,8 +121,8 @@ FROM (
 ) r
 GROUP BY job_kind ORDER BY count(*) DESC, job_kind`
 
-// CountTroubled counts failed runs, and runs that have been retrying for longer than
-// the given time, by job type.
+// CountTroubled counts failed runs, and runs that have been retrying for longer
+// than the given time, by job type.
 func CountTroubled(ctx context.Context, pool *pgxpool.Pool, long time.Duration) ([]Troubled, error) {
 	return query.Structs[Troubled](ctx, pool, "count failed and retrying runs", troubledSQL, pgx.QueryExecModeCacheDescribe, long.Seconds())
 }

@@ -9,7 +9,8 @@ import (
 	"lumin-ingest/store/internal/storetest"
 )
 
-// Runs that wait for their next attempt, or are at it, are grouped like failed ones.
+// Runs that wait for their next attempt, or are making it, are grouped like
+// failed ones.
 func TestRetryingGroups(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)

@@ -6,14 +6,17 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // ErrEnded means that an order has ended.
 var ErrEnded = errors.New("the order has ended")
 
-// Cancel ends an order: no further run becomes pending, and a running worker
-// restores every run of the order whose job has not started. It returns ErrEnded
-// for an order that has ended, and [store.ErrNotFound].
+// Cancel ends an order. No further run becomes pending, and a running worker
+// restores every run of the order whose job has not started. The error is
+// ErrEnded for an order that has ended, and [store.ErrNotFound] if there is no
+// such order.
 func (s *Store) Cancel(ctx context.Context, id int64) error {
 	tag, err := s.pool.Exec(ctx, `UPDATE lumin.replays SET state = 'cancelled' WHERE id = $1 AND state IN ('ordered', 'running')`, id)
 	if err != nil {
@@ -30,13 +33,13 @@ func (s *Store) Cancel(ctx context.Context, id int64) error {
 }
 
 // WithdrawPage restores runs of a cancelled order whose job has not started. It
-// looks at jobs after the given id and returns the id of the last one. It returns
-// 0 when no job is left; then the order is finished.
+// checks jobs after the given id and returns the id of the last one. It returns
+// 0 when it has checked all jobs. Then the order is finished.
 func (s *Store) WithdrawPage(ctx context.Context, order Order, after int64) (next int64, err error) {
-	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) (err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, query.ReadCommitted, func(tx pgx.Tx) (err error) {
 		var jobs withdrawn
-		// Retrying runs still wait for an attempt, as before the order. Events that
-		// were decoded are kept.
+		// Retrying runs wait for an attempt, as they did before the order.
+		// Decoded events are kept.
 		if order.Filter.Status != Retrying && order.Filter.Status != Unrecognized {
 			if jobs, err = withdrawJobs(ctx, tx, order, after); err != nil {
 				return fmt.Errorf("withdraw jobs of replay %d: %w", order.ID, err)
@@ -65,10 +68,10 @@ type withdrawn struct {
 	lastID int64 // of a job
 }
 
-// withdrawSQL deletes jobs that have not started. A worker that is fetching a job
-// has locked it, so that job stays. Jobs are read by id, from the first that can
-// belong to the order: a search by their arguments would read all jobs for every
-// page.
+// withdrawSQL deletes jobs that have not started. A worker that is fetching a
+// job has locked it, so that job stays. Jobs are read by id, from the first
+// that can belong to the order. A search by their arguments would read all jobs
+// for every page.
 const withdrawSQL = `
 WITH page AS (
     SELECT j.id, j.kind, lumin.run_key(j.args) AS event_key
@@ -83,23 +86,19 @@ WITH page AS (
 SELECT id, kind, event_key FROM page`
 
 func withdrawJobs(ctx context.Context, tx pgx.Tx, order Order, after int64) (w withdrawn, err error) {
-	rows, err := tx.Query(ctx, withdrawSQL, order.ID, max(after, order.jobsAfter), pageRuns)
-	if err != nil {
-		return w, err
-	}
 	var (
 		kind string
 		key  [16]byte
 	)
-	_, err = pgx.ForEachRow(rows, []any{&w.lastID, &kind, &key}, func() error {
+	err = query.Each(ctx, tx, "delete jobs", []any{&w.lastID, &kind, &key}, func() error {
 		w.keys, w.kinds = append(w.keys, key), append(w.kinds, kind)
 		return nil
-	})
+	}, withdrawSQL, order.ID, max(after, order.jobsAfter), pageRuns)
 	return w, err
 }
 
-// A run gets the state back that it had before the order. Runs that the order made
-// are removed.
+// These statements restore the state that a run had before the order. They
+// delete runs that the order created.
 const (
 	restoreRunsSQL = `
 UPDATE lumin.runs r

@@ -10,7 +10,7 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// Half-way, the rest stays failed, with its error.
+// After a cancel half-way, the remaining runs stay failed, with their error.
 func TestCancelReplay(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -31,24 +31,24 @@ func TestCancelReplay(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if n, err := takePage(t, s, r, 6, "book"); n != 0 || err != nil {
-		t.Errorf("a cancelled order goes on: %d, %v", n, err)
+		t.Errorf("a cancelled order continues: %d, %v", n, err)
 	}
 	if got := storetest.Value[string](t, s.Pool(), `SELECT string_agg(DISTINCT concat_ws(' ', state, error), ', ' ORDER BY concat_ws(' ', state, error)) FROM lumin.runs`); got != "failed of replay 0, succeeded" {
 		t.Errorf("afterwards: %s", got)
 	}
 	if n := liveJobs(t, s); n != 0 {
-		t.Errorf("%d jobs are left", n)
+		t.Errorf("%d jobs remain", n)
 	}
 	wantError(t, replay.New(s).Cancel(t.Context(), r.ID), replay.ErrEnded)
 	wantError(t, replay.New(s).Cancel(t.Context(), 99), store.ErrNotFound)
-	// It can be ordered again.
+	// The runs can be ordered again.
 	if n := carryOut(t, s, storetest.Order(t, s, replay.Filter{Status: replay.Failed}), 100, "book"); n != 9 {
 		t.Errorf("the next order replays %d, want 9", n)
 	}
 }
 
-// A cancel that comes while a page is taken is not overtaken by it: the page would
-// put runs to pending that nobody takes back any more.
+// A cancel during a page stops that page. Otherwise the page would make runs
+// pending that no withdrawal restores.
 func TestCancelBesidePage(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)

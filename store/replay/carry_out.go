@@ -6,7 +6,7 @@ import (
 )
 
 // Start marks an order as running and stores how many runs match it now. For an
-// order that has started it returns how far the order is.
+// order that has started, it returns the order and its progress.
 func (s *Store) Start(ctx context.Context, id int64) (Order, error) {
 	order, err := s.Get(ctx, id)
 	if err != nil || order.Planned != nil || (order.State != "ordered" && order.State != "running") || order.Validate() != nil {
@@ -27,8 +27,8 @@ func (s *Store) Start(ctx context.Context, id int64) (Order, error) {
 	return s.Get(ctx, id)
 }
 
-// Finish marks an order as done if no run is left to enqueue and all of its runs
-// have settled. It reports whether the order has ended.
+// Finish marks an order as done if all matching runs are enqueued and have
+// settled. It reports whether the order has ended.
 func (s *Store) Finish(ctx context.Context, id int64) (finished bool, err error) {
 	err = s.pool.QueryRow(ctx, `
 		WITH done AS (
@@ -44,8 +44,8 @@ func (s *Store) Finish(ctx context.Context, id int64) (finished bool, err error)
 	return finished, nil
 }
 
-// End ends an order that cannot be carried out. The state is refused, or failed if
-// the order has started.
+// End ends an order that cannot be carried out. The state is refused, or failed
+// if the order has started.
 func (s *Store) End(ctx context.Context, id int64, state, why string) error {
 	_, err := s.pool.Exec(ctx, `
 		UPDATE lumin.replays SET state = $2, error = $3, finished_at = now()
@@ -56,8 +56,8 @@ func (s *Store) End(ctx context.Context, id int64, state, why string) error {
 	return nil
 }
 
-// Requeue gives a new job to every open order whose job is gone, such as one that
-// somebody deleted, and returns how many orders that were.
+// Requeue gives a new job to every open order whose job is gone, for example
+// because it was deleted. It returns the number of these orders.
 func (s *Store) Requeue(ctx context.Context) (n int, err error) {
 	tag, err := s.pool.Exec(ctx, `
 		INSERT INTO lumin.river_job (args, kind, max_attempts, queue)
@@ -68,7 +68,7 @@ func (s *Store) Requeue(ctx context.Context) (n int, err error) {
 		    WHERE j.kind = 'lumin_replay' AND j.args ->> 'order_id' = o.id::text
 		      AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled'))`)
 	if err != nil {
-		return 0, fmt.Errorf("look for replay orders without a job: %w", err)
+		return 0, fmt.Errorf("find replay orders without a job: %w", err)
 	}
 	return int(tag.RowsAffected()), nil
 }

@@ -7,15 +7,17 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // ErrNoReason refuses to dismiss runs without a reason.
 var ErrNoReason = errors.New("a dismissal needs a reason")
 
-// Dismiss takes the failed runs that match off the list of failures, and stores
-// the reason and who dismissed them. Replays skip dismissed runs, and retention
-// removes their events. It returns how many runs it dismissed, even with an error,
-// and may be called again at any time.
+// Dismiss removes the failed runs that match from the list of failures, and
+// stores the reason and the person who dismissed them. Replays skip dismissed
+// runs, and retention removes their events. Dismiss returns how many runs it
+// dismissed, even with an error, and may be called again at any time.
 func (s *Store) Dismiss(ctx context.Context, f Filter, reason, by string) (runs int64, err error) {
 	if strings.TrimSpace(reason) == "" {
 		return 0, ErrNoReason
@@ -50,8 +52,9 @@ func restoreSQL(f Filter) string {
 	return eachFailureSQL(f, "lumin.restore_failure(p.event_key, p.job_kind)")
 }
 
-// PlanRestore counts what Restore would restore now, and the dismissed runs that
-// match and cannot be restored because their body has been removed.
+// PlanRestore counts the runs that Restore would restore now. bodiless counts
+// the dismissed runs that match and cannot be restored, because their body has
+// been removed.
 func (s *Store) PlanRestore(ctx context.Context, f Filter) (plan Plan, bodiless int64, err error) {
 	if f, err = f.ofDismissed(); err != nil {
 		return nil, 0, err
@@ -70,8 +73,8 @@ func (f Filter) ofDismissed() (Filter, error) {
 	return f, err
 }
 
-// eachFailurePage is how many runs change in one transaction, so that none of them
-// is locked for long.
+// eachFailurePage is how many runs change in one transaction, so that none of
+// them is locked for long.
 const eachFailurePage = 5000
 
 // eachFailureSQL calls an SQL function for a page of the runs p that match. The
@@ -86,7 +89,7 @@ FROM (
 ) p`
 }
 
-// eachFailure runs a statement of eachFailureSQL, a page at a time.
+// eachFailure runs a statement of eachFailureSQL, one page at a time.
 func (s *Store) eachFailure(ctx context.Context, sql string, args pgx.NamedArgs) (runs int64, err error) {
 	args["limit"] = eachFailurePage
 	var (
@@ -96,22 +99,18 @@ func (s *Store) eachFailure(ctx context.Context, sql string, args pgx.NamedArgs)
 	)
 	for found := eachFailurePage; found == eachFailurePage; {
 		args["after"], args["after_kind"] = key, kind
-		rows, err := s.pool.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, args)
-		if err != nil {
-			return runs, fmt.Errorf("go through failures: %w", err)
-		}
 		found = 0
-		var now int64
-		_, err = pgx.ForEachRow(rows, []any{&key, &kind, &changed}, func() error {
+		var page int64
+		err := query.Each(ctx, s.pool, "change failures", []any{&key, &kind, &changed}, func() error {
 			if found++; changed {
-				now++
+				page++
 			}
 			return nil
-		})
+		}, sql, pgx.QueryExecModeCacheDescribe, args)
 		if err != nil {
-			return runs, fmt.Errorf("go through failures: %w", err)
+			return runs, err
 		}
-		runs += now
+		runs += page
 	}
 	return runs, nil
 }

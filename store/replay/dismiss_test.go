@@ -39,6 +39,25 @@ func restore(tb testing.TB, s *store.Store, f replay.Filter, want int64) {
 
 func allFailed() replay.Filter { return replay.Filter{Status: replay.Failed} }
 
+// wantDismissedBooks checks the lists and views after the runs of book were
+// dismissed.
+func wantDismissedBooks(tb testing.TB, s *store.Store, one store.Delivery) {
+	tb.Helper()
+	groups, err := failures.Dismissed(tb.Context(), s.Pool(), nil, nil, 10)
+	if err != nil || len(groups) != 1 || groups[0].Runs != 2 || groups[0].Reason != "test data" || groups[0].DismissedBy != "ann" || groups[0].State != "dismissed" {
+		tb.Errorf("%+v, %v", groups, err)
+	}
+	if failed, err := failures.Failed(tb.Context(), s.Pool(), nil, nil, 10); err != nil || len(failed) != 1 || failed[0].Kind != "mail" {
+		tb.Errorf("still failed: %+v, %v", failed, err)
+	}
+	if got := storetest.Value[string](tb, s.Pool(), `SELECT concat_ws(' ', count(*), min(reason), min(dismissed_by), min(error)) FROM lumin.dismissed_runs`); got != "2 test data ann of replay 0" {
+		tb.Errorf("view: %s", got)
+	}
+	if got := storetest.Value[string](tb, s.Pool(), `SELECT status FROM lumin.event_status WHERE event_key = $1 AND job_kind = 'book'`, storetest.Key(one)); got != "dismissed" {
+		tb.Errorf("event_status: %s", got)
+	}
+}
+
 func TestDismiss(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -58,21 +77,9 @@ func TestDismiss(t *testing.T) {
 	storetest.WantState(t, s, one, "book", "dismissed 0")
 	storetest.WantState(t, s, one, "mail", "failed 0")
 	storetest.WantState(t, s, done, "book", "succeeded 0")
-	groups, err := failures.Dismissed(t.Context(), s.Pool(), nil, nil, 10)
-	if err != nil || len(groups) != 1 || groups[0].Runs != 2 || groups[0].Reason != "test data" || groups[0].DismissedBy != "ann" || groups[0].State != "dismissed" {
-		t.Errorf("%+v, %v", groups, err)
-	}
-	if failed, err := failures.Failed(t.Context(), s.Pool(), nil, nil, 10); err != nil || len(failed) != 1 || failed[0].Kind != "mail" {
-		t.Errorf("still failed: %+v, %v", failed, err)
-	}
-	if got := storetest.Value[string](t, s.Pool(), `SELECT concat_ws(' ', count(*), min(reason), min(dismissed_by), min(error)) FROM lumin.dismissed_runs`); got != "2 test data ann of replay 0" {
-		t.Errorf("view: %s", got)
-	}
-	if got := storetest.Value[string](t, s.Pool(), `SELECT status FROM lumin.event_status WHERE event_key = $1 AND job_kind = 'book'`, storetest.Key(one)); got != "dismissed" {
-		t.Errorf("event_status: %s", got)
-	}
+	wantDismissedBooks(t, s, one)
 
-	// Neither a delivery, a sweep nor any replay changes it.
+	// Neither a delivery, a sweep nor a replay changes it.
 	storetest.Record(t, s, one, storetest.From("app:crm", one))
 	if _, _, err := s.Sweep(t.Context(), time.Time{}); err != nil {
 		t.Fatal(err)
@@ -88,8 +95,8 @@ func TestDismiss(t *testing.T) {
 			t.Errorf("%s: %d runs replayed", f.Status, n)
 		}
 	}
-	if left, err := replay.New(s).LeftOut(t.Context(), books); err != nil || left.Dismissed != 2 {
-		t.Errorf("left out: %+v, %v", left, err)
+	if left, err := replay.New(s).Excluded(t.Context(), books); err != nil || left.Dismissed != 2 {
+		t.Errorf("excluded: %+v, %v", left, err)
 	}
 
 	restore(t, s, replay.Filter{SignatureRequestIDs: []string{"request-1"}}, 1)
@@ -99,7 +106,7 @@ func TestDismiss(t *testing.T) {
 		t.Errorf("restored:\n%s\nbefore:\n%s", after, before)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.dismissals`); n != 0 {
-		t.Errorf("%d dismissals are left", n)
+		t.Errorf("%d dismissals remain", n)
 	}
 	if n := allPages(t, s, storetest.Order(t, s, books), storetest.ReplayJobs("book")); n != 2 {
 		t.Errorf("%d restored runs replayed, want 2", n)
@@ -123,8 +130,8 @@ func TestDismissRefusals(t *testing.T) {
 	storetest.WantState(t, s, storetest.Delivery(1, "book"), "book", "failed 0")
 }
 
-// More than a page, beside somebody who holds a run: it is skipped, not waited for.
-// In SQL, any condition on the views chooses.
+// More than one page is dismissed. A run that another transaction has locked is
+// skipped. In SQL, any condition on the views may choose the runs.
 func TestDismissMany(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -147,7 +154,7 @@ func TestDismissMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.failed_runs WHERE lumin.dismiss_failure(event_key, job_kind, 'why')`); n != 1 {
-		t.Errorf("%d dismissed in SQL, want the one that was held", n)
+		t.Errorf("%d dismissed in SQL, want the one that was locked", n)
 	}
 	if by := storetest.Value[bool](t, s.Pool(), `SELECT dismissed_by = current_user FROM lumin.dismissed_runs WHERE reason = 'why'`); !by {
 		t.Error("the role that dismissed is not kept")
@@ -158,9 +165,9 @@ func TestDismissMany(t *testing.T) {
 	restore(t, s, allFailed(), many/2)
 }
 
-// Dismissed runs keep neither their events nor anything of an erased person, and
-// what has lost its body does not come back.
-func TestDismissedAreForgotten(t *testing.T) {
+// Dismissed runs keep neither their events nor data of an erased person. A run
+// whose body has been removed is not restored.
+func TestRemoveDismissed(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	erased, bodiless, old := storetest.Delivery(1, "book"), storetest.Delivery(2, "book"), storetest.Delivery(3, "book")
@@ -198,7 +205,7 @@ func TestDismissedAreForgotten(t *testing.T) {
 	}
 }
 
-// Reviving the job opens the run again.
+// Reviving the job makes the run pending again.
 func TestReviveDismissed(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -212,10 +219,10 @@ func TestReviveDismissed(t *testing.T) {
 	}
 	storetest.FailAll(t, s)
 	storetest.WantState(t, s, d, "book", "failed 0")
-	dismiss(t, s, allFailed(), 1) // its old dismissal is replaced
+	dismiss(t, s, allFailed(), 1) // replaces the old dismissal
 }
 
-// A run that took effect, was replayed and failed says so.
+// A run that took effect, was replayed and failed has succeeded_before.
 func TestSucceededBefore(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)

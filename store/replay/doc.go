@@ -16,14 +16,14 @@
 //
 // The files follow an order: filter.go, plan.go, order.go, carry_out.go, page.go
 // with one file for each kind of page, and cancel.go. The SQL of a statement
-// depends on its filter, so testdata shows each statement whole.
+// depends on its filter, so testdata shows each complete statement.
 //
 // What it guarantees:
 //
-//   - An order enqueues each run at most once, however many workers carry it out
-//     and whenever one of them is stopped.
-//   - An order is done only when no run is left that matches and whose job type a
-//     running program knows.
+//   - An order enqueues each run at most once, even if several workers carry it
+//     out and are stopped at any time.
+//   - An order is done only when all matching runs are enqueued, except runs of
+//     job types that no running program knows.
 //   - A run and its job become pending in the same transaction.
 //   - After a cancel no further run becomes pending, and each run whose job has
 //     not started gets its former state back. Retrying runs keep their attempt,

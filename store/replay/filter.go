@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // Status says which runs a filter chooses from.
@@ -18,9 +20,9 @@ const (
 	Cancelled Status = "cancelled" // runs that their job type or a person cancelled
 	Succeeded Status = "succeeded" // runs that took effect; a replay repeats the effect. Needs another filter
 
-	// Missing stands for events that were stored before the given job types were
-	// registered. A replay makes the runs, the oldest event first. It leaves out
-	// events whose body has been removed.
+	// Missing stands for events that were stored before the given job types
+	// were registered. A replay creates the runs, the oldest event first. It
+	// excludes events whose body has been removed.
 	Missing Status = "missing"
 
 	// Unrecognized stands for events without an identity. A replay decodes them
@@ -28,12 +30,12 @@ const (
 	Unrecognized Status = "unrecognized"
 )
 
-// dismissed chooses dismissed runs. It cannot be replayed: dismissed runs must be
-// restored first.
+// dismissed chooses dismissed runs. It cannot be replayed: dismissed runs must
+// be restored first.
 const dismissed Status = "dismissed"
 
-// RunState is the state of the runs that this status chooses. A cancelled replay
-// restores it. It is empty for statuses that have no runs yet.
+// RunState is the state of the runs that this status chooses. A cancelled
+// replay restores it. It is empty for statuses that have no runs yet.
 func (s Status) RunState() string {
 	switch s {
 	case Missing, Unrecognized:
@@ -47,8 +49,8 @@ func (s Status) RunState() string {
 	}
 }
 
-// Filter chooses runs. A run must match every field that is set. A filter without
-// any field set is refused with [ErrNoFilter].
+// Filter chooses runs. A run must match every field that is set. A filter
+// without any field set is refused with [ErrNoFilter].
 type Filter struct {
 	Status              Status     `json:"status"` // empty means failed, but does not count as a filter
 	Kinds               []string   `json:"job_kinds"`
@@ -63,8 +65,11 @@ type Filter struct {
 	EventUntil          *time.Time `json:"event_until"`        // exclusive
 }
 
-// ErrNoFilter refuses a filter that names nothing.
-var ErrNoFilter = errors.New("no filter given: name what to replay (all failed runs: failed)")
+// ErrNoFilter refuses an empty filter.
+var ErrNoFilter = errors.New("no filter given: choose the runs to replay (for all failed runs: failed)")
+
+// ErrTimeRange refuses a filter whose time range is empty.
+var ErrTimeRange = errors.New("the time range ends before it begins: exchange since and until")
 
 // Validate returns the reason why an order with this filter is refused.
 func (f Filter) Validate() error {
@@ -92,8 +97,8 @@ func (f Filter) Validate() error {
 	default:
 		return fmt.Errorf("%q is not a status that can be replayed: give failed, retrying, cancelled, missing, succeeded or unrecognized", string(f.Status))
 	}
-	if inverted(f.ReceivedSince, f.ReceivedUntil) || inverted(f.EventSince, f.EventUntil) {
-		return errors.New("the time range ends before it begins: exchange since and until")
+	if emptyRange(f.ReceivedSince, f.ReceivedUntil) || emptyRange(f.EventSince, f.EventUntil) {
+		return ErrTimeRange
 	}
 	return nil
 }
@@ -109,30 +114,22 @@ func (f Filter) ofIdentity() bool {
 	return len(f.EventTypes)+len(f.SignatureRequestIDs) > 0 || f.EventSince != nil || f.EventUntil != nil
 }
 
-// ofCopy reports whether a field is set that differs between the stored copies of
-// an event.
+// ofCopy reports whether a field is set that differs between the stored copies
+// of an event.
 func (f Filter) ofCopy() bool {
 	return len(f.Sources) > 0 || f.ReceivedSince != nil || f.ReceivedUntil != nil
 }
 
-func inverted(since, until *time.Time) bool {
+func emptyRange(since, until *time.Time) bool {
 	return since != nil && until != nil && !since.Before(*until)
 }
 
-// args are the parameters of the conditions in match.go.
+// args returns the parameters of the conditions in match.go.
 func (f Filter) args() pgx.NamedArgs {
 	return pgx.NamedArgs{
-		"kinds": notNull(f.Kinds), "errors": notNull(f.ErrorFingerprints), "types": notNull(f.EventTypes),
-		"sources": notNull(f.Sources), "requests": notNull(f.SignatureRequestIDs), "ids": notNull(f.EventIDs),
+		"kinds": query.NotNull(f.Kinds), "errors": query.NotNull(f.ErrorFingerprints), "types": query.NotNull(f.EventTypes),
+		"sources": query.NotNull(f.Sources), "requests": query.NotNull(f.SignatureRequestIDs), "ids": query.NotNull(f.EventIDs),
 		"received_since": f.ReceivedSince, "received_until": f.ReceivedUntil,
 		"event_since": f.EventSince, "event_until": f.EventUntil,
 	}
-}
-
-// notNull replaces a nil list, which pgx sends as NULL.
-func notNull[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
 }

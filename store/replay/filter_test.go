@@ -8,30 +8,77 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/replay"
 )
 
-func TestReplayFilters(t *testing.T) {
-	t.Parallel()
-	s := storetest.New(t)
-	// Event n is received a second after it happened, n milliseconds after event 0.
-	var all []store.Delivery
+// deliveriesToFilter returns events that differ in what filters choose by.
+// Event n is received a second after it happened, n milliseconds after event 0.
+func deliveriesToFilter() (all []store.Delivery, unrecognized, second store.Delivery) {
 	for n := range 4 {
 		all = append(all, storetest.Delivery(n, "book", "mail"))
 	}
 	all[1].Envelope.EventType = lumin.SignatureRequestApproved
 	all[2].Source = "app:crm"
-	unrecognized := store.Delivery{
+	unrecognized = store.Delivery{
 		Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k",
 		ReceivedAt: all[0].ReceivedAt.Add(time.Hour), Jobs: storetest.Specs("book"),
 	}
-	second := storetest.From("app:other", storetest.Delivery(3, "book"))
+	second = storetest.From("app:other", storetest.Delivery(3, "book"))
 	second.ReceivedAt = all[0].ReceivedAt.Add(2 * time.Hour)
+	return all, unrecognized, second
+}
+
+// checkFilter plans and carries out an order, and checks which runs it replays.
+// Afterwards all runs have failed again.
+func checkFilter(t *testing.T, s *store.Store, f replay.Filter, want string, names map[string]string) {
+	t.Helper()
+	plan, err := replay.New(s).Plan(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planned := map[string]int64{}
+	for _, p := range plan {
+		planned[p.Kind] = p.Runs
+		if p.FirstEvent.After(*p.LastEvent) || p.FirstEvent.IsZero() {
+			t.Errorf("plan: %+v", p)
+		}
+	}
+	r := storetest.Order(t, s, f)
+	if r.Filter.Status != f.Status || len(r.Filter.EventIDs) != len(f.EventIDs) {
+		t.Errorf("order %+v, want %+v", r.Filter, f)
+	}
+	carryOut(t, s, r, 2, "book", "mail")
+	var (
+		got       []string
+		kinds     = map[string]int64{}
+		key, kind string
+	)
+	err = query.Each(t.Context(), s.Pool(), "list pending runs", []any{&key, &kind}, func() error {
+		got = append(got, names[key]+kind)
+		kinds[kind]++
+		return nil
+	}, `SELECT encode(uuid_send(event_key), 'hex'), job_kind FROM lumin.runs WHERE state = 'pending'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if strings.Join(got, " ") != want {
+		t.Errorf("replayed %q, want %q", got, want)
+	}
+	if !maps.Equal(planned, kinds) {
+		t.Errorf("planned %v, replayed %v", planned, kinds)
+	}
+	storetest.FailAll(t, s)
+}
+
+func TestReplayFilters(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	all, unrecognized, second := deliveriesToFilter()
 	receipts := fail(t, s, append(slices.Clone(all), unrecognized, second)...)
 
 	names := map[string]string{fmt.Sprintf("%x", [16]byte(storetest.Key(unrecognized))): "?"}
@@ -48,7 +95,7 @@ func TestReplayFilters(t *testing.T) {
 		"failed":                 {replay.Filter{Status: replay.Failed}, "0book 0mail 1book 1mail 2book 2mail 3book 3mail ?book"},
 		"kind":                   {replay.Filter{Kinds: []string{"mail"}}, "0mail 1mail 2mail 3mail"},
 		"kinds":                  {replay.Filter{Kinds: []string{"mail", "book"}}, "0book 0mail 1book 1mail 2book 2mail 3book 3mail ?book"},
-		"kind of nothing":        {replay.Filter{Kinds: []string{"nobody"}}, ""},
+		"kind of nothing":        {replay.Filter{Kinds: []string{"unknown"}}, ""},
 		"event type":             {replay.Filter{EventTypes: []string{"signature_request_approved"}}, "1book 1mail"},
 		"source":                 {replay.Filter{Sources: []string{"app:crm"}}, "2book 2mail"},
 		"source of a copy":       {replay.Filter{Sources: []string{"app:other"}}, "3book 3mail"},
@@ -71,45 +118,7 @@ func TestReplayFilters(t *testing.T) {
 		"that exclude each other": {replay.Filter{EventTypes: []string{"signature_request_approved"}, Sources: []string{"app:crm"}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) { // one after the other: they share the runs
-			plan, err := replay.New(s).Plan(t.Context(), c.filter)
-			if err != nil {
-				t.Fatal(err)
-			}
-			planned := map[string]int64{}
-			for _, p := range plan {
-				planned[p.Kind] = p.Runs
-				if p.FirstEvent.After(*p.LastEvent) || p.FirstEvent.IsZero() {
-					t.Errorf("plan: %+v", p)
-				}
-			}
-			r := storetest.Order(t, s, c.filter)
-			if r.Filter.Status != c.filter.Status || len(r.Filter.EventIDs) != len(c.filter.EventIDs) {
-				t.Errorf("order %+v, want %+v", r.Filter, c.filter)
-			}
-			carryOut(t, s, r, 2, "book", "mail")
-			rows, err := s.Pool().Query(t.Context(), `SELECT encode(uuid_send(event_key), 'hex'), job_kind FROM lumin.runs WHERE state = 'pending'`)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			kinds := map[string]int64{}
-			var key, kind string
-			_, err = pgx.ForEachRow(rows, []any{&key, &kind}, func() error {
-				got = append(got, names[key]+kind)
-				kinds[kind]++
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			slices.Sort(got)
-			if strings.Join(got, " ") != c.want {
-				t.Errorf("replayed %q, want %q", got, c.want)
-			}
-			if !maps.Equal(planned, kinds) {
-				t.Errorf("planned %v, replayed %v", planned, kinds)
-			}
-			storetest.FailAll(t, s)
+			checkFilter(t, s, c.filter, c.want, names)
 		})
 	}
 }
@@ -131,7 +140,7 @@ func TestReplayValidate(t *testing.T) {
 		"unrecognized of a kind":        {order: replay.NewOrder{Filter: replay.Filter{Status: "unrecognized", Kinds: []string{"book"}}}},
 		"unrecognized":                  {order: replay.NewOrder{Filter: replay.Filter{Status: "unrecognized", Sources: []string{"account"}}}, fine: true},
 		"an unknown status":             {order: replay.NewOrder{Filter: replay.Filter{Status: "done"}}},
-		"an inverted time range":        {order: replay.NewOrder{Filter: replay.Filter{ReceivedSince: &late, ReceivedUntil: &early}}},
+		"a time range that ends first":  {order: replay.NewOrder{Filter: replay.Filter{ReceivedSince: &late, ReceivedUntil: &early}}},
 		"a rate below zero":             {order: replay.NewOrder{Filter: replay.Filter{Status: "failed"}, Rate: -1}},
 		"a time range that is in order": {order: replay.NewOrder{Filter: replay.Filter{ReceivedSince: &early, ReceivedUntil: &late}}, fine: true},
 	} {
@@ -141,7 +150,7 @@ func TestReplayValidate(t *testing.T) {
 	}
 }
 
-// By the fingerprint of an error exactly its group is replayed.
+// A replay by error fingerprint replays exactly the runs of that group.
 func TestReplayByError(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)

@@ -11,9 +11,10 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/*.sql anew")
 
-// Every statement whose text depends on its filter is in testdata: for a filter
-// that sets nothing which changes the text, and for one that sets all of it
-// (by_all). Statements on failed runs are there for each such field alone as well.
+// testdata holds every statement whose text depends on its filter: once for a
+// filter without any field that changes the text, and once for a filter with
+// all of them (by_all). Statements on failed runs are also there for each such
+// field alone.
 func TestStatements(t *testing.T) {
 	t.Parallel()
 	var (
@@ -36,7 +37,7 @@ func TestStatements(t *testing.T) {
 	for _, status := range []Status{Cancelled, Succeeded, dismissed} {
 		statements["plan_"+string(status)+"_bodiless"] = planRunsSQL(Filter{Status: status}.runs(withoutBody))
 	}
-	statements["left_failed"], statements["left_retrying"] = leftSQL(Filter{Status: Failed}), leftSQL(Filter{Status: Retrying})
+	statements["remaining_failed"], statements["remaining_retrying"] = remainingSQL(Filter{Status: Failed}), remainingSQL(Filter{Status: Retrying})
 	for name, f := range map[string]Filter{
 		"by_event_type": {EventTypes: []string{"x"}},
 		"by_id":         {EventIDs: []int64{1}},
@@ -55,7 +56,8 @@ func TestStatements(t *testing.T) {
 	add("restore", restoreSQL, dismissed)
 	statements["unrecognized"] = unrecognizedSQL()
 
-	// The values of a filter are parameters. Only the fields that are set matter.
+	// The values of a filter are parameters. Only the fields that are set
+	// matter.
 	for name, f := range map[string]Filter{
 		"plan_failed":               {Kinds: []string{"x"}, ErrorFingerprints: []string{"x"}},
 		"plan_failed_by_event_type": {SignatureRequestIDs: []string{"x"}, EventSince: &now, EventUntil: &now},
@@ -68,7 +70,8 @@ func TestStatements(t *testing.T) {
 	compare(t, statements)
 }
 
-// compare checks each statement against its file, and that no other file is there.
+// compare checks each statement against its file, and that there is no other
+// file.
 func compare(t *testing.T, statements map[string]string) {
 	t.Helper()
 	for name, sql := range statements {
@@ -79,7 +82,7 @@ func compare(t *testing.T, statements map[string]string) {
 			}
 		}
 		if want, err := os.ReadFile(file); err != nil || string(want) != sql+"\n" {
-			t.Errorf("%s is not as in testdata, %v: run the test with -update and look at the difference\n%s", name, err, sql)
+			t.Errorf("%s differs from testdata, %v: run the test with -update and check the difference\n%s", name, err, sql)
 		}
 	}
 	files, err := filepath.Glob("testdata/*.sql")
@@ -88,7 +91,7 @@ func compare(t *testing.T, statements map[string]string) {
 	}
 	for _, file := range files {
 		if name := strings.TrimSuffix(filepath.Base(file), ".sql"); statements[name] == "" {
-			t.Errorf("%s is of no statement", file)
+			t.Errorf("%s belongs to no statement", file)
 		}
 	}
 }

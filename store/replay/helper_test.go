@@ -33,7 +33,8 @@ func carryOut(tb testing.TB, s *store.Store, order replay.Order, page int, kinds
 }
 
 // takePage takes a page of at most limit runs from the beginning, and returns
-// their number. It repeats while another order of the same test holds the runs.
+// their number. It repeats while another order of the same test has locked the
+// runs.
 func takePage(tb testing.TB, s *store.Store, order replay.Order, limit int, kinds ...string) (int, error) {
 	tb.Helper()
 	for {
@@ -59,7 +60,7 @@ func allPages(tb testing.TB, s *store.Store, order replay.Order, jobs replay.Job
 		}
 		at = page.Next
 	}
-	tb.Fatal("the order has no end")
+	tb.Fatal("the order does not end")
 	return runs
 }
 
@@ -109,7 +110,7 @@ func attempt(d store.Delivery, kind string, replayID int64) store.Attempt {
 	return a
 }
 
-// claim claims in a transaction of its own, and commits.
+// claim claims a run in its own transaction and commits.
 func claim(tb testing.TB, s *store.Store, a store.Attempt) (event *store.Event, err error) {
 	tb.Helper()
 	tx := storetest.Begin(tb, s)

@@ -19,8 +19,8 @@ func (s selection) and(conditions ...string) selection {
 	return s
 }
 
-// SQL is the text of the selection, indented by so many spaces after its first
-// line.
+// SQL is the text of the selection. Lines after the first are indented by this
+// many spaces.
 func (s selection) SQL(indent int) string {
 	where := make([]string, len(s.where))
 	for i, condition := range s.where {
@@ -33,16 +33,18 @@ func (s selection) SQL(indent int) string {
 // body is the condition on the body of event e.
 type body string
 
-// A job needs a body, and an erased body must not come back. So a replay chooses
-// with withBody, and a plan counts the runs left out using withoutBody.
+// A job needs a body, and an erased body must not come back. A replay therefore
+// chooses runs using withBody, and a plan counts excluded runs using
+// withoutBody.
 const (
 	withBody    body = `e.payload_removed_at IS NULL`
 	withoutBody body = `e.payload_removed_at IS NOT NULL`
 )
 
-// runs selects the runs r that match. It joins their events e where the filter
+// runs selects the runs r that match. It joins their events e if the filter
 // needs them. For retrying runs it starts at their River job j. Failed and
-// retrying runs keep the body of their event, so they ignore the body condition.
+// retrying runs keep the body of their event, so they ignore the body
+// condition.
 func (f Filter) runs(b body) selection {
 	s := selection{from: []string{`lumin.runs r`}, where: []string{`r.state = 'failed'`}}
 	events := f.ofIdentity()
@@ -75,9 +77,9 @@ func (f Filter) runs(b body) selection {
 	return s
 }
 
-// missing selects the events e that a job type t subscribes to and that match. The
-// types and the condition that there is no run are the caller's: a plan and a page
-// have different ones.
+// missing selects the events e that a job type t subscribes to and that match.
+// The caller adds the types and the condition that there is no run, because
+// they differ between a plan and a page.
 func (f Filter) missing(types string, b body) selection {
 	return selection{from: []string{`lumin.events e`, types}}.and(
 		`e.signature_request_id IS NOT NULL`,
@@ -87,8 +89,8 @@ func (f Filter) missing(types string, b body) selection {
 	).and(matchesIdentity()...).and(f.matchesKey("e")...)
 }
 
-// matchesIdentity are conditions with the same result for every stored copy of an
-// event.
+// matchesIdentity are conditions with the same result for every stored copy of
+// an event.
 func matchesIdentity() []string {
 	return []string{
 		`(cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))`,
@@ -107,9 +109,9 @@ func matchesCopy(c string) []string {
 	}
 }
 
-// matchesKey are conditions on the event key of r or e. An event is stored once for
-// each source. It matches if its filter names the id of any copy, and if any copy
-// meets the conditions on copies.
+// matchesKey returns conditions on the event key of r or e. An event is stored
+// once for each source. It matches if its filter names the id of any copy, and
+// if any copy meets the conditions on copies.
 func (f Filter) matchesKey(of string) (conditions []string) {
 	if len(f.EventIDs) > 0 {
 		conditions = append(conditions, of+`.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))`)

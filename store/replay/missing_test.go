@@ -12,30 +12,38 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-func TestReplayMissing(t *testing.T) {
-	t.Parallel()
-	s := storetest.New(t)
-	var all []store.Delivery
+// recordForMissing records events, and registers job types that miss runs of
+// some of them.
+func recordForMissing(tb testing.TB, s *store.Store) (all []store.Delivery) {
+	tb.Helper()
 	for n := range 9 {
 		all = append(all, storetest.Delivery(n, "book"))
 	}
 	all[7].Source = "app:crm"
 	all[8].Envelope.EventType = "signature_request_viewed"
-	storetest.Record(t, s, append(all, storetest.From("app:crm", all[3]), store.Delivery{
+	storetest.Record(tb, s, append(all, storetest.From("app:crm", all[3]), store.Delivery{
 		Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: all[0].ReceivedAt,
 	})...)
-	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE signature_request_id = 'request-1'`)
-	if _, err := catalog.AddJobTypes(t.Context(), s.Pool(), []catalog.JobType{
+	storetest.Exec(tb, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE signature_request_id = 'request-1'`)
+	if _, err := catalog.AddJobTypes(tb.Context(), s.Pool(), []catalog.JobType{
 		{Kind: "late", Events: []string{"signature_request_signed"}, Sources: []string{"account"}, Queue: "default"},
 		{Kind: "other", Queue: "default"},
 	}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
+	return all
+}
+
+func TestReplayMissing(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	all := recordForMissing(t, s)
 	f := replay.Filter{Status: replay.Missing, Kinds: []string{"late"}}
 	if n := planned(t, s, f); n != 6 {
 		t.Errorf("planned %d", n)
 	}
-	// Event 3 came by two webhooks, and is one run: of either source, and of any job type.
+	// Event 3 came from two webhooks and has one run, of either source and of
+	// any job type.
 	for source, want := range map[string]int64{"app:crm": 1, "account": 6} {
 		if n := planned(t, s, replay.Filter{Status: replay.Missing, Kinds: []string{"late"}, Sources: []string{source}}); n != want {
 			t.Errorf("planned %d of source %s, want %d", n, source, want)
@@ -48,8 +56,8 @@ func TestReplayMissing(t *testing.T) {
 	if r := storetest.Order(t, s, both); *r.Planned != 8 || allPages(t, s, r, storetest.ReplayJobs("other")) != 8 {
 		t.Errorf("an order for other plans %d", *r.Planned)
 	}
-	if left, err := replay.New(s).LeftOut(t.Context(), f); err != nil || left.Bodiless != 1 {
-		t.Errorf("left out: %+v, %v", left, err)
+	if left, err := replay.New(s).Excluded(t.Context(), f); err != nil || left.Bodiless != 1 {
+		t.Errorf("excluded: %+v, %v", left, err)
 	}
 	r := storetest.Order(t, s, f)
 	before := liveJobs(t, s)
@@ -66,7 +74,7 @@ func TestReplayMissing(t *testing.T) {
 	if n := planned(t, s, f); n != 0 {
 		t.Errorf("afterwards %d are planned", n)
 	}
-	// Cancelled, it leaves no trace but those that have begun.
+	// After a cancel only the run that has started remains.
 	if _, err := claim(t, s, attempt(all[0], "late", r.ID)); err != nil {
 		t.Fatal(err)
 	}
@@ -75,12 +83,12 @@ func TestReplayMissing(t *testing.T) {
 		t.Errorf("withdrawn %d, %d jobs too many", got.Withdrawn, liveJobs(t, s)-before)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.runs WHERE job_kind = 'late'`); n != 1 {
-		t.Errorf("%d runs left, want 1", n)
+		t.Errorf("%d runs remain, want 1", n)
 	}
 }
 
-// An event that is about to go, or to lose its body, gets no run; one that comes
-// again meanwhile does, and is not waited for.
+// An event that is about to be removed, or to lose its body, gets no run. An
+// event that is being redelivered gets its run without waiting.
 func TestReplayMissingBesideOthers(t *testing.T) {
 	t.Parallel()
 	for held, want := range map[string]int{
@@ -97,7 +105,7 @@ func TestReplayMissingBesideOthers(t *testing.T) {
 		conn := pgtest.Conn(t, s.Pool().Config().ConnString())
 		storetest.Exec(t, conn, `BEGIN`)
 		storetest.Exec(t, conn, held)
-		ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)
+		ctx, cancel := context.WithTimeout(t.Context(), storetest.Timeout)
 		page, err := replay.New(s).TakePage(ctx, r, storetest.ReplayJobs("late"), replay.Position{}, 10)
 		cancel()
 		if err != nil || page.Enqueued != want {

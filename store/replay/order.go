@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/store"
 )
 
@@ -56,12 +57,12 @@ type Order struct {
 	Rate       int        `json:"rate"`      // runs a second; 0 for no limit
 	State      string     `json:"state"`     // ordered, running, done, cancelled, refused, failed
 	Planned    *int64     `json:"planned"`   // runs that matched at the start; nil before
-	Enqueued   int64      `json:"enqueued"`  // runs put to pending so far
+	Enqueued   int64      `json:"enqueued"`  // runs made pending so far
 	Withdrawn  int64      `json:"withdrawn"` // enqueued runs that a cancel has restored
-	Error      string     `json:"error"`     // why it was refused or failed, or which runs it left
+	Error      string     `json:"error"`     // why it was refused or failed, or which runs it skipped
 	CreatedAt  time.Time  `json:"created_at"`
 	StartedAt  *time.Time `json:"started_at"`
-	EnqueuedAt *time.Time `json:"enqueued_at"` // when no run was left to put to pending
+	EnqueuedAt *time.Time `json:"enqueued_at"` // when the last run became pending
 	FinishedAt *time.Time `json:"finished_at"`
 
 	jobsAfter int64 // the jobs of the order have higher ids
@@ -70,8 +71,8 @@ type Order struct {
 // Finished reports whether the order has ended and needs no more work.
 func (o Order) Finished() bool { return o.FinishedAt != nil }
 
-// Validate returns the reason why no program can carry out the order. An order may
-// have been placed by hand in SQL, so nothing has checked it yet.
+// Validate returns the reason why no program can carry out the order. An order
+// may have been placed by hand in SQL, so nothing has checked it yet.
 func (o Order) Validate() error { return NewOrder{Filter: o.Filter, Rate: o.Rate}.Validate() }
 
 const orderColumns = `id, ordered_by, reason, coalesce(status, ''), job_kinds, event_types, sources,
@@ -89,45 +90,24 @@ func scanOrder(row pgx.CollectableRow) (Order, error) {
 
 // List returns the newest orders first, at most limit.
 func (s *Store) List(ctx context.Context, limit int) ([]Order, error) {
-	rows, err := s.pool.Query(ctx, `SELECT `+orderColumns+` FROM lumin.replays ORDER BY id DESC LIMIT $1`, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list replays: %w", err)
-	}
-	orders, err := pgx.CollectRows(rows, scanOrder)
-	if err != nil {
-		return nil, fmt.Errorf("list replays: %w", err)
-	}
-	return orders, nil
+	return query.Rows(ctx, s.pool, "list replays", scanOrder,
+		`SELECT `+orderColumns+` FROM lumin.replays ORDER BY id DESC LIMIT $1`, limit)
 }
 
 // Get returns one order, or [store.ErrNotFound].
 func (s *Store) Get(ctx context.Context, id int64) (Order, error) {
-	rows, err := s.pool.Query(ctx, `SELECT `+orderColumns+` FROM lumin.replays WHERE id = $1`, id)
-	if err != nil {
-		return Order{}, fmt.Errorf("load replay %d: %w", id, err)
-	}
-	order, err := pgx.CollectExactlyOneRow(rows, scanOrder)
+	order, err := query.Row(ctx, s.pool, fmt.Sprintf("load replay %d", id), scanOrder,
+		`SELECT `+orderColumns+` FROM lumin.replays WHERE id = $1`, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Order{}, fmt.Errorf("replay %d: %w", id, store.ErrNotFound)
 	}
-	if err != nil {
-		return Order{}, fmt.Errorf("load replay %d: %w", id, err)
-	}
-	return order, nil
+	return order, err
 }
 
-// Runs counts the runs of an order by job type and state. A run that a later order
-// has taken counts there.
+// Runs counts the runs of an order by job type and state. A run that a later
+// order has taken counts for that order.
 func (s *Store) Runs(ctx context.Context, id int64) ([]store.RunCount, error) {
-	rows, err := s.pool.Query(ctx, `
+	return query.Structs[store.RunCount](ctx, s.pool, fmt.Sprintf("count runs of replay %d", id), `
 		SELECT job_kind, state, count(*) FROM lumin.runs
 		WHERE replay_id = $1 AND replay_id > 0 GROUP BY 1, 2 ORDER BY 1, 2`, id)
-	if err != nil {
-		return nil, fmt.Errorf("count runs of replay %d: %w", id, err)
-	}
-	counts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[store.RunCount])
-	if err != nil {
-		return nil, fmt.Errorf("count runs of replay %d: %w", id, err)
-	}
-	return counts, nil
 }

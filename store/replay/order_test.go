@@ -55,12 +55,12 @@ func TestReplay(t *testing.T) {
 		done.Filter.Status != replay.Failed || fmt.Sprint(done.Filter.Kinds) != "[book]" {
 		t.Errorf("done: %+v", done)
 	}
-	// What is enqueued is enqueued, also when it is called again.
+	// Enqueued runs stay enqueued if the order is carried out again.
 	if n := carryOut(t, s, r, 1000, "book", "mail"); n != 0 {
 		t.Errorf("%d runs replayed by an order that is done", n)
 	}
 
-	// The replayed run acts once more, and its old failure is not forgotten.
+	// The replayed run acts once more, and its old failure is kept.
 	if _, err := claim(t, s, attempt(failed, "book", r.ID)); err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +111,8 @@ func TestReplayRefusals(t *testing.T) {
 	}
 }
 
-// An order placed with plain SQL has its job in the queue, and whoever works the
-// queue is woken.
+// An order placed with plain SQL has its job in the queue, and the clients that
+// work the queue are notified.
 func TestOrderByInsert(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -125,7 +125,7 @@ func TestOrderByInsert(t *testing.T) {
 	storetest.Exec(t, listener, `LISTEN "lumin.river_insert"`)
 
 	id := storetest.Value[int64](t, s.Pool(), `INSERT INTO lumin.replays (job_kinds) VALUES ('{book}') RETURNING id`)
-	ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), storetest.Timeout)
 	defer cancel()
 	notification, err := listener.WaitForNotification(ctx)
 	if err != nil {
@@ -170,7 +170,7 @@ func TestReplayFunction(t *testing.T) {
 	}
 }
 
-// A refusal ends an order, also between two pages of it.
+// A refusal ends an order, even between two of its pages.
 func TestRefuseReplay(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -193,9 +193,9 @@ func TestRefuseReplay(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.runs WHERE state = 'failed'`); n != 1 {
-		t.Errorf("%d runs left failed, want 1", n)
+		t.Errorf("%d runs are failed, want 1", n)
 	}
-	// What is over stays as it is.
+	// A finished order stays as it is.
 	done := storetest.Order(t, s, replay.Filter{Kinds: []string{"none"}})
 	carryOut(t, s, done, 1)
 	finish(t, s, done.ID, true)
@@ -224,6 +224,6 @@ func TestRequeueReplays(t *testing.T) {
 	finish(t, s, r.ID, true)
 	storetest.Exec(t, s.Pool(), `DELETE FROM lumin.river_job`)
 	if n, err := replay.New(s).Requeue(t.Context()); n != 0 || err != nil {
-		t.Errorf("an order that is over: %d, %v", n, err)
+		t.Errorf("an ended order: %d, %v", n, err)
 	}
 }

@@ -10,53 +10,54 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
 
-// Jobs is what a program knows about the jobs that it makes for an order.
+// Jobs describes the jobs that a program can create for an order.
 type Jobs struct {
 	Specs     map[string]store.JobSpec // by kind
 	Route     func(source string, event lumin.EventType) []store.JobSpec
 	Elsewhere []string // kinds that only other running programs know
 }
 
-// Position is how far a pass over the runs of an order has come. It only saves
-// looking at the same runs again: the state of the runs shows what is done, so a
-// pass from the zero Position finds every run that is left.
+// Position is the progress of a pass over the runs of an order. It only saves
+// time, because the state of a run shows whether the order has taken it. A pass
+// from the zero Position finds every remaining run.
 type Position struct {
 	key   [16]byte // of the last run
 	id    int64    // of the last event or job
-	found bool     // whether this pass has put anything to pending
+	found bool     // whether this pass has made a run pending
 }
 
 // Page is the result of one page.
 type Page struct {
 	Enqueued  int
 	Next      Position
-	Exhausted bool // no run is left: the order needs no further page
+	Exhausted bool // no run remains: the order needs no further page
 
-	// Wait means that a whole pass found no run to take although some are left.
-	// Another transaction holds them, or another program knows their kind.
+	// Wait means that a whole pass took no run although some remain. Another
+	// transaction has locked them, or another program knows their kind.
 	Wait bool
 }
 
 const (
-	// pageRuns is how many runs one transaction puts to pending. With so many, the
-	// wait for the disk at its end matters little.
+	// pageRuns is how many runs one transaction makes pending. With this many,
+	// the disk flush of its commit matters little.
 	pageRuns = 20_000
 
-	// sideBySide is how many pages of runs are taken at once. The database uses one
-	// core for each.
+	// sideBySide is how many pages of runs are taken at once. The database uses
+	// one core for each.
 	sideBySide = 2
 )
 
-// TakePage puts the next runs of an order to pending, with a job each, in one
+// TakePage makes the next runs of an order pending, with a job each, in one
 // transaction or a few. It takes at most limit runs; 0 means the best size. It
 // acts only on the job types in jobs.
 //
 // It may be stopped at any time and called again, from the zero Position or any
-// that it returned, also by several callers at once. When the order has ended it
+// that it returned, and by several callers at once. If the order has ended, it
 // changes nothing and returns Exhausted.
 func (s *Store) TakePage(ctx context.Context, order Order, jobs Jobs, from Position, limit int) (Page, error) {
 	n := sideBySide
@@ -79,9 +80,9 @@ func (s *Store) TakePage(ctx context.Context, order Order, jobs Jobs, from Posit
 	return merge(pages), errors.Join(errs...)
 }
 
-// merge makes one page of several that started at the same position. Pages of runs
+// merge combines several pages that started at the same position. Pages of runs
 // may overlap, so the next ones start where the first of them ended. Pages of
-// events lie side by side. At the end of a pass all start anew.
+// events are adjacent. At the end of a pass all start again.
 func merge(pages []Page) Page {
 	all := pages[0]
 	for _, page := range pages[1:] {
@@ -112,7 +113,7 @@ type pager struct {
 }
 
 func (p *pager) run(ctx context.Context) (Page, error) {
-	err := pgx.BeginTxFunc(ctx, p.store.pool, readCommitted, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, p.store.pool, query.ReadCommitted, func(tx pgx.Tx) error {
 		p.tx = tx
 		return p.take(ctx)
 	})
@@ -148,14 +149,14 @@ func (p *pager) checkOpen(ctx context.Context) error {
 	case errors.Is(err, pgx.ErrNoRows):
 		return fmt.Errorf("replay %d: %w", p.order.ID, store.ErrNotFound)
 	case err != nil:
-		return fmt.Errorf("look at replay %d: %w", p.order.ID, err)
+		return fmt.Errorf("check replay %d: %w", p.order.ID, err)
 	case !open:
 		return ErrEnded
 	}
 	return nil
 }
 
-// enqueue puts the runs of the page to pending. It reports whether the pass has
+// enqueue makes the runs of the page pending. It reports whether the pass has
 // come to its end.
 func (p *pager) enqueue(ctx context.Context) (end bool, err error) {
 	switch p.order.Filter.Status {
@@ -170,14 +171,14 @@ func (p *pager) enqueue(ctx context.Context) (end bool, err error) {
 	}
 }
 
-// endPass decides what follows a whole pass: another pass, a wait, or the end of
-// the order, with a note about the runs that the order leaves.
+// endPass decides what follows a whole pass: another pass, a wait, or the end
+// of the order. note lists the runs that the order excludes.
 func (p *pager) endPass(ctx context.Context) (note string, err error) {
 	found := p.page.Next.found
 	p.page.Next = Position{}
-	left, err := p.left(ctx)
+	left, err := p.remainingRuns(ctx)
 	if err != nil {
-		return "", fmt.Errorf("look what is left: %w", err)
+		return "", fmt.Errorf("count the remaining runs: %w", err)
 	}
 	var (
 		rest    = p.order.Filter.Status == Unrecognized && found
@@ -192,13 +193,13 @@ func (p *pager) endPass(ctx context.Context) (note string, err error) {
 	}
 	p.page.Wait, p.page.Exhausted = rest && !found, !rest
 	if p.page.Exhausted && len(unknown) > 0 {
-		note = fmt.Sprintf("runs of job types that the program which carried this out does not know were left: %q", unknown)
+		note = fmt.Sprintf("runs were skipped because no running program knows their job types: %q", unknown)
 	}
 	return note, nil
 }
 
-// left counts the runs that this order has not taken.
-func (p *pager) left(ctx context.Context) (Plan, error) {
+// remainingRuns counts the runs that this order has not taken.
+func (p *pager) remainingRuns(ctx context.Context) (Plan, error) {
 	switch f := p.order.Filter; f.Status {
 	case Unrecognized:
 		return nil, nil
@@ -207,15 +208,15 @@ func (p *pager) left(ctx context.Context) (Plan, error) {
 	default:
 		args := f.args()
 		args["order"] = p.order.ID
-		return readPlan(ctx, p.tx, leftSQL(f), args)
+		return readPlan(ctx, p.tx, remainingSQL(f), args)
 	}
 }
 
-func leftSQL(f Filter) string { return planRunsSQL(f.runs(withBody).and("r.replay_id < @order")) }
+func remainingSQL(f Filter) string { return planRunsSQL(f.runs(withBody).and("r.replay_id < @order")) }
 
-// count adds the page to its order. It fails if the order has ended meanwhile, so
-// that the page is rolled back; a cancel that comes later waits for the page. A
-// page that changed nothing writes nothing.
+// count adds the page to its order. It fails if the order has ended meanwhile,
+// so that the page is rolled back. A later cancel waits for the page. A page
+// that changed nothing writes nothing.
 func (p *pager) count(ctx context.Context, note string) error {
 	if p.page.Enqueued == 0 && !p.page.Exhausted {
 		return nil

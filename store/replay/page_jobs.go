@@ -7,9 +7,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// enqueueTakenSQL puts the jobs of the runs in taken into the queue. It returns
-// how many there are, the last event key, and the queues to wake. A page takes
-// longer with River's own insert, which uses COPY.
+// enqueueTakenSQL inserts the jobs of the runs in taken. It returns their
+// number, the last event key, and the queues to wake. A page takes longer with
+// River's own insert, which uses COPY.
 const enqueueTakenSQL = `, jobs AS (
     INSERT INTO lumin.river_job (args, kind, max_attempts, priority, queue)
     SELECT jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
@@ -23,7 +23,8 @@ SELECT (SELECT count(*) FROM jobs),
        (SELECT event_key FROM taken ORDER BY 1 DESC LIMIT 1),
        (SELECT coalesce(array_agg(DISTINCT queue), '{}') FROM jobs)`
 
-// takeRuns runs a statement that ends in enqueueTakenSQL, and wakes the workers.
+// takeRuns runs a statement that ends in enqueueTakenSQL, and wakes the
+// workers.
 func (p *pager) takeRuns(ctx context.Context, sql string, args pgx.NamedArgs) (last *[16]byte, err error) {
 	var queues []string
 	// The plan depends on the filter: see store.ListEvents.
@@ -45,7 +46,8 @@ func (p *pager) wakeWorkers(ctx context.Context, queues []string) error {
 // lowestPriority is River's.
 const lowestPriority = 4
 
-// jobArgs are the filter of the order and how to make the jobs of each kind.
+// jobArgs returns the filter of the order, and how to create the jobs of each
+// kind.
 func (p *pager) jobArgs() pgx.NamedArgs {
 	var (
 		kinds, queues        = []string{}, []string{}
@@ -54,7 +56,7 @@ func (p *pager) jobArgs() pgx.NamedArgs {
 	for kind, spec := range p.jobs.Specs {
 		kinds, queues = append(kinds, kind), append(queues, spec.Queue)
 		attempts = append(attempts, int16(spec.MaxAttempts))
-		// Jobs of fresh events come first where a queue holds both.
+		// Jobs of new events come first if a queue holds both.
 		priorities = append(priorities, int16(min(spec.Priority+1, lowestPriority)))
 	}
 	args := p.order.Filter.args()

@@ -7,9 +7,9 @@ import "context"
 const windowSQL = `
 SELECT min(id), max(id) FROM (SELECT id FROM lumin.events WHERE id > $1 ORDER BY id OFFSET $2 LIMIT $3) w`
 
-// enqueueMissing looks at a bounded number of events, oldest first, however few of
-// them miss a run. Each pager has its own window, after those of the pagers before
-// it.
+// enqueueMissing checks a bounded number of events, oldest first, even if few
+// of them miss a run. Each pager has its own window, after those of the pagers
+// before it.
 func (p *pager) enqueueMissing(ctx context.Context) (end bool, err error) {
 	events := max(p.limit/len(p.order.Filter.Kinds), 1)
 	var first, last *int64
@@ -24,13 +24,14 @@ func (p *pager) enqueueMissing(ctx context.Context) (end bool, err error) {
 	return false, err
 }
 
-// missingPageSQL makes the runs that a window of events misses, up to the limit.
+// missingPageSQL creates the runs that a window of events misses, up to the
+// limit.
 //
-// Retention and erasure may be about to remove an event or its body, so events are
-// locked. If they hold one, it is left for another pass. The recorder counts a
-// redelivery under a weaker lock, which does not conflict. Runs are inserted in
-// the recorder's order, which is that of bytes. OFFSET 0 makes the planner look
-// runs up one by one.
+// Retention and erasure may be about to remove an event or its body, so events
+// are locked. If they have locked an event, another pass takes it. The recorder
+// counts a redelivery under a weaker lock, which does not conflict. Runs are
+// inserted in the recorder's order, which is that of bytes. OFFSET 0 makes the
+// planner look runs up one by one.
 func missingPageSQL(f Filter) string {
 	held := f.missing(`JOIN lumin.job_types t ON t.kind = ANY (@kinds::text[])`, withBody).and(
 		`NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)`,

@@ -5,38 +5,36 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
-// enqueueRetrying moves jobs that wait for their next attempt to now.
+// enqueueRetrying makes jobs that wait for their next attempt run now.
 func (p *pager) enqueueRetrying(ctx context.Context) (end bool, err error) {
 	args := p.jobArgs()
 	args["after"] = p.from.id
-	rows, err := p.tx.Query(ctx, retryingPageSQL(p.order.Filter), pgx.QueryExecModeCacheDescribe, args)
-	if err != nil {
-		return false, err
-	}
 	var (
 		id     int64
 		queue  string
 		queues []string
 	)
-	_, err = pgx.ForEachRow(rows, []any{&id, &queue}, func() error {
+	err = query.Each(ctx, p.tx, "move retries to now", []any{&id, &queue}, func() error {
 		p.page.Enqueued++
 		p.page.Next.id = max(p.page.Next.id, id)
 		if !slices.Contains(queues, queue) {
 			queues = append(queues, queue)
 		}
 		return nil
-	})
+	}, retryingPageSQL(p.order.Filter), pgx.QueryExecModeCacheDescribe, args)
 	if err != nil {
 		return false, err
 	}
 	return p.page.Enqueued < p.limit, p.wakeWorkers(ctx, queues)
 }
 
-// retryingPageSQL writes the id of the order into run and job. So the order does
-// not take them again, and an attempt that was given up for dead can no longer
-// claim the run.
+// retryingPageSQL writes the id of the order into run and job. The order
+// therefore does not take them again, and an attempt that River gave up can no
+// longer claim the run.
 func retryingPageSQL(f Filter) string {
 	page := f.runs(withBody).and(
 		`r.replay_id < @order`,

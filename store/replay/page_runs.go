@@ -14,14 +14,14 @@ func (p *pager) enqueueRuns(ctx context.Context) (end bool, err error) {
 	return p.page.Enqueued < p.limit, err
 }
 
-// runsPageSQL takes only runs of older orders. Otherwise a run that failed again
-// under this order would be replayed for ever. A run that another transaction has
-// locked, such as that of another page, is skipped: afterwards it is pending, or
-// another pass finds it.
+// runsPageSQL takes only runs of older orders. Otherwise a run that failed
+// again under this order would be replayed forever. It skips a run that another
+// transaction has locked, such as another page. Afterwards the run is pending,
+// or another pass finds it.
 //
 // Retention and erasure may be about to remove the body of a succeeded or
-// cancelled run, so its event is locked too. If they hold it, the run is left for
-// another pass. The recorder's lock is weaker and does not conflict.
+// cancelled run, so its event is locked too. If they have locked it, another
+// pass takes the run. The recorder's lock is weaker and does not conflict.
 func runsPageSQL(f Filter) string {
 	lock := `FOR UPDATE OF r SKIP LOCKED`
 	if f.Status == Succeeded || f.Status == Cancelled {

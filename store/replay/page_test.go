@@ -46,7 +46,7 @@ func TestReplayPages(t *testing.T) {
 		if n == 0 || len(pages) > 10 {
 			break
 		}
-		// Those that fail again at once are not for this order.
+		// Runs that fail again at once are not taken by this order.
 		storetest.FailAll(t, s)
 	}
 	if fmt.Sprint(pages) != "[10 10 5 0]" {
@@ -59,7 +59,7 @@ func TestReplayPages(t *testing.T) {
 	if r, _ = replay.New(s).Get(t.Context(), r.ID); r.Enqueued != 25 || r.State != "done" || r.Planned == nil || *r.Planned != 25 {
 		t.Errorf("%d enqueued", r.Enqueued)
 	}
-	// But for the next one.
+	// The next order takes them.
 	next := storetest.Order(t, s, replay.Filter{Status: replay.Failed})
 	if n := carryOut(t, s, next, 1000, "book"); n != 25 {
 		t.Errorf("the next order replays %d", n)
@@ -91,14 +91,14 @@ func TestOrdersAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.EnqueuedAt == nil {
-			t.Errorf("order %d is not at its end", r.ID)
+			t.Errorf("order %d has not ended", r.ID)
 		}
 		enqueued += r.Enqueued
 	}
 	if enqueued != 200 {
 		t.Errorf("the orders say %d", enqueued)
 	}
-	// Exactly one live job for each run, of the order that the run names.
+	// Each run has exactly one live job, of the order that the run names.
 	matching := storetest.Value[int](t, s.Pool(), `
 		SELECT count(*) FROM lumin.runs r JOIN lumin.river_job j
 		ON j.args ->> 'event_key' = r.event_key::text AND j.kind = r.job_kind AND (j.args ->> 'replay_id')::bigint = r.replay_id
@@ -109,7 +109,7 @@ func TestOrdersAtOnce(t *testing.T) {
 	}
 }
 
-// Runs of kinds that nobody here knows stay failed.
+// Runs of job types that no running program knows stay failed.
 func TestReplayOfUnknownKind(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -121,8 +121,9 @@ func TestReplayOfUnknownKind(t *testing.T) {
 	storetest.WantState(t, s, d, "retired", "failed 0")
 }
 
-// Runs of job types that the program does not know are left, and the order says so.
-func TestReplayLeavesUnknownKinds(t *testing.T) {
+// Runs of job types that no running program knows are skipped, and the order
+// lists them.
+func TestReplayListsUnknownKinds(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	fail(t, s, storetest.Delivery(1, "book", "mail"))
@@ -130,14 +131,14 @@ func TestReplayLeavesUnknownKinds(t *testing.T) {
 	if n := allPages(t, s, r, storetest.ReplayJobs("book")); n != 1 {
 		t.Errorf("%d runs", n)
 	}
-	if r, _ = replay.New(s).Get(t.Context(), r.ID); r.Error != `runs of job types that the program which carried this out does not know were left: ["mail"]` {
+	if r, _ = replay.New(s).Get(t.Context(), r.ID); r.Error != `runs were skipped because no running program knows their job types: ["mail"]` {
 		t.Errorf("%+v", r)
 	}
 }
 
-// A replay that takes up a run while an old job still works on it fences that
-// job off.
-func TestReplayFencesOldJob(t *testing.T) {
+// If a replay takes a run while an old job still works on it, the old job can
+// no longer change the run.
+func TestReplayStopsOldJob(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	d := storetest.Delivery(1, "book")
@@ -171,7 +172,7 @@ func TestReplaySucceededAndCancelled(t *testing.T) {
 	fail(t, s, failed)
 
 	again := storetest.Order(t, s, replay.Filter{Status: replay.Succeeded, Kinds: []string{"book"}})
-	// Whose body somebody is about to remove is left.
+	// A run whose body another transaction may be about to remove is skipped.
 	tx, err := s.Pool().Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +180,7 @@ func TestReplaySucceededAndCancelled(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `SELECT FROM lumin.events FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
-	// It may come free again, so the order is not through.
+	// The run may become free again, so the order does not end.
 	if page, err := replay.New(s).TakePage(t.Context(), again, storetest.ReplayJobs("book"), replay.Position{}, 1); err != nil || page.Enqueued != 0 || page.Exhausted || !page.Wait {
 		t.Errorf("%+v, %v", page, err)
 	}
@@ -189,12 +190,12 @@ func TestReplaySucceededAndCancelled(t *testing.T) {
 	if n := allPages(t, s, again, storetest.ReplayJobs("book")); n != 1 {
 		t.Errorf("%d succeeded runs replayed, want 1", n)
 	}
-	// Once per order, however often it is taken up.
+	// An order takes a run once, even if the order is carried out again.
 	if _, err := claim(t, s, attempt(done, "book", again.ID)); err != nil {
 		t.Fatal(err)
 	}
 	if n := allPages(t, s, again, storetest.ReplayJobs("book")); n != 0 {
-		t.Errorf("%d replayed by an order that had been through", n)
+		t.Errorf("%d replayed by an order that had taken them", n)
 	}
 	cancelled := storetest.Order(t, s, replay.Filter{Status: replay.Cancelled})
 	if n := allPages(t, s, cancelled, storetest.ReplayJobs("book")); n != 1 {
@@ -207,7 +208,7 @@ func TestReplaySucceededAndCancelled(t *testing.T) {
 	storetest.WantState(t, s, given, "book", fmt.Sprintf("cancelled %d", cancelled.ID))
 	storetest.WantState(t, s, failed, "book", "failed 0")
 
-	// What was erased does not come back.
+	// An erased run is not replayed.
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now()`)
 	if n := planned(t, s, replay.Filter{Status: replay.Cancelled}); n != 0 {
 		t.Errorf("%d planned of events without a body", n)
@@ -237,7 +238,8 @@ func TestReplayRetrying(t *testing.T) {
 	}
 	storetest.WantState(t, s, waiting, "book", fmt.Sprintf("pending %d", r.ID))
 	storetest.WantState(t, s, fresh, "book", "pending 0")
-	// An attempt that was given up for dead acts no more; the job moved up does.
+	// An attempt that River gave up can no longer act. The job that was moved
+	// to now can.
 	if _, err := claim(t, s, attempt(waiting, "book", 0)); err == nil {
 		t.Error("the old attempt may act")
 	}
@@ -249,7 +251,7 @@ func TestReplayRetrying(t *testing.T) {
 func TestReplayUnrecognized(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
-	// Bodies that an older program could not read.
+	// Bodies that an older program could not decode.
 	readable, known := storetest.Delivery(1), storetest.Delivery(2, "book")
 	unread := func(payload []byte) store.Delivery {
 		return store.Delivery{Source: "account", Payload: payload, Signature: make([]byte, 32), KeyID: "k", ReceivedAt: readable.ReceivedAt}
@@ -263,7 +265,7 @@ func TestReplayUnrecognized(t *testing.T) {
 	route := replay.Jobs{Route: func(string, lumin.EventType) []store.JobSpec { return storetest.Specs("book") }}
 	r := storetest.Order(t, s, f)
 	if *r.Planned != 2 {
-		t.Errorf("planned %d, want 2: what came as it should as well is only seen then", *r.Planned)
+		t.Errorf("planned %d, want 2: only carrying it out finds the copy that was recognized", *r.Planned)
 	}
 	if n := allPages(t, s, r, route); n != 1 {
 		t.Errorf("%d events decoded, want 1", n)
@@ -274,7 +276,7 @@ func TestReplayUnrecognized(t *testing.T) {
 	if want := fmt.Sprintf("%s request-1 %d t", readable.Envelope.Key(), receipts[0].EventID); got != want {
 		t.Errorf("decoded %q, want %q", got, want)
 	}
-	storetest.WantState(t, s, readable, "book", fmt.Sprintf("pending %d", r.ID)) // so that the order is over with it
+	storetest.WantState(t, s, readable, "book", fmt.Sprintf("pending %d", r.ID)) // so that the order can finish
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE signature_request_id IS NULL`); n != 4 {
 		t.Errorf("%d unrecognized events, want the 4 that there were", n)
 	}
@@ -283,8 +285,8 @@ func TestReplayUnrecognized(t *testing.T) {
 	}
 }
 
-// A page of a replay reads its own runs and events, be it a large one: each page of
-// many would read the table once more.
+// A page of a replay reads only its own runs and events, even if it is large.
+// Otherwise each of many pages would read the whole table.
 func TestReplayPagePlans(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

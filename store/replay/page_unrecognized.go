@@ -6,12 +6,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
 
 // enqueueUnrecognized decodes unrecognized events again. An event that has an
-// identity now is recorded as a delivery of it would be.
+// identity now is recorded like a delivery of it.
 func (p *pager) enqueueUnrecognized(ctx context.Context) (end bool, err error) {
 	events, err := readUnrecognized(ctx, p.tx, p.order.Filter, p.from.id, p.limit)
 	if err != nil || len(events) == 0 {
@@ -34,11 +35,11 @@ func (p *pager) enqueueUnrecognized(ctx context.Context) (end bool, err error) {
 	}
 	for i, r := range receipts {
 		if r.Status != store.Recorded {
-			continue // a delivery of this event was recognized, or another body on this page
+			continue // a recognized delivery, or another body on this page, has stored this event
 		}
 		p.page.Enqueued++
 		if _, err := p.tx.Exec(ctx, `UPDATE lumin.events SET decoded_from = $2 WHERE id = $1`, r.EventID, from[i]); err != nil {
-			return false, fmt.Errorf("note what an event was decoded from: %w", err)
+			return false, fmt.Errorf("store which event an event was decoded from: %w", err)
 		}
 	}
 	return false, nil
@@ -74,11 +75,12 @@ func (s *Store) planUnrecognized(ctx context.Context, f Filter) (Plan, error) {
 	return Plan{p}, nil
 }
 
-// pageBodies bounds how many bodies, of up to 1 MiB each, are in memory at once.
+// pageBodies bounds how many bodies, of up to 1 MiB each, are in memory at
+// once.
 const pageBodies = 32
 
-// unrecognizedEvent is decoded again; the envelope of its delivery is nil if it
-// still has no identity.
+// unrecognizedEvent is an event that was decoded again. The envelope of its
+// delivery is nil if it still has no identity.
 type unrecognizedEvent struct {
 	id       int64
 	delivery store.Delivery
@@ -100,19 +102,10 @@ func unrecognizedSQL() string {
 ORDER BY e.id LIMIT @limit`
 }
 
-// querier is a pool or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-func readUnrecognized(ctx context.Context, db querier, f Filter, after int64, limit int) ([]unrecognizedEvent, error) {
+func readUnrecognized(ctx context.Context, db query.DB, f Filter, after int64, limit int) ([]unrecognizedEvent, error) {
 	args := f.args()
 	args["after"], args["limit"] = after, min(limit, pageBodies)
-	rows, err := db.Query(ctx, unrecognizedSQL(), args)
-	if err != nil {
-		return nil, fmt.Errorf("read unrecognized events: %w", err)
-	}
-	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e unrecognizedEvent, err error) {
+	return query.Rows(ctx, db, "read unrecognized events", func(row pgx.CollectableRow) (e unrecognizedEvent, err error) {
 		d := &e.delivery
 		if err := row.Scan(&e.id, &d.Source, &d.Payload, &d.Signature, &d.KeyID, &d.ReceivedAt); err != nil {
 			return e, err
@@ -121,9 +114,5 @@ func readUnrecognized(ctx context.Context, db querier, f Filter, after int64, li
 			d.Envelope = &envelope
 		}
 		return e, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read unrecognized events: %w", err)
-	}
-	return events, nil
+	}, unrecognizedSQL(), args)
 }

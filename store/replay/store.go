@@ -1,14 +1,13 @@
 package replay
 
 import (
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/store"
 )
 
-// Store plans, places and carries out orders, and dismisses and restores failures.
-// Its methods are safe for concurrent use.
+// Store plans, places and carries out orders, and dismisses and restores
+// failures. Its methods are safe for concurrent use.
 type Store struct {
 	store *store.Store
 	pool  *pgxpool.Pool
@@ -16,9 +15,3 @@ type Store struct {
 
 // New returns a Store on the pool of st.
 func New(st *store.Store) *Store { return &Store{store: st, pool: st.Pool()} }
-
-// readCommitted lets each statement see the rows that other transactions have
-// committed before it. A role or a database may have another level as its default.
-//
-//nolint:gochecknoglobals // a constant, if Go had such
-var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}

@@ -2,9 +2,10 @@ package retention
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // Conditions on an event e. The events of all sources with one event key share
@@ -44,7 +45,7 @@ SELECT (SELECT count(*) FROM e), l.received_at, l.id, ARRAY[]::uuid[], ARRAY(SEL
 FROM (SELECT received_at, id FROM e ORDER BY received_at DESC, id DESC LIMIT 1) l`
 )
 
-// decision says what may be removed of one page of events.
+// decision lists the data that may be removed of one page of events.
 type decision struct {
 	keys   [][16]byte // event keys of which everything may be removed
 	bodies []int64    // ids of events that stay, but whose body may be removed
@@ -67,19 +68,9 @@ func decideBodies(ctx context.Context, tx pgx.Tx, s *step) (decision, error) {
 
 func decide(ctx context.Context, tx pgx.Tx, sql string, s *step, cutoffs ...any) (decision, error) {
 	d := decision{last: s.at}
-	rows, err := queryPlanned(ctx, tx, sql, append([]any{s.at.receivedAt, s.at.id, s.pageSize}, cutoffs...)...)
-	if err == nil {
-		// There is no row at all after the last event.
-		_, err = pgx.ForEachRow(rows, []any{&d.read, &d.last.receivedAt, &d.last.id, &d.keys, &d.bodies}, func() error { return nil })
-	}
-	if err != nil {
-		return d, fmt.Errorf("look for old events: %w", err)
-	}
-	return d, nil
-}
-
-// queryPlanned has the statement planned for the current state of the tables. A
-// plan that the connection cached may be from a time when they were empty.
-func queryPlanned(ctx context.Context, tx pgx.Tx, sql string, args ...any) (pgx.Rows, error) {
-	return tx.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	args := append([]any{pgx.QueryExecModeCacheDescribe, s.at.receivedAt, s.at.id, s.pageSize}, cutoffs...)
+	// The result has no row after the last event.
+	err := query.Each(ctx, tx, "find old events", []any{&d.read, &d.last.receivedAt, &d.last.id, &d.keys, &d.bodies},
+		func() error { return nil }, sql, args...)
+	return d, err
 }

@@ -3,10 +3,11 @@ package retention
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
 // orphansSQL removes rows of a table whose event no longer exists, such as a
@@ -30,13 +31,11 @@ SELECT (SELECT count(*) FROM w), (SELECT count(*) FROM gone), w.event_key FROM w
 // event key begins with the time of its event, so it is the age of an orphan.
 func orphansPage(ctx context.Context, tx pgx.Tx, s *step) (page, error) {
 	p := page{last: s.at}
-	rows, err := queryPlanned(ctx, tx, orphansSQL(s.table), s.at.key, firstKey(s.events), s.pageSize)
 	var n int64
-	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&p.read, &n, &p.last.key}, func() error { return nil })
-	}
+	err := query.Each(ctx, tx, "remove "+s.table+" without events", []any{&p.read, &n, &p.last.key}, func() error { return nil },
+		orphansSQL(s.table), pgx.QueryExecModeCacheDescribe, s.at.key, firstKey(s.events), s.pageSize)
 	if err != nil {
-		return page{last: s.at}, fmt.Errorf("remove %s without events: %w", s.table, err)
+		return page{last: s.at}, err
 	}
 	if s.table == "runs" {
 		p.removed.Runs = n

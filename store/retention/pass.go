@@ -8,11 +8,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
 )
 
 // Pass goes once through everything that is too old when the pass is made. It
-// remembers its position, so each row that has to stay is read once. A Pass is
-// for one goroutine at a time.
+// remembers its position, so it reads each kept row once. A Pass is for one
+// goroutine at a time.
 type Pass struct {
 	steps []*step // those that are not finished
 	next  int
@@ -31,7 +33,7 @@ type step struct {
 // page is the result of one transaction.
 type page struct {
 	removed Removed
-	read    int // rows, also of those that stay
+	read    int // rows, including kept ones
 	last    position
 }
 
@@ -43,14 +45,15 @@ type position struct {
 }
 
 const (
-	// Small, so that no one waits long for an event that is locked.
+	// Small, because a locked event delays its deliveries.
 	eventsPageSize = 500
 
-	// Almost no row is an orphan, and no one waits for the lock of one.
+	// Almost no row is an orphan, and no other session waits for the lock of
+	// one.
 	orphansPageSize = 5000
 )
 
-// NewPass returns a pass that has not begun. now should be the clock of the
+// NewPass returns a pass from the beginning. now should be the clock of the
 // database.
 func NewPass(policy Policy, now time.Time) *Pass {
 	p := &Pass{}
@@ -92,7 +95,7 @@ func (p *Pass) Continue(ctx context.Context, pool *pgxpool.Pool, length time.Dur
 		start := time.Now()
 		removed, err := p.nextPage(ctx, pool)
 		if err != nil {
-			return total, fmt.Errorf("remove what is too old: %w", err)
+			return total, fmt.Errorf("remove old data: %w", err)
 		}
 		total.add(removed)
 		// Idle for a third of the time: deliveries need the disk.
@@ -110,8 +113,8 @@ func (p *Pass) Continue(ctx context.Context, pool *pgxpool.Pool, length time.Dur
 
 // beginPageSQL waits until no other pass is in a transaction: two at once would
 // skip the rows that the other has locked. It does not wait for the disk at
-// commit, because what a crash restores is removed again. The number of the
-// lock only has to differ from those of other advisory locks.
+// commit, because the next pass repeats a removal that a crash undoes. The
+// number of the lock only has to differ from those of other advisory locks.
 const beginPageSQL = `
 SET LOCAL synchronous_commit = off;
 SELECT pg_advisory_xact_lock(7812740336261935461)`
@@ -121,7 +124,7 @@ func (p *Pass) nextPage(ctx context.Context, pool *pgxpool.Pool) (Removed, error
 	p.next %= len(p.steps)
 	step := p.steps[p.next]
 	var done page
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginTxFunc(ctx, pool, query.ReadCommitted, func(tx pgx.Tx) (err error) {
 		if _, err := tx.Exec(ctx, beginPageSQL); err != nil {
 			return fmt.Errorf("wait for another pass: %w", err)
 		}

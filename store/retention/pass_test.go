@@ -32,6 +32,23 @@ func retain(tb testing.TB, s *store.Store, r retention.Policy, now time.Time) re
 	return done
 }
 
+// wantRemaining checks which rows and bodies TestRetain leaves.
+func wantRemaining(tb testing.TB, s *store.Store) {
+	tb.Helper()
+	left := storetest.Value[string](tb, s.Pool(), `
+		SELECT string_agg(concat_ws(' ', signature_request_id, source, CASE WHEN payload IS NULL THEN 'removed' ELSE 'kept' END), ', ' ORDER BY signature_request_id, source)
+		FROM lumin.events`)
+	if want := "request-1 account kept, request-2 account removed, request-4 account kept, request-5 account kept, request-6 account removed, request-6 app:crm removed"; left != want {
+		tb.Errorf("remaining are\n%s, want\n%s", left, want)
+	}
+	if n := storetest.Value[int](tb, s.Pool(), `SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL`); n != 0 {
+		tb.Errorf("%d bodies of redeliveries remain", n)
+	}
+	if ids := storetest.Value[string](tb, s.Pool(), `SELECT string_agg(signature_request_id, ' ' ORDER BY 1) FROM lumin.signature_requests`); ids != "request-1 request-5" {
+		tb.Errorf("remaining signature requests: %s", ids)
+	}
+}
+
 func TestRetain(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -43,7 +60,7 @@ func TestRetain(t *testing.T) {
 	}
 	fresh, middle, old := aged(1, 89*day, "book"), aged(2, 91*day, "book"), aged(3, 401*day, "book")
 	pending, failed := aged(4, 500*day, "mail"), aged(5, 500*day, "mail")
-	shared := aged(6, 401*day) // whose other source's event is younger
+	shared := aged(6, 401*day) // the event of its other source is younger
 	sibling := storetest.From("app:crm", aged(6, 399*day))
 	unrecognized := store.Delivery{Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: now.Add(-401 * day)}
 	storetest.Record(t, s, failed)
@@ -66,22 +83,12 @@ func TestRetain(t *testing.T) {
 	if want := (retention.Removed{Payloads: 3, Events: 2, Runs: 1, Redeliveries: 1}); got != want {
 		t.Errorf("removed %+v, want %+v", got, want)
 	}
-	left := storetest.Value[string](t, s.Pool(), `
-		SELECT string_agg(concat_ws(' ', signature_request_id, source, CASE WHEN payload IS NULL THEN 'removed' ELSE 'kept' END), ', ' ORDER BY signature_request_id, source)
-		FROM lumin.events`)
-	if want := "request-1 account kept, request-2 account removed, request-4 account kept, request-5 account kept, request-6 account removed, request-6 app:crm removed"; left != want {
-		t.Errorf("left are\n%s, want\n%s", left, want)
-	}
-	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.redeliveries WHERE payload IS NOT NULL`); n != 0 {
-		t.Errorf("%d bodies of redeliveries are left", n)
-	}
-	if ids := storetest.Value[string](t, s.Pool(), `SELECT string_agg(signature_request_id, ' ' ORDER BY 1) FROM lumin.signature_requests`); ids != "request-1 request-5" {
-		t.Errorf("signature requests left: %s", ids)
-	}
+	wantRemaining(t, s)
 	storetest.WantState(t, s, pending, "mail", "pending 0")
 	storetest.WantState(t, s, failed, "mail", "failed 0")
 
-	// Nothing more to do; and what came again is known, counted and not kept.
+	// Nothing remains to be removed. A redelivery is recognized and counted,
+	// and its body is not stored.
 	if got := retain(t, s, retention.Policy{Payloads: 90 * day, Events: 400 * day}, now); got != (retention.Removed{}) {
 		t.Errorf("a second time: %+v", got)
 	}
@@ -89,9 +96,9 @@ func TestRetain(t *testing.T) {
 		t.Errorf("%+v", r[0])
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE signature_request_id = 'request-2' AND payload IS NULL`); n != 1 {
-		t.Error("the body came back with a redelivery")
+		t.Error("a redelivery stored the body again")
 	}
-	// Once it has worked, the failed one goes too.
+	// Once the failed run has succeeded, its event is removed too.
 	if err := storetest.Succeed(t, s, failed, "mail"); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +106,7 @@ func TestRetain(t *testing.T) {
 		t.Errorf("afterwards: %+v", got)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.failures`); n != 0 {
-		t.Errorf("%d failures are left", n)
+		t.Errorf("%d failures remain", n)
 	}
 }
 
@@ -141,9 +148,9 @@ WITH e AS (
 INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
 SELECT event_key, 'book', id, $2, now() FROM e WHERE source = 'account'`
 
-// Events that have to stay are read but not written. A pass in pieces reads
-// past them to the events before and after.
-func TestRetainPastWhatStays(t *testing.T) {
+// Events that have to stay are read but not written. A pass in slices continues
+// behind them.
+func TestRetainContinuesBehindKeptEvents(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	storetest.Exec(t, s.Pool(), agedSQL, 2000, "failed")
@@ -168,10 +175,10 @@ func TestRetainPastWhatStays(t *testing.T) {
 		done.Payloads += removed.Payloads
 	}
 	if done != (retention.Removed{Events: 1, Payloads: 1}) || pieces < 10 {
-		t.Errorf("removed %+v in %d pieces", done, pieces)
+		t.Errorf("removed %+v in %d slices", done, pieces)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.events WHERE xmax <> 0 AND payload IS NOT NULL`); n != 0 {
-		t.Errorf("%d of the events that stay have been written to", n)
+		t.Errorf("%d of the kept events were written", n)
 	}
 }
 
@@ -190,13 +197,13 @@ func TestRetainAtOnce(t *testing.T) {
 	}
 	work.Wait()
 	if got := storetest.Count(t, s); got != (storetest.Tally{}) {
-		t.Errorf("left are %+v", got)
+		t.Errorf("remaining are %+v", got)
 	}
 }
 
-// All rows of an event key are removed or none, and locked rows are not waited
-// for.
-func TestRetainWhole(t *testing.T) {
+// All rows of an event key are removed, or none. Locked rows do not delay the
+// pass.
+func TestRetainWholeEventKeys(t *testing.T) {
 	t.Parallel()
 	for _, held := range []string{
 		`SELECT FROM lumin.events WHERE source = 'app:crm' FOR KEY SHARE`,
@@ -211,11 +218,11 @@ func TestRetainWhole(t *testing.T) {
 		before := storetest.Count(t, s)
 		tx := storetest.Begin(t, s)
 		storetest.Exec(t, tx, held)
-		ctx, cancel := context.WithTimeout(t.Context(), storetest.Patience)
+		ctx, cancel := context.WithTimeout(t.Context(), storetest.Timeout)
 		done, err := retention.Run(ctx, s.Pool(), retention.Policy{Events: 400 * day}, time.Now())
 		cancel()
 		if err != nil || done != (retention.Removed{}) || storetest.Count(t, s) != before {
-			t.Errorf("beside %s: %+v, %v, left are %+v", held, done, err, storetest.Count(t, s))
+			t.Errorf("beside %s: %+v, %v, remaining are %+v", held, done, err, storetest.Count(t, s))
 		}
 		if err := tx.Rollback(t.Context()); err != nil {
 			t.Fatal(err)
@@ -226,7 +233,7 @@ func TestRetainWhole(t *testing.T) {
 	}
 }
 
-// Rows that have lost their event are removed at the same age.
+// Rows whose event no longer exists are removed at the same age.
 func TestRetainOrphans(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -245,7 +252,7 @@ func TestRetainOrphans(t *testing.T) {
 		t.Errorf("%+v, %v", done, err)
 	}
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.failures`); n != 800 {
-		t.Errorf("%d failures are left, want those of 400 events", n)
+		t.Errorf("%d failures remain, want those of 400 events", n)
 	}
 }
 

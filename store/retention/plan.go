@@ -29,8 +29,9 @@ SELECT (SELECT count(*) FROM old WHERE body AND NOT needed) - (SELECT count(*) F
        (SELECT count(*) FROM lumin.redeliveries WHERE event_id IN (SELECT id FROM gone)),
        (SELECT count(*) FROM old WHERE needed)`
 
-// Plan counts what [Run] would remove now. kept is the number of events that
-// are old enough, but whose row or body a pending or failed run needs.
+// Plan counts the data that [Run] would remove now. kept is the number of
+// events that are old enough, but whose row or body a pending or failed run
+// needs.
 func Plan(ctx context.Context, pool *pgxpool.Pool, policy Policy, now time.Time) (plan Removed, kept int64, err error) {
 	payloads, events := policy.cutoffs(now)
 	err = pool.QueryRow(ctx, planSQL, pgx.QueryExecModeCacheDescribe, payloads, events).

@@ -9,8 +9,8 @@ type Policy struct {
 	Events   time.Duration // events with their runs, failures and redeliveries
 }
 
-// cutoffs returns the times before which a body and an event must have been
-// received to be too old. The zero time stands for never.
+// cutoffs returns the times before which a body and an event count as too old.
+// The zero time means never.
 func (p Policy) cutoffs(now time.Time) (payloads, events time.Time) {
 	if p.Payloads > 0 {
 		payloads = now.Add(-p.Payloads)

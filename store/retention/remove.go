@@ -5,13 +5,19 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
 )
 
+// Statements are planned for the current state of the tables
+// (pgx.QueryExecModeCacheDescribe): a plan that the connection cached may be
+// from a time when they were empty.
+//
 // Every lock here skips rows that are locked by others, so retention never
 // waits while it holds a lock. Events are locked FOR UPDATE: that conflicts
 // with the lock under which a replay makes missing runs of an event.
 
-// eventsPage removes what is too old in the next page of events.
+// eventsPage removes the data that is too old in the next page of events.
 func eventsPage(ctx context.Context, tx pgx.Tx, s *step) (page, error) {
 	old, err := decideEvents(ctx, tx, s)
 	p := page{read: old.read, last: old.last}
@@ -56,12 +62,9 @@ func removeBodies(ctx context.Context, tx pgx.Tx, ids []int64, removed *Removed)
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := queryPlanned(ctx, tx, lockBodiesSQL, ids)
-	if err == nil {
-		ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-	}
+	ids, err := query.Column[int64](ctx, tx, "lock events", lockBodiesSQL, pgx.QueryExecModeCacheDescribe, ids)
 	if err != nil {
-		return fmt.Errorf("lock events: %w", err)
+		return err
 	}
 	tag, err := tx.Exec(ctx, removeBodiesSQL, pgx.QueryExecModeCacheDescribe, ids)
 	if err != nil {
@@ -138,15 +141,12 @@ func removeKeys(ctx context.Context, tx pgx.Tx, keys [][16]byte, s *step, remove
 		locked   []int64
 		requests []string
 	)
-	rows, err := queryPlanned(ctx, tx, lockKeysSQL, keys)
-	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&key, &n}, func() error {
-			taken, locked = append(taken, key), append(locked, n)
-			return nil
-		})
-	}
+	err := query.Each(ctx, tx, "lock events", []any{&key, &n}, func() error {
+		taken, locked = append(taken, key), append(locked, n)
+		return nil
+	}, lockKeysSQL, pgx.QueryExecModeCacheDescribe, keys)
 	if err != nil {
-		return fmt.Errorf("lock events: %w", err)
+		return err
 	}
 	err = tx.QueryRow(ctx, removeKeysSQL, pgx.QueryExecModeCacheDescribe, s.events, taken, locked).
 		Scan(&removed.Events, &removed.Runs, &removed.Redeliveries, &requests)

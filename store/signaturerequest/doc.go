@@ -1,6 +1,6 @@
-// Package signaturerequest keeps lumin.signature_requests, the latest state of each
-// signature request. The job type signature_request_state writes it, and reconcile
-// compares it with Lumin.
+// Package signaturerequest keeps lumin.signature_requests, the latest state of
+// each signature request. The job type signature_request_state writes it, and
+// reconcile compares it with Lumin.
 //
 //	row, err := signaturerequest.Lock(ctx, tx, id)
 //	row.Status = &status

@@ -12,7 +12,8 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// Row is one row of lumin.signature_requests. Fields that no event has set are nil.
+// Row is one row of lumin.signature_requests. Fields that no event has set are
+// nil.
 type Row struct {
 	ID            string
 	Status        *string
@@ -25,16 +26,16 @@ type Row struct {
 	LastEventType *string
 	LastEventTime *time.Time
 
-	// GoneAt is when a check found that Lumin no longer has the signature request;
-	// nil: no check has.
+	// GoneAt is the time at which a check found that Lumin no longer has the
+	// signature request. It is nil if no check has.
 	GoneAt *time.Time
 
-	// Versions says, by column, which event a field comes from. Its format is that
-	// of the job type signature_request_state.
+	// Versions says, by column, which event a field comes from. Its format is
+	// that of the job type signature_request_state.
 	Versions map[string]string
 }
 
-// The update that changes nothing locks the row, so that two events of one
+// The update changes nothing but locks the row, so that two events of one
 // signature request are merged one after the other.
 const lockSQL = `
 INSERT INTO lumin.signature_requests AS s (signature_request_id) VALUES ($1)
@@ -50,8 +51,8 @@ func scan(row pgx.Row) (r Row, err error) {
 	return r, err
 }
 
-// Lock returns the row of a signature request and keeps it locked until tx ends. It
-// inserts a missing row.
+// Lock returns the row of a signature request and keeps it locked until tx
+// ends. It inserts a missing row.
 func Lock(ctx context.Context, tx pgx.Tx, id string) (Row, error) {
 	r, err := scan(tx.QueryRow(ctx, lockSQL, id))
 	if err != nil {
@@ -76,8 +77,8 @@ func Update(ctx context.Context, tx pgx.Tx, r Row) error {
 	return nil
 }
 
-// openStatus is the condition of the index on checked_at: signature requests that
-// are not finished and not known to be gone.
+// openStatus is the condition of the index on checked_at: signature requests
+// that are not finished and not known to be gone.
 const openStatus = `(status IS NULL OR status NOT IN ('APPROVED', 'REJECTED', 'FAILED', 'CANCELLED')) AND gone_at IS NULL`
 
 const uncheckedSQL = `
@@ -85,15 +86,15 @@ SELECT signature_request_id FROM lumin.signature_requests
 WHERE ` + openStatus + ` AND (checked_at IS NULL OR checked_at < $1)
 ORDER BY checked_at NULLS FIRST, signature_request_id LIMIT $2`
 
-// Unchecked lists signature requests that are neither finished nor
-// gone, and whose state was not requested since a time. Signature requests that were
+// Unchecked lists signature requests that are neither finished nor gone, and
+// whose state was not requested since a time. Signature requests that were
 // never checked come first.
 func Unchecked(ctx context.Context, pool *pgxpool.Pool, since time.Time, limit int) ([]string, error) {
 	return query.Column[string](ctx, pool, "list open signature requests", uncheckedSQL, since, limit)
 }
 
-// The signature requests of the newest events suffice; they need not be the newest of
-// all.
+// The signature requests of the newest events suffice; they need not be the
+// newest of all.
 const newestSQL = `
 SELECT signature_request_id
 FROM (SELECT id, signature_request_id FROM lumin.events ORDER BY id DESC LIMIT 1000) e
@@ -108,11 +109,11 @@ func Newest(ctx context.Context, pool *pgxpool.Pool, except []string, limit int)
 	return query.Column[string](ctx, pool, "list the newest signature requests", newestSQL, query.NotNull(except), limit)
 }
 
-// Check stores that the state of a signature request was requested at a time. It
-// locks the row and calls compare, which may change it. If the row no longer exists,
-// nothing happens.
+// Check stores that the state of a signature request was requested at a time.
+// It locks the row and calls compare, which may change it. If the row no longer
+// exists, nothing happens.
 func Check(ctx context.Context, pool *pgxpool.Pool, id string, at time.Time, compare func(*Row) (changed bool)) error {
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, pool, query.ReadCommitted, func(tx pgx.Tx) error {
 		row, err := scan(tx.QueryRow(ctx, `
 			UPDATE lumin.signature_requests SET checked_at = $2 WHERE signature_request_id = $1 RETURNING `+columns, id, at))
 		if errors.Is(err, pgx.ErrNoRows) {

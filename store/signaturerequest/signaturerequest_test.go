@@ -48,7 +48,7 @@ func TestSignatureRequest(t *testing.T) {
 	}
 }
 
-// Several at once merge into one row, one after the other.
+// Several transactions at once merge into one row, one after the other.
 func TestSignatureRequestAtOnce(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -73,6 +73,6 @@ func TestSignatureRequestAtOnce(t *testing.T) {
 	}
 	writers.Wait()
 	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.signature_requests, jsonb_object_keys(versions)`); n != 4*each {
-		t.Errorf("%d of %d merges are left", n, 4*each)
+		t.Errorf("%d of %d merges remain", n, 4*each)
 	}
 }

@@ -11,10 +11,9 @@ import (
 	"lumin-ingest/lumin"
 )
 
-// Of returns the signer that a body names, in a normal form: upper and lower
-// case, surrounding white space, composed and decomposed accents, and the two forms
-// of an international domain make no difference. It is empty if the body names no
-// signer.
+// Of returns the signer that a body names, in a normal form. The form does not
+// depend on case, surrounding white space, the composition of accents, or the
+// notation of an international domain. It is empty if the body names no signer.
 func Of(body []byte) string {
 	address := norm.NFC.String(strings.ToLower(strings.TrimSpace(lumin.SignerEmail(body))))
 	at := strings.LastIndexByte(address, '@')
@@ -31,9 +30,10 @@ func Differ(first, other []byte) bool {
 	return a != "" && b != "" && a != b
 }
 
-// PromotedKey is the event key of an event that was promoted from a conflict of the
-// event with the given key. It is derived from that key and the signer, so it is the
-// same in every source. For a body without a signer, it uses the hash instead.
+// PromotedKey is the event key of an event that was promoted from a conflict of
+// the event with the given key. It is derived from that key and the signer, so
+// it is the same in every source. For a body without a signer, it uses the hash
+// instead.
 func PromotedKey(key lumin.EventKey, body []byte) lumin.EventKey {
 	if actor := Of(body); actor != "" {
 		return key.Derive("actor/" + actor)

@@ -21,8 +21,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
 )
 
 // PostgreSQL makes a commit visible before it releases the locks of the
@@ -35,12 +36,7 @@ WHERE l.locktype = 'relation' AND l.relation = 'lumin.events'::regclass AND l.mo
 // Open returns the virtual ids of the transactions that may add or change
 // events.
 func Open(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
-	rows, _ := pool.Query(ctx, openSQL) // its error is that of the rows
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("look for transactions that add events: %w", err)
-	}
-	return ids, nil
+	return query.Column[string](ctx, pool, "find transactions that add events", openSQL)
 }
 
 const (

@@ -1,5 +1,5 @@
 // Package storetest holds what the tests of the packages in the folder store
-// share: a Store on a database of its own, deliveries, and short ways to read and
+// share: a Store on its own database, deliveries, and short ways to read and
 // change the database. It is for tests only.
 //
 //	st := storetest.New(t)
@@ -8,5 +8,5 @@
 //	storetest.WantState(t, st, d, "book", "pending 0")
 //	storetest.Exec(t, st.Pool(), `DELETE FROM lumin.events`)
 //
-// Every helper ends the test if the database refuses a statement.
+// Every function fails the test if the database refuses a statement.
 package storetest

@@ -7,7 +7,7 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// Order orders a replay and starts it.
+// Order places a replay order and starts it.
 func Order(tb testing.TB, s *store.Store, f replay.Filter) replay.Order {
 	tb.Helper()
 	replays := replay.New(s)
@@ -22,8 +22,8 @@ func Order(tb testing.TB, s *store.Store, f replay.Filter) replay.Order {
 	return order
 }
 
-// CarryOut takes pages of at most limit runs until one is empty, and returns the
-// number of runs.
+// CarryOut takes pages of at most limit runs until one is empty, and returns
+// the number of runs.
 func CarryOut(tb testing.TB, s *store.Store, order replay.Order, jobs replay.Jobs, limit int) (runs int) {
 	tb.Helper()
 	for {

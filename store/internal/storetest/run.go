@@ -11,8 +11,8 @@ func Attempt(d store.Delivery, kind string) store.Attempt {
 	return store.Attempt{JobArgs: store.JobArgs{EventKey: Key(d), JobKind: kind}, JobID: 77, Number: 1}
 }
 
-// Succeed claims a run in a transaction of its own and commits, which settles it.
-// It returns the error of the claim.
+// Succeed claims a run in its own transaction and commits, which settles it. It
+// returns the error of the claim.
 func Succeed(tb testing.TB, s *store.Store, d store.Delivery, kind string) error {
 	tb.Helper()
 	tx := Begin(tb, s)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// WithSetting adds a setting of the session to a URL. It acts like a default of the
-// role or the database.
+// WithSetting adds a setting of the session to a URL. It acts like a default of
+// the role or the database.
 func WithSetting(tb testing.TB, databaseURL, setting, value string) string {
 	tb.Helper()
 	u, err := url.Parse(databaseURL)

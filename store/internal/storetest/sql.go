@@ -12,9 +12,9 @@ import (
 	"lumin-ingest/store"
 )
 
-// Patience is how long a test waits for a condition. It is long, because only a
+// Timeout is how long a test waits for a condition. It is long, because only a
 // failing test uses all of it.
-const Patience = 30 * time.Second
+const Timeout = 30 * time.Second
 
 // Querier is a pool, a connection or a transaction.
 type Querier = pgtest.Database
@@ -45,10 +45,11 @@ func Begin(tb testing.TB, s *store.Store) pgx.Tx {
 // Eventually waits until done returns true.
 func Eventually(tb testing.TB, what string, done func() bool) {
 	tb.Helper()
-	wait.Within(tb, Patience, what, done)
+	wait.Within(tb, Timeout, what, done)
 }
 
-// Tally is how many rows a database holds. Redeliveries are counted by delivery.
+// Tally is the number of rows in a database. Redeliveries are counted by
+// delivery.
 type Tally struct{ Events, Runs, Jobs, Redeliveries int }
 
 // Count returns the tally of the database.
