@@ -22,6 +22,13 @@ const (
 	// timeout of each part, and splitTimeout bounds all parts together.
 	splitLockTimeout = 100 * time.Millisecond
 	splitTimeout     = 4 * time.Second
+
+	// deadlockPause is the time between a deadlock and the second attempt. The
+	// rollback has released the locks, but PostgreSQL grants a free row lock to
+	// the first session that asks. Without a pause, the second attempt often
+	// takes the same lock before the waiting session wakes up, and deadlocks
+	// again.
+	deadlockPause = 100 * time.Millisecond
 )
 
 // flush writes a batch of a queue and answers its deliveries within
@@ -40,6 +47,7 @@ func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTi
 	}
 	batch, err := r.commit(ctx, batch, q, lockTimeout)
 	if hasCode(err, pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure) {
+		wait(ctx, deadlockPause)
 		batch, err = r.commit(ctx, batch, q, lockTimeout)
 	}
 	switch {
@@ -53,6 +61,14 @@ func (r *Recorder) write(ctx context.Context, batch []*pending, q *queue, lockTi
 		r.write(ctx, batch[len(batch)/2:], q, lockTimeout)
 	default:
 		r.refuse(batch, err)
+	}
+}
+
+// wait returns after a time, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
