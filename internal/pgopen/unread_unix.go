@@ -27,9 +27,10 @@ func hasUnread(conn *pgx.Conn) bool {
 		return true
 	}
 	var peeked error
-	err = raw.Read(func(fd uintptr) bool {
+	// raw.Read would wait for another reader: pgx may still be reading in the
+	// background from a connection that is idle.
+	err = raw.Control(func(fd uintptr) {
 		_, _, peeked = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return true // do not read further
 	})
 	return err != nil || !errors.Is(peeked, unix.EAGAIN)
 }

@@ -1,0 +1,4 @@
+package pgopen
+
+// HasUnread is hasUnread.
+var HasUnread = hasUnread
