@@ -85,7 +85,7 @@ func TestNamedPathsExist(t *testing.T) {
 // The settings page lists the prefixes of this program's settings.
 func TestSettingPrefixes(t *testing.T) {
 	t.Parallel()
-	_, code, _ := strings.Cut(read(t, "app/environment.go"), "func ownPrefixes()")
+	_, code, _ := strings.Cut(read(t, "app/environment.go"), "func settingPrefixes()")
 	code, _, _ = strings.Cut(code, "\n}")
 	_, text, _ := strings.Cut(read(t, "docs/settings.md"), "**Misspelled names.**")
 	text, _, _ = strings.Cut(text, "\n\n")
