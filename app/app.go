@@ -93,12 +93,6 @@ type commands struct {
 	Version   versionCommand   `cmd:"" help:"Show the version of this program."`
 }
 
-// hint and usage are short names for the two errors with advice, which every
-// command returns.
-func hint(err error, format string, args ...any) error { return advice.Add(err, format, args...) }
-
-func usage(what, format string, args ...any) error { return advice.Usage(what, format, args...) }
-
 // isServing reports whether a command runs until it is stopped. Such a command
 // must not depend on the readers of its output.
 func isServing(command string) bool { return command == "serve" || command == "dev" }
@@ -132,7 +126,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		return exited
 	}
 	if err != nil {
-		return report(std.err, usage(err.Error(), "run with --help to list the commands and flags"))
+		return report(std.err, advice.Usage(err.Error(), "run with --help to list the commands and flags"))
 	}
 	if err := checkEmptyLists(parsed); err != nil {
 		return report(std.err, err)

@@ -8,6 +8,7 @@ import (
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/fileblob" // file://, which needs no other package
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
@@ -26,7 +27,7 @@ func (s archiveSettings) addArchive(ctx context.Context, registry *worker.Regist
 		return err
 	}
 	if env.Lumin == nil {
-		return usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "set LUMIN_API_KEY to a key of the workspace, which is needed to download the contracts; or unset ARCHIVE_URL")
+		return advice.Usage("ARCHIVE_URL is set and LUMIN_API_KEY is not", "set LUMIN_API_KEY to a key of the workspace, which is needed to download the contracts; or unset ARCHIVE_URL")
 	}
 	bucket, err := openBucket(ctx, s.ArchiveURL)
 	if err != nil {
@@ -48,20 +49,20 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	u, err := url.Parse(archiveURL) // not quoted: it may hold credentials
 	switch {
 	case err != nil:
-		return nil, usage("ARCHIVE_URL is not a URL", form)
+		return nil, advice.Usage("ARCHIVE_URL is not a URL", form)
 	case u.Scheme == "":
-		return nil, usage("ARCHIVE_URL has no scheme", form)
+		return nil, advice.Usage("ARCHIVE_URL has no scheme", form)
 	case u.Scheme == "file" && u.Host != "" && u.Host != "." && u.Host != "localhost":
-		return nil, usage(fmt.Sprintf("ARCHIVE_URL names the host %q", u.Host), "write a directory with three slashes: file:///directory")
+		return nil, advice.Usage(fmt.Sprintf("ARCHIVE_URL names the host %q", u.Host), "write a directory with three slashes: file:///directory")
 	case !blob.DefaultURLMux().ValidBucketScheme(u.Scheme):
 		return nil, noDriver(u.Scheme)
 	}
 	bucket, err := blob.OpenBucket(ctx, bucketURL(u))
 	if err != nil && u.Scheme == "file" {
-		return nil, usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), "create the directory, or add ?create_dir=true to ARCHIVE_URL")
+		return nil, advice.Usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), "create the directory, or add ?create_dir=true to ARCHIVE_URL")
 	}
 	if err != nil {
-		return nil, usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), form)
+		return nil, advice.Usage("ARCHIVE_URL cannot be opened: "+redact.Text(err.Error()), form)
 	}
 	return bucket, nil
 }
@@ -71,9 +72,9 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 func noDriver(scheme string) error {
 	driver, known := map[string]string{"s3": "s3blob", "gs": "gcsblob", "azblob": "azureblob", "mem": "memblob"}[scheme]
 	if !known {
-		return usage("ARCHIVE_URL cannot be opened: no kind of bucket begins with "+scheme+"://", "use file:///directory, s3://, gs:// or azblob://")
+		return advice.Usage("ARCHIVE_URL cannot be opened: no kind of bucket begins with "+scheme+"://", "use file:///directory, s3://, gs:// or azblob://")
 	}
-	return usage(fmt.Sprintf("ARCHIVE_URL cannot be opened: %s has no driver for %s://", programName(), scheme),
+	return advice.Usage(fmt.Sprintf("ARCHIVE_URL cannot be opened: %s has no driver for %s://", programName(), scheme),
 		`add this line to its main package and rebuild: import _ "gocloud.dev/blob/%s"`, driver)
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store/audit"
 )
@@ -58,7 +59,7 @@ func (c *auditCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if result.Tampered > 0 {
-		return hint(fmt.Errorf("%d of %d events were changed after they were recorded", result.Tampered, result.Checked+result.Removed),
+		return advice.Add(fmt.Errorf("%d of %d events were changed after they were recorded", result.Tampered, result.Checked+result.Removed),
 			"compare with a backup: \"events show\" and \"events payload\" print the current content")
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/worker"
@@ -30,7 +31,7 @@ func (s luminSettings) client() (*lumin.Client, string, error) {
 	}
 	client, err := lumin.NewClient(lumin.ClientConfig{BaseURL: s.LuminAPIURL, APIKey: key})
 	if err != nil {
-		return nil, "", usage(err.Error(), "check the values of LUMIN_API_KEY and LUMIN_API_URL")
+		return nil, "", advice.Usage(err.Error(), "check the values of LUMIN_API_KEY and LUMIN_API_URL")
 	}
 	return client, key, nil
 }
@@ -67,7 +68,7 @@ func (s builtInSettings) addTo(ctx context.Context, registry *worker.Registry, e
 			return err
 		}
 		if err := registry.Err(); err != nil {
-			return hint(fmt.Errorf("add a built-in job type: %w", err), "remove your own job type of this Kind, give it another Kind, or %s", builtIn.off)
+			return advice.Add(fmt.Errorf("add a built-in job type: %w", err), "remove your own job type of this Kind, give it another Kind, or %s", builtIn.off)
 		}
 	}
 	return nil
@@ -94,13 +95,13 @@ func (s forwardSettings) addForwards(_ context.Context, registry *worker.Registr
 func (s reconcileSettings) addReconcile(_ context.Context, registry *worker.Registry, env Env) error {
 	switch {
 	case s.ReconcileEvery == 0 && s.ReconcileRepair:
-		return usage("RECONCILE_REPAIR is set and RECONCILE_EVERY is not", "set RECONCILE_EVERY, such as 24h; \"%s reconcile --repair\" repairs once", invocation())
+		return advice.Usage("RECONCILE_REPAIR is set and RECONCILE_EVERY is not", "set RECONCILE_EVERY, such as 24h; \"%s reconcile --repair\" repairs once", invocation())
 	case s.ReconcileEvery == 0:
 		return nil
 	case s.ReconcileEvery < time.Minute:
-		return usage(fmt.Sprintf("RECONCILE_EVERY is %s", s.ReconcileEvery), "give 1m or more; 24h is often enough")
+		return advice.Usage(fmt.Sprintf("RECONCILE_EVERY is %s", s.ReconcileEvery), "give 1m or more; 24h is often enough")
 	case env.Lumin == nil:
-		return usage("RECONCILE_EVERY is set and LUMIN_API_KEY is not", "Lumin's API requires a key of the workspace: set LUMIN_API_KEY, or unset RECONCILE_EVERY")
+		return advice.Usage("RECONCILE_EVERY is set and LUMIN_API_KEY is not", "Lumin's API requires a key of the workspace: set LUMIN_API_KEY, or unset RECONCILE_EVERY")
 	}
 	st, err := store.New(env.DB, env.Logger)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/docker/go-units"
 
 	"lumin-ingest/ingest"
+	"lumin-ingest/internal/advice"
 )
 
 // callerSettings bound the memory that callers of the public listener may use,
@@ -25,7 +26,7 @@ func (s callerSettings) maxBodyMemory() (int64, error) {
 	}
 	bytes, err := units.RAMInBytes(size)
 	if err != nil || bytes < ingest.MinBodyMemory {
-		return 0, usage(fmt.Sprintf("MAX_BODY_MEMORY is %q", size),
+		return 0, advice.Usage(fmt.Sprintf("MAX_BODY_MEMORY is %q", size),
 			"write a size such as 64MiB or 1GiB, of at least %s", units.BytesSize(ingest.MinBodyMemory))
 	}
 	return bytes, nil
@@ -38,7 +39,7 @@ func (s callerSettings) trustedProxies() (networks []netip.Prefix, err error) {
 	for i, entry := range entries(s.TrustedProxies) {
 		prefix, err := parseNetwork(entry)
 		if err != nil {
-			return nil, usage(fmt.Sprintf("TRUSTED_PROXIES: entry %d, %q, is not a network", i+1, entry), "%s", networkForm)
+			return nil, advice.Usage(fmt.Sprintf("TRUSTED_PROXIES: entry %d, %q, is not a network", i+1, entry), "%s", networkForm)
 		}
 		networks = append(networks, prefix)
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/user"
 	"strings"
+
+	"lumin-ingest/internal/advice"
 )
 
 // actorSettings name the person who makes a change.
@@ -34,7 +36,7 @@ func currentActor() string {
 // advice.
 func checkReason(reason, format string, args ...any) error {
 	if strings.TrimSpace(reason) == "" {
-		return usage("no reason is given", format, args...)
+		return advice.Usage("no reason is given", format, args...)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/conflict"
 )
@@ -94,7 +95,7 @@ func (c conflictSettings) find(ctx context.Context, st *store.Store) ([]conflict
 		return nil, err
 	}
 	if len(all) == 0 {
-		return nil, usage(fmt.Sprintf("event %d has no conflict", c.Event), "\"conflicts list\" shows the conflicts")
+		return nil, advice.Usage(fmt.Sprintf("event %d has no conflict", c.Event), "\"conflicts list\" shows the conflicts")
 	}
 	var named []conflict.Row
 	for _, row := range all {
@@ -103,7 +104,7 @@ func (c conflictSettings) find(ctx context.Context, st *store.Store) ([]conflict
 		}
 	}
 	if len(named) == 0 {
-		return nil, usage(fmt.Sprintf("event %d has no conflict whose body begins with %q", c.Event, c.Body),
+		return nil, advice.Usage(fmt.Sprintf("event %d has no conflict whose body begins with %q", c.Event, c.Body),
 			"\"conflicts show %d\" shows its bodies", c.Event)
 	}
 	return named, nil

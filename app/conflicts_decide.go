@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/conflict"
 )
@@ -32,13 +33,13 @@ func (s decisionSettings) decide(ctx context.Context, plan func(*store.Store, co
 		return err
 	}
 	if len(conflicts) > 1 {
-		return usage(fmt.Sprintf("event %d has %d conflicts", s.Event, len(conflicts)),
+		return advice.Usage(fmt.Sprintf("event %d has %d conflicts", s.Event, len(conflicts)),
 			"name one by --body; \"conflicts show %d\" shows them", s.Event)
 	}
 	err = plan(st, conflicts[0]).carryOut()
 	var refused *conflict.RefusedError
 	if errors.As(err, &refused) {
-		return usage(refused.Reason, "%s", refused.Hint)
+		return advice.Usage(refused.Reason, "%s", refused.Hint)
 	}
 	return err
 }
@@ -63,7 +64,7 @@ func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
 			return err
 		}}
 		if !c.Yes {
-			promote.refuse = usage(fmt.Sprintf("this would make body %s an event of its own, which job types would process", bodyCell(row)),
+			promote.refuse = advice.Usage(fmt.Sprintf("this would make body %s an event of its own, which job types would process", bodyCell(row)),
 				"compare the two bodies with \"conflicts show %d\", then add --yes", c.Event)
 		}
 		return promote

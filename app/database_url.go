@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/pgopen"
 )
 
@@ -26,7 +27,7 @@ func (s databaseSettings) writableURL() (string, error) {
 func aboutURL(setting string, err error) error {
 	var refused *pgopen.Refused
 	if errors.As(err, &refused) {
-		return usage(setting+" "+refused.What, "%s", refused.Remedy)
+		return advice.Usage(setting+" "+refused.What, "%s", refused.Remedy)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/pgdev"
 	"lumin-ingest/internal/pgdownload"
 	"lumin-ingest/internal/sample"
@@ -39,7 +40,7 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 	defer closeServer()
 	if err := migrations.Up(ctx, url); err != nil {
 		if c.DevDatabaseURL != "" {
-			return hint(err, "check DEV_DATABASE_URL and whether the server runs; unset, a private server is started")
+			return advice.Add(err, "check DEV_DATABASE_URL and whether the server runs; unset, a private server is started")
 		}
 		return err
 	}

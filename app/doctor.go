@@ -78,9 +78,9 @@ func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 	case 0:
 		return nil
 	case 1:
-		return hint(errors.New("1 check has failed"), "apply the remedy and run doctor again")
+		return advice.Add(errors.New("1 check has failed"), "apply the remedy and run doctor again")
 	}
-	return hint(fmt.Errorf("%d checks have failed", failures), "apply the remedies and run doctor again")
+	return advice.Add(fmt.Errorf("%d checks have failed", failures), "apply the remedies and run doctor again")
 }
 
 func findingListing() listing[finding] {

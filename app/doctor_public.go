@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store"
 )
@@ -37,7 +38,7 @@ func publicURL(text string) (*url.URL, error) {
 	}
 	u, err := url.Parse(text) // not quoted below: it may hold a password
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, usage("PUBLIC_URL is not the address of a server", "write it as https://hooks.example.com, without the path of a webhook, a user or a query")
+		return nil, advice.Usage("PUBLIC_URL is not the address of a server", "write it as https://hooks.example.com, without the path of a webhook, a user or a query")
 	}
 	return u, nil
 }

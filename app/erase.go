@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/erasure"
 )
@@ -35,7 +36,7 @@ const (
 func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 	subject := erasure.Subject{SignatureRequestIDs: c.SignatureRequest, Email: strings.TrimSpace(c.Email)}
 	if err := subject.Validate(); err != nil {
-		return usage(err.Error(), "give --signature-request or --email; --dry-run counts what would be erased")
+		return advice.Usage(err.Error(), "give --signature-request or --email; --dry-run counts what would be erased")
 	}
 	if !c.DryRun {
 		if err := checkReason(c.Reason, "give --reason: an erasure cannot be undone; or see the plan first with --dry-run"); err != nil {
@@ -49,7 +50,7 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 	defer closeStore()
 	plan, err := erasure.NewPlan(ctx, st.Pool(), subject)
 	if errors.Is(err, store.ErrNotFound) {
-		return usage(err.Error(), "\"events list\" shows the signature requests of the newest events")
+		return advice.Usage(err.Error(), "\"events list\" shows the signature requests of the newest events")
 	}
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (c *eraseCommand) erase(ctx context.Context, std streams, pool *pgxpool.Poo
 	}
 	order, err := awaitErasure(ctx, pool, id)
 	if err != nil {
-		return hint(err, "erasure %d is ordered, and a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
+		return advice.Add(err, "erasure %d is ordered, and a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
 	}
 	last := fmt.Sprintf("erasure %d is finished", id)
 	if order.FinishedAt == nil {
@@ -94,10 +95,10 @@ func (c *eraseCommand) erase(ctx context.Context, std streams, pool *pgxpool.Poo
 		return err
 	}
 	if order.FilesLeft > 0 {
-		return hint(fmt.Errorf("erasure %d waits for %d archived files to be removed", id, order.FilesLeft),
+		return advice.Add(fmt.Errorf("erasure %d waits for %d archived files to be removed", id, order.FilesLeft),
 			"a running worker whose ARCHIVE_URL is their bucket removes them within two minutes: check finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 	}
-	return hint(fmt.Errorf("erasure %d waits for jobs that are running on its events", id),
+	return advice.Add(fmt.Errorf("erasure %d waits for jobs that are running on its events", id),
 		"a running worker finishes it: check finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strconv"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 )
 
@@ -36,7 +37,7 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	if c.Payload && !c.json() {
-		return usage("--payload does not fit into a table", "add --output json, or see \"events payload\"")
+		return advice.Usage("--payload does not fit into a table", "add --output json, or see \"events payload\"")
 	}
 	if err := c.checkTimes(); err != nil {
 		return err
@@ -147,9 +148,9 @@ func (c *eventsPayloadCommand) Run(ctx context.Context, std streams) error {
 func noSuchEvent(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return usage(err.Error(), "\"events list\" shows the ids")
+		return advice.Usage(err.Error(), "\"events list\" shows the ids")
 	case errors.Is(err, store.ErrPayloadRemoved):
-		return hint(err, "\"events show\" shows when; the body cannot be restored")
+		return advice.Add(err, "\"events show\" shows when; the body cannot be restored")
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -20,9 +21,9 @@ type eventsShowCommand struct {
 func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 	switch {
 	case c.Event == "" && c.Job == 0:
-		return usage("no event is named", "give an event id, an event key, a signature request, or --job with the id of a job")
+		return advice.Usage("no event is named", "give an event id, an event key, a signature request, or --job with the id of a job")
 	case c.Event != "" && c.Job != 0:
-		return usage("an event and a job are named", "give only one of the two")
+		return advice.Usage("an event and a job are named", "give only one of the two")
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -60,16 +61,16 @@ func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.
 		events, err := st.EventsByJob(ctx, c.Job)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			return nil, usage(err.Error(), "the job is not in the queue and not in a run; a run keeps only the id of its last job")
+			return nil, advice.Usage(err.Error(), "the job is not in the queue and not in a run; a run keeps only the id of its last job")
 		case errors.Is(err, store.ErrNoRun):
-			return nil, usage(err.Error(), "follow-up jobs and the program's own jobs do not belong to one event")
+			return nil, advice.Usage(err.Error(), "follow-up jobs and the program's own jobs do not belong to one event")
 		}
 		return events, err
 	}
 	if key, err := lumin.ParseEventKey(c.Event); err == nil {
 		events, err := st.EventsByKey(ctx, key)
 		if err == nil && len(events) == 0 {
-			err = usage(fmt.Sprintf("no event with the event key %s is stored", key), "\"events list\" shows the stored events")
+			err = advice.Usage(fmt.Sprintf("no event with the event key %s is stored", key), "\"events list\" shows the stored events")
 		}
 		return events, err
 	}
@@ -91,9 +92,9 @@ func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.
 	case len(events) > 0:
 		return events, nil
 	case notNumber == nil:
-		return nil, usage(fmt.Sprintf("event %d: %v", id, store.ErrNotFound), "\"events list\" shows the ids; if it is a job's, use \"events show --job %d\"", id)
+		return nil, advice.Usage(fmt.Sprintf("event %d: %v", id, store.ErrNotFound), "\"events list\" shows the ids; if it is a job's, use \"events show --job %d\"", id)
 	}
-	return nil, usage(fmt.Sprintf("no event of signature request %q is stored", c.Event), "\"events list\" shows the ids")
+	return nil, advice.Usage(fmt.Sprintf("no event of signature request %q is stored", c.Event), "\"events list\" shows the ids")
 }
 
 // printEvent prints everything about one event except its body.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
@@ -116,7 +117,7 @@ func (s dismissSettings) carryOut(ctx context.Context, std streams, filter repla
 		planned.dryRun = func() error { return noChange(std.out) }
 	}
 	if !s.Yes {
-		planned.refuse = usage("nothing changed: the plan above needs --yes", "add --yes to %s these runs", c.verb)
+		planned.refuse = advice.Usage("nothing changed: the plan above needs --yes", "add --yes to %s these runs", c.verb)
 	}
 	return planned.carryOut()
 }
@@ -158,9 +159,9 @@ func (f runFilter) failedFilter(all bool, verb string) (replay.Filter, error) {
 	none := errors.Is(filter.Validate(), replay.ErrNoFilter)
 	switch {
 	case none && !all:
-		return filter, usage("no filter chooses the runs to "+verb, "give a filter, such as --kind, --error or --event, or give --all; --dry-run shows the plan")
+		return filter, advice.Usage("no filter chooses the runs to "+verb, "give a filter, such as --kind, --error or --event, or give --all; --dry-run shows the plan")
 	case all && !none:
-		return filter, usage("--all and another filter are given", "give only one of the two")
+		return filter, advice.Usage("--all and another filter are given", "give only one of the two")
 	}
 	filter.Status = replay.Failed
 	return filter, nil
@@ -173,7 +174,7 @@ func reportChanged(std streams, n int64, done string, err error) error {
 		fmt.Fprintf(std.out, "%s %s\n", runs(n), done)
 	}
 	if err != nil && n > 0 {
-		return hint(err, "the other runs have not changed: run the command again")
+		return advice.Add(err, "the other runs have not changed: run the command again")
 	}
 	return err
 }

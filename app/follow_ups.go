@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/failures"
@@ -55,7 +56,7 @@ type followUpsRetryCommand struct {
 
 func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	if c.All == (len(c.Kind)+len(c.Job) > 0) {
-		return usage("no filter chooses the follow-up jobs to retry", "give --kind, --job or both; or --all alone")
+		return advice.Usage("no filter chooses the follow-up jobs to retry", "give --kind, --job or both; or --all alone")
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -92,11 +93,11 @@ func checkFollowUpKinds(ctx context.Context, st *store.Store, kinds []string) er
 	}
 	for _, kind := range kinds {
 		if !slices.Contains(known, kind) {
-			advice := "no program has registered any"
+			remedy := "no program has registered any"
 			if len(known) > 0 {
-				advice = didYouMean(kind, known)
+				remedy = didYouMean(kind, known)
 			}
-			return usage(fmt.Sprintf("no follow-up job of kind %q has ever been registered in this database", kind), "%s", advice)
+			return advice.Usage(fmt.Sprintf("no follow-up job of kind %q has ever been registered in this database", kind), "%s", remedy)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker/jobs/forward"
 )
@@ -27,7 +28,7 @@ func (s forwardSettings) jobTypes() ([]*forward.JobType, error) {
 	for _, target := range targets {
 		jobType, err := forward.New(target)
 		if err != nil {
-			return nil, usage(err.Error(), "see what FORWARD_URLS, FORWARD_SECRETS and FORWARD_ALLOW_NETWORKS hold for %s", target.Name)
+			return nil, advice.Usage(err.Error(), "see what FORWARD_URLS, FORWARD_SECRETS and FORWARD_ALLOW_NETWORKS hold for %s", target.Name)
 		}
 		all = append(all, jobType)
 	}
@@ -58,7 +59,7 @@ func (s forwardSettings) targets() ([]forward.Target, error) {
 	}
 	for _, target := range targets {
 		if len(target.Secrets) == 0 {
-			return nil, usage(fmt.Sprintf("FORWARD_URLS has %s, and FORWARD_SECRETS has no secret for it", target.Name),
+			return nil, advice.Usage(fmt.Sprintf("FORWARD_URLS has %s, and FORWARD_SECRETS has no secret for it", target.Name),
 				"nothing is forwarded unsigned: add %s=whsec_SECRET, with the Base64 of 24 to 64 random bytes for SECRET", target.Name)
 		}
 	}
@@ -75,7 +76,7 @@ func (s forwardSettings) addresses() ([]forward.Target, error) {
 	var targets []forward.Target
 	for _, entry := range list {
 		if find(targets, entry.name) != nil {
-			return nil, usage(fmt.Sprintf("%s has %s twice", setting, entry.name), "give each address a name of its own")
+			return nil, advice.Usage(fmt.Sprintf("%s has %s twice", setting, entry.name), "give each address a name of its own")
 		}
 		targets = append(targets, forward.Target{Name: entry.name, URL: entry.value})
 	}
@@ -95,11 +96,11 @@ func addValues(targets []forward.Target, setting, form, list string, add addFunc
 	for i, entry := range entries {
 		target := find(targets, entry.name)
 		if target == nil { // the name is not quoted: it may be part of a secret
-			return usage(fmt.Sprintf("%s: entry %d has a name that is not in FORWARD_URLS", setting, i+1),
+			return advice.Usage(fmt.Sprintf("%s: entry %d has a name that is not in FORWARD_URLS", setting, i+1),
 				"add NAME=https://... to FORWARD_URLS, or remove the entry; the names there are: %s", names(targets))
 		}
 		if wrong, remedy := add(target, entry.value); wrong != "" {
-			return usage(fmt.Sprintf("%s: entry %d, for %s, has %s", setting, i+1, entry.name, wrong), "%s", remedy)
+			return advice.Usage(fmt.Sprintf("%s: entry %d, for %s, has %s", setting, i+1, entry.name, wrong), "%s", remedy)
 		}
 	}
 	return nil
@@ -146,7 +147,7 @@ func namedEntries(setting, form, list string) ([]namedEntry, error) {
 			return nil, err
 		}
 		if !found || value == "" || !forward.ValidName(name) {
-			return nil, usage(fmt.Sprintf("%s: entry %d is not %s", setting, i+1, form),
+			return nil, advice.Usage(fmt.Sprintf("%s: entry %d is not %s", setting, i+1, form),
 				"write it as %s,..., with names of 1 to 56 characters out of a-z, 0-9 and single hyphens between them; write a comma in a URL as %%2C", form)
 		}
 		all = append(all, namedEntry{name, value})

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"lumin-ingest/internal/advice"
 )
 
 // healthCommand is for container health checks. The image contains no other
@@ -24,22 +26,22 @@ func (c *healthCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if c.Timeout <= 0 {
-		return usage("--timeout is "+c.Timeout.String(), "give more than 0s, such as 4s")
+		return advice.Usage("--timeout is "+c.Timeout.String(), "give more than 0s, such as 4s")
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return usage(fmt.Sprintf("%q is not an address", c.Address), "write HOST:PORT, such as 127.0.0.1:8081")
+		return advice.Usage(fmt.Sprintf("%q is not an address", c.Address), "write HOST:PORT, such as 127.0.0.1:8081")
 	}
 	// No proxy from the environment: the address is on this machine.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return hint(fmt.Errorf("%s did not answer within %s", url, c.Timeout), "check whether the machine is overloaded; the program's log has details")
+		return advice.Add(fmt.Errorf("%s did not answer within %s", url, c.Timeout), "check whether the machine is overloaded; the program's log has details")
 	}
 	if err != nil {
-		return hint(fmt.Errorf("nothing answers at %s: %w", url, rootCause(err)), "check that serve runs on this machine with the same ADMIN_LISTEN_ADDR")
+		return advice.Add(fmt.Errorf("nothing answers at %s: %w", url, rootCause(err)), "check that serve runs on this machine with the same ADMIN_LISTEN_ADDR")
 	}
 	defer response.Body.Close()
 	return c.report(std, url, response)
@@ -50,7 +52,7 @@ func (c *healthCommand) Run(ctx context.Context, std streams) error {
 func (c *healthCommand) url() (string, error) {
 	host, port, err := net.SplitHostPort(c.Address)
 	if err != nil || port == "" || port == "0" || strings.ContainsAny(c.Address, "/?#@ ") {
-		return "", usage(fmt.Sprintf("%q is not a usable address", c.Address), "set ADMIN_LISTEN_ADDR or --address to HOST:PORT, such as 127.0.0.1:8081")
+		return "", advice.Usage(fmt.Sprintf("%q is not a usable address", c.Address), "set ADMIN_LISTEN_ADDR or --address to HOST:PORT, such as 127.0.0.1:8081")
 	}
 	switch host {
 	case "", "0.0.0.0":
@@ -72,7 +74,7 @@ func (c *healthCommand) report(std streams, url string, response *http.Response)
 	}
 	err := json.NewDecoder(http.MaxBytesReader(nil, response.Body, 1<<20)).Decode(&body)
 	if err != nil || body.Status == "" {
-		return hint(fmt.Errorf("%s answered %d, but not in the form of /readyz", url, response.StatusCode), "check which program listens there; set ADMIN_LISTEN_ADDR or --address to the admin listener")
+		return advice.Add(fmt.Errorf("%s answered %d, but not in the form of /readyz", url, response.StatusCode), "check which program listens there; set ADMIN_LISTEN_ADDR or --address to the admin listener")
 	}
 	if response.StatusCode == http.StatusOK {
 		_, err := fmt.Fprintln(std.out, body.Status)
@@ -84,7 +86,7 @@ func (c *healthCommand) report(std streams, url string, response *http.Response)
 			reasons = append(reasons, printable(check.Name+": "+check.Error))
 		}
 	}
-	return hint(errors.New("not ready: "+strings.Join(reasons, "; ")), "the program is running and becomes ready once this is fixed; its log has details")
+	return advice.Add(errors.New("not ready: "+strings.Join(reasons, "; ")), "the program is running and becomes ready once this is fixed; its log has details")
 }
 
 // rootCause returns the innermost error of a request. The outer errors repeat

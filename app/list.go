@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 )
 
@@ -80,7 +81,7 @@ func printLines[T any](w io.Writer, items []T) error {
 // checkLimit refuses a --limit that would show nothing.
 func checkLimit(limit int) error {
 	if limit < 1 {
-		return usage(fmt.Sprintf("--limit is %d", limit), "give 1 or more")
+		return advice.Usage(fmt.Sprintf("--limit is %d", limit), "give 1 or more")
 	}
 	return nil
 }

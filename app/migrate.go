@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/migrations"
 )
@@ -62,7 +63,7 @@ func (c *migrateDownCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if c.N < 1 {
-		return usage(fmt.Sprintf("%d is not a number of migrations", c.N), "give 1 or more; \"migrate status\" shows how many are applied")
+		return advice.Usage(fmt.Sprintf("%d is not a number of migrations", c.N), "give 1 or more; \"migrate status\" shows how many are applied")
 	}
 	if !c.Yes {
 		if err := c.refuseLoss(ctx, url); err != nil {
@@ -92,7 +93,7 @@ func (c *migrateDownCommand) refuseLoss(ctx context.Context, url string) error {
 		}
 		lost[i] = fmt.Sprintf("%s (%d %s)", loss.What, loss.Rows, rows)
 	}
-	return usage(fmt.Sprintf("migrate down %d would remove data for good: %s", c.N, strings.Join(lost, ", ")),
+	return advice.Usage(fmt.Sprintf("migrate down %d would remove data for good: %s", c.N, strings.Join(lost, ", ")),
 		"nothing has changed; take a backup and add --yes to remove it")
 }
 
@@ -113,7 +114,7 @@ func printStatus(ctx context.Context, std streams, url string) error {
 		return err
 	}
 	if status.Dirty {
-		return hint(errors.New(status.String()), "each migration is one transaction, so none is half applied")
+		return advice.Add(errors.New(status.String()), "each migration is one transaction, so none is half applied")
 	}
 	fmt.Fprintln(std.out, status)
 	return nil

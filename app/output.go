@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/servicelog"
 )
 
@@ -37,7 +38,7 @@ func (o *output) failure() error {
 	if o.err == nil || errors.Is(o.err, syscall.EPIPE) {
 		return nil
 	}
-	return hint(&lostOutput{o.err}, "free space where the output is written, or write it elsewhere")
+	return advice.Add(&lostOutput{o.err}, "free space where the output is written, or write it elsewhere")
 }
 
 // lostOutput is the first write error of an output.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
@@ -53,7 +54,7 @@ func watchReplay(ctx context.Context, replays *replay.Store, std streams, id int
 		// the time.
 		select {
 		case <-ctx.Done():
-			return hint(errors.New("interrupted; the replay continues"), "%s replays watch %d shows it again, replays cancel %d ends it", invocation(), id, id)
+			return advice.Add(errors.New("interrupted; the replay continues"), "%s replays watch %d shows it again, replays cancel %d ends it", invocation(), id, id)
 		case <-time.After(max(300*time.Millisecond, 10*time.Since(start))):
 		}
 	}
@@ -98,18 +99,18 @@ func (p progress) settled() int64 {
 
 // result prints or returns how the replay ended.
 func (p progress) result(w io.Writer) error {
-	const advice = "\"failures\" groups the failed runs, \"replays show %d\" shows more"
+	const remedy = "\"failures\" groups the failed runs, \"replays show %d\" shows more"
 	switch {
 	case p.order.State == "refused" || p.order.State == "failed":
-		return hint(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "correct the replay and order it again")
+		return advice.Add(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "correct the replay and order it again")
 	case p.order.State == "cancelled":
-		return hint(fmt.Errorf("replay %d was cancelled: %d runs were not replayed", p.order.ID, p.total-p.settled()), advice, p.order.ID)
+		return advice.Add(fmt.Errorf("replay %d was cancelled: %d runs were not replayed", p.order.ID, p.total-p.settled()), remedy, p.order.ID)
 	case p.runs["failed"]+p.runs["dismissed"]+p.runs["cancelled"] > 0:
-		return hint(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"]+p.runs["dismissed"], p.runs["cancelled"]), advice, p.order.ID)
+		return advice.Add(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"]+p.runs["dismissed"], p.runs["cancelled"]), remedy, p.order.ID)
 	case p.order.Error != "":
-		return hint(fmt.Errorf("replay %d: %s", p.order.ID, p.order.Error), advice, p.order.ID)
+		return advice.Add(fmt.Errorf("replay %d: %s", p.order.ID, p.order.Error), remedy, p.order.ID)
 	case p.total > p.settled() && p.order.Filter.Status != replay.Unrecognized:
-		return hint(fmt.Errorf("replay %d: %d succeeded, %d others were settled in another way or belong to another replay", p.order.ID, p.runs["succeeded"], p.total-p.settled()),
+		return advice.Add(fmt.Errorf("replay %d: %d succeeded, %d others were settled in another way or belong to another replay", p.order.ID, p.runs["succeeded"], p.total-p.settled()),
 			"\"replays list\" shows all replays")
 	case p.order.Filter.Status == replay.Unrecognized:
 		fmt.Fprintf(w, "replay %d done: %d events decoded\n", p.order.ID, p.order.Enqueued)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker/jobs/reconcile"
 )
@@ -26,14 +27,14 @@ const maxReconcileRate = 100
 
 func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	if !(c.Rate > 0 && c.Rate <= maxReconcileRate) { // NaN is neither
-		return usage(fmt.Sprintf("--rate is %v", c.Rate), "give more than 0 and at most %d requests per second; the default is 1.5", maxReconcileRate)
+		return advice.Usage(fmt.Sprintf("--rate is %v", c.Rate), "give more than 0 and at most %d requests per second; the default is 1.5", maxReconcileRate)
 	}
 	client, _, err := c.client()
 	if err != nil {
 		return err
 	}
 	if client == nil {
-		return usage("no key for Lumin's API is given", "set LUMIN_API_KEY to a key of the workspace")
+		return advice.Usage("no key for Lumin's API is given", "set LUMIN_API_KEY to a key of the workspace")
 	}
 	st, closeStore, err := c.openStore(ctx)
 	if err != nil {
@@ -59,9 +60,9 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	case sum.Settled():
 		return nil
 	case sum.Failed > 0:
-		return hint(fmt.Errorf("%d signature requests got no usable answer; the first one: %s", sum.Failed, sum.Cause), "run reconcile again: it requests these first")
+		return advice.Add(fmt.Errorf("%d signature requests got no usable answer; the first one: %s", sum.Failed, sum.Cause), "run reconcile again: it requests these first")
 	}
-	return hint(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair stores the state that Lumin reports")
+	return advice.Add(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair stores the state that Lumin reports")
 }
 
 // explain adds advice to the error that ended a pass.
@@ -69,15 +70,15 @@ func (c *reconcileCommand) explain(err error) error {
 	var refused *lumin.APIError
 	switch {
 	case errors.Is(err, reconcile.ErrAllUnknown):
-		return hint(err, "check LUMIN_API_URL, and that LUMIN_API_KEY belongs to the workspace that sends the deliveries; if the signature requests are really gone, --gone marks them")
+		return advice.Add(err, "check LUMIN_API_URL, and that LUMIN_API_KEY belongs to the workspace that sends the deliveries; if the signature requests are really gone, --gone marks them")
 	case errors.Is(err, lumin.ErrNoAnswer):
-		return hint(fmt.Errorf("%s cannot be reached: %w", c.LuminAPIURL, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; the next pass begins with the signature requests that were not checked")
+		return advice.Add(fmt.Errorf("%s cannot be reached: %w", c.LuminAPIURL, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; the next pass begins with the signature requests that were not checked")
 	case !errors.As(err, &refused):
 		return err
 	case refused.StatusCode == http.StatusUnauthorized, refused.StatusCode == http.StatusForbidden:
-		return hint(err, "set LUMIN_API_KEY to a key of the workspace that is valid for the API at LUMIN_API_URL")
+		return advice.Add(err, "set LUMIN_API_KEY to a key of the workspace that is valid for the API at LUMIN_API_URL")
 	}
-	return hint(err, "run reconcile again later: it begins with the signature requests that were not checked")
+	return advice.Add(err, "run reconcile again later: it begins with the signature requests that were not checked")
 }
 
 func differenceLine(d reconcile.Difference) string {

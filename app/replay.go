@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store/replay"
 )
 
@@ -49,14 +50,14 @@ func (c *replayCommand) order() (replay.NewOrder, error) {
 	order := replay.NewOrder{Filter: filter, Reason: c.Reason, OrderedBy: c.actor()}
 	if c.Rate != nil {
 		if order.Rate = *c.Rate; order.Rate < 1 {
-			return order, usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
+			return order, advice.Usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
 		}
 	}
 	switch err := order.Validate(); {
 	case errors.Is(err, replay.ErrNoFilter):
-		return order, usage("no filter chooses the runs to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
+		return order, advice.Usage("no filter chooses the runs to replay", "give a filter, such as --failed for all failed runs, --kind, --event or --since; --dry-run shows the plan")
 	case err != nil:
-		return order, usage(err.Error(), "\"replay --help\" explains the filters")
+		return order, advice.Usage(err.Error(), "\"replay --help\" explains the filters")
 	}
 	return order, nil
 }

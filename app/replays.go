@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
@@ -105,7 +106,7 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 
 func noSuchReplay(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return usage(err.Error(), "\"replays list\" shows the ids")
+		return advice.Usage(err.Error(), "\"replays list\" shows the ids")
 	}
 	return err
 }

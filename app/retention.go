@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/duration"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store/retention"
@@ -33,15 +34,15 @@ func (s retentionSettings) policy(maxEventAge time.Duration) (retention.Policy, 
 	r := retention.Policy{Payloads: s.RetainPayloads.d, Events: s.RetainEvents.d}
 	least := max(lumin.RetryWindow+time.Hour, maxEventAge) + futureTolerance
 	if r.Events > 0 && r.Events < least {
-		return r, usage(fmt.Sprintf("RETAIN_EVENTS is %s: a redelivery after the removal of its event would be recorded as a new event", s.RetainEvents),
+		return r, advice.Usage(fmt.Sprintf("RETAIN_EVENTS is %s: a redelivery after the removal of its event would be recorded as a new event", s.RetainEvents),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep events forever", least)
 	}
 	if r.Payloads > 0 && r.Payloads < least {
-		return r, usage(fmt.Sprintf("RETAIN_PAYLOADS is %s: a redelivery after the removal of the body could not be compared with it", s.RetainPayloads),
+		return r, advice.Usage(fmt.Sprintf("RETAIN_PAYLOADS is %s: a redelivery after the removal of the body could not be compared with it", s.RetainPayloads),
 			"give at least %s, which Lumin's retries and MAX_EVENT_AGE allow, or 0 to keep bodies as long as their event", least)
 	}
 	if r.Events > 0 && r.Payloads > r.Events {
-		return r, usage("RETAIN_PAYLOADS is longer than RETAIN_EVENTS, but a body is removed with its event", "make it %s or less; 0 removes no body before its event", s.RetainEvents)
+		return r, advice.Usage("RETAIN_PAYLOADS is longer than RETAIN_EVENTS, but a body is removed with its event", "make it %s or less; 0 removes no body before its event", s.RetainEvents)
 	}
 	return r, nil
 }
@@ -115,7 +116,7 @@ func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *p
 	if err := c.print(std.out, plan, kept); err != nil {
 		return err
 	}
-	return usage(fmt.Sprintf("with RETAIN_PAYLOADS %s and RETAIN_EVENTS %s, this would remove bodies or events younger than 30 days", c.RetainPayloads, c.RetainEvents),
+	return advice.Usage(fmt.Sprintf("with RETAIN_PAYLOADS %s and RETAIN_EVENTS %s, this would remove bodies or events younger than 30 days", c.RetainPayloads, c.RetainEvents),
 		"nothing has changed; add --yes to remove them")
 }
 

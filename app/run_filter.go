@@ -7,6 +7,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
@@ -27,7 +28,7 @@ type runFilter struct {
 func checkEmptyLists(parsed *kong.Context) error {
 	for _, element := range parsed.Path {
 		if flag := element.Flag; flag != nil && flag.IsSlice() && flag.Target.Len() == 0 {
-			return usage("--"+flag.Name+" is empty", "give it a value, or leave it out")
+			return advice.Usage("--"+flag.Name+" is empty", "give it a value, or leave it out")
 		}
 	}
 	return nil
@@ -42,7 +43,7 @@ type timeRange struct {
 // checkTimes refuses an empty range and a range in the future.
 func (r timeRange) checkTimes() error {
 	if r.Since.at != nil && r.Until.at != nil && !r.Since.at.Before(*r.Until.at) {
-		return usage("--until is not after --since", "swap the two")
+		return advice.Usage("--until is not after --since", "swap the two")
 	}
 	return r.Since.checkPast()
 }
@@ -100,7 +101,7 @@ func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fin
 func (w when) checkPast() error {
 	const tolerated = time.Minute
 	if w.at != nil && time.Until(*w.at) > tolerated {
-		return usage("--since is in the future: "+w.at.Format(time.RFC3339), "give a time in the past; times without a zone are in UTC")
+		return advice.Usage("--since is in the future: "+w.at.Format(time.RFC3339), "give a time in the past; times without a zone are in UTC")
 	}
 	return nil
 }

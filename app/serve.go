@@ -133,14 +133,14 @@ const maxDrainDelay = 5 * time.Minute
 // never negative: [duration.Parse] refuses those.
 func (c *serveCommand) checkRanges() error {
 	if c.DrainDelay > maxDrainDelay {
-		return usage("DRAIN_DELAY is "+c.DrainDelay.String(), "give 0s to 5m: the time that a load balancer takes to notice that /readyz answers 503")
+		return advice.Usage("DRAIN_DELAY is "+c.DrainDelay.String(), "give 0s to 5m: the time that a load balancer takes to notice that /readyz answers 503")
 	}
 	if c.MaxEventAge < 0 || (c.MaxEventAge > 0 && c.MaxEventAge < ingest.MinEventAge) {
-		return usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
+		return advice.Usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
 			"they come up to %s late: give at least %s, or 0 for any age", lumin.RetryWindow, ingest.MinEventAge)
 	}
 	if c.Workers < 1 || c.Workers > 1000 {
-		return usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")
+		return advice.Usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")
 	}
 	return nil
 }
@@ -156,11 +156,11 @@ func addJobTypes(ctx context.Context, cfg *service.Config, jobTypes JobTypes, en
 	switch {
 	case errors.Is(err, advice.ErrUsage):
 	case err != nil:
-		err = hint(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
+		err = advice.Add(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
 	case cfg.Registry == nil:
 		err = errors.New("make the job types: the function given to app.Main returned no registry")
 	case cfg.Registry.Err() != nil:
-		err = hint(cfg.Registry.Err(), "job types are registered in the function given to app.Main")
+		err = advice.Add(cfg.Registry.Err(), "job types are registered in the function given to app.Main")
 	default:
 		err = builtIn.addTo(ctx, cfg.Registry, env)
 	}
@@ -176,7 +176,7 @@ func checkSourcesOf(registry *worker.Registry, configured map[string]*lumin.Keyr
 	wanted := registry.Sources()
 	for _, source := range slices.Sorted(maps.Keys(wanted)) {
 		if _, ok := configured[source]; !ok {
-			return usage(fmt.Sprintf("job type %s wants events of source %s, of which no secret is configured", strings.Join(wanted[source], ", "), source),
+			return advice.Usage(fmt.Sprintf("job type %s wants events of source %s, of which no secret is configured", strings.Join(wanted[source], ", "), source),
 				"add the secret to LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS, or take the source out of what Sources returns")
 		}
 	}

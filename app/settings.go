@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
@@ -27,7 +28,7 @@ func (s databaseSettings) url() (string, error) {
 		return "", err
 	}
 	if url == "" {
-		return "", usage("no database is given", "set DATABASE_URL, such as postgres://user:password@host:5432/database; \"%s dev\" needs none", invocation())
+		return "", advice.Usage("no database is given", "set DATABASE_URL, such as postgres://user:password@host:5432/database; \"%s dev\" needs none", invocation())
 	}
 	return url, checkURL("DATABASE_URL", url)
 }
@@ -54,7 +55,7 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 	}
 	status, err := st.SchemaStatus(ctx)
 	if err == nil && !status.Current() {
-		err = hint(errors.New(status.String()), "check that DATABASE_URL names the right database")
+		err = advice.Add(errors.New(status.String()), "check that DATABASE_URL names the right database")
 	}
 	if err != nil {
 		pool.Close()
@@ -75,7 +76,7 @@ type sourceSettings struct {
 func checkSource(names ...string) error {
 	for _, name := range names {
 		if !store.ValidSource(name) {
-			return usage(fmt.Sprintf("%q is not a source", name), "write account, or app:NAME with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen")
+			return advice.Usage(fmt.Sprintf("%q is not a source", name), "write account, or app:NAME with a NAME of 1 to 63 characters out of a-z, 0-9 and hyphen")
 		}
 	}
 	return nil
@@ -110,7 +111,7 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 			name, value, found := strings.Cut(pair, "=")
 			name = trim(name)
 			if !found || !store.ValidSource("app:"+name) { // not quoted: it may be a secret
-				return nil, usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1),
+				return nil, advice.Usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1),
 					"write it as name=secret,other=secret, with names of 1 to 63 characters out of a-z, 0-9 and hyphen")
 			}
 			if value, err = clean(fmt.Sprintf("LUMIN_APP_SECRETS: the secret of entry %d", i+1), value); err != nil {
@@ -140,13 +141,13 @@ func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 	for source, list := range secrets {
 		keyring, err := lumin.NewKeyring(list...)
 		if err != nil {
-			return nil, usage(fmt.Sprintf("the secrets of source %s: %v", source, err),
+			return nil, advice.Usage(fmt.Sprintf("the secrets of source %s: %v", source, err),
 				"check LUMIN_ACCOUNT_API_KEYS and LUMIN_APP_SECRETS, or their files: they hold only secrets as Lumin shows them, separated by commas or line ends")
 		}
 		keyrings[source] = keyring
 	}
 	if len(keyrings) == 0 {
-		return nil, usage("no source of deliveries is configured",
+		return nil, advice.Usage("no source of deliveries is configured",
 			"set LUMIN_ACCOUNT_API_KEYS to the workspace's Primary API key, or LUMIN_APP_SECRETS to name=secret of an app")
 	}
 	return keyrings, nil
@@ -158,18 +159,18 @@ func secret(name, value, file string) (string, error) {
 		return clean(name, value)
 	}
 	if value != "" {
-		return "", usage(fmt.Sprintf("%s and %s_FILE are both set", name, name), "keep one of them")
+		return "", advice.Usage(fmt.Sprintf("%s and %s_FILE are both set", name, name), "keep one of them")
 	}
 	text, err := readSecret(file)
 	if err != nil {
-		return "", usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a plain file that this program may read and that holds only the value")
+		return "", advice.Usage(fmt.Sprintf("%s_FILE: %v", name, err), "name a plain file that this program may read and that holds only the value")
 	}
 	content, err := clean(name+"_FILE", text)
 	if err != nil {
 		return "", err
 	}
 	if content == "" {
-		return "", usage(fmt.Sprintf("%s_FILE: %s is empty", name, file), "write the value into it")
+		return "", advice.Usage(fmt.Sprintf("%s_FILE: %s is empty", name, file), "write the value into it")
 	}
 	return content, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 )
 
@@ -26,7 +27,7 @@ func (s bodySettings) body(std streams) ([]byte, error) {
 	}
 	body, err := os.ReadFile(s.File)
 	if err != nil {
-		return nil, usage(err.Error(), "name a file with the body, or pipe it in")
+		return nil, advice.Usage(err.Error(), "name a file with the body, or pipe it in")
 	}
 	return body, nil
 }
@@ -37,7 +38,7 @@ func (s bodySettings) keys() ([]string, error) {
 	if s.Key != "" {
 		key, err := clean("--key", s.Key)
 		if err == nil && key == "" {
-			err = usage("--key contains only white space", "give the secret as Lumin shows it")
+			err = advice.Usage("--key contains only white space", "give the secret as Lumin shows it")
 		}
 		return []string{key}, err
 	}
@@ -49,7 +50,7 @@ func (s bodySettings) keys() ([]string, error) {
 		return nil, err
 	}
 	if len(secrets[s.Source]) == 0 || slices.Contains(secrets[s.Source], "") {
-		return nil, usage(fmt.Sprintf("no secret for source %s", s.Source), "give --key, or set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
+		return nil, advice.Usage(fmt.Sprintf("no secret for source %s", s.Source), "give --key, or set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
 	}
 	return secrets[s.Source], nil
 }
@@ -86,15 +87,15 @@ func (c *verifyCommand) Run(std streams) error {
 	}
 	keyring, err := lumin.NewKeyring(keys...)
 	if err != nil {
-		return usage(err.Error(), "give the secret as Lumin shows it")
+		return advice.Usage(err.Error(), "give the secret as Lumin shows it")
 	}
 	// HTTP trims white space around the value of a header, and so does serve.
 	match, err := keyring.Verify(body, http.Header{lumin.SignatureHeader: {strings.TrimSpace(c.Signature)}})
 	if errors.Is(err, lumin.ErrSignatureMismatch) {
-		return hint(err, "the body must be the exact bytes that were sent (%d were read here): a trailing newline or re-serialized JSON changes the signature", len(body))
+		return advice.Add(err, "the body must be the exact bytes that were sent (%d were read here): a trailing newline or re-serialized JSON changes the signature", len(body))
 	}
 	if err != nil {
-		return usage(err.Error(), "give the value of the header as it was received, 64 hexadecimal digits")
+		return advice.Usage(err.Error(), "give the value of the header as it was received, 64 hexadecimal digits")
 	}
 	fmt.Fprintf(std.out, "valid, signed with the key of fingerprint %s\n", match.KeyID)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store"
 )
@@ -24,7 +25,7 @@ type eventsTailCommand struct {
 
 func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 	if c.Lines < 0 {
-		return usage(fmt.Sprintf("--lines is %d", c.Lines), "give 0 or more")
+		return advice.Usage(fmt.Sprintf("--lines is %d", c.Lines), "give 0 or more")
 	}
 	if err := checkSourceFilter(c.Source); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/lumin"
 )
@@ -71,7 +72,7 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	if unexpected > 0 {
-		return hint(fmt.Errorf("%d of %d answers were not %d", unexpected, len(sent), expected), "the log of the program that answered shows the reason")
+		return advice.Add(fmt.Errorf("%d of %d answers were not %d", unexpected, len(sent), expected), "the log of the program that answered shows the reason")
 	}
 	return nil
 }
@@ -87,9 +88,9 @@ func (c *triggerCommand) send(ctx context.Context, out io.Writer, sender *sender
 			var timeout net.Error
 			switch {
 			case errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil:
-				return nil, hint(fmt.Errorf("%s did not answer within %s", c.URL, c.Timeout), "check the log of the program there, or give a longer --timeout")
+				return nil, advice.Add(fmt.Errorf("%s did not answer within %s", c.URL, c.Timeout), "check the log of the program there, or give a longer --timeout")
 			case err != nil:
-				return nil, hint(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
+				return nil, advice.Add(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
 			}
 			line := answer.line(string(t), c.SignatureRequest)
 			sent = append(sent, line)
@@ -122,11 +123,11 @@ func (c *triggerCommand) bodies(t lumin.EventType, at time.Time) [][]byte {
 func (c *triggerCommand) eventTypes() ([]lumin.EventType, error) {
 	switch {
 	case c.Scenario != "" && c.EventType != "":
-		return nil, usage("an event type and a scenario are given", "give one of them")
+		return nil, advice.Usage("an event type and a scenario are given", "give one of them")
 	case c.Scenario != "":
 		return signingScenario(), nil
 	case c.EventType == "":
-		return nil, usage("nothing to send", "give an event type, such as %s, or --scenario signing", lumin.SignatureRequestSigned)
+		return nil, advice.Usage("nothing to send", "give an event type, such as %s, or --scenario signing", lumin.SignatureRequestSigned)
 	}
 	t := fullEventType(c.EventType)
 	if t.Documented() {
@@ -135,7 +136,7 @@ func (c *triggerCommand) eventTypes() ([]lumin.EventType, error) {
 	// All types that Lumin sends have the prefix, even undocumented ones.
 	short, prefixed := strings.CutPrefix(c.EventType, eventTypePrefix)
 	if !prefixed || len(nearest(short, shortEventTypes())) > 0 {
-		return nil, usage(fmt.Sprintf("Lumin documents no event type %q", c.EventType),
+		return nil, advice.Usage(fmt.Sprintf("Lumin documents no event type %q", c.EventType),
 			"%s; a type that Lumin does not document must begin with %s", didYouMean(short, shortEventTypes()), eventTypePrefix)
 	}
 	return []lumin.EventType{t}, nil
@@ -153,7 +154,7 @@ func (c *triggerCommand) sender() (*sender, error) {
 		return nil, err
 	}
 	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usage("--url is not the URL of a server", "write it as http://127.0.0.1:8080")
+		return nil, advice.Usage("--url is not the URL of a server", "write it as http://127.0.0.1:8080")
 	}
 	secrets, err := c.secrets()
 	if err != nil {

@@ -71,8 +71,9 @@ func RetryAfter(text string, now time.Time) time.Duration {
 	return min(max(at.Sub(now), shortest), MaxRetryAfter)
 }
 
-// ErrNoAnswer is wrapped by the error of a request without a response. The text
-// of that error names the cause: DNS, the connection, TLS, or a timeout.
+// ErrNoAnswer is wrapped by the error that a request returns if it gets no
+// response. The text of that error names the cause: DNS, the connection, TLS, or
+// a timeout.
 var ErrNoAnswer = errors.New("no answer")
 
 // noAnswerError returns the error for a request without a response. It does not

@@ -214,8 +214,8 @@ func TestOrderRefused(t *testing.T) {
 	if got := r.run("broken", key); got.State != "failed" || got.ReplayID != 0 {
 		t.Errorf("%+v", got)
 	}
-	// Refused orders can be read, and one whose row is set to finished is
-	// finished.
+	// List returns refused orders too. An order whose row says done is reported
+	// as finished.
 	r.exec(`INSERT INTO lumin.replays (status, state) VALUES ('failed', 'done')`)
 	orders, err := replay.New(r.store).List(r.ctx, 100)
 	if err != nil || len(orders) != 10 || !orders[0].Finished() {

@@ -19,8 +19,8 @@ type riverKeys struct {
 	resumable any // of the state of ResumableStep
 }
 
-// findRiverKeys finds the keys by recording which ones River looks up. Tests
-// check that this works.
+// findRiverKeys calls River with contexts that record which keys River looks up.
+// Tests check that this works.
 func findRiverKeys() riverKeys {
 	var metadata, resumable keyProbe
 	metadata.record(func() { _ = river.MetadataSet(&metadata, "probe", nil) })

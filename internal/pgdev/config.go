@@ -95,10 +95,10 @@ func (c Config) settings() (map[string]string, error) {
 		"shared_buffers":          "64MB",
 	}
 	if !c.Durable {
-		// synchronous_commit stays on. If it were off, a commit could be
-		// acknowledged while only the server's own memory holds it, and
-		// Immediate and Kill would lose it. With fsync off, it costs almost
-		// nothing.
+		// synchronous_commit stays on. With it off, a commit could be acknowledged
+		// while it is only in the server's memory, and the stop modes Immediate
+		// and Kill would lose it. Leaving it on costs almost nothing when fsync
+		// is off.
 		maps.Copy(all, map[string]string{"fsync": "off", "full_page_writes": "off"})
 	}
 	for _, given := range slices.Sorted(maps.Keys(c.Settings)) {

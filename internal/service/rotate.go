@@ -16,7 +16,7 @@ import (
 // they cannot be read, the secrets in use stay valid.
 func (s *Service) rotate(ctx context.Context) {
 	if s.cfg.ReadSources == nil {
-		s.ignoreHangups(ctx)
+		s.logHangups(ctx)
 		return
 	}
 	polls := time.NewTicker(s.cfg.SourcesPoll)
@@ -34,8 +34,9 @@ func (s *Service) rotate(ctx context.Context) {
 	}
 }
 
-// ignoreHangups logs each SIGHUP if there is nothing to reload.
-func (s *Service) ignoreHangups(ctx context.Context) {
+// logHangups logs each SIGHUP: no secret comes from a file, so there is nothing
+// to reload.
+func (s *Service) logHangups(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +28,43 @@ const (
 	closeTimeout = 2 * time.Second
 )
 
+// signals are the signals that the service handles itself. A nil channel never
+// delivers one.
+type signals struct {
+	// stop gets the stop signals while they may end the drain delay. The first
+	// one has also ended the context of Run.
+	stop chan os.Signal
+
+	// hangup gets SIGHUP: read the secrets again.
+	hangup chan os.Signal
+}
+
+func handleSignals(cfg Config) (s signals) {
+	if !cfg.HandleSignals {
+		return s
+	}
+	s.hangup = make(chan os.Signal, 1)
+	signal.Notify(s.hangup, syscall.SIGHUP)
+	if cfg.Ingest && cfg.DrainDelay > 0 {
+		s.stop = make(chan os.Signal, 2)
+		signal.Notify(s.stop, os.Interrupt, syscall.SIGTERM)
+	}
+	return s
+}
+
+// releaseStop makes the next stop signal end the program at once.
+func (s signals) releaseStop() {
+	if s.stop != nil {
+		signal.Stop(s.stop)
+	}
+}
+
+func (s signals) releaseHangup() {
+	if s.hangup != nil {
+		signal.Stop(s.hangup)
+	}
+}
+
 // drain keeps receiving for the drain delay after /readyz has changed to 503,
 // so that load balancers notice before a caller is refused. This matters
 // because Lumin repeats a refused delivery only after five minutes. A further
@@ -32,9 +72,6 @@ const (
 //
 // A service that only works, or that never started, has no delay. If a listener
 // fails, the delay ends with its error.
-//
-// There is no delay for a service that only works, or that never started. If a
-// listener fails, the delay ends with its error.
 func (s *Service) drain() error {
 	s.stopping.Store(true)
 	if s.public == nil || s.heartbeat == nil || s.cfg.DrainDelay == 0 {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"lumin-ingest/internal/advice"
 )
 
 // clean removes the white space, line ends and byte order mark around a value
@@ -13,7 +15,7 @@ import (
 func clean(setting, value string) (string, error) {
 	value = trim(value)
 	if quoted(value) {
-		return "", usage(setting+" is in quotes", "remove the quotes: they count as part of the value")
+		return "", advice.Usage(setting+" is in quotes", "remove the quotes: they count as part of the value")
 	}
 	return value, nil
 }

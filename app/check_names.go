@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
@@ -71,7 +72,7 @@ func unknownEventType(name string, stored []string) error {
 			known = append(known, shortEventType(t))
 		}
 	}
-	return usage(fmt.Sprintf("Lumin documents no event type %q, and no stored event has it", name), "%s", didYouMean(shortEventType(name), known))
+	return advice.Usage(fmt.Sprintf("Lumin documents no event type %q, and no stored event has it", name), "%s", didYouMean(shortEventType(name), known))
 }
 
 // checkSources refuses sources of which no event is stored, unless a secret is
@@ -92,7 +93,7 @@ func checkSources(ctx context.Context, st *store.Store, names []string) error {
 			}
 		}
 		if !slices.Contains(known, name) {
-			return usage(fmt.Sprintf("no event of source %s is stored, and no secret of this source is configured here", name), "%s", didYouMean(name, known))
+			return advice.Usage(fmt.Sprintf("no event of source %s is stored, and no secret of this source is configured here", name), "%s", didYouMean(name, known))
 		}
 	}
 	return nil
@@ -146,11 +147,11 @@ func checkKinds(ctx context.Context, st *store.Store, names []string) error {
 		case stored:
 			continue
 		}
-		advice := "no worker has run on this database yet"
+		remedy := "no worker has run on this database yet"
 		if len(known) > 0 {
-			advice = didYouMean(name, known)
+			remedy = didYouMean(name, known)
 		}
-		return usage(fmt.Sprintf("no job type %q has ever been registered in this database", name), "%s", advice)
+		return advice.Usage(fmt.Sprintf("no job type %q has ever been registered in this database", name), "%s", remedy)
 	}
 	return nil
 }
@@ -161,11 +162,11 @@ func checkErrors(names, known []string) error {
 		if name == failures.NoFingerprint || slices.Contains(known, name) {
 			continue
 		}
-		advice := "none of these runs has an error; \"failures\" shows the errors"
+		remedy := "none of these runs has an error; \"failures\" shows the errors"
 		if len(known) > 0 {
-			advice = didYouMean(name, known) + "; \"failures\" shows the errors"
+			remedy = didYouMean(name, known) + "; \"failures\" shows the errors"
 		}
-		return usage(fmt.Sprintf("no run has the error %q", name), "%s", advice)
+		return advice.Usage(fmt.Sprintf("no run has the error %q", name), "%s", remedy)
 	}
 	return nil
 }
@@ -178,7 +179,7 @@ func checkRequests(ctx context.Context, st *store.Store, ids []string) error {
 			return err
 		}
 		if len(events) == 0 {
-			return usage(fmt.Sprintf("no event of signature request %q is stored", id), "\"events list\" shows the ids")
+			return advice.Usage(fmt.Sprintf("no event of signature request %q is stored", id), "\"events list\" shows the ids")
 		}
 	}
 	return nil
