@@ -63,7 +63,7 @@ func TestQueuesRefused(t *testing.T) {
 		want   string
 	}{
 		{map[string]int{"slwo": 5}, `no job uses "slwo": the queues in use are default`},
-		{map[string]int{"default": 0}, `"default" is given 0 workers: give 1 to 1000`},
+		{map[string]int{"default": 0}, `"default" has 0 workers: give 1 to 1000`},
 		{map[string]int{"default": 1001}, `give 1 to 1000`},
 	} {
 		_, err := worker.New(worker.Config{Registry: registry, Queues: test.queues})

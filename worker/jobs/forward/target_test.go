@@ -42,7 +42,7 @@ func TestNewForwardRefuses(t *testing.T) {
 		"http, more than private": {func(a *forward.Target) { a.AllowNetworks = []netip.Prefix{prefix("10.0.0.0/7")} }, "write https"},
 		"no network":              {func(a *forward.Target) { a.AllowNetworks = []netip.Prefix{{}} }, "10.1.0.0/16"},
 		"IPv4 within IPv6":        {func(a *forward.Target) { a.AllowNetworks = []netip.Prefix{prefix("::ffff:10.0.0.0/104")} }, "10.1.0.0/16"},
-		"no secret":               {func(a *forward.Target) { a.Secrets = nil }, "nothing is forwarded unsigned"},
+		"no secret":               {func(a *forward.Target) { a.Secrets = nil }, "there is no secret to sign with"},
 		"an empty secret":         {func(a *forward.Target) { a.Secrets[0] = "" }, "secret 1 of 1 does not begin with whsec_"},
 		"a bare secret":           {func(a *forward.Target) { a.Secrets[0] = strings.TrimPrefix(a.Secrets[0], "whsec_") }, "does not begin with whsec_"},
 		"an empty key":            {func(a *forward.Target) { a.Secrets[0] = "whsec_" }, "key of 0 bytes"},
