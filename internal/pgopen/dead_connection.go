@@ -3,7 +3,6 @@ package pgopen
 import (
 	"context"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,17 +24,13 @@ const (
 // tenth of a millisecond. A dead connection costs a delivery its answer.
 const pingAfter = 100 * time.Millisecond
 
-// dial connects with keepalives, and returns a watchedConn.
+// dial connects with keepalives.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: clientIdle, Interval: clientEvery, Count: clientProbes},
 		Control:         limitUnacked,
 	}
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &watchedConn{Conn: conn}, nil
+	return dialer.DialContext(ctx, network, address)
 }
 
 // answersPing pings an idle connection of the pool, and closes it if it does
@@ -67,51 +62,12 @@ func Discard(conn *pgxpool.Conn) {
 	}()
 }
 
-// watchedConn notices that a session is silent. A slow server is not dead, so a
-// second connection asks the server whether the session is still working.
-type watchedConn struct {
-	net.Conn
-	ask atomic.Pointer[askFunc] // nil: not watched
-}
-
-// askFunc asks the server about the session until answered is closed. It
-// reports whether to close the connection.
-type askFunc = func(answered <-chan struct{}) bool
-
-// Read implements net.Conn.
-func (c *watchedConn) Read(b []byte) (int, error) {
-	ask := c.ask.Load()
-	if ask == nil {
-		return c.Conn.Read(b)
-	}
-	answered := make(chan struct{})
-	timer := time.AfterFunc(silence, func() { c.watch(*ask, answered) })
-	n, err := c.Conn.Read(b)
-	timer.Stop()
-	close(answered)
-	return n, err
-}
-
-func (c *watchedConn) watch(ask askFunc, answered <-chan struct{}) {
-	for {
-		if ask(answered) {
-			_ = c.Close()
-			return
-		}
-		select {
-		case <-answered:
-			return
-		case <-time.After(silence):
-		}
-	}
-}
-
 // noticeSilence closes the connection if it waits for an answer while its
 // session waits for the client: one of the two messages was lost. A pooler with
 // process ids of its own hides the session, and then nothing is closed.
 func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
-	watched := unwrap(conn.PgConn().Conn())
-	if watched == nil {
+	watched, ok := conn.PgConn().Conn().(*watchedConn)
+	if !ok {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, silence)
@@ -125,20 +81,6 @@ func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 	ask := func(answered <-chan struct{}) bool { return waitsForClient(config, pid, answered) }
 	watched.ask.Store(&ask)
 	return nil
-}
-
-// unwrap returns the watchedConn below TLS.
-func unwrap(conn net.Conn) *watchedConn {
-	for {
-		if watched, ok := conn.(*watchedConn); ok {
-			return watched
-		}
-		wrapper, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nil
-		}
-		conn = wrapper.NetConn()
-	}
 }
 
 // The session is ended, so that it holds no locks when its work is tried again.

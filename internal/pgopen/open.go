@@ -155,7 +155,7 @@ func (o Options) config(databaseURL string) (*pgxpool.Config, error) {
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout
 	}
-	conn.DialFunc = dial
+	conn.DialFunc, conn.AfterNetConnect = dial, watch
 	for name, value := range o.session() {
 		conn.RuntimeParams[name] = value
 	}

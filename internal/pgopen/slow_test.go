@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/url"
 	"testing"
+	"time"
 
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
 )
 
 // A session may use another role than the one that connected, for example if a
@@ -29,6 +31,37 @@ func TestSlowWithAnotherRole(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(3)`); err != nil {
 		t.Errorf("a slow statement was aborted: %v", err)
 	}
+}
+
+// pgx may still be reading in the background from a connection whose last answer
+// is complete. Such a session is idle, not silent.
+func TestBackgroundReadOfIdleSession(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	pool := open(t, address, pgopen.Options{NoticeSilence: true})
+	conn, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(t.Context(), `SELECT 1`); err != nil {
+		t.Fatal(err)
+	}
+	pid, socket := int32(conn.Conn().PgConn().PID()), conn.Conn().PgConn().Conn()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = socket.Read(make([]byte, 1))
+	}()
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	gone := func() bool {
+		return !pgtest.Value[bool](t, admin, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)`, pid)
+	}
+	if wait.For(6*time.Second, gone) { // three times as long as a silence
+		t.Error("the session was ended")
+	}
+	_ = socket.Close()
+	<-ended
 }
 
 // A pooler that accepts every startup parameter assigns its own process ids,

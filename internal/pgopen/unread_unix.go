@@ -4,6 +4,7 @@ package pgopen
 
 import (
 	"errors"
+	"net"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
@@ -14,11 +15,7 @@ import (
 // end of the connection, or a message such as that of a server that ends the
 // session.
 func hasUnread(conn *pgx.Conn) bool {
-	watched := unwrap(conn.PgConn().Conn())
-	if watched == nil {
-		return false
-	}
-	socket, ok := watched.Conn.(syscall.Conn)
+	socket, ok := socketOf(conn.PgConn().Conn())
 	if !ok {
 		return false
 	}
@@ -33,4 +30,16 @@ func hasUnread(conn *pgx.Conn) bool {
 		_, _, peeked = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	})
 	return err != nil || !errors.Is(peeked, unix.EAGAIN)
+}
+
+// socketOf returns the socket below a connection and its TLS.
+func socketOf(conn net.Conn) (syscall.Conn, bool) {
+	for {
+		wrapper, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			socket, ok := conn.(syscall.Conn)
+			return socket, ok
+		}
+		conn = wrapper.NetConn()
+	}
 }
