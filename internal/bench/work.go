@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"lumin-ingest/internal/bench/load"
+	"lumin-ingest/internal/bench/report"
+)
+
+// How often the benchmark asks whether the work is done.
+const (
+	often  = 20 * time.Millisecond
+	seldom = 250 * time.Millisecond // of statements that read more
+)
+
+// workScenarios measure how events are worked.
+func workScenarios() []scenario {
+	return []scenario{
+		{
+			id: "p4", title: "P4: a backlog of signature_request_state", quick: true,
+			note: "A program with the role ingest records a backlog and ends. Then a program with the role worker works it. " +
+				"Its start is not measured: the measurement begins with the first effect. The effect of `textbook` is one upsert of the same columns.",
+			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
+				return b.round(ctx, s, b.all(b.settings()...), workBacklog)
+			},
+		},
+		{
+			id: "p5", title: "P5: from delivery to effect", quick: true,
+			note: "64 connections deliver to a program that also works the events. The rate counts from the first delivery to the last effect.",
+			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
+				return b.round(ctx, s, b.all(b.settings()...), endToEnd)
+			},
+		},
+		{
+			id: "p6", title: "P6: an ordinary transactional job", quick: true,
+			note: "A backlog as in P4. The effect is one inserted row: with `WorkTx` in ours, and with `JobCompleteTx` in textbook.",
+			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
+				own := ingester("ours", "ours", []string{b.self, "program"}, nil)
+				own.counted = ingesterCounts("public.effects")
+				return b.round(ctx, s, []*contestant{own, b.textbook(effectRow)}, workBacklog)
+			},
+		},
+	}
+}
+
+// settings returns the program with its defaults and with each -variant.
+func (b *bench) settings() []*contestant {
+	all := []*contestant{b.plain()}
+	for _, v := range b.variants {
+		all = append(all, b.ours(v))
+	}
+	return all
+}
+
+// fillBacklog records n events with a program that only receives.
+func (s *stage) fillBacklog(ctx context.Context, n int) error {
+	p, err := s.start(ctx, roleIngest)
+	if err != nil {
+		return err
+	}
+	if _, err := s.load(ctx, p, load.Config{Connections: connections, Count: n}); err != nil {
+		return err
+	}
+	if err := p.stop(); err != nil {
+		return err
+	}
+	s.programs = nil
+	if err := s.verify(ctx, false); err != nil {
+		return err
+	}
+	return s.checkpoint(ctx)
+}
+
+// workBacklog measures a program that works a backlog.
+func workBacklog(ctx context.Context, s *stage) error {
+	if err := s.fillBacklog(ctx, s.backlog); err != nil {
+		return err
+	}
+	p, err := s.start(ctx, roleWorker)
+	if err != nil {
+		return err
+	}
+	counted := s.contestant.counted
+	none := `SELECT NOT EXISTS (` + "SELECT" + counted.effects[len(`SELECT count(*)`):] + `)`
+	if err := s.wait(ctx, often/4, none); err != nil {
+		return err
+	}
+	from, err := s.usage(ctx, p)
+	if err != nil {
+		return err
+	}
+	before, err := s.count(ctx, counted.effects)
+	if err != nil {
+		return err
+	}
+	if err := s.wait(ctx, often, counted.unsettled); err != nil {
+		return err
+	}
+	length := time.Since(from.at)
+	if err := s.wait(ctx, often, counted.unfinished); err != nil {
+		return err
+	}
+	to, err := s.usage(ctx, p)
+	if err != nil {
+		return err
+	}
+	if worked := s.backlog - before; worked > 0 {
+		s.add(report.MetricRate, "events/s", float64(worked)/length.Seconds())
+		s.addUsage(from, to, worked)
+	}
+	return s.verify(ctx, true)
+}
+
+// endToEnd measures a program that receives and works.
+func endToEnd(ctx context.Context, s *stage) error {
+	p, err := s.start(ctx, roleAll)
+	if err != nil {
+		return err
+	}
+	if _, err := s.closedLoop(ctx, p, connections, s.seconds*warmUp); err != nil {
+		return err
+	}
+	counted := s.contestant.counted
+	if err := s.wait(ctx, often, counted.unfinished); err != nil {
+		return err
+	}
+	from, err := s.usage(ctx, p)
+	if err != nil {
+		return err
+	}
+	l, err := s.beginLoad(ctx, p, load.Config{Connections: connections, Seconds: s.seconds})
+	if err != nil {
+		return err
+	}
+	r, err := l.wait()
+	if err != nil {
+		return err
+	}
+	if err := s.wait(ctx, often, counted.unsettled); err != nil {
+		return err
+	}
+	length := time.Since(from.at)
+	if err := s.wait(ctx, often, counted.unfinished); err != nil {
+		return err
+	}
+	to, err := s.usage(ctx, p)
+	if err != nil {
+		return err
+	}
+	s.add(report.MetricRate, "events/s", float64(r.Events)/length.Seconds())
+	s.addLatencies(r)
+	s.addUsage(from, to, r.Events)
+	s.addLoad(l, r)
+	return s.verify(ctx, true)
+}
