@@ -67,7 +67,7 @@ examples: ## build, vet and test the examples (separate modules) against this ch
 	done
 
 .PHONY: check
-check: fmt vet lint test test-memory examples ## run all checks of CI: format, vet, lint, tests, memory and the examples
+check: fmt vet lint test test-memory examples bench-quick ## run all checks of CI: format, vet, lint, tests, memory, the examples and a short benchmark
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
@@ -81,10 +81,19 @@ vet: ## run go vet
 lint: ## run golangci-lint in the version from tools/go.mod
 	$(LINT) run ./...
 
+# BENCH holds further flags, such as BENCH='-before FILE'. go run
+# ./internal/bench -help lists them, and without -out it writes no files.
 .PHONY: bench
-bench: ## run the Go benchmarks, then operations on 1,000,000 events, on private PostgreSQL servers with fsync on
+bench: ## measure the program against references, into docs/performance; takes about two hours, on a quiet machine
+	go run ./internal/bench -out docs/performance $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: ## check in short turns of the benchmark that events, runs, effects and answers are equal in number
+	go run ./internal/bench -quick
+
+.PHONY: bench-go
+bench-go: ## run the Go benchmarks for BENCHTIME (2s) each
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./lumin ./store ./worker
-	go run ./internal/bench
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (60s)

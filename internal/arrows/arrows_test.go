@@ -70,7 +70,6 @@ var mayImport = map[string][]string{
 	"internal/errtext":    nil,
 	"internal/redact":     nil,
 	"internal/pgopen":     nil,
-	"internal/bench":      {"store", "store/replay", "store/retention", "migrations", "internal/pgdev", "lumin", "store/catalog", "store/failures"},
 	"internal/query":      nil,
 	"internal/cleanpool":  nil,
 	"internal/faults":     {"lumin", "migrations", "internal/pgdev", "internal/pgproxy", "internal/sample"},
@@ -85,6 +84,15 @@ var mayImport = map[string][]string{
 	"internal/testlog":    nil,
 	"internal/version":    nil,
 	"internal/wait":       nil,
+
+	"internal/bench": {
+		"app", "lumin", "store", "store/catalog", "store/failures", "store/replay", "store/retention", "worker", "internal/pgdev",
+		"internal/bench/load", "internal/bench/report", "internal/bench/textbook", "internal/bench/wire",
+	},
+	"internal/bench/load":     {"lumin", "internal/sample"},
+	"internal/bench/report":   nil,
+	"internal/bench/textbook": {"lumin"}, // a reference must not share the program's code
+	"internal/bench/wire":     nil,
 }
 
 // free lists the packages that every package except lumin may import.
@@ -93,10 +101,11 @@ var free = []string{"internal/errtext", "internal/pgopen", "internal/query", "in
 // outside lists the only packages that may import a library. nil means tests
 // only.
 var outside = map[string][]string{
-	"github.com/labstack/echo/": {"ingest", "admin"},
+	"github.com/labstack/echo/": {"ingest", "admin", "internal/bench/textbook"},
 	"github.com/riverqueue/": {
 		"store", "worker", "worker/workertest", "migrations",
 		"worker/jobs/forward", "worker/jobs/reconcile", "worker/jobs/internal/retrylater", "worker/jobs/internal/jobtest",
+		"internal/bench/textbook",
 	},
 	"github.com/doyensec/safeurl":      {"worker/jobs/forward"},
 	"github.com/standard-webhooks/":    {"worker/jobs/forward"},

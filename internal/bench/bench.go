@@ -23,7 +23,6 @@ type bench struct {
 	base    int64  // event_time of the first event of every load
 	series  uint32 // number of loads so far
 	result  report.Result
-	express launcher // nil until it is prepared
 }
 
 // scenario measures one thing.
@@ -136,6 +135,9 @@ func (b *bench) round(ctx context.Context, s *report.Scenario, all []*contestant
 	defer func() { err = errors.Join(err, server.Close()) }()
 	var ready []*contestant
 	for _, c := range all {
+		if len(b.only) > 0 && !slices.Contains(b.only, c.name) {
+			continue
+		}
 		err := b.prepare(ctx, server, c)
 		var missing *missingError
 		if errors.As(err, &missing) {

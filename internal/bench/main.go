@@ -52,6 +52,7 @@ func run(ctx context.Context, args []string) error {
 // options are the flags of the benchmark.
 type options struct {
 	scenarios []string
+	only      []string // contestants; nil means all
 	rounds    int
 	seconds   float64 // of load in each turn
 	backlog   int     // events that wait in P4 and P6
@@ -74,6 +75,7 @@ func parse(args []string) (options, error) {
 	o := options{command: "bench " + strings.Join(args, " ")}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	scenarios := flags.String("scenario", "", "scenarios to run, such as p1,p4; all by default: "+strings.Join(scenarioIDs(), ", "))
+	only := flags.String("only", "", "contestants to run, such as ours,textbook; all by default")
 	flags.IntVar(&o.rounds, "rounds", 3, "number of rounds")
 	flags.Float64Var(&o.seconds, "seconds", 8, "seconds of load in each turn")
 	flags.IntVar(&o.backlog, "backlog", 20_000, "events that wait for a worker in p4 and p6")
@@ -102,6 +104,7 @@ func parse(args []string) (options, error) {
 	if o.rounds < 1 || o.seconds <= 0 || o.backlog < 1 || o.large < 1 || o.events < 1000 {
 		return o, errors.New("rounds, seconds and backlogs must be positive, and events at least 1000")
 	}
+	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	for id := range strings.SplitSeq(*scenarios, ",") {
 		if id = strings.ToLower(strings.TrimSpace(id)); id == "p3" {
 			id = "p2" // both are figures of the same turns
