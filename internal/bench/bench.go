@@ -22,6 +22,7 @@ type bench struct {
 	program string // the built program
 	base    int64  // event_time of the first event of every load
 	series  uint32 // number of loads so far
+	server  *pgdev.Server
 	result  report.Result
 }
 
@@ -61,6 +62,10 @@ func measure(ctx context.Context, o options) (err error) {
 	if err := b.build(ctx); err != nil {
 		return err
 	}
+	if b.server, err = newServer(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.server.Close()) }()
 	if err := b.describe(ctx); err != nil {
 		return err
 	}
@@ -119,26 +124,21 @@ func serverSettings() map[string]string {
 	}
 }
 
-// server starts a private PostgreSQL.
-func (b *bench) server(ctx context.Context) (*pgdev.Server, error) {
+// newServer starts a private PostgreSQL.
+func newServer(ctx context.Context) (*pgdev.Server, error) {
 	return pgdev.Start(ctx, pgdev.Config{Durable: true, Settings: serverSettings()})
 }
 
 // round lets every contestant take a turn in each round. After the last round
 // it adds a round through a counting proxy, unless -quick is set. A contestant
 // that cannot run here is skipped with its reason.
-func (b *bench) round(ctx context.Context, s *report.Scenario, all []*contestant, turn func(context.Context, *stage) error) (err error) {
-	server, err := b.server(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+func (b *bench) round(ctx context.Context, s *report.Scenario, all []*contestant, turn func(context.Context, *stage) error) error {
 	var ready []*contestant
 	for _, c := range all {
 		if len(b.only) > 0 && !slices.Contains(b.only, c.name) {
 			continue
 		}
-		err := b.prepare(ctx, server, c)
+		err := b.prepare(ctx, b.server, c)
 		var missing *missingError
 		if errors.As(err, &missing) {
 			b.logf("SKIPPED: %s: %s", c.name, missing.what)
@@ -159,7 +159,7 @@ func (b *bench) round(ctx context.Context, s *report.Scenario, all []*contestant
 			if n >= b.rounds && c.uncounted {
 				continue // round trips are not counted for this contestant
 			}
-			if err := b.take(ctx, server, s, c, n, turn); err != nil {
+			if err := b.take(ctx, b.server, s, c, n, turn); err != nil {
 				return fmt.Errorf("round %d, %s: %w", n+1, c.name, err)
 			}
 		}

@@ -55,7 +55,7 @@ func TestParse(t *testing.T) {
 // for their counts.
 func TestScenariosAndTargets(t *testing.T) {
 	t.Parallel()
-	ids := scenarioIDs()
+	ids := append(scenarioIDs(), operatorsID)
 	for _, target := range targets() {
 		if !slices.Contains(ids, target.Scenario) {
 			t.Errorf("target %s is of scenario %q", target.ID, target.Scenario)

@@ -52,7 +52,7 @@ const exported = 1_000_000
 
 // exportMemory measures the memory of a command that lists all events as JSON.
 func (b *bench) exportMemory(ctx context.Context, s *report.Scenario) (err error) {
-	server, err := b.server(ctx)
+	server, err := newServer(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -15,12 +14,7 @@ import (
 func (b *bench) describe(ctx context.Context) (err error) {
 	m := report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), PostgreSQLSettings: map[string]string{}}
 	m.Processor, m.System, m.Memory = hardware()
-	server, err := b.server(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	err = onDatabase(ctx, server.URL(), func(do execer) error {
+	err = onDatabase(ctx, b.server.URL(), func(do execer) error {
 		names := []string{"fsync", "synchronous_commit", "full_page_writes", "wal_sync_method"}
 		for name := range serverSettings() {
 			names = append(names, name)

@@ -16,15 +16,16 @@ import (
 type operators struct {
 	*stage
 	store *store.Store
+	tasks *report.Scenario
 }
 
 // operate measures the tasks, in an order in which none spoils the next.
-func (s *stage) operate(ctx context.Context) error {
+func (s *stage) operate(ctx context.Context, tasks *report.Scenario) error {
 	st, err := store.New(s.pool, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	o := operators{s, st}
+	o := operators{s, st, tasks}
 	for _, task := range []func(context.Context) error{o.lists, o.plans, o.replays, o.retention} {
 		if err := task(ctx); err != nil {
 			return err
@@ -36,30 +37,58 @@ func (s *stage) operate(ctx context.Context) error {
 // row adds the figure of a task.
 func (o operators) row(task, metric, unit string, value float64) {
 	o.logf("%s: %s %.2f %s", task, metric, value, unit)
-	o.scenario.Add(task, metric, unit, value)
+	o.tasks.Add(task, metric, unit, value)
 }
 
 // repeat calls do up to a hundred times within some seconds, but at least five
 // times, and adds the median and the 99th percentile of its times.
 func (o operators) repeat(task string, do func() error) error {
+	_, err := o.repeated(task, do)
+	return err
+}
+
+// slowest is repeat for several tasks, which also adds the percentile of the
+// slowest one.
+func (o operators) slowest(of string, tasks []task) error {
+	worst := 0.0
+	for _, t := range tasks {
+		p99, err := o.repeated(t.name, t.do)
+		if err != nil {
+			return err
+		}
+		worst = max(worst, p99)
+	}
+	o.row("slowest "+of, report.MetricP99, "ms", worst)
+	return nil
+}
+
+// task is something that an operator does.
+type task struct {
+	name string
+	do   func() error
+}
+
+func (o operators) repeated(task string, do func() error) (p99 float64, err error) {
 	const calls, least, limit = 100, 5, 3 * time.Second
 	var took []float64
 	for start := time.Now(); len(took) < calls && (len(took) < least || time.Since(start) < limit); {
 		began := time.Now()
 		if err := do(); err != nil {
-			return fmt.Errorf("%s: %w", task, err)
+			return 0, fmt.Errorf("%s: %w", task, err)
 		}
 		took = append(took, float64(time.Since(began))/float64(time.Millisecond))
 	}
 	slices.Sort(took)
+	p99 = percentile(took, 0.99)
 	o.row(task, report.MetricP50, "ms", percentile(took, 0.5))
-	o.row(task, report.MetricP99, "ms", percentile(took, 0.99))
-	return nil
+	o.row(task, report.MetricP99, "ms", p99)
+	return p99, nil
 }
 
 // lists reads the first page of every list, with every filter.
 func (o operators) lists(ctx context.Context) error {
 	middle := time.Unix(fillStart+int64(o.events)*fillStep/2, 0)
+	var tasks []task
 	for _, list := range []struct {
 		task   string
 		filter store.EventFilter
@@ -75,9 +104,7 @@ func (o operators) lists(ctx context.Context) error {
 		{"unrecognized events", store.EventFilter{Unrecognized: true}},
 	} {
 		list.filter.Limit = 50
-		if err := o.repeat(listTask(list.task), func() error { _, err := o.store.ListEvents(ctx, list.filter); return err }); err != nil {
-			return err
-		}
+		tasks = append(tasks, task{listTask(list.task), func() error { _, err := o.store.ListEvents(ctx, list.filter); return err }})
 	}
 	for _, view := range []struct{ task, sql string }{
 		{"lumin.failed_runs", `SELECT * FROM lumin.failed_runs LIMIT 50`},
@@ -85,21 +112,22 @@ func (o operators) lists(ctx context.Context) error {
 		{"lumin.event_status, one event", `SELECT * FROM lumin.event_status WHERE event_id = 1000`},
 		{"lumin.event_status, one request", `SELECT * FROM lumin.event_status WHERE signature_request_id = 'c4ca4238a0b923820dcc509a6f75849b'`},
 	} {
-		if err := o.repeat(listTask(view.task), func() error { _, err := o.pool.Exec(ctx, view.sql); return err }); err != nil {
-			return err
-		}
+		tasks = append(tasks, task{listTask(view.task), func() error { _, err := o.pool.Exec(ctx, view.sql); return err }})
 	}
-	if err := o.repeat(listTask("replays"), func() error { _, err := replay.New(o.store).List(ctx, 50); return err }); err != nil {
+	tasks = append(tasks, task{listTask("replays"), func() error { _, err := replay.New(o.store).List(ctx, 50); return err }})
+	if err := o.slowest(firstPage, tasks); err != nil {
 		return err
 	}
 	return o.repeat(failuresTask, o.failures(ctx))
 }
 
 // listTask is the name of the row of a list.
-func listTask(list string) string { return "first page of " + list }
+func listTask(list string) string { return firstPage + " of " + list }
 
 // Names of rows that have a target.
 const (
+	firstPage     = "first page"
+	replayPlan    = "plan of a replay"
 	failuresTask  = "failures, every run failed"
 	replayTask    = "replay of failed runs"
 	retentionTask = "retention, half of the events stay"
@@ -135,12 +163,11 @@ func (o operators) plans(ctx context.Context) error {
 	if _, err := o.store.RegisterJobTypes(ctx, []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
 		return err
 	}
+	var tasks []task
 	for _, p := range planned() {
-		if err := o.repeat(p.task, func() error { _, err := replay.New(o.store).Plan(ctx, p.filter); return err }); err != nil {
-			return err
-		}
+		tasks = append(tasks, task{p.task, func() error { _, err := replay.New(o.store).Plan(ctx, p.filter); return err }})
 	}
-	return nil
+	return o.slowest(replayPlan, tasks)
 }
 
 // replays enqueues all failed and all missing runs.

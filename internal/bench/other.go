@@ -15,9 +15,8 @@ func otherScenarios() []scenario {
 	return []scenario{
 		{
 			id: "p9", title: "P9: growth",
-			note: "The database is filled with past events, each with a failed run. `empty` and `filled` take turns. " +
-				"The tasks below them are those of operators on the filled database; each was done once, or as often as its percentile needs.",
-			run: growth,
+			note: "`filled` is a database with many past events. It takes turns with an empty one: first the load of P2 and P3, then the one of P7 (`backlog`).",
+			run:  growth,
 		},
 		{
 			id: "p10", title: "P10: memory",

@@ -98,18 +98,20 @@ const (
 	barHeight = 20
 )
 
-// style uses system colors of its own for light and dark screens. The first
-// part of a bar and the second differ in brightness, not only in hue.
+// style has colors for light and for dark screens. It uses no CSS variables,
+// because some programs that show SVG do not know them. The parts of a bar
+// differ in brightness, not only in hue.
 const style = `
-:root { --back: #ffffff; --text: #1f2328; --quiet: #59636e; --line: #d1d9e0; --first: #0a5cc2; --second: #86b9f5; }
-@media (prefers-color-scheme: dark) {
-  :root { --back: #0d1117; --text: #f0f6fc; --quiet: #a3adb8; --line: #3d444d; --first: #58a6ff; --second: #1f5fae; }
-}
-text { font: 14px system-ui, sans-serif; fill: var(--text); }
+text { font: 14px system-ui, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; fill: #1f2328; }
 .title { font-size: 16px; font-weight: 600; }
-.quiet { fill: var(--quiet); font-size: 12px; }
-.back { fill: var(--back); } .first { fill: var(--first); } .second { fill: var(--second); }
-.axis { stroke: var(--line); } .spread { stroke: var(--text); stroke-width: 1.5; }
+.quiet { fill: #59636e; font-size: 12px; }
+.back { fill: #ffffff; } .first { fill: #0a5cc2; } .second { fill: #86b9f5; }
+.axis { stroke: #d1d9e0; } .spread { stroke: #1f2328; stroke-width: 1.5; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #f0f6fc; } .quiet { fill: #a3adb8; }
+  .back { fill: #0d1117; } .first { fill: #58a6ff; } .second { fill: #1f5fae; }
+  .axis { stroke: #3d444d; } .spread { stroke: #f0f6fc; }
+}
 `
 
 func (p picture) svg() string {
@@ -122,7 +124,7 @@ func (p picture) svg() string {
 	p.drawLegend(&b)
 	scale := p.scale()
 	for i, bar := range p.bars {
-		bar.draw(&b, top+i*rowHeight, scale, p.unit)
+		bar.draw(&b, top+i*rowHeight, scale)
 	}
 	fmt.Fprintf(&b, `<line class="axis" x1="%d" y1="%d" x2="%d" y2="%d"/>`+"\n</svg>\n", left, top-4, left, height-8)
 	return b.String()
@@ -139,7 +141,7 @@ func (p picture) description() string {
 
 func (p picture) drawLegend(b *strings.Builder) {
 	fmt.Fprintf(b, `<text class="quiet" x="12" y="48">%s, %s is better; line: smallest to largest</text>`+"\n", html.EscapeString(p.unit), p.better)
-	x := left + barsWidth - 60
+	x := left + barsWidth - 100
 	for i, name := range p.legend {
 		fmt.Fprintf(b, `<rect class="%s" x="%d" y="38" width="12" height="12"/><text class="quiet" x="%d" y="48">%s</text>`+"\n", shade(i), x, x+17, html.EscapeString(name))
 		x += 130
@@ -158,7 +160,7 @@ func (p picture) scale() float64 {
 	return barsWidth / longest
 }
 
-func (bar bar) draw(b *strings.Builder, y int, scale float64, unit string) {
+func (bar bar) draw(b *strings.Builder, y int, scale float64) {
 	middle := y + barHeight/2
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", left-10, middle+5, html.EscapeString(bar.name))
 	x := float64(left)
@@ -170,7 +172,7 @@ func (bar bar) draw(b *strings.Builder, y int, scale float64, unit string) {
 	if bar.total.Max > bar.total.Min {
 		fmt.Fprintf(b, `<line class="spread" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", left+bar.total.Min*scale, middle, left+bar.total.Max*scale, middle)
 	}
-	fmt.Fprintf(b, `<text x="%.1f" y="%d">%s %s</text>`+"\n", end+8, middle+5, bar.total.text(), html.EscapeString(unit))
+	fmt.Fprintf(b, `<text x="%.1f" y="%d">%s</text>`+"\n", end+8, middle+5, bar.total.text())
 }
 
 func shade(i int) string { return []string{"first", "second"}[i%2] }

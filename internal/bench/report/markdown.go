@@ -76,7 +76,7 @@ func (s *Scenario) table(b *strings.Builder) {
 	var columns []*Metric
 	for _, r := range s.Rows {
 		for _, m := range r.Metrics {
-			if !slices.ContainsFunc(columns, func(c *Metric) bool { return c.Name == m.Name }) {
+			if !slices.ContainsFunc(columns, func(c *Metric) bool { return c.Name == m.Name && c.Unit == m.Unit }) {
 				columns = append(columns, m)
 			}
 		}
@@ -90,7 +90,7 @@ func (s *Scenario) table(b *strings.Builder) {
 		fmt.Fprintf(b, "| %s |", r.Name)
 		for _, c := range columns {
 			text := "–"
-			if m := r.metric(c.Name); m != nil {
+			if m := r.metric(c.Name); m != nil && m.Unit == c.Unit {
 				text = m.Spread().text()
 			}
 			fmt.Fprintf(b, " %s |", text)
