@@ -166,7 +166,7 @@ func (b *bench) textbook(effect string) *contestant {
 				return launch{}, err
 			}
 			cmd := exec.Command(b.self, "textbook")
-			cmd.Env = []string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address, "SECRET=" + secret, "ROLE=" + role, "EFFECT=" + effect}
+			cmd.Env = []string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address, "SECRET=" + secret, "ROLE=" + role, "EFFECT=" + effect, "CONNECTIONS=" + strconv.Itoa(b.pool)}
 			return launch{cmd, "http://" + address + "/webhooks/account", "http://" + address + "/readyz"}, nil
 		},
 	}

@@ -60,6 +60,7 @@ type options struct {
 	events    int     // events in the filled database
 	out       string  // folder for the results; "" writes none
 	before    string
+	pool      int // connections of textbook
 	variants  []variant
 	quick     bool
 	command   string
@@ -83,6 +84,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.events, "events", 10_000_000, "events in the filled database of p9")
 	flags.StringVar(&o.out, "out", "", "folder for result.json, result.md and the pictures; none are written by default")
 	flags.StringVar(&o.before, "before", "", "program of an older commit, to compare with")
+	flags.IntVar(&o.pool, "textbook-connections", connections, "connections of textbook to PostgreSQL; the default is in its favor")
 	flags.BoolVar(&o.quick, "quick", false, "short turns of the main scenarios, for their checks only")
 	flags.Func("variant", `the program with other settings in p4 and p5, as "NAME: KEY=VALUE KEY=VALUE"; may be repeated`, func(text string) error {
 		name, env, found := strings.Cut(text, ":")
@@ -101,8 +103,8 @@ func parse(args []string) (options, error) {
 	if o.quick {
 		o.rounds, o.seconds, o.backlog, o.large = 1, 1, 400, 400
 	}
-	if o.rounds < 1 || o.seconds <= 0 || o.backlog < 1 || o.large < 1 || o.events < 1000 {
-		return o, errors.New("rounds, seconds and backlogs must be positive, and events at least 1000")
+	if o.rounds < 1 || o.seconds <= 0 || o.backlog < 1 || o.large < 1 || o.pool < 4 || o.events < 1000 {
+		return o, errors.New("rounds, seconds and backlogs must be positive, events at least 1000 and connections at least 4")
 	}
 	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	for id := range strings.SplitSeq(*scenarios, ",") {

@@ -9,6 +9,8 @@ import (
 
 	"lumin-ingest/internal/bench/report"
 	"lumin-ingest/store"
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/failures"
 	"lumin-ingest/store/replay"
 )
 
@@ -136,7 +138,7 @@ const (
 )
 
 func (o operators) failures(ctx context.Context) func() error {
-	return func() error { _, err := o.store.FailedGroups(ctx, nil, nil, 20); return err }
+	return func() error { _, err := failures.Failed(ctx, o.store.Pool(), nil, nil, 20); return err }
 }
 
 // planned lists the replays that are planned.
@@ -160,7 +162,7 @@ func planned() []struct {
 }
 
 func (o operators) plans(ctx context.Context) error {
-	if _, err := o.store.RegisterJobTypes(ctx, []store.JobType{{Kind: "late", Queue: "default"}}); err != nil {
+	if _, err := catalog.AddJobTypes(ctx, o.store.Pool(), []catalog.JobType{{Kind: "late", Queue: "default"}}); err != nil {
 		return err
 	}
 	var tasks []task

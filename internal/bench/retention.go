@@ -12,6 +12,7 @@ import (
 	"lumin-ingest/internal/bench/report"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/retention"
 )
 
 // prepareRetention settles every second run. The other half of the events keeps
@@ -46,8 +47,8 @@ func (o operators) retention(ctx context.Context) error {
 	if err := o.prepareRetention(ctx); err != nil {
 		return err
 	}
-	policy := store.Retention{Payloads: 90 * 24 * time.Hour, Events: 400 * 24 * time.Hour}
-	if err := o.repeat("plan of retention", func() error { _, _, err := o.store.PlanRetention(ctx, policy, time.Now()); return err }); err != nil {
+	policy := retention.Policy{Payloads: 90 * 24 * time.Hour, Events: 400 * 24 * time.Hour}
+	if err := o.repeat("plan of retention", func() error { _, _, err := retention.Plan(ctx, o.pool, policy, time.Now()); return err }); err != nil {
 		return err
 	}
 	recorder := store.NewRecorder(o.store, slog.New(slog.DiscardHandler), nil)
@@ -81,10 +82,10 @@ func (o operators) retention(ctx context.Context) error {
 }
 
 // retain removes what is past its age, and adds the rate.
-func (o operators) retain(ctx context.Context, policy store.Retention) error {
+func (o operators) retain(ctx context.Context, policy retention.Policy) error {
 	rows, start := 0, time.Now()
-	for pass := store.NewRetentionPass(policy, time.Now()); !pass.Over(); {
-		removed, err := o.store.RetainSome(ctx, pass, 10*time.Second)
+	for pass := retention.NewPass(policy, time.Now()); !pass.Finished(); {
+		removed, err := pass.Continue(ctx, o.pool, 10*time.Second)
 		if err != nil {
 			return err
 		}

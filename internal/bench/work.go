@@ -36,7 +36,7 @@ func workScenarios() []scenario {
 			id: "p6", title: "P6: an ordinary transactional job", quick: true,
 			note: "A backlog as in P4. The effect is one inserted row: with `WorkTx` in ours, and with `JobCompleteTx` in textbook.",
 			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
-				own := ingester("ours", "ours", []string{b.self, "program"}, nil)
+				own := ingester("ours", "ours", []string{b.self, "program"}, []string{"SIGNATURE_REQUEST_STATE=false"})
 				own.counted = ingesterCounts("public.effects")
 				return b.round(ctx, s, []*contestant{own, b.textbook(effectRow)}, workBacklog)
 			},

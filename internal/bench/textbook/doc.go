@@ -12,5 +12,7 @@
 // and has no limits. Differences in speed are therefore on the careful side.
 //
 // The environment configures it: DATABASE_URL, LISTEN_ADDR, SECRET, ROLE
-// (ingest, worker or all) and EFFECT (state or row).
+// (ingest, worker or all), EFFECT (state or row) and CONNECTIONS. As many
+// connections as callers let PostgreSQL flush many commits at once; with a
+// distant PostgreSQL, their number limits the rate.
 package textbook

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,9 +24,6 @@ import (
 
 // Values of the reference's own settings. They are chosen in its favor.
 const (
-	// connections lets every one of the benchmark's 64 callers commit at the
-	// same time, so that PostgreSQL can flush many commits at once.
-	connections = 64
 	// jobs is the number of jobs at once. More gave no more on two cores.
 	jobs = 32
 	// fetchCooldown allows 3,200 jobs a second. River's default of 100 ms would
@@ -69,7 +67,11 @@ func Main(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("textbook: %w", err)
 	}
-	config.MaxConns = connections
+	connections, err := strconv.ParseInt(os.Getenv("CONNECTIONS"), 10, 32)
+	if err != nil {
+		return fmt.Errorf("textbook: CONNECTIONS: %w", err)
+	}
+	config.MaxConns = int32(connections)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("textbook: %w", err)
