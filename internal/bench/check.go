@@ -21,8 +21,8 @@ func (d done) verify(worked bool) error {
 		effects = d.answered
 	}
 	if d.events != d.answered || d.runs != d.answered || d.effects != effects {
-		return fmt.Errorf("%d events were answered 200, but the database has %d events, %d runs and %d effects (of %d)",
-			d.answered, d.events, d.runs, d.effects, effects)
+		return fmt.Errorf("%d events were answered 200, but the database has %d events, %d runs and %d effects instead of %d, %d and %d",
+			d.answered, d.events, d.runs, d.effects, d.answered, d.answered, effects)
 	}
 	return nil
 }

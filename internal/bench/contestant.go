@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -184,13 +185,11 @@ func freePorts() (a, b string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer first.Close()
 	second, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		return "", "", err
+		return "", "", errors.Join(err, first.Close())
 	}
-	defer second.Close()
-	return first.Addr().String(), second.Addr().String(), nil
+	return first.Addr().String(), second.Addr().String(), errors.Join(first.Close(), second.Close())
 }
 
 // environmentOf returns a database URL as the variables of libpq.

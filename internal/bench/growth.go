@@ -71,7 +71,7 @@ func grown(ctx context.Context, s *stage) error {
 	if _, err := s.closedLoop(ctx, p, connections, s.seconds*warmUp); err != nil {
 		return err
 	}
-	if _, err := s.measureLoad(ctx, p, load.Config{Connections: connections, Seconds: s.seconds}); err != nil {
+	if err := s.measureLoad(ctx, p, load.Config{Connections: connections, Seconds: s.seconds}); err != nil {
 		return err
 	}
 	s.programs = nil

@@ -69,7 +69,7 @@ func duplicates(ctx context.Context, s *stage) error {
 	}
 	s.answered = 0
 	again.Seconds = s.seconds
-	if _, err := s.measureLoad(ctx, p, again); err != nil {
+	if err := s.measureLoad(ctx, p, again); err != nil {
 		return err
 	}
 	end, err := s.tableSize(ctx)

@@ -74,6 +74,26 @@ func (p *process) tail() string {
 	return strings.ToValidUTF8(string(text[max(0, len(text)-enough):]), "?")
 }
 
+// complaints returns the last warnings and errors in the output, or its end if
+// there are none.
+func (p *process) complaints() string {
+	const enough = 10
+	text, err := os.ReadFile(p.output)
+	if err != nil {
+		return err.Error()
+	}
+	var found []string
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, `"level":"WARN"`) || strings.Contains(line, `"level":"ERROR"`) {
+			found = append(found, line)
+		}
+	}
+	if len(found) == 0 {
+		return p.tail()
+	}
+	return strings.Join(found[max(0, len(found)-enough):], "")
+}
+
 // waitReady waits until the program answers that it is ready.
 func (p *process) waitReady(ctx context.Context) error {
 	const limit = time.Minute
@@ -133,6 +153,7 @@ func (p *process) stop() error {
 type loading struct {
 	stage *stage
 	cmd   *exec.Cmd
+	to    *process
 	in    io.Closer // ends the load
 	out   strings.Builder
 }
@@ -148,7 +169,7 @@ func (s *stage) beginLoad(ctx context.Context, p *process, cfg load.Config) (*lo
 	if err != nil {
 		return nil, err
 	}
-	l := &loading{stage: s, cmd: exec.CommandContext(ctx, s.self, "load", string(argument))}
+	l := &loading{stage: s, to: p, cmd: exec.CommandContext(ctx, s.self, "load", string(argument))}
 	l.cmd.Stdout, l.cmd.Stderr = &l.out, os.Stderr
 	dieWithParent(l.cmd)
 	if l.in, err = l.cmd.StdinPipe(); err != nil {
@@ -169,7 +190,8 @@ func (l *loading) wait() (r load.Report, err error) {
 		return r, fmt.Errorf("the report of the load: %w", err)
 	}
 	if r.Failed > 0 || r.Answers[http.StatusOK] != r.Sent {
-		return r, fmt.Errorf("of %d deliveries %d had no answer (%s), and the others were answered %v; want 200 only", r.Sent, r.Failed, r.FirstError, r.Answers)
+		return r, fmt.Errorf("of %d deliveries %d had no answer (%s), and the others were answered %v; want 200 only; the program's complaints:\n%s",
+			r.Sent, r.Failed, r.FirstError, r.Answers, l.to.complaints())
 	}
 	l.stage.answered += r.Events
 	return r, nil

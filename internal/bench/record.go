@@ -51,35 +51,35 @@ func (s *stage) record(ctx context.Context, conns int) error {
 	if _, err := s.closedLoop(ctx, p, conns, s.seconds*warmUp); err != nil {
 		return err
 	}
-	if _, err := s.measureLoad(ctx, p, load.Config{Connections: conns, Seconds: s.seconds}); err != nil {
+	if err := s.measureLoad(ctx, p, load.Config{Connections: conns, Seconds: s.seconds}); err != nil {
 		return err
 	}
 	return s.verify(ctx, false)
 }
 
 // measureLoad measures a program during a load.
-func (s *stage) measureLoad(ctx context.Context, p *process, cfg load.Config) (load.Report, error) {
+func (s *stage) measureLoad(ctx context.Context, p *process, cfg load.Config) error {
 	from, err := s.usage(ctx, p)
 	if err != nil {
-		return load.Report{}, err
+		return err
 	}
 	l, err := s.beginLoad(ctx, p, cfg)
 	if err != nil {
-		return load.Report{}, err
+		return err
 	}
 	r, err := l.wait()
 	if err != nil {
-		return r, err
+		return err
 	}
 	to, err := s.usage(ctx, p)
 	if err != nil {
-		return r, err
+		return err
 	}
 	s.add(report.MetricRate, "deliveries/s", float64(r.Sent)/r.Seconds)
 	s.addLatencies(r)
 	s.addUsage(from, to, r.Sent)
 	s.addLoad(l, r)
-	return r, nil
+	return nil
 }
 
 func (s *stage) addLatencies(r load.Report) {

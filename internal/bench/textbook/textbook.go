@@ -32,7 +32,7 @@ const (
 )
 
 //go:embed schema.sql
-var schema string //nolint:gochecknoglobals // go:embed needs a variable
+var schema string
 
 // Migrate creates the tables of the reference and of River.
 func Migrate(ctx context.Context, databaseURL string) error {
