@@ -45,8 +45,8 @@ func scenarioIDs() (ids []string) {
 	return ids
 }
 
-// measure runs the chosen scenarios and writes the results. What was measured
-// before an error is written too.
+// measure runs the chosen scenarios and writes the results. After an error it
+// goes on with the next scenario, because a run takes long, and fails at its end.
 func measure(ctx context.Context, o options) (err error) {
 	b := &bench{options: o, base: time.Now().Add(-time.Hour).UnixMilli()}
 	if err := checkSystem(); err != nil {
@@ -76,8 +76,12 @@ func measure(ctx context.Context, o options) (err error) {
 		b.logf("%s: %s", s.id, s.title)
 		result := &report.Scenario{ID: s.id, Title: s.title, Note: s.note}
 		b.result.Scenarios = append(b.result.Scenarios, result)
-		if err = s.run(ctx, b, result); err != nil {
-			err = fmt.Errorf("%s: %w", s.id, err)
+		if failed := s.run(ctx, b, result); failed != nil {
+			b.logf("FAILED: %s: %v", s.id, failed)
+			err = errors.Join(err, fmt.Errorf("%s: %w", s.id, failed))
+			result.Failed = true
+		}
+		if ctx.Err() != nil {
 			break
 		}
 	}

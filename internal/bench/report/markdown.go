@@ -17,6 +17,9 @@ func (r *Result) Markdown(pictures []string) string {
 	r.targets(&b)
 	for _, s := range r.Scenarios {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.Title, s.Note)
+		if s.Failed {
+			b.WriteString("**This scenario ended with an error, so rounds are missing.**\n\n")
+		}
 		s.table(&b)
 		for _, skipped := range s.Skipped {
 			fmt.Fprintf(&b, "Left out: %s.\n\n", skipped)

@@ -45,6 +45,7 @@ type Scenario struct {
 	Note    string   `json:"note"`
 	Rows    []*Row   `json:"rows"`
 	Skipped []string `json:"skipped,omitempty"` // contestants, with the reason
+	Failed  bool     `json:"failed,omitempty"`  // it ended with an error: rounds are missing
 }
 
 // Row is one contestant, or one task.
