@@ -7,7 +7,6 @@ import (
 
 	"lumin-ingest/app"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
 	"lumin-ingest/worker"
 )
 
@@ -28,7 +27,7 @@ func (insertRow) Kind() string { return "insert_row" }
 
 func (insertRow) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 
-func (insertRow) WorkTx(ctx context.Context, tx pgx.Tx, e *store.Event) error {
+func (insertRow) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO public.effects (event_key) VALUES ($1)`, e.Key.String())
 	return err
 }
