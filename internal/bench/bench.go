@@ -116,7 +116,7 @@ func (b *bench) build(ctx context.Context) error {
 	build := exec.CommandContext(ctx, "go", "build", "-o", b.program, "lumin-ingest/cmd/lumin-ingest")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return fmt.Errorf("build the program: %w", err)
+		return fmt.Errorf("build the program, which must be done inside its checkout: %w", err)
 	}
 	return nil
 }
