@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strconv"
 
 	"lumin-ingest/store/failures"
@@ -16,6 +18,7 @@ type failuresCommand struct {
 
 type failuresListCommand struct {
 	listSettings
+	exactSettings
 	Kind      []string `help:"Only of these job types."`
 	Since     when     `placeholder:"TIME" help:"Only of runs whose last attempt failed since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
 	Dismissed bool     `help:"Group dismissed runs instead, with the reason of each group."`
@@ -38,33 +41,44 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if c.Dismissed {
-		groups, err := failures.Dismissed(ctx, st.Pool(), c.Kind, c.Since.at, c.Limit)
-		if err != nil {
-			return err
+		groups, err := c.groups(ctx, st.Pool(), failures.Dismissed(), c.Kind, c.Since.at, c.Limit)
+		if err != nil || c.json() {
+			return errors.Join(err, printLines(std.out, groups.Groups))
 		}
-		return dismissedListing().print(std.out, c.outputSettings, groups)
+		showGroups(std.out, dismissedListing(), groups)
+		return nil
 	}
-	failed, err := failures.Failed(ctx, st.Pool(), c.Kind, c.Since.at, c.Limit)
+	failed, err := c.groups(ctx, st.Pool(), failures.Failed(), c.Kind, c.Since.at, c.Limit)
 	if err != nil {
 		return err
 	}
-	retrying, err := failures.Retrying(ctx, st.Pool(), c.Kind, c.Since.at, c.Limit)
+	retrying, err := c.groups(ctx, st.Pool(), failures.Retrying(), c.Kind, c.Since.at, c.Limit)
 	if err != nil {
 		return err
 	}
 	if c.json() {
-		return printLines(std.out, append(failed, retrying...))
+		return printLines(std.out, append(failed.Groups, retrying.Groups...))
 	}
-	failedListing().table(std.out, failed)
-	if len(retrying) > 0 {
+	showGroups(std.out, failedListing(), failed)
+	if len(retrying.Groups) > 0 {
 		fmt.Fprintln(std.out)
-		retryingListing().table(std.out, retrying)
+		showGroups(std.out, retryingListing(), retrying)
 	}
 	dismissed, err := failures.AnyDismissed(ctx, st.Pool())
 	if dismissed {
 		fmt.Fprintf(std.out, "\nother runs are dismissed: %s failures --dismissed\n", invocation())
 	}
 	return err
+}
+
+// showGroups prints groups as a table, and whether they are estimated.
+func showGroups(w io.Writer, l listing[failures.Group], groups failures.Groups) {
+	if len(groups.Groups) == 0 && !groups.Exact {
+		noEstimate(w, groups.MayMiss)
+		return
+	}
+	l.table(w, groups.Groups)
+	noteEstimate(w, groups.Exact, "group", groups.MayMiss)
 }
 
 func failedListing() listing[failures.Group] {
@@ -115,9 +129,9 @@ func dismissedListing() listing[failures.Group] {
 // runsCell counts the runs of a group. Some may have taken effect before they
 // were replayed.
 func runsCell(g failures.Group) string {
-	cell := strconv.FormatInt(g.Runs, 10)
+	cell := countText(g.Runs, g.Exact)
 	if g.SucceededBefore > 0 {
-		cell += fmt.Sprintf(" (%d had succeeded before)", g.SucceededBefore)
+		cell += fmt.Sprintf(" (%s had succeeded before)", countText(g.SucceededBefore, g.Exact))
 	}
 	return cell
 }

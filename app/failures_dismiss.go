@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
@@ -24,6 +23,7 @@ type dismissSettings struct {
 	databaseSettings
 	runFilter
 	confirmSettings
+	exactSettings
 }
 
 type failuresDismissCommand struct {
@@ -47,9 +47,9 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 	return c.carryOut(ctx, std, filter, runChange{
 		verb: "dismiss", heading: "FAILED RUNS", empty: "nothing to dismiss: no failed run matches",
 		done: "dismissed; \"failures --dismissed\" lists them, \"failures restore\" brings them back",
-		plan: func(replays *replay.Store, filter replay.Filter) (replay.Plan, int64, error) {
-			plan, err := replays.Plan(ctx, filter)
-			return plan, 0, err
+		plan: func(plans *replay.Store, filter replay.Filter) (replay.Plan, replay.Excluded, error) {
+			plan, err := plans.Plan(ctx, filter)
+			return plan, replay.Excluded{}, err
 		},
 		apply: func(replays *replay.Store, filter replay.Filter) (int64, error) {
 			return replays.Dismiss(ctx, filter, c.Reason, c.actor())
@@ -70,8 +70,8 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 	return c.carryOut(ctx, std, filter, runChange{
 		verb: "restore", heading: "DISMISSED RUNS", empty: "nothing to restore: no dismissed run matches",
 		done: "restored; \"failures\" lists them",
-		plan: func(replays *replay.Store, filter replay.Filter) (replay.Plan, int64, error) {
-			return replays.PlanRestore(ctx, filter)
+		plan: func(plans *replay.Store, filter replay.Filter) (replay.Plan, replay.Excluded, error) {
+			return plans.PlanRestore(ctx, filter)
 		},
 		apply: func(replays *replay.Store, filter replay.Filter) (int64, error) {
 			return replays.Restore(ctx, filter)
@@ -86,7 +86,7 @@ type runChange struct {
 	empty   string // printed in place of an empty plan
 	done    string // printed after the number of changed runs
 
-	plan  func(*replay.Store, replay.Filter) (plan replay.Plan, bodiless int64, err error)
+	plan  func(*replay.Store, replay.Filter) (plan replay.Plan, left replay.Excluded, err error)
 	apply func(*replay.Store, replay.Filter) (changed int64, err error)
 }
 
@@ -101,13 +101,13 @@ func (s dismissSettings) carryOut(ctx context.Context, std streams, filter repla
 		return err
 	}
 	replays := replay.New(st)
-	plan, bodiless, err := c.plan(replays, filter)
+	plan, left, err := c.plan(s.plans(st), filter)
 	if err != nil {
 		return err
 	}
 	planned := change{
-		show:  func() error { c.show(std.out, plan, bodiless); return nil },
-		empty: len(plan) == 0,
+		show:  func() error { c.show(std.out, plan, left); return nil },
+		empty: plan.Empty(),
 		apply: func() error {
 			n, err := c.apply(replays, filter)
 			return reportChanged(std, n, c.done, err)
@@ -123,29 +123,34 @@ func (s dismissSettings) carryOut(ctx context.Context, std streams, filter repla
 }
 
 // show prints the number of runs of each job type that the plan would change.
-func (c runChange) show(w io.Writer, plan replay.Plan, bodiless int64) {
+func (c runChange) show(w io.Writer, plan replay.Plan, left replay.Excluded) {
+	if len(plan.JobTypes) == 0 && !plan.Exact {
+		noEstimate(w, plan.MayMiss)
+		return
+	}
 	listing[replay.PlannedRuns]{
 		empty:    c.empty,
 		headings: []string{"JOB TYPE", c.heading, "FIRST RECEIVED", "LAST RECEIVED"},
 		cells: func(p replay.PlannedRuns) []string {
-			return []string{p.Kind, strconv.FormatInt(p.Runs, 10), timeCell(p.FirstEvent), timeCell(p.LastEvent)}
+			return []string{p.Kind, countText(p.Runs, plan.Exact), timeCell(p.FirstEvent), timeCell(p.LastEvent)}
 		},
-	}.table(w, plan)
-	if bodiless > 0 {
-		fmt.Fprintf(w, "%s left out: retention or an erasure has removed the body of the event\n", runs(bodiless))
+	}.table(w, plan.JobTypes)
+	noteEstimate(w, plan.Exact, "job type", plan.MayMiss)
+	if left.Bodiless > 0 {
+		fmt.Fprintf(w, "%s left out: retention or an erasure has removed the body of the event\n", leftOut(left.Bodiless, left))
 	}
 }
 
 // failedOrDismissed lists the errors of runs in both states, so that a repeated
 // command finds nothing to do instead of an unknown error.
-func failedOrDismissed(st *store.Store) func(context.Context) ([]string, error) {
-	return func(ctx context.Context) ([]string, error) {
-		failed, err := st.StoredFingerprints(ctx, replay.Failed.RunState())
-		if err != nil {
-			return nil, err
+func failedOrDismissed(st *store.Store) func(context.Context) ([]string, bool, error) {
+	return func(ctx context.Context) ([]string, bool, error) {
+		failed, all, err := st.StoredFingerprints(ctx, replay.Failed.RunState())
+		if err != nil || !all {
+			return nil, false, err
 		}
-		dismissed, err := st.DismissedFingerprints(ctx)
-		return append(failed, dismissed...), err
+		dismissed, all, err := st.DismissedFingerprints(ctx)
+		return append(failed, dismissed...), all, err
 	}
 }
 

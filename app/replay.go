@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
 
 type replayCommand struct {
 	listSettings
+	exactSettings
 	Failed       bool `xor:"status" help:"Failed runs: all of them, or those that match the other filters. The default if another filter is given."`
 	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt. They get it now."`
 	Cancelled    bool `xor:"status" help:"Cancelled runs."`
@@ -72,14 +74,13 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	known := func(ctx context.Context) ([]string, error) {
+	known := func(ctx context.Context) ([]string, bool, error) {
 		return st.StoredFingerprints(ctx, order.Filter.Status.RunState())
 	}
 	if err := checkNames(ctx, st, &order.Filter, known); err != nil {
 		return err
 	}
-	replays := replay.New(st)
-	planned, err := c.plan(ctx, std, replays, order)
+	planned, err := c.plan(ctx, std, st, order)
 	if err != nil {
 		return err
 	}
@@ -87,14 +88,15 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 }
 
 // plan plans the replay as a change.
-func (c *replayCommand) plan(ctx context.Context, std streams, replays *replay.Store, order replay.NewOrder) (change, error) {
-	plan, err := replays.Plan(ctx, order.Filter)
+func (c *replayCommand) plan(ctx context.Context, std streams, st *store.Store, order replay.NewOrder) (change, error) {
+	replays, plans := replay.New(st), c.plans(st)
+	plan, err := plans.Plan(ctx, order.Filter)
 	if err != nil {
 		return change{}, err
 	}
 	var left *replay.Excluded // nil: not counted
-	if len(plan) == 0 || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
-		found, err := replays.Excluded(ctx, order.Filter)
+	if plan.Empty() || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
+		found, err := plans.Excluded(ctx, order.Filter)
 		if err != nil {
 			return change{}, err
 		}
@@ -103,7 +105,7 @@ func (c *replayCommand) plan(ctx context.Context, std streams, replays *replay.S
 	out := c.printer(std.out, order)
 	planned := change{
 		show:  func() error { return out.plan(plan, left) },
-		empty: len(plan) == 0,
+		empty: plan.Empty(),
 		apply: func() error {
 			id, err := replays.Place(ctx, order)
 			if err != nil {

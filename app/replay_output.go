@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,21 +34,32 @@ type replayText struct {
 }
 
 func (t *replayText) plan(plan replay.Plan, left *replay.Excluded) error {
-	if len(plan) == 0 {
+	switch {
+	case plan.Empty():
 		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", replayTargets(t.order.Filter.Status))
-	} else {
+	case len(plan.JobTypes) == 0:
+		noEstimate(t.w, plan.MayMiss)
+	default:
 		printPlan(t.w, plan, t.order)
 	}
 	if left == nil {
 		return nil
 	}
 	if left.Bodiless > 0 {
-		fmt.Fprintf(t.w, "%s left out: retention or an erasure has removed the body of the event\n", runs(left.Bodiless))
+		fmt.Fprintf(t.w, "%s left out: retention or an erasure has removed the body of the event\n", leftOut(left.Bodiless, *left))
 	}
 	if left.Dismissed > 0 {
-		fmt.Fprintf(t.w, "%s left out: dismissed; \"failures restore\" brings them back\n", runs(left.Dismissed))
+		fmt.Fprintf(t.w, "%s left out: dismissed; \"failures restore\" brings them back\n", leftOut(left.Dismissed, *left))
 	}
 	return nil
+}
+
+// leftOut formats a number of runs that are left out.
+func leftOut(n int64, left replay.Excluded) string {
+	if left.Exact {
+		return runs(n)
+	}
+	return countText(n, false) + " runs"
 }
 
 func (t *replayText) notOrdered() error { return noChange(t.w) }
@@ -68,17 +78,22 @@ func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
 	if order.Filter.Status == replay.Unrecognized {
 		heading = "UNRECOGNIZED EVENTS"
 	}
-	rows := make([][]string, len(plan))
-	for i, p := range plan {
-		estimate := "-"
-		if p.Estimate > 0 {
-			estimate = approxDuration(p.Estimate)
+	rows := make([][]string, len(plan.JobTypes))
+	for i, p := range plan.JobTypes {
+		duration := "-"
+		if p.Duration > 0 {
+			duration = approxDuration(p.Duration)
 		}
-		rows[i] = []string{cmp.Or(p.Kind, "(made into events)"), strconv.FormatInt(p.Runs, 10), timeCell(p.FirstEvent), timeCell(p.LastEvent), estimate}
+		rows[i] = []string{cmp.Or(p.Kind, "(made into events)"), countText(p.Runs, plan.Exact), timeCell(p.FirstEvent), timeCell(p.LastEvent), duration}
 	}
 	table(w, []string{"JOB TYPE", heading, "FIRST RECEIVED", "LAST RECEIVED", "TAKES ABOUT"}, rows)
+	noteEstimate(w, plan.Exact, "job type", plan.MayMiss)
 	if order.Rate > 0 {
-		fmt.Fprintf(w, "at %d a second: at least %s\n", order.Rate, approxDuration(time.Duration(float64(plan.Runs())/float64(order.Rate)*float64(time.Second))))
+		bound := "at least"
+		if !plan.Exact {
+			bound = "about"
+		}
+		fmt.Fprintf(w, "at %d a second: %s %s\n", order.Rate, bound, approxDuration(time.Duration(float64(plan.Runs())/float64(order.Rate)*float64(time.Second))))
 	}
 }
 
@@ -92,6 +107,8 @@ type replayJSON struct {
 type replayLine struct {
 	Plan      []planLine   `json:"plan"`
 	TotalRuns int64        `json:"total_runs"`
+	Exact     bool         `json:"exact"`     // false: the numbers and times are estimates from a sample
+	MayMiss   int64        `json:"may_miss"`  // a job type of fewer runs may be missing from the plan; 0 if exact
 	LeftOut   *leftOutLine `json:"left_out"`  // null: not counted
 	Rate      *int         `json:"rate"`      // at most this many runs per second; null: no limit
 	DryRun    bool         `json:"dry_run"`   // true: nothing was ordered
@@ -112,25 +129,26 @@ type planLine struct {
 type leftOutLine struct {
 	WithoutBody int64 `json:"without_body"`
 	Dismissed   int64 `json:"dismissed"`
+	Exact       bool  `json:"exact"`
 }
 
 func (j *replayJSON) plan(plan replay.Plan, left *replay.Excluded) error {
-	j.line.TotalRuns = plan.Runs()
-	for _, p := range plan {
+	j.line.TotalRuns, j.line.Exact, j.line.MayMiss = plan.Runs(), plan.Exact, plan.MayMiss
+	for _, p := range plan.JobTypes {
 		line := planLine{Runs: p.Runs, FirstReceived: p.FirstEvent, LastReceived: p.LastEvent}
 		if p.Kind != "" {
 			line.Kind = &p.Kind
 		}
-		if p.Estimate > 0 {
-			seconds := p.Estimate.Seconds()
+		if p.Duration > 0 {
+			seconds := p.Duration.Seconds()
 			line.EstimateSeconds = &seconds
 		}
 		j.line.Plan = append(j.line.Plan, line)
 	}
 	if left != nil {
-		j.line.LeftOut = &leftOutLine{WithoutBody: left.Bodiless, Dismissed: left.Dismissed}
+		j.line.LeftOut = &leftOutLine{WithoutBody: left.Bodiless, Dismissed: left.Dismissed, Exact: left.Exact}
 	}
-	if len(plan) == 0 {
+	if plan.Empty() {
 		return printJSON(j.w, j.line)
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +49,7 @@ func (s retentionSettings) policy(maxEventAge time.Duration) (retention.Policy, 
 type retentionCommand struct {
 	databaseSettings
 	outputSettings
+	exactSettings
 	retentionSettings
 	MaxEventAge time.Duration `env:"MAX_EVENT_AGE" default:"48h" help:"Same as for serve."`
 	DryRun      bool          `help:"Count the rows that would be removed, and change nothing."`
@@ -73,28 +73,28 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	removed, kept, err := retention.Plan(ctx, st.Pool(), policy, now)
+	plan, err := c.planRetention(ctx, st.Pool(), policy, now)
 	if err != nil {
 		return err
 	}
 	if !c.DryRun && !c.Yes {
-		if err := c.refuseYoung(ctx, std, st.Pool(), policy, now); err != nil {
+		if err := c.refuseYoung(ctx, std, st.Pool(), policy, plan, now); err != nil {
 			return err
 		}
 	}
 	if !c.DryRun {
-		removed, err = retention.Run(ctx, st.Pool(), policy, now)
+		plan.Removed, err = retention.Run(ctx, st.Pool(), policy, now)
 	}
-	if err != nil && removed.Rows() == 0 {
+	if err != nil && plan.Rows() == 0 {
 		return err
 	}
-	return errors.Join(c.print(std.out, removed, kept), err)
+	return errors.Join(c.print(std.out, plan), err)
 }
 
 // refuseYoung prints the plan and fails if it would remove data younger than
 // confirmBelow. Otherwise a single run with a wrong setting would do the
 // damage.
-func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *pgxpool.Pool, policy retention.Policy, now time.Time) error {
+func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *pgxpool.Pool, policy retention.Policy, plan retention.Planned, now time.Time) error {
 	old := policy
 	for _, kept := range []*time.Duration{&old.Payloads, &old.Events} {
 		if *kept > 0 {
@@ -104,53 +104,54 @@ func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *p
 	if old == policy {
 		return nil
 	}
-	plan, kept, err := retention.Plan(ctx, pool, policy, now)
-	if err != nil {
-		return err
-	}
-	harmless, _, err := retention.Plan(ctx, pool, old, now)
-	if err != nil || plan.Rows() == harmless.Rows() {
+	if young, err := retention.RemovesMore(ctx, pool, policy, old, now); err != nil || !young {
 		return err
 	}
 	c.DryRun = true
-	if err := c.print(std.out, plan, kept); err != nil {
+	if err := c.print(std.out, plan); err != nil {
 		return err
 	}
 	return advice.Usage(fmt.Sprintf("with RETAIN_PAYLOADS %s and RETAIN_EVENTS %s, this would remove bodies or events younger than 30 days", c.RetainPayloads, c.RetainEvents),
 		"nothing has changed; add --yes to remove them")
 }
 
-// print reports what was removed, including what was removed before an error.
-func (c *retentionCommand) print(w io.Writer, removed retention.Removed, kept int64) error {
+// print reports what would be removed, or what was removed, including what was
+// removed before an error. What was removed is exact.
+func (c *retentionCommand) print(w io.Writer, p retention.Planned) error {
 	if c.json() {
 		return printJSON(w, struct {
 			retention.Removed
 			KeptForRuns int64 `json:"kept_for_runs"`
+			Exact       bool  `json:"exact"`
+			MayMiss     int64 `json:"may_miss"`
 			DryRun      bool  `json:"dry_run"`
-		}{removed, kept, c.DryRun})
+		}{p.Removed, p.Kept, p.Exact, p.MayMiss, c.DryRun})
 	}
-	if removed.Rows() == 0 {
-		fmt.Fprintln(w, "nothing to remove: "+c.emptyReason(kept))
+	if p.Rows() == 0 && (p.Exact || !c.DryRun) {
+		fmt.Fprintln(w, "nothing to remove: "+c.emptyReason(p))
 		return nil
 	}
 	heading := "REMOVED"
 	if c.DryRun {
 		heading = "WOULD BE REMOVED"
 	}
-	count := func(n int64) string { return strconv.FormatInt(n, 10) }
+	count := func(n int64) string { return countText(n, p.Exact || !c.DryRun) }
 	table(w, []string{heading, ""}, [][]string{
-		{"bodies", count(removed.Payloads)}, {"events", count(removed.Events)},
-		{"runs", count(removed.Runs)}, {"redeliveries", count(removed.Redeliveries)},
-		{"events kept for pending or failed runs", count(kept)},
+		{"bodies", count(p.Payloads)}, {"events", count(p.Events)},
+		{"runs", count(p.Runs)}, {"redeliveries", count(p.Redeliveries)},
+		{"events kept for pending or failed runs", countText(p.Kept, p.Exact)},
 	})
+	if !p.Exact && c.DryRun {
+		fmt.Fprintf(w, "estimated from a sample: a number of fewer than %d rows may be shown as 0; --exact counts all\n", roundUp(p.MayMiss))
+	}
 	if c.DryRun {
-		fmt.Fprintln(w, "dry run: nothing changed")
+		return noChange(w)
 	}
 	return nil
 }
 
 // emptyReason explains why there is nothing to remove.
-func (c *retentionCommand) emptyReason(kept int64) string {
+func (c *retentionCommand) emptyReason(p retention.Planned) string {
 	var young []string
 	if c.RetainPayloads.d > 0 {
 		young = append(young, "no body is older than "+c.RetainPayloads.String())
@@ -161,8 +162,10 @@ func (c *retentionCommand) emptyReason(kept int64) string {
 	switch {
 	case len(young) == 0:
 		return "RETAIN_PAYLOADS and RETAIN_EVENTS are 0, which keeps everything"
-	case kept > 0:
-		return fmt.Sprintf("pending or failed runs need the %d events that are old enough", kept)
+	case p.Kept > 0 && !p.Exact:
+		return "pending or failed runs need the events that are old enough"
+	case p.Kept > 0:
+		return fmt.Sprintf("pending or failed runs need the %d events that are old enough", p.Kept)
 	default:
 		return strings.Join(young, ", and ")
 	}

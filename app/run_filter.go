@@ -67,8 +67,8 @@ func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 
 // checkNames refuses names and ids in a filter that do not exist, and completes
 // short event types. fingerprints returns the errors of all runs that the
-// filter could choose.
-func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fingerprints func(context.Context) ([]string, error)) error {
+// filter could choose; false if there are too many to read them all.
+func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fingerprints func(context.Context) ([]string, bool, error)) error {
 	if err := checkKinds(ctx, st, filter.Kinds); err != nil {
 		return err
 	}
@@ -89,8 +89,8 @@ func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fin
 	if len(filter.ErrorFingerprints) == 0 {
 		return nil
 	}
-	known, err := fingerprints(ctx)
-	if err != nil {
+	known, all, err := fingerprints(ctx)
+	if err != nil || !all {
 		return err
 	}
 	return checkErrors(filter.ErrorFingerprints, known)

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
+	"lumin-ingest/store/internal/estimate"
 )
 
 // StoredKind reports whether any run of a job type is failed, pending,
@@ -54,19 +55,26 @@ func (s *Store) StoredEventTypes(ctx context.Context) ([]string, error) {
 	return s.names(ctx, "list event types", storedEventTypesSQL)
 }
 
-// StoredFingerprints lists the errors of the runs in a state. It adds the
-// errors that earlier replays named, because those replays may have settled all
-// of their runs.
-func (s *Store) StoredFingerprints(ctx context.Context, state string) ([]string, error) {
-	return s.names(ctx, "list errors", `
+// StoredFingerprints lists the errors of the runs in a state. It adds the errors
+// that earlier replays named, because those replays may have settled all of their
+// runs. It returns false if there are too many runs to read them all at once.
+func (s *Store) StoredFingerprints(ctx context.Context, state string) (names []string, all bool, err error) {
+	return s.fingerprints(ctx, `
 		SELECT DISTINCT r.error_fingerprint FROM lumin.runs r WHERE r.state = $1 AND r.error_fingerprint IS NOT NULL
 		UNION SELECT unnest(o.error_fingerprints) FROM lumin.replays o ORDER BY 1`, state)
 }
 
-// DismissedFingerprints lists the errors of dismissed runs.
-func (s *Store) DismissedFingerprints(ctx context.Context) ([]string, error) {
-	return s.names(ctx, "list errors", `
+// DismissedFingerprints lists the errors of dismissed runs, like
+// [Store.StoredFingerprints].
+func (s *Store) DismissedFingerprints(ctx context.Context) (names []string, all bool, err error) {
+	return s.fingerprints(ctx, `
 		SELECT DISTINCT error_fingerprint FROM lumin.dismissed_runs WHERE error_fingerprint IS NOT NULL ORDER BY 1`)
+}
+
+func (s *Store) fingerprints(ctx context.Context, sql string, args ...any) (names []string, all bool, err error) {
+	return estimate.Exactly(ctx, s.pool, estimate.Quick(), "lumin.runs", func(ctx context.Context, tx pgx.Tx) ([]string, error) {
+		return query.Column[string](ctx, tx, "list errors", sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	})
 }
 
 func (s *Store) names(ctx context.Context, what, sql string, args ...any) ([]string, error) {

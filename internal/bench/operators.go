@@ -138,7 +138,7 @@ const (
 )
 
 func (o operators) failures(ctx context.Context) func() error {
-	return func() error { _, err := failures.Failed(ctx, o.store.Pool(), nil, nil, 20); return err }
+	return func() error { _, err := failures.Failed().Quickly(ctx, o.store.Pool(), nil, nil, 20); return err }
 }
 
 // planned lists the replays that are planned.
@@ -167,7 +167,7 @@ func (o operators) plans(ctx context.Context) error {
 	}
 	var tasks []task
 	for _, p := range planned() {
-		tasks = append(tasks, task{p.task, func() error { _, err := replay.New(o.store).Plan(ctx, p.filter); return err }})
+		tasks = append(tasks, task{p.task, func() error { _, err := replay.New(o.store).Quick().Plan(ctx, p.filter); return err }})
 	}
 	return o.slowest(replayPlan, tasks)
 }

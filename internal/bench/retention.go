@@ -48,7 +48,7 @@ func (o operators) retention(ctx context.Context) error {
 		return err
 	}
 	policy := retention.Policy{Payloads: 90 * 24 * time.Hour, Events: 400 * 24 * time.Hour}
-	if err := o.repeat("plan of retention", func() error { _, _, err := retention.Plan(ctx, o.pool, policy, time.Now()); return err }); err != nil {
+	if err := o.repeat("plan of retention", func() error { _, err := retention.QuickPlan(ctx, o.pool, policy, time.Now()); return err }); err != nil {
 		return err
 	}
 	recorder := store.NewRecorder(o.store, slog.New(slog.DiscardHandler), nil)

@@ -161,7 +161,7 @@ func TestErase(t *testing.T) {
 
 	// No replay creates a run of it again, and nothing remains to be erased.
 	for _, status := range []replay.Status{replay.Failed, replay.Cancelled, replay.Unrecognized} {
-		if plan, err := replay.New(s).Plan(t.Context(), replay.Filter{Status: status}); err != nil || len(plan) != 0 {
+		if plan, err := replay.New(s).Plan(t.Context(), replay.Filter{Status: status}); err != nil || !plan.Empty() {
 			t.Errorf("replay of %s: %+v, %v", status, plan, err)
 		}
 	}

@@ -32,67 +32,118 @@ type Group struct {
 	NextAttempt *time.Time `json:"next_attempt_at"` // the earliest of the retrying runs; nil while all are running
 	DismissedBy string     `json:"dismissed_by,omitempty"`
 	Reason      string     `json:"reason,omitempty"` // of the dismissal
+
+	// Exact is false if the numbers are estimates. The first, last and newest of the
+	// runs are then those of the runs that were looked at.
+	Exact bool `json:"exact" db:"-"`
 }
 
-const failedGroupsSQL = `
-SELECT 'failed', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
-       min(r.finished_at), max(r.finished_at), max(r.event_id), coalesce(max(r.error), ''),
-       count(*) FILTER (WHERE r.rerun > 0), NULL::timestamptz, '', ''
-FROM lumin.runs r
-WHERE r.state = 'failed'
-  AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
-  AND ($2::timestamptz IS NULL OR r.finished_at >= $2)
-GROUP BY 2, 3
-ORDER BY 4 DESC, 2, 3 LIMIT $3`
+// Groups is a list of groups, the biggest first.
+type Groups struct {
+	Groups []Group
 
-// A replayed run that waits for its first attempt may still have its old error,
-// so the attempts of its job decide. A run stores the id of its job at the
-// first failed attempt.
-const retryingGroupsSQL = `
-SELECT 'retrying', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
-       min(j.attempted_at), max(j.attempted_at), max(r.event_id), coalesce(max(r.error), ''),
-       count(*) FILTER (WHERE r.rerun > 0), min(j.scheduled_at) FILTER (WHERE j.state <> 'running'), '', ''
-FROM lumin.runs r
-JOIN lumin.river_job j ON j.id = r.job_id
+	// Exact is false if the numbers are estimates. A group of fewer than MayMiss runs
+	// can then be missing.
+	Exact   bool
+	MayMiss int64
+}
+
+// List says which runs are grouped: [Failed], [Retrying] or [Dismissed]. It holds
+// the parts of its statements. Each part selects runs r.
+type List struct {
+	state   string
+	columns string // when a run failed, when its next attempt is, who dismissed it and why
+	all     string // FROM and WHERE: every run of the list
+	many    string // FROM and WHERE: the runs to go through for that
+	newest  string // FROM, WHERE and ORDER BY: the newest runs, by an index
+	table   string // of which a sample is taken
+	sample  string // the rest of FROM, and WHERE, with this table
+}
+
+// Failed lists failed runs.
+func Failed() List {
+	const failed = `WHERE r.state = 'failed'`
+	return List{
+		state:   "failed",
+		columns: `r.finished_at, NULL::timestamptz, '', ''`,
+		all:     `FROM lumin.runs r ` + failed,
+		many:    `FROM lumin.runs r ` + failed,
+		newest:  `FROM lumin.runs r ` + failed + ` ORDER BY r.event_key DESC, r.job_kind DESC`,
+		table:   `lumin.runs r`,
+		sample:  failed,
+	}
+}
+
+// Retrying lists runs that failed and have attempts left.
+//
+// A replayed run that waits for its first attempt may still have its old error, so
+// the attempts of its job decide. A run stores the id of its job at the first failed
+// attempt.
+func Retrying() List {
+	const (
+		retrying = `
 WHERE r.state = 'pending' AND r.error IS NOT NULL
-  AND j.attempt > (j.state = 'running')::int AND j.attempted_at IS NOT NULL
-  AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
-  AND ($2::timestamptz IS NULL OR j.attempted_at >= $2)
-GROUP BY 2, 3
-ORDER BY 4 DESC, 2, 3 LIMIT $3`
+  AND j.attempt > (j.state = 'running')::int AND j.attempted_at IS NOT NULL`
+		ofJob = `
+JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.job_id = j.id` + retrying
+	)
+	return List{
+		state:   "retrying",
+		columns: `j.attempted_at, CASE WHEN j.state <> 'running' THEN j.scheduled_at END, '', ''`,
+		all:     `FROM lumin.runs r JOIN lumin.river_job j ON j.id = r.job_id` + retrying,
+		many:    `FROM lumin.runs r WHERE r.state = 'pending'`,
+		newest:  `FROM (SELECT * FROM lumin.river_job q WHERE q.state = 'retryable' LIMIT ` + newestRuns + `) j` + ofJob,
+		table:   `lumin.river_job j`,
+		sample:  ofJob + ` AND j.state IN ('available', 'retryable', 'running', 'scheduled')`,
+	}
+}
 
-const dismissedGroupsSQL = `
-SELECT 'dismissed', r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), count(*),
-       min(r.finished_at), max(r.finished_at), max(r.event_id), coalesce(max(r.error), ''),
-       count(*) FILTER (WHERE r.rerun > 0), NULL::timestamptz, d.dismissed_by, d.reason
-FROM lumin.dismissals d
+// Dismissed lists dismissed runs. It groups them also by reason and by who
+// dismissed them.
+func Dismissed() List {
+	const ofRun = `
 JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind
-WHERE r.state = 'dismissed'
-  AND (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
-  AND ($2::timestamptz IS NULL OR r.finished_at >= $2)
-GROUP BY 2, 3, d.dismissed_by, d.reason
+WHERE r.state = 'dismissed'`
+	return List{
+		state:   "dismissed",
+		columns: `r.finished_at, NULL::timestamptz, d.dismissed_by, d.reason`,
+		all:     `FROM lumin.dismissals d` + ofRun,
+		many:    `FROM lumin.dismissals d`,
+		newest:  `FROM lumin.dismissals d` + ofRun + ` ORDER BY d.event_key DESC, d.job_kind DESC`,
+		table:   `lumin.dismissals d`,
+		sample:  ofRun,
+	}
+}
+
+// groupSQL groups runs that come from a selection: of these kinds (none: all),
+// failed since then (NULL: ever).
+func (l List) groupSQL(selection string) string {
+	return `
+SELECT '` + l.state + `', r.job_kind, r.fingerprint, count(*), min(r.at), max(r.at), max(r.event_id), coalesce(max(r.error), ''),
+       count(*) FILTER (WHERE r.rerun > 0), min(r.next_at), r.dismissed_by, r.reason
+FROM (
+SELECT r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), r.event_id, r.error, r.rerun, ` + l.columns + `
+` + selection + `
+) r (job_kind, fingerprint, event_id, error, rerun, at, next_at, dismissed_by, reason)
+WHERE (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
+  AND ($2::timestamptz IS NULL OR r.at >= $2)
+GROUP BY 2, 3, r.dismissed_by, r.reason
 ORDER BY 4 DESC, 2, 3, 11, 12 LIMIT $3`
-
-// Failed groups failed runs by job type and error, the biggest group first, at
-// most limit groups. Without kinds it lists all kinds, and without since all
-// times.
-func Failed(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *time.Time, limit int) ([]Group, error) {
-	return groups(ctx, pool, failedGroupsSQL, kinds, since, limit)
 }
 
-// Retrying groups runs that failed and have attempts left, like [Failed].
-func Retrying(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *time.Time, limit int) ([]Group, error) {
-	return groups(ctx, pool, retryingGroupsSQL, kinds, since, limit)
+// Exactly groups every run of a list: of these kinds (none: all), failed since
+// then (nil: ever), at most limit groups. Its duration grows with the runs.
+func (l List) Exactly(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *time.Time, limit int) (Groups, error) {
+	found, err := l.group(ctx, pool, l.all, kinds, since, limit)
+	for i := range found {
+		found[i].Exact = true
+	}
+	return Groups{Groups: found, Exact: true}, err
 }
 
-// Dismissed groups dismissed runs like [Failed], and also by reason and by the
-// person who dismissed them.
-func Dismissed(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *time.Time, limit int) ([]Group, error) {
-	return groups(ctx, pool, dismissedGroupsSQL, kinds, since, limit)
-}
-
-func groups(ctx context.Context, pool *pgxpool.Pool, sql string, kinds []string, since *time.Time, limit int) ([]Group, error) {
-	return query.Structs[Group](ctx, pool, "group failures", sql, pgx.QueryExecModeCacheDescribe, query.NotNull(kinds), since, limit)
+func (l List) group(ctx context.Context, db query.DB, selection string, kinds []string, since *time.Time, limit int, args ...any) ([]Group, error) {
+	args = append([]any{pgx.QueryExecModeCacheDescribe, query.NotNull(kinds), since, limit}, args...)
+	return query.Structs[Group](ctx, db, "group failures", l.groupSQL(selection), args...)
 }
 
 // AnyDismissed reports whether any run is dismissed.
@@ -101,28 +152,4 @@ func AnyDismissed(ctx context.Context, pool *pgxpool.Pool) (found bool, err erro
 		return false, fmt.Errorf("find dismissed runs: %w", err)
 	}
 	return found, nil
-}
-
-// Troubled counts the runs of one job type that have failed or keep failing.
-type Troubled struct {
-	Kind     string
-	Failed   int64
-	Retrying int64 // failed with attempts left, and pending for long
-}
-
-// A run stores the id of its job at each failed attempt. A replay clears it.
-const troubledSQL = `
-SELECT job_kind, count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'pending')
-FROM (
-    SELECT job_kind, state FROM lumin.runs WHERE state = 'failed'
-    UNION ALL
-    SELECT job_kind, state FROM lumin.runs
-    WHERE state = 'pending' AND pending_since < now() - make_interval(secs => $1) AND error IS NOT NULL AND job_id IS NOT NULL
-) r
-GROUP BY job_kind ORDER BY count(*) DESC, job_kind`
-
-// CountTroubled counts failed runs, and runs that have been retrying for longer
-// than the given time, by job type.
-func CountTroubled(ctx context.Context, pool *pgxpool.Pool, long time.Duration) ([]Troubled, error) {
-	return query.Structs[Troubled](ctx, pool, "count failed and retrying runs", troubledSQL, pgx.QueryExecModeCacheDescribe, long.Seconds())
 }

@@ -52,18 +52,18 @@ func restoreSQL(f Filter) string {
 	return eachFailureSQL(f, "lumin.restore_failure(p.event_key, p.job_kind)")
 }
 
-// PlanRestore counts the runs that Restore would restore now. bodiless counts
-// the dismissed runs that match and cannot be restored, because their body has
-// been removed.
-func (s *Store) PlanRestore(ctx context.Context, f Filter) (plan Plan, bodiless int64, err error) {
+// PlanRestore counts the runs that Restore would restore now, and the dismissed
+// runs that match and cannot be restored, because their body has been removed.
+// It does not count those if the plan is an estimate.
+func (s *Store) PlanRestore(ctx context.Context, f Filter) (plan Plan, excluded Excluded, err error) {
 	if f, err = f.ofDismissed(); err != nil {
-		return nil, 0, err
+		return plan, excluded, err
 	}
-	if plan, err = s.planRuns(ctx, f, withBody); err != nil {
-		return nil, 0, err
+	if plan, err = s.planRuns(ctx, f, withBody); err != nil || !plan.Exact {
+		return plan, excluded, err
 	}
-	left, err := s.planRuns(ctx, f, withoutBody)
-	return plan, left.Runs(), err
+	bodiless, err := s.planRuns(ctx, f, withoutBody)
+	return plan, Excluded{Bodiless: bodiless.Runs(), Exact: bodiless.Exact}, err
 }
 
 func (f Filter) ofDismissed() (Filter, error) {

@@ -26,7 +26,7 @@ func restore(tb testing.TB, s *store.Store, f replay.Filter, want int64) {
 	tb.Helper()
 	plan, _, err := replay.New(s).PlanRestore(tb.Context(), f)
 	var planned int64
-	for _, p := range plan {
+	for _, p := range plan.JobTypes {
 		planned += p.Runs
 	}
 	if planned != want || err != nil {
@@ -43,11 +43,14 @@ func allFailed() replay.Filter { return replay.Filter{Status: replay.Failed} }
 // dismissed.
 func wantDismissedBooks(tb testing.TB, s *store.Store, one store.Delivery) {
 	tb.Helper()
-	groups, err := failures.Dismissed(tb.Context(), s.Pool(), nil, nil, 10)
-	if err != nil || len(groups) != 1 || groups[0].Runs != 2 || groups[0].Reason != "test data" || groups[0].DismissedBy != "ann" || groups[0].State != "dismissed" {
-		tb.Errorf("%+v, %v", groups, err)
+	groups, err := failures.Dismissed().Exactly(tb.Context(), s.Pool(), nil, nil, 10)
+	if err != nil || len(groups.Groups) != 1 {
+		tb.Fatalf("%+v, %v", groups, err)
 	}
-	if failed, err := failures.Failed(tb.Context(), s.Pool(), nil, nil, 10); err != nil || len(failed) != 1 || failed[0].Kind != "mail" {
+	if g := groups.Groups[0]; g.Runs != 2 || g.Reason != "test data" || g.DismissedBy != "ann" || g.State != "dismissed" {
+		tb.Errorf("%+v", g)
+	}
+	if failed, err := failures.Failed().Exactly(tb.Context(), s.Pool(), nil, nil, 10); err != nil || len(failed.Groups) != 1 || failed.Groups[0].Kind != "mail" {
 		tb.Errorf("still failed: %+v, %v", failed, err)
 	}
 	if got := storetest.Value[string](tb, s.Pool(), `SELECT concat_ws(' ', count(*), min(reason), min(dismissed_by), min(error)) FROM lumin.dismissed_runs`); got != "2 test data ann of replay 0" {
@@ -186,8 +189,8 @@ func TestRemoveDismissed(t *testing.T) {
 		t.Errorf("retention keeps the body that a dismissed run needed: %+v", n)
 	}
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload = 'x', payload_removed_at = NULL WHERE signature_request_id = 'request-3'`)
-	if _, left, err := replay.New(s).PlanRestore(t.Context(), allFailed()); err != nil || left != 1 {
-		t.Errorf("%d without a body, %v", left, err)
+	if _, left, err := replay.New(s).PlanRestore(t.Context(), allFailed()); err != nil || left.Bodiless != 1 {
+		t.Errorf("%d without a body, %v", left.Bodiless, err)
 	}
 	restore(t, s, allFailed(), 1)
 	storetest.WantState(t, s, bodiless, "book", "dismissed 0")
@@ -238,12 +241,12 @@ func TestSucceededBefore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		groups, err := failures.Failed(t.Context(), s.Pool(), nil, nil, 1)
+		groups, err := failures.Failed().Exactly(t.Context(), s.Pool(), nil, nil, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		before := int64(0)
-		for _, g := range groups {
+		for _, g := range groups.Groups {
 			before += g.SucceededBefore
 		}
 		return fmt.Sprint(e.RunsByKind[0].State, " ", e.RunsByKind[0].SucceededBefore, " ", before, " ",
@@ -287,7 +290,7 @@ func erase(tb testing.TB, s *store.Store, subject erasure.Subject) (erasure.Plan
 func retain(tb testing.TB, s *store.Store, policy retention.Policy) retention.Removed {
 	tb.Helper()
 	now := time.Now()
-	plan, _, err := retention.Plan(tb.Context(), s.Pool(), policy, now)
+	plan, err := retention.Plan(tb.Context(), s.Pool(), policy, now)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -295,7 +298,7 @@ func retain(tb testing.TB, s *store.Store, policy retention.Policy) retention.Re
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if removed != plan {
+	if removed != plan.Removed {
 		tb.Errorf("planned %+v, removed %+v", plan, removed)
 	}
 	return removed

@@ -5,7 +5,7 @@
 //
 //	replays := replay.New(st)
 //	filter := replay.Filter{Status: replay.Failed, Kinds: []string{"book"}}
-//	plan, err := replays.Plan(ctx, filter) // counts, changes nothing
+//	plan, err := replays.Quick().Plan(ctx, filter) // may be an estimate
 //	id, err := replays.Place(ctx, replay.NewOrder{Filter: filter, Reason: "fixed"})
 //
 //	order, err := replays.Start(ctx, id) // in a worker

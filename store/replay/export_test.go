@@ -1,6 +1,10 @@
 package replay
 
-import "github.com/jackc/pgx/v5"
+import (
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/store/internal/estimate"
+)
 
 // PageQuery is the query of a page of at most limit runs, from the beginning.
 func PageQuery(f Filter, jobs Jobs, limit int) (sql string, args pgx.NamedArgs) {
@@ -12,4 +16,9 @@ func PageQuery(f Filter, jobs Jobs, limit int) (sql string, args pgx.NamedArgs) 
 	}
 	args["after"] = [16]byte{}
 	return runsPageSQL(f), args
+}
+
+// WithLimits returns a Store whose plans have these limits.
+func (s *Store) WithLimits(l estimate.Limits) *Store {
+	return &Store{store: s.store, pool: s.pool, limits: l}
 }

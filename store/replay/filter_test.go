@@ -41,7 +41,7 @@ func checkFilter(t *testing.T, s *store.Store, f replay.Filter, want string, nam
 		t.Fatal(err)
 	}
 	planned := map[string]int64{}
-	for _, p := range plan {
+	for _, p := range plan.JobTypes {
 		planned[p.Kind] = p.Runs
 		if p.FirstEvent.After(*p.LastEvent) || p.FirstEvent.IsZero() {
 			t.Errorf("plan: %+v", p)

@@ -19,7 +19,7 @@ func TestStatements(t *testing.T) {
 	t.Parallel()
 	var (
 		now = time.Now()
-		all = Filter{EventTypes: []string{"x"}, EventIDs: []int64{1}, Sources: []string{"x"}}
+		all = Filter{EventTypes: []string{"x"}, SignatureRequestIDs: []string{"x"}, EventIDs: []int64{1}, Sources: []string{"x"}}
 	)
 	statements := map[string]string{}
 	add := func(name string, sql func(Filter) string, status Status) {
@@ -41,6 +41,7 @@ func TestStatements(t *testing.T) {
 	for name, f := range map[string]Filter{
 		"by_event_type": {EventTypes: []string{"x"}},
 		"by_id":         {EventIDs: []int64{1}},
+		"by_request":    {SignatureRequestIDs: []string{"x"}},
 		"by_source":     {Sources: []string{"x"}},
 	} {
 		statements["plan_failed_"+name] = planRuns(f)
@@ -50,6 +51,8 @@ func TestStatements(t *testing.T) {
 	add("page_retrying", retryingPageSQL, Retrying)
 	add("plan_missing", func(f Filter) string { return planMissingSQL(f, withBody) }, Missing)
 	statements["plan_missing_bodiless"] = planMissingSQL(Filter{Status: Missing}, withoutBody)
+	add("sample_failed", func(f Filter) string { return planRunsSQL(f.runs(withBody).sample()) }, Failed)
+	add("sample_missing", func(f Filter) string { return sampleMissingSQL(f, withBody) }, Missing)
 	add("page_missing", missingPageSQL, Missing)
 	add("plan_dismissed", planRuns, dismissed)
 	add("dismiss", dismissSQL, Failed)
@@ -60,7 +63,7 @@ func TestStatements(t *testing.T) {
 	// matter.
 	for name, f := range map[string]Filter{
 		"plan_failed":               {Kinds: []string{"x"}, ErrorFingerprints: []string{"x"}},
-		"plan_failed_by_event_type": {SignatureRequestIDs: []string{"x"}, EventSince: &now, EventUntil: &now},
+		"plan_failed_by_event_type": {EventSince: &now, EventUntil: &now},
 		"plan_failed_by_source":     {ReceivedSince: &now, ReceivedUntil: &now},
 	} {
 		if sql := planRuns(f); sql != statements[name] {

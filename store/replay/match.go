@@ -19,6 +19,16 @@ func (s selection) and(conditions ...string) selection {
 	return s
 }
 
+// table is the name of the first table.
+func (s selection) table() string { return strings.Fields(s.from[0])[0] }
+
+// sample takes only so many percent of the first table, chosen at random.
+func (s selection) sample() selection {
+	s.from = slices.Clone(s.from)
+	s.from[0] += " TABLESAMPLE SYSTEM (@percent::float4)"
+	return s
+}
+
 // SQL is the text of the selection. Lines after the first are indented by this
 // many spaces.
 func (s selection) SQL(indent int) string {
@@ -115,6 +125,11 @@ func matchesCopy(c string) []string {
 func (f Filter) matchesKey(of string) (conditions []string) {
 	if len(f.EventIDs) > 0 {
 		conditions = append(conditions, of+`.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))`)
+	}
+	if len(f.SignatureRequestIDs) > 0 {
+		// The runs of a request are found by the keys of its events: runs have no index
+		// on their event.
+		conditions = append(conditions, of+`.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE signature_request_id = ANY (@requests)))`)
 	}
 	if f.ofCopy() {
 		copies := selection{from: []string{`lumin.events c`}}.and(`c.event_key = ` + of + `.event_key`).and(matchesCopy("c")...)

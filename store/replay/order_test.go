@@ -106,7 +106,7 @@ func TestReplayRefusals(t *testing.T) {
 	wantError(t, err, store.ErrNotFound)
 	_, err = replay.New(s).TakePage(t.Context(), replay.Order{ID: 5}, replay.Jobs{}, replay.Position{}, 1)
 	wantError(t, err, store.ErrNotFound)
-	if plan, err := replay.New(s).Plan(t.Context(), replay.Filter{Status: replay.Failed}); err != nil || len(plan) != 0 {
+	if plan, err := replay.New(s).Plan(t.Context(), replay.Filter{Status: replay.Failed}); err != nil || !plan.Empty() {
 		t.Errorf("plan of nothing: %v, %v", plan, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/estimate"
 )
 
 // Jobs describes the jobs that a program can create for an order.
@@ -184,7 +185,7 @@ func (p *pager) endPass(ctx context.Context) (note string, err error) {
 		rest    = p.order.Filter.Status == Unrecognized && found
 		unknown []string
 	)
-	for _, l := range left {
+	for _, l := range left.JobTypes {
 		if _, known := p.jobs.Specs[l.Kind]; known || slices.Contains(p.jobs.Elsewhere, l.Kind) {
 			rest = true
 		} else {
@@ -200,13 +201,17 @@ func (p *pager) endPass(ctx context.Context) (note string, err error) {
 
 // remainingRuns counts the runs that this order has not taken.
 func (p *pager) remainingRuns(ctx context.Context) (Plan, error) {
+	if err := estimate.Prepare(ctx, p.tx); err != nil {
+		return Plan{}, err
+	}
+	args := p.order.Filter.args()
+	args["percent"] = wholeTable
 	switch f := p.order.Filter; f.Status {
 	case Unrecognized:
-		return nil, nil
+		return Plan{}, nil
 	case Missing:
-		return planMissing(ctx, p.tx, f, withBody)
+		return planMissing(ctx, p.tx, f, withBody, args)
 	default:
-		args := f.args()
 		args["order"] = p.order.ID
 		return readPlan(ctx, p.tx, remainingSQL(f), args)
 	}

@@ -1,14 +1,17 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/estimate"
 )
 
 // enqueueUnrecognized decodes unrecognized events again. An event that has an
@@ -45,34 +48,66 @@ func (p *pager) enqueueUnrecognized(ctx context.Context) (end bool, err error) {
 	return false, nil
 }
 
-// planUnrecognized decodes all events that match, and counts those that have an
-// identity now.
-func (s *Store) planUnrecognized(ctx context.Context, f Filter) (Plan, error) {
-	p := PlannedRuns{}
-	for after := int64(0); ; {
+// planUnrecognized decodes the events that match, and counts those that have an
+// identity now. If s limits the time of plans and it is used up, it assumes that
+// the rest of the events are like those before.
+func (s *Store) planUnrecognized(ctx context.Context, f Filter) (plan Plan, err error) {
+	var (
+		p        = PlannedRuns{}
+		start    = time.Now()
+		timed    = s.limits != (estimate.Limits{})
+		coverage = estimate.Coverage{Exact: true, Fraction: 1}
+	)
+	for first, after := int64(0), int64(0); ; {
 		events, err := readUnrecognized(ctx, s.pool, f, after, pageBodies)
 		if err != nil {
-			return nil, fmt.Errorf("plan replay: %w", err)
-		}
-		for _, e := range events {
-			after = e.id
-			if e.delivery.Envelope == nil {
-				continue
-			}
-			p.Runs++
-			p.LastEvent = &e.delivery.ReceivedAt
-			if p.FirstEvent == nil {
-				p.FirstEvent = p.LastEvent
-			}
+			return plan, fmt.Errorf("plan replay: %w", err)
 		}
 		if len(events) == 0 {
 			break
 		}
+		p.add(events)
+		first, after = cmp.Or(first, events[0].id), events[len(events)-1].id
+		if timed && time.Since(start) > s.limits.Exact+s.limits.Sample {
+			if coverage, err = s.unrecognizedUntil(ctx, first, after); err != nil {
+				return plan, err
+			}
+			break
+		}
 	}
-	if p.Runs == 0 {
-		return nil, nil
+	plan.Exact, plan.MayMiss = coverage.Exact, coverage.MayMiss()
+	if p.Runs > 0 {
+		p.Runs = coverage.Scale(p.Runs)
+		plan.JobTypes = []PlannedRuns{p}
 	}
-	return Plan{p}, nil
+	return plan, nil
+}
+
+// add counts the events that have an identity now.
+func (p *PlannedRuns) add(events []unrecognizedEvent) {
+	for _, e := range events {
+		if e.delivery.Envelope == nil {
+			continue
+		}
+		p.Runs++
+		p.LastEvent = &e.delivery.ReceivedAt
+		if p.FirstEvent == nil {
+			p.FirstEvent = p.LastEvent
+		}
+	}
+}
+
+// unrecognizedUntil returns the share of the ids from the first to the last
+// unrecognized event that is not above an id.
+func (s *Store) unrecognizedUntil(ctx context.Context, first, id int64) (c estimate.Coverage, err error) {
+	var last int64
+	err = s.pool.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM lumin.events WHERE signature_request_id IS NULL`).Scan(&last)
+	if err != nil {
+		return c, fmt.Errorf("plan replay: %w", err)
+	}
+	c.Fraction = float64(id-first+1) / float64(max(last, id)-first+1)
+	c.Exact = c.Fraction == 1
+	return c, nil
 }
 
 // pageBodies bounds how many bodies, of up to 1 MiB each, are in memory at

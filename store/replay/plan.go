@@ -1,18 +1,29 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
 	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/internal/estimate"
 )
 
 // Plan counts the runs that an order would make pending now, by job type.
-type Plan []PlannedRuns
+type Plan struct {
+	JobTypes []PlannedRuns
+
+	// Exact is false if the numbers and times are estimates. A job type with fewer
+	// than MayMiss runs can then be missing.
+	Exact   bool
+	MayMiss int64
+}
 
 // PlannedRuns counts the runs of one job type.
 type PlannedRuns struct {
@@ -20,36 +31,40 @@ type PlannedRuns struct {
 	Runs       int64
 	FirstEvent *time.Time    // received
 	LastEvent  *time.Time    // received
-	Estimate   time.Duration // at the rate of the last jobs of this kind; 0 if there are none
+	Duration   time.Duration // at the rate of the last jobs of this kind; 0 if there are none
 }
 
 // Runs counts the runs of all job types.
 func (p Plan) Runs() (n int64) {
-	for _, of := range p {
+	for _, of := range p.JobTypes {
 		n += of.Runs
 	}
 	return n
 }
 
+// Empty reports whether certainly no run matches.
+func (p Plan) Empty() bool { return p.Exact && len(p.JobTypes) == 0 }
+
 // Plan counts the runs that an order with this filter would make pending now.
 func (s *Store) Plan(ctx context.Context, f Filter) (Plan, error) {
 	if err := f.Validate(); err != nil {
-		return nil, err
+		return Plan{}, err
 	}
 	if f.Status == Unrecognized {
 		return s.planUnrecognized(ctx, f)
 	}
 	plan, err := s.planRuns(ctx, f, withBody)
 	if err != nil {
-		return nil, err
+		return Plan{}, err
 	}
-	return plan, s.estimate(ctx, plan)
+	return plan, s.addDurations(ctx, plan)
 }
 
 // Excluded counts runs that match a filter but that a replay excludes.
 type Excluded struct {
 	Bodiless  int64 // retention or an erasure has removed the body of their event
 	Dismissed int64
+	Exact     bool // false: the numbers are estimates
 }
 
 // Excluded counts the runs that a replay with this filter excludes.
@@ -58,62 +73,127 @@ func (s *Store) Excluded(ctx context.Context, f Filter) (Excluded, error) {
 	case "", Failed:
 		f.Status = dismissed
 		plan, err := s.planRuns(ctx, f, withBody)
-		return Excluded{Dismissed: plan.Runs()}, err
+		return Excluded{Dismissed: plan.Runs(), Exact: plan.Exact}, err
 	case Succeeded, Cancelled, Missing:
 		plan, err := s.planRuns(ctx, f, withoutBody)
-		return Excluded{Bodiless: plan.Runs()}, err
+		return Excluded{Bodiless: plan.Runs(), Exact: plan.Exact}, err
 	}
-	return Excluded{}, nil
+	return Excluded{Exact: true}, nil
 }
 
-func (s *Store) planRuns(ctx context.Context, f Filter, b body) (plan Plan, err error) {
-	err = pgx.BeginTxFunc(ctx, s.pool, query.ReadCommitted, func(tx pgx.Tx) (err error) {
-		if f.Status == Missing {
-			plan, err = planMissing(ctx, tx, f, b)
-		} else {
-			plan, err = readPlan(ctx, tx, planRunsSQL(f.runs(b)), f.args())
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("plan replay: %w", err)
+// planRuns counts runs within the limits of s.
+func (s *Store) planRuns(ctx context.Context, f Filter, b body) (Plan, error) {
+	table := f.runs(b).table()
+	if f.Status == Missing {
+		table = "lumin.events"
 	}
-	return plan, nil
+	read := func(ctx context.Context, tx pgx.Tx, percent float64) (Plan, error) {
+		args := f.args()
+		args["percent"] = percent
+		if f.Status == Missing {
+			return planMissing(ctx, tx, f, b, args)
+		}
+		runs := f.runs(b)
+		if percent < wholeTable {
+			runs = runs.sample()
+		}
+		return readPlan(ctx, tx, planRunsSQL(runs), args)
+	}
+	parts, coverage, err := estimate.Count(ctx, s.pool, s.limits, table, read)
+	if err != nil {
+		return Plan{}, fmt.Errorf("plan replay: %w", err)
+	}
+	return merged(parts, coverage), nil
+}
+
+// merged makes one plan of those of samples.
+func merged(parts []Plan, coverage estimate.Coverage) Plan {
+	all := Plan{Exact: coverage.Exact, MayMiss: coverage.MayMiss()}
+	for _, part := range parts {
+		for _, p := range part.JobTypes {
+			i := slices.IndexFunc(all.JobTypes, func(of PlannedRuns) bool { return of.Kind == p.Kind })
+			if i < 0 {
+				all.JobTypes = append(all.JobTypes, p)
+				continue
+			}
+			of := &all.JobTypes[i]
+			of.Runs += p.Runs
+			of.FirstEvent, of.LastEvent = earlier(of.FirstEvent, p.FirstEvent), later(of.LastEvent, p.LastEvent)
+		}
+	}
+	for i := range all.JobTypes {
+		all.JobTypes[i].Runs = coverage.Scale(all.JobTypes[i].Runs)
+	}
+	slices.SortFunc(all.JobTypes, func(a, b PlannedRuns) int { return cmp.Compare(a.Kind, b.Kind) })
+	return all
+}
+
+// earlier and later ignore an event that was removed while it was counted.
+func earlier(a, b *time.Time) *time.Time {
+	if a == nil || (b != nil && b.Before(*a)) {
+		return b
+	}
+	return a
+}
+
+func later(a, b *time.Time) *time.Time {
+	if a == nil || (b != nil && b.After(*a)) {
+		return b
+	}
+	return a
 }
 
 // planMissing counts one job type after the other. The planner gets each
 // subscription as parameters, which makes the count several times as fast as a
 // join with the job types.
-func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body) (Plan, error) {
+func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body, args pgx.NamedArgs) (all Plan, err error) {
 	types, err := query.Rows(ctx, tx, "load job types", func(row pgx.CollectableRow) (t catalog.JobType, err error) {
 		return t, row.Scan(&t.Kind, &t.Events, &t.Sources)
 	}, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, f.Kinds)
 	if err != nil {
-		return nil, err
+		return all, err
 	}
-	var all Plan
+	sql := planMissingSQL(f, b)
+	if args["percent"] != wholeTable {
+		sql = sampleMissingSQL(f, b)
+	}
 	for _, t := range types {
-		args := f.args()
 		args["type_kind"], args["type_events"], args["type_sources"] = t.Kind, t.Events, t.Sources
-		some, err := readPlan(ctx, tx, planMissingSQL(f, b), args)
+		some, err := readPlan(ctx, tx, sql, args)
 		if err != nil {
-			return nil, err
+			return all, err
 		}
-		all = append(all, some...)
+		all.JobTypes = append(all.JobTypes, some.JobTypes...)
 	}
 	return all, nil
 }
+
+// wholeTable is the percentage of an exact count.
+const wholeTable = 100.0
 
 func planRunsSQL(runs selection) string {
 	return planSQL("SELECT r.job_kind AS kind, count(*) AS n, min(r.event_id) AS first_id, max(r.event_id) AS last_id", runs)
 }
 
-// planMissingSQL counts distinct event keys, because the copies of an event
-// share a run.
-func planMissingSQL(f Filter, b body) string {
-	runs := f.missing(`CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t`, b).
+// missingRuns selects the events e that have no run of a job type t.
+func (f Filter) missingRuns(b body) selection {
+	return f.missing(`CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t`, b).
 		and(`NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind)`)
-	return planSQL("SELECT t.kind, count(DISTINCT e.event_key) AS n, min(e.id) AS first_id, max(e.id) AS last_id", runs)
+}
+
+// planMissingSQL counts distinct event keys, because the copies of an event share a
+// run.
+func planMissingSQL(f Filter, b body) string {
+	return planSQL("SELECT t.kind, count(DISTINCT e.event_key) AS n, min(e.id) AS first_id, max(e.id) AS last_id", f.missingRuns(b))
+}
+
+// sampleMissingSQL counts an event with two copies as half an event for each copy
+// in the sample: mostly only one of them is in it.
+func sampleMissingSQL(f Filter, b body) string {
+	copies := selection{from: []string{"lumin.events c"}}.and(
+		`c.event_key = e.event_key`, `(t.sources = '{}' OR c.source = ANY (t.sources))`, strings.ReplaceAll(string(b), "e.", "c."))
+	return planSQL("SELECT t.kind, round(sum(1.0 / (\n        SELECT count(*) "+copies.SQL(8)+
+		"\n    )))::bigint AS n, min(e.id) AS first_id, max(e.id) AS last_id", f.missingRuns(b).sample())
 }
 
 // planSQL finds the first and last event by their ids, which grow with time. A
@@ -129,45 +209,10 @@ SELECT p.kind, p.n, (SELECT received_at FROM lumin.events WHERE id = p.first_id)
 FROM p ORDER BY 1`
 }
 
-func readPlan(ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs) (Plan, error) {
-	// Hash tables of a million ids fit into this memory. Compiling takes longer
-	// than counting.
-	if _, err := tx.Exec(ctx, `SET LOCAL work_mem = '64MB'; SET LOCAL jit = off`); err != nil {
-		return nil, err
-	}
+func readPlan(ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs) (plan Plan, err error) {
 	// The plan depends on the filter: see store.ListEvents.
-	return query.Rows(ctx, tx, "count runs", func(row pgx.CollectableRow) (p PlannedRuns, err error) {
+	plan.JobTypes, err = query.Rows(ctx, tx, "count runs", func(row pgx.CollectableRow) (p PlannedRuns, err error) {
 		return p, row.Scan(&p.Kind, &p.Runs, &p.FirstEvent, &p.LastEvent)
 	}, sql, pgx.QueryExecModeCacheDescribe, args)
-}
-
-// rateSQL reads the last thousand completed jobs, in the order of River's index
-// on state and time.
-const rateSQL = `
-SELECT kind, (extract(epoch FROM sum(finalized_at - attempted_at)) / count(*))::float8
-FROM (SELECT kind, finalized_at, attempted_at FROM lumin.river_job
-      WHERE state = 'completed' AND finalized_at IS NOT NULL ORDER BY finalized_at DESC LIMIT 1000) j
-GROUP BY kind`
-
-// estimateWorkers is the number of jobs of a kind that an estimate assumes to
-// run at once: the default of a worker.
-const estimateWorkers = 16
-
-func (s *Store) estimate(ctx context.Context, plan Plan) error {
-	var (
-		kind    string
-		seconds float64
-		average = map[string]float64{}
-	)
-	err := query.Each(ctx, s.pool, "read the rate of jobs", []any{&kind, &seconds}, func() error {
-		average[kind] = max(seconds, 0)
-		return nil
-	}, rateSQL)
-	if err != nil {
-		return err
-	}
-	for i, p := range plan {
-		plan[i].Estimate = time.Duration(float64(p.Runs) * average[p.Kind] / estimateWorkers * float64(time.Second))
-	}
-	return nil
+	return plan, err
 }

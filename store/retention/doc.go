@@ -7,7 +7,7 @@
 // worker does:
 //
 //	policy := retention.Policy{Payloads: 90 * 24 * time.Hour, Events: 400 * 24 * time.Hour}
-//	plan, kept, err := retention.Plan(ctx, pool, policy, now) // changes nothing
+//	plan, err := retention.Plan(ctx, pool, policy, now) // changes nothing
 //
 //	pass := retention.NewPass(policy, now)
 //	for !pass.Finished() {

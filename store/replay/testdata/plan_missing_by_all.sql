@@ -11,6 +11,7 @@ WITH p AS (
       AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
       AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
       AND e.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))
+      AND e.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE signature_request_id = ANY (@requests)))
       AND EXISTS (
           SELECT FROM lumin.events c
           WHERE c.event_key = e.event_key

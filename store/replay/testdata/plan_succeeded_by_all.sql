@@ -7,6 +7,7 @@ WITH p AS (
       AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
       AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
       AND r.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))
+      AND r.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE signature_request_id = ANY (@requests)))
       AND EXISTS (
           SELECT FROM lumin.events c
           WHERE c.event_key = r.event_key

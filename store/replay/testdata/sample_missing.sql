@@ -1,0 +1,23 @@
+WITH p AS (
+    SELECT t.kind, round(sum(1.0 / (
+        SELECT count(*) FROM lumin.events c
+        WHERE c.event_key = e.event_key
+          AND (t.sources = '{}' OR c.source = ANY (t.sources))
+          AND c.payload_removed_at IS NULL
+    )))::bigint AS n, min(e.id) AS first_id, max(e.id) AS last_id
+    FROM lumin.events e TABLESAMPLE SYSTEM (@percent::float4)
+    CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t
+    WHERE e.signature_request_id IS NOT NULL
+      AND (t.events = '{}' OR e.event_type = ANY (t.events))
+      AND (t.sources = '{}' OR e.source = ANY (t.sources))
+      AND e.payload_removed_at IS NULL
+      AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
+      AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))
+      AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
+      AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
+      AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind)
+    GROUP BY 1
+)
+SELECT p.kind, p.n, (SELECT received_at FROM lumin.events WHERE id = p.first_id),
+       (SELECT received_at FROM lumin.events WHERE id = p.last_id)
+FROM p ORDER BY 1
