@@ -47,7 +47,7 @@ $$;
 -- reopen_run sets a failed, cancelled or dismissed run to pending again,
 -- because its job was revived in River. The next final failure is recorded as
 -- usual.
-CREATE OR REPLACE FUNCTION lumin.reopen_run(run_key uuid, run_kind text, run_replay_id bigint) RETURNS void
+CREATE OR REPLACE FUNCTION lumin.reopen_run(run_key uuid, run_kind text, run_replay_id bigint, run_job_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM FROM lumin.runs r
@@ -55,7 +55,7 @@ BEGIN
       AND r.state IN ('failed', 'cancelled', 'dismissed') AND r.replay_id = run_replay_id
     FOR UPDATE SKIP LOCKED;
     IF FOUND THEN
-        UPDATE lumin.runs r SET state = 'pending', pending_since = now(), finished_at = NULL
+        UPDATE lumin.runs r SET state = 'pending', job_id = run_job_id, pending_since = now(), finished_at = NULL
         WHERE r.event_key = run_key AND r.job_kind = run_kind;
     END IF;
 END
@@ -82,7 +82,7 @@ BEGIN
     WHEN 'completed' THEN
         NULL;
     ELSE
-        PERFORM lumin.reopen_run(run_key, NEW.kind, run_replay);
+        PERFORM lumin.reopen_run(run_key, NEW.kind, run_replay, NEW.id);
     END CASE;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -127,22 +127,10 @@ BEGIN
 END
 $$;
 
--- job_of finds the job of a run by its arguments. The planner underestimates
--- how selective they are. It would scan the whole table, or walk its primary
--- key. enable_seqscan = off and OFFSET 0 prevent this.
-CREATE OR REPLACE FUNCTION lumin.job_of(run_key uuid, run_kind text, run_replay_id bigint,
-    OUT id bigint, OUT state lumin.river_job_state, OUT attempt smallint, OUT scheduled_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-    SELECT j.* FROM (
-        SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q
-        WHERE q.args @> jsonb_build_object('event_key', run_key, 'replay_id', run_replay_id) AND q.kind = run_kind OFFSET 0
-    ) j ORDER BY j.id DESC LIMIT 1
-$$;
-
--- From the first attempt on, the job of a pending run is found by its id.
--- Before that it is found by its arguments. OFFSET 0 makes the planner look up
--- each run separately. The columns of lumin.runs are named, because a column
--- that a view uses cannot be dropped.
+-- A run knows the id of its job. A pending run without it was queued by a
+-- program of the version before this one and has had no attempt. OFFSET 0 makes
+-- the planner look up each run separately. The columns of lumin.runs are named,
+-- because a column that a view uses cannot be dropped.
 CREATE OR REPLACE VIEW lumin.event_status AS
 SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
        k.kind AS job_kind,
@@ -152,13 +140,15 @@ SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_
                 AND (t.events = '{}' OR e.event_type = ANY (t.events))
                 AND (t.sources = '{}' OR e.source = ANY (t.sources)) THEN 'missing'
            WHEN r.state IS NULL THEN 'not_subscribed'
+           WHEN r.job_id IS NULL THEN 'queued'
            WHEN j.state = 'running' THEN 'running'
            WHEN coalesce(j.attempt, r.attempts) > 0 THEN 'retrying'
            ELSE 'queued'
        END AS status,
-       CASE WHEN r.state = 'pending' THEN coalesce(j.attempt, r.attempts) ELSE r.attempts END AS attempts,
+       CASE WHEN r.state = 'pending' AND r.job_id IS NULL THEN 0
+            WHEN r.state = 'pending' THEN coalesce(j.attempt, r.attempts) ELSE r.attempts END AS attempts,
        CASE WHEN r.state = 'pending' AND j.state <> 'running' THEN j.scheduled_at END AS next_attempt_at,
-       r.error, r.replay_id, r.pending_since, r.finished_at, coalesce(j.id, r.job_id) AS job_id
+       r.error, r.replay_id, r.pending_since, r.finished_at, r.job_id
 FROM lumin.events e
 CROSS JOIN LATERAL (
     SELECT kind FROM lumin.job_types
@@ -172,11 +162,7 @@ LEFT JOIN LATERAL (
 ) r ON true
 LEFT JOIN LATERAL (
     SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q
-    WHERE r.state = 'pending' AND q.id = r.job_id
-    UNION ALL
-    SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.job_of(r.event_key, r.job_kind, r.replay_id) q
-    WHERE r.state = 'pending' AND r.job_id IS NULL
-    LIMIT 1
+    WHERE r.state = 'pending' AND q.id = r.job_id OFFSET 0
 ) j ON true;
 COMMENT ON VIEW lumin.event_status IS 'Each event with each job type. status: queued, running, retrying, succeeded, failed, cancelled or dismissed. missing: the job type subscribes to the event and has no run. not_subscribed: it does not subscribe.';
 

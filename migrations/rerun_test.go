@@ -2,6 +2,7 @@ package migrations_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,7 +53,8 @@ func wantCounts(tb testing.TB, pool *pgxpool.Pool, columns, want string) {
 func upTo(tb testing.TB, version int) (address string, pool *pgxpool.Pool) {
 	tb.Helper()
 	address = pgtest.New(tb)
-	down(tb, address, migrations.Latest()-version)
+	later := slices.DeleteFunc(versions(tb), func(v int) bool { return v <= version })
+	down(tb, address, len(later))
 	return address, pgtest.Pool(tb, address)
 }
 

@@ -22,6 +22,7 @@ const (
 	NoteAttemptSQL        = noteAttemptSQL
 	ListEventsSQL         = listNewestSQL
 	SweepOrphansSQL       = sweepOrphansSQL
+	SweepUnknownSQL       = sweepUnknownSQL
 	SweepFinalizedSQL     = sweepFinalizedSQL
 
 	MaxBodies      = maxBodies

@@ -3,7 +3,6 @@ package store_test
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +88,7 @@ func checkPlan(t *testing.T, conn *pgx.Conn, sql string) {
 	if storetest.ReadsAll.MatchString(plan) {
 		t.Errorf("reads a whole table:\n%s", plan)
 	}
-	for _, line := range removedLines.FindAllStringSubmatch(plan, -1) {
+	for _, line := range storetest.RemovedRows.FindAllStringSubmatch(plan, -1) {
 		if len(line[1]) > 3 {
 			t.Errorf("reads %s rows and discards them:\n%s", line[1], plan)
 		}
@@ -154,6 +153,12 @@ func testPlans(t *testing.T, size int) {
 			planned(t, "force_generic_plan", q.sql, q.args)
 		})
 	}
+	// The sweep is planned for its page each time.
+	t.Run("sweep of runs that know their job", func(t *testing.T) {
+		const page = `ARRAY[md5('50')::uuid, md5('100')::uuid], ARRAY['book', 'book'], ARRAY[0, 0], ARRAY[50, 100], ARRAY[0, 0]`
+		planned(t, "force_custom_plan", store.SweepOrphansSQL, page)
+		planned(t, "force_generic_plan", store.SweepOrphansSQL, page)
+	})
 	// A list is planned for its filter each time: see ListEvents.
 	for filter, args := range map[string]string{
 		"none":              `'', '', '', false, NULL, NULL, 0`,
@@ -169,5 +174,3 @@ func testPlans(t *testing.T, size int) {
 		})
 	}
 }
-
-var removedLines = regexp.MustCompile(`Rows Removed by (?:Join )?Filter: (\d+)`)

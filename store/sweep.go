@@ -34,27 +34,44 @@ const sweepPage = 5000
 // between two times, because many runs may have become pending at the same
 // time.
 const pendingPageSQL = `
-SELECT event_key, job_kind, replay_id, attempts, pending_since
+SELECT event_key, job_kind, replay_id, job_id, attempts, pending_since
 FROM lumin.runs
 WHERE state = 'pending' AND pending_since > $1 AND pending_since < now() - interval '1 minute'
 ORDER BY pending_since FETCH FIRST $2 ROWS WITH TIES`
 
-// The statement reads all live jobs once. Looking up each run's job in River's
-// index of arguments takes longer. It also reads the whole table each time if
-// the planner underestimates that index.
-const sweepOrphansSQL = `
+// The job of a run is found by its id. It must also be a job of this run and of
+// its newest replay, because only such a job can work on it. OFFSET 0: see
+// recordSQL.
+const sweepOrphansSQL = settleOrphansSQL + `
+    WHERE NOT EXISTS (
+        SELECT FROM lumin.river_job j
+        WHERE j.id = w.job_id AND ` + liveJob + ` AND j.kind = w.job_kind
+          AND lumin.run_key(j.args) = w.event_key AND lumin.run_replay(j.args) = w.replay_id
+        OFFSET 0)
+) s WHERE settled`
+
+// A program of the version before this one inserts runs without the id of their
+// job. The job is found by its arguments, for which River's table has no index.
+// The statement therefore reads all live jobs once.
+const sweepUnknownSQL = `
 WITH live AS MATERIALIZED (
-    SELECT kind, args ->> 'event_key' AS event_key, args -> 'replay_id' AS replay_id FROM lumin.river_job
-    WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-)
-SELECT count(*) FROM (
-    SELECT lumin.settle_failure(w.event_key, w.job_kind, w.replay_id, NULL, 'failed', w.attempts,
-               ARRAY[jsonb_build_object('at', now(), 'attempt', w.attempts, 'error', 'its job is gone from the queue', 'trace', '')]) AS settled
-    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::integer[]) AS w (event_key, job_kind, replay_id, attempts)
+    SELECT j.kind, j.args ->> 'event_key' AS event_key, j.args -> 'replay_id' AS replay_id FROM lumin.river_job j
+    WHERE ` + liveJob + `
+)` + settleOrphansSQL + `
     WHERE NOT EXISTS (
         SELECT FROM live l
         WHERE l.event_key = w.event_key::text AND l.kind = w.job_kind AND l.replay_id = to_jsonb(w.replay_id))
 ) s WHERE settled`
+
+const (
+	liveJob = `j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')`
+
+	settleOrphansSQL = `
+SELECT count(*) FROM (
+    SELECT lumin.settle_failure(w.event_key, w.job_kind, w.replay_id, NULL, 'failed', w.attempts,
+               ARRAY[jsonb_build_object('at', now(), 'attempt', w.attempts, 'error', 'its job is gone from the queue', 'trace', '')]) AS settled
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::integer[]) AS w (event_key, job_kind, replay_id, job_id, attempts)`
+)
 
 // Sweep settles final failures that the trigger missed, and pending runs whose
 // job is gone. It checks a bounded number of runs that became pending after the
@@ -66,40 +83,79 @@ func (s *Store) Sweep(ctx context.Context, after time.Time) (settled int, next t
 
 func (s *Store) sweep(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
 	var late int
-	// Both statements are planned for their arguments and the current state of
-	// the tables.
+	// The statement is planned for the current state of the tables.
 	if err := s.pool.QueryRow(ctx, sweepFinalizedSQL, pgx.QueryExecModeCacheDescribe).Scan(&late); err != nil {
 		return 0, after, fmt.Errorf("sweep finalized jobs: %w", err)
 	}
-	var (
-		key      [16]byte
-		kind     string
-		replayID int64
-		attempt  int32
-
-		keys      [][16]byte
-		kinds     []string
-		replayIDs []int64
-		attempts  []int32
-	)
-	err = query.Each(ctx, s.pool, "list pending runs", []any{&key, &kind, &replayID, &attempt, &next}, func() error {
-		keys, kinds = append(keys, key), append(kinds, kind)
-		replayIDs, attempts = append(replayIDs, replayID), append(attempts, attempt)
-		return nil
-	}, pendingPageSQL, after, page)
+	pending, next, err := s.pendingPage(ctx, after, page)
 	if err != nil {
 		return late, after, err
 	}
-	if len(keys) < page {
+	known, unknown := pending.split()
+	for sql, runs := range map[string]pendingRuns{sweepOrphansSQL: known, sweepUnknownSQL: unknown} {
+		if len(runs) == 0 {
+			continue
+		}
+		var orphans int
+		if err := s.pool.QueryRow(ctx, sql, runs.args()...).Scan(&orphans); err != nil {
+			return late + settled, after, fmt.Errorf("sweep pending runs: %w", err)
+		}
+		settled += orphans
+	}
+	return late + settled, next, nil
+}
+
+// pendingRun is a run of pendingPageSQL.
+type pendingRun struct {
+	key      [16]byte
+	kind     string
+	replayID int64
+	jobID    *int64 // nil if an older program inserted the run
+	attempts int32
+}
+
+type pendingRuns []pendingRun
+
+// pendingPage reads the next page of pending runs, and where the page after it
+// begins: the zero time if there is none.
+func (s *Store) pendingPage(ctx context.Context, after time.Time, page int) (runs pendingRuns, next time.Time, err error) {
+	var r pendingRun
+	err = query.Each(ctx, s.pool, "list pending runs", []any{&r.key, &r.kind, &r.replayID, &r.jobID, &r.attempts, &next}, func() error {
+		runs = append(runs, r)
+		r.jobID = nil // so that the next row gets a variable of its own
+		return nil
+	}, pendingPageSQL, after, page)
+	if len(runs) < page {
 		next = time.Time{}
 	}
-	if len(keys) == 0 {
-		return late, next, nil
+	return runs, next, err
+}
+
+// split separates the runs that know the id of their job from the others.
+func (runs pendingRuns) split() (known, unknown pendingRuns) {
+	for _, r := range runs {
+		if r.jobID == nil {
+			unknown = append(unknown, r)
+		} else {
+			known = append(known, r)
+		}
 	}
-	var orphans int
-	err = s.pool.QueryRow(ctx, sweepOrphansSQL, pgx.QueryExecModeCacheDescribe, keys, kinds, replayIDs, attempts).Scan(&orphans)
-	if err != nil {
-		return late, after, fmt.Errorf("sweep pending runs: %w", err)
+	return known, unknown
+}
+
+// args are the arguments of sweepOrphansSQL and sweepUnknownSQL, which are planned
+// for them and for what the tables hold by now.
+func (runs pendingRuns) args() []any {
+	var (
+		keys      [][16]byte
+		kinds     []string
+		replayIDs []int64
+		jobIDs    []*int64
+		attempts  []int32
+	)
+	for _, r := range runs {
+		keys, kinds, replayIDs = append(keys, r.key), append(kinds, r.kind), append(replayIDs, r.replayID)
+		jobIDs, attempts = append(jobIDs, r.jobID), append(attempts, r.attempts)
 	}
-	return late + orphans, next, nil
+	return []any{pgx.QueryExecModeCacheDescribe, keys, kinds, replayIDs, jobIDs, attempts}
 }

@@ -142,8 +142,12 @@ func TestRevivedJob(t *testing.T) {
 	d := delivery(1, "book")
 	recordAll(t, s, d)
 	finalize(t, s, d, "discarded", "one")
+	exec(t, s.Pool(), `UPDATE lumin.runs SET job_id = NULL`)
 	finalize(t, s, d, "available", "one")
 	wantState(t, s, d, "book", "pending 0")
+	if !value[bool](t, s.Pool(), `SELECT r.job_id = j.id FROM lumin.runs r, lumin.river_job j`) {
+		t.Error("the run does not know its job")
+	}
 	finalize(t, s, d, "running", "one")
 	finalize(t, s, d, "discarded", "one", "two")
 	wantState(t, s, d, "book", "failed 0")
@@ -247,6 +251,40 @@ func TestOrphans(t *testing.T) {
 	if job := value[int64](t, s.Pool(), `SELECT job_id FROM lumin.runs WHERE event_key = $1`, orphan.Key()); job != 77 {
 		t.Errorf("the run forgot its job: %d", job)
 	}
+}
+
+// Programs of the version before this one insert runs without the id of their
+// job. The sweep finds such a job by its arguments.
+func TestOrphansOfOlderProgram(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	orphan, alive, known := delivery(1, "book"), delivery(2, "book"), delivery(3, "book")
+	recordAll(t, s, orphan, alive, known)
+	exec(t, s.Pool(), `UPDATE lumin.runs SET job_id = NULL WHERE event_key <> $1`, known.Key())
+	exec(t, s.Pool(), `DELETE FROM lumin.river_job WHERE args ->> 'event_key' <> $1`, alive.Envelope.Key().String())
+	age(t, s)
+	if n := sweep(t, s); n != 2 {
+		t.Errorf("%d runs settled, want 2", n)
+	}
+	wantState(t, s, orphan, "book", "failed 0")
+	wantState(t, s, known, "book", "failed 0")
+	wantState(t, s, alive, "book", "pending 0")
+}
+
+// A job that is not the run's own does not keep a run pending, even if the run
+// has its id.
+func TestOrphanWithForeignJob(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d, other := delivery(1, "book"), delivery(2, "book")
+	recordAll(t, s, d, other)
+	exec(t, s.Pool(), `UPDATE lumin.runs SET job_id = (SELECT job_id FROM lumin.runs WHERE event_key = $1)`, other.Key())
+	age(t, s)
+	if n := sweep(t, s); n != 1 {
+		t.Errorf("%d runs settled, want 1", n)
+	}
+	wantState(t, s, d, "book", "failed 0")
+	wantState(t, s, other, "book", "pending 0")
 }
 
 // The sweep must know all of River's states. It would fail a run whose job is

@@ -28,8 +28,8 @@ func TestEventStatus(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	queued, running, first, retrying, done, failed, cancelled := delivery(1, "book"), delivery(2, "book"), delivery(3, "book"), delivery(4, "book"), delivery(5, "book"), delivery(6, "book"), delivery(7, "unregistered")
-	recordAll(t, s, queued, running, first, retrying, done, failed, cancelled)
+	queued, running, first, retrying, done, failed, cancelled, older := delivery(1, "book"), delivery(2, "book"), delivery(3, "book"), delivery(4, "book"), delivery(5, "book"), delivery(6, "book"), delivery(7, "unregistered"), delivery(8, "book")
+	recordAll(t, s, queued, running, first, retrying, done, failed, cancelled, older)
 	setJob(t, s, running, `state = 'running', attempt = 2`)
 	exec(t, s.Pool(), `UPDATE lumin.runs r SET job_id = j.id, attempts = 1, error = 'once' FROM lumin.river_job j WHERE j.args ->> 'event_key' = r.event_key::text AND r.event_key = $1`, [16]byte(running.Envelope.Key()))
 	setJob(t, s, first, `state = 'running', attempt = 1`)
@@ -39,6 +39,9 @@ func TestEventStatus(t *testing.T) {
 	}
 	setJob(t, s, failed, `state = 'discarded', attempt = 3, finalized_at = now(), errors = ARRAY['{"error": "gone"}'::jsonb]`)
 	setJob(t, s, cancelled, `state = 'cancelled', attempt = 0, finalized_at = now()`)
+
+	// A program of the version before this one replays a failed run.
+	exec(t, s.Pool(), `UPDATE lumin.runs SET job_id = NULL, attempts = 3, error = 'gone' WHERE event_key = $1`, older.Key())
 
 	for _, c := range []struct {
 		d    store.Delivery
@@ -52,6 +55,7 @@ func TestEventStatus(t *testing.T) {
 		{done, "book", "succeeded 1 f "},
 		{failed, "book", "failed 3 f gone"},
 		{cancelled, "unregistered", "cancelled 0 f "},
+		{older, "book", "queued 0 f gone"},
 		{queued, "late", "missing f "},
 		{queued, "crm", "not_subscribed f "},
 		{queued, "approvals", "not_subscribed f "},
@@ -67,7 +71,7 @@ func TestEventStatus(t *testing.T) {
 	if got := value[string](t, s.Pool(), `SELECT concat_ws(' ', job_kind, attempts, error, signature_request_id) FROM lumin.failed_runs`); got != "book 3 gone request-6" {
 		t.Errorf("failed_runs: %q", got)
 	}
-	if got := value[string](t, s.Pool(), `SELECT concat_ws(' ', queue, queued, running, waiting, registered) FROM lumin.queue_health WHERE job_kind = 'book'`); got != "default 2 2 1 t" {
+	if got := value[string](t, s.Pool(), `SELECT concat_ws(' ', queue, queued, running, waiting, registered) FROM lumin.queue_health WHERE job_kind = 'book'`); got != "default 3 2 1 t" {
 		t.Errorf("queue_health: %q", got) // the job of done is not completed yet
 	}
 	setJob(t, s, cancelled, `state = 'available', finalized_at = NULL`)

@@ -36,3 +36,6 @@ type RetainArgs = periodicArgs
 func Retainer(s *store.Store, p retention.Policy, slice time.Duration) river.Worker[RetainArgs] {
 	return newRetainer(s, p, slice, slog.New(slog.DiscardHandler))
 }
+
+// Reindexed are the indexes that River rebuilds.
+func Reindexed() []string { return reindexed() }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -84,6 +85,7 @@ func New(cfg Config) (*Runtime, error) {
 		JobTimeout:           Defaults{}.Timeout(),
 		RescueStuckJobsAfter: rescueAfter,
 		SoftStopTimeout:      cmp.Or(cfg.softStop, defaultSoftStop),
+		ReindexerIndexNames:  reindexed(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create the queue client: %w", err)
@@ -97,6 +99,14 @@ func New(cfg Config) (*Runtime, error) {
 		}
 	}
 	return r, nil
+}
+
+// reindexed are the indexes that River rebuilds each night: its own, without those
+// that our migrations have dropped.
+func reindexed() []string {
+	return slices.DeleteFunc(river.ReindexerIndexNamesDefault(), func(name string) bool {
+		return name == "river_job_args_index" || name == "river_job_metadata_index"
+	})
 }
 
 // workers returns a River worker for every kind of job.

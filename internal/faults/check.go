@@ -92,7 +92,7 @@ SELECT format('run %s of event %s is pending without a job', r.job_kind, r.event
 FROM lumin.runs r
 WHERE r.state = 'pending' AND NOT EXISTS (
     SELECT FROM lumin.river_job j
-    WHERE j.kind = r.job_kind AND j.args @> jsonb_build_object('event_key', r.event_key, 'replay_id', r.replay_id)
+    WHERE j.kind = r.job_kind AND j.args ->> 'event_key' = r.event_key::text AND j.args -> 'replay_id' = to_jsonb(r.replay_id)
       AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled'))`},
 	{EffectOnce, `
 SELECT format('event %s, %s, repetition %s: %s effects', r.event_key, r.job_kind, n.rerun, count(f.event_key))

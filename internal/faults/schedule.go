@@ -252,13 +252,13 @@ func (r *runner) explain(ctx context.Context) ([]string, error) {
 const explainSQL = `
 SELECT format('%s runs of %s are %s, their jobs %s, the oldest since %s; an error: %s', count(*), r.job_kind, r.state,
        coalesce(j.state::text, 'missing'), min(r.pending_since), max(r.error))
-FROM lumin.runs r LEFT JOIN LATERAL lumin.job_of(r.event_key, r.job_kind, r.replay_id) j ON true
+FROM lumin.runs r LEFT JOIN lumin.river_job j ON j.id = r.job_id
 WHERE r.state <> 'succeeded' GROUP BY r.job_kind, r.state, j.state
 UNION ALL
 SELECT format('the oldest: %s of %s, replay %s, pending since %s; job %s is %s in attempt %s, scheduled for %s', o.job_kind, o.event_key,
        o.replay_id, o.pending_since, j.id, j.state, j.attempt, j.scheduled_at)
 FROM (SELECT * FROM lumin.runs WHERE state = 'pending' ORDER BY pending_since LIMIT 3) o
-LEFT JOIN LATERAL lumin.job_of(o.event_key, o.job_kind, o.replay_id) j ON true
+LEFT JOIN lumin.river_job j ON j.id = o.job_id
 UNION ALL
 SELECT format('replay %s is %s: %s', id, state, error) FROM lumin.replays WHERE finished_at IS NULL
 UNION ALL

@@ -40,18 +40,22 @@ func Forget(ctx context.Context, db Querier, f File) error {
 	return nil
 }
 
+// A running job is found by River's index on states: few jobs are running. It
+// may be a job of an earlier replay, so the id in the run is not enough.
+const removeSQL = `
+DELETE FROM lumin.archived_files
+WHERE event_key = $1 AND file_type = $2 AND rerun = $3 AND bucket = $4 AND erasure_id IS NOT NULL
+  AND archived_at IS NOT DISTINCT FROM $5
+  AND ($5 IS NOT NULL OR NOT EXISTS (
+      SELECT FROM lumin.river_job j
+      WHERE j.state = 'running' AND j.args ->> 'event_key' = $1::uuid::text))`
+
 // Remove removes the row of a marked file that is no longer in the bucket. The
 // row stays for a later call if the file has been written since it was listed.
 // It also stays if the file may still be written: it was unfinished, and a job
 // of its event is running.
 func Remove(ctx context.Context, db Querier, f File) (removed bool, err error) {
-	tag, err := db.Exec(ctx, `
-		DELETE FROM lumin.archived_files
-		WHERE event_key = $1 AND file_type = $2 AND rerun = $3 AND bucket = $4 AND erasure_id IS NOT NULL
-		  AND archived_at IS NOT DISTINCT FROM $5
-		  AND ($5 IS NOT NULL OR NOT EXISTS (
-		      SELECT FROM lumin.river_job j
-		      WHERE j.args @> jsonb_build_object('event_key', $1::uuid) AND j.state = 'running'))`,
+	tag, err := db.Exec(ctx, removeSQL,
 		[16]byte(f.EventKey), string(f.FileType), f.Rerun, f.Bucket, f.ArchivedAt)
 	if err != nil {
 		return false, fmt.Errorf("remove an archived file: %w", err)

@@ -4,4 +4,5 @@ package archive
 const (
 	HasSQL        = hasSQL
 	ListErasedSQL = listErasedSQL
+	RemoveSQL     = removeSQL
 )

@@ -151,7 +151,8 @@ func TestErasedArchivedFiles(t *testing.T) {
 	}
 }
 
-// Neither Has nor ListErased reads the whole table.
+// Neither Has nor ListErased reads the whole table, and Remove reads only the
+// running jobs of River's.
 func TestArchivedFilePlans(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
@@ -160,12 +161,14 @@ func TestArchivedFilePlans(t *testing.T) {
 		SELECT md5(n::text)::uuid, 'agreement', 0, 'request-' || n, 's3://contracts', n::text, sha256('x'), 1, CASE WHEN n % 1000 = 0 THEN 1 END
 		FROM generate_series(1, 20000) n`)
 	storetest.Exec(t, s.Pool(), `ANALYZE lumin.archived_files`)
+	storetest.Fill(t, s.Pool(), 1, 20000)
 	for _, query := range []struct {
 		sql, index string
 		args       []any
 	}{
 		{archive.HasSQL, "archived_files_pkey", []any{[16]byte{1}, "agreement", 0}},
 		{archive.ListErasedSQL, "archived_files_erasure_idx", []any{"s3://contracts", [16]byte{}, "", 0, 100}},
+		{archive.RemoveSQL, "river_job_prioritized_fetching_index", []any{[16]byte{1}, "agreement", 0, "s3://contracts", nil}},
 	} {
 		rows, err := s.Pool().Query(t.Context(), `EXPLAIN `+query.sql, query.args...)
 		if err != nil {

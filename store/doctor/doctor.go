@@ -49,8 +49,9 @@ func ExamineQueue(ctx context.Context, pool *pgxpool.Pool, old time.Duration) (q
 	err = pool.QueryRow(ctx, `
 		SELECT ARRAY(SELECT DISTINCT job_kind FROM lumin.queue_health WHERE NOT registered ORDER BY 1),
 		       ARRAY(SELECT name FROM lumin.river_queue WHERE paused_at IS NOT NULL ORDER BY 1),
-		       (SELECT count(*) FROM lumin.runs WHERE state = 'pending' AND pending_since < now() - make_interval(secs => $1)
-		            AND NOT (job_id IS NOT NULL AND error IS NOT NULL)),
+		       (SELECT count(*) FROM lumin.runs r WHERE r.state = 'pending' AND r.pending_since < now() - make_interval(secs => $1)
+		            AND (r.error IS NULL OR NOT EXISTS (
+		                SELECT FROM lumin.river_job j WHERE j.id = r.job_id AND j.attempt > (j.state = 'running')::int))),
 		       ARRAY(SELECT id FROM lumin.replays WHERE finished_at IS NULL AND state = 'ordered' AND created_at < now() - interval '1 minute' ORDER BY 1),
 		       ARRAY(SELECT id FROM lumin.erasures WHERE finished_at IS NULL AND created_at < now() - interval '10 minutes' ORDER BY 1)`,
 		old.Seconds()).Scan(&q.UnregisteredKinds, &q.PausedQueues, &q.OldRuns, &q.IdleReplays, &q.OpenErasures)

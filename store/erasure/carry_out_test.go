@@ -188,6 +188,43 @@ func TestEraseWhileRecording(t *testing.T) {
 	}
 }
 
+// An erasure finds jobs that neither runs nor failures name: those of a program
+// of the version before this one, and jobs that succeeded before a replay.
+func TestEraseJobsUnknownToRuns(t *testing.T) {
+	t.Parallel()
+	for what, sql := range map[string]string{
+		"nothing more":               ``,
+		"a job of an older program":  `UPDATE lumin.runs SET job_id = NULL WHERE event_id = 1`,
+		"a job from before a replay": `UPDATE lumin.runs SET job_id = 4711, replay_id = 1 WHERE event_id = 1`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := storetest.New(t)
+			storetest.Record(t, s, storetest.Delivery(1, "book"), storetest.Delivery(2, "book"))
+			if sql != "" {
+				storetest.Exec(t, s.Pool(), sql)
+			}
+			eraseBy(t, s, erasure.Subject{SignatureRequestIDs: []string{"request-1"}})
+			if left := storetest.Value[string](t, s.Pool(), `SELECT string_agg(j.args ->> 'event_key', ' ') FROM lumin.river_job j`); left != storetest.Key(storetest.Delivery(2)).String() {
+				t.Errorf("jobs of %q are left", left)
+			}
+		})
+	}
+}
+
+// A run with the id of a foreign job, as after a restore without River's tables,
+// does not erase that job.
+func TestEraseLeavesForeignJob(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Record(t, s, storetest.Delivery(1, "book"), storetest.Delivery(2, "book"))
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET job_id = (SELECT job_id FROM lumin.runs WHERE event_id = 2)`)
+	eraseBy(t, s, erasure.Subject{SignatureRequestIDs: []string{"request-1"}})
+	if n := storetest.Value[int](t, s.Pool(), `SELECT count(*) FROM lumin.river_job j JOIN lumin.runs r ON r.job_id = j.id WHERE r.event_id = 2`); n != 1 {
+		t.Error("the job of another event was erased")
+	}
+}
+
 // A job of an erased event cannot claim its run.
 func TestEraseStopsJobs(t *testing.T) {
 	t.Parallel()

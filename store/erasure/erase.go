@@ -40,7 +40,7 @@ func erase(ctx context.Context, pool *pgxpool.Pool, orderID int64, requests []st
 		if err := tx.QueryRow(ctx, `SELECT finished_at IS NULL FROM lumin.erasures WHERE id = $1 FOR UPDATE`, orderID).Scan(&open); err != nil || !open {
 			return err
 		}
-		// The planner underestimates how selective the arguments of a job are.
+		// A plan that was made while the tables were small would read all of them.
 		if _, err := tx.Exec(ctx, `SET LOCAL enable_seqscan = off`); err != nil {
 			return err
 		}
@@ -71,16 +71,22 @@ func erase(ctx context.Context, pool *pgxpool.Pool, orderID int64, requests []st
 // order in which other code locks them.
 const lockSQL = `
 WITH d AS (SELECT FROM lumin.redeliveries WHERE event_id = ANY ($1) ORDER BY event_id, payload_sha256 FOR UPDATE NOWAIT),
-     r AS (SELECT FROM lumin.runs WHERE event_key = ANY ($2) ORDER BY event_key, job_kind FOR UPDATE NOWAIT),
-     f AS (SELECT FROM lumin.failures WHERE event_key = ANY ($2) ORDER BY id FOR UPDATE NOWAIT),
+     r AS (SELECT job_id, replay_id FROM lumin.runs WHERE event_key = ANY ($2) ORDER BY event_key, job_kind FOR UPDATE NOWAIT),
+     f AS (SELECT job_id FROM lumin.failures WHERE event_key = ANY ($2) ORDER BY id FOR UPDATE NOWAIT),
      s AS (SELECT FROM lumin.signature_requests WHERE signature_request_id = ANY ($3) ORDER BY signature_request_id FOR UPDATE NOWAIT),
      a AS (SELECT FROM lumin.archived_files WHERE (signature_request_id = ANY ($3) OR event_key = ANY ($2)) AND erasure_id IS NULL
            ORDER BY event_key, file_type, rerun FOR UPDATE NOWAIT),
-     j AS (SELECT j.id FROM unnest($2::uuid[]) AS k (event_key)
-           JOIN lumin.river_job j ON j.args @> jsonb_build_object('event_key', k.event_key)
-           WHERE j.state <> 'running' ORDER BY j.id FOR UPDATE OF j NOWAIT)
+     j AS (SELECT j.id FROM lumin.river_job j
+           WHERE j.id = ANY (ARRAY(SELECT job_id FROM r UNION SELECT job_id FROM f))
+             AND lumin.run_key(j.args) = ANY ($2) AND j.state <> 'running' ORDER BY j.id FOR UPDATE NOWAIT)
 SELECT (SELECT count(*) FROM d), (SELECT count(*) FROM r), (SELECT count(*) FROM f), (SELECT count(*) FROM s), (SELECT count(*) FROM a),
-       ARRAY(SELECT id FROM j)`
+       ARRAY(SELECT id FROM j), (SELECT coalesce(bool_or(job_id IS NULL OR replay_id > 0), false) FROM r)`
+
+// lockOtherJobsSQL locks the jobs of events whatever their runs say. It reads
+// River's whole table, because that has no index on arguments.
+const lockOtherJobsSQL = `
+SELECT j.id FROM lumin.river_job j
+WHERE lumin.run_key(j.args) = ANY ($1::uuid[]) AND j.state <> 'running' ORDER BY j.id FOR UPDATE NOWAIT`
 
 const eraseSQL = `
 WITH bodies AS (
@@ -113,19 +119,24 @@ SET bodies = bodies + (SELECT count(*) FROM bodies),
     files = files + (SELECT count(*) FROM files)
 WHERE id = $5`
 
+// jobRunningSQL uses River's index on states: few jobs are running.
 const jobRunningSQL = `
 SELECT EXISTS (
-    SELECT FROM unnest($1::uuid[]) AS k (event_key)
-    JOIN lumin.river_job j ON j.args @> jsonb_build_object('event_key', k.event_key)
-    WHERE j.state = 'running')`
+    SELECT FROM lumin.river_job j WHERE j.state = 'running' AND lumin.run_key(j.args) = ANY ($1::uuid[]))`
 
 // eraseEvents erases events that are locked, with all rows that belong to them.
 func eraseEvents(ctx context.Context, tx pgx.Tx, orderID int64, ids []int64, keys [][16]byte, requests []string) (outcome, error) {
 	var (
-		counts [5]int64 // read so that PostgreSQL locks all rows
-		jobs   []int64
+		counts   [5]int64 // read so that PostgreSQL locks all rows
+		jobs     []int64
+		moreJobs bool
 	)
-	if err := tx.QueryRow(ctx, lockSQL, ids, keys, requests).Scan(&counts[0], &counts[1], &counts[2], &counts[3], &counts[4], &jobs); err != nil {
+	err := tx.QueryRow(ctx, lockSQL, ids, keys, requests).
+		Scan(&counts[0], &counts[1], &counts[2], &counts[3], &counts[4], &jobs, &moreJobs)
+	if err == nil && moreJobs {
+		jobs, err = lockOtherJobs(ctx, tx, keys)
+	}
+	if err != nil {
 		return erased, fmt.Errorf("lock rows to erase: %w", err)
 	}
 	if _, err := tx.Exec(ctx, eraseSQL, ids, keys, requests, jobs, orderID); err != nil {
@@ -139,4 +150,22 @@ func eraseEvents(ctx context.Context, tx pgx.Tx, orderID int64, ids []int64, key
 		return jobRunning, nil
 	}
 	return erased, nil
+}
+
+// lockOtherJobs locks jobs whose ids are neither in runs nor in failures. A program
+// of the version before this one queues runs without the id of their job. A replay
+// replaces the id of a job that succeeded.
+func lockOtherJobs(ctx context.Context, tx pgx.Tx, keys [][16]byte) ([]int64, error) {
+	if _, err := tx.Exec(ctx, `SET LOCAL enable_seqscan = on`); err != nil {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, lockOtherJobsSQL, pgx.QueryExecModeCacheDescribe, keys)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err == nil {
+		_, err = tx.Exec(ctx, `SET LOCAL enable_seqscan = off`)
+	}
+	return jobs, err
 }

@@ -7,3 +7,9 @@ func Mentions(word string, text []byte) bool { return newMention(word).contains(
 func MentionsAddress(email string, text []byte) bool {
 	return Subject{Email: email}.mentions()[0].contains(text)
 }
+
+// Queries whose plans are checked.
+const (
+	LockSQL       = lockSQL
+	JobRunningSQL = jobRunningSQL
+)

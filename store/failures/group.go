@@ -74,16 +74,20 @@ func Failed() List {
 	}
 }
 
+// hasFailedAttempt is true if an attempt of job j has failed. River counts the
+// attempt that is running.
+const hasFailedAttempt = `j.attempt > (j.state = 'running')::int`
+
 // Retrying lists runs that failed and have attempts left.
 //
 // A replayed run that waits for its first attempt may still have its old error, so
-// the attempts of its job decide. A run stores the id of its job at the first failed
-// attempt.
+// the attempts of its job decide. A run without the id of its job has had no
+// attempt: a program of the version before this one queued it.
 func Retrying() List {
 	const (
 		retrying = `
 WHERE r.state = 'pending' AND r.error IS NOT NULL
-  AND j.attempt > (j.state = 'running')::int AND j.attempted_at IS NOT NULL`
+  AND ` + hasFailedAttempt + ` AND j.attempted_at IS NOT NULL`
 		ofJob = `
 JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.job_id = j.id` + retrying
 	)

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/doctor"
 	"lumin-ingest/store/failures"
 	"lumin-ingest/store/internal/storetest"
+	"lumin-ingest/store/replay"
 )
 
 // list lists groups exactly. A short list that is listed quickly is the same.
@@ -71,6 +73,32 @@ func TestRetryingGroups(t *testing.T) {
 	storetest.FailAll(t, s)
 	if got := trouble(time.Hour); got != "[{book 2 2} {mail 1 0}]" {
 		t.Errorf("trouble: %s", got)
+	}
+}
+
+// A replayed run keeps its old error. It is not retrying before its new job has
+// failed, nor if a program of the version before this one replayed it.
+func TestReplayedRunIsNotRetrying(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Record(t, s, storetest.Delivery(1, "book"), storetest.Delivery(2, "book"))
+	storetest.FailAll(t, s)
+	order := storetest.Order(t, s, replay.Filter{Status: replay.Failed})
+	if n := storetest.CarryOut(t, s, order, storetest.ReplayJobs("book"), 10); n != 2 {
+		t.Fatalf("%d runs replayed", n)
+	}
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET pending_since = now() - interval '2 hours'`)
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET job_id = NULL WHERE event_id = 2`)
+	for _, want := range []string{"[]", "[{book 0 1}]"} {
+		runs, err := failures.CountTroubled(t.Context(), s.Pool(), time.Hour)
+		if err != nil || fmt.Sprint(runs) != want {
+			t.Errorf("%v, %v, want %s", runs, err, want)
+		}
+		queue, err := doctor.ExamineQueue(t.Context(), s.Pool(), time.Hour)
+		if err != nil || queue.OldRuns+int64(len(runs)) != 2 {
+			t.Errorf("%+v, %v with %v", queue, err, runs)
+		}
+		storetest.Exec(t, s.Pool(), `UPDATE lumin.river_job SET state = 'retryable', attempt = 1, attempted_at = now() WHERE state = 'available'`)
 	}
 }
 

@@ -17,14 +17,14 @@ type Troubled struct {
 	Retrying int64 // failed with attempts left, and pending for long
 }
 
-// A run stores the id of its job at each failed attempt. A replay clears it.
 const troubledSQL = `
 SELECT job_kind, count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'pending')
 FROM (
     SELECT job_kind, state FROM lumin.runs WHERE state = 'failed'
     UNION ALL
-    SELECT job_kind, state FROM lumin.runs
-    WHERE state = 'pending' AND pending_since < now() - make_interval(secs => $1) AND error IS NOT NULL AND job_id IS NOT NULL
+    SELECT r.job_kind, r.state FROM lumin.runs r
+    JOIN lumin.river_job j ON j.id = r.job_id
+    WHERE r.state = 'pending' AND r.pending_since < now() - make_interval(secs => $1) AND r.error IS NOT NULL AND ` + hasFailedAttempt + `
 ) r
 GROUP BY job_kind ORDER BY count(*) DESC, job_kind`
 

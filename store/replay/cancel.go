@@ -102,7 +102,7 @@ func withdrawJobs(ctx context.Context, tx pgx.Tx, order Order, after int64) (w w
 const (
 	restoreRunsSQL = `
 UPDATE lumin.runs r
-SET state = $4, finished_at = now(), error = CASE WHEN $4 <> 'succeeded' THEN r.error END
+SET state = $4, job_id = NULL, finished_at = now(), error = CASE WHEN $4 <> 'succeeded' THEN r.error END
 FROM unnest($2::uuid[], $3::text[]) AS w (event_key, job_kind)
 WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind AND r.replay_id = $1 AND r.state = 'pending'`
 

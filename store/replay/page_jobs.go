@@ -11,12 +11,12 @@ import (
 // number, the last event key, and the queues to wake. A page takes longer with
 // River's own insert, which uses COPY.
 const enqueueTakenSQL = `, jobs AS (
-    INSERT INTO lumin.river_job (args, kind, max_attempts, priority, queue)
-    SELECT jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
+    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue)
+    SELECT t.job_id, jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
     FROM taken t
     JOIN unnest(@known::text[], @max_attempts::smallint[], @priorities::smallint[], @queues::text[])
          AS s (kind, max_attempts, priority, queue) ON s.kind = t.job_kind
-    ORDER BY t.event_key, t.job_kind
+    ORDER BY t.job_id
     RETURNING queue
 )
 SELECT (SELECT count(*) FROM jobs),

@@ -44,9 +44,9 @@ func missingPageSQL(f Filter) string {
     ORDER BY e.id, t.kind LIMIT @limit
     FOR KEY SHARE OF e SKIP LOCKED
 ), taken AS (
-    INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id)
-    SELECT event_key, kind, id, @order FROM held ORDER BY event_key, kind COLLATE "C", id
+    INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id, job_id)
+    SELECT event_key, kind, id, @order, nextval('lumin.river_job_id_seq') FROM held ORDER BY event_key, kind COLLATE "C", id
     ON CONFLICT (event_key, job_kind) DO NOTHING
-    RETURNING event_key, job_kind
+    RETURNING event_key, job_kind, job_id
 )` + enqueueTakenSQL
 }

@@ -39,11 +39,11 @@ func runsPageSQL(f Filter) string {
     ` + lock + `
 ), taken AS (
     UPDATE lumin.runs r
-    SET state = 'pending', replay_id = @order, job_id = NULL, pending_since = now(), finished_at = NULL,
+    SET state = 'pending', replay_id = @order, job_id = nextval('lumin.river_job_id_seq'), pending_since = now(), finished_at = NULL,
         rerun = r.rerun + (r.state = 'succeeded')::int
     -- The rows are locked, so their ctid cannot change. A join would scan the
     -- whole table.
     WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
-    RETURNING r.event_key, r.job_kind
+    RETURNING r.event_key, r.job_kind, r.job_id
 )` + enqueueTakenSQL
 }

@@ -11,12 +11,14 @@ func Attempt(d store.Delivery, kind string) store.Attempt {
 	return store.Attempt{JobArgs: store.JobArgs{EventKey: Key(d), JobKind: kind}, JobID: 77, Number: 1}
 }
 
-// Succeed claims a run in its own transaction and commits, which settles it. It
-// returns the error of the claim.
+// Succeed claims a run with its job, in its own transaction, and commits, which
+// settles it. It returns the error of the claim.
 func Succeed(tb testing.TB, s *store.Store, d store.Delivery, kind string) error {
 	tb.Helper()
-	tx := Begin(tb, s)
-	if _, err := s.ClaimTx(tb.Context(), tx, Attempt(d, kind)); err != nil {
+	tx, a := Begin(tb, s), Attempt(d, kind)
+	a.JobID = Value[int64](tb, s.Pool(), `SELECT coalesce(max(job_id), $3) FROM lumin.runs WHERE event_key = $1 AND job_kind = $2`,
+		[16]byte(a.EventKey), kind, a.JobID)
+	if _, err := s.ClaimTx(tb.Context(), tx, a); err != nil {
 		return err
 	}
 	return tx.Commit(tb.Context())

@@ -25,17 +25,17 @@ WITH held AS MATERIALIZED (
     ORDER BY e.id, t.kind LIMIT @limit
     FOR KEY SHARE OF e SKIP LOCKED
 ), taken AS (
-    INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id)
-    SELECT event_key, kind, id, @order FROM held ORDER BY event_key, kind COLLATE "C", id
+    INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id, job_id)
+    SELECT event_key, kind, id, @order, nextval('lumin.river_job_id_seq') FROM held ORDER BY event_key, kind COLLATE "C", id
     ON CONFLICT (event_key, job_kind) DO NOTHING
-    RETURNING event_key, job_kind
+    RETURNING event_key, job_kind, job_id
 ), jobs AS (
-    INSERT INTO lumin.river_job (args, kind, max_attempts, priority, queue)
-    SELECT jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
+    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue)
+    SELECT t.job_id, jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
     FROM taken t
     JOIN unnest(@known::text[], @max_attempts::smallint[], @priorities::smallint[], @queues::text[])
          AS s (kind, max_attempts, priority, queue) ON s.kind = t.job_kind
-    ORDER BY t.event_key, t.job_kind
+    ORDER BY t.job_id
     RETURNING queue
 )
 SELECT (SELECT count(*) FROM jobs),

@@ -1,0 +1,11 @@
+-- Drops indexes that no query needs.
+--
+-- River creates the two on lumin.river_job for searches in the arguments and
+-- the metadata of jobs. They are GIN indexes, and each change of a job writes to
+-- them. No query of this program or of River's client uses them.
+--
+-- The size of an index does not matter: dropping it takes milliseconds, during
+-- which deliveries wait.
+
+DROP INDEX lumin.river_job_args_index;
+DROP INDEX lumin.river_job_metadata_index;
