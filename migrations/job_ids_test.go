@@ -47,8 +47,8 @@ func TestJobIDs(t *testing.T) {
 	}
 }
 
-// The indexes that no query needs are dropped, also after River's migrations ran
-// again, and return with a migration down.
+// The indexes that no query needs are dropped, also after River's migrations
+// ran again. A migration down creates them again.
 func TestDroppedIndexes(t *testing.T) {
 	t.Parallel()
 	address := pgtest.New(t)

@@ -122,7 +122,6 @@ func (s *Store) pendingPage(ctx context.Context, after time.Time, page int) (run
 	var r pendingRun
 	err = query.Each(ctx, s.pool, "list pending runs", []any{&r.key, &r.kind, &r.replayID, &r.jobID, &r.attempts, &next}, func() error {
 		runs = append(runs, r)
-		r.jobID = nil // so that the next row gets a variable of its own
 		return nil
 	}, pendingPageSQL, after, page)
 	if len(runs) < page {
@@ -143,8 +142,8 @@ func (runs pendingRuns) split() (known, unknown pendingRuns) {
 	return known, unknown
 }
 
-// args are the arguments of sweepOrphansSQL and sweepUnknownSQL, which are planned
-// for them and for what the tables hold by now.
+// args returns the arguments of sweepOrphansSQL and sweepUnknownSQL. The
+// statements are planned for them and for the current state of the tables.
 func (runs pendingRuns) args() []any {
 	var (
 		keys      [][16]byte

@@ -37,5 +37,5 @@ func Retainer(s *store.Store, p retention.Policy, slice time.Duration) river.Wor
 	return newRetainer(s, p, slice, slog.New(slog.DiscardHandler))
 }
 
-// Reindexed are the indexes that River rebuilds.
+// Reindexed returns the indexes that River rebuilds.
 func Reindexed() []string { return reindexed() }

@@ -101,8 +101,8 @@ func New(cfg Config) (*Runtime, error) {
 	return r, nil
 }
 
-// reindexed are the indexes that River rebuilds each night: its own, without those
-// that our migrations have dropped.
+// reindexed returns the indexes that River rebuilds each night: its own, without
+// those that our migrations have dropped.
 func reindexed() []string {
 	return slices.DeleteFunc(river.ReindexerIndexNamesDefault(), func(name string) bool {
 		return name == "river_job_args_index" || name == "river_job_metadata_index"

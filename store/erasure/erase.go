@@ -152,9 +152,9 @@ func eraseEvents(ctx context.Context, tx pgx.Tx, orderID int64, ids []int64, key
 	return erased, nil
 }
 
-// lockOtherJobs locks jobs whose ids are neither in runs nor in failures. A program
-// of the version before this one queues runs without the id of their job. A replay
-// replaces the id of a job that succeeded.
+// lockOtherJobs also locks jobs whose ids are neither in runs nor in failures.
+// A program of the version before this one queues runs without the id of their
+// job. A replay replaces the id of a job that succeeded.
 func lockOtherJobs(ctx context.Context, tx pgx.Tx, keys [][16]byte) ([]int64, error) {
 	if _, err := tx.Exec(ctx, `SET LOCAL enable_seqscan = on`); err != nil {
 		return nil, err
