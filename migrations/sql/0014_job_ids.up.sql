@@ -3,8 +3,8 @@
 --
 -- It joins the pending runs with the live jobs and locks only the runs that it
 -- changes (100,000 of two million runs, a million jobs: 18 s). Deliveries do not
--- wait. Jobs on these runs are tried again a second
--- later. A run that a worker holds is left out: its worker writes the id.
+-- wait. Jobs on these runs are tried again a second later. A run that a worker
+-- holds is left out: its worker writes the id.
 --
 -- Older programs that run beside this one go on to insert runs without the id.
 -- Such a run counts as queued until its first attempt.
