@@ -16,6 +16,8 @@ const (
 	KeptBodiesSQL         = keptBodiesSQL
 	UpsertRedeliveriesSQL = upsertRedeliveriesSQL
 	ClaimSQL              = claimSQL
+	ClaimBatchSQL         = claimBatchSQL
+	RunsActSQL            = runsActSQL
 	RunActsSQL            = runActsSQL
 	ReadRunSQL            = readRunSQL
 	SettleSQL             = settleSQL

@@ -37,6 +37,8 @@ func hotQueries() map[string]struct{ sql, args string } {
 		"count redeliveries": {store.UpsertRedeliveriesSQL, strings.Join([]string{`ARRAY[5]`, `ARRAY['\x00'::bytea]`, `ARRAY['nothing']`, `ARRAY['\x00'::bytea]`, `ARRAY[1]`, `ARRAY[now()]`, `ARRAY[now()]`, `ARRAY[false]`, `ARRAY['\x00'::bytea]`, `ARRAY['k']`, `ARRAY[md5('1')::uuid]`}, ", ")},
 		"claim":              {store.ClaimSQL, key + `, 'book', 0, 5, 1`},
 		"check run":          {store.RunActsSQL, key + `, 'book', 0`},
+		"claim a batch":      {store.ClaimBatchSQL, `'book', ` + strings.Join([]string{keys, many(`0`), many(`5`), many(`1`)}, ", ") + `, 3`},
+		"check runs":         {store.RunsActSQL, `'book', ` + keys + `, ` + many(`0`)},
 		"read run":           {store.ReadRunSQL, key + `, 'book', 0`},
 		"settle":             {store.SettleSQL, key + `, 'book', 0, 5, 1`},
 		"note attempt":       {store.NoteAttemptSQL, key + `, 'book', 0, 5, 1, 'error'`},

@@ -26,36 +26,52 @@ type jobConns struct {
 	pool *pgxpool.Pool // nil until the Runtime starts
 }
 
-// claim is a claimed run and the transaction that settles it.
+// claim is a transaction that settles the runs that it has claimed.
 type claim struct {
-	conn  *pgxpool.Conn
-	tx    pgx.Tx
-	event *Event
+	pooled  *pgxpool.Conn
+	conn    *pgx.Conn
+	tx      pgx.Tx
+	event   *Event // of the run, if it is one
+	overdue bool   // the code keeps running after its timeout; the connection is closed
 }
 
-// claim takes a connection and claims the run of an attempt on it. If the
-// connection has lost its prepared statements, claim closes it and takes
-// another, because that is no fault of this attempt.
+// claim takes a connection and claims the run of an attempt on it.
 func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*claim, error) {
+	var event *store.Event
+	c, err := x.begin(ctx, func(conn *pgx.Conn) (tx pgx.Tx, err error) {
+		tx, event, err = x.store.BeginClaim(ctx, conn, attempt)
+		return tx, err
+	})
+	if err != nil {
+		return nil, claimError(err)
+	}
+	c.event = (*Event)(event)
+	return c, nil
+}
+
+// begin takes a connection and begins a transaction on it. If the connection
+// has lost its prepared statements, begin closes it and takes another, because
+// that is no fault of this attempt.
+func (x *executor) begin(ctx context.Context, transaction func(*pgx.Conn) (pgx.Tx, error)) (*claim, error) {
 	for range x.conns.max + 1 {
-		conn, err := x.conns.pool.Acquire(ctx)
+		pooled, err := x.conns.pool.Acquire(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("get a connection: %w", err)
 		}
-		tx, event, err := x.store.BeginClaim(ctx, conn.Conn(), attempt)
-		c := &claim{conn: conn, tx: tx, event: (*Event)(event)}
+		c := &claim{pooled: pooled, conn: pooled.Conn()}
+		c.tx, err = transaction(c.conn)
 		switch {
 		case err == nil:
 			return c, nil
 		case cleanpool.LostStatements(err):
-			_ = conn.Conn().Close(ctx)
-			conn.Release()
+			_ = c.conn.Close(ctx)
+			pooled.Release()
 			continue
-		case tx != nil:
-			cleanpool.Mark(conn.Conn())
+		case c.tx != nil:
+			cleanpool.Mark(c.conn)
 		}
 		c.release(ctx)
-		return nil, claimError(err)
+		return nil, err
 	}
 	return nil, errors.New("get a connection: none has its prepared statements")
 }
@@ -63,14 +79,17 @@ func (x *executor) claim(ctx context.Context, attempt store.Attempt) (*claim, er
 // release rolls back unless the transaction is committed, and returns the
 // connection.
 func (c *claim) release(ctx context.Context) {
-	defer c.conn.Release()
-	if c.tx == nil {
-		return
-	}
 	// The rollback must reach the server even after the timeout.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
 	defer cancel()
-	_ = c.tx.Rollback(ctx)
+	if c.overdue {
+		_ = c.conn.Close(ctx) // the pool no longer has it
+		return
+	}
+	defer c.pooled.Release()
+	if c.tx != nil {
+		_ = c.tx.Rollback(ctx)
+	}
 }
 
 // claimError turns the error of a claim into the error that ends the attempt.

@@ -12,11 +12,10 @@ import (
 	"lumin-ingest/store"
 )
 
-// errEndedTx is the error of an attempt whose WorkTx has sent COMMIT or
-// ROLLBACK.
-var errEndedTx = errors.New("WorkTx ended its own transaction: leave COMMIT and ROLLBACK to the worker")
+// errEndedTx is the error of an attempt whose code has sent COMMIT or ROLLBACK.
+var errEndedTx = errors.New("the code ended its own transaction: leave COMMIT and ROLLBACK to the worker")
 
-// commit ends a successful attempt. maybeReplaced means that WorkTx may have
+// commit ends a successful attempt. maybeReplaced means that the code may have
 // replaced the transaction with another.
 func (x *executor) commit(ctx context.Context, c *claim, attempt store.Attempt, maybeReplaced bool) error {
 	if err := checkCommittable(c.tx.Conn().PgConn()); err != nil {
@@ -29,7 +28,7 @@ func (x *executor) commit(ctx context.Context, c *claim, attempt store.Attempt, 
 	}
 	err := c.tx.Commit(ctx)
 	if err == nil {
-		cleanpool.Mark(c.conn.Conn())
+		cleanpool.Mark(c.conn)
 		return nil
 	}
 	// An error from the server may mean that cleaning the session failed after
@@ -44,22 +43,22 @@ func (x *executor) commit(ctx context.Context, c *claim, attempt store.Attempt, 
 }
 
 // checkCommittable returns an error if the transaction cannot be committed
-// although WorkTx returned nil.
+// although the code returned nil.
 func checkCommittable(conn *pgconn.PgConn) error {
 	switch status := conn.TxStatus(); {
 	case conn.IsBusy():
-		return errors.New("WorkTx returned before it had read or closed the rows of a query: close them")
+		return errors.New("the code returned before it had read or closed the rows of a query: close them")
 	case status == 'T':
 		return nil
 	case status == 'E':
-		return errors.New("WorkTx returned nil after a statement failed, so its transaction cannot be committed: return the statement's error, or use a savepoint (tx.Begin)")
+		return errors.New("the code returned nil after a statement failed, so its transaction cannot be committed: return the statement's error, or use a savepoint (tx.Begin)")
 	default:
 		return errEndedTx
 	}
 }
 
 // checkClaim returns an error unless the run will be settled after a commit.
-// WorkTx may have sent ROLLBACK and BEGIN, which removed the claim. A claim
+// The code may have sent ROLLBACK and BEGIN, which removed the claim. A claim
 // that is still there, in this transaction or a committed one, makes a second
 // claim fail with ErrRunSettled.
 func (x *executor) checkClaim(ctx context.Context, tx pgx.Tx, attempt store.Attempt) error {

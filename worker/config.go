@@ -26,7 +26,7 @@ type Config struct {
 
 	// MaxWorkers is the number of jobs of one queue that run at once. 0 means
 	// [DefaultMaxWorkers]. A transactional job holds a connection while it
-	// runs.
+	// runs. The queue of a batch job type has [BatchLimits] instead.
 	MaxWorkers int
 
 	// Queues overrides MaxWorkers for queues, by name. [New] refuses a queue
@@ -101,9 +101,9 @@ func (c Config) queues() map[string]river.QueueConfig {
 
 // queueWorkers returns the number of workers of each queue of the Registry.
 func (c Config) queueWorkers() map[string]int {
-	workers := map[string]int{}
+	workers, slots := map[string]int{}, c.Registry.batchSlots()
 	for _, queue := range c.Registry.Queues() {
-		workers[queue] = cmp.Or(c.Queues[queue], c.MaxWorkers, DefaultMaxWorkers)
+		workers[queue] = cmp.Or(c.Queues[queue], slots[queue], c.MaxWorkers, DefaultMaxWorkers)
 	}
 	return workers
 }
@@ -116,12 +116,18 @@ func (c Config) Connections() int {
 }
 
 // JobConnections returns the number of connections that transactional job types
-// can take: one for each worker of their queues. The Runtime creates a pool for
-// them, with the settings of the Store's pool.
+// can take: one for each worker of their queues, and for a batch job type one
+// for each flusher and two for events that are tried alone. The Runtime creates
+// a pool for them, with the settings of the Store's pool.
 func (c Config) JobConnections() (n int) {
 	workers := c.queueWorkers()
 	for _, queue := range c.Registry.transactionalQueues() {
 		n += workers[queue]
+	}
+	for _, t := range c.Registry.types {
+		if t.batch != nil {
+			n += t.limits.flushers(workers[t.spec.Queue]) + aloneConns
+		}
 	}
 	return n
 }

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -19,10 +18,11 @@ type executor struct {
 	logger  *slog.Logger
 	keys    riverKeys
 	conns   *jobConns
+	batches *coalescer // nil unless the job type works batches
 }
 
 // Timeout implements river.Worker.
-func (x *executor) Timeout(*river.Job[store.JobArgs]) time.Duration { return x.jobType.timeout }
+func (x *executor) Timeout(*river.Job[store.JobArgs]) time.Duration { return x.jobType.riverTimeout() }
 
 // NextRetry implements river.Worker. River calls it at a place where a panic
 // would end the program.
@@ -45,33 +45,40 @@ func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) erro
 	running := runningJobOf(ctx)
 	running.setTimeout(ctx, x.jobType.timeout)
 	running.attempt = &attempt
-	if x.jobType.transactional != nil {
-		return x.workTx(ctx, attempt)
+	switch {
+	case x.batches != nil:
+		return x.workBatch(ctx, attempt)
+	case x.jobType.transactional != nil:
+		return x.workTx(ctx, attempt, func() {})
+	default:
+		return x.workPlain(ctx, attempt)
 	}
-	return x.workPlain(ctx, attempt)
 }
 
 // workTx calls a transactional job type in the transaction that settles its
-// run.
-func (x *executor) workTx(ctx context.Context, attempt store.Attempt) error {
+// run. It calls overdue if the code keeps running after its timeout.
+func (x *executor) workTx(ctx context.Context, attempt store.Attempt, overdue func()) error {
 	claim, err := x.claim(ctx, attempt)
 	if err != nil {
 		return err
 	}
 	defer claim.release(ctx)
 	managed := manage(claim.tx)
-	returned := closeWhenOverdue(ctx, claim.conn.Conn().PgConn().Conn())
-	err = isolate(func() error {
-		return x.jobType.transactional.WorkTx(x.jobContext(ctx, attempt, claim.event), managed, claim.event)
+	jobContext := x.jobContext(ctx, attempt, claim.event)
+	running := claim.call(ctx, func() error {
+		return x.jobType.transactional.WorkTx(jobContext, managed, claim.event)
 	})
-	returned()
+	if claim.overdue {
+		overdue()
+	}
+	<-running.done
 	exposed, maybeReplaced := managed.state.end()
 	if exposed {
 		// Code that kept the connection must not reach another attempt.
-		defer claim.conn.Conn().Close(context.WithoutCancel(ctx))
+		defer claim.conn.Close(context.WithoutCancel(ctx))
 	}
-	if err != nil {
-		return err
+	if running.err != nil {
+		return running.err
 	}
 	return x.commit(ctx, claim, attempt, maybeReplaced)
 }
@@ -96,25 +103,14 @@ func (x *executor) workPlain(ctx context.Context, attempt store.Attempt) error {
 // jobContext returns the context for the code of the job type.
 func (x *executor) jobContext(ctx context.Context, attempt store.Attempt, event *Event) context.Context {
 	runningJobOf(ctx).event = event
-	return jobContext{ctx, x.keys.resumable, x.logger.With(
+	return jobContext{ctx, x.hidden(), x.logger.With(
 		slog.Int64("event_id", event.ID), slog.String("kind", attempt.JobKind), slog.Int("attempt", attempt.Number))}
 }
 
-// closeWhenOverdue closes the connection of an attempt whose code keeps running
-// after its timeout. Otherwise its transaction would hold the run, and all that
-// it has locked, until the code returns. The attempt then fails. Call returned
-// when the code has returned.
-func closeWhenOverdue(ctx context.Context, conn net.Conn) (returned func()) {
-	done := make(chan struct{})
-	unwatch := context.AfterFunc(ctx, func() {
-		select {
-		case <-done:
-		case <-time.After(timeoutGrace):
-			_ = conn.Close()
-		}
-	})
-	return func() {
-		unwatch()
-		close(done)
+// hidden lists the keys of River's context that the job type does not see.
+func (x *executor) hidden() []any {
+	if x.batches != nil {
+		return []any{x.keys.resumable, x.keys.metadata} // a batch has no job of its own
 	}
+	return []any{x.keys.resumable}
 }

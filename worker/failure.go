@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
@@ -63,14 +64,38 @@ func contain(work func() error) (err error) {
 // would never learn that such a job ended: its worker would be lost, and the
 // program could not stop.
 func isolate(work func() error) error {
-	var err error = &failure{text: "the job ended its goroutine (runtime.Goexit, t.FailNow): return an error instead"}
-	finished := make(chan struct{})
+	t := begin(work)
+	<-t.done
+	return t.err
+}
+
+// task is code of users that runs in a goroutine of its own.
+type task struct {
+	done chan struct{}
+	err  error // once done is closed
+}
+
+// begin starts what isolate does.
+func begin(work func() error) *task {
+	t := &task{done: make(chan struct{})}
+	t.err = &failure{text: "the job ended its goroutine (runtime.Goexit, t.FailNow): return an error instead"}
 	go func() {
-		defer close(finished)
-		err = contain(work)
+		defer close(t.done)
+		t.err = contain(work)
 	}()
-	<-finished
-	return err
+	return t
+}
+
+// endsWithin waits for the end of the task, but no longer than the limit.
+func (t *task) endsWithin(limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-t.done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // clean reduces an error to a failure.

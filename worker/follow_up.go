@@ -51,7 +51,7 @@ func AddFollowUp[T river.JobArgs](r *Registry, w river.Worker[T]) {
 	case isNil(w):
 		problem = "the worker is nil: give a value"
 	default:
-		problem = cmp.Or(r.kindProblem(kind), queueProblem(queue))
+		problem = cmp.Or(r.kindProblem(kind), queueProblem(queue), r.sharedQueueProblem(queue, false))
 	}
 	if problem != "" {
 		r.errs = append(r.errs, fmt.Errorf("follow-up job %q (%T): %s", kind, w, problem))

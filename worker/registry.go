@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,8 @@ type registered struct {
 	JobType
 	plain         Plain
 	transactional Transactional
+	batch         Batch       // nil unless transactional is a single
+	limits        BatchLimits // of batch
 
 	spec    store.JobSpec
 	events  []lumin.EventType
@@ -76,6 +79,9 @@ func (r *Registry) add(t registered) {
 		return
 	}
 	t.spec = store.JobSpec{Kind: t.Kind(), Queue: t.Queue(), MaxAttempts: t.MaxAttempts(), Priority: t.Priority()}
+	if t.batch != nil {
+		t.spec.Queue = ownQueue(t.spec.Kind, t.spec.Queue)
+	}
 	t.events, t.sources, t.timeout = slices.Clone(t.Events()), slices.Clone(t.Sources()), t.Timeout()
 	if problem := r.problem(t); problem != "" {
 		r.errs = append(r.errs, fmt.Errorf("job type %q (%T): %s", t.spec.Kind, t.JobType, problem))
@@ -124,7 +130,7 @@ func (r *Registry) problem(t registered) string {
 	case t.timeout <= 0:
 		return fmt.Sprintf("Timeout is %s: give a positive duration", t.timeout)
 	}
-	if problem := queueProblem(queue); problem != "" {
+	if problem := cmp.Or(queueProblem(queue), r.sharedQueueProblem(queue, t.batch != nil), t.limits.problem()); problem != "" {
 		return problem
 	}
 	for _, source := range t.sources {
@@ -192,7 +198,7 @@ func (r *Registry) Sources() map[string][]string {
 func (r *Registry) Queues() []string {
 	var queues []string
 	for _, t := range r.types {
-		queues = append(queues, t.spec.Queue)
+		queues = append(queues, t.queues()...)
 	}
 	for _, f := range r.followUps {
 		queues = append(queues, f.queue)
@@ -205,7 +211,9 @@ func (r *Registry) Queues() []string {
 func (r *Registry) kindsByQueue() map[string][]string {
 	kinds := map[string][]string{}
 	for kind, t := range r.types {
-		kinds[t.spec.Queue] = append(kinds[t.spec.Queue], kind)
+		for _, queue := range t.queues() {
+			kinds[queue] = append(kinds[queue], kind)
+		}
 	}
 	for kind, f := range r.followUps {
 		kinds[f.queue] = append(kinds[f.queue], kind)
@@ -234,10 +242,11 @@ func (r *Registry) others() (kinds []catalog.OtherKind) {
 	return kinds
 }
 
-// transactionalQueues lists the queues of transactional job types.
+// transactionalQueues lists the queues of transactional job types that do not
+// work batches.
 func (r *Registry) transactionalQueues() (queues []string) {
 	for _, t := range r.types {
-		if t.transactional != nil {
+		if t.transactional != nil && t.batch == nil {
 			queues = append(queues, t.spec.Queue)
 		}
 	}

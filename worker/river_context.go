@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,7 +52,7 @@ func (p *keyProbe) Value(key any) any {
 // settled.
 type jobContext struct {
 	context.Context
-	hidden any
+	hidden []any
 	logger *slog.Logger
 }
 
@@ -60,11 +61,11 @@ type loggerKey struct{}
 
 // Value implements context.Context.
 func (c jobContext) Value(key any) any {
-	switch key {
-	case c.hidden:
-		return nil
-	case loggerKey{}:
+	switch {
+	case key == loggerKey{}:
 		return c.logger
+	case slices.Contains(c.hidden, key):
+		return nil
 	}
 	return c.Context.Value(key)
 }

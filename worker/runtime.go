@@ -115,9 +115,12 @@ func (r *Runtime) workers(own []periodicHousekeeper) (*river.Workers, error) {
 	for _, kind := range r.registry.Kinds() {
 		// AddWorkerArgs takes the kind from the value, not from the type. River
 		// documents it as internal, and a test checks what it does.
-		river.AddWorkerArgs(workers, store.JobArgs{JobKind: kind}, &executor{
-			jobType: r.registry.types[kind], store: r.store, logger: r.logger, keys: r.keys, conns: r.conns,
-		})
+		t := r.registry.types[kind]
+		x := &executor{jobType: t, store: r.store, logger: r.logger, keys: r.keys, conns: r.conns}
+		if t.batch != nil {
+			x.batches = newCoalescer(t.limits, r.queues[t.spec.Queue])
+		}
+		river.AddWorkerArgs(workers, store.JobArgs{JobKind: kind}, x)
 	}
 	river.AddWorker(workers, newReplayer(r.store, r.registry, r.logger))
 	for _, h := range own {
