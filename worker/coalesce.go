@@ -29,6 +29,7 @@ type member struct {
 	ctx     context.Context // River's
 	attempt store.Attempt
 	verdict chan verdict // receives one verdict
+	unwatch func() bool  // keeps the end of ctx from ending the batch at work
 }
 
 // verdict is what becomes of a member: its outcome, or the task of working its

@@ -106,6 +106,8 @@ func registryOf(types ...worker.JobType) *worker.Registry {
 	registry := worker.NewRegistry()
 	for _, t := range types {
 		switch t := t.(type) {
+		case worker.Batch:
+			registry.AddBatch(t)
 		case worker.Transactional:
 			registry.AddTx(t)
 		case worker.Plain:

@@ -115,15 +115,14 @@ func (x *executor) workTogether(members []*member) ([]*member, error) {
 func (x *executor) batchContext(members []*member) (context.Context, context.CancelFunc) {
 	// The values of any member will do: they lead to the queue client.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(members[0].ctx))
-	unwatch := make([]func() bool, len(members))
-	for i, m := range members {
-		unwatch[i] = context.AfterFunc(m.ctx, func() { cancel(errMemberEnded) })
+	for _, m := range members {
+		m.unwatch = context.AfterFunc(m.ctx, func() { cancel(errMemberEnded) })
 	}
 	ctx, stop := context.WithTimeout(ctx, x.jobType.timeout)
 	logger := x.logger.With(slog.String("kind", x.jobType.spec.Kind), slog.Int("events", len(members)))
 	return jobContext{ctx, x.hidden(), logger}, func() {
-		for _, f := range unwatch {
-			f()
+		for _, m := range members {
+			m.unwatch()
 		}
 		stop()
 		cancel(nil)
@@ -160,6 +159,7 @@ func sortClaims(members []*member, claims []store.Claim) (claimed []*member, eve
 	for i, c := range claims {
 		if c.Reason != nil {
 			gone = gone || errors.Is(c.Reason, store.ErrEventGone)
+			members[i].unwatch() // its context ends with its attempt, and the batch goes on
 			finish(members[i:i+1], claimError(c.Reason))
 			continue
 		}
