@@ -76,7 +76,7 @@ func (s builtInSettings) addTo(ctx context.Context, registry *worker.Registry, e
 
 func (s builtInSettings) addState(_ context.Context, registry *worker.Registry, _ Env) error {
 	if s.SignatureRequestState {
-		registry.AddTx(requeststate.JobType{})
+		registry.AddBatch(requeststate.JobType{})
 	}
 	return nil
 }

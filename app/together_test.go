@@ -73,7 +73,7 @@ func TestTogether(t *testing.T) {
 	w := &together{T: t, url: url, erased: map[string]bool{}}
 	w.instance = startInstance(t, url, func(cfg *service.Config) {
 		cfg.Registry = worker.NewRegistry()
-		cfg.Registry.AddTx(requeststate.JobType{})
+		cfg.Registry.AddBatch(requeststate.JobType{})
 		cfg.Registry.AddTx(countEffects{})
 		cfg.Registry.AddTx(job)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,3 +37,78 @@ SET (` + columns + `) = (w.id, w.status, w.title, w.reason, w.signing_type, w.cr
     w.last_event_type, w.last_event_time, w.gone_at, w.versions)
 FROM (SELECT ` + manyColumns + `) w
 WHERE s.signature_request_id = w.id`
+
+// Merge writes the rows of several signature requests. It calls merge for each
+// id with the row as it is, or with a new one, and locks existing rows until tx
+// ends. merge may be called twice for an id, because a row may turn out to exist
+// already: what it does must depend only on the row that it is given. ids must
+// be sorted and distinct.
+//
+// New rows take one round trip, and existing ones two.
+func Merge(ctx context.Context, tx pgx.Tx, ids []string, merge func(*Row)) error {
+	rows := make([]Row, len(ids))
+	for i, id := range ids {
+		rows[i] = Row{ID: id, Versions: map[string]string{}}
+		merge(&rows[i])
+	}
+	existing, err := insertMany(ctx, tx, ids, rows)
+	if err != nil || len(existing) == 0 {
+		return err
+	}
+	for i := range existing {
+		merge(&existing[i])
+	}
+	args, err := manyArgs(existing)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, updateManySQL, args...); err != nil {
+		return fmt.Errorf("update signature requests: %w", err)
+	}
+	return nil
+}
+
+// insertMany inserts the rows that do not exist yet, locks the others, and
+// returns these as they are.
+func insertMany(ctx context.Context, tx pgx.Tx, ids []string, rows []Row) (existing []Row, err error) {
+	args, err := manyArgs(rows)
+	if err != nil {
+		return nil, err
+	}
+	inserted := make(map[string]bool, len(rows))
+	batch := &pgx.Batch{}
+	batch.Queue(insertManySQL, args...).Query(func(rows pgx.Rows) error {
+		_, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (id string, err error) {
+			err = row.Scan(&id)
+			inserted[id] = true
+			return id, err
+		})
+		return err
+	})
+	batch.Queue(selectManySQL, ids).Query(func(rows pgx.Rows) error {
+		existing, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Row, error) { return scan(row) })
+		return err
+	})
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("lock signature requests: %w", err)
+	}
+	return slices.DeleteFunc(existing, func(r Row) bool { return inserted[r.ID] }), nil
+}
+
+// manyArgs returns the rows as one array for each column.
+func manyArgs(rows []Row) ([]any, error) {
+	n := len(rows)
+	ids, versions := make([]string, n), make([]string, n)
+	statuses, titles, reasons, types, last := make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
+	created, updated, expires, lastTimes, gone := make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
+	for i, r := range rows {
+		text, err := json.Marshal(r.Versions)
+		if err != nil {
+			return nil, fmt.Errorf("versions of a signature request: %w", err)
+		}
+		ids[i], versions[i] = r.ID, string(text)
+		statuses[i], titles[i], reasons[i], types[i], last[i] = r.Status, r.Title, r.Reason, r.SigningType, r.LastEventType
+		created[i], updated[i], expires[i], lastTimes[i], gone[i] = r.CreatedAt, r.UpdatedAt, r.ExpiresAt, r.LastEventTime, r.GoneAt
+	}
+	return []any{ids, statuses, titles, reasons, types, created, updated, expires, last, lastTimes, gone, versions, n}, nil
+}

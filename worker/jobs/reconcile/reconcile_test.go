@@ -37,7 +37,7 @@ type reconciling struct {
 func newReconciling(t *testing.T) *reconciling {
 	t.Helper()
 	registry := worker.NewRegistry()
-	registry.AddTx(requeststate.JobType{})
+	registry.AddBatch(requeststate.JobType{})
 	r := &reconciling{t: t, Rig: jobtest.New(t, jobtest.Pool(t), registry, slog.LevelWarn, 10), api: luminapi.New()}
 	t.Cleanup(r.api.Close)
 	r.Reconciler = &reconcile.Reconciler{

@@ -10,7 +10,7 @@ import (
 
 func Example() {
 	registry := worker.NewRegistry()
-	registry.AddTx(requeststate.JobType{})
+	registry.AddBatch(requeststate.JobType{})
 	for _, job := range registry.Route("account", lumin.SignatureRequestViewed) {
 		fmt.Println(job.Kind)
 	}

@@ -3,6 +3,8 @@ package requeststate
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,19 +24,30 @@ func (JobType) Kind() string { return "signature_request_state" }
 // Events implements worker.JobType.
 func (JobType) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 
-// WorkTx implements worker.Transactional.
-func (JobType) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
-	var reported lumin.SignatureRequest // stays empty if the body was removed
-	if e.Payload != nil {
-		var err error
-		if reported, err = lumin.DecodeSignatureRequest(e.Payload); err != nil {
-			return fmt.Errorf("read the signature request of event %d: %w", e.ID, err)
+// decoded is an event with its decoded body.
+type decoded struct {
+	event    *worker.Event
+	reported lumin.SignatureRequest // empty if the body was removed
+}
+
+// WorkBatch implements worker.Batch. It takes two round trips for all events
+// together.
+func (JobType) WorkBatch(ctx context.Context, tx pgx.Tx, events []*worker.Event) error {
+	byRequest := make(map[string][]decoded, len(events))
+	for _, e := range events {
+		d := decoded{event: e}
+		if e.Payload != nil {
+			var err error
+			if d.reported, err = lumin.DecodeSignatureRequest(e.Payload); err != nil {
+				return fmt.Errorf("read the signature request of event %d: %w", e.ID, err)
+			}
 		}
+		byRequest[e.SignatureRequestID] = append(byRequest[e.SignatureRequestID], d)
 	}
-	row, err := signaturerequest.Lock(ctx, tx, e.SignatureRequestID)
-	if err != nil {
-		return err
-	}
-	merge.Event(&row, e, reported)
-	return signaturerequest.Update(ctx, tx, row)
+	ids := slices.Sorted(maps.Keys(byRequest))
+	return signaturerequest.Merge(ctx, tx, ids, func(row *signaturerequest.Row) {
+		for _, d := range byRequest[row.ID] {
+			merge.Event(row, d.event, d.reported)
+		}
+	})
 }

@@ -241,7 +241,7 @@ type rig struct{ *jobtest.Rig }
 func newRig(t *testing.T) rig {
 	t.Helper()
 	registry := worker.NewRegistry()
-	registry.AddTx(requeststate.JobType{})
+	registry.AddBatch(requeststate.JobType{})
 	return rig{jobtest.New(t, jobtest.Pool(t), registry, slog.LevelWarn, 10)}
 }
 
@@ -352,7 +352,7 @@ func TestRemovedBody(t *testing.T) {
 	defer tx.Rollback(ctx)
 	e, _ := happened{7, lumin.SignatureRequestApproved, ""}.event(t, "id")
 	e.Payload = nil
-	if err := (requeststate.JobType{}).WorkTx(ctx, tx, e); err != nil {
+	if err := (requeststate.JobType{}).WorkBatch(ctx, tx, []*worker.Event{e}); err != nil {
 		t.Fatal(err)
 	}
 	row, err := signaturerequest.Lock(ctx, tx, "id")
