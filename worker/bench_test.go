@@ -20,15 +20,16 @@ import (
 	"lumin-ingest/worker"
 )
 
-// Both sides of BenchmarkRun have the same number of connections and run the
-// same number of jobs at once.
+// Except for the batches, both sides of BenchmarkRun have the same number of
+// connections and run the same number of jobs at once.
 const (
 	benchConns   = worker.DefaultMaxWorkers + 6
 	benchWorkers = worker.DefaultMaxWorkers
 )
 
-// BenchmarkRun compares a transactional job type with JobCompleteTx, River's
-// own way to commit an effect with its job. The server commits durably.
+// BenchmarkRun compares a transactional job type, a batch job type with 64 and
+// with 256 slots, and JobCompleteTx, River's own way to commit an effect with its
+// job. The server commits durably.
 func BenchmarkRun(b *testing.B) {
 	server, err := pgdev.Start(b.Context(), pgdev.Config{Durable: true})
 	if err != nil {
@@ -53,8 +54,25 @@ func BenchmarkRun(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		drain(b, pool, benchJob{}.Kind(), runtime.Start, runtime.Stop)
+		drain(b, pool, benchJob{}.Kind(), river.QueueDefault, runtime.Start, runtime.Stop)
 	})
+	for _, slots := range []int{64, 256} {
+		b.Run(fmt.Sprintf("Batch%d", slots), func(b *testing.B) {
+			s, err := store.New(pool, logger)
+			if err != nil {
+				b.Fatal(err)
+			}
+			registry := worker.NewRegistry()
+			registry.AddBatch(benchBatch{})
+			runtime, err := worker.New(worker.Config{
+				Store: s, Registry: registry, Logger: logger, Queues: map[string]int{benchBatch{}.Kind(): slots},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			drain(b, pool, benchBatch{}.Kind(), benchBatch{}.Kind(), runtime.Start, runtime.Stop)
+		})
+	}
 	b.Run("JobCompleteTx", func(b *testing.B) {
 		workers := river.NewWorkers()
 		river.AddWorker(workers, &completeTxWorker{pool: pool})
@@ -66,13 +84,13 @@ func BenchmarkRun(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		drain(b, pool, completeTxArgs{}.Kind(), client.Start, client.Stop)
+		drain(b, pool, completeTxArgs{}.Kind(), river.QueueDefault, client.Start, client.Stop)
 	})
 }
 
 // drain enqueues b.N jobs with events and runs, and measures how long they
 // take.
-func drain(b *testing.B, pool *pgxpool.Pool, kind string, start, stop func(context.Context) error) {
+func drain(b *testing.B, pool *pgxpool.Pool, kind, queue string, start, stop func(context.Context) error) {
 	ctx := context.Background()
 	_, err := pool.Exec(ctx, `TRUNCATE lumin.events, lumin.runs, lumin.river_job, public.bench_effects RESTART IDENTITY`)
 	if err != nil {
@@ -83,12 +101,14 @@ func drain(b *testing.B, pool *pgxpool.Pool, kind string, start, stop func(conte
 		SELECT md5(n::text)::uuid, 'account', 'r' || n, 'x', now(), convert_to(repeat('x', 600), 'UTF8'), '\x00', '\x00', 'k', now()
 		FROM generate_series(1, $2::int) n WHERE $1::text <> ''`,
 		`INSERT INTO lumin.runs (event_key, job_kind, event_id) SELECT event_key, $1, id FROM lumin.events WHERE $2::int > 0`,
-		`INSERT INTO lumin.river_job (args, kind, max_attempts)
-		SELECT jsonb_build_object('event_key', event_key, 'replay_id', 0), $1, 10 FROM lumin.events WHERE $2::int > 0`,
 	} {
 		if _, err := pool.Exec(ctx, sql, kind, b.N); err != nil {
 			b.Fatal(err)
 		}
+	}
+	if _, err := pool.Exec(ctx, `INSERT INTO lumin.river_job (args, kind, max_attempts, queue)
+		SELECT jsonb_build_object('event_key', event_key, 'replay_id', 0), $1, 10, $2 FROM lumin.events`, kind, queue); err != nil {
+		b.Fatal(err)
 	}
 	if _, err := pool.Exec(ctx, `VACUUM ANALYZE lumin.events, lumin.runs, lumin.river_job`); err != nil {
 		b.Fatal(err)
@@ -125,6 +145,20 @@ func (benchJob) Kind() string              { return "bench_claim" }
 func (benchJob) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 func (benchJob) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO public.bench_effects (event_key) VALUES ($1)`, [16]byte(e.Key))
+	return err
+}
+
+// benchBatch makes the same effect in batches.
+type benchBatch struct{ worker.Defaults }
+
+func (benchBatch) Kind() string              { return "bench_batch" }
+func (benchBatch) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
+func (benchBatch) WorkBatch(ctx context.Context, tx pgx.Tx, events []*worker.Event) error {
+	keys := make([][16]byte, len(events))
+	for i, e := range events {
+		keys[i] = e.Key
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO public.bench_effects (event_key) SELECT unnest($1::uuid[])`, keys)
 	return err
 }
 

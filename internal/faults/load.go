@@ -15,11 +15,13 @@ import (
 )
 
 // Kinds of the job types that the program must have. It works all events with
-// these three and no others.
+// these four and no others.
 const (
 	// EffectKind is a transactional job type that inserts event_key, job_kind
 	// and rerun into faults.effects.
 	EffectKind = "faults_effect"
+	// BatchKind is a batch job type that does the same.
+	BatchKind = "faults_batch"
 	// CallKind is a plain job type that calls [NoteCall].
 	CallKind = "faults_call"
 	// stateKind is a job type that comes with the program.
@@ -86,7 +88,7 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 	for key, times := range r.replays.orderedReruns() {
 		asked = append(asked, []any{[16]byte(key), times})
 	}
-	kinds := [][]any{{EffectKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}
+	kinds := [][]any{{EffectKind, true, false}, {BatchKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}
 	for _, t := range []struct {
 		table   string
 		columns []string

@@ -39,11 +39,12 @@ func TestMain(m *testing.M) {
 func jobTypes(context.Context, app.Env) (*worker.Registry, error) {
 	registry := worker.NewRegistry()
 	registry.AddTx(effect{})
+	registry.AddBatch(effects{})
 	registry.Add(callee{path: os.Getenv(faults.CallsVariable)})
 	return registry, nil
 }
 
-// unsteady is common to both job types: they sometimes fail after their effect,
+// unsteady is common to the job types: they sometimes fail after their effect,
 // and rarely fail permanently.
 type unsteady struct{ worker.Defaults }
 
@@ -71,6 +72,24 @@ func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 		return err
 	}
 	return t.coin()
+}
+
+type effects struct{ unsteady }
+
+func (effects) Kind() string { return faults.BatchKind }
+
+func (t effects) WorkBatch(ctx context.Context, tx pgx.Tx, events []*worker.Event) error {
+	for _, e := range events {
+		_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
+			[16]byte(e.Key), faults.BatchKind, e.Rerun)
+		if err == nil {
+			err = t.coin()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type callee struct {

@@ -85,7 +85,7 @@ func insertMany(ctx context.Context, tx pgx.Tx, ids []string, rows []Row) (exist
 		})
 		return err
 	})
-	batch.Queue(selectManySQL, ids).Query(func(rows pgx.Rows) error {
+	batch.Queue(selectManySQL, ids).Query(func(rows pgx.Rows) (err error) {
 		existing, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Row, error) { return scan(row) })
 		return err
 	})
