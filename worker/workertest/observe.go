@@ -3,6 +3,7 @@ package workertest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 )
 
@@ -27,7 +29,8 @@ var errCrash = errors.New("workertest: simulated crash after the job type's code
 // attempts.
 type observer struct {
 	worker.JobType
-	crashes int // crashes that remain to be simulated
+	crashes int                     // crashes that remain to be simulated
+	poison  map[lumin.EventKey]bool // events whose calls fail
 
 	mu    sync.Mutex
 	calls []call
@@ -53,11 +56,14 @@ func (o *observer) Backoff(attempt int) time.Duration {
 	return retryDelay
 }
 
-// observe calls the job type's code and records the call.
-func (o *observer) observe(e *worker.Event, work func() error) error {
+// observe calls the job type's code with one or more events and records a call
+// for each event.
+func (o *observer) observe(work func() error, events ...*worker.Event) error {
 	o.mu.Lock()
 	n := len(o.calls)
-	o.calls = append(o.calls, call{event: e, key: e.IdempotencyKey()})
+	for _, e := range events {
+		o.calls = append(o.calls, call{event: e, key: e.IdempotencyKey()})
+	}
 	o.mu.Unlock()
 	err := work()
 	o.mu.Lock()
@@ -67,6 +73,8 @@ func (o *observer) observe(e *worker.Event, work func() error) error {
 	case errors.As(err, &snooze):
 		o.calls[n].snoozed = &snooze.Duration
 		return errors.Join(river.JobSnooze(retryDelay), err) // the first snooze counts
+	case err == nil && slices.ContainsFunc(events, func(e *worker.Event) bool { return o.poison[e.Key] }):
+		return worker.JobFail(errPoison)
 	case err == nil && o.crashes > 0:
 		o.crashes--
 		o.calls[n].crashed = true
@@ -100,7 +108,7 @@ type plain struct {
 
 // Work implements worker.Plain.
 func (p plain) Work(ctx context.Context, e *worker.Event) error {
-	return p.observe(e, func() error { return p.inner.Work(ctx, e) })
+	return p.observe(func() error { return p.inner.Work(ctx, e) }, e)
 }
 
 type transactional struct {
@@ -110,36 +118,43 @@ type transactional struct {
 
 // WorkTx implements worker.Transactional.
 func (x transactional) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
-	return x.observe(e, func() error { return x.inner.WorkTx(ctx, tx, e) })
+	return x.observe(func() error { return x.inner.WorkTx(ctx, tx, e) }, e)
 }
 
-// register adds a job type with Add or AddTx, according to its method.
+// register adds a job type with Add, AddTx or AddBatch, according to its method.
 func register(t testing.TB, registry *worker.Registry, jobType worker.JobType) {
 	t.Helper()
 	p, isPlain := jobType.(worker.Plain)
-	x, isTransactional := jobType.(worker.Transactional)
+	x, isTx := jobType.(worker.Transactional)
+	b, isBatch := jobType.(worker.Batch)
 	switch {
-	case isPlain && isTransactional:
-		t.Fatalf("%T has both Work and WorkTx: a job type must have exactly one", jobType)
+	case isPlain && (isTx || isBatch), isTx && isBatch:
+		t.Fatalf("%T has more than one of Work, WorkTx and WorkBatch: a job type must have exactly one", jobType)
 	case isPlain:
 		registry.Add(p)
-	case isTransactional:
+	case isTx:
 		registry.AddTx(x)
+	case isBatch:
+		registry.AddBatch(b)
 	default:
-		t.Fatalf("%T has neither Work nor WorkTx: add one, or pass a pointer if the methods have pointer receivers", jobType)
+		t.Fatalf("%T has neither Work, WorkTx nor WorkBatch: add one, or pass a pointer if the methods have pointer receivers", jobType)
 	}
 }
 
 // observed returns the observed job type.
 func (o *observer) observed() worker.JobType {
-	if x, ok := o.JobType.(worker.Transactional); ok {
-		return transactional{o, x}
+	switch inner := o.JobType.(type) {
+	case worker.Transactional:
+		return transactional{o, inner}
+	case worker.Batch:
+		return &batch{observer: o, inner: inner}
 	}
 	inner, _ := o.JobType.(worker.Plain) // register has checked it
 	return plain{o, inner}
 }
 
 func isTransactional(jobType worker.JobType) bool {
-	_, ok := jobType.(worker.Transactional)
-	return ok
+	_, isTx := jobType.(worker.Transactional)
+	_, isBatch := jobType.(worker.Batch)
+	return isTx || isBatch
 }

@@ -49,6 +49,7 @@ type Option func(*options)
 
 type options struct {
 	crashes   int
+	poison    []int
 	followUps []func(*worker.Registry)
 }
 

@@ -209,8 +209,8 @@ func TestRefusals(t *testing.T) {
 		"unrecognized event: event is missing":                                                                                               {fine(), workertest.Event{Payload: []byte(`{}`)}},
 		"unrecognized event":                                                                                                                 {fine(), workertest.Event{Payload: []byte{}}},
 		"the program would not start: job type \"x\" (":                                                                                      {oneLetter{&plainJob{}}, workertest.Event{}},
-		"has neither Work nor WorkTx":                                                                                                        {noWork{}, workertest.Event{}},
-		"has both Work and WorkTx: a job type must have exactly one":                                                                         {both{plainJob: &plainJob{}}, workertest.Event{}},
+		"has neither Work, WorkTx nor WorkBatch":                                                                                             {noWork{}, workertest.Event{}},
+		"has more than one of Work, WorkTx and WorkBatch: a job type must have exactly one":                                                  {both{plainJob: &plainJob{}}, workertest.Event{}},
 		"job type *workertest_test.plainJob is nil":                                                                                          {(*plainJob)(nil), workertest.Event{}},
 	} {
 		got := failures(t, func(t testing.TB) { db.Run(t, test.job, test.event) })

@@ -22,6 +22,7 @@ type session struct {
 	t        testing.TB
 	db       *Database
 	observer *observer
+	batch    *batch // the observed job type, if it is a batch job type
 	registry *worker.Registry
 	store    *store.Store
 	runtime  *worker.Runtime
@@ -40,7 +41,9 @@ func (db *Database) open(t testing.TB, jobType worker.JobType, event Event, opts
 	checkArguments(t, o.registry(t, jobType), jobType, event)
 	delivery := event.delivery(t)
 	s := &session{t: t, db: db, observer: &observer{JobType: jobType, crashes: o.crashes}, key: delivery.Envelope.Key()}
-	s.registry = o.registry(t, s.observer.observed())
+	observed := s.observer.observed()
+	s.batch, _ = observed.(*batch)
+	s.registry = o.registry(t, observed)
 	s.logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	if s.store, err = store.New(db.Pool, s.logger); err != nil {
@@ -244,6 +247,9 @@ func (s *session) result() Result {
 		FROM lumin.runs r WHERE r.event_key = $1 AND r.job_kind = $2`,
 		s.run(), &r.State, &r.Attempts, &r.Errors)
 	for _, c := range s.observer.recordedCalls() {
+		if c.event.Key != s.key {
+			continue
+		}
 		r.Calls++
 		r.Event = c.event
 		if c.snoozed != nil {
