@@ -93,14 +93,14 @@ func (c Config) queues() map[string]river.QueueConfig {
 	queues := map[string]river.QueueConfig{
 		replayQueue: {MaxWorkers: maxReplays}, periodicQueue: {MaxWorkers: maxPeriodic + len(c.Registry.periodic)},
 	}
-	for queue, workers := range c.queueWorkers() {
+	for queue, workers := range c.QueueWorkers() {
 		queues[queue] = river.QueueConfig{MaxWorkers: workers}
 	}
 	return queues
 }
 
-// queueWorkers returns the number of workers of each queue of the Registry.
-func (c Config) queueWorkers() map[string]int {
+// QueueWorkers returns the number of workers of each queue of the Registry.
+func (c Config) QueueWorkers() map[string]int {
 	workers, slots := map[string]int{}, c.Registry.batchSlots()
 	for _, queue := range c.Registry.Queues() {
 		workers[queue] = cmp.Or(c.Queues[queue], slots[queue], c.MaxWorkers, DefaultMaxWorkers)
@@ -120,7 +120,7 @@ func (c Config) Connections() int {
 // for each flusher and two for events that are tried alone. The Runtime creates
 // a pool for them, with the settings of the Store's pool.
 func (c Config) JobConnections() (n int) {
-	workers := c.queueWorkers()
+	workers := c.QueueWorkers()
 	for _, queue := range c.Registry.transactionalQueues() {
 		n += workers[queue]
 	}

@@ -13,8 +13,8 @@
 //
 // Guarantees:
 //
-//   - A transactional job type takes effect exactly once per event, and once
-//     more for each replay that asks for it. Crashes, repetitions and
+//   - A transactional or batch job type takes effect exactly once per event, and
+//     once more for each replay that asks for it. Crashes, repetitions and
 //     concurrency do not change this. Its tables must be in the database that
 //     holds the events, and it must write to them through its transaction.
 //   - A plain job type works at least once per event. Pass
@@ -97,5 +97,6 @@
 //
 // Read the files in this order. runtime.go starts River, and attempt.go
 // surrounds each attempt. execute.go calls the job type, between claim.go and
-// commit.go. outcome.go decides how the attempt ended.
+// commit.go. outcome.go decides how the attempt ended. For a batch job type,
+// coalesce.go gathers attempts and work_batch.go calls it.
 package worker

@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"store/internal/storetest":        {"lumin", "store", "store/replay", "internal/pgtest", "internal/wait", "store/catalog"},
 	"ingest":                          {"lumin", "store"},
 	"worker":                          {"lumin", "store", "store/erasure", "store/replay", "store/retention", "migrations", "store/catalog", "internal/cleanpool"},
-	"worker/workertest":               {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample"},
+	"worker/workertest":               {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample", "internal/wait"},
 	"admin":                           {"lumin", "store", "internal/version"},
 	"store/audit":                     {"lumin", "store/internal/actor"},
 	"store/catalog":                   nil,

@@ -115,7 +115,7 @@ func TestDefaultsTable(t *testing.T) {
 	want := map[string]string{
 		"MaxAttempts": strconv.Itoa(d.MaxAttempts()), "Timeout": fmt.Sprintf("%.0f s", d.Timeout().Seconds()),
 		"Backoff": fmt.Sprintf("%.0f s", d.Backoff(1).Seconds()), "Sources": "all", "Queue": "`" + d.Queue() + "`",
-		"Priority": strconv.Itoa(d.Priority()),
+		"Priority": strconv.Itoa(d.Priority()), "BatchLimits": "64",
 	}
 	if n := reflect.TypeFor[worker.Defaults]().NumMethod(); n != len(want) {
 		t.Errorf("%d defaults, want %d", n, len(want))

@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"lumin-ingest/internal/advice"
@@ -11,6 +10,7 @@ import (
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/version"
 	"lumin-ingest/store/catalog"
+	"lumin-ingest/worker"
 )
 
 const (
@@ -85,11 +85,7 @@ func (s *Service) summary() []any {
 	if !s.cfg.Work {
 		return summary
 	}
-	queues := map[string]int{}
-	for _, queue := range s.cfg.Registry.Queues() {
-		queues[queue] = s.cfg.MaxWorkers
-	}
-	maps.Copy(queues, s.cfg.Queues)
+	queues := worker.Config{Registry: s.cfg.Registry, MaxWorkers: s.cfg.MaxWorkers, Queues: s.cfg.Queues}.QueueWorkers()
 	return append(summary, "queues", queues,
 		"retain_payloads", duration.Format(s.cfg.Retention.Payloads), "retain_events", duration.Format(s.cfg.Retention.Events))
 }

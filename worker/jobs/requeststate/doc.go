@@ -7,7 +7,8 @@
 //
 // Programs that start with app.Main have this job type unless
 // SIGNATURE_REQUEST_STATE is false. Import this package to register it in a
-// program without app.Main, or in a test.
+// program without app.Main, or in a test. It works events in batches: see
+// [worker.Batch].
 //
 // The row of a signature request depends only on which events were processed.
 // Their order, repetitions and the number of workers make no difference:
