@@ -334,7 +334,7 @@ func TestConcurrentCopies(t *testing.T) {
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin.events`)
 	wantNumber(t, db, copies-1, `SELECT sum(count)::int FROM lumin.redeliveries`)
 	wantNumber(t, db, 2, `SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`)
-	wantNumber(t, db, 2, `SELECT count(*) FROM lumin.river_job WHERE queue = 'default'`)
+	wantNumber(t, db, 2, `SELECT count(*) FROM lumin.river_job WHERE queue IN ('default', 'signature_request_state')`)
 	wantNumber(t, db, 1, `SELECT count(*) FROM lumin_test.effects`)
 }
 

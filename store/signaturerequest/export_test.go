@@ -1,0 +1,8 @@
+package signaturerequest
+
+// The statements of Merge.
+const (
+	InsertManySQL = insertManySQL
+	SelectManySQL = selectManySQL
+	UpdateManySQL = updateManySQL
+)
