@@ -146,14 +146,20 @@ func (r *rig) gathered(job *batchJob, events int) []lumin.EventKey {
 	}
 	job.limits.Slots = events + 1
 	job.limits.Flushers = 1
-	r.start(job)
+	rt := r.start(job)
 	r.record(0, job)
 	r.wait("the first call", func() bool { return len(job.sizes()) == 1 })
 	keys := r.recordMany(1, events, job)
 	r.wait("all jobs to run", func() bool {
-		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = $1 AND state = 'running'`, job.kind) == events+1
+		busy := 0
+		for _, l := range rt.Load() {
+			if l.Queue == job.kind {
+				busy = l.Busy
+			}
+		}
+		return busy == events+1
 	})
-	<-time.After(100 * time.Millisecond) // the goroutines of the last ones begin
+	<-time.After(200 * time.Millisecond) // from the middleware to the coalescer
 	close(release)
 	return keys
 }

@@ -21,8 +21,9 @@ func TestStopLeavesNoGoroutines(t *testing.T) { //nolint:paralleltest // see abo
 	job := newTxJob("job", nil)
 	r.pool.Reset()
 	before := goleak.IgnoreCurrent()
-	rt := r.start(job)
-	r.recordMany(1, 20, job)
+	batches := &batchJob{kind: "batches"}
+	rt := r.start(job, batches)
+	r.recordMany(1, 20, job, batches)
 	r.waitQuiet()
 	r.stop(rt)
 	r.stop(rt) // a second call has nothing to do

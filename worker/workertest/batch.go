@@ -108,7 +108,7 @@ func (s *session) gather(opener Event, events []Event, keys []lumin.EventKey) {
 	if !all {
 		s.t.Fatalf("the %d events were not taken from the queue within %s", len(events), s.timeLimit())
 	}
-	<-time.After(50 * time.Millisecond) // from the queue to the batch
+	<-time.After(100 * time.Millisecond) // they wait for the batch as soon as their goroutines run
 }
 
 // batch is an observed batch job type. It works the opener itself.
