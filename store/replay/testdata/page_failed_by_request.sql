@@ -17,19 +17,19 @@ WITH page AS (
     FOR UPDATE OF r SKIP LOCKED
 ), taken AS (
     UPDATE lumin.runs r
-    SET state = 'pending', replay_id = @order, job_id = NULL, pending_since = now(), finished_at = NULL,
+    SET state = 'pending', replay_id = @order, job_id = nextval('lumin.river_job_id_seq'), pending_since = now(), finished_at = NULL,
         rerun = r.rerun + (r.state = 'succeeded')::int
     -- The rows are locked, so their ctid cannot change. A join would scan the
     -- whole table.
     WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
-    RETURNING r.event_key, r.job_kind
+    RETURNING r.event_key, r.job_kind, r.job_id
 ), jobs AS (
-    INSERT INTO lumin.river_job (args, kind, max_attempts, priority, queue)
-    SELECT jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
+    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue)
+    SELECT t.job_id, jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
     FROM taken t
     JOIN unnest(@known::text[], @max_attempts::smallint[], @priorities::smallint[], @queues::text[])
          AS s (kind, max_attempts, priority, queue) ON s.kind = t.job_kind
-    ORDER BY t.event_key, t.job_kind
+    ORDER BY t.job_id
     RETURNING queue
 )
 SELECT (SELECT count(*) FROM jobs),
