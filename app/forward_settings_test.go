@@ -95,10 +95,10 @@ func TestForwardSettingsRefused(t *testing.T) {
 		"a file that is not there":  {func(s *forwardSettings) { s.ForwardSecrets, s.ForwardSecretsFile = "", "no-such-file" }, "FORWARD_SECRETS_FILE", "name a plain file"},
 		"a misspelled event":        {func(s *forwardSettings) { s.ForwardEvents = "crm=signature_request_cancelled" }, "FORWARD_EVENTS: entry 1, for crm, has an event type that Lumin does not document", "did you mean canceled?"},
 		"an event marked and empty": {func(s *forwardSettings) { s.ForwardEvents = "crm=undocumented:" }, "does not document", "undocumented:TYPE"},
-		"an event of nobody":        {func(s *forwardSettings) { s.ForwardEvents = "erp=signature_request_signed" }, "FORWARD_EVENTS: entry 1 has a name", "FORWARD_URLS"},
+		"an event, unknown target":  {func(s *forwardSettings) { s.ForwardEvents = "erp=signature_request_signed" }, "FORWARD_EVENTS: entry 1 has a name", "FORWARD_URLS"},
 		"no network":                {func(s *forwardSettings) { s.ForwardAllowNetworks = "crm=10.1.2.3" }, "FORWARD_ALLOW_NETWORKS: entry 1, for crm, has an invalid network", "10.1.2.3/32"},
 		"a network with an address": {func(s *forwardSettings) { s.ForwardAllowNetworks = "crm=10.1.2.3/8" }, "has an invalid network", "only zeros after"},
-		"a network of nobody":       {func(s *forwardSettings) { s.ForwardAllowNetworks = "crm=10.0.0.0/8,erp=10.0.0.0/8" }, "FORWARD_ALLOW_NETWORKS: entry 2 has a name", "FORWARD_URLS"},
+		"a network, unknown target": {func(s *forwardSettings) { s.ForwardAllowNetworks = "crm=10.0.0.0/8,erp=10.0.0.0/8" }, "FORWARD_ALLOW_NETWORKS: entry 2 has a name", "FORWARD_URLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -121,9 +121,9 @@ func (s *Store) RecordTx(ctx context.Context, tx pgx.Tx, deliveries []Delivery, 
 	if err := recordTx(ctx, tx, recordSQL, groups, replayID); err != nil {
 		return nil, err
 	}
-	setReceipts(groups) // sets the receipts
-	if _, err := tx.Exec(ctx, wakeSQL, queuesToWake(groups)); err != nil {
-		return nil, fmt.Errorf("wake the workers: %w", err)
+	setReceipts(groups)
+	if err := WakeTx(ctx, tx, queuesToWake(groups)); err != nil {
+		return nil, err
 	}
 	receipts := make([]Receipt, len(batch))
 	for i, p := range batch {

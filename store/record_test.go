@@ -292,3 +292,22 @@ func TestRefusedRow(t *testing.T) {
 		})
 	}
 }
+
+// The recording statement keeps one generic plan for each connection, and its
+// settings end with its transaction.
+func TestRecordingPlansOnce(t *testing.T) {
+	t.Parallel()
+	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 1))
+	const batches = 10
+	for n := range batches {
+		recordAll(t, s, delivery(n, "book"))
+	}
+	if plans := value[string](t, s.Pool(), `
+		SELECT generic_plans || ' generic, ' || custom_plans || ' custom' FROM pg_prepared_statements
+		WHERE statement LIKE '%INSERT INTO lumin.' || 'events%'`); plans != "10 generic, 0 custom" {
+		t.Errorf("%d batches used %s plans", batches, plans)
+	}
+	if settings := value[string](t, s.Pool(), `SELECT current_setting('plan_cache_mode') || ' ' || current_setting('lock_timeout')`); settings != "auto 0" {
+		t.Errorf("after recording the session has %s", settings)
+	}
+}

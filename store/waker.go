@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/redact"
@@ -91,6 +94,15 @@ func (w *waker) notify() {
 func (w *waker) close() {
 	w.once.Do(func() { close(w.closed) })
 	w.done.Wait()
+}
+
+// WakeTx notifies River's clients of new jobs in these queues. They get the
+// notification when tx commits.
+func WakeTx(ctx context.Context, tx pgx.Tx, queues []string) error {
+	if _, err := tx.Exec(ctx, wakeSQL, queues); err != nil {
+		return fmt.Errorf("wake the workers: %w", err)
+	}
+	return nil
 }
 
 // wakeSQL notifies River's clients as River does when it inserts a job.

@@ -126,6 +126,22 @@ func TestTwoOrdersAtOnce(t *testing.T) {
 	}
 }
 
+// Recording notifies the workers: they work an event long before they poll.
+func TestRecordingWakesWorkers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newBreakable("broken")
+	job.repaired.Store(true)
+	r.startUnpolled(job)
+	n := 0
+	// An event from before the client listens may be missed. One of them is not.
+	wait.Until(t, "an event was worked", func() bool {
+		n++
+		r.record(n, job)
+		return wait.For(time.Second, func() bool { return r.effects("broken") > 0 })
+	})
+}
+
 // An order is a row that any client may insert. It is noticed without polling:
 // River polls once in this test, at the start.
 func TestOrderBySQL(t *testing.T) {

@@ -181,7 +181,7 @@ func (s *stage) beginLoad(ctx context.Context, p *process, cfg load.Config) (*lo
 	return l, nil
 }
 
-// wait returns the report of a load that ends by itself.
+// wait returns the report of a load that ends on its own.
 func (l *loading) wait() (r load.Report, err error) {
 	if err := l.cmd.Wait(); err != nil {
 		return r, fmt.Errorf("the load: %w", err)
@@ -199,7 +199,7 @@ func (l *loading) wait() (r load.Report, err error) {
 
 // end ends a load and returns its report.
 func (l *loading) end() (load.Report, error) {
-	_ = l.in.Close() // it may have ended by itself
+	_ = l.in.Close() // it may have ended already
 	return l.wait()
 }
 

@@ -137,7 +137,7 @@ func TestSilentIdleConnections(t *testing.T) {
 		conn.Release()
 	}
 	p.Silence()
-	time.Sleep(1100 * time.Millisecond) // pgxpool pings a connection after a second without use
+	time.Sleep(pgopen.PingAfter + 50*time.Millisecond) // a pool pings a connection after this time without use
 	start := time.Now()
 	if _, err := pool.Exec(t.Context(), `SELECT 1`); err != nil {
 		t.Error(err)

@@ -2,9 +2,10 @@ package replay
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/store"
 )
 
 // enqueueTakenSQL inserts the jobs of the runs in taken. It returns their
@@ -31,16 +32,7 @@ func (p *pager) takeRuns(ctx context.Context, sql string, args pgx.NamedArgs) (l
 	if err := p.tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, args).Scan(&p.page.Enqueued, &last, &queues); err != nil {
 		return nil, err
 	}
-	return last, p.wakeWorkers(ctx, queues)
-}
-
-// wakeWorkers notifies River's clients as River does when it inserts a job.
-func (p *pager) wakeWorkers(ctx context.Context, queues []string) error {
-	_, err := p.tx.Exec(ctx, `SELECT pg_notify('lumin.river_insert', json_build_object('queue', q)::text) FROM unnest($1::text[]) q`, queues)
-	if err != nil {
-		return fmt.Errorf("wake the workers: %w", err)
-	}
-	return nil
+	return last, store.WakeTx(ctx, p.tx, queues)
 }
 
 // lowestPriority is River's.

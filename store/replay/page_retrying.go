@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
+	"lumin-ingest/store"
 )
 
 // enqueueRetrying makes jobs that wait for their next attempt run now.
@@ -29,7 +30,7 @@ func (p *pager) enqueueRetrying(ctx context.Context) (end bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return p.page.Enqueued < p.limit, p.wakeWorkers(ctx, queues)
+	return p.page.Enqueued < p.limit, store.WakeTx(ctx, p.tx, queues)
 }
 
 // retryingPageSQL writes the id of the order into run and job. The order

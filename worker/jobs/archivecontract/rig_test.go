@@ -22,6 +22,7 @@ import (
 	_ "gocloud.dev/blob/s3blob"
 
 	"lumin-ingest/internal/luminapi"
+	"lumin-ingest/internal/wait"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 	"lumin-ingest/worker/jobs/archivecontract"
@@ -107,18 +108,14 @@ func (r *archiveRig) run(t *testing.T, id string) outcome {
 // settled waits for the only run to end.
 func (r *archiveRig) settled(t *testing.T) (o outcome) {
 	t.Helper()
-	for deadline := time.Now().Add(45 * time.Second); ; time.Sleep(10 * time.Millisecond) { // between two looks
-		err := r.pool.QueryRow(context.Background(), `
+	ended := func() bool {
+		return r.pool.QueryRow(context.Background(), `
 			SELECT r.state, j.attempt, concat_ws(' ', r.error, array_to_string(j.errors, ' '))
 			FROM lumin.runs r JOIN lumin.river_job j ON j.kind = r.job_kind
-			WHERE j.state IN ('completed', 'discarded', 'cancelled') OR $1`, time.Now().After(deadline)).Scan(&o.state, &o.attempts, &o.errors)
-		switch {
-		case time.Now().After(deadline):
-			t.Fatalf("the run does not end: %+v", o)
-		case err == nil:
-			return o
-		}
+			WHERE j.state IN ('completed', 'discarded', 'cancelled')`).Scan(&o.state, &o.attempts, &o.errors) == nil
 	}
+	wait.Until(t, "the run ends", ended)
+	return o
 }
 
 // keys are the objects in the bucket.
