@@ -16,6 +16,23 @@ CREATE OR REPLACE FUNCTION lumin.run_replay(args jsonb) RETURNS bigint LANGUAGE 
 RETURN CASE WHEN jsonb_typeof(args -> 'replay_id') = 'number' AND args ->> 'replay_id' ~ '^[0-9]{1,18}$'
             THEN (args ->> 'replay_id')::bigint END;
 
+-- wake_lane inserts a job that wakes the next event in the lane of a run, unless
+-- this run holds the lane. A lane is the runs of one ordered job type for one
+-- signature request. The job reads the lane after this transaction has
+-- committed. Its queue is polled every second, so no client is notified. The
+-- column when_failed exists from the sixteenth migration on.
+CREATE OR REPLACE FUNCTION lumin.wake_lane(run_key uuid, run_kind text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO lumin.river_job (args, kind, max_attempts, queue)
+    SELECT jsonb_build_object('lane_of', run_key, 'job_kind', run_kind), 'lumin_lane', 100, 'lumin'
+    FROM lumin.job_types t
+    JOIN lumin.runs r ON r.event_key = run_key AND r.job_kind = t.kind
+    WHERE t.kind = run_kind AND to_jsonb(t) ->> 'when_failed' IS NOT NULL
+      AND NOT (to_jsonb(t) ->> 'when_failed' = 'hold' AND r.state = 'failed');
+END
+$$;
+
 -- settle_failure marks a pending run failed or cancelled and stores the errors
 -- of its job. It acts only if the run still has this replay_id. It never waits:
 -- the sweep settles a run that another transaction holds.
@@ -40,6 +57,7 @@ BEGIN
     WHERE r.event_key = run_key AND r.job_kind = run_kind;
     INSERT INTO lumin.failures (event_key, job_kind, replay_id, job_id, state, attempts, errors)
     VALUES (run_key, run_kind, run_replay_id, run_job_id, final_state, final_attempts, job_errors);
+    PERFORM lumin.wake_lane(run_key, run_kind);
     RETURN true;
 END
 $$;
@@ -164,7 +182,7 @@ LEFT JOIN LATERAL (
     SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q
     WHERE r.state = 'pending' AND q.id = r.job_id OFFSET 0
 ) j ON true;
-COMMENT ON VIEW lumin.event_status IS 'Each event with each job type. status: queued, running, retrying, succeeded, failed, cancelled or dismissed. missing: the job type subscribes to the event and has no run. not_subscribed: it does not subscribe.';
+COMMENT ON VIEW lumin.event_status IS 'Each event with each job type. status: queued, running, retrying, succeeded, failed, cancelled or dismissed. parked: the job type is ordered, and an earlier event is not finished. missing: the job type subscribes to the event and has no run. not_subscribed: it does not subscribe.';
 
 -- lumin.other_kinds exists from the eighth migration on.
 DO $$

@@ -17,6 +17,7 @@ DROP FUNCTION IF EXISTS lumin.job_of(uuid, text, bigint); -- of older versions
 DROP FUNCTION IF EXISTS lumin.on_replay_ordered();
 DROP FUNCTION IF EXISTS lumin.on_river_job_finalized();
 DROP FUNCTION IF EXISTS lumin.settle_failure(uuid, text, bigint, bigint, text, integer, jsonb[]);
+DROP FUNCTION IF EXISTS lumin.wake_lane(uuid, text);
 DROP FUNCTION IF EXISTS lumin.reopen_run(uuid, text, bigint, bigint);
 DROP FUNCTION IF EXISTS lumin.reopen_run(uuid, text, bigint); -- of older versions
 DROP FUNCTION IF EXISTS lumin.run_of(jsonb); -- of older versions
