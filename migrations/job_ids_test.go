@@ -62,7 +62,7 @@ func TestDroppedIndexes(t *testing.T) {
 		}
 	}
 	want("new database", 0)
-	down(t, address, 1)
+	down(t, address, 2)
 	want("down", len(dropped))
 	up(t, address)
 	want("up", 0)

@@ -107,7 +107,7 @@ func claimsOf(rows pgx.Rows, attempts []Attempt) ([]Claim, error) {
 	scan := scanEventOf(attempts[0].JobKind)
 	var key [16]byte
 	_, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
-		event, err := scan(keyedRow{row, &key})
+		event, err := scan(prefixedRow{row, []any{&key}})
 		c := &claims[place[key]]
 		if c.Event = event; event == nil || event.Payload == nil {
 			*c = Claim{Reason: ErrEventGone}
@@ -120,16 +120,16 @@ func claimsOf(rows pgx.Rows, attempts []Attempt) ([]Claim, error) {
 	return claims, nil
 }
 
-// keyedRow is a row whose first column is read into key, and the others as
-// usual.
-type keyedRow struct {
+// prefixedRow is a row whose first columns are read into prefix, and the others
+// as usual.
+type prefixedRow struct {
 	pgx.CollectableRow
-	key *[16]byte
+	prefix []any
 }
 
 // Scan implements pgx.CollectableRow.
-func (r keyedRow) Scan(into ...any) error {
-	return r.CollectableRow.Scan(append([]any{r.key}, into...)...)
+func (r prefixedRow) Scan(into ...any) error {
+	return r.CollectableRow.Scan(append(r.prefix, into...)...)
 }
 
 const runsActSQL = `

@@ -163,9 +163,10 @@ func (r *Registry) batchSlots() map[string]int {
 // riverTimeout returns the timeout of a job for River, which also rescues the
 // jobs of dead programs after this time. A job of a batch job type may wait for
 // another batch before its own. If its own batch keeps running after its
-// timeout, enough time must remain to try the event alone.
+// timeout, enough time must remain to try the event alone. A job of an ordered
+// job type may begin the last event of others when its timeout ends.
 func (t registered) riverTimeout() time.Duration {
-	if t.batch == nil {
+	if t.batch == nil && !t.ordered {
 		return t.timeout
 	}
 	return 2*(t.timeout+timeoutGrace) + abandonAfter

@@ -99,7 +99,9 @@ func claimError(err error) error {
 		return errTurnedAway
 	case errors.Is(err, store.ErrRunLocked):
 		return river.JobSnooze(lockedRetry)
-	case errors.Is(err, store.ErrEventGone):
+	case errors.Is(err, store.ErrLaneBusy), errors.Is(err, store.ErrNotHead):
+		return errParked
+	case errors.Is(err, store.ErrEventGone), errors.Is(err, store.ErrLaneFailed):
 		return river.JobCancel(err)
 	default:
 		return err

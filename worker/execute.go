@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -19,6 +20,8 @@ type executor struct {
 	keys    riverKeys
 	conns   *jobConns
 	batches *coalescer // nil unless the job type works batches
+
+	stopping *atomic.Bool // set when the Runtime begins to stop
 }
 
 // Timeout implements river.Worker.
@@ -48,6 +51,8 @@ func (x *executor) Work(ctx context.Context, job *river.Job[store.JobArgs]) erro
 	switch {
 	case x.batches != nil:
 		return x.workBatch(ctx, attempt)
+	case x.jobType.ordered:
+		return x.workOrdered(ctx, attempt)
 	case x.jobType.transactional != nil:
 		return x.workTx(ctx, attempt, func() {})
 	default:
@@ -62,6 +67,11 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt, overdue fu
 	if err != nil {
 		return err
 	}
+	return x.workClaimed(ctx, claim, attempt, overdue)
+}
+
+// workClaimed is workTx for a run that is claimed.
+func (x *executor) workClaimed(ctx context.Context, claim *claim, attempt store.Attempt, overdue func()) error {
 	defer claim.release(ctx)
 	managed := manage(claim.tx)
 	jobContext := x.jobContext(ctx, attempt, claim.event)
@@ -102,15 +112,17 @@ func (x *executor) workPlain(ctx context.Context, attempt store.Attempt) error {
 
 // jobContext returns the context for the code of the job type.
 func (x *executor) jobContext(ctx context.Context, attempt store.Attempt, event *Event) context.Context {
-	runningJobOf(ctx).event = event
+	if attempt.JobID != 0 {
+		runningJobOf(ctx).event = event
+	}
 	return jobContext{ctx, x.hidden(), x.logger.With(
 		slog.Int64("event_id", event.ID), slog.String("kind", attempt.JobKind), slog.Int("attempt", attempt.Number))}
 }
 
 // hidden lists the keys of River's context that the job type does not see.
 func (x *executor) hidden() []any {
-	if x.batches != nil {
-		return []any{x.keys.resumable, x.keys.metadata} // a batch has no job of its own
+	if x.batches != nil || x.jobType.ordered {
+		return []any{x.keys.resumable, x.keys.metadata} // the events may have no job of their own
 	}
 	return []any{x.keys.resumable}
 }

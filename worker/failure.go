@@ -32,6 +32,10 @@ var errFinal = errors.New("final")
 // sees this error.
 var errTurnedAway error = &failure{text: "nothing to do"}
 
+// errParked ends an attempt whose run was parked: a special case of
+// errTurnedAway.
+var errParked error = &failure{text: "an earlier event of the signature request is not finished", means: []error{errTurnedAway}}
+
 // JobFail makes the run fail at once with err as its error. Return it from a
 // job type if further attempts would not help, such as when another system
 // rejects a request as invalid. The run can be replayed like any failed run

@@ -15,6 +15,7 @@ type outcome string
 const (
 	outcomeSucceeded   outcome = "succeeded"
 	outcomeTurnedAway  outcome = "turned_away" // the run was settled before the attempt
+	outcomeParked      outcome = "parked"      // an earlier event of the signature request is not finished
 	outcomeRetried     outcome = "retried"
 	outcomeFailed      outcome = "failed" // the last attempt, or one that returned JobFail
 	outcomeCancelled   outcome = "cancelled"
@@ -32,6 +33,8 @@ func outcomeOf(ctx context.Context, row *rivertype.JobRow, err error) outcome {
 	switch {
 	case err == nil:
 		return outcomeSucceeded
+	case errors.Is(err, errParked):
+		return outcomeParked
 	case errors.Is(err, errTurnedAway):
 		return outcomeTurnedAway
 	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely):
@@ -86,7 +89,7 @@ func (o outcome) logLine() (slog.Level, string) {
 // outcome.
 func (o outcome) report(row *rivertype.JobRow, err error) error {
 	switch o {
-	case outcomeTurnedAway:
+	case outcomeTurnedAway, outcomeParked:
 		return nil
 	case outcomeInterrupted:
 		// River does not count an attempt that ends with context.Canceled.

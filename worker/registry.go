@@ -36,6 +36,8 @@ type registered struct {
 	transactional Transactional
 	batch         Batch       // nil unless transactional is a single
 	limits        BatchLimits // of batch
+	ordered       bool
+	whenFailed    LanePolicy // if ordered
 
 	spec    store.JobSpec
 	events  []lumin.EventType
@@ -130,7 +132,7 @@ func (r *Registry) problem(t registered) string {
 	case t.timeout <= 0:
 		return fmt.Sprintf("Timeout is %s: give a positive duration", t.timeout)
 	}
-	if problem := cmp.Or(queueProblem(queue), r.sharedQueueProblem(queue, t.batch != nil), t.limits.problem()); problem != "" {
+	if problem := cmp.Or(queueProblem(queue), r.sharedQueueProblem(queue, t.batch != nil), t.limits.problem(), t.policyProblem()); problem != "" {
 		return problem
 	}
 	for _, source := range t.sources {
@@ -304,7 +306,13 @@ func (r *Registry) rows() []catalog.JobType {
 	rows := make([]catalog.JobType, 0, len(r.kinds))
 	for _, kind := range r.kinds {
 		t := r.types[kind]
-		row := catalog.JobType{Kind: kind, Sources: t.sources, Transactional: t.transactional != nil, Queue: t.spec.Queue}
+		row := catalog.JobType{
+			Kind: kind, Sources: t.sources, Transactional: t.transactional != nil,
+			Queue: t.spec.Queue, MaxAttempts: t.spec.MaxAttempts, Priority: t.spec.Priority,
+		}
+		if t.ordered {
+			row.WhenFailed = t.whenFailed.String()
+		}
 		if !slices.Contains(t.events, lumin.AnyEvent) {
 			for _, e := range t.events {
 				row.Events = append(row.Events, string(e))

@@ -68,6 +68,11 @@ func runningJobOf(ctx context.Context) *runningJob {
 func (j *runningJob) setTimeout(ctx context.Context, timeout time.Duration) {
 	j.timeout = timeout
 	j.expired = func() bool { return errors.Is(ctx.Err(), context.DeadlineExceeded) }
+	j.setDeadline(ctx)
+}
+
+// setDeadline stores when the code that runs now must end.
+func (j *runningJob) setDeadline(ctx context.Context) {
 	if deadline, bounded := ctx.Deadline(); bounded {
 		j.mu.Lock()
 		defer j.mu.Unlock()

@@ -44,6 +44,7 @@ type Runtime struct {
 	queues      map[string]int // number of workers by queue
 	running     *runningJobs
 	started     atomic.Bool
+	stopping    atomic.Bool
 	clock       *databaseClock
 	stopReading atomic.Pointer[context.CancelFunc] // stops reading the database's clock
 }
@@ -116,13 +117,14 @@ func (r *Runtime) workers(own []periodicHousekeeper) (*river.Workers, error) {
 		// AddWorkerArgs takes the kind from the value, not from the type. River
 		// documents it as internal, and a test checks what it does.
 		t := r.registry.types[kind]
-		x := &executor{jobType: t, store: r.store, logger: r.logger, keys: r.keys, conns: r.conns}
+		x := &executor{jobType: t, store: r.store, logger: r.logger, keys: r.keys, conns: r.conns, stopping: &r.stopping}
 		if t.batch != nil {
 			x.batches = newCoalescer(t.limits, r.queues[t.spec.Queue])
 		}
 		river.AddWorkerArgs(workers, store.JobArgs{JobKind: kind}, x)
 	}
 	river.AddWorker(workers, newReplayer(r.store, r.registry, r.logger))
+	river.AddWorker(workers, newLaneWaker(r.store))
 	for _, h := range own {
 		river.AddWorkerArgs(workers, periodicArgs{h.kind}, h.worker)
 	}
@@ -151,6 +153,7 @@ func (r *Runtime) Start(ctx context.Context) error {
 	if err := r.openConns(ctx); err != nil {
 		return err
 	}
+	r.stopping.Store(false)
 	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
 		r.closeConns()
 		return fmt.Errorf("start the queue client: %w", err)
@@ -177,6 +180,7 @@ func (r *Runtime) Ready(context.Context) error {
 // error and may be called again. Stop may be called without Start.
 func (r *Runtime) Stop(ctx context.Context) error {
 	r.started.Store(false)
+	r.stopping.Store(true)
 	if stop := r.stopReading.Swap(nil); stop != nil {
 		(*stop)()
 	}

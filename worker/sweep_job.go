@@ -17,6 +17,7 @@ type sweeper struct {
 	store  *store.Store
 	logger *slog.Logger
 	next   time.Time // position of the next sweep
+	parked time.Time // position of the next sweep of parked runs
 }
 
 func newSweeper(s *store.Store, logger *slog.Logger) *housekeeper[periodicArgs] {
@@ -30,6 +31,14 @@ func (w *sweeper) step(ctx context.Context, _ *river.Job[periodicArgs]) (pause, 
 	w.next = next
 	if settled > 0 {
 		w.logger.Warn("sweep settled runs that the failure trigger had missed", "count", settled)
+	}
+	if err != nil {
+		return done, err
+	}
+	woken, parked, err := w.store.SweepParked(ctx, w.parked)
+	w.parked = parked
+	if woken > 0 {
+		w.logger.Info("sweep woke runs that waited for nothing", "count", woken)
 	}
 	if err != nil {
 		return done, err
