@@ -137,7 +137,7 @@ func (c *eraseCommand) print(std streams, plan erasure.Plan, heading string, e e
 		{"bodies", count(e.Bodies)},
 		{"bodies of redeliveries", count(e.Redeliveries)},
 		{"runs and failures with error texts", count(e.Errors)},
-		{"pending, failed and dismissed runs, which are cancelled", count(e.RunsCancelled)},
+		{"unfinished, failed and dismissed runs, which are cancelled", count(e.RunsCancelled)},
 		{"archived files", count(e.Files)},
 		{"rows of lumin.signature_requests", count(requests)},
 	})

@@ -89,7 +89,7 @@ func readProgress(ctx context.Context, replays *replay.Store, id int64) (progres
 		p.runs[state] = max(p.runs[state]-order.Withdrawn, 0)
 	}
 	// The order itself is marked as done a little later.
-	p.finished = order.Finished() || (order.State == "running" && order.EnqueuedAt != nil && p.runs["pending"] == 0)
+	p.finished = order.Finished() || (order.State == "running" && order.EnqueuedAt != nil && p.runs["pending"]+p.runs["parked"] == 0)
 	return p, nil
 }
 
@@ -145,8 +145,12 @@ func newProgress(w io.Writer) func(progress) {
 
 // String formats the progress as one line.
 func (p progress) String() string {
-	return fmt.Sprintf("%s: %d of %d enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
+	text := fmt.Sprintf("%s: %d of %d enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
 		p.order.Enqueued, p.total, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
+	if parked := p.runs["parked"]; parked > 0 {
+		text += fmt.Sprintf(", %d parked", parked) // see "lanes list"
+	}
+	return text
 }
 
 // dueProgress returns a function that reports whether to print a progress: if

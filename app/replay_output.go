@@ -179,7 +179,7 @@ func progressJSON(w io.Writer) func(progress) {
 	return func(p progress) {
 		line := progressLine{
 			ReplayID: p.order.ID, State: p.order.State, Over: p.finished, Total: p.total, Enqueued: p.order.Enqueued,
-			Runs: map[string]int64{"pending": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "dismissed": 0},
+			Runs: map[string]int64{"pending": 0, "parked": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "dismissed": 0},
 		}
 		maps.Copy(line.Runs, p.runs)
 		if p.order.Error != "" {

@@ -51,7 +51,7 @@ const lanePolicy = `(SELECT t.when_failed FROM lumin.job_types t WHERE t.kind = 
 // a join, a plan that was made while the tables were empty reads much more.
 const orderedClaimSQL = `
 WITH own AS MATERIALIZED (
-    SELECT e.*, pg_try_advisory_xact_lock(hashtextextended($2 || ':' || coalesce(e.signature_request_id, ''), 0)) AS locked
+    SELECT e.*, pg_try_advisory_xact_lock(hashtextextended($2 || ':' || coalesce(e.signature_request_id, $1::uuid::text), 0)) AS locked
     FROM lumin.runs r
     LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = r.event_id OFFSET 0) e ON true
     WHERE ` + actsOnRun + ` AND ($6 OR r.state = 'parked')

@@ -26,6 +26,10 @@ const (
 	SweepOrphansSQL       = sweepOrphansSQL
 	SweepUnknownSQL       = sweepUnknownSQL
 	SweepFinalizedSQL     = sweepFinalizedSQL
+	OrderedClaimSQL       = orderedClaimSQL
+	HeadSQL               = headSQL
+	WakeParkedSQL         = wakeParkedSQL
+	ParkedPageSQL         = parkedPageSQL
 
 	MaxBodies      = maxBodies
 	MaxQueued      = maxQueued
@@ -109,3 +113,8 @@ func (s *Store) ProbeReady(ctx context.Context, works bool) error { return s.rea
 // WaitForLocks lets batches wait for locks for the whole time of a flush. Call
 // it before the first delivery.
 func (r *Recorder) WaitForLocks() { r.lockTimeout = flushTimeout }
+
+// SweepParkedPage is a SweepParked that checks a page of the given size.
+func (s *Store) SweepParkedPage(ctx context.Context, after time.Time, page int) (woken int, next time.Time, err error) {
+	return s.sweepParked(ctx, after, page)
+}

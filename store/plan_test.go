@@ -36,6 +36,9 @@ func hotQueries() map[string]struct{ sql, args string } {
 		"kept bodies":        {store.KeptBodiesSQL, `ARRAY[5, 25000]`},
 		"count redeliveries": {store.UpsertRedeliveriesSQL, strings.Join([]string{`ARRAY[5]`, `ARRAY['\x00'::bytea]`, `ARRAY['nothing']`, `ARRAY['\x00'::bytea]`, `ARRAY[1]`, `ARRAY[now()]`, `ARRAY[now()]`, `ARRAY[false]`, `ARRAY['\x00'::bytea]`, `ARRAY['k']`, `ARRAY[md5('1')::uuid]`}, ", ")},
 		"claim":              {store.ClaimSQL, key + `, 'book', 0, 5, 1`},
+		"claim in order":     {store.OrderedClaimSQL, key + `, 'book', 0, 5, 1, true`},
+		"head":               {store.HeadSQL, key + `, 'book'`},
+		"wake":               {store.WakeParkedSQL, keys + `, ` + many(`'book'`) + `, 3`},
 		"check run":          {store.RunActsSQL, key + `, 'book', 0`},
 		"claim a batch":      {store.ClaimBatchSQL, `'book', ` + strings.Join([]string{keys, many(`0`), many(`5`), many(`1`)}, ", ") + `, 3`},
 		"check runs":         {store.RunsActSQL, `'book', ` + keys + `, ` + many(`0`)},
@@ -129,6 +132,7 @@ func testPlans(t *testing.T, size int) {
 		exec(t, fresh, analyzeSQL)
 	}
 	exec(t, old, `SET plan_cache_mode = force_generic_plan`)
+	exec(t, fresh, `INSERT INTO lumin.job_types (kind, events, sources, transactional, queue, when_failed) VALUES ('book', '{}', '{}', true, 'default', 'hold')`)
 	name := map[string]string{}
 	for query, q := range hotQueries() {
 		name[query] = fmt.Sprintf("q%d", len(name))
@@ -160,6 +164,10 @@ func testPlans(t *testing.T, size int) {
 		const page = `ARRAY[md5('50')::uuid, md5('100')::uuid], ARRAY['book', 'book'], ARRAY[0, 0], ARRAY[50, 100], ARRAY[0, 0]`
 		planned(t, "force_custom_plan", store.SweepOrphansSQL, page)
 		planned(t, "force_generic_plan", store.SweepOrphansSQL, page)
+	})
+	t.Run("sweep of parked runs", func(t *testing.T) {
+		planned(t, "force_custom_plan", store.ParkedPageSQL, `'-infinity', 5000`)
+		planned(t, "force_generic_plan", store.ParkedPageSQL, `'-infinity', 5000`)
 	})
 	// A list is planned for its filter each time: see ListEvents.
 	for filter, args := range map[string]string{

@@ -11,12 +11,13 @@ import (
 )
 
 // StoredKind reports whether any run of a job type is failed, pending,
-// cancelled or dismissed. Such runs remain when a job type is removed from
+// parked, cancelled or dismissed. Such runs remain when a job type is removed from
 // lumin.job_types.
 func (s *Store) StoredKind(ctx context.Context, kind string) (found bool, err error) {
 	err = s.pool.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM lumin.runs WHERE state = 'failed' AND job_kind = $1)
 		    OR EXISTS (SELECT FROM lumin.runs WHERE state = 'pending' AND job_kind = $1)
+		    OR EXISTS (SELECT FROM lumin.runs WHERE state = 'parked' AND job_kind = $1)
 		    OR EXISTS (SELECT FROM lumin.runs WHERE state = 'cancelled' AND job_kind = $1)
 		    OR EXISTS (SELECT FROM lumin.dismissals WHERE job_kind = $1)`, kind).Scan(&found)
 	if err != nil {

@@ -56,6 +56,21 @@ func BenchmarkRun(b *testing.B) {
 		}
 		drain(b, pool, benchJob{}.Kind(), river.QueueDefault, runtime.Start, runtime.Stop)
 	})
+	for _, lanes := range []int{0, 16} {
+		b.Run("Ordered"+map[bool]string{true: "FewLanes"}[lanes > 0], func(b *testing.B) {
+			s, err := store.New(pool, logger)
+			if err != nil {
+				b.Fatal(err)
+			}
+			registry := worker.NewRegistry()
+			registry.AddOrdered(benchOrdered{})
+			runtime, err := worker.New(worker.Config{Store: s, Registry: registry, Logger: logger, MaxWorkers: benchWorkers})
+			if err != nil {
+				b.Fatal(err)
+			}
+			drainLanes(b, pool, lanes, benchOrdered{}.Kind(), river.QueueDefault, runtime.Start, runtime.Stop)
+		})
+	}
 	for _, slots := range []int{64, 256} {
 		b.Run(fmt.Sprintf("Batch%d", slots), func(b *testing.B) {
 			s, err := store.New(pool, logger)
@@ -89,8 +104,17 @@ func BenchmarkRun(b *testing.B) {
 }
 
 // drain enqueues b.N jobs with events and runs, and measures how long they
-// take.
+// take. Each four events have the same signature request.
 func drain(b *testing.B, pool *pgxpool.Pool, kind, queue string, start, stop func(context.Context) error) {
+	drainLanes(b, pool, 0, kind, queue, start, stop)
+}
+
+// drainLanes is drain with the given number of signature requests, or a quarter
+// of the number of events if it is 0.
+func drainLanes(b *testing.B, pool *pgxpool.Pool, lanes int, kind, queue string, start, stop func(context.Context) error) {
+	if lanes == 0 {
+		lanes = max(b.N/4, 1)
+	}
 	ctx := context.Background()
 	_, err := pool.Exec(ctx, `TRUNCATE lumin.events, lumin.runs, lumin.river_job, public.bench_effects RESTART IDENTITY`)
 	if err != nil {
@@ -98,11 +122,11 @@ func drain(b *testing.B, pool *pgxpool.Pool, kind, queue string, start, stop fun
 	}
 	for _, sql := range []string{`
 		INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
-		SELECT md5(n::text)::uuid, 'account', 'r' || n, 'x', now(), convert_to(repeat('x', 600), 'UTF8'), '\x00', '\x00', 'k', now()
+		SELECT md5(n::text)::uuid, 'account', 'r' || n % $3::int, 'x', now() + interval '1 ms' * n, convert_to(repeat('x', 600), 'UTF8'), '\x00', '\x00', 'k', now()
 		FROM generate_series(1, $2::int) n WHERE $1::text <> ''`,
-		`INSERT INTO lumin.runs (event_key, job_kind, event_id) SELECT event_key, $1, id FROM lumin.events WHERE $2::int > 0`,
+		`INSERT INTO lumin.runs (event_key, job_kind, event_id) SELECT event_key, $1, id FROM lumin.events WHERE $2::int > 0 AND $3::int > 0`,
 	} {
-		if _, err := pool.Exec(ctx, sql, kind, b.N); err != nil {
+		if _, err := pool.Exec(ctx, sql, kind, b.N, lanes); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -147,6 +171,11 @@ func (benchJob) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `INSERT INTO public.bench_effects (event_key) VALUES ($1)`, [16]byte(e.Key))
 	return err
 }
+
+// benchOrdered makes the same effect in order.
+type benchOrdered struct{ benchJob }
+
+func (benchOrdered) Kind() string { return "bench_ordered" }
 
 // benchBatch makes the same effect in batches.
 type benchBatch struct{ worker.Defaults }

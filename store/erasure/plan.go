@@ -49,7 +49,7 @@ SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM t WHERE kept),
        (SELECT count(*) FROM lumin.redeliveries d WHERE d.event_id IN (SELECT id FROM t) AND d.payload IS NOT NULL),
        (SELECT count(*) FROM lumin.runs r WHERE r.event_key IN (SELECT event_key FROM t) AND r.error IS NOT NULL)
        + (SELECT count(*) FROM lumin.failures f WHERE f.event_key IN (SELECT event_key FROM t) AND f.errors IS NOT NULL),
-       (SELECT count(*) FROM lumin.runs r WHERE r.event_key IN (SELECT event_key FROM t) AND r.state IN ('pending', 'failed', 'dismissed')),
+       (SELECT count(*) FROM lumin.runs r WHERE r.event_key IN (SELECT event_key FROM t) AND r.state IN ('pending', 'parked', 'failed', 'dismissed')),
        (SELECT count(*) FROM lumin.archived_files a WHERE (a.signature_request_id = ANY ($1) OR a.event_key IN (SELECT event_key FROM t)) AND a.erasure_id IS NULL),
        (SELECT count(*) FROM lumin.signature_requests s WHERE s.signature_request_id = ANY ($1))`
 

@@ -34,14 +34,18 @@ func (s *Store) Cancel(ctx context.Context, id int64) error {
 
 // WithdrawPage restores runs of a cancelled order whose job has not started. It
 // checks jobs after the given id and returns the id of the last one. It returns
-// 0 when it has checked all jobs. Then the order is finished.
+// 0 when it has checked all jobs and the parked runs, which have no job. Then the
+// order is finished.
 func (s *Store) WithdrawPage(ctx context.Context, order Order, after int64) (next int64, err error) {
 	err = pgx.BeginTxFunc(ctx, s.pool, query.ReadCommitted, func(tx pgx.Tx) (err error) {
 		var jobs withdrawn
 		// Retrying runs wait for an attempt, as they did before the order.
 		// Decoded events are kept.
 		if order.Filter.Status != Retrying && order.Filter.Status != Unrecognized {
-			if jobs, err = withdrawJobs(ctx, tx, order, after); err != nil {
+			if jobs, err = withdrawJobs(ctx, tx, order, after); err == nil && len(jobs.keys) == 0 {
+				jobs, err = withdrawParked(ctx, tx, order)
+			}
+			if err != nil {
 				return fmt.Errorf("withdraw jobs of replay %d: %w", order.ID, err)
 			}
 		}
@@ -52,7 +56,7 @@ func (s *Store) WithdrawPage(ctx context.Context, order Order, after int64) (nex
 		}
 		_, err = tx.Exec(ctx, `
 			UPDATE lumin.replays SET withdrawn = withdrawn + $2, finished_at = CASE WHEN $3 THEN coalesce(finished_at, now()) END
-			WHERE id = $1 AND state = 'cancelled'`, order.ID, restored, len(jobs.keys) == 0)
+			WHERE id = $1 AND state = 'cancelled'`, order.ID, restored, next == 0)
 		if err != nil {
 			return fmt.Errorf("count the withdrawn runs of replay %d: %w", order.ID, err)
 		}
@@ -61,7 +65,7 @@ func (s *Store) WithdrawPage(ctx context.Context, order Order, after int64) (nex
 	return next, err
 }
 
-// withdrawn are the runs whose jobs were deleted.
+// withdrawn are the runs whose jobs were deleted, or which had none.
 type withdrawn struct {
 	keys   [][16]byte
 	kinds  []string
@@ -97,6 +101,19 @@ func withdrawJobs(ctx context.Context, tx pgx.Tx, order Order, after int64) (w w
 	return w, err
 }
 
+// withdrawParked finds the parked runs of an order.
+func withdrawParked(ctx context.Context, tx pgx.Tx, order Order) (w withdrawn, err error) {
+	var (
+		kind string
+		key  [16]byte
+	)
+	err = query.Each(ctx, tx, "find parked runs", []any{&key, &kind}, func() error {
+		w.keys, w.kinds = append(w.keys, key), append(w.kinds, kind)
+		return nil
+	}, `SELECT event_key, job_kind FROM lumin.runs WHERE replay_id = $1 AND state = 'parked' FOR UPDATE SKIP LOCKED`, order.ID)
+	return w, err
+}
+
 // These statements restore the state that a run had before the order. They
 // delete runs that the order created.
 const (
@@ -104,12 +121,12 @@ const (
 UPDATE lumin.runs r
 SET state = $4, job_id = NULL, finished_at = now(), error = CASE WHEN $4 <> 'succeeded' THEN r.error END
 FROM unnest($2::uuid[], $3::text[]) AS w (event_key, job_kind)
-WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind AND r.replay_id = $1 AND r.state = 'pending'`
+WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind AND r.replay_id = $1 AND r.state IN ('pending', 'parked')`
 
 	removeRunsSQL = `
 DELETE FROM lumin.runs r
 USING unnest($2::uuid[], $3::text[]) AS w (event_key, job_kind)
-WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind AND r.replay_id = $1 AND r.state = 'pending'`
+WHERE r.event_key = w.event_key AND r.job_kind = w.job_kind AND r.replay_id = $1 AND r.state IN ('pending', 'parked')`
 )
 
 func restoreRuns(ctx context.Context, tx pgx.Tx, order Order, jobs withdrawn) (runs int64, err error) {

@@ -34,7 +34,7 @@ func (s *Store) Finish(ctx context.Context, id int64) (finished bool, err error)
 		WITH done AS (
 		    UPDATE lumin.replays o SET state = 'done', finished_at = now()
 		    WHERE o.id = $1 AND o.state = 'running' AND o.enqueued_at IS NOT NULL
-		      AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.replay_id = $1 AND r.replay_id > 0 AND r.state = 'pending')
+		      AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.replay_id = $1 AND r.replay_id > 0 AND r.state IN ('pending', 'parked'))
 		    RETURNING o.id
 		)
 		SELECT EXISTS (SELECT FROM done) OR EXISTS (SELECT FROM lumin.replays WHERE id = $1 AND finished_at IS NOT NULL)`, id).Scan(&finished)

@@ -13,7 +13,7 @@ import (
 // joins.
 const (
 	neededByRun = `EXISTS (
-    SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.state IN ('pending', 'failed') OFFSET 0)`
+    SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.state IN ('pending', 'parked', 'failed') OFFSET 0)`
 
 	// An event of the same key, from another source, that is younger than $4.
 	youngerCopy = `EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.received_at >= $4 OFFSET 0)`

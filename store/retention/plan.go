@@ -15,7 +15,7 @@ import (
 // exactPlanSQL reads each table once.
 const exactPlanSQL = `
 WITH needed AS (
-    SELECT DISTINCT event_key FROM lumin.runs WHERE state IN ('pending', 'failed')
+    SELECT DISTINCT event_key FROM lumin.runs WHERE state IN ('pending', 'parked', 'failed')
 ), old AS MATERIALIZED (
     SELECT e.id, e.event_key, e.payload_removed_at IS NULL AND e.received_at < @payloads AS body, e.received_at < @events AS whole,
            n.event_key IS NOT NULL AS needed
@@ -55,7 +55,7 @@ SELECT (SELECT count(*) FROM old WHERE body AND NOT needed) - (SELECT count(*) F
 // Planned counts what [Run] would remove now.
 type Planned struct {
 	Removed
-	Kept  int64 // events that are old enough, but whose row or body a pending or failed run needs
+	Kept  int64 // events that are old enough, but whose row or body a pending, parked or failed run needs
 	Exact bool  // false: the numbers are estimates
 
 	// MayMiss is 0 if Exact. Otherwise a number that is 0 here can be as high as this.

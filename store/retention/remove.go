@@ -100,7 +100,7 @@ const removeKeysSQL = `
 WITH gone AS MATERIALIZED (
     SELECT w.event_key FROM unnest($2::uuid[], $3::bigint[]) AS w (event_key, locked)
     CROSS JOIN LATERAL (
-        SELECT count(*) AS n, coalesce(bool_or(state IN ('pending', 'failed')), false) AS needed
+        SELECT count(*) AS n, coalesce(bool_or(state IN ('pending', 'parked', 'failed')), false) AS needed
         FROM lumin.runs WHERE event_key = w.event_key OFFSET 0) r
     CROSS JOIN LATERAL (
         SELECT count(*) AS n, max(received_at) AS youngest, sum((SELECT count(*) FROM lumin.redeliveries WHERE event_id = o.id)) AS copies
