@@ -38,17 +38,12 @@ func newLane(t *testing.T, policy string, n int) *lane {
 // without a job.
 func (l *lane) claim(n int, own bool) (pgx.Tx, error) {
 	l.t.Helper()
-	conn, err := l.store.Pool().Acquire(l.t.Context())
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(conn.Release)
+	conn := pgtest.Conn(l.t, l.store.Pool().Config().ConnString())
 	a := attempt(l.deliveries[n-1], "book", 0)
 	if !own {
 		a.JobID = 0
 	}
-	tx, event, err := l.store.BeginOrderedClaim(l.t.Context(), conn.Conn(), a)
-	l.t.Cleanup(func() { _ = tx.Rollback(l.t.Context()) })
+	tx, event, err := l.store.BeginOrderedClaim(l.t.Context(), conn, a)
 	if err == nil && event.Time != l.deliveries[n-1].Envelope.EventTime {
 		l.t.Errorf("claimed %+v", event)
 	}
@@ -179,12 +174,8 @@ func TestWake(t *testing.T) {
 	l := newLane(t, "hold", 2)
 	run := attempt(l.deliveries[1], "book", 0)
 	run.Number = 3
-	conn, err := l.store.Pool().Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Release()
-	tx, _, err := l.store.BeginOrderedClaim(t.Context(), conn.Conn(), run)
+	conn := pgtest.Conn(t, l.store.Pool().Config().ConnString())
+	tx, _, err := l.store.BeginOrderedClaim(t.Context(), conn, run)
 	wantError(t, err, store.ErrNotHead)
 	l.commit(tx)
 	for range 2 {

@@ -13,7 +13,7 @@
 //
 // Guarantees:
 //
-//   - A transactional or batch job type takes effect exactly once per event, and
+//   - A transactional, batch or ordered job type takes effect exactly once per event, and
 //     once more for each replay that asks for it. Crashes, repetitions and
 //     concurrency do not change this. Its tables must be in the database that
 //     holds the events, and it must write to them through its transaction.
@@ -52,7 +52,8 @@
 // [Logger] returns a logger for the context that the code receives.
 //
 // Several attempts, and several events of one signature request, may run at the
-// same time and in any order. Lock the rows that you update.
+// same time and in any order. Lock the rows that you update. An [Ordered] job
+// type works the events of a signature request one at a time and in order.
 //
 // Respect the context. It ends after Timeout, when the job is cancelled, and
 // ten seconds after the program began to stop. An attempt that a stop
@@ -98,5 +99,6 @@
 // Read the files in this order. runtime.go starts River, and attempt.go
 // surrounds each attempt. execute.go calls the job type, between claim.go and
 // commit.go. outcome.go decides how the attempt ended. For a batch job type,
-// coalesce.go gathers attempts and work_batch.go calls it.
+// coalesce.go gathers attempts and work_batch.go calls it. For an ordered one,
+// work_ordered.go works its event and those that wait for it.
 package worker

@@ -85,6 +85,29 @@ func ExampleRegistry() {
 }
 
 // This example follows an event from its delivery to its effect.
+// NumberSteps numbers the events of each signature request.
+type NumberSteps struct{ worker.Defaults }
+
+func (NumberSteps) Kind() string              { return "number_steps" }
+func (NumberSteps) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
+
+func (NumberSteps) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO shop.steps (signature_request_id, step, event_type)
+		SELECT $1, count(*) + 1, $2 FROM shop.steps WHERE signature_request_id = $1`, e.SignatureRequestID, e.Type)
+	return err
+}
+
+// WhenFailed goes on with the next event if one has failed for good.
+func (NumberSteps) WhenFailed() worker.LanePolicy { return worker.SkipFailed }
+
+func ExampleRegistry_AddOrdered() {
+	registry := worker.NewRegistry()
+	registry.AddOrdered(NumberSteps{})
+	fmt.Println(registry.Kinds(), registry.Err(), NumberSteps{}.WhenFailed())
+	// Output: [number_steps] <nil> skip
+}
+
 func ExampleRuntime() {
 	ctx := context.Background()
 	check := func(err error) {

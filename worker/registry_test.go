@@ -96,6 +96,15 @@ func TestRegistryRefuses(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an invalid policy", func(t *testing.T) {
+		t.Parallel()
+		registry := worker.NewRegistry()
+		registry.AddOrdered(&orderedJob{kind: "ordered", policy: 3})
+		registry.AddOrdered(nil)
+		if err := registry.Err(); err == nil || !strings.Contains(err.Error(), "WhenFailed is LanePolicy(3)") || !strings.Contains(err.Error(), "is nil") {
+			t.Error(err)
+		}
+	})
 	t.Run("all at once", func(t *testing.T) {
 		t.Parallel()
 		registry := registryOf(sound("a"), sound("good"), sound("lumin_x"))
