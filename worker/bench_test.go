@@ -27,9 +27,9 @@ const (
 	benchWorkers = worker.DefaultMaxWorkers
 )
 
-// BenchmarkRun compares a transactional job type, a batch job type with 64 and
-// with 256 slots, and JobCompleteTx, River's own way to commit an effect with its
-// job. The server commits durably.
+// BenchmarkRun compares a transactional job type, an ordered one with many and
+// with few signature requests, a batch job type with 64 and with 256 slots, and
+// JobCompleteTx, River's own way to commit an effect with its job. The server commits durably.
 func BenchmarkRun(b *testing.B) {
 	server, err := pgdev.Start(b.Context(), pgdev.Config{Durable: true})
 	if err != nil {
@@ -43,50 +43,30 @@ func BenchmarkRun(b *testing.B) {
 	pgtest.Exec(b, pool, `CREATE TABLE public.bench_effects (event_key uuid)`)
 	logger := slog.New(slog.DiscardHandler)
 
-	b.Run("Runtime", func(b *testing.B) {
-		s, err := store.New(pool, logger)
-		if err != nil {
-			b.Fatal(err)
-		}
-		registry := worker.NewRegistry()
-		registry.AddTx(benchJob{})
-		runtime, err := worker.New(worker.Config{Store: s, Registry: registry, Logger: logger, MaxWorkers: benchWorkers})
-		if err != nil {
-			b.Fatal(err)
-		}
-		drain(b, pool, benchJob{}.Kind(), river.QueueDefault, runtime.Start, runtime.Stop)
-	})
-	for _, lanes := range []int{0, 16} {
-		b.Run("Ordered"+map[bool]string{true: "FewLanes"}[lanes > 0], func(b *testing.B) {
+	run := func(name string, lanes int, kind, queue string, cfg worker.Config, add func(*worker.Registry)) {
+		b.Run(name, func(b *testing.B) {
 			s, err := store.New(pool, logger)
 			if err != nil {
 				b.Fatal(err)
 			}
-			registry := worker.NewRegistry()
-			registry.AddOrdered(benchOrdered{})
-			runtime, err := worker.New(worker.Config{Store: s, Registry: registry, Logger: logger, MaxWorkers: benchWorkers})
+			cfg.Store, cfg.Registry, cfg.Logger = s, worker.NewRegistry(), logger
+			add(cfg.Registry)
+			runtime, err := worker.New(cfg)
 			if err != nil {
 				b.Fatal(err)
 			}
-			drainLanes(b, pool, lanes, benchOrdered{}.Kind(), river.QueueDefault, runtime.Start, runtime.Stop)
+			drain(b, pool, lanes, kind, queue, runtime.Start, runtime.Stop)
 		})
 	}
+	single := worker.Config{MaxWorkers: benchWorkers}
+	run("Runtime", manyLanes, benchJob{}.Kind(), river.QueueDefault, single, func(r *worker.Registry) { r.AddTx(benchJob{}) })
+	ordered := func(r *worker.Registry) { r.AddOrdered(benchOrdered{}) }
+	run("Ordered", manyLanes, benchOrdered{}.Kind(), river.QueueDefault, single, ordered)
+	run("OrderedFewLanes", 16, benchOrdered{}.Kind(), river.QueueDefault, single, ordered)
 	for _, slots := range []int{64, 256} {
-		b.Run(fmt.Sprintf("Batch%d", slots), func(b *testing.B) {
-			s, err := store.New(pool, logger)
-			if err != nil {
-				b.Fatal(err)
-			}
-			registry := worker.NewRegistry()
-			registry.AddBatch(benchBatch{})
-			runtime, err := worker.New(worker.Config{
-				Store: s, Registry: registry, Logger: logger, Queues: map[string]int{benchBatch{}.Kind(): slots},
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			drain(b, pool, benchBatch{}.Kind(), benchBatch{}.Kind(), runtime.Start, runtime.Stop)
-		})
+		kind := benchBatch{}.Kind()
+		run(fmt.Sprintf("Batch%d", slots), manyLanes, kind, kind, worker.Config{Queues: map[string]int{kind: slots}},
+			func(r *worker.Registry) { r.AddBatch(benchBatch{}) })
 	}
 	b.Run("JobCompleteTx", func(b *testing.B) {
 		workers := river.NewWorkers()
@@ -99,20 +79,17 @@ func BenchmarkRun(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		drain(b, pool, completeTxArgs{}.Kind(), river.QueueDefault, client.Start, client.Stop)
+		drain(b, pool, manyLanes, completeTxArgs{}.Kind(), river.QueueDefault, client.Start, client.Stop)
 	})
 }
 
-// drain enqueues b.N jobs with events and runs, and measures how long they
-// take. Each four events have the same signature request.
-func drain(b *testing.B, pool *pgxpool.Pool, kind, queue string, start, stop func(context.Context) error) {
-	drainLanes(b, pool, 0, kind, queue, start, stop)
-}
+// manyLanes stands for a signature request for each four events.
+const manyLanes = 0
 
-// drainLanes is drain with the given number of signature requests, or a quarter
-// of the number of events if it is 0.
-func drainLanes(b *testing.B, pool *pgxpool.Pool, lanes int, kind, queue string, start, stop func(context.Context) error) {
-	if lanes == 0 {
+// drain enqueues b.N jobs with events of so many signature requests, and runs,
+// and measures how long they take.
+func drain(b *testing.B, pool *pgxpool.Pool, lanes int, kind, queue string, start, stop func(context.Context) error) {
+	if lanes == manyLanes {
 		lanes = max(b.N/4, 1)
 	}
 	ctx := context.Background()

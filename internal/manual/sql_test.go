@@ -48,6 +48,8 @@ INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_u
 INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ('send_welcome', 'follow_up', 'default');
 INSERT INTO lumin.river_job (args, kind, max_attempts, attempt, state, errors, finalized_at)
 VALUES ('{"customer_id": 1}', 'send_welcome', 3, 3, 'discarded', ARRAY['{"error": "mail answered 500"}'::jsonb], now());
+INSERT INTO lumin.job_types (kind, events, sources, transactional, queue, when_failed) VALUES ('number_steps', '{}', '{}', true, 'default', 'hold');
+INSERT INTO lumin.runs (event_key, job_kind, event_id, state) SELECT event_key, 'number_steps', id, 'parked' FROM lumin.events WHERE id = 3;
 DELETE FROM lumin.runs WHERE event_id = 99;
 UPDATE lumin.runs SET rerun = 1 WHERE event_id = 101;
 UPDATE lumin.redeliveries SET payload = '{}', signature = '\x00', key_id = 'k', promoted_key = gen_random_uuid() WHERE event_id = 301;

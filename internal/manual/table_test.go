@@ -116,6 +116,7 @@ func TestDefaultsTable(t *testing.T) {
 		"MaxAttempts": strconv.Itoa(d.MaxAttempts()), "Timeout": fmt.Sprintf("%.0f s", d.Timeout().Seconds()),
 		"Backoff": fmt.Sprintf("%.0f s", d.Backoff(1).Seconds()), "Sources": "all", "Queue": "`" + d.Queue() + "`",
 		"Priority": strconv.Itoa(d.Priority()), "BatchLimits": "64",
+		"WhenFailed": map[worker.LanePolicy]string{worker.HoldLane: "`HoldLane`"}[d.WhenFailed()],
 	}
 	if n := reflect.TypeFor[worker.Defaults]().NumMethod(); n != len(want) {
 		t.Errorf("%d defaults, want %d", n, len(want))
