@@ -1,0 +1,44 @@
+package lanes
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
+)
+
+// Held counts the held lanes of one job type.
+type Held struct {
+	Kind  string
+	Lanes int64
+	Since *time.Time // when the oldest of them became held; nil if none is held
+	Age   float64    // seconds since then, by the database's clock
+}
+
+const heldSQL = `
+SELECT t.kind, count(l.held_by), min(l.held_since), coalesce(extract(epoch FROM now() - min(l.held_since)), 0)::float8
+FROM lumin.job_types t
+LEFT JOIN lumin.lanes l ON l.job_kind = t.kind AND l.held_by IS NOT NULL
+WHERE t.when_failed = 'hold'
+GROUP BY t.kind ORDER BY t.kind`
+
+// CountHeld counts held lanes by job type. A job type whose lanes can be held
+// has a count of 0 if none is.
+func CountHeld(ctx context.Context, pool *pgxpool.Pool) ([]Held, error) {
+	return query.Structs[Held](ctx, pool, "count held lanes", heldSQL, pgx.QueryExecModeCacheDescribe)
+}
+
+// Policies returns what becomes of a lane of each ordered job type when a run
+// fails for good: hold, skip or cancel. Other job types are not in the map.
+func Policies(ctx context.Context, pool *pgxpool.Pool) (map[string]string, error) {
+	policies := map[string]string{}
+	var kind, policy string
+	err := query.Each(ctx, pool, "list ordered job types", []any{&kind, &policy}, func() error {
+		policies[kind] = policy
+		return nil
+	}, `SELECT kind, when_failed FROM lumin.job_types WHERE when_failed IS NOT NULL`)
+	return policies, err
+}

@@ -1,0 +1,28 @@
+package lanes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// ErrNoReason refuses to skip a run without a reason.
+var ErrNoReason = errors.New("skipping a run needs a reason")
+
+const skipSQL = `SELECT lumin.dismiss_failure($1::text::uuid, $2, $3, coalesce(nullif($4, ''), current_user))`
+
+// Skip dismisses the failed run that holds a lane, with a reason and the person
+// who skips it, and wakes the next run. It returns false and changes nothing if
+// that run is no longer failed, or if another transaction has locked it.
+func Skip(ctx context.Context, pool *pgxpool.Pool, held Lane, reason, by string) (skipped bool, err error) {
+	if strings.TrimSpace(reason) == "" {
+		return false, ErrNoReason
+	}
+	if err := pool.QueryRow(ctx, skipSQL, held.HeadKey, held.Kind, reason, by).Scan(&skipped); err != nil {
+		return false, fmt.Errorf("skip the head of a lane: %w", err)
+	}
+	return skipped, nil
+}
