@@ -26,7 +26,8 @@
 //		Logger:   logger,
 //	})
 //	registry.MustRegister(admin.NewRunCollector(store.OldestPending),
-//		admin.NewRunCountCollector(ctx, store.UnsettledRuns), admin.NewBuildCollector())
+//		admin.NewRunCountCollector(ctx, store.UnsettledRuns), admin.NewLaneCollector(ctx, heldLanes),
+//		admin.NewBuildCollector())
 //	server := admin.NewServer(handler)
 //	server.Addr = "127.0.0.1:8081"
 //	return server.ListenAndServe()

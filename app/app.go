@@ -78,6 +78,7 @@ type commands struct {
 	Events    eventsCommand    `cmd:"" help:"Show stored events."`
 	Conflicts conflictsCommand `cmd:"" help:"List events that were delivered again with different content, and decide about them."`
 	Failures  failuresCommand  `cmd:"" help:"List failed and retrying runs by job type and error; dismiss failed runs, and restore them."`
+	Lanes     lanesCommand     `cmd:"" help:"List lanes of ordered job types that wait, and skip a failed run that holds one."`
 	FollowUps followUpsCommand `cmd:"" help:"List follow-up jobs that have failed for good, and put them back into the queue."`
 	Replay    replayCommand    `cmd:"" help:"Repeat failed runs, or other runs that the filters choose."`
 	Replays   replaysCommand   `cmd:"" help:"List, watch and cancel replays."`

@@ -12,6 +12,7 @@
 // The program also has the built-in job types that the environment enables.
 //
 // Such a program has all commands of lumin-ingest: serve, dev, migrate,
-// trigger, events, conflicts, failures, follow-ups, replay, replays, doctor,
-// retention, erase, audit, reconcile, keys, sign, verify, health and version.
+// trigger, events, conflicts, failures, lanes, follow-ups, replay, replays,
+// doctor, retention, erase, audit, reconcile, keys, sign, verify, health and
+// version.
 package app

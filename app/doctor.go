@@ -227,6 +227,10 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	lanes, err := examineLanes(ctx, st)
+	if err != nil {
+		return nil, err
+	}
 	followUps, err := doctor.ExamineFollowUps(ctx, st.Pool())
 	if err != nil {
 		return nil, err
@@ -240,7 +244,7 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 		return nil, err
 	}
 	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs), examineComplaints(queue),
-		runs, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
+		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
 }
 
 // examinePrograms compares the running programs with all job types that were

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 
+	"lumin-ingest/store"
 	"lumin-ingest/store/failures"
+	"lumin-ingest/store/lanes"
 )
 
 type failuresCommand struct {
@@ -60,6 +64,9 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 		return printLines(std.out, append(failed.Groups, retrying.Groups...))
 	}
 	showGroups(std.out, failedListing(), failed)
+	if err := noteHeldLanes(ctx, std.out, st, failed.Groups); err != nil {
+		return err
+	}
 	if len(retrying.Groups) > 0 {
 		fmt.Fprintln(std.out)
 		showGroups(std.out, retryingListing(), retrying)
@@ -79,6 +86,25 @@ func showGroups(w io.Writer, l listing[failures.Group], groups failures.Groups) 
 	}
 	l.table(w, groups.Groups)
 	noteEstimate(w, groups.Exact, "group", groups.MayMiss)
+}
+
+// noteHeldLanes says which of the failed runs hold lanes: those of job types with
+// that policy.
+func noteHeldLanes(ctx context.Context, w io.Writer, st *store.Store, failed []failures.Group) error {
+	policies, err := lanes.Policies(ctx, st.Pool())
+	if err != nil {
+		return err
+	}
+	var kinds []string
+	for _, g := range failed {
+		if policies[g.Kind] == "hold" && !slices.Contains(kinds, g.Kind) {
+			kinds = append(kinds, g.Kind)
+		}
+	}
+	if len(kinds) > 0 {
+		fmt.Fprintf(w, "\nfailed runs of %s hold later events of their signature requests: %s lanes list --held\n", strings.Join(kinds, ", "), invocation())
+	}
+	return nil
 }
 
 func failedListing() listing[failures.Group] {

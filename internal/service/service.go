@@ -18,6 +18,7 @@ import (
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
+	"lumin-ingest/store/lanes"
 	"lumin-ingest/worker"
 )
 
@@ -80,7 +81,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	registerLog(s.registry, cfg.LogQueue)
 	s.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), admin.NewBuildCollector(),
-		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(ctx, s.store.UnsettledRuns))
+		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(ctx, s.store.UnsettledRuns),
+		admin.NewLaneCollector(ctx, func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, s.store.Pool()) }))
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,98 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"lumin-ingest/internal/advice"
+	"lumin-ingest/store"
+	"lumin-ingest/store/lanes"
+)
+
+type lanesCommand struct {
+	List lanesListCommand `cmd:"" help:"List lanes in which runs wait or which a failed run holds, the longest wait first."`
+	Skip lanesSkipCommand `cmd:"" help:"Dismiss the failed run that holds a lane, so that the next event of the signature request is worked."`
+}
+
+type lanesListCommand struct {
+	listSettings
+	Held             bool     `help:"Only lanes that a failed run holds."`
+	Kind             []string `help:"Only of these job types."`
+	SignatureRequest string   `placeholder:"ID" help:"Only of this signature request."`
+	Limit            int      `default:"50" help:"Show at most this many."`
+}
+
+func (c *lanesListCommand) Run(ctx context.Context, std streams) error {
+	if err := checkLimit(c.Limit); err != nil {
+		return err
+	}
+	return list(ctx, std, c.listSettings, laneListing(), func(st *store.Store) ([]lanes.Lane, error) {
+		if err := checkOrdered(ctx, st, c.Kind); err != nil {
+			return nil, err
+		}
+		if c.SignatureRequest != "" {
+			if err := checkRequests(ctx, st, []string{c.SignatureRequest}); err != nil {
+				return nil, err
+			}
+		}
+		return lanes.List(ctx, st.Pool(), lanes.Filter{
+			Kinds: c.Kind, SignatureRequestID: c.SignatureRequest, Held: c.Held, Limit: c.Limit,
+		})
+	})
+}
+
+func laneListing() listing[lanes.Lane] {
+	return listing[lanes.Lane]{
+		empty:    "no lane waits",
+		headings: []string{"JOB TYPE", "SIGNATURE REQUEST", "HEAD", "EVENT TIME", "STATE", "AGE", "WAITING", "HELD BY"},
+		cells: func(l lanes.Lane) []string {
+			return []string{
+				l.Kind, l.SignatureRequestID, strconv.FormatInt(l.HeadEventID, 10), timeCell(&l.HeadEventTime), l.HeadState,
+				ageCell(l), strconv.FormatInt(l.Waiting, 10), heldCell(l),
+			}
+		},
+		cut: []string{"HELD BY"},
+	}
+}
+
+// ageCell is how long a lane has been waiting.
+func ageCell(l lanes.Lane) string {
+	if l.Since == nil {
+		return "-"
+	}
+	return approxDuration(time.Duration(l.Age * float64(time.Second)))
+}
+
+// heldCell names the event whose failed run holds a lane, and its error.
+func heldCell(l lanes.Lane) string {
+	if !l.Held() {
+		return "-"
+	}
+	return fmt.Sprintf("event %d: %s", *l.HeldBy, errorCell(l.Error))
+}
+
+// checkOrdered refuses job types that do not exist or are not ordered.
+func checkOrdered(ctx context.Context, st *store.Store, kinds []string) error {
+	if err := checkKinds(ctx, st, kinds); err != nil || len(kinds) == 0 {
+		return err
+	}
+	policies, err := lanes.Policies(ctx, st.Pool())
+	if err != nil {
+		return err
+	}
+	for _, kind := range kinds {
+		if _, ordered := policies[kind]; ordered {
+			continue
+		}
+		remedy := "no job type is ordered; \"failures\" lists failed runs"
+		if len(policies) > 0 {
+			remedy = didYouMean(kind, slices.Sorted(maps.Keys(policies))) + "; \"failures\" lists the failed runs of other job types"
+		}
+		return advice.Usage("job type "+kind+" is not ordered, so it has no lanes", "%s", remedy)
+	}
+	return nil
+}
