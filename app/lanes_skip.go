@@ -14,7 +14,7 @@ import (
 
 type lanesSkipCommand struct {
 	listSettings
-	Kind             string `required:"" help:"Job type of the lane."`
+	Kind             string `required:"" placeholder:"KIND" help:"Job type of the lane."`
 	SignatureRequest string `required:"" placeholder:"ID" help:"Signature request of the lane."`
 	confirmSettings
 	Reason string `help:"Why the run will never succeed. It is stored with the run, so do not name a person in it."`
