@@ -97,7 +97,7 @@ func noteHeldLanes(ctx context.Context, w io.Writer, st *store.Store, failed []f
 	}
 	var kinds []string
 	for _, g := range failed {
-		if policies[g.Kind] == "hold" && !slices.Contains(kinds, g.Kind) {
+		if policies[g.Kind] == holds && !slices.Contains(kinds, g.Kind) {
 			kinds = append(kinds, g.Kind)
 		}
 	}

@@ -31,7 +31,7 @@ func (c *lanesListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return list(ctx, std, c.listSettings, laneListing(), func(st *store.Store) ([]lanes.Lane, error) {
-		if err := checkOrdered(ctx, st, c.Kind); err != nil {
+		if _, err := checkOrdered(ctx, st, c.Kind); err != nil {
 			return nil, err
 		}
 		if c.SignatureRequest != "" {
@@ -75,14 +75,18 @@ func heldCell(l lanes.Lane) string {
 	return fmt.Sprintf("event %d: %s", *l.HeldBy, errorCell(l.Error))
 }
 
-// checkOrdered refuses job types that do not exist or are not ordered.
-func checkOrdered(ctx context.Context, st *store.Store, kinds []string) error {
-	if err := checkKinds(ctx, st, kinds); err != nil || len(kinds) == 0 {
-		return err
+// holds is the policy of ordered job types whose failed runs hold their lanes.
+const holds = "hold"
+
+// checkOrdered refuses job types that do not exist or are not ordered, and
+// returns the policies of all ordered job types.
+func checkOrdered(ctx context.Context, st *store.Store, kinds []string) (map[string]string, error) {
+	if err := checkKinds(ctx, st, kinds); err != nil {
+		return nil, err
 	}
 	policies, err := lanes.Policies(ctx, st.Pool())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, kind := range kinds {
 		if _, ordered := policies[kind]; ordered {
@@ -92,7 +96,7 @@ func checkOrdered(ctx context.Context, st *store.Store, kinds []string) error {
 		if len(policies) > 0 {
 			remedy = didYouMean(kind, slices.Sorted(maps.Keys(policies))) + "; \"failures\" lists the failed runs of other job types"
 		}
-		return advice.Usage("job type "+kind+" is not ordered, so it has no lanes", "%s", remedy)
+		return nil, advice.Usage("job type "+kind+" is not ordered, so it has no lanes", "%s", remedy)
 	}
-	return nil
+	return policies, nil
 }

@@ -33,7 +33,7 @@ func (c *lanesSkipCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	if err := checkOrdered(ctx, st, []string{c.Kind}); err != nil {
+	if err := c.checkKind(ctx, st); err != nil {
 		return err
 	}
 	if err := checkRequests(ctx, st, []string{c.SignatureRequest}); err != nil {
@@ -52,6 +52,16 @@ func (c *lanesSkipCommand) Run(ctx context.Context, std streams) error {
 		return c.nothing(std.out, &lane, fmt.Sprintf("the lane is not held; its head, event %d, is %s", lane.HeadEventID, lane.HeadState))
 	}
 	return c.plan(ctx, std, st, lane).carryOut()
+}
+
+// checkKind refuses a job type that never holds a lane.
+func (c *lanesSkipCommand) checkKind(ctx context.Context, st *store.Store) error {
+	policies, err := checkOrdered(ctx, st, []string{c.Kind})
+	if err != nil || policies[c.Kind] == holds {
+		return err
+	}
+	return advice.Usage("job type "+c.Kind+" never holds a lane: its policy after a failure is "+policies[c.Kind],
+		"\"failures\" lists its failed runs, and \"failures dismiss\" dismisses them")
 }
 
 // plan plans to skip the head of a held lane.

@@ -97,7 +97,11 @@ func testJobTypes(context.Context, Env) (*worker.Registry, error) {
 		return registry, nil
 	}
 	registry.AddTx(countEffects{})
-	registry.AddTx(bookInvoice{})
+	if os.Getenv("TEST_JOBS") == "ordered" {
+		registry.AddOrdered(bookInvoice{})
+	} else {
+		registry.AddTx(bookInvoice{})
+	}
 	return registry, nil
 }
 
