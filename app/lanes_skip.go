@@ -45,13 +45,13 @@ func (c *lanesSkipCommand) Run(ctx context.Context, std streams) error {
 		return c.nothing(std.out, nil, "all its runs have finished")
 	case err != nil:
 		return err
+	case lane.Held():
+		return c.plan(ctx, std, st, lane).carryOut()
 	case lane.HeadState == "retrying":
 		return advice.Usage(fmt.Sprintf("the lane is not held: its head, event %d, is retrying; the next attempt is at %s", lane.HeadEventID, timeCell(lane.NextAttempt)),
 			"wait for its last attempt; or fix the cause, and \"replay --retrying --kind %s --event %d\" makes the next attempt now", c.Kind, lane.HeadEventID)
-	case !lane.Held():
-		return c.nothing(std.out, &lane, fmt.Sprintf("the lane is not held; its head, event %d, is %s", lane.HeadEventID, lane.HeadState))
 	}
-	return c.plan(ctx, std, st, lane).carryOut()
+	return c.nothing(std.out, &lane, fmt.Sprintf("the lane is not held; its head, event %d, is %s", lane.HeadEventID, lane.HeadState))
 }
 
 // checkKind refuses a job type that never holds a lane.
@@ -74,7 +74,7 @@ func (c *lanesSkipCommand) plan(ctx context.Context, std streams, st *store.Stor
 				return err
 			}
 			if !skipped {
-				return c.nothing(std.out, &lane, fmt.Sprintf("event %d no longer holds the lane", lane.HeadEventID))
+				return c.nothing(std.out, &lane, fmt.Sprintf("another session has changed the run of event %d, or is changing it", *lane.HeldBy))
 			}
 			return c.done(std.out, lane)
 		},
@@ -108,9 +108,9 @@ func (c *lanesSkipCommand) show(w io.Writer, lane lanes.Lane) error {
 		}
 		return printJSON(w, skipLine{Lane: &lane, DryRun: c.DryRun})
 	}
-	table(w, []string{"JOB TYPE", "SIGNATURE REQUEST", "RUN TO DISMISS", "EVENT TIME", "HELD SINCE", "WAITING", "ERROR"}, [][]string{{
-		lane.Kind, lane.SignatureRequestID, fmt.Sprintf("event %d", lane.HeadEventID), timeCell(&lane.HeadEventTime),
-		timeCell(lane.HeldSince), strconv.FormatInt(lane.Waiting, 10), errorCell(lane.Error),
+	table(w, []string{"JOB TYPE", "SIGNATURE REQUEST", "RUN TO DISMISS", "FAILED", "WAITING", "ERROR"}, [][]string{{
+		lane.Kind, lane.SignatureRequestID, fmt.Sprintf("event %d", *lane.HeldBy), timeCell(lane.HeldSince),
+		strconv.FormatInt(lane.Waiting, 10), errorCell(lane.Error),
 	}}, "ERROR")
 	return nil
 }
@@ -131,6 +131,6 @@ func (c *lanesSkipCommand) done(w io.Writer, lane lanes.Lane) error {
 	if lane.Waiting > 0 {
 		next = "a running worker takes the next event"
 	}
-	_, err := fmt.Fprintf(w, "event %d skipped; %s; \"failures restore --kind %s --event %d\" brings it back\n", lane.HeadEventID, next, lane.Kind, lane.HeadEventID)
+	_, err := fmt.Fprintf(w, "event %[1]d skipped; %[2]s; \"failures restore --kind %[3]s --event %[1]d\" brings it back\n", *lane.HeldBy, next, lane.Kind)
 	return err
 }

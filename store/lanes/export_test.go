@@ -4,7 +4,7 @@ import "fmt"
 
 // The statements, for a test of their plans.
 var (
-	ListSQL = fmt.Sprintf(laneSQL, listSQL)
-	FindSQL = fmt.Sprintf(laneSQL, findSQL)
+	ListSQL = fmt.Sprintf(laneSQL, waitingSQL)
+	FindSQL = fmt.Sprintf(laneSQL, oneSQL)
 	HeldSQL = heldSQL
 )

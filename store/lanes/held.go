@@ -18,10 +18,11 @@ type Held struct {
 	Age   float64    // seconds since then, by the database's clock
 }
 
+// A lane can have several failed runs.
 const heldSQL = `
-SELECT t.kind, count(l.held_by), min(l.held_since), coalesce(extract(epoch FROM now() - min(l.held_since)), 0)::float8
+SELECT t.kind, count(DISTINCT e.signature_request_id), min(r.finished_at), coalesce(extract(epoch FROM now() - min(r.finished_at)), 0)::float8
 FROM lumin.job_types t
-LEFT JOIN lumin.lanes l ON l.job_kind = t.kind AND l.held_by IS NOT NULL
+LEFT JOIN (lumin.runs r JOIN lumin.events e ON e.id = r.event_id) ON r.job_kind = t.kind AND r.state = 'failed'
 WHERE t.when_failed = 'hold'
 GROUP BY t.kind ORDER BY t.kind`
 

@@ -16,12 +16,16 @@ const skipSQL = `SELECT lumin.dismiss_failure($1::text::uuid, $2, $3, coalesce(n
 
 // Skip dismisses the failed run that holds a lane, with a reason and the person
 // who skips it, and wakes the next run. It returns false and changes nothing if
-// that run is no longer failed, or if another transaction has locked it.
+// that run is no longer failed, if another transaction has locked it, or if the
+// lane was not held.
 func Skip(ctx context.Context, pool *pgxpool.Pool, held Lane, reason, by string) (skipped bool, err error) {
 	if strings.TrimSpace(reason) == "" {
 		return false, ErrNoReason
 	}
-	if err := pool.QueryRow(ctx, skipSQL, held.HeadKey, held.Kind, reason, by).Scan(&skipped); err != nil {
+	if !held.Held() {
+		return false, nil
+	}
+	if err := pool.QueryRow(ctx, skipSQL, *held.HeldKey, held.Kind, reason, by).Scan(&skipped); err != nil {
 		return false, fmt.Errorf("skip the head of a lane: %w", err)
 	}
 	return skipped, nil
