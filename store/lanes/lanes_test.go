@@ -275,6 +275,10 @@ func TestCountHeld(t *testing.T) {
 	if got := held(); got != "book 2 50 min" {
 		t.Error(got)
 	}
+	set(t, s, 2, "book", "failed", 60) // in the same lane as 1
+	if got := held(); got != "book 2 60 min" {
+		t.Error(got)
+	}
 	policies, err := lanes.Policies(t.Context(), s.Pool())
 	if err != nil || fmt.Sprint(policies) != "map[book:hold mail:skip]" {
 		t.Error(policies, err)

@@ -67,7 +67,7 @@ CROSS JOIN LATERAL (
     JOIN lumin.runs r ON r.event_key = e.event_key AND r.job_kind = l.job_kind AND r.event_id = e.id
     WHERE e.signature_request_id = l.signature_request_id
       AND (r.state IN ('pending', 'parked') OR (r.state = 'failed' AND l.when_failed = 'hold'))
-    HAVING count(*) > 0 OFFSET 0
+    OFFSET 0
 ) u
 CROSS JOIN LATERAL (
     SELECT * FROM lumin.event_status v WHERE v.event_id = u.head_event_id AND v.job_kind = l.job_kind OFFSET 0
