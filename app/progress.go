@@ -65,6 +65,7 @@ type progress struct {
 	order    replay.Order
 	finished bool
 	total    int64
+	exact    bool             // whether total is no estimate
 	runs     map[string]int64 // by state
 }
 
@@ -81,7 +82,8 @@ func readProgress(ctx context.Context, replays *replay.Store, id int64) (progres
 	for _, c := range counts {
 		p.runs[c.State] += c.Runs
 	}
-	if order.Planned != nil {
+	// An estimate is of no use once all runs are enqueued.
+	if p.exact = order.PlannedExactly || order.EnqueuedAt != nil; order.Planned != nil && (order.PlannedExactly || !p.exact) {
 		p.total = max(p.total, *order.Planned)
 	}
 	// Restored runs keep the number of this replay but no longer belong to it.
@@ -104,7 +106,7 @@ func (p progress) result(w io.Writer) error {
 	case p.order.State == "refused" || p.order.State == "failed":
 		return advice.Add(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "correct the replay and order it again")
 	case p.order.State == "cancelled":
-		return advice.Add(fmt.Errorf("replay %d was cancelled: %d runs were not replayed", p.order.ID, p.total-p.settled()), remedy, p.order.ID)
+		return advice.Add(fmt.Errorf("replay %d was cancelled: %s runs were not replayed", p.order.ID, countText(p.total-p.settled(), p.exact)), remedy, p.order.ID)
 	case p.runs["failed"]+p.runs["dismissed"]+p.runs["cancelled"] > 0:
 		return advice.Add(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"]+p.runs["dismissed"], p.runs["cancelled"]), remedy, p.order.ID)
 	case p.order.Error != "":
@@ -126,8 +128,9 @@ func (p progress) result(w io.Writer) error {
 func newProgress(w io.Writer) func(progress) {
 	if f := terminal(w); f != nil {
 		bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(f), progressbar.OptionShowCount(),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionSetDescription("replay"))
+			progressbar.OptionSetPredictTime(true))
 		return func(p progress) {
+			bar.Describe(map[bool]string{true: "replay", false: "replay (estimated total)"}[p.exact])
 			bar.ChangeMax64(max(p.total, 1))
 			_ = bar.Set64(p.settled()) // a closed terminal needs no bar
 			if p.finished {
@@ -145,8 +148,8 @@ func newProgress(w io.Writer) func(progress) {
 
 // String formats the progress as one line.
 func (p progress) String() string {
-	text := fmt.Sprintf("%s: %d of %d enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
-		p.order.Enqueued, p.total, p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
+	text := fmt.Sprintf("%s: %d of %s enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
+		p.order.Enqueued, countText(p.total, p.exact), p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
 	if parked := p.runs["parked"]; parked > 0 {
 		text += fmt.Sprintf(", %d parked", parked) // see "lanes list"
 	}

@@ -167,6 +167,7 @@ type progressLine struct {
 	State    string           `json:"state"` // of the replay
 	Over     bool             `json:"over"`  // this is the last line
 	Total    int64            `json:"total_runs"`
+	Exact    bool             `json:"exact"` // false: total_runs is an estimate
 	Enqueued int64            `json:"enqueued"`
 	Runs     map[string]int64 `json:"runs"`  // by state; no state is left out
 	Error    *string          `json:"error"` // why the replay was refused or failed, or which runs it left out
@@ -178,7 +179,7 @@ func progressJSON(w io.Writer) func(progress) {
 	due := dueProgress()
 	return func(p progress) {
 		line := progressLine{
-			ReplayID: p.order.ID, State: p.order.State, Over: p.finished, Total: p.total, Enqueued: p.order.Enqueued,
+			ReplayID: p.order.ID, State: p.order.State, Over: p.finished, Total: p.total, Exact: p.exact, Enqueued: p.order.Enqueued,
 			Runs: map[string]int64{"pending": 0, "parked": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "dismissed": 0},
 		}
 		maps.Copy(line.Runs, p.runs)

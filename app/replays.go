@@ -38,7 +38,7 @@ func replayListing() listing[replay.Order] {
 		headings: []string{"ID", "STATE", "PLANNED", "RUNS", "ORDERED", "BY", "REASON"},
 		cells: func(r replay.Order) []string {
 			return []string{
-				strconv.FormatInt(r.ID, 10), r.State, countCell(r.Planned), strconv.FormatInt(r.Enqueued-r.Withdrawn, 10),
+				strconv.FormatInt(r.ID, 10), r.State, plannedCell(r), strconv.FormatInt(r.Enqueued-r.Withdrawn, 10),
 				timeCell(&r.CreatedAt), r.OrderedBy, r.Reason,
 			}
 		},
@@ -81,7 +81,7 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 	rows := [][]string{
 		{"state", order.State}, {"ordered by", order.OrderedBy}, {"reason", order.Reason}, {"filter", filterText(order.Filter)},
 		{"ordered", timeCell(&order.CreatedAt)}, {"started", timeCell(order.StartedAt)}, {"finished", timeCell(order.FinishedAt)},
-		{"runs planned", countCell(order.Planned)}, {"runs set to pending", strconv.FormatInt(order.Enqueued, 10)},
+		{"runs planned", plannedCell(order)}, {"runs set to pending", strconv.FormatInt(order.Enqueued, 10)},
 	}
 	if order.Rate > 0 {
 		rows = append(rows, []string{"runs a second, at most", strconv.Itoa(order.Rate)})
@@ -111,11 +111,12 @@ func noSuchReplay(err error) error {
 	return err
 }
 
-func countCell(n *int64) string {
-	if n == nil {
+// plannedCell is how many runs matched when an order was started.
+func plannedCell(order replay.Order) string {
+	if order.Planned == nil {
 		return "-"
 	}
-	return strconv.FormatInt(*n, 10)
+	return countText(*order.Planned, order.PlannedExactly)
 }
 
 type replaysWatchCommand struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -24,6 +25,22 @@ const (
 	// finish.
 	lockPause = time.Second
 )
+
+// lock takes the advisory lock of migrations. It polls, because a statement that
+// waits holds a snapshot, for whose end an index that is built concurrently waits.
+func lock(ctx context.Context, conn *pgx.Conn) error {
+	const poll = 100 * time.Millisecond
+	for locked := false; ; {
+		if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, int64(lockKey)).Scan(&locked); err != nil || locked {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(poll):
+		}
+	}
+}
 
 // untilLocked calls run until it gets all its locks. It reports once that it is
 // waiting.

@@ -83,7 +83,7 @@ func locked(ctx context.Context, databaseURL string, report func(Step), act func
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	// Closing the connection releases the lock, even if the program is killed.
-	if _, err := conn.Exec(ctx, `SELECT pg_catalog.pg_advisory_lock($1)`, int64(lockKey)); err != nil {
+	if err := lock(ctx, conn); err != nil {
 		return fmt.Errorf("wait for other programs that migrate: %w", err)
 	}
 	if report == nil {
@@ -285,9 +285,11 @@ func (m *migrator) river(ctx context.Context, direction rivermigrate.Direction, 
 // applies all that are missing.
 func (m *migrator) steps(ctx context.Context, n int) error {
 	return m.withDriver(func(driver database.Driver) error {
-		return apply(&versionedDriver{Driver: driver, report: m.report, untilLocked: func(name string, run func() error) error {
-			return m.untilLocked(ctx, name, run)
-		}}, n)
+		return apply(&versionedDriver{
+			Driver: driver, report: m.report,
+			untilLocked: func(name string, run func() error) error { return m.untilLocked(ctx, name, run) },
+			buildFirst:  func(migration string) error { return m.buildFirst(ctx, migration) },
+		}, n)
 	})
 }
 

@@ -29,8 +29,9 @@ type versionedDriver struct {
 	target int // the version after the next Run
 	report func(Step)
 
-	// untilLocked is [migrator.untilLocked].
+	// untilLocked and buildFirst are those of the migrator.
 	untilLocked func(name string, run func() error) error
+	buildFirst  func(migration string) error
 }
 
 // Version implements database.Driver. golang-migrate calls it under its lock.
@@ -56,6 +57,9 @@ func (d *versionedDriver) Run(file io.Reader) error {
 		return err
 	}
 	name := nameOf(max(d.from, d.target)) // the target on the way up, the start on the way down
+	if err := d.buildFirst(string(text)); err != nil {
+		return fmt.Errorf("%s, which changed nothing: %w", name, err)
+	}
 	began := time.Now()
 	sql := briefLocksSQL + string(text) + ";\n" + setVersionSQL(d.target)
 	err = d.untilLocked(name, func() error { return withoutQuery(d.Driver.Run(strings.NewReader(sql))) })

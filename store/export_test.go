@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Names of the package that its external tests use.
@@ -22,7 +24,6 @@ const (
 	ReadRunSQL            = readRunSQL
 	SettleSQL             = settleSQL
 	NoteAttemptSQL        = noteAttemptSQL
-	ListEventsSQL         = listNewestSQL
 	SweepOrphansSQL       = sweepOrphansSQL
 	SweepUnknownSQL       = sweepUnknownSQL
 	SweepFinalizedSQL     = sweepFinalizedSQL
@@ -37,6 +38,9 @@ const (
 	Flushers       = flushers
 	FlushTimeout   = flushTimeout
 )
+
+// ListQuery is the statement of ListEvents with its parameters.
+func (f EventFilter) ListQuery() (sql string, args pgx.NamedArgs) { return f.listSQL(), f.listArgs() }
 
 // RecordBatch records deliveries as one batch.
 func (s *Store) RecordBatch(ctx context.Context, deliveries ...Delivery) ([]Receipt, error) {

@@ -87,25 +87,6 @@ const summaryColumns = `
      FROM (SELECT r.state, count(*) AS n FROM lumin.runs r WHERE r.event_key = e.event_key GROUP BY r.state) s),
     e.promoted_from`
 
-const listEventsSQL = `
-SELECT ` + summaryColumns + `
-FROM lumin.events e
-WHERE ($1 = '' OR e.source || '' = $1)
-  AND ($2 = '' OR e.event_type = $2)
-  AND ($3 = '' OR e.signature_request_id = $3)
-  AND (NOT $4 OR e.signature_request_id IS NULL)
-  AND ($5::timestamptz IS NULL OR e.received_at >= $5)
-  AND ($6::timestamptz IS NULL OR e.received_at < $6)
-  AND ($7::bigint = 0 OR (e.received_at, e.id) < ($8, $7))
-  AND ($9::bigint = 0 OR (e.received_at, e.id) > ($10, $9))
-  AND ($11::bigint = 0 OR e.id <= $11)
-ORDER BY e.received_at `
-
-const (
-	listNewestSQL = listEventsSQL + `DESC, e.id DESC LIMIT $12`
-	listOldestSQL = listEventsSQL + `ASC, e.id ASC LIMIT $12`
-)
-
 // Number of events that Events reads at once. It is smaller with bodies,
 // because each of them may have 1 MiB.
 const (
@@ -187,15 +168,9 @@ func (s *Store) eventsByID(ctx context.Context, ids []int64) ([]EventSummary, er
 // ListEvents returns a page of events: the newest first, unless the filter has
 // OldestFirst.
 func (s *Store) ListEvents(ctx context.Context, f EventFilter) ([]EventSummary, error) {
-	sql := listNewestSQL
-	if f.OldestFirst {
-		sql = listOldestSQL
-	}
 	// The plan depends on the filter. A generic plan reads every event, even if
 	// the filter matches few.
-	return query.Structs[EventSummary](ctx, s.pool, "list events", sql, pgx.QueryExecModeCacheDescribe,
-		f.Source, f.EventType, f.SignatureRequestID, f.Unrecognized, f.ReceivedSince, f.ReceivedUntil,
-		f.Before.ID, f.Before.ReceivedAt, f.After.ID, f.After.ReceivedAt, f.lastID, f.Limit)
+	return query.Structs[EventSummary](ctx, s.pool, "list events", f.listSQL(), pgx.QueryExecModeCacheDescribe, f.listArgs())
 }
 
 // Run is the run of one job type on one event.

@@ -27,15 +27,18 @@ func (s *Store) StoredKind(ctx context.Context, kind string) (found bool, err er
 }
 
 // Both statements jump from one value to the next in an index. They read a few
-// entries per value, whatever the number of events.
+// entries per value, or per key and source, whatever the number of events.
 const (
 	storedSourcesSQL = `
 WITH RECURSIVE s AS (
-    SELECT min(e.source || '') AS name FROM lumin.events e
+    (SELECT e.key_id, e.source AS name FROM lumin.events e ORDER BY e.key_id, e.source LIMIT 1)
     UNION ALL
-    SELECT (SELECT min(e.source || '') FROM lumin.events e WHERE e.source || '' > s.name) FROM s WHERE s.name IS NOT NULL
+    SELECT n.key_id, n.source FROM s CROSS JOIN LATERAL (
+        SELECT e.key_id, e.source FROM lumin.events e
+        WHERE (e.key_id, e.source) > (s.key_id, s.name) ORDER BY e.key_id, e.source LIMIT 1
+    ) n
 )
-SELECT name FROM s WHERE name IS NOT NULL`
+SELECT DISTINCT name FROM s ORDER BY name`
 
 	storedEventTypesSQL = `
 WITH RECURSIVE t AS (

@@ -53,7 +53,7 @@ type replayer struct {
 
 func newReplayer(s *store.Store, r *Registry, logger *slog.Logger) *housekeeper[replayArgs] {
 	w := &replayer{
-		store: s, replays: replay.New(s), logger: logger,
+		store: s, replays: replay.New(s).Quick(), logger: logger,
 		jobs:      replay.Jobs{Specs: r.specs(), Route: r.Route},
 		positions: map[int64]replay.Position{},
 	}

@@ -10,7 +10,6 @@ import (
 	"lumin-ingest/internal/bench/report"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
-	"lumin-ingest/store/failures"
 	"lumin-ingest/store/replay"
 )
 
@@ -28,7 +27,7 @@ func (s *stage) operate(ctx context.Context, tasks *report.Scenario) error {
 		return err
 	}
 	o := operators{s, st, tasks}
-	for _, task := range []func(context.Context) error{o.lists, o.plans, o.replays, o.retention} {
+	for _, task := range []func(context.Context) error{o.prepareLists, o.lists, o.plans, o.replays, o.retention} {
 		if err := task(ctx); err != nil {
 			return err
 		}
@@ -87,77 +86,49 @@ func (o operators) repeated(task string, do func() error) (p99 float64, err erro
 	return p99, nil
 }
 
-// lists reads the first page of every list, with every filter.
-func (o operators) lists(ctx context.Context) error {
-	middle := time.Unix(fillStart+int64(o.events)*fillStep/2, 0)
-	var tasks []task
-	for _, list := range []struct {
-		task   string
-		filter store.EventFilter
-	}{
-		{"events", store.EventFilter{}},
-		{"events of a rare source", store.EventFilter{Source: "app:crm"}},
-		{"events of a source without any", store.EventFilter{Source: "app:none"}},
-		{"events of a type", store.EventFilter{EventType: "signature_request_approved"}},
-		{"events of a type without any", store.EventFilter{EventType: "signature_request_invalid"}},
-		{"events of one signature request", store.EventFilter{SignatureRequestID: "c4ca4238a0b923820dcc509a6f75849b"}},
-		{"events of the first half", store.EventFilter{ReceivedUntil: &middle}},
-		{"events of the second half, oldest first", store.EventFilter{ReceivedSince: &middle, OldestFirst: true}},
-		{"unrecognized events", store.EventFilter{Unrecognized: true}},
-	} {
-		list.filter.Limit = 50
-		tasks = append(tasks, task{listTask(list.task), func() error { _, err := o.store.ListEvents(ctx, list.filter); return err }})
-	}
-	for _, view := range []struct{ task, sql string }{
-		{"lumin.failed_runs", `SELECT * FROM lumin.failed_runs LIMIT 50`},
-		{"lumin.conflicts", `SELECT * FROM lumin.conflicts LIMIT 50`},
-		{"lumin.event_status, one event", `SELECT * FROM lumin.event_status WHERE event_id = 1000`},
-		{"lumin.event_status, one request", `SELECT * FROM lumin.event_status WHERE signature_request_id = 'c4ca4238a0b923820dcc509a6f75849b'`},
-	} {
-		tasks = append(tasks, task{listTask(view.task), func() error { _, err := o.pool.Exec(ctx, view.sql); return err }})
-	}
-	tasks = append(tasks, task{listTask("replays"), func() error { _, err := replay.New(o.store).List(ctx, 50); return err }})
-	if err := o.slowest(firstPage, tasks); err != nil {
-		return err
-	}
-	return o.repeat(failuresTask, o.failures(ctx))
-}
-
-// listTask is the name of the row of a list.
-func listTask(list string) string { return firstPage + " of " + list }
-
 // Names of rows that have a target.
 const (
 	firstPage     = "first page"
 	replayPlan    = "plan of a replay"
-	failuresTask  = "failures, every run failed"
+	failuresTask  = "failures"
 	replayTask    = "replay of failed runs"
 	retentionTask = "retention, half of the events stay"
 	quietTask     = "a delivery before retention"
 	busyTask      = "a delivery during retention"
 )
 
-func (o operators) failures(ctx context.Context) func() error {
-	return func() error { _, err := failures.Failed().Quickly(ctx, o.store.Pool(), nil, nil, 20); return err }
+// past is the time at which this share of the past events had been received.
+func (o operators) past(share float64) time.Time {
+	return pastStart().Add(time.Duration(share * float64(pastMonth)))
 }
 
 // planned lists the replays that are planned.
-func planned() []struct {
+func (o operators) planned() []struct {
 	task   string
 	filter replay.Filter
 } {
-	since := time.Unix(fillStart, 0)
+	since, middle := o.past(0), o.past(0.5)
 	return []struct {
 		task   string
 		filter replay.Filter
 	}{
 		{"plan of all failed", replay.Filter{Status: replay.Failed}},
-		{"plan of failed, by event type", replay.Filter{Status: replay.Failed, EventTypes: []string{"signature_request_approved"}}},
+		{"plan of failed, by event type", replay.Filter{Status: replay.Failed, EventTypes: []string{commonType}}},
+		{"plan of failed, by a rare event type", replay.Filter{Status: replay.Failed, EventTypes: []string{rareType}}},
 		{"plan of failed, by time", replay.Filter{Status: replay.Failed, ReceivedSince: &since}},
-		{"plan of failed, by source", replay.Filter{Status: replay.Failed, Sources: []string{"account"}}},
+		{"plan of failed, by half of the time", replay.Filter{Status: replay.Failed, ReceivedSince: &middle}},
+		{"plan of failed, by source", replay.Filter{Status: replay.Failed, Sources: []string{commonSource}}},
+		{"plan of failed, by a rare source", replay.Filter{Status: replay.Failed, Sources: []string{rareSource}}},
+		{"plan of failed, by job type", replay.Filter{Status: replay.Failed, Kinds: []string{"notify"}}},
 		{"plan of failed, one event", replay.Filter{Status: replay.Failed, EventIDs: []int64{1000}}},
+		{"plan of failed, one signature request", replay.Filter{Status: replay.Failed, SignatureRequestIDs: []string{oneRequest}}},
+		{"plan of retrying", replay.Filter{Status: replay.Retrying}},
+		{"plan of cancelled", replay.Filter{Status: replay.Cancelled}},
+		{"plan of succeeded", replay.Filter{Status: replay.Succeeded, Kinds: []string{"notify"}}},
+		{"plan of unrecognized", replay.Filter{Status: replay.Unrecognized}},
 		{"plan of missing", replay.Filter{Status: replay.Missing, Kinds: []string{"late"}}},
-		{"plan of missing, by type", replay.Filter{Status: replay.Missing, Kinds: []string{"late"}, EventTypes: []string{"signature_request_approved"}}},
+		{"plan of missing, by type", replay.Filter{Status: replay.Missing, Kinds: []string{"late"}, EventTypes: []string{commonType}}},
+		{"plan of missing, by a rare type", replay.Filter{Status: replay.Missing, Kinds: []string{"late"}, EventTypes: []string{rareType}}},
 	}
 }
 
@@ -166,7 +137,7 @@ func (o operators) plans(ctx context.Context) error {
 		return err
 	}
 	var tasks []task
-	for _, p := range planned() {
+	for _, p := range o.planned() {
 		tasks = append(tasks, task{p.task, func() error { _, err := replay.New(o.store).Quick().Plan(ctx, p.filter); return err }})
 	}
 	return o.slowest(replayPlan, tasks)
@@ -176,7 +147,7 @@ func (o operators) plans(ctx context.Context) error {
 func (o operators) replays(ctx context.Context) error {
 	replays := replay.New(o.store)
 	spec := store.JobSpec{Queue: "default", MaxAttempts: 10, Priority: 1}
-	jobs := replay.Jobs{Specs: map[string]store.JobSpec{"book": spec, "late": spec}}
+	jobs := replay.Jobs{Specs: map[string]store.JobSpec{"book": spec, "late": spec, "notify": spec}}
 	for _, r := range []struct {
 		task   string
 		filter replay.Filter

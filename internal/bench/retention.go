@@ -26,7 +26,7 @@ func (o operators) prepareRetention(ctx context.Context) error {
 			return fmt.Errorf("prepare failures: %w", err)
 		}
 	}
-	if err := o.repeat(listTask("failures, one run in 100"), o.failures(ctx)); err != nil {
+	if err := o.slowest(failuresTask+", one run in 100", o.failureLists(ctx)); err != nil {
 		return err
 	}
 	for _, sql := range []string{

@@ -50,21 +50,31 @@ const columns = `
     c.event_id, pg_catalog.encode(c.payload_sha256, 'hex'), c.source, c.signature_request_id, c.event_type, c.event_time,
     c.another_actor, c.count, c.first_at, c.last_at, c.decision, c.decided_at, c.decided_by, c.decision_reason, c.promoted_id`
 
+// listSQL reads redeliveries_conflict_list_idx until the page is full. The index
+// holds the columns that most filters need. A filter by source or signature request
+// looks up the event of each conflict on the way.
 const listSQL = `
 SELECT ` + columns + `
-FROM lumin.conflicts c
-WHERE ($1::bigint = 0 OR c.event_id = $1)
-  AND ($2 = '' OR c.source = $2)
-  AND ($3 = '' OR c.signature_request_id = $3)
-  AND (NOT $4 OR c.another_actor)
-  AND (NOT $5 OR c.decision IS NULL)
-  AND ($6::timestamptz IS NULL OR c.last_at >= $6)
-ORDER BY c.last_at DESC, c.event_id DESC, c.payload_sha256 LIMIT $7`
+FROM (
+    SELECT d.event_id, d.payload_sha256 FROM lumin.redeliveries d
+    WHERE d.differs = 'content'
+      AND (@event_id::bigint = 0 OR d.event_id = @event_id)
+      AND (NOT @another_actor OR d.another_actor)
+      AND (NOT @undecided OR d.decision IS NULL)
+      AND (@since::timestamptz IS NULL OR d.last_at >= @since)
+      AND (@request = '' OR d.event_id = ANY (ARRAY(SELECT e.id FROM lumin.events e WHERE e.signature_request_id = @request)))
+      AND (@source = '' OR (SELECT e.source FROM lumin.events e WHERE e.id = d.event_id) = @source)
+    ORDER BY d.last_at DESC, d.event_id DESC, d.payload_sha256 LIMIT @limit
+) p
+JOIN lumin.conflicts c ON c.event_id = p.event_id AND c.payload_sha256 = p.payload_sha256
+ORDER BY c.last_at DESC, c.event_id DESC, c.payload_sha256`
 
 // List returns the conflicts that match, the last delivered first.
 func List(ctx context.Context, pool *pgxpool.Pool, f Filter) ([]Row, error) {
-	return query.Structs[Row](ctx, pool, "list conflicts", listSQL, pgx.QueryExecModeCacheDescribe,
-		f.EventID, f.Source, f.SignatureRequestID, f.AnotherActor, f.Undecided, f.Since, f.Limit)
+	return query.Structs[Row](ctx, pool, "list conflicts", listSQL, pgx.QueryExecModeCacheDescribe, pgx.NamedArgs{
+		"event_id": f.EventID, "source": f.Source, "request": f.SignatureRequestID,
+		"another_actor": f.AnotherActor, "undecided": f.Undecided, "since": f.Since, "limit": f.Limit,
+	})
 }
 
 // Actors are the signers that the two bodies of a conflict name, as written

@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// Start marks an order as running and stores how many runs match it now. For an
-// order that has started, it returns the order and its progress.
+// Start marks an order as running and stores how many runs match it now, counted
+// like a [Store.Plan]. For an order that has started, it returns the order and its
+// progress.
 func (s *Store) Start(ctx context.Context, id int64) (Order, error) {
 	order, err := s.Get(ctx, id)
 	if err != nil || order.Planned != nil || (order.State != "ordered" && order.State != "running") || order.Validate() != nil {
@@ -18,9 +19,9 @@ func (s *Store) Start(ctx context.Context, id int64) (Order, error) {
 	}
 	_, err = s.pool.Exec(ctx, `
 		UPDATE lumin.replays
-		SET state = 'running', started_at = coalesce(started_at, now()), planned = coalesce(planned, $2),
+		SET state = 'running', started_at = coalesce(started_at, now()), planned = $2, planned_exactly = $3,
 		    jobs_after = coalesce(jobs_after, (SELECT max(id) FROM lumin.river_job), 0)
-		WHERE id = $1 AND state IN ('ordered', 'running')`, id, plan.Runs())
+		WHERE id = $1 AND state IN ('ordered', 'running') AND planned IS NULL`, id, plan.Runs(), plan.Exact)
 	if err != nil {
 		return order, fmt.Errorf("start replay %d: %w", id, err)
 	}

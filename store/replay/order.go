@@ -50,13 +50,17 @@ func (s *Store) Place(ctx context.Context, n NewOrder) (id int64, err error) {
 
 // Order is one replay order.
 type Order struct {
-	ID         int64      `json:"id"`
-	OrderedBy  string     `json:"ordered_by"`
-	Reason     string     `json:"reason"`
-	Filter     Filter     `json:"filter"`
-	Rate       int        `json:"rate"`      // runs a second; 0 for no limit
-	State      string     `json:"state"`     // ordered, running, done, cancelled, refused, failed
-	Planned    *int64     `json:"planned"`   // runs that matched at the start; nil before
+	ID        int64  `json:"id"`
+	OrderedBy string `json:"ordered_by"`
+	Reason    string `json:"reason"`
+	Filter    Filter `json:"filter"`
+	Rate      int    `json:"rate"`    // runs a second; 0 for no limit
+	State     string `json:"state"`   // ordered, running, done, cancelled, refused, failed
+	Planned   *int64 `json:"planned"` // runs that matched at the start, or an estimate; nil before
+
+	// PlannedExactly is false if Planned is an estimate.
+	PlannedExactly bool `json:"planned_exactly"`
+
 	Enqueued   int64      `json:"enqueued"`  // runs made pending so far
 	Withdrawn  int64      `json:"withdrawn"` // enqueued runs that a cancel has restored
 	Error      string     `json:"error"`     // why it was refused or failed, or which runs it skipped
@@ -77,14 +81,14 @@ func (o Order) Validate() error { return NewOrder{Filter: o.Filter, Rate: o.Rate
 
 const orderColumns = `id, ordered_by, reason, coalesce(status, ''), job_kinds, event_types, sources,
     signature_request_ids, event_ids, error_fingerprints, received_since, received_until, event_since, event_until,
-    coalesce(rate, 0), state, planned, enqueued, withdrawn, coalesce(error, ''), created_at, started_at, enqueued_at, finished_at, coalesce(jobs_after, 0)`
+    coalesce(rate, 0), state, planned, planned_exactly, enqueued, withdrawn, coalesce(error, ''), created_at, started_at, enqueued_at, finished_at, coalesce(jobs_after, 0)`
 
 func scanOrder(row pgx.CollectableRow) (Order, error) {
 	var o Order
 	f := &o.Filter
 	err := row.Scan(&o.ID, &o.OrderedBy, &o.Reason, &f.Status, &f.Kinds, &f.EventTypes, &f.Sources,
 		&f.SignatureRequestIDs, &f.EventIDs, &f.ErrorFingerprints, &f.ReceivedSince, &f.ReceivedUntil, &f.EventSince, &f.EventUntil,
-		&o.Rate, &o.State, &o.Planned, &o.Enqueued, &o.Withdrawn, &o.Error, &o.CreatedAt, &o.StartedAt, &o.EnqueuedAt, &o.FinishedAt, &o.jobsAfter)
+		&o.Rate, &o.State, &o.Planned, &o.PlannedExactly, &o.Enqueued, &o.Withdrawn, &o.Error, &o.CreatedAt, &o.StartedAt, &o.EnqueuedAt, &o.FinishedAt, &o.jobsAfter)
 	return o, err
 }
 
