@@ -60,7 +60,7 @@ WITH place AS (
            sha256(n::text::bytea), sha256(n::text::bytea), CASE WHEN n % 2000000 < 1000000 THEN '0011223344556677' ELSE '8899aabbccddeeff' END,
            at + interval '1 second', CASE WHEN erased THEN at + interval '1 day' END
     FROM typed ORDER BY n
-    RETURNING id, event_key, signature_request_id, payload, received_at
+    RETURNING id, event_key, source, signature_request_id, payload, received_at
 ), book AS (
     INSERT INTO lumin.runs (event_key, job_kind, event_id, job_id, state, attempts, error, finished_at)
     SELECT event_key, 'book', id, -id, CASE WHEN payload IS NULL THEN 'cancelled' ELSE 'failed' END, 10,
@@ -82,9 +82,9 @@ WITH place AS (
     INSERT INTO lumin.failures (event_key, job_kind, replay_id, job_id, state, attempts, errors, failed_at)
     SELECT event_key, job_kind, 0, job_id, 'failed', attempts, ARRAY[jsonb_build_object('error', error)], finished_at FROM notify WHERE state IN ('failed', 'dismissed')
 )
-INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, payload, count, first_at, last_at, another_actor, decision, decided_at, decided_by, decision_reason)
+INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, payload, count, first_at, last_at, source, another_actor, decision, decided_at, decided_by, decision_reason)
 SELECT id, sha256(id::text::bytea), CASE WHEN id % 300 = 2 THEN 'content' WHEN id % 2 = 0 THEN 'details_url' ELSE 'nothing' END, CASE WHEN id % 300 = 2 THEN payload END,
-       1 + id % 3, received_at + interval '1 minute', received_at + (1 + id % 7) * interval '1 hour', id % 900 = 2,
+       1 + id % 3, received_at + interval '1 minute', received_at + (1 + id % 7) * interval '1 hour', CASE WHEN id % 300 = 2 THEN source END, id % 900 = 2,
        d.decision, d.at, d.by, d.reason
 FROM e
 LEFT JOIN LATERAL (SELECT 'dismissed' AS decision, received_at AS at, 'support' AS by, 'edited title' AS reason WHERE id % 600 = 2) d ON true

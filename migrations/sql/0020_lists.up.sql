@@ -1,21 +1,49 @@
 -- Lists stay quick, whatever they filter and however many rows there are.
 --
--- The two indexes read every event or conflict. Package migrations therefore
--- builds them before this migration, without a lock that would stop deliveries:
--- see buildFirst. The statements here are for new databases.
+-- The first index reads every event (24 s for five million). Package migrations
+-- builds it before this migration, without a lock that would stop deliveries: see
+-- buildFirst. The statement here is for new databases.
 
 -- Lists of events of a source, of a type, or of both. The third column is never
 -- NULL. NULLS FIRST keeps the planner from reading such a list by another index.
 CREATE INDEX IF NOT EXISTS events_list_idx ON lumin.events (event_type, source, received_at NULLS FIRST, id);
 
--- The list of conflicts, the last delivered first.
-CREATE INDEX IF NOT EXISTS redeliveries_conflict_list_idx ON lumin.redeliveries (last_at DESC, event_id DESC, payload_sha256)
-    INCLUDE (another_actor, decision) WHERE differs = 'content';
-
--- events_list_idx replaces these. A list of an older program is slower without
--- them.
+-- events_list_idx replaces these. Such lists of an older program, which may still
+-- run, are slower without them.
 DROP INDEX lumin.events_source_idx;
 DROP INDEX lumin.events_type_idx;
+
+-- A conflict has the source of its event, for lists of conflicts of one source. A
+-- trigger writes it, because older programs do not. Deliveries that came before wait
+-- while conflicts get it and the index is built; new events do not wait.
+ALTER TABLE lumin.redeliveries ADD COLUMN source text;
+COMMENT ON COLUMN lumin.redeliveries.source IS 'Only for a conflict: the source of its event.';
+UPDATE lumin.redeliveries d SET source = e.source FROM lumin.events e WHERE e.id = d.event_id AND d.differs = 'content';
+
+CREATE FUNCTION lumin.on_conflict_recorded() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.source := (SELECT e.source FROM lumin.events e WHERE e.id = NEW.event_id);
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER lumin_conflict_recorded BEFORE INSERT OR UPDATE ON lumin.redeliveries
+    FOR EACH ROW WHEN (NEW.differs = 'content' AND NEW.source IS NULL) EXECUTE FUNCTION lumin.on_conflict_recorded();
+
+CREATE INDEX redeliveries_conflict_list_idx ON lumin.redeliveries (last_at DESC, event_id DESC, payload_sha256)
+    INCLUDE (source, another_actor, decision) WHERE differs = 'content';
+
+-- OFFSET 0 makes the planner look up the run of each dismissal. It joined all runs.
+CREATE OR REPLACE VIEW lumin.dismissed_runs AS
+SELECT e.id AS event_id, r.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
+       r.job_kind, r.attempts, r.replay_id, r.finished_at AS failed_at, r.error, r.error_fingerprint,
+       d.dismissed_at, d.dismissed_by, d.reason
+FROM lumin.dismissals d
+CROSS JOIN LATERAL (
+    SELECT o.event_key, o.job_kind, o.event_id, o.attempts, o.replay_id, o.finished_at, o.error, o.error_fingerprint
+    FROM lumin.runs o WHERE o.event_key = d.event_key AND o.job_kind = d.job_kind AND o.state = 'dismissed' OFFSET 0
+) r
+JOIN lumin.events e ON e.id = r.event_id;
 
 ALTER TABLE lumin.replays ADD COLUMN planned_exactly boolean NOT NULL DEFAULT true;
 COMMENT ON COLUMN lumin.replays.planned IS 'Number of runs that matched when the order was started, or an estimate: see planned_exactly.';

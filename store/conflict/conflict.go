@@ -51,8 +51,7 @@ const columns = `
     c.another_actor, c.count, c.first_at, c.last_at, c.decision, c.decided_at, c.decided_by, c.decision_reason, c.promoted_id`
 
 // listSQL reads redeliveries_conflict_list_idx until the page is full. The index
-// holds the columns that most filters need. A filter by source or signature request
-// looks up the event of each conflict on the way.
+// holds the columns of the filters, so conflicts that do not match are not looked up.
 const listSQL = `
 SELECT ` + columns + `
 FROM (
@@ -63,7 +62,7 @@ FROM (
       AND (NOT @undecided OR d.decision IS NULL)
       AND (@since::timestamptz IS NULL OR d.last_at >= @since)
       AND (@request = '' OR d.event_id = ANY (ARRAY(SELECT e.id FROM lumin.events e WHERE e.signature_request_id = @request)))
-      AND (@source = '' OR (SELECT e.source FROM lumin.events e WHERE e.id = d.event_id) = @source)
+      AND (@source = '' OR d.source = @source)
     ORDER BY d.last_at DESC, d.event_id DESC, d.payload_sha256 LIMIT @limit
 ) p
 JOIN lumin.conflicts c ON c.event_id = p.event_id AND c.payload_sha256 = p.payload_sha256

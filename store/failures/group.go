@@ -58,6 +58,7 @@ type List struct {
 	newest  string // FROM, WHERE and ORDER BY: the newest runs, by an index
 	table   string // of which a sample is taken
 	sample  string // the rest of FROM, and WHERE, with this table
+	effort
 }
 
 // Failed lists failed runs.
@@ -71,6 +72,7 @@ func Failed() List {
 		newest:  `FROM lumin.runs r ` + failed + ` ORDER BY r.event_key DESC, r.job_kind DESC`,
 		table:   `lumin.runs r`,
 		sample:  failed,
+		effort:  inPlace(),
 	}
 }
 
@@ -89,16 +91,20 @@ func Retrying() List {
 WHERE r.state = 'pending' AND r.error IS NOT NULL
   AND ` + hasFailedAttempt + ` AND j.attempted_at IS NOT NULL`
 		ofJob = `
-JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.job_id = j.id` + retrying
+CROSS JOIN LATERAL (
+    SELECT * FROM lumin.runs o
+    WHERE o.event_key = lumin.run_key(j.args) AND o.job_kind = j.kind AND o.job_id = j.id OFFSET 0
+) r` + retrying
 	)
 	return List{
 		state:   "retrying",
 		columns: `j.attempted_at, CASE WHEN j.state <> 'running' THEN j.scheduled_at END, '', ''`,
 		all:     `FROM lumin.runs r JOIN lumin.river_job j ON j.id = r.job_id` + retrying,
 		many:    `FROM lumin.runs r WHERE r.state = 'pending'`,
-		newest:  `FROM (SELECT * FROM lumin.river_job q WHERE q.state = 'retryable' LIMIT ` + newestRuns + `) j` + ofJob,
+		newest:  fmt.Sprintf(`FROM (SELECT * FROM lumin.river_job q WHERE q.state = 'retryable' LIMIT %d) j`, lookedUp().newest) + ofJob,
 		table:   `lumin.river_job j`,
 		sample:  ofJob + ` AND j.state IN ('available', 'retryable', 'running', 'scheduled')`,
+		effort:  lookedUp(),
 	}
 }
 
@@ -106,7 +112,9 @@ JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind
 // dismissed them.
 func Dismissed() List {
 	const ofRun = `
-JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind
+CROSS JOIN LATERAL (
+    SELECT * FROM lumin.runs o WHERE o.event_key = d.event_key AND o.job_kind = d.job_kind OFFSET 0
+) r
 WHERE r.state = 'dismissed'`
 	return List{
 		state:   "dismissed",
@@ -116,6 +124,7 @@ WHERE r.state = 'dismissed'`
 		newest:  `FROM lumin.dismissals d` + ofRun + ` ORDER BY d.event_key DESC, d.job_kind DESC`,
 		table:   `lumin.dismissals d`,
 		sample:  ofRun,
+		effort:  lookedUp(),
 	}
 }
 

@@ -14,30 +14,36 @@ import (
 	"lumin-ingest/store/internal/estimate"
 )
 
-// Numbers that keep [List.Quickly] at 20 ms: a run takes about a microsecond.
-const (
-	exactRuns    = 5000   // up to so many runs are counted exactly
-	newestRuns   = "1000" // otherwise so many of the newest are looked at
-	sampleBlocks = 128    // and a sample of so many blocks
-)
+// effort are the numbers that keep [List.Quickly] at 20 ms.
+type effort struct {
+	exact  int64   // up to so many runs are counted exactly
+	newest int64   // otherwise so many of the newest are looked at
+	blocks int64   // and a sample of so many blocks of the table
+	share  float64 // of the rows of these blocks
+}
+
+// A run takes about a microsecond, or ten if it is looked up for a row of another
+// table. There are about 80 runs in a block, 100 dismissals or 25 jobs.
+func inPlace() effort  { return effort{exact: 5000, newest: 1000, blocks: 128, share: 1} }
+func lookedUp() effort { return effort{exact: 1000, newest: 300, blocks: 64, share: 0.1} }
 
 // Quickly is like [List.Exactly], but its duration has a bound. A long list is
 // estimated from its newest runs and from a sample. So a new error is in the list
 // even if it is rare.
 func (l List) Quickly(ctx context.Context, pool *pgxpool.Pool, kinds []string, since *time.Time, limit int) (Groups, error) {
 	var many bool
-	if err := pool.QueryRow(ctx, l.manySQL(), exactRuns).Scan(&many); err != nil {
+	if err := pool.QueryRow(ctx, l.manySQL(), l.exact).Scan(&many); err != nil {
 		return Groups{}, fmt.Errorf("group failures: %w", err)
 	}
 	if !many {
 		return l.Exactly(ctx, pool, kinds, since, limit)
 	}
 	const everyGroup = 1000
-	sampled, coverage, err := estimate.Sample(ctx, pool, l.sampledTable(), sampleBlocks, func(ctx context.Context, tx pgx.Tx, percent float64) ([]Group, error) {
+	sampled, coverage, err := estimate.Sample(ctx, pool, l.sampledTable(), l.blocks, func(ctx context.Context, tx pgx.Tx, percent float64) ([]Group, error) {
 		if percent >= 100 {
 			return l.group(ctx, tx, l.all, kinds, since, limit)
 		}
-		return l.group(ctx, tx, l.sampleSQL(), kinds, since, everyGroup, percent)
+		return l.group(ctx, tx, l.sampleSQL(), kinds, since, everyGroup, percent, l.share)
 	})
 	if err != nil {
 		return Groups{}, err
@@ -48,6 +54,7 @@ func (l List) Quickly(ctx context.Context, pool *pgxpool.Pool, kinds []string, s
 		}
 		return Groups{Groups: sampled, Exact: true}, nil
 	}
+	coverage.Fraction *= l.share
 	newest, err := l.group(ctx, pool, l.newestSQL(), kinds, since, everyGroup)
 	if err != nil {
 		return Groups{}, err
@@ -64,10 +71,13 @@ func (l List) manySQL() string {
 	return `SELECT count(*) > $1 FROM (SELECT ` + l.many + ` LIMIT $1 + 1) r`
 }
 
-func (l List) newestSQL() string { return l.newest + ` LIMIT ` + newestRuns }
+func (l List) newestSQL() string { return l.newest + fmt.Sprintf(" LIMIT %d", l.effort.newest) }
 
 func (l List) sampleSQL() string {
-	return `FROM ` + l.table + ` TABLESAMPLE SYSTEM ($4::float4) ` + l.sample
+	table, alias, _ := strings.Cut(l.table, " ")
+	return `FROM (
+    SELECT * FROM ` + table + ` TABLESAMPLE SYSTEM ($4::float4) WHERE random() < $5::float8 OFFSET 0
+) ` + alias + ` ` + l.sample
 }
 
 // sampledTable is the name of the table without its alias.
