@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
-	plan, err := erasure.NewPlan(ctx, st.Pool(), subject)
+	plan, err := erasure.NewPlanReporting(ctx, st.Pool(), subject, searchProgress(std.err))
 	if errors.Is(err, store.ErrNotFound) {
 		return advice.Usage(err.Error(), "\"events list\" shows the signature requests of the newest events")
 	}
@@ -70,6 +71,19 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	return planned.carryOut()
+}
+
+// searchProgress returns a function that prints how far a search has come, every few
+// seconds. A short search prints nothing.
+func searchProgress(w io.Writer) func(searched, last int64) {
+	const every = 5 * time.Second
+	printed := time.Now()
+	return func(searched, last int64) {
+		if time.Since(printed) >= every {
+			printed = time.Now()
+			fmt.Fprintf(w, "%s: searched the bodies of events up to %d of %d\n", programName(), searched, last)
+		}
+	}
 }
 
 // erase orders the erasure, carries it out and reports what was erased.

@@ -36,7 +36,7 @@ func TestProgressResult(t *testing.T) {
 			t.Parallel()
 			p := progress{
 				order: replay.Order{ID: 7, State: c.state, Filter: replay.Filter{Status: c.status}, Enqueued: c.enqueued, Error: c.note, FinishedAt: &now},
-				total: c.total, runs: c.runs, finished: true,
+				total: c.total, exact: true, runs: c.runs, finished: true,
 			}
 			var out strings.Builder
 			err := p.result(&out)
@@ -64,5 +64,23 @@ func TestProgressOfCancelled(t *testing.T) {
 	p, err := readProgress(t.Context(), replay.New(i.Store()), 1)
 	if err != nil || !p.finished || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// An estimated total is shown as one until all runs are enqueued. Then their number
+// is the total.
+func TestProgressOfEstimate(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	conn := connect(t, url)
+	execute(t, conn, `INSERT INTO lumin.replays (status, state, planned, planned_exactly, enqueued) VALUES ('failed', 'running', 1234567, false, 20000)`)
+	i := startInstance(t, url)
+	p, err := readProgress(t.Context(), replay.New(i.Store()), 1)
+	if want := "running: 20000 of about 1.2 million enqueued, "; err != nil || !strings.HasPrefix(p.String(), want) {
+		t.Errorf("%s, %v, want %s", p, err, want)
+	}
+	execute(t, conn, `UPDATE lumin.replays SET enqueued = 1200000, enqueued_at = now()`)
+	if p, err = readProgress(t.Context(), replay.New(i.Store()), 1); err != nil || !strings.HasPrefix(p.String(), "running: 1200000 of 1200000 enqueued, ") || !p.finished {
+		t.Errorf("%s, %v", p, err)
 	}
 }

@@ -16,13 +16,11 @@ const (
 // Sources of past events. The rare ones have one in 1,000 and in 100,000 signature
 // requests.
 const (
-	commonSource   = "account"
-	tenthSource    = "app:sales"
-	rareSource     = "app:crm"
-	rarestSource   = "app:pilot"
-	unknownSource  = "app:none"
-	removedPercent = 100 // one of so many events has lost its body
-	unrecognizedIn = 2000
+	commonSource  = "account"
+	tenthSource   = "app:sales"
+	rareSource    = "app:crm"
+	rarestSource  = "app:pilot"
+	unknownSource = "app:none"
 )
 
 // pastEventsSQL stores the events $1 to $2. A signature request has three to ten

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"lumin-ingest/store"
@@ -32,11 +31,16 @@ const (
 // filters that are hard to serve.
 func (o operators) lists(ctx context.Context) error {
 	tasks := o.eventLists(ctx)
-	for _, more := range [][]task{o.conflictLists(ctx), o.otherLists(ctx), o.cookbook(ctx)} {
+	for _, more := range [][]task{o.conflictLists(ctx), o.otherLists(ctx), o.views(ctx)} {
 		tasks = append(tasks, more...)
 	}
 	if err := o.slowest(firstPage, tasks); err != nil {
 		return err
+	}
+	for _, t := range o.counts(ctx) {
+		if err := o.repeat(t.name, t.do); err != nil {
+			return err
+		}
 	}
 	return o.slowest(failuresTask, o.failureLists(ctx))
 }
@@ -148,15 +152,11 @@ func (o operators) otherLists(ctx context.Context) []task {
 		list("event types", func() error { _, err := o.store.StoredEventTypes(ctx); return err }),
 		list("failed follow-up jobs", func() error { _, err := failures.FollowUps(ctx, o.pool, nil, pageRows); return err }),
 		list("one event", func() error { _, err := o.store.ShowEvent(ctx, 1000); return err }),
-		list("the plan of an erasure of one signature request", func() error {
-			_, err := erasure.NewPlan(ctx, o.pool, erasure.Subject{SignatureRequestIDs: []string{oneRequest}})
-			return err
-		}),
 	}
 }
 
-// cookbook lists the questions of docs/sql.md that read a list or one row.
-func (o operators) cookbook(ctx context.Context) (tasks []task) {
+// views lists the questions of docs/sql.md that read a page or one row.
+func (o operators) views(ctx context.Context) (tasks []task) {
 	for _, view := range []struct{ name, sql string }{
 		{"lumin.failed_runs", `SELECT * FROM lumin.failed_runs ORDER BY event_key DESC LIMIT 50`},
 		{"lumin.failed_runs of a job type", `SELECT * FROM lumin.failed_runs WHERE job_kind = 'notify' ORDER BY event_key DESC LIMIT 50`},
@@ -165,16 +165,29 @@ func (o operators) cookbook(ctx context.Context) (tasks []task) {
 		{"lumin.conflicts", `SELECT * FROM lumin.conflicts ORDER BY event_id DESC LIMIT 20`},
 		{"lumin.event_status, one event", `SELECT * FROM lumin.event_status WHERE event_id = 1000`},
 		{"lumin.event_status, one request", `SELECT * FROM lumin.event_status WHERE signature_request_id = '` + oneRequest + `'`},
-		{"lumin.signature_requests, rejected", `SELECT * FROM lumin.signature_requests WHERE status = 'REJECTED' ORDER BY last_event_time DESC LIMIT 20`},
 		{"unrecognized events in SQL", `SELECT id FROM lumin.events WHERE signature_request_id IS NULL ORDER BY id DESC LIMIT 20`},
-		{"retrying runs in SQL", `SELECT j.scheduled_at, e.id FROM (SELECT * FROM lumin.river_job WHERE state = 'retryable' ORDER BY scheduled_at LIMIT 50) j LEFT JOIN lumin.events e ON e.event_key = lumin.run_key(j.args)`},
 		{"pending runs in SQL", `SELECT * FROM lumin.runs WHERE state = 'pending' ORDER BY pending_since LIMIT 20`},
-		{"lumin.queue_health", `SELECT * FROM lumin.queue_health`},
 		{"the oldest body", `SELECT min(received_at) FROM lumin.events WHERE payload_removed_at IS NULL`},
 	} {
-		tasks = append(tasks, list(strings.TrimSpace(view.name), func() error { _, err := o.pool.Exec(ctx, view.sql); return err }))
+		tasks = append(tasks, list(view.name, func() error { _, err := o.pool.Exec(ctx, view.sql); return err }))
 	}
 	return tasks
+}
+
+// counts lists what takes longer the more there is to count, and has no target.
+func (o operators) counts(ctx context.Context) []task {
+	sql := func(name, sql string) task {
+		return task{name, func() error { _, err := o.pool.Exec(ctx, sql); return err }}
+	}
+	return []task{
+		sql("lumin.queue_health, one job in 50 events", `SELECT * FROM lumin.queue_health`),
+		sql("the next retrying runs, one job in 50 events", `SELECT * FROM lumin.river_job WHERE state = 'retryable' ORDER BY scheduled_at LIMIT 50`),
+		sql("the latest rejected signature requests, one in 20", `SELECT * FROM lumin.signature_requests WHERE status = 'REJECTED' ORDER BY last_event_time DESC LIMIT 20`),
+		{"plan of an erasure of one signature request, one event in 2000 unrecognized", func() error {
+			_, err := erasure.NewPlan(ctx, o.pool, erasure.Subject{SignatureRequestIDs: []string{oneRequest}})
+			return err
+		}},
+	}
 }
 
 // prepareLists makes runs of notify retrying, with their jobs. It does so after the

@@ -47,7 +47,7 @@ func (o operators) retention(ctx context.Context) error {
 	if err := o.prepareRetention(ctx); err != nil {
 		return err
 	}
-	policy := retention.Policy{Payloads: 90 * 24 * time.Hour, Events: 400 * 24 * time.Hour}
+	policy := retention.Policy{Payloads: pastEnd / 2, Events: pastEnd / 2}
 	if err := o.repeat("plan of retention", func() error { _, err := retention.QuickPlan(ctx, o.pool, policy, time.Now()); return err }); err != nil {
 		return err
 	}

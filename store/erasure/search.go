@@ -55,7 +55,7 @@ ORDER BY s.signature_request_id LIMIT 1000`
 // among the events up to last. It reads page by page and holds one body at a
 // time. If the subject is a signature request, only unrecognized events are
 // searched: all others name their signature request in a column.
-func search(ctx context.Context, pool *pgxpool.Pool, subject Subject, last int64) (*findings, error) {
+func search(ctx context.Context, pool *pgxpool.Pool, subject Subject, last int64, report func(searched, last int64)) (*findings, error) {
 	found := &findings{requests: map[string]bool{}, unrecognized: map[int64]bool{}}
 	for _, id := range subject.SignatureRequestIDs {
 		found.requests[id] = true
@@ -68,7 +68,9 @@ func search(ctx context.Context, pool *pgxpool.Pool, subject Subject, last int64
 				if err != nil {
 					return nil, err
 				}
-				after, more = id, n > 0
+				if after, more = id, n > 0; more {
+					report(after, last)
+				}
 			}
 		}
 		for after, more := "", true; more; {

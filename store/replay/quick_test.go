@@ -141,3 +141,26 @@ func TestEstimatedUnrecognized(t *testing.T) {
 		t.Errorf("estimated %+v, %v", plan, err)
 	}
 }
+
+// An order starts at once: it stores an estimate of its runs, which is marked, if
+// counting them takes long.
+func TestStartEstimates(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Fill(t, s.Pool(), 1, filled)
+	id, err := replay.New(s).Place(t.Context(), replay.NewOrder{Filter: allFailed()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	order, err := estimated(s).Start(t.Context(), id)
+	if err != nil || order.PlannedExactly || order.Planned == nil || *order.Planned < filled/10*2/5 || *order.Planned > filled/10*8/5 {
+		t.Errorf("%+v, %v", order, err)
+	}
+	again, err := replay.New(s).Start(t.Context(), id)
+	if err != nil || again.PlannedExactly || *again.Planned != *order.Planned {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if exact := storetest.Order(t, s, allFailed()); !exact.PlannedExactly || *exact.Planned != filled/10 {
+		t.Errorf("exactly: %+v", exact)
+	}
+}

@@ -1,0 +1,4 @@
+package conflict
+
+// Names of the package that its external tests use.
+const ListSQL = listSQL
