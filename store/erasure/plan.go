@@ -63,8 +63,8 @@ func NewPlan(ctx context.Context, pool *pgxpool.Pool, subject Subject) (Plan, er
 
 // NewPlanReporting is like NewPlan. After each thousand bodies it calls report with
 // the id of the last event that was searched and of the last one to search. The plan
-// is exact, because the erasure erases what it lists: it takes about 10 µs for each
-// stored event.
+// is exact, because the erasure erases what it lists. A search for an address takes
+// minutes if millions of bodies are stored.
 func NewPlanReporting(ctx context.Context, pool *pgxpool.Pool, subject Subject, report func(searched, last int64)) (plan Plan, err error) {
 	if err := subject.Validate(); err != nil {
 		return plan, err
