@@ -47,6 +47,9 @@ func TestIndexesAreBuiltFirst(t *testing.T) {
 		WHERE datname = current_database() AND query LIKE '% INDEX CONCURRENTLY %' AND wait_event_type = 'Lock')`
 	awaitEither(t, func() bool { return pgtest.Value[bool](t, admin, buildingSQL) }, programs)
 	go func() { programs <- migrations.Up(t.Context(), address) }()
+	const waitingSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%advisory_lock%')`
+	awaitEither(t, func() bool { return pgtest.Value[bool](t, admin, waitingSQL) }, programs)
 	pgtest.Exec(t, pool, `SET lock_timeout = '5s'; `+insertSQL)
 	if err := holder.Commit(t.Context()); err != nil {
 		t.Fatal(err)

@@ -88,7 +88,8 @@ var mayImport = map[string][]string{
 	"internal/wait":       nil,
 
 	"internal/bench": {
-		"app", "lumin", "store", "store/catalog", "store/failures", "store/replay", "store/retention", "worker", "internal/pgdev",
+		"app", "lumin", "store", "store/audit", "store/catalog", "store/conflict", "store/erasure", "store/failures", "store/replay", "store/retention",
+		"worker", "internal/pgdev",
 		"internal/bench/load", "internal/bench/report", "internal/bench/textbook", "internal/bench/wire",
 	},
 	"internal/bench/load":     {"lumin", "internal/sample"},
