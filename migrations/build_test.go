@@ -31,13 +31,7 @@ func TestIndexesAreBuiltFirst(t *testing.T) {
 	if _, err := holder.Exec(t.Context(), insertSQL); err != nil {
 		t.Fatal(err)
 	}
-	impatient := pgtest.Conn(t, address)
-	if _, err := impatient.Exec(t.Context(), `SET statement_timeout = '200ms'`); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := impatient.Exec(t.Context(), `CREATE INDEX CONCURRENTLY events_list_idx ON lumin.events (id)`); err == nil {
-		t.Fatal("an index was built beside an open transaction")
-	}
+	leaveInvalidIndex(t, address)
 	var steps []string
 	programs := make(chan error, 2)
 	go func() {
@@ -73,5 +67,17 @@ func TestIndexesAreBuiltFirst(t *testing.T) {
 	pgtest.Exec(t, pool, `UPDATE lumin.redeliveries SET differs = 'content' WHERE differs = 'nothing'`)
 	if got, want := pgtest.Value[string](t, pool, sourcesSQL), "content app:crm, content app:crm"; got != want {
 		t.Errorf("later %q, want %q", got, want)
+	}
+}
+
+// leaveInvalidIndex gives up building an index, which an open transaction delays.
+func leaveInvalidIndex(tb testing.TB, address string) {
+	tb.Helper()
+	conn := pgtest.Conn(tb, address)
+	if _, err := conn.Exec(tb.Context(), `SET statement_timeout = '200ms'`); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := conn.Exec(tb.Context(), `CREATE INDEX CONCURRENTLY events_list_idx ON lumin.events (id)`); err == nil {
+		tb.Fatal("an index was built beside an open transaction")
 	}
 }
