@@ -306,6 +306,30 @@ func TestOrderedBesideOlderProgram(t *testing.T) {
 	}
 }
 
+// A late event waits for a later one that is being worked: only the lock of the
+// lane keeps them apart.
+func TestOrderedLateEventWaits(t *testing.T) {
+	t.Parallel()
+	r := newLaneRig(t)
+	release := make(chan struct{})
+	job := &orderedJob{kind: "ordered", work: func(ctx context.Context, _ pgx.Tx, e *worker.Event, _ int) error {
+		if nameOf(e) == "a/5" {
+			<-release
+		}
+		return nil
+	}}
+	r.startOrdered(job)
+	r.recordLane(job, "a", 5)
+	r.wait("event 5", func() bool { return job.callsOf("a/5") == 1 })
+	r.recordLane(job, "a", 3)
+	r.waitStates(job, "a", "parked pending")
+	close(release)
+	r.waitLanes()
+	if got := r.worked(job, "a"); got != "5 3" || len(job.odd) > 0 {
+		t.Errorf("worked %s, %v", got, job.odd)
+	}
+}
+
 // A late event is worked when it arrives, even if the lane is idle.
 func TestOrderedLateEvent(t *testing.T) {
 	t.Parallel()
