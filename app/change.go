@@ -32,11 +32,10 @@ func currentActor() string {
 	return actor
 }
 
-// checkReason refuses a change without a reason. The formatted text is the
-// advice.
-func checkReason(reason, format string, args ...any) error {
+// checkReason refuses a change without a reason, with this advice.
+func checkReason(reason, remedy string) error {
 	if strings.TrimSpace(reason) == "" {
-		return advice.Usage("no reason is given", format, args...)
+		return advice.Usage("no reason is given", "%s", remedy)
 	}
 	return nil
 }
