@@ -121,7 +121,7 @@ func (x *executor) jobContext(ctx context.Context, attempt store.Attempt, event 
 
 // hidden lists the keys of River's context that the job type does not see.
 func (x *executor) hidden() []any {
-	if x.batches != nil || x.jobType.ordered {
+	if x.jobType.batch != nil || x.jobType.ordered {
 		return []any{x.keys.resumable, x.keys.metadata} // the events may have no job of their own
 	}
 	return []any{x.keys.resumable}

@@ -11,22 +11,25 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 )
 
-// riverKeys are two keys of River's job context that River does not export.
+// riverKeys are keys of River's job context that River does not export.
 type riverKeys struct {
 	metadata  any // of the map in which MetadataSet and RecordOutput store their values
 	resumable any // of the state of ResumableStep
+	client    any // of the client that ClientFromContext returns
 }
 
 // findRiverKeys calls River with contexts that record which keys River looks up.
 // Tests check that this works.
 func findRiverKeys() riverKeys {
-	var metadata, resumable keyProbe
+	var metadata, resumable, client keyProbe
 	metadata.record(func() { _ = river.MetadataSet(&metadata, "probe", nil) })
 	resumable.record(func() { river.ResumableStep(&resumable, "probe", nil, nil) })
-	return riverKeys{metadata: metadata.key, resumable: resumable.key}
+	client.record(func() { _, _ = river.ClientFromContextSafely[pgx.Tx](&client) })
+	return riverKeys{metadata: metadata.key, resumable: resumable.key, client: client.key}
 }
 
 // keyProbe is an empty context that records the last key that was looked up.

@@ -147,9 +147,7 @@ func later(a, b *time.Time) *time.Time {
 // subscription as parameters, which makes the count several times as fast as a
 // join with the job types.
 func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body, args pgx.NamedArgs) (all Plan, err error) {
-	types, err := query.Rows(ctx, tx, "load job types", func(row pgx.CollectableRow) (t catalog.JobType, err error) {
-		return t, row.Scan(&t.Kind, &t.Events, &t.Sources)
-	}, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, f.Kinds)
+	types, err := subscriptions(ctx, tx, f.Kinds)
 	if err != nil {
 		return all, err
 	}
@@ -166,6 +164,14 @@ func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body, args pgx.Name
 		all.JobTypes = append(all.JobTypes, some.JobTypes...)
 	}
 	return all, nil
+}
+
+// subscriptions returns the registered job types of these kinds, with the events
+// and sources that each subscribes to.
+func subscriptions(ctx context.Context, db query.DB, kinds []string) ([]catalog.JobType, error) {
+	return query.Rows(ctx, db, "load job types", func(row pgx.CollectableRow) (t catalog.JobType, err error) {
+		return t, row.Scan(&t.Kind, &t.Events, &t.Sources)
+	}, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, kinds)
 }
 
 // wholeTable is the percentage of an exact count.

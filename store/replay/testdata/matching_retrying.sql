@@ -1,0 +1,8 @@
+SELECT r.event_key, r.event_id, r.state, r.replay_id
+FROM lumin.river_job j
+JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)
+WHERE j.state IN ('retryable', 'scheduled')
+  AND r.state = 'pending'
+  AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
+  AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
+ORDER BY r.event_key LIMIT @limit
