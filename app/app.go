@@ -37,8 +37,8 @@ type Env struct {
 }
 
 // JobTypes returns a registry with the job types of a program. Main adds the
-// built-in ones to it. The function is called only by serve and dev, so the
-// other commands work without the systems that job types connect to.
+// built-in ones to it. The function is called only by serve, dev and replay --try,
+// so the other commands work without the systems that job types connect to.
 type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
 
 // Main runs the command line of the process, with these job types and the

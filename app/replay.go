@@ -28,6 +28,7 @@ type replayCommand struct {
 	actorSettings
 	DryRun bool `help:"Print the plan and change nothing."`
 	Wait   bool `help:"Show the progress until every run has finished. Exits 1 if any run did not succeed."`
+	trySettings
 }
 
 // status returns the status that a flag names; empty if none does.
@@ -64,7 +65,10 @@ func (c *replayCommand) order() (replay.NewOrder, error) {
 	return order, nil
 }
 
-func (c *replayCommand) Run(ctx context.Context, std streams) error {
+func (c *replayCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) error {
+	if err := c.checkTry(); err != nil {
+		return err
+	}
 	order, err := c.order()
 	if err != nil {
 		return err
@@ -80,47 +84,48 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 	if err := checkNames(ctx, st, &order.Filter, known); err != nil {
 		return err
 	}
-	planned, err := c.plan(ctx, std, st, order)
+	plan, left, err := c.plan(ctx, st, order.Filter)
 	if err != nil {
 		return err
-	}
-	return planned.carryOut()
-}
-
-// plan plans the replay as a change.
-func (c *replayCommand) plan(ctx context.Context, std streams, st *store.Store, order replay.NewOrder) (change, error) {
-	replays, plans := replay.New(st), c.plans(st)
-	plan, err := plans.Plan(ctx, order.Filter)
-	if err != nil {
-		return change{}, err
-	}
-	var left *replay.Excluded // nil: not counted
-	if plan.Empty() || len(order.Filter.EventIDs)+len(order.Filter.SignatureRequestIDs) > 0 {
-		found, err := plans.Excluded(ctx, order.Filter)
-		if err != nil {
-			return change{}, err
-		}
-		left = &found
 	}
 	out := c.printer(std.out, order)
 	planned := change{
 		show:  func() error { return out.plan(plan, left) },
 		empty: plan.Empty(),
-		apply: func() error {
-			id, err := replays.Place(ctx, order)
-			if err != nil {
-				return err
-			}
-			if err := out.ordered(id); err != nil || !c.Wait {
-				return err
-			}
-			return watchReplay(ctx, replays, std, id, c.json())
-		},
+		apply: func() error { return c.place(ctx, std, replay.New(st), order, out) },
 	}
-	if c.DryRun {
+	switch {
+	case c.Try:
+		c.addTrial(&planned, std, func() error { return c.tryRuns(ctx, std, st, order.Filter, plan, jobTypes) })
+	case c.DryRun:
 		planned.dryRun = out.notOrdered
 	}
-	return planned, nil
+	return planned.carryOut()
+}
+
+// plan counts the runs to replay. left is nil if they were not counted.
+func (c *replayCommand) plan(ctx context.Context, st *store.Store, filter replay.Filter) (plan replay.Plan, left *replay.Excluded, err error) {
+	plans := c.plans(st)
+	if plan, err = plans.Plan(ctx, filter); err != nil {
+		return plan, nil, err
+	}
+	if plan.Empty() || len(filter.EventIDs)+len(filter.SignatureRequestIDs) > 0 {
+		found, err := plans.Excluded(ctx, filter)
+		return plan, &found, err
+	}
+	return plan, nil, nil
+}
+
+// place orders the replay, and waits for its end if the user asked for that.
+func (c *replayCommand) place(ctx context.Context, std streams, replays *replay.Store, order replay.NewOrder, out replayPrinter) error {
+	id, err := replays.Place(ctx, order)
+	if err != nil {
+		return err
+	}
+	if err := out.ordered(id); err != nil || !c.Wait {
+		return err
+	}
+	return watchReplay(ctx, replays, std, id, c.json())
 }
 
 // replayTargets describes what a replay with this status repeats.

@@ -152,22 +152,28 @@ func addJobTypes(ctx context.Context, cfg *service.Config, jobTypes JobTypes, en
 		return err
 	}
 	env.Logger, env.DB = cfg.Logger, cfg.JobsDB
-	cfg.Registry, err = jobTypes(ctx, env)
-	switch {
-	case errors.Is(err, advice.ErrUsage):
-	case err != nil:
-		err = advice.Add(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
-	case cfg.Registry == nil:
-		err = errors.New("make the job types: the function given to app.Main returned no registry")
-	case cfg.Registry.Err() != nil:
-		err = advice.Add(cfg.Registry.Err(), "job types are registered in the function given to app.Main")
-	default:
+	if cfg.Registry, err = makeRegistry(ctx, jobTypes, env); err == nil {
 		err = builtIn.addTo(ctx, cfg.Registry, env)
 	}
 	if err != nil {
 		cfg.JobsDB.Close()
 	}
 	return err
+}
+
+// makeRegistry makes the registry of the program's own job types.
+func makeRegistry(ctx context.Context, jobTypes JobTypes, env Env) (registry *worker.Registry, err error) {
+	registry, err = jobTypes(ctx, env)
+	switch {
+	case errors.Is(err, advice.ErrUsage):
+	case err != nil:
+		err = advice.Add(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
+	case registry == nil:
+		err = errors.New("make the job types: the function given to app.Main returned no registry")
+	case registry.Err() != nil:
+		err = advice.Add(registry.Err(), "job types are registered in the function given to app.Main")
+	}
+	return registry, err
 }
 
 // checkSourcesOf refuses job types for a source whose deliveries would be

@@ -71,7 +71,7 @@ func (t *Trials) Try(ctx context.Context, run replay.Run) (Trial, error) {
 	if err != nil {
 		return Trial{}, err
 	}
-	defer c.release(ctx)
+	defer endTrial(ctx, c)
 	working, cancel := context.WithTimeout(ctx, x.jobType.timeout)
 	defer cancel()
 	job := &runningJob{mu: &sync.Mutex{}}

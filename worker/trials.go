@@ -92,6 +92,18 @@ func (t *Trials) begin(ctx context.Context, x *executor) (*claim, error) {
 	return c, nil
 }
 
+// endTrial rolls back and closes the session. The server notices the end of a
+// session a little later, so locks that outlive a transaction are released first.
+func endTrial(ctx context.Context, c *claim) {
+	if !c.overdue {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
+		defer cancel()
+		_ = c.tx.Rollback(ending)
+		_, _ = c.conn.Exec(ending, `SELECT pg_catalog.pg_advisory_unlock_all()`)
+	}
+	c.release(ctx)
+}
+
 // trialSessionSQL makes every transaction read-only that does not ask for more.
 // If this program dies, the server ends the session soon.
 const trialSessionSQL = `

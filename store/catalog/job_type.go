@@ -105,3 +105,8 @@ func refuseChanged(ctx context.Context, tx pgx.Tx, kinds []string, transactional
 func Kinds(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	return query.Column[string](ctx, pool, "list job types", `SELECT kind FROM lumin.job_types ORDER BY kind`)
 }
+
+// PlainKinds lists the kinds of the plain job types that programs have registered.
+func PlainKinds(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+	return query.Column[string](ctx, pool, "list plain job types", `SELECT kind FROM lumin.job_types WHERE NOT transactional ORDER BY kind`)
+}

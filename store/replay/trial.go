@@ -100,3 +100,9 @@ func (r Run) TakeTx(ctx context.Context, tx pgx.Tx) (store.Attempt, error) {
 	}
 	return a, nil
 }
+
+// Fingerprints returns the error fingerprints of error texts, as in lumin.runs.
+func (s *Store) Fingerprints(ctx context.Context, errors []string) ([]string, error) {
+	return query.Column[string](ctx, s.pool, "compute error fingerprints",
+		`SELECT lumin.error_fingerprint(e.text) FROM unnest($1::text[]) WITH ORDINALITY AS e (text, n) ORDER BY e.n`, query.NotNull(errors))
+}
