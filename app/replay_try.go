@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
@@ -171,6 +174,7 @@ func (t tries) try(ctx context.Context, result *tried) error {
 	for i, run := range chosen {
 		var trial worker.Trial
 		if trial, err = t.trials.Try(ctx, run); err != nil {
+			err = adviseTrial(err)
 			break
 		}
 		result.add(run, trial)
@@ -185,6 +189,15 @@ func (t tries) try(ctx context.Context, result *tried) error {
 		result.group(fingerprints)
 	}
 	return cmp.Or(err, nameErr)
+}
+
+// adviseTrial adds advice to the error of a trial that did not begin.
+func adviseTrial(err error) error {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {
+		return advice.Add(err, "a temporary table makes sure that nothing is committed: GRANT TEMPORARY ON DATABASE to the role of this program")
+	}
+	return err
 }
 
 // trialError returns an error if a replay would not succeed, or if nothing was tried.

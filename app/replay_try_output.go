@@ -23,8 +23,9 @@ type tried struct {
 	Tried     int           `json:"tried"`
 	Succeeded int           `json:"would_succeed"`
 	Problems  []problem     `json:"problems"` // the runs that would not succeed, or were not tried
-	Changes   []changedRows `json:"changes"`  // by the runs that would succeed
-	Counted   bool          `json:"counted"`  // false: the server does not count changed rows
+	Changes   []changedRows `json:"changes"`  // by the runs that would succeed; empty if the server does not count
+
+	uncounted bool // the server does not count changed rows
 }
 
 // problem is a group of runs with the same outcome and the same error.
@@ -54,7 +55,7 @@ func (t *tried) add(run replay.Run, trial worker.Trial) {
 		return
 	}
 	t.Succeeded++
-	t.Counted = t.Counted || trial.Changes != nil
+	t.uncounted = trial.Changes == nil
 	for _, c := range trial.Changes {
 		i := slices.IndexFunc(t.Changes, func(of changedRows) bool { return of.Table == c.Table })
 		if i < 0 {
@@ -88,10 +89,7 @@ func (t *tried) notTried() string {
 	if t.Untried != nil {
 		return *t.Untried
 	}
-	if !t.Exact {
-		return "-"
-	}
-	return strconv.FormatInt(max(t.Runs-int64(t.Tried), 0), 10)
+	return countText(max(t.Runs-int64(t.Tried), 0), t.Exact)
 }
 
 // printTried prints what was tried of each job type.
@@ -99,6 +97,7 @@ func printTried(w io.Writer, asJSON bool, results []tried) error {
 	if asJSON {
 		return printLines(w, results)
 	}
+	fmt.Fprintln(w)
 	listing[tried]{
 		headings: []string{"JOB TYPE", "RUNS", "TRIED", "WOULD SUCCEED", "WOULD NOT", "NOT TRIED"},
 		cells: func(t tried) []string {
@@ -111,7 +110,7 @@ func printTried(w io.Writer, asJSON bool, results []tried) error {
 	var problems, changes [][]string
 	uncounted := false
 	for _, t := range results {
-		uncounted = uncounted || (t.Succeeded > 0 && !t.Counted)
+		uncounted = uncounted || t.uncounted
 		for _, p := range t.Problems {
 			problems = append(problems, []string{
 				t.Kind, strings.ReplaceAll(string(p.Outcome), "_", " "), strconv.Itoa(p.Runs),
@@ -135,7 +134,7 @@ func printTried(w io.Writer, asJSON bool, results []tried) error {
 	if uncounted {
 		fmt.Fprintln(w, "changed rows are not counted: track_counts is off")
 	}
-	_, err := fmt.Fprintln(w, "all rolled back: no row has changed, and no replay is ordered")
+	_, err := fmt.Fprintln(w, "\nall was rolled back, and no replay is ordered")
 	return err
 }
 

@@ -83,6 +83,10 @@ func (t *Trials) Try(ctx context.Context, run replay.Run) (Trial, error) {
 	case err == nil:
 		return trial, nil
 	}
+	var f *failure
+	if errors.As(err, &f) && f.stack != nil {
+		r.logger.Error("the code panicked", "kind", run.Kind, "event_id", run.EventID, "error", f.text, "stack", string(f.stack))
+	}
 	outcome := trialOutcome(c.conn, err)
 	if outcome == CannotBeTried {
 		err = errEndedTx

@@ -164,6 +164,7 @@ func escapesOfCode() map[string]func(ctx context.Context, tx pgx.Tx) error {
 		{`END; BEGIN; ` + effect + `; END`},
 		{`PREPARE TRANSACTION 'mine'`, `COMMIT PREPARED 'mine'`, effect},
 		{`ROLLBACK`, effect},
+		{`ROLLBACK; BEGIN`},
 		{`ROLLBACK; BEGIN; ` + effect + `; COMMIT`},
 		{`ROLLBACK`, `BEGIN`, effect, `COMMIT`},
 		{`ROLLBACK AND CHAIN`, effect, `COMMIT`},
