@@ -136,7 +136,7 @@ func beginDoomed(ctx context.Context, conn *pgx.Conn, timeout time.Duration) (pg
 
 // escapes matches statements that could let code change rows after it has ended
 // the transaction of a trial.
-var escapes = regexp.MustCompile(`(?i)\b(and\s+(no\s+)?chain|read\s+write|transaction_read_only|default_transaction_read_only|reset\s+all|discard\s+(all|temp|temporary)|lumin_trial\w*)\b`)
+var escapes = regexp.MustCompile(`(?i)\b(and\s+(no\s+)?chain|read\s+write|(default_)?transaction_read_only|reset\s+all|discard\s+(all|temp|temporary)|lumin_trial\w*)\b`)
 
 // escapeTracer closes a guarded connection before a statement that matches escapes
 // is sent on it.
