@@ -64,14 +64,20 @@ func (r *rig) try(trials *worker.Trials, kind string, filter replay.Filter) (res
 	return results
 }
 
-// tryOne tries one failed run, the same each time.
+// tryOne tries one failed run, the same each time. The server may take a moment
+// to notice that the session of the trial before was closed.
 func (r *rig) tryOne(job worker.JobType) worker.Trial {
 	r.t.Helper()
 	if r.count(`SELECT count(*) FROM lumin.runs`) == 0 {
 		r.record(1, job)
 		r.fail()
 	}
-	results := r.try(r.trials(job), job.Kind(), replay.Filter{Status: replay.Failed})
+	trials := r.trials(job)
+	var results []worker.Trial
+	r.wait("a trial of a run that is not locked", func() bool {
+		results = r.try(trials, job.Kind(), replay.Filter{Status: replay.Failed})
+		return len(results) != 1 || results[0].Outcome != worker.Busy
+	})
 	if len(results) != 1 {
 		r.t.Fatalf("%d runs were tried, want 1", len(results))
 	}
