@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/machine"
 	"lumin-ingest/internal/service"
 	"lumin-ingest/internal/servicelog"
 	"lumin-ingest/lumin"
@@ -25,9 +26,9 @@ type Env struct {
 	Logger *slog.Logger // the program's log; within an attempt, use worker.Logger
 
 	// DB is a pool on the database that holds the events, for plain job types.
-	// It has at most WORKERS connections and connects when it is first used. A
-	// transactional job type writes through its tx instead: the exactly-once
-	// guarantee does not cover anything else.
+	// It has at most WORKERS connections, 16 by default, and connects when it is
+	// first used. A transactional job type writes through its tx instead: the
+	// exactly-once guarantee does not cover anything else.
 	DB *pgxpool.Pool
 
 	// Lumin is a client of Lumin's API with LUMIN_API_KEY. It is nil if
@@ -51,6 +52,7 @@ type JobTypes func(ctx context.Context, env Env) (*worker.Registry, error)
 //
 //	import _ "gocloud.dev/blob/s3blob"
 func Main(jobTypes JobTypes) {
+	machine.LimitMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal stops gracefully, and a second one ends the program at
 	// once. During serve's drain delay, a second signal only skips the rest of

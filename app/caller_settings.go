@@ -9,20 +9,30 @@ import (
 
 	"lumin-ingest/ingest"
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/machine"
 )
 
 // callerSettings bound the memory that callers of the public listener may use,
 // and name the proxies that report their addresses.
 type callerSettings struct {
-	MaxBodyMemory  string `env:"MAX_BODY_MEMORY" default:"64MiB" placeholder:"SIZE" help:"Memory for all bodies that are being received. When it is used up, large bodies are answered 503. The first 16 KiB of each body are not counted."`
+	MaxBodyMemory  string `env:"MAX_BODY_MEMORY" placeholder:"SIZE" help:"Memory for all bodies that are being received; 64MiB by default, or an eighth of the container's memory if that is less. When it is used up, large bodies are answered 503. The first 16 KiB of each body are not counted."`
 	TrustedProxies string `env:"TRUSTED_PROXIES" placeholder:"CIDR,..." help:"Networks of your own proxies. The log takes the caller's address from X-Forwarded-For only if one of them sent it."`
 }
 
-// maxBodyMemory returns MAX_BODY_MEMORY in bytes; 0 means the default.
+// bodyMemoryOf returns the default of MAX_BODY_MEMORY in a container with this
+// memory limit; 0 means no limit.
+func bodyMemoryOf(limit int64) int64 {
+	if limit == 0 {
+		return ingest.DefaultBodyMemory
+	}
+	return min(max(limit/8, ingest.MinBodyMemory), ingest.DefaultBodyMemory)
+}
+
+// maxBodyMemory returns MAX_BODY_MEMORY in bytes.
 func (s callerSettings) maxBodyMemory() (int64, error) {
 	size := strings.TrimSpace(s.MaxBodyMemory)
 	if size == "" {
-		return 0, nil
+		return bodyMemoryOf(machine.Memory()), nil
 	}
 	bytes, err := units.RAMInBytes(size)
 	if err != nil || bytes < ingest.MinBodyMemory {

@@ -243,7 +243,11 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(examinePrograms(programs, kinds), examineStuck(programs), examineComplaints(queue),
+	connections, err := catalog.ExamineConnections(ctx, st.Pool())
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(examinePrograms(programs, kinds), []finding{examineConnections(connections)}, examineStuck(programs), examineComplaints(queue),
 		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
 }
 
@@ -289,6 +293,15 @@ func examinePrograms(programs []catalog.Program, registered []string) []finding 
 		findings = append(findings, finding{"job types", ok, fmt.Sprintf("all %d are registered by all running programs", len(registered)), ""})
 	}
 	return findings
+}
+
+// examineConnections compares what the running programs may take with what the
+// server gives.
+func examineConnections(c catalog.Connections) finding {
+	if c.Enough() {
+		return finding{"connections", ok, c.String(), ""}
+	}
+	return finding{"connections", warning, c.String(), advice.FewConnections}
 }
 
 // difference returns the sorted elements of all that are not in some.

@@ -30,7 +30,7 @@ type serveCommand struct {
 	luminSettings
 	builtInSettings `group:"Built-in job types:"`
 	Role            string         `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all: receive deliveries and run jobs; ingest: only receive; worker: only run jobs."`
-	Workers         int            `env:"WORKERS" default:"16" help:"Number of jobs that each queue runs at once."`
+	Workers         *int           `env:"WORKERS" placeholder:"N" help:"Number of jobs that each queue runs at once. By default 16, and in a queue of a transactional job type two for each CPU, 4 to 16."`
 	Queue           map[string]int `env:"QUEUES" mapsep:"," placeholder:"NAME=N,..." help:"Number of jobs that these queues run at once, instead of WORKERS."`
 	DrainDelay      time.Duration  `env:"DRAIN_DELAY" default:"5s" help:"How long to keep receiving after a stop signal, while /readyz already answers 503. A second signal skips the rest."`
 	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of events older than this; 0 accepts any age. Lumin's retries come up to 30 h 20 min late."`
@@ -87,7 +87,7 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 		Logger: logger, HandleSignals: true,
 		Public: service.Address{HostPort: c.publicAddr("")}, Admin: service.Address{HostPort: c.adminAddr()},
 		Ingest: c.Role != "worker", Work: c.Role != "ingest",
-		MaxWorkers: c.Workers, Queues: c.Queue, MaxEventAge: c.MaxEventAge, DrainDelay: c.DrainDelay,
+		MaxWorkers: c.maxWorkers(), Queues: c.Queue, MaxEventAge: c.MaxEventAge, DrainDelay: c.DrainDelay,
 	}
 	if err := c.checkRanges(); err != nil {
 		return cfg, err
@@ -125,6 +125,14 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 	return cfg, err
 }
 
+// maxWorkers returns WORKERS; 0 means the default.
+func (c *serveCommand) maxWorkers() int {
+	if c.Workers == nil {
+		return 0
+	}
+	return *c.Workers
+}
+
 // maxDrainDelay is longer than any load balancer needs to notice that the
 // program is not ready.
 const maxDrainDelay = 5 * time.Minute
@@ -139,8 +147,8 @@ func (c *serveCommand) checkRanges() error {
 		return advice.Usage(fmt.Sprintf("MAX_EVENT_AGE is %s, which would refuse Lumin's own retries", c.MaxEventAge),
 			"they come up to %s late: give at least %s, or 0 for any age", lumin.RetryWindow, ingest.MinEventAge)
 	}
-	if c.Workers < 1 || c.Workers > 1000 {
-		return advice.Usage(fmt.Sprintf("WORKERS is %d", c.Workers), "give 1 to 1000")
+	if c.Workers != nil && (*c.Workers < 1 || *c.Workers > 1000) {
+		return advice.Usage(fmt.Sprintf("WORKERS is %d", *c.Workers), "give 1 to 1000, or leave it out for a number that suits the CPUs")
 	}
 	return nil
 }
@@ -148,7 +156,7 @@ func (c *serveCommand) checkRanges() error {
 // addJobTypes makes the registry: first the program's job types, then the
 // built-in ones. Job types get a pool of their own.
 func addJobTypes(ctx context.Context, cfg *service.Config, jobTypes JobTypes, env Env, builtIn builtInSettings) (err error) {
-	if cfg.JobsDB, err = openJobsDB(ctx, cfg.DatabaseURL, cfg.MaxWorkers); err != nil {
+	if cfg.JobsDB, err = openJobsDB(ctx, cfg.DatabaseURL, cmp.Or(cfg.MaxWorkers, worker.DefaultMaxWorkers)); err != nil {
 		return err
 	}
 	env.Logger, env.DB = cfg.Logger, cfg.JobsDB

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -25,13 +26,19 @@ type Config struct {
 	Logger   *slog.Logger
 
 	// MaxWorkers is the number of jobs of one queue that run at once. 0 means
-	// [DefaultMaxWorkers]. A transactional job holds a connection while it
-	// runs. The queue of a batch job type has [BatchLimits] instead.
+	// [DefaultMaxWorkers], and in a queue of a transactional job type two for
+	// each processor, at least 4 and at most [DefaultMaxWorkers]: each of its
+	// jobs keeps the database busy and holds a connection while it runs. The
+	// queue of a batch job type has [BatchLimits] instead.
 	MaxWorkers int
 
 	// Queues overrides MaxWorkers for queues, by name. [New] refuses a queue
 	// that no job type or follow-up job of the Registry uses.
 	Queues map[string]int
+
+	// CPUs is the number of processors for which MaxWorkers has its default. 0
+	// means GOMAXPROCS, which follows the limit of the container.
+	CPUs int
 
 	Retention retention.Policy // how long data is kept; the zero value keeps everything
 
@@ -41,9 +48,23 @@ type Config struct {
 	pollInterval time.Duration // 0 means River's second; shorter in tests
 }
 
-// DefaultMaxWorkers keeps two cores of server and database busy with small
-// transactional jobs.
+// DefaultMaxWorkers is the number of jobs that a queue runs at once if they
+// spend their time waiting for other systems.
 const DefaultMaxWorkers = 16
+
+// On two cores that they share with PostgreSQL, more than four small
+// transactions at once drain a backlog faster, but deliveries wait for them:
+// docs/deploy.md has the figures.
+const (
+	workersPerCPU = 2
+	minWorkers    = 4
+)
+
+// transactionalWorkers returns the default of MaxWorkers in a queue of a
+// transactional job type.
+func transactionalWorkers(cpus int) int {
+	return min(max(workersPerCPU*cpus, minWorkers), DefaultMaxWorkers)
+}
 
 // maxWorkers is far more than a useful number of workers for a queue, and less
 // than River's own limit.
@@ -102,8 +123,13 @@ func (c Config) queues() map[string]river.QueueConfig {
 // QueueWorkers returns the number of workers of each queue of the Registry.
 func (c Config) QueueWorkers() map[string]int {
 	workers, slots := map[string]int{}, c.Registry.batchSlots()
+	transactional := c.Registry.transactionalQueues()
 	for _, queue := range c.Registry.Queues() {
-		workers[queue] = cmp.Or(c.Queues[queue], slots[queue], c.MaxWorkers, DefaultMaxWorkers)
+		byDefault := DefaultMaxWorkers
+		if slices.Contains(transactional, queue) {
+			byDefault = transactionalWorkers(cmp.Or(c.CPUs, runtime.GOMAXPROCS(0)))
+		}
+		workers[queue] = cmp.Or(c.Queues[queue], slots[queue], c.MaxWorkers, byDefault)
 	}
 	return workers
 }

@@ -3,6 +3,8 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -69,6 +71,36 @@ func TestQueuesRefused(t *testing.T) {
 		_, err := worker.New(worker.Config{Registry: registry, Queues: test.queues})
 		if !errors.Is(err, worker.ErrQueue) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%v: %v", test.queues, err)
+		}
+	}
+}
+
+// The default follows the processors where jobs occupy the database. A setting
+// wins.
+func TestDefaultWorkers(t *testing.T) {
+	t.Parallel()
+	registry := registryOf(newTxJob("tx", nil), newInQueue("plain", nil), &batchJob{kind: "together"})
+	for _, c := range []struct {
+		cfg             worker.Config
+		tx, plain, conn int
+	}{
+		{worker.Config{CPUs: 1}, 4, 16, 4},
+		{worker.Config{CPUs: 2}, 4, 16, 4},
+		{worker.Config{CPUs: 4}, 8, 16, 8},
+		{worker.Config{CPUs: 8}, 16, 16, 16},
+		{worker.Config{CPUs: 64}, 16, 16, 16},
+		{worker.Config{CPUs: 2, MaxWorkers: 9}, 9, 9, 9},
+		{worker.Config{CPUs: 2, Queues: map[string]int{"default": 20, "plain": 3}}, 20, 3, 20},
+		{worker.Config{CPUs: 2, MaxWorkers: 9, Queues: map[string]int{"plain": 3}}, 9, 3, 9},
+		{worker.Config{}, min(max(2*runtime.GOMAXPROCS(0), 4), 16), 16, min(max(2*runtime.GOMAXPROCS(0), 4), 16)},
+	} {
+		c.cfg.Registry = registry
+		want := map[string]int{"default": c.tx, "plain": c.plain, "together": 64}
+		if got := c.cfg.QueueWorkers(); !maps.Equal(got, want) {
+			t.Errorf("%d CPUs, %d workers, queues %v: %v, want %v", c.cfg.CPUs, c.cfg.MaxWorkers, c.cfg.Queues, got, want)
+		}
+		if got, want := c.cfg.JobConnections(), c.conn+1+2; got != want {
+			t.Errorf("%d CPUs: %d connections, want %d", c.cfg.CPUs, got, want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	cfg.CPUs = cmp.Or(cfg.CPUs, runtime.GOMAXPROCS(0)) // it may change
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "lumin_attempts_total",
 		Help: "Attempts of jobs by kind and outcome.",

@@ -32,6 +32,10 @@ var ErrUsage = errors.New("usage")
 // Unreachable is the advice for a database server that cannot be reached.
 const Unreachable = "check DATABASE_URL and whether the server runs"
 
+// FewConnections is the advice when programs may take more connections than the
+// server gives.
+const FewConnections = "set WORKERS or QUEUES lower, run fewer programs, or raise max_connections of the server; a limit of the role or the database counts too"
+
 // advised is an error with its advice.
 type advised struct {
 	error

@@ -56,14 +56,14 @@ var mayImport = map[string][]string{
 	"worker/jobs/internal/retrylater": nil,
 	"internal/service": {
 		"lumin", "store", "store/audit", "store/catalog", "store/lanes", "store/retention", "ingest", "worker", "admin",
-		"internal/advice", "internal/duration", "internal/servicelog", "internal/version",
+		"internal/advice", "internal/duration", "internal/machine", "internal/servicelog", "internal/version",
 	},
 	"app": {
 		"lumin", "migrations", "ingest", "worker",
 		"store", "store/audit", "store/catalog", "store/conflict", "store/doctor", "store/erasure", "store/failures", "store/lanes",
 		"store/replay", "store/retention",
 		"worker/jobs/archivecontract", "worker/jobs/forward", "worker/jobs/reconcile", "worker/jobs/requeststate",
-		"internal/advice", "internal/duration", "internal/service", "internal/servicelog", "internal/cleanpool",
+		"internal/advice", "internal/duration", "internal/machine", "internal/service", "internal/servicelog", "internal/cleanpool",
 		"internal/pgdev", "internal/pgdownload", "internal/sample", "internal/version",
 	},
 	"cmd/lumin-ingest":    {"app"},
@@ -80,6 +80,7 @@ var mayImport = map[string][]string{
 	"internal/pgproxy":    nil,
 	"internal/sample":     {"lumin"},
 	"internal/luminapi":   {"lumin"},
+	"internal/machine":    nil,
 	"internal/manual":     nil, // tests only
 	"internal/pgtest":     {"internal/pgdev", "internal/pgproxy", "migrations"},
 	"internal/servicelog": nil,

@@ -25,7 +25,7 @@ func latencyScenarios() []scenario {
 			note: "A program receives 200 deliveries a second while it works a backlog of older events. Latencies count until the backlog is drained. " +
 				"The rows without a backlog are the same program at the same rate.",
 			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
-				return b.round(ctx, s, append([]*contestant{b.plain()}, b.old()...), duringBacklog)
+				return b.round(ctx, s, slices.Concat(b.settings(), b.ordinary(), b.old()), duringBacklog)
 			},
 		},
 		{

@@ -36,8 +36,7 @@ func workScenarios() []scenario {
 			id: "p6", title: "P6: an ordinary transactional job", quick: true,
 			note: "A backlog as in P4. The effect is one inserted row: with `WorkTx` in ours, and with `JobCompleteTx` in textbook.",
 			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
-				own := ingester("ours", "ours", []string{b.self, "program"}, []string{"SIGNATURE_REQUEST_STATE=false"})
-				own.counted = ingesterCounts("public.effects")
+				own := b.workTx(variant{name: "ours"})
 				return b.round(ctx, s, []*contestant{own, b.textbook(effectRow)}, workBacklog)
 			},
 		},
@@ -52,6 +51,25 @@ func (b *bench) settings() []*contestant {
 	}
 	return all
 }
+
+// workTx is a program with one ordinary transactional job type, and no other.
+func (b *bench) workTx(v variant) *contestant {
+	c := ingester(v.name, "ours", []string{b.self, "program"}, append([]string{"SIGNATURE_REQUEST_STATE=false"}, v.env...))
+	c.counted = ingesterCounts("public.effects")
+	return c
+}
+
+// ordinary returns [bench.workTx] with its defaults and with each -variant.
+func (b *bench) ordinary() []*contestant {
+	all := []*contestant{b.workTx(variant{name: "ours" + ordinarySuffix})}
+	for _, v := range b.variants {
+		all = append(all, b.workTx(variant{v.name + ordinarySuffix, v.env}))
+	}
+	return all
+}
+
+// ordinarySuffix marks the rows of an ordinary transactional job type.
+const ordinarySuffix = " WorkTx"
 
 // fillBacklog records n events with a program that only receives.
 func (s *stage) fillBacklog(ctx context.Context, n int) error {

@@ -42,6 +42,10 @@ type Config struct {
 	// Service closes it after the last job, and New closes it if it fails.
 	JobsDB *pgxpool.Pool
 
+	// CPUs is the number of processors that defaults are for. 0: those that the
+	// program uses when New is called.
+	CPUs int
+
 	// Ingest makes the service receive deliveries. The rest of this block is
 	// used only then.
 	Ingest bool
@@ -81,7 +85,8 @@ type Config struct {
 	// then.
 	Work bool
 
-	// MaxWorkers is how many jobs each queue runs at once.
+	// MaxWorkers is how many jobs each queue runs at once. 0: the default of
+	// package worker, which follows CPUs.
 	MaxWorkers int
 
 	// Queues overrides MaxWorkers for the queues that it names. nil: for none.
@@ -108,6 +113,11 @@ const (
 	// sourcesTimeout limits the wait for files on a mount that hangs.
 	sourcesTimeout = 10 * time.Second
 )
+
+// worker returns the part of the configuration that decides how jobs run.
+func (c Config) worker() worker.Config {
+	return worker.Config{Registry: c.Registry, Logger: c.Logger, CPUs: c.CPUs, MaxWorkers: c.MaxWorkers, Queues: c.Queues, Retention: c.Retention}
+}
 
 // role returns the role of the service, as LUMIN_ROLE names it.
 func (c Config) role() string {

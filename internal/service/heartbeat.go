@@ -41,6 +41,7 @@ func (s *Service) startHeartbeat() *heartbeat {
 	program := catalog.Program{
 		Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Version: version.String(),
 		Kinds: s.cfg.Registry.Kinds(), OtherKinds: s.cfg.Registry.OtherKinds(),
+		Connections: s.cfg.connections(),
 	}
 	_, _ = rand.Read(program.ID[:]) // never fails
 	if host, err := os.Hostname(); err == nil {

@@ -16,16 +16,12 @@ import (
 	"lumin-ingest/admin"
 	"lumin-ingest/ingest"
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/machine"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/worker"
 )
-
-// recordConns has room for the three flushers of the Recorder, the probe of
-// /readyz, and silent connections, which count until they are closed after 15
-// s. Recording has a pool of its own, so jobs cannot starve it.
-const recordConns = 8
 
 // Service is the running program; see [New].
 type Service struct {
@@ -58,6 +54,7 @@ type Service struct {
 // database. The caller must call Run, which also releases everything.
 func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	cfg.SourcesPoll = cmp.Or(cfg.SourcesPoll, sourcesPoll)
+	cfg.CPUs = cmp.Or(cfg.CPUs, machine.CPUs())
 	cfg.SourcesTimeout = cmp.Or(cfg.SourcesTimeout, sourcesTimeout)
 	s := &Service{
 		cfg: cfg, signals: handleSignals(cfg),
@@ -106,10 +103,8 @@ func (s *Service) newReceiver(ctx context.Context) (err error) {
 
 // newWorker creates the parts that run jobs. They run after start.
 func (s *Service) newWorker(ctx context.Context) (err error) {
-	cfg := worker.Config{
-		Registry: s.cfg.Registry, Logger: s.cfg.Logger, MaxWorkers: s.cfg.MaxWorkers, Queues: s.cfg.Queues,
-		Retention: s.cfg.Retention, Registerer: s.registry,
-	}
+	cfg := s.cfg.worker()
+	cfg.Registerer = s.registry
 	options := pgopen.Options{MaxConns: cfg.Connections(), Writes: true, IdleInTransaction: s.cfg.Registry.LongestAttempt()}
 	if err := s.openStore(ctx, options); err != nil {
 		return err

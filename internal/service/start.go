@@ -5,12 +5,14 @@ import (
 	"errors"
 	"time"
 
+	"github.com/docker/go-units"
+
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/duration"
 	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/machine"
 	"lumin-ingest/internal/version"
 	"lumin-ingest/store/catalog"
-	"lumin-ingest/worker"
 )
 
 const (
@@ -30,6 +32,7 @@ func (s *Service) start(ctx context.Context) error {
 		err := s.tryStart(ctx)
 		if err == nil {
 			s.waitingFor.Store("") // if the workers stop later, this reason no longer applies
+			s.checkConnections(ctx)
 			s.heartbeat = s.startHeartbeat()
 			s.cfg.Logger.Info("started", s.summary()...)
 			return nil
@@ -81,11 +84,17 @@ func (s *Service) tryStart(ctx context.Context) error {
 
 // summary returns the attributes of the log line "started".
 func (s *Service) summary() []any {
-	summary := []any{"version", version.String(), "role", s.cfg.role(), "job_types", s.cfg.Registry.Kinds()}
+	memory := "none"
+	if limit := machine.GoMemory(); limit > 0 {
+		memory = units.BytesSize(float64(limit))
+	}
+	summary := []any{
+		"version", version.String(), "role", s.cfg.role(), "job_types", s.cfg.Registry.Kinds(),
+		"cpus", s.cfg.CPUs, "memory_limit", memory, "connections", s.cfg.connections(),
+	}
 	if !s.cfg.Work {
 		return summary
 	}
-	queues := worker.Config{Registry: s.cfg.Registry, MaxWorkers: s.cfg.MaxWorkers, Queues: s.cfg.Queues}.QueueWorkers()
-	return append(summary, "queues", queues,
+	return append(summary, "queues", s.cfg.worker().QueueWorkers(),
 		"retain_payloads", duration.Format(s.cfg.Retention.Payloads), "retain_events", duration.Format(s.cfg.Retention.Events))
 }

@@ -1,0 +1,48 @@
+package service
+
+import (
+	"context"
+
+	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/errtext"
+	"lumin-ingest/store/catalog"
+)
+
+// recordConns has room for the three flushers of the Recorder, the probe of
+// /readyz, and silent connections, which count until they are closed after 15
+// s. Recording has a pool of its own, so jobs cannot starve it.
+const recordConns = 8
+
+// listenConns is the connection on which River waits for notifications. It
+// belongs to no pool.
+const listenConns = 1
+
+// connections returns the number of connections that the service takes at most,
+// without those of JobsDB, which most job types do not use.
+func (c Config) connections() (n int) {
+	if c.Ingest {
+		n += recordConns
+	}
+	if c.Work {
+		w := c.worker()
+		n += w.Connections() + w.JobConnections() + listenConns
+	}
+	return n
+}
+
+// checkConnections logs a warning if the server cannot give all running programs
+// and this one what they may take. It must be called before the heartbeat.
+func (s *Service) checkConnections(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	c, err := catalog.ExamineConnections(ctx, s.store.Pool())
+	if err != nil {
+		s.cfg.Logger.Warn("cannot check the number of connections", "reason", errtext.OneLine(err))
+		return
+	}
+	c.Programs++
+	c.Needed += s.cfg.connections()
+	if !c.Enough() {
+		s.cfg.Logger.Warn("PostgreSQL has too few connections for all programs", "found", c.String(), "advice", advice.FewConnections)
+	}
+}

@@ -1,0 +1,51 @@
+package service
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/wait"
+	"lumin-ingest/worker"
+)
+
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	registry := worker.NewRegistry()
+	registry.AddTx(counted{kind: "book_invoice"})
+	for name, c := range map[string]struct {
+		cfg  Config
+		want int
+	}{
+		"ingest": {Config{Ingest: true, Registry: registry}, 8},
+		"worker": {Config{Work: true, Registry: registry, MaxWorkers: 5}, 12 + 5 + 1},
+		"all":    {Config{Ingest: true, Work: true, Registry: registry, MaxWorkers: 5}, 8 + 12 + 5 + 1},
+		"queues": {Config{Work: true, Registry: registry, MaxWorkers: 5, Queues: map[string]int{"default": 2}}, 12 + 2 + 1},
+	} {
+		if got := c.cfg.connections(); got != c.want {
+			t.Errorf("%s: %d connections, want %d", name, got, c.want)
+		}
+	}
+}
+
+// A program that may take more connections than PostgreSQL gives says so when it
+// starts, and works.
+func TestTooFewConnections(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Exec(t, pgtest.Pool(t, url), `INSERT INTO lumin.programs (id, host, pid, role, job_kinds, connections) VALUES (gen_random_uuid(), 'other', 1, 'all', '{}', 10000)`)
+	i := startService(t, url, func(cfg *Config) { cfg.Work = false })
+	i.waitReady(t)
+	var line map[string]any
+	wait.Within(t, 30*time.Second, "it warns", func() bool {
+		line = i.log.First("PostgreSQL has too few connections for all programs")
+		return line != nil
+	})
+	if found, _ := line["found"].(string); !strings.HasPrefix(found, "running programs: 2, which take up to 10008 connections;") {
+		t.Errorf("found %q", found)
+	}
+	wait.Within(t, 30*time.Second, "its row has its connections", func() bool {
+		return pgtest.Value[int](t, pgtest.Pool(t, url), `SELECT count(*) FROM lumin.programs WHERE connections = 8`) == 1
+	})
+}

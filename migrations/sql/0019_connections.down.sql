@@ -1,0 +1,1 @@
+ALTER TABLE lumin.programs DROP COLUMN connections;
