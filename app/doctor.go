@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,8 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return []finding{{"connection", failure, errtext.OneLine(err), advice.Unreachable + "; nothing else of it was checked"}}, nil
+		_, remedy := advice.Of(err)
+		return []finding{{"connection", failure, errtext.OneLine(err), cmp.Or(remedy, advice.Unreachable) + "; nothing else of it was checked"}}, nil
 	}
 	findings := []finding{{"connection", ok, fmt.Sprintf("database %s as role %s", server.Database, server.Role), ""}}
 	findings = append(findings, examineServer(server)...)

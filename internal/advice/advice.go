@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"lumin-ingest/internal/errtext"
@@ -68,6 +69,10 @@ func Of(err error) (problem, advice string) {
 	if errors.As(err, &unreachable) {
 		// pgx writes a line for each address of the host.
 		problem, advice = strings.Join(strings.Fields(problem), " "), Unreachable
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == pgerrcode.TooManyConnections {
+			advice = FewConnections
+		}
 	}
 	var a *advised
 	if errors.As(err, &a) {

@@ -42,6 +42,16 @@ func TestOf(t *testing.T) {
 	}
 }
 
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewEmpty(t)
+	pgtest.Exec(t, pgtest.Pool(t, url), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 0', current_database()); END $$`)
+	_, err := pgx.Connect(t.Context(), url)
+	if _, remedy := advice.Of(fmt.Errorf("begin: %w", err)); remedy != advice.FewConnections {
+		t.Errorf("%v: %q", err, remedy)
+	}
+}
+
 func TestRefusedOption(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewEmpty(t)
