@@ -34,7 +34,8 @@ func TestConnections(t *testing.T) {
 func TestTooFewConnections(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	pgtest.Exec(t, pgtest.Pool(t, url), `INSERT INTO lumin.programs (id, host, pid, role, job_kinds, connections) VALUES (gen_random_uuid(), 'other', 1, 'all', '{}', 10000)`)
+	pool := pgtest.Pool(t, url)
+	pgtest.Exec(t, pool, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds, connections) VALUES (gen_random_uuid(), 'other', 1, 'all', '{}', 10000)`)
 	i := startService(t, url, func(cfg *Config) { cfg.Work = false })
 	i.waitReady(t)
 	var line map[string]any
@@ -46,6 +47,6 @@ func TestTooFewConnections(t *testing.T) {
 		t.Errorf("found %q", found)
 	}
 	wait.Within(t, 30*time.Second, "its row has its connections", func() bool {
-		return pgtest.Value[int](t, pgtest.Pool(t, url), `SELECT count(*) FROM lumin.programs WHERE connections = 8`) == 1
+		return pgtest.Value[int](t, pool, `SELECT count(*) FROM lumin.programs WHERE connections = 8`) == 1
 	})
 }
