@@ -52,9 +52,8 @@ type Config struct {
 // spend their time waiting for other systems.
 const DefaultMaxWorkers = 16
 
-// On two cores that they share with PostgreSQL, more than four small
-// transactions at once drain a backlog faster, but deliveries wait for them:
-// docs/deploy.md has the figures.
+// On two cores that PostgreSQL has too, more small transactions at once drain a
+// backlog faster, but deliveries wait for them: docs/deploy.md has the figures.
 const (
 	workersPerCPU = 2
 	minWorkers    = 4
