@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -19,7 +17,8 @@ type bench struct {
 	options
 	folder  string // temporary
 	self    string // this program
-	program string // the built program
+	current built  // programs of this checkout
+	older   built  // programs of the older commit
 	base    int64  // event_time of the first event of every load
 	series  uint32 // number of loads so far
 	server  *pgdev.Server
@@ -108,17 +107,6 @@ func (b *bench) chosen(s scenario) bool {
 // logf reports progress. The results come at the end.
 func (b *bench) logf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
-}
-
-// build builds the program of this checkout.
-func (b *bench) build(ctx context.Context) error {
-	b.program = filepath.Join(b.folder, "lumin-ingest")
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.program, "lumin-ingest/cmd/lumin-ingest")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build the program, which must be done inside its checkout: %w", err)
-	}
-	return nil
 }
 
 // serverSettings are the settings of every server, besides PostgreSQL's

@@ -35,7 +35,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(o.scenarios, []string{"p1", "p2"}) {
+	if !slices.Equal(o.scenarios, []string{"p1", "p3"}) {
 		t.Errorf("scenarios %q", o.scenarios)
 	}
 	if v := o.variants[0]; v.name != throughputVariant || !slices.Equal(v.env, []string{"QUEUES=a=256,b=2", "X=2"}) {
@@ -70,7 +70,7 @@ func TestScenariosAndTargets(t *testing.T) {
 			quick = append(quick, s.id)
 		}
 	}
-	if want := []string{"p1", "p2", "p4", "p5", "p6"}; !slices.Equal(quick, want) {
+	if want := []string{"p1", "p2", "p3", "p4", "p5", "p6"}; !slices.Equal(quick, want) {
 		t.Errorf("quick scenarios are %q, want %q", quick, want)
 	}
 }

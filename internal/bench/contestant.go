@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 
+	"lumin-ingest/internal/bench/load"
 	"lumin-ingest/internal/bench/textbook"
 	"lumin-ingest/internal/pgdev"
 )
@@ -46,6 +47,7 @@ type launcher func(role, databaseURL string) (launch, error)
 type launch struct {
 	cmd     *exec.Cmd
 	webhook string
+	callers string // takes loads of callers in the process; see load.Callers
 	ready   string // answers 200 when the program is ready
 }
 
@@ -87,7 +89,7 @@ func (b *bench) prepare(ctx context.Context, server *pgdev.Server, c *contestant
 
 // ours is the program of this checkout.
 func (b *bench) ours(v variant) *contestant {
-	return ingester(v.name, "ours", []string{b.program}, v.env)
+	return ingester(v.name, "ours", []string{b.current.program}, v.env)
 }
 
 // plain is the program of this checkout with its default settings.
@@ -98,7 +100,31 @@ func (b *bench) old() []*contestant {
 	if b.before == "" {
 		return nil
 	}
-	return []*contestant{ingester("before", "before", []string{b.before}, nil)}
+	return []*contestant{ingester("before", "before", []string{b.older.program}, nil)}
+}
+
+// recorders are ours, the older program if there is one, and the textbook,
+// without HTTP.
+func (b *bench) recorders() []*contestant {
+	all := []*contestant{recorderOf(b.plain(), b.current.recorder)}
+	for _, c := range b.old() {
+		all = append(all, recorderOf(c, b.older.recorder))
+	}
+	return append(all, b.textbook(effectState))
+}
+
+// recorderOf is the Recorder of an ingester alone.
+func recorderOf(c *contestant, program string) *contestant {
+	c.launch = func(_, databaseURL string) (launch, error) {
+		address, _, err := freePorts()
+		if err != nil {
+			return launch{}, err
+		}
+		cmd := exec.Command(program)
+		cmd.Env = []string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address}
+		return launch{cmd: cmd, callers: "http://" + address + load.CallersPath, ready: "http://" + address + "/readyz"}, nil
+	}
+	return c
 }
 
 // ingester is a program with the command line of lumin-ingest.
@@ -126,7 +152,7 @@ func ingester(name, schema string, program, env []string) *contestant {
 			}
 			cmd := command(databaseURL, "serve")
 			cmd.Env = append(cmd.Env, "LUMIN_ROLE="+role, "DRAIN_DELAY=0s", "LISTEN_ADDR="+public, "ADMIN_LISTEN_ADDR="+private)
-			return launch{cmd, "http://" + public + "/webhooks/account", "http://" + private + "/readyz"}, nil
+			return launch{cmd: cmd, webhook: "http://" + public + "/webhooks/account", ready: "http://" + private + "/readyz"}, nil
 		},
 	}
 }
@@ -168,7 +194,8 @@ func (b *bench) textbook(effect string) *contestant {
 			}
 			cmd := exec.Command(b.self, "textbook")
 			cmd.Env = []string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address, "SECRET=" + secret, "ROLE=" + role, "EFFECT=" + effect, "CONNECTIONS=" + strconv.Itoa(b.pool)}
-			return launch{cmd, "http://" + address + "/webhooks/account", "http://" + address + "/readyz"}, nil
+			base := "http://" + address
+			return launch{cmd: cmd, webhook: base + "/webhooks/account", callers: base + load.CallersPath, ready: base + "/readyz"}, nil
 		},
 	}
 }

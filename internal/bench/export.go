@@ -45,7 +45,7 @@ func (b *bench) exportMemory(ctx context.Context, s *report.Scenario) (err error
 
 // export runs the command and samples its memory until it ends.
 func (s *stage) export(ctx context.Context, n int) error {
-	cmd := exec.CommandContext(ctx, s.program, "events", "list", "--output", "json")
+	cmd := exec.CommandContext(ctx, s.current.program, "events", "list", "--output", "json")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "DATABASE_URL=" + s.url}
 	start := time.Now()
 	p, err := s.spawn(launch{cmd: cmd})

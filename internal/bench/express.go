@@ -51,7 +51,7 @@ func (b *bench) expressApp() *contestant {
 			}
 			cmd := command(databaseURL)
 			cmd.Env = append(cmd.Env, "LISTEN_HOST="+host, "LISTEN_PORT="+port)
-			return launch{cmd, "http://" + address + "/webhooks/account", "http://" + address + "/readyz"}, nil
+			return launch{cmd: cmd, webhook: "http://" + address + "/webhooks/account", ready: "http://" + address + "/readyz"}, nil
 		},
 	}
 }

@@ -59,8 +59,8 @@ type options struct {
 	large     int     // events that wait in P7
 	events    int     // events in the filled database
 	out       string  // folder for the results; "" writes none
-	before    string
-	pool      int // connections of textbook
+	before    string  // commit
+	pool      int     // connections of textbook
 	variants  []variant
 	quick     bool
 	command   string
@@ -83,7 +83,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.large, "large-backlog", 50_000, "events that wait for a worker in p7")
 	flags.IntVar(&o.events, "events", 10_000_000, "events in the filled database of p9")
 	flags.StringVar(&o.out, "out", "", "folder for result.json, result.md and the pictures; none are written by default")
-	flags.StringVar(&o.before, "before", "", "program of an older commit, to compare with")
+	flags.StringVar(&o.before, "before", "", "an older commit, such as v0.1.0, to compare with; it is built here")
 	flags.IntVar(&o.pool, "textbook-connections", connections, "connections of textbook to PostgreSQL; the default is in its favor")
 	flags.BoolVar(&o.quick, "quick", false, "short turns of the main scenarios, for their checks only")
 	flags.Func("variant", `the program with other settings in p4, p5 and p7, as "NAME: KEY=VALUE KEY=VALUE"; may be repeated`, func(text string) error {
@@ -108,10 +108,7 @@ func parse(args []string) (options, error) {
 	}
 	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	for id := range strings.SplitSeq(*scenarios, ",") {
-		if id = strings.ToLower(strings.TrimSpace(id)); id == "p3" {
-			id = "p2" // both are figures of the same turns
-		}
-		if id == "" {
+		if id = strings.ToLower(strings.TrimSpace(id)); id == "" {
 			continue
 		}
 		if !slices.Contains(scenarioIDs(), id) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -160,12 +161,8 @@ type loading struct {
 
 // beginLoad starts the process that sends deliveries.
 func (s *stage) beginLoad(ctx context.Context, p *process, cfg load.Config) (*loading, error) {
-	if cfg.Series == 0 {
-		s.series++
-		cfg.Series = s.series
-	}
-	cfg.URL, cfg.Secret, cfg.Base = p.webhook, secret, s.base
-	argument, err := json.Marshal(cfg)
+	cfg.URL, cfg.Secret = p.webhook, secret
+	argument, err := s.describeLoad(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +178,47 @@ func (s *stage) beginLoad(ctx context.Context, p *process, cfg load.Config) (*lo
 	return l, nil
 }
 
+// describeLoad returns a load in JSON.
+func (s *stage) describeLoad(cfg load.Config) ([]byte, error) {
+	if cfg.Series == 0 {
+		s.series++
+		cfg.Series = s.series
+	}
+	cfg.Base = s.base
+	return json.Marshal(cfg)
+}
+
+// callers lets callers in a program record deliveries.
+func (s *stage) callers(ctx context.Context, p *process, cfg load.Config) (r load.Report, err error) {
+	description, err := s.describeLoad(cfg)
+	if err != nil {
+		return r, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.launch.callers, bytes.NewReader(description))
+	if err != nil {
+		return r, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return r, err
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(&r); err != nil {
+		return r, fmt.Errorf("the report of the callers: %w", err)
+	}
+	return r, s.check(p, r)
+}
+
+// check returns an error unless every delivery was answered 200.
+func (s *stage) check(p *process, r load.Report) error {
+	if r.Failed > 0 || r.Answers[http.StatusOK] != r.Sent {
+		return fmt.Errorf("of %d deliveries %d had no answer (%s), and the others were answered %v; want 200 only; the program's complaints:\n%s",
+			r.Sent, r.Failed, r.FirstError, r.Answers, p.complaints())
+	}
+	s.answered += r.Events
+	return nil
+}
+
 // wait returns the report of a load that ends on its own.
 func (l *loading) wait() (r load.Report, err error) {
 	if err := l.cmd.Wait(); err != nil {
@@ -189,12 +227,7 @@ func (l *loading) wait() (r load.Report, err error) {
 	if err := json.Unmarshal([]byte(l.out.String()), &r); err != nil {
 		return r, fmt.Errorf("the report of the load: %w", err)
 	}
-	if r.Failed > 0 || r.Answers[http.StatusOK] != r.Sent {
-		return r, fmt.Errorf("of %d deliveries %d had no answer (%s), and the others were answered %v; want 200 only; the program's complaints:\n%s",
-			r.Sent, r.Failed, r.FirstError, r.Answers, l.to.complaints())
-	}
-	l.stage.answered += r.Events
-	return r, nil
+	return r, l.stage.check(l.to, r)
 }
 
 // end ends a load and returns its report.

@@ -12,4 +12,6 @@
 // Every delivery is a distinct event of a signature request of its own, unless
 // Config.Distinct is set. The ids are hashes, because ordered ids would flatter
 // the indexes.
+//
+// [Callers] is the same load inside the measured process, without HTTP.
 package load

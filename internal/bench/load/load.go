@@ -36,9 +36,9 @@ func Main(ctx context.Context, argument string, in io.Reader, out io.Writer) err
 	return json.NewEncoder(out).Encode(report)
 }
 
-// sender is one connection with what it has measured.
+// sender is one connection, or one caller, with what it has measured.
 type sender struct {
-	client    *client
+	post      func(body []byte) (status int, err error)
 	took      []time.Duration
 	answers   map[int]int
 	failed    int
@@ -52,19 +52,28 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Connections < 1 || (cfg.Count == 0 && cfg.Seconds == 0 && !cfg.UntilClosed) {
 		return Report{}, errors.New("a load needs connections, and a count or a time")
 	}
-	if cfg.Seconds > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.Seconds*float64(time.Second)))
-		defer cancel()
-	}
-	senders := make([]*sender, cfg.Connections)
-	for i := range senders {
+	posts := make([]func([]byte) (int, error), cfg.Connections)
+	for i := range posts {
 		c, err := newClient(cfg.URL, cfg.Secret)
 		if err != nil {
 			return Report{}, err
 		}
 		defer c.close()
-		senders[i] = &sender{client: c, answers: map[int]int{}, keepTimes: cfg.Times}
+		posts[i] = c.post
+	}
+	return drive(ctx, cfg, posts), nil
+}
+
+// drive lets one sender per function send deliveries.
+func drive(ctx context.Context, cfg Config, posts []func(body []byte) (status int, err error)) Report {
+	if cfg.Seconds > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.Seconds*float64(time.Second)))
+		defer cancel()
+	}
+	senders := make([]*sender, len(posts))
+	for i, post := range posts {
+		senders[i] = &sender{post: post, answers: map[int]int{}, keepTimes: cfg.Times}
 	}
 	start := time.Now()
 	next := closedLoop(ctx, cfg)
@@ -77,7 +86,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		group.Go(func() { s.run(cfg, made, next) })
 	}
 	group.Wait()
-	return summarize(cfg, senders, time.Since(start)), nil
+	return summarize(cfg, senders, time.Since(start))
 }
 
 // turn returns the number of the next delivery and the time when it is due. It
@@ -123,7 +132,7 @@ func (s *sender) run(cfg Config, made bodies, next turn) {
 			n %= cfg.Distinct
 		}
 		body = made.body(body, n)
-		status, err := s.client.post(body)
+		status, err := s.post(body)
 		if err != nil {
 			s.failed++
 			if s.err == nil {

@@ -2,6 +2,7 @@ package textbook
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net/http"
@@ -33,6 +34,16 @@ func (s *server) receive(c echo.Context) error {
 		return echo.NewHTTPError(http.StatusServiceUnavailable, err.Error())
 	}
 	return c.NoContent(http.StatusOK)
+}
+
+// call records one delivery of a caller in this process, whose signature counts
+// as verified.
+func (s *server) call(ctx context.Context, body []byte) error {
+	envelope, err := lumin.DecodeEnvelope(body)
+	if err != nil {
+		return err
+	}
+	return s.record(ctx, envelope, body, make([]byte, sha256.Size))
 }
 
 const insertEvent = `INSERT INTO public.events (event_key, source, signature_request_id, event_type, event_time, payload, signature)

@@ -19,6 +19,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
+	"lumin-ingest/internal/bench/load"
 	"lumin-ingest/lumin"
 )
 
@@ -113,6 +114,7 @@ func (s *server) serve(ctx context.Context, address string) error {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.POST("/webhooks/account", s.receive)
+	e.POST(load.CallersPath, echo.WrapHandler(load.Callers(s.call)))
 	e.GET("/readyz", func(c echo.Context) error {
 		if err := s.pool.Ping(c.Request().Context()); err != nil {
 			return err
