@@ -105,23 +105,25 @@ func (b *bench) old() []*contestant {
 
 // recorders are ours, the older program if there is one, and the textbook,
 // without HTTP.
-func (b *bench) recorders() []*contestant {
-	all := []*contestant{recorderOf(b.plain(), b.current.recorder)}
+func (b *bench) recorders() (all []*contestant) {
+	for _, v := range append([]variant{{name: "ours"}}, b.variants...) {
+		all = append(all, recorderOf(b.ours(v), b.current.recorder, v.env))
+	}
 	for _, c := range b.old() {
-		all = append(all, recorderOf(c, b.older.recorder))
+		all = append(all, recorderOf(c, b.older.recorder, nil))
 	}
 	return append(all, b.textbook(effectState))
 }
 
 // recorderOf is the Recorder of an ingester alone.
-func recorderOf(c *contestant, program string) *contestant {
+func recorderOf(c *contestant, program string, env []string) *contestant {
 	c.launch = func(_, databaseURL string) (launch, error) {
 		address, _, err := freePorts()
 		if err != nil {
 			return launch{}, err
 		}
 		cmd := exec.Command(program)
-		cmd.Env = []string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address}
+		cmd.Env = slices.Concat([]string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address}, env)
 		return launch{cmd: cmd, callers: "http://" + address + load.CallersPath, ready: "http://" + address + "/readyz"}, nil
 	}
 	return c

@@ -86,7 +86,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.before, "before", "", "an older commit, such as v0.1.0, to compare with; it is built here")
 	flags.IntVar(&o.pool, "textbook-connections", connections, "connections of textbook to PostgreSQL; the default is in its favor")
 	flags.BoolVar(&o.quick, "quick", false, "short turns of the main scenarios, for their checks only")
-	flags.Func("variant", `the program with other settings in p4, p5 and p7, as "NAME: KEY=VALUE KEY=VALUE"; may be repeated`, func(text string) error {
+	flags.Func("variant", `the program with other settings in p1 to p5 and p7, as "NAME: KEY=VALUE KEY=VALUE"; may be repeated`, func(text string) error {
 		name, env, found := strings.Cut(text, ":")
 		if !found || strings.TrimSpace(name) == "" {
 			return errors.New("write NAME: KEY=VALUE")

@@ -30,7 +30,7 @@ func recordScenarios() []scenario {
 			id: "p1-http", title: "P1-HTTP: one connection",
 			note: "One connection sends its next delivery as soon as the last one is answered. The programs only receive.",
 			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
-				return b.round(ctx, s, b.all(b.plain()), func(ctx context.Context, st *stage) error { return st.record(ctx, 1) })
+				return b.round(ctx, s, b.all(b.settings()...), func(ctx context.Context, st *stage) error { return st.record(ctx, 1) })
 			},
 		},
 		{
@@ -38,7 +38,7 @@ func recordScenarios() []scenario {
 			note: "64 connections send their next deliveries as soon as their last ones are answered. The programs only receive. " +
 				"`pgbench` inserts the same two rows per transaction with 64 clients, without HTTP; its program is pgbench itself.",
 			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
-				contestants := b.all(b.plain())
+				contestants := b.all(b.settings()...)
 				if !b.quick {
 					contestants = append(contestants, b.pgbench(), b.expressApp())
 				}
