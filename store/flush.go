@@ -154,7 +154,7 @@ func (r *Recorder) moveToSideQueue(batch []*pending, q *queue, cause error) {
 		r.main.waiting = slices.DeleteFunc(r.main.waiting, func(p *pending) bool {
 			blocked := r.usesSideQueue(p.identity())
 			if blocked {
-				r.side.waiting = append(r.side.waiting, p)
+				r.side.add(p)
 			}
 			return blocked
 		})

@@ -21,14 +21,15 @@ const (
 	maxQueuedBytes = 64 << 20
 	maxBatch       = 256
 	maxBatchBytes  = 8 << 20
-	flushers       = 2               // one prepares while the other commits; a third gained nothing
+	flushers       = 2               // more than one statement of the largest size needs; a third gained nothing
 	flushTimeout   = 8 * time.Second // less than the 10 s within which a request must be answered
 )
 
 // Recorder records deliveries, many of them in one transaction.
 //
-// It uses no timer. An idle flusher writes a delivery at once. While a commit
-// is under way, the next batch grows.
+// An idle flusher writes a delivery at once. While a commit is under way, the
+// next batch grows. Under load, a flusher waits some milliseconds for the
+// callers that were just answered: see gather.
 type Recorder struct {
 	store  *Store
 	logger *slog.Logger
@@ -49,13 +50,6 @@ type Recorder struct {
 
 	succeededAt, failedAt time.Time // see note
 	done                  sync.WaitGroup
-}
-
-// queue holds deliveries that wait for a flusher. Recorder.mu guards it.
-type queue struct {
-	waiting []*pending
-	closed  bool // no delivery will be added
-	wake    *sync.Cond
 }
 
 // pending is a delivery that waits for its result, which is sent once.
@@ -100,7 +94,8 @@ func newRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer
 	if registerer != nil {
 		registerer.MustRegister(r.batchSize, r.commitSeconds)
 	}
-	r.main.wake, r.side.wake = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
+	r.main.init(&r.mu)
+	r.side.init(&r.mu)
 	var flushing sync.WaitGroup
 	for range flushers {
 		flushing.Go(func() { r.flushLoop(&r.main) })
@@ -116,8 +111,7 @@ func newRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer
 func (r *Recorder) closeQueue(q *queue) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	q.closed = true
-	q.wake.Broadcast()
+	q.close()
 }
 
 // Record returns nil once the delivery and its jobs are committed. It returns
@@ -154,9 +148,8 @@ func (r *Recorder) enqueue(p *pending) error {
 }
 
 func (r *Recorder) add(q *queue, p *pending) {
-	q.waiting = append(q.waiting, p)
 	r.bytes += len(p.delivery.Payload)
-	q.wake.Signal()
+	q.add(p)
 }
 
 // Close refuses further deliveries, writes the waiting ones, and returns when
@@ -187,40 +180,4 @@ func (r *Recorder) drop() {
 	for _, p := range dropped {
 		p.result <- result{err: fmt.Errorf("%w: the program is stopping", ErrUnavailable)}
 	}
-}
-
-func (r *Recorder) flushLoop(q *queue) {
-	for {
-		batch := r.take(q)
-		if batch == nil {
-			return
-		}
-		r.flush(batch, q)
-	}
-}
-
-// take waits for deliveries and returns as many as one transaction should hold.
-// It returns nil if the queue is closed and empty.
-func (r *Recorder) take(q *queue) []*pending {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for len(q.waiting) == 0 {
-		if q.closed {
-			return nil
-		}
-		q.wake.Wait()
-	}
-	n, size := 0, 0
-	for n < len(q.waiting) && n < maxBatch {
-		size += len(q.waiting[n].delivery.Payload)
-		if n > 0 && size > maxBatchBytes {
-			size -= len(q.waiting[n].delivery.Payload)
-			break
-		}
-		n++
-	}
-	batch := slices.Clone(q.waiting[:n])
-	q.waiting = slices.Delete(q.waiting, 0, n)
-	r.bytes -= size
-	return batch
 }
