@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"io"
+	"math/bits"
 	"net/http"
 	"os"
 	"strings"
@@ -11,8 +12,8 @@ import (
 // maxBody is many times the size of a delivery from Lumin.
 const maxBody = 1 << 20
 
-// firstBuffer is the size of a body's first buffer. freeBuffer is the size of
-// the largest buffer that is not charged to the budget, so that small
+// firstBuffer is the size of a body's first buffer, if the header does not
+// promise a smaller body. freeBuffer is the size of the largest buffer that is not charged to the budget, so that small
 // deliveries pass even if large ones have used up the budget. The limit on
 // connections also limits this uncharged memory.
 const (
@@ -30,7 +31,7 @@ func readBody(w http.ResponseWriter, r *http.Request, b *budget) (body []byte, h
 	if r.ContentLength > maxBody {
 		return nil, 0, errBodyTooLarge
 	}
-	body, held, err = readAll(http.MaxBytesReader(w, r.Body, maxBody), b)
+	body, held, err = readAll(http.MaxBytesReader(w, r.Body, maxBody), r.ContentLength, b)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil, errors.Is(err, errTooManyBodies):
@@ -60,10 +61,11 @@ func encoded(header http.Header) bool {
 }
 
 // readAll reads the whole body into a buffer that grows as bytes arrive, so a
-// large Content-Length alone reserves nothing. The budget is charged for the
-// buffer's capacity, and for both buffers while one is copied to the other.
-func readAll(r io.Reader, b *budget) (body []byte, held int64, err error) {
-	body = b.buffer(firstBuffer)
+// large Content-Length alone reserves nothing. A negative length is unknown.
+// The budget is charged for the buffer's capacity, and for both buffers while
+// one is copied to the other.
+func readAll(r io.Reader, length int64, b *budget) (body []byte, held int64, err error) {
+	body = b.buffer(firstSize(length))
 	for {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -96,4 +98,13 @@ func readAll(r io.Reader, b *budget) (body []byte, held int64, err error) {
 		b.give(held)
 		body, held = grown, charge
 	}
+}
+
+// firstSize returns the size of the first buffer for a body of a length. A body
+// that fits leaves a byte free, so that its end is noticed without growing.
+func firstSize(length int64) int {
+	if length < 0 || length >= firstBuffer {
+		return firstBuffer
+	}
+	return 1 << bits.Len64(uint64(length))
 }

@@ -23,18 +23,28 @@ import (
 func TestReadAll(t *testing.T) {
 	t.Parallel()
 	b := &budget{limit: MinBodyMemory}
-	for _, size := range []int{0, 1, firstBuffer - 1, firstBuffer, firstBuffer + 1, freeBuffer, freeBuffer + 1, 100_000, maxBody - 1, maxBody} {
+	for _, size := range []int{0, 1, 700, 1024, firstBuffer - 1, firstBuffer, firstBuffer + 1, freeBuffer, freeBuffer + 1, 100_000, maxBody - 1, maxBody} {
 		want := bytes.Repeat([]byte{byte(size)}, size)
 		for how, reader := range map[string]io.Reader{
 			"at once": bytes.NewReader(want), "with the end": iotest.DataErrReader(bytes.NewReader(want)),
 			"in halves": iotest.HalfReader(bytes.NewReader(want)),
 		} {
-			body, held, err := readAll(reader, b)
+			length := int64(size) // or unknown, or wrong: only net/http ensures that it is right
+			switch how {
+			case "in halves":
+				length = -1
+			case "with the end":
+				length = int64(size / 2)
+			}
+			body, held, err := readAll(reader, length, b)
 			if err != nil || !bytes.Equal(body, want) {
 				t.Fatalf("%d bytes, %s: read %d, %v", size, how, len(body), err)
 			}
 			if held != b.used.Load() || (cap(body) > freeBuffer && held != int64(cap(body))) {
 				t.Errorf("%d bytes, %s: %d held for a capacity of %d; %d taken", size, how, held, cap(body), b.used.Load())
+			}
+			if length == int64(size) && size > 0 && size < firstBuffer && cap(body) > 2*size {
+				t.Errorf("%d bytes, as promised: a buffer of %d", size, cap(body))
 			}
 			// net/http may return io.EOF with the last bytes.
 			if size <= freeBuffer && how == "with the end" && held != 0 {
