@@ -81,7 +81,7 @@ vet: ## run go vet
 lint: ## run golangci-lint in the version from tools/go.mod
 	$(LINT) run ./...
 
-# BENCH holds further flags, such as BENCH='-before FILE'. go run
+# BENCH holds further flags, such as BENCH='-before COMMIT'. go run
 # ./internal/bench -help lists them, and without -out it writes no files.
 .PHONY: bench
 bench: ## measure the program against references, into docs/performance; takes about two hours, on a quiet machine
