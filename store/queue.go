@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Bounds on the wait for a larger batch. A statement costs a fixed part of its
-// time, so a batch of 64 costs the server two thirds of what four of 16 cost.
+// Bounds on the wait for a larger batch. Each statement has a fixed cost: in a
+// batch of about 40, a delivery took 66 µs of the server's CPU time, in a batch
+// of about 20 it took 87 µs.
 const (
 	gatherFrom  = 8                     // after a smaller batch, the next one does not wait
 	gatherTo    = maxBatch / 2          // so many deliveries do not wait

@@ -21,7 +21,7 @@ const (
 	maxQueuedBytes = 64 << 20
 	maxBatch       = 256
 	maxBatchBytes  = 8 << 20
-	flushers       = 2               // more than one statement of the largest size needs; a third gained nothing
+	flushers       = 2               // a third gained nothing
 	flushTimeout   = 8 * time.Second // less than the 10 s within which a request must be answered
 )
 
