@@ -87,8 +87,13 @@ func (s *session) gather(opener Event, events []Event, keys []lumin.EventKey) {
 	s.t.Helper()
 	release := make(chan struct{})
 	defer close(release)
-	s.batch.hold(s.key, release)
+	holds := s.batch.hold(s.key, release)
 	s.deliverNew(opener)
+	select {
+	case <-holds: // otherwise the opener could share its batch with an event
+	case <-time.After(s.timeLimit()):
+		s.t.Fatalf("WorkBatch was not called within %s", s.timeLimit())
+	}
 	var last int64
 	for i, e := range events {
 		s.key = keys[i]
@@ -118,6 +123,7 @@ type batch struct {
 
 	holdMu  sync.Mutex
 	opener  lumin.EventKey
+	holds   chan struct{}   // closed once the job type works the opener
 	release <-chan struct{} // nil: there is no opener
 }
 
@@ -129,20 +135,25 @@ func (b *batch) BatchLimits() worker.BatchLimits {
 	return limits
 }
 
-func (b *batch) hold(opener lumin.EventKey, release <-chan struct{}) {
+// hold has the job type work the opener until release is closed. The returned
+// channel is closed when that begins.
+func (b *batch) hold(opener lumin.EventKey, release <-chan struct{}) <-chan struct{} {
 	b.holdMu.Lock()
 	defer b.holdMu.Unlock()
-	b.opener, b.release = opener, release
+	b.opener, b.holds, b.release = opener, make(chan struct{}), release
+	return b.holds
 }
 
-// held returns the channel to wait for if the call is that of the opener.
+// held returns the channel to wait for if the call is the first of the opener.
 func (b *batch) held(events []*worker.Event) <-chan struct{} {
 	b.holdMu.Lock()
 	defer b.holdMu.Unlock()
-	if len(events) == 1 && events[0].Key == b.opener {
-		return b.release
+	if b.holds == nil || len(events) > 1 || events[0].Key != b.opener {
+		return nil
 	}
-	return nil
+	close(b.holds)
+	b.holds = nil
+	return b.release
 }
 
 // WorkBatch implements worker.Batch.
