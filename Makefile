@@ -81,11 +81,13 @@ vet: ## run go vet
 lint: ## run golangci-lint in the version from tools/go.mod
 	$(LINT) run ./...
 
-# BENCH holds further flags, such as BENCH='-before COMMIT'. go run
+# BEFORE is the commit to compare with: the last one that recorded a batch in
+# several statements. BENCH holds further flags, such as BENCH='-rounds 5'. go run
 # ./internal/bench -help lists them, and without -out it writes no files.
+BEFORE ?= f35c78d
 .PHONY: bench
 bench: ## measure the program against references, into docs/performance; takes about two hours, on a quiet machine
-	go run ./internal/bench -out docs/performance $(BENCH)
+	go run ./internal/bench -before $(BEFORE) -out docs/performance $(BENCH)
 
 .PHONY: bench-quick
 bench-quick: ## check in short turns of the benchmark that events, runs, effects and answers are equal in number

@@ -31,14 +31,14 @@ func TestVerify(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	o, err := parse([]string{"-scenario", "P1, p3", "-variant", "256/2: QUEUES=a=256,b=2 X=2"})
+	o, err := parse([]string{"-scenario", "P1, p3", "-variant", "wide: QUEUES=a=256,b=2 X=2"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(o.scenarios, []string{"p1", "p3"}) {
 		t.Errorf("scenarios %q", o.scenarios)
 	}
-	if v := o.variants[0]; v.name != throughputVariant || !slices.Equal(v.env, []string{"QUEUES=a=256,b=2", "X=2"}) {
+	if v := o.variants[0]; v.name != "ours wide" || !slices.Equal(v.env, []string{"QUEUES=a=256,b=2", "X=2"}) {
 		t.Errorf("variant %+v", v)
 	}
 	for _, args := range [][]string{{"-scenario", "p99"}, {"-rounds", "0"}, {"-seconds", "-1"}, {"more"}, {"-events", "1"}} {

@@ -57,7 +57,7 @@ func growth(ctx context.Context, b *bench, s *report.Scenario) (err error) {
 		}
 	}
 	tasks := &report.Scenario{ID: operatorsID, Title: "P9: operators' tasks on the filled database", Note: fmt.Sprintf(
-		"The database has %d events, each with a failed run. Replays and retention were done once, the other tasks up to a hundred times.", b.events)}
+		"The database has %d events, each with a failed run. Replays and retention ran once, for a minute at most; the other tasks ran up to a hundred times.", b.events)}
 	b.result.Scenarios = append(b.result.Scenarios, tasks)
 	return full.operate(ctx, tasks)
 }

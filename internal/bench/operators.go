@@ -86,6 +86,9 @@ func (o operators) repeated(task string, do func() error) (p99 float64, err erro
 	return p99, nil
 }
 
+// taskTime bounds a task whose rate is measured.
+const taskTime = time.Minute
+
 // Names of rows that have a target.
 const (
 	firstPage     = "first page"
@@ -143,7 +146,7 @@ func (o operators) plans(ctx context.Context) error {
 	return o.slowest(replayPlan, tasks)
 }
 
-// replays enqueues all failed and all missing runs.
+// replays enqueues failed and missing runs, for a limited time each.
 func (o operators) replays(ctx context.Context) error {
 	replays := replay.New(o.store)
 	spec := store.JobSpec{Queue: "default", MaxAttempts: 10, Priority: 1}
@@ -164,7 +167,7 @@ func (o operators) replays(ctx context.Context) error {
 			return err
 		}
 		enqueued, start := 0, time.Now()
-		for page := (replay.Page{}); !page.Exhausted; {
+		for page := (replay.Page{}); !page.Exhausted && time.Since(start) < taskTime; {
 			if page, err = replays.TakePage(ctx, order, jobs, page.Next, 0); err != nil {
 				return err
 			}

@@ -20,16 +20,17 @@ func workScenarios() []scenario {
 		{
 			id: "p4", title: "P4: a backlog of signature_request_state", quick: true,
 			note: "A program with the role ingest records a backlog and ends. Then a program with the role worker works it. " +
-				"Its start is not measured: the measurement begins with the first effect. The effect of `textbook` is one upsert of the same columns.",
+				"Its start is not measured: the measurement begins with the first effect. The effect of `textbook` is one upsert of the same columns. " +
+				"`256/2` is the program with `QUEUES=signature_request_state=256`: 256 jobs at once, in two batches.",
 			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
-				return b.round(ctx, s, b.all(b.settings()...), workBacklog)
+				return b.round(ctx, s, b.all(append(b.settings(), b.throughput())...), workBacklog)
 			},
 		},
 		{
 			id: "p5", title: "P5: from delivery to effect", quick: true,
 			note: "64 connections deliver to a program that also works the events. The rate counts from the first delivery to the last effect.",
 			run: func(ctx context.Context, b *bench, s *report.Scenario) error {
-				return b.round(ctx, s, b.all(b.settings()...), endToEnd)
+				return b.round(ctx, s, b.all(append(b.settings(), b.throughput())...), endToEnd)
 			},
 		},
 		{
@@ -41,6 +42,12 @@ func workScenarios() []scenario {
 			},
 		},
 	}
+}
+
+// throughput is the program with 256 jobs of signature_request_state at once, in
+// two batches.
+func (b *bench) throughput() *contestant {
+	return b.ours(variant{throughputRow, []string{"QUEUES=signature_request_state=256"}})
 }
 
 // settings returns the program with its defaults and with each -variant.
