@@ -38,9 +38,10 @@ func charts() []chart {
 	return []chart{
 		{"p1", "p1-latency.svg", "One caller: median latency of a delivery", "lower", MetricP50, nil},
 		{"p1", "p1-cpu.svg", "One caller: CPU time per event", "lower", MetricCPU, cpu},
-		{"p2", "p2-rate.svg", "64 connections: acknowledged deliveries", "higher", MetricRate, nil},
-		{"p2", "p2-cpu.svg", "64 connections: CPU time per event", "lower", MetricCPU, cpu},
-		{"p2", "p2-wal.svg", "64 connections: write-ahead log per event", "lower", MetricWAL, nil},
+		{"p2", "p2-cpu.svg", "64 callers: CPU time per event", "lower", MetricCPU, cpu},
+		{"p2", "p2-wal.svg", "64 callers: write-ahead log per event", "lower", MetricWAL, nil},
+		{"p3", "p3-rate.svg", "64 connections: acknowledged deliveries", "higher", MetricRate, nil},
+		{"p3", "p3-cpu.svg", "64 connections: CPU time per event", "lower", MetricCPU, cpu},
 		{"p4", "p4-cpu.svg", "Backlog of signature_request_state: CPU time per event", "lower", MetricCPU, cpu},
 		{"p4", "p4-rate.svg", "Backlog of signature_request_state: rate", "higher", MetricRate, nil},
 		{"p5", "p5-rate.svg", "From delivery to effect: rate", "higher", MetricRate, nil},
