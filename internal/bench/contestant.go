@@ -173,7 +173,10 @@ func ingesterCounts(effects string) counts {
 
 // textbook is the built-in reference. Its effect is either the state of the
 // signature request, or a row in the table effects.
-func (b *bench) textbook(effect string) *contestant {
+func (b *bench) textbook(effect string) *contestant { return b.textbookOf(effect, b.pool) }
+
+// textbookOf is textbook with another number of connections to PostgreSQL.
+func (b *bench) textbookOf(effect string, pool int) *contestant {
 	table := "public.signature_requests"
 	if effect == effectRow {
 		table = "public.effects"
@@ -195,7 +198,7 @@ func (b *bench) textbook(effect string) *contestant {
 				return launch{}, err
 			}
 			cmd := exec.Command(b.self, "textbook")
-			cmd.Env = []string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address, "SECRET=" + secret, "ROLE=" + role, "EFFECT=" + effect, "CONNECTIONS=" + strconv.Itoa(b.pool)}
+			cmd.Env = []string{"DATABASE_URL=" + databaseURL, "LISTEN_ADDR=" + address, "SECRET=" + secret, "ROLE=" + role, "EFFECT=" + effect, "CONNECTIONS=" + strconv.Itoa(pool)}
 			base := "http://" + address
 			return launch{cmd: cmd, webhook: base + "/webhooks/account", callers: base + load.CallersPath, ready: base + "/readyz"}, nil
 		},
