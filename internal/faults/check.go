@@ -18,6 +18,8 @@ CREATE TABLE faults.effects (
     event_key uuid NOT NULL,
     job_kind  text NOT NULL,
     rerun     integer NOT NULL,
+    tx_began  timestamptz, -- this and the next one: by the ordered job type only
+    began     timestamptz,
     at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE faults.kinds (
@@ -33,6 +35,7 @@ CREATE TABLE faults.ledger (
     acks           integer NOT NULL,
     attempts       integer NOT NULL,
     event_id       bigint NOT NULL,
+    acked_at       timestamptz, -- when a client received the first 200
     PRIMARY KEY (event_key, source)
 );
 CREATE TABLE faults.calls (
@@ -49,7 +52,7 @@ CREATE TABLE faults.asked (
 
 // Checker is one invariant: its query returns a row for each violation.
 type Checker struct {
-	Name string // number of the invariant, I1 to I6, and its text
+	Name string // number of the invariant, I1 to I7, and its text
 	sql  string
 }
 
@@ -65,7 +68,9 @@ const (
 	OnlySent      = "I4: every row was sent with this body and a valid signature"
 	NoConflict    = "I4: a redelivery has the content of the first delivery"
 	NoSecondCount = "I4: redeliveries are counted no more often than they were sent"
-	AllDone       = "I6: no run is left pending or failed, and no replay open"
+	AllDone       = "I6: no run is left pending, parked or failed, and no replay open"
+	InOrder       = "I7: an event takes effect after the earlier ones of its signature request"
+	OneAtATime    = "I7: the events of a signature request are worked one at a time"
 )
 
 // checkers lists all invariants. They must hold when all work of a run is done.
@@ -136,7 +141,29 @@ WHERE d.count > l.attempts - 1`},
 SELECT format('run %s of event %s is %s: %s', job_kind, event_key, state, error) FROM lumin.runs WHERE state <> 'succeeded'
 UNION ALL
 SELECT format('replay %s is %s', id, state) FROM lumin.replays WHERE finished_at IS NULL`},
+	// An earlier event counts if it was acknowledged before the transaction of the
+	// later one began. Then it was stored, and no failure may let the later one
+	// pass. A repetition has no place in the order of the first effects.
+	{InOrder, laneEffects + `
+SELECT format('event %s took effect at %s, before event %s at %s', b.event_key, b.began, a.event_key, a.at)
+FROM lane a JOIN lane b USING (signature_request_id)
+WHERE (a.event_time, a.event_key) < (b.event_time, b.event_key) AND a.acked_at < b.tx_began
+  AND a.at > b.began AND a.rerun = 0 AND b.rerun = 0`},
+	{OneAtATime, laneEffects + `
+SELECT format('event %s was worked from %s to %s and event %s from %s to %s', a.event_key, a.began, a.at, b.event_key, b.began, b.at)
+FROM lane a JOIN lane b USING (signature_request_id)
+WHERE (a.event_key, a.rerun) < (b.event_key, b.rerun) AND a.began < b.at AND b.began < a.at`},
 }
+
+// laneEffects adds its signature request, its place and its acknowledgment to
+// each effect of the ordered job type.
+const laneEffects = `
+WITH lane AS MATERIALIZED (
+    SELECT f.event_key, f.rerun, f.tx_began, f.began, f.at, e.signature_request_id, e.event_time, l.acked_at
+    FROM faults.effects f
+    JOIN (SELECT DISTINCT event_key, signature_request_id, event_time FROM lumin.events) e USING (event_key)
+    JOIN (SELECT event_key, min(acked_at) AS acked_at FROM faults.ledger WHERE NOT forged GROUP BY event_key) l USING (event_key)
+    WHERE f.job_kind = '` + OrderedKind + `')`
 
 // violationsShown is how many violations of one invariant are described.
 const violationsShown = 5

@@ -38,6 +38,7 @@ type clients struct {
 
 	mu     sync.Mutex
 	later  []redelivery
+	bodies [][]byte         // of events that are to be sent next
 	events []lumin.EventKey // acknowledged ones
 }
 
@@ -94,8 +95,7 @@ func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 		c.deliver(ctx, rng, d)
 		return
 	}
-	types := []lumin.EventType{lumin.SignatureRequestSigned, lumin.SignatureRequestApproved, lumin.SignatureRequestDeclined, lumin.SignatureRequestCanceled}
-	body := sample.Delivery{EventType: types[rng.IntN(len(types))]}.Body()
+	body := c.body(rng)
 	envelope, err := lumin.DecodeEnvelope(body)
 	if err != nil {
 		panic(err) // package sample makes valid deliveries
@@ -118,6 +118,30 @@ func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 	c.mu.Lock()
 	c.events = append(c.events, envelope.Key())
 	c.mu.Unlock()
+}
+
+// body returns the body of a new event. One in six begins a signature request of
+// three to six events, which follow each other in any order, through any sender.
+// Two of its events can have the same time.
+func (c *clients) body(rng *rand.Rand) []byte {
+	types := []lumin.EventType{lumin.SignatureRequestSigned, lumin.SignatureRequestApproved, lumin.SignatureRequestDeclined, lumin.SignatureRequestCanceled}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.bodies) == 0 {
+		count := 1
+		if rng.IntN(6) == 0 {
+			count = 3 + rng.IntN(4)
+		}
+		request, now, first := sample.RandomHex(20), time.Now(), rng.IntN(len(types))
+		for n := range count {
+			at := now.Add(time.Duration(n/2) * time.Millisecond)
+			c.bodies = append(c.bodies, sample.Delivery{EventType: types[(first+n)%len(types)], SignatureRequestID: request, At: at}.Body())
+		}
+		rng.Shuffle(count, func(i, j int) { c.bodies[i], c.bodies[j] = c.bodies[j], c.bodies[i] })
+	}
+	body := c.bodies[0]
+	c.bodies = c.bodies[1:]
+	return body
 }
 
 // deliver repeats a delivery until it is answered 200. It alternates between

@@ -24,6 +24,13 @@ const one = `(SELECT event_key FROM faults.ledger WHERE acks > 0 AND NOT forged 
 // transactional is the job type whose run or effect is damaged.
 const transactional = `'` + EffectKind + `'`
 
+// lastOfLane selects the effect of the ordered job type for the last event of a
+// signature request with several.
+const lastOfLane = `rerun = 0 AND job_kind = '` + OrderedKind + `' AND event_key = (
+SELECT event_key FROM lumin.events WHERE signature_request_id = (
+    SELECT signature_request_id FROM lumin.events GROUP BY signature_request_id HAVING count(DISTINCT event_key) > 2 ORDER BY 1 LIMIT 1)
+ORDER BY event_time DESC, event_key DESC LIMIT 1)`
+
 //nolint:gochecknoglobals // a table
 var damages = []damage{
 	{"an acknowledged event is lost", `
@@ -85,6 +92,12 @@ WHERE e.event_key = ` + one + ` LIMIT 1
 ON CONFLICT (event_id, payload_sha256) DO UPDATE SET count = excluded.count`, NoSecondCount},
 	{"a run has failed permanently", `
 UPDATE lumin.runs SET state = 'failed' WHERE event_key = ` + one + ` AND job_kind = ` + transactional, AllDone},
+	{"a run is parked", `
+UPDATE lumin.runs SET state = 'parked', finished_at = NULL WHERE event_key = ` + one + ` AND job_kind = '` + OrderedKind + `'`, AllDone},
+	{"an event took effect before an earlier one", `
+UPDATE faults.effects SET tx_began = now(), began = '-infinity', at = '-infinity' WHERE ` + lastOfLane, InOrder},
+	{"two events of a signature request were worked at the same time", `
+UPDATE faults.effects SET began = '-infinity', at = 'infinity' WHERE ` + lastOfLane, OneAtATime},
 	{"a replay is not finished", `
 UPDATE lumin.replays SET state = 'running', finished_at = NULL WHERE id = (SELECT max(id) FROM lumin.replays)`, AllDone},
 }

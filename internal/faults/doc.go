@@ -19,8 +19,8 @@
 //     transactions that it rolls back. It returns an error unless each damage
 //     is noticed.
 //
-// An example. The program at path must have the job types that [EffectKind] and
-// [CallKind] describe:
+// An example. The program at path must have the job types that [EffectKind],
+// [BatchKind], [OrderedKind] and [CallKind] describe:
 //
 //	result, err := faults.Run(ctx, faults.Config{
 //		Program: []string{path, "serve"}, Seed: 1, Length: time.Minute, Rate: 100,

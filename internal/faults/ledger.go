@@ -49,7 +49,8 @@ type entry struct {
 	forged   bool
 	attempts int
 	acks     int
-	id       int64 // of the first 200
+	id       int64      // of the first 200
+	acked    *time.Time // when the first 200 was received
 }
 
 // ack is one 200.
@@ -130,7 +131,9 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 	case a.status == 200 && known.acks > 0 && known.id != a.id:
 		l.reportUnexpected("%s of %s was answered with event %d and later with event %d", d.Key, d.Source, known.id, a.id)
 	case a.status == 200:
-		known.id = a.id
+		if known.id = a.id; known.acked == nil {
+			known.acked = &at
+		}
 		known.acks++
 		delete(l.open, identity{d.Key, d.Source})
 		l.acks = append(l.acks, ack{sent, at})
@@ -228,7 +231,7 @@ func (l *Ledger) rows() [][]any {
 	defer l.mu.Unlock()
 	rows := make([][]any, 0, len(l.deliveries))
 	for id, known := range l.deliveries {
-		rows = append(rows, []any{[16]byte(id.key), id.source, known.sha256[:], known.forged, known.acks, known.attempts, known.id})
+		rows = append(rows, []any{[16]byte(id.key), id.source, known.sha256[:], known.forged, known.acks, known.attempts, known.id, known.acked})
 	}
 	return rows
 }

@@ -15,13 +15,17 @@ import (
 )
 
 // Kinds of the job types that the program must have. It works all events with
-// these four and no others.
+// these five and no others.
 const (
 	// EffectKind is a transactional job type that inserts event_key, job_kind
 	// and rerun into faults.effects.
 	EffectKind = "faults_effect"
 	// BatchKind is a batch job type that does the same.
 	BatchKind = "faults_batch"
+	// OrderedKind is an ordered job type that holds its lanes. It also inserts
+	// tx_began, began and at: when its transaction began, when WorkTx was called,
+	// and when its work was done.
+	OrderedKind = "faults_ordered"
 	// CallKind is a plain job type that calls [NoteCall].
 	CallKind = "faults_call"
 	// stateKind is a job type that comes with the program.
@@ -88,14 +92,14 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 	for key, times := range r.replays.orderedReruns() {
 		asked = append(asked, []any{[16]byte(key), times})
 	}
-	kinds := [][]any{{EffectKind, true, false}, {BatchKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}
+	kinds := [][]any{{EffectKind, true, false}, {BatchKind, true, false}, {OrderedKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}
 	for _, t := range []struct {
 		table   string
 		columns []string
 		rows    [][]any
 	}{
 		{"kinds", []string{"kind", "effects", "calls"}, kinds},
-		{"ledger", []string{"event_key", "source", "payload_sha256", "forged", "acks", "attempts", "event_id"}, r.ledger.rows()},
+		{"ledger", []string{"event_key", "source", "payload_sha256", "forged", "acks", "attempts", "event_id", "acked_at"}, r.ledger.rows()},
 		{"calls", []string{"event_key", "job_kind", "rerun", "count"}, called},
 		{"asked", []string{"event_key", "times"}, asked},
 	} {

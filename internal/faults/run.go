@@ -45,7 +45,7 @@ func (c Config) callsFile() string { return filepath.Join(c.Folder, "calls.jsonl
 const (
 	startBound  = time.Minute     // until both programs are ready
 	drainBound  = 2 * time.Minute // until the clients have completed their deliveries
-	settleBound = 3 * time.Minute // until replays have left nothing pending or failed
+	settleBound = 3 * time.Minute // until replays have left nothing pending, parked or failed
 	checkBound  = 5 * time.Minute
 	giveUp      = 3 * time.Minute // the wait for a backlog that does not shrink
 )
@@ -183,19 +183,20 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	return r.check(ctx, result)
 }
 
-// settle replays failed runs until no run is pending or failed.
+// settle replays failed runs until no run is pending, parked or failed. It leaves
+// parked runs to the program.
 func (r *runner) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleBound)
 	defer cancel()
 	explained, start := false, time.Now()
 	for ctx.Err() == nil {
-		pending, failed, open, err := r.unsettled(ctx)
+		pending, parked, failed, open, err := r.unsettled(ctx)
 		switch {
 		case err != nil:
-		case pending+failed+open == 0:
+		case pending+parked+failed+open == 0:
 			r.note("settled after %s", time.Since(start).Round(time.Second))
 			return nil
-		case failed > 0 && open == 0:
+		case failed > 0 && (open == 0 || parked > 0 && pending == 0): // a replay does not end in a held lane
 			_ = r.replays.orderFailed(ctx) // the next count shows whether the order was accepted
 		}
 		if !explained && time.Since(start) > explainAfter {
@@ -209,15 +210,17 @@ func (r *runner) settle(ctx context.Context) error {
 	return nil
 }
 
-// unsettled counts runs that are pending or failed, and replays that are open.
-func (r *runner) unsettled(ctx context.Context) (pending, failed, open int, err error) {
+// unsettled counts runs that are pending, parked or failed, and replays that are
+// open.
+func (r *runner) unsettled(ctx context.Context) (pending, parked, failed, open int, err error) {
 	err = r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `
 			SELECT (SELECT count(*) FROM lumin.runs WHERE state = 'pending'),
+			       (SELECT count(*) FROM lumin.runs WHERE state = 'parked'),
 			       (SELECT count(*) FROM lumin.runs WHERE state IN ('failed', 'cancelled')),
-			       (SELECT count(*) FROM lumin.replays WHERE finished_at IS NULL)`).Scan(&pending, &failed, &open)
+			       (SELECT count(*) FROM lumin.replays WHERE finished_at IS NULL)`).Scan(&pending, &parked, &failed, &open)
 	})
-	return pending, failed, open, err
+	return pending, parked, failed, open, err
 }
 
 // check compares the ledger with the database. Then it tests the checks with

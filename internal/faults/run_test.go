@@ -40,6 +40,7 @@ func jobTypes(context.Context, app.Env) (*worker.Registry, error) {
 	registry := worker.NewRegistry()
 	registry.AddTx(effect{})
 	registry.AddBatch(effects{})
+	registry.AddOrdered(orderedEffect{})
 	registry.Add(callee{path: os.Getenv(faults.CallsVariable)})
 	return registry, nil
 }
@@ -90,6 +91,22 @@ func (t effects) WorkBatch(ctx context.Context, tx pgx.Tx, events []*worker.Even
 		}
 	}
 	return nil
+}
+
+// orderedEffect takes a while, so that two at the same time are noticed.
+type orderedEffect struct{ unsteady }
+
+func (orderedEffect) Kind() string { return faults.OrderedKind }
+
+func (t orderedEffect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
+	_, err := tx.Exec(ctx, `
+		WITH work AS MATERIALIZED (SELECT clock_timestamp() AS began), spent AS MATERIALIZED (SELECT began, pg_sleep(0.01) FROM work)
+		INSERT INTO faults.effects (event_key, job_kind, rerun, tx_began, began, at)
+		SELECT $1, $2, $3, now(), began, clock_timestamp() FROM spent`, [16]byte(e.Key), faults.OrderedKind, e.Rerun)
+	if err != nil {
+		return err
+	}
+	return t.coin()
 }
 
 type callee struct {

@@ -149,7 +149,7 @@ func (r *runner) judge(ctx context.Context, rows []*Row, bound time.Duration) {
 // watch measures three times after a fault: until deliveries are answered 200,
 // until every program is ready, and until the backlog is gone. Then all
 // deliveries from before the end of the fault are acknowledged, and no run from
-// before it is pending.
+// before it is pending or parked.
 func (r *runner) watch(ctx context.Context, row *Row) {
 	row.FirstAck, row.LastEffect, row.Ready = never, never, never
 	explained := false
@@ -176,21 +176,30 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 	}
 }
 
-// backlog counts the runs that have been pending since before a given time. It
+// backlog counts the runs that have been pending or parked since before a given time. It
 // returns -1 if the server does not answer. Replayed runs do not count: their
 // jobs have a lower priority than those of new deliveries, so on a busy machine
-// they wait until the load ends. settle waits for them.
+// they wait until the load ends. Neither do runs that are parked behind a failed
+// or replayed run. settle waits for them.
 func (r *runner) backlog(ctx context.Context, before time.Time) int {
 	count := -1
 	err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `
-			SELECT count(*) FROM lumin.runs WHERE state = 'pending' AND replay_id = 0 AND pending_since <= $1`, before).Scan(&count)
+		return conn.QueryRow(ctx, backlogSQL, before).Scan(&count)
 	})
 	if err != nil {
 		return -1
 	}
 	return count
 }
+
+const backlogSQL = `
+SELECT count(*) FROM lumin.runs r
+WHERE r.state IN ('pending', 'parked') AND r.replay_id = 0 AND r.pending_since <= $1
+  AND (r.state = 'pending' OR NOT EXISTS (
+      SELECT FROM lumin.events own
+      JOIN lumin.events e ON e.signature_request_id = own.signature_request_id
+      JOIN lumin.runs held ON held.event_key = e.event_key AND held.job_kind = r.job_kind
+      WHERE own.id = r.event_id AND (held.state = 'failed' OR held.state IN ('pending', 'parked') AND held.replay_id <> 0)))`
 
 func (r *runner) allReady(ctx context.Context) bool {
 	for _, p := range r.programs {
