@@ -1,6 +1,6 @@
 // Package faults runs the program and its PostgreSQL servers, breaks both on
-// purpose, and checks afterwards that no acknowledged delivery was lost and
-// that no effect took place twice.
+// purpose, and checks afterwards that no acknowledged delivery was lost, that no
+// effect took place twice, and that ordered job types kept the order.
 //
 // Use it in end-to-end tests. [Run] starts a primary, a standby, two processes
 // of a program and some clients. It injects one [Fault] after another and

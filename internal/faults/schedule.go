@@ -176,11 +176,11 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 	}
 }
 
-// backlog counts the runs that have been pending or parked since before a given time. It
-// returns -1 if the server does not answer. Replayed runs do not count: their
-// jobs have a lower priority than those of new deliveries, so on a busy machine
-// they wait until the load ends. Neither do runs that are parked behind a failed
-// or replayed run. settle waits for them.
+// backlog counts the runs that have been pending or parked since before a given
+// time. It returns -1 if the server does not answer. Replayed runs do not count:
+// their jobs have a lower priority than those of new deliveries, so on a busy
+// machine they wait until the load ends. Neither do runs that are parked behind a
+// failed or replayed run. settle waits for them.
 func (r *runner) backlog(ctx context.Context, before time.Time) int {
 	count := -1
 	err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
