@@ -38,7 +38,7 @@ func otherScenarios() []scenario {
 			id: "p12", title: "P12: a distant PostgreSQL",
 			note: "As P3, with a proxy between the program and PostgreSQL that makes every round trip longer. `textbook` has a connection to PostgreSQL " +
 				"for each of the 64 callers, and `textbook 16` has 16, which is a more usual number.",
-			run:  distance,
+			run: distance,
 		},
 	}
 }
