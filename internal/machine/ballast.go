@@ -1,0 +1,35 @@
+package machine
+
+import (
+	"os"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+)
+
+// The ballast of a program without a memory limit, and the largest share of a
+// limit.
+const (
+	ballastSize  = 32 << 20
+	ballastShare = 16
+)
+
+// ballast is not touched, so the operating system gives no memory for it.
+var ballast []byte
+
+// CollectLess has Go collect garbage less often. Go lets the heap grow to twice
+// its live size, so a program with a live heap of a few MiB collects at each few
+// MiB of garbage. The ballast counts as live: with it, tens of MiB of garbage may
+// gather. A large live heap grows no further than before, unlike with a higher
+// GOGC. If the environment has GOGC, nothing changes.
+func CollectLess() { collectLess(memlimit.FromCgroup) }
+
+func collectLess(limit memlimit.Provider) {
+	if _, set := os.LookupEnv("GOGC"); set {
+		return
+	}
+	size := int64(ballastSize)
+	if limit := memory(limit); limit > 0 {
+		size = min(size, limit/ballastShare)
+	}
+	ballast = make([]byte, size)
+}
