@@ -49,7 +49,7 @@ func (c *replayCommand) checkTry() error {
 	return nil
 }
 
-// outsideNote tells what a trial does not undo.
+// outsideNote says what a trial does not undo.
 const outsideNote = "each run is tried in a transaction that is rolled back; what its code does outside of that is not undone:\n" +
 	"HTTP calls, mail, other connections, numbers taken from sequences"
 
@@ -132,7 +132,7 @@ func newTrials(ctx context.Context, st *store.Store, env Env, jobTypes JobTypes)
 	if err != nil {
 		return nil, err
 	}
-	// It is the only built-in job type that is transactional.
+	// signature_request_state is the only transactional job type that is built in.
 	if state := (requeststate.JobType{}); !slices.Contains(registry.Kinds(), state.Kind()) {
 		registry.AddBatch(state)
 	}
@@ -165,7 +165,7 @@ func (t tries) untried(kind string, plain []string) string {
 	return "this program has no such job type: use the one that has it"
 }
 
-// try tries the runs of one job type. After an error, what was tried counts.
+// try tries the runs of one job type. The runs that were tried before an error count.
 func (t tries) try(ctx context.Context, result *tried) error {
 	chosen, err := t.replays.Matching(ctx, t.filter, result.Kind, t.limit)
 	if err != nil {

@@ -134,7 +134,7 @@ func printTried(w io.Writer, asJSON bool, results []tried) error {
 	if uncounted {
 		fmt.Fprintln(w, "changed rows are not counted: track_counts is off")
 	}
-	_, err := fmt.Fprintln(w, "\nall was rolled back, and no replay is ordered")
+	_, err := fmt.Fprintln(w, "\neverything was rolled back, and no replay was ordered")
 	return err
 }
 

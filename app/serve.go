@@ -175,7 +175,7 @@ func makeRegistry(ctx context.Context, jobTypes JobTypes, env Env) (registry *wo
 	switch {
 	case errors.Is(err, advice.ErrUsage):
 	case err != nil:
-		err = advice.Add(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay do without it")
+		err = advice.Add(fmt.Errorf("make the job types: %w", err), "the function given to app.Main says so; --help, migrate, events and replay (without --try) do not call it")
 	case registry == nil:
 		err = errors.New("make the job types: the function given to app.Main returned no registry")
 	case registry.Err() != nil:

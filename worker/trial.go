@@ -45,7 +45,7 @@ const (
 	WouldFail     TrialOutcome = "would_fail"      // fail or cancel its run
 	WouldSnooze   TrialOutcome = "would_snooze"    // the code returned river.JobSnooze
 	Busy          TrialOutcome = "busy"            // another transaction holds the run, or a row that the code needs
-	EventGone     TrialOutcome = "event_gone"      // or its body
+	EventGone     TrialOutcome = "event_gone"      // the event or its body was removed
 	CannotBeTried TrialOutcome = "cannot_be_tried" // the code ended its transaction
 )
 
@@ -54,13 +54,14 @@ type tryingKey struct{}
 
 // Trying reports whether a job type is called by replay --try, which rolls back
 // its transaction. ctx must be the context of the attempt, or derived from it. A
-// job type that acts outside its transaction, such as one that sends mail, skips
-// that if Trying returns true.
+// job type that acts outside its transaction, for example by sending mail, should
+// not do so if Trying returns true.
 func Trying(ctx context.Context) bool { return ctx.Value(tryingKey{}) != nil }
 
-// Try works a run in a transaction that is rolled back. For its code everything is
-// as in an attempt of a replay; only [Trying] tells them apart. Constraints and
-// triggers that are deferred to the commit are checked.
+// Try works a run in a transaction that is rolled back. The code cannot tell this
+// from an attempt of a replay, except by [Trying]. Constraints and triggers that are
+// deferred to the commit are checked. The lane of an ordered job type is not: an
+// event is tried even if earlier ones are unfinished.
 //
 // The error is not nil if the database cannot be reached, or if ctx has ended. The
 // kind of the run must be one that [Trials.Transactional] accepts.
@@ -175,7 +176,7 @@ func (x *executor) callTrial(ctx context.Context, c *claim, attempt store.Attemp
 // trialError is the error of a job type's code.
 type trialError struct {
 	error        // cleaned
-	code  string // SQLSTATE of the error that the code returned; "" if it was none of the server
+	code  string // SQLSTATE of the error that the code returned; "" if the server did not return it
 }
 
 func (e *trialError) Unwrap() error { return e.error }

@@ -25,14 +25,14 @@ type Trials struct {
 // Trials returns trials with the job types of the Runtime, which need not be
 // started. Close them after use.
 //
-// A trial changes no row. What a rollback does not undo stays: sequences have
+// A trial changes no row. A rollback does not undo everything: sequences have
 // advanced, and effects outside the transaction have happened. Code that ends its
 // transaction changes no row either:
 //
-//   - A temporary table makes each COMMIT and PREPARE TRANSACTION fail, in whatever
-//     way they are sent.
+//   - A temporary table makes each COMMIT and PREPARE TRANSACTION fail, however it
+//     is sent.
 //   - The session is read-only outside the transaction of the trial.
-//   - A statement that would lift one of the two is not sent. This holds for all
+//   - A statement that would undo either of these is not sent. This holds for all
 //     methods of a pgx.Conn, but not for those of the pgconn.PgConn below it.
 func (r *Runtime) Trials(ctx context.Context) (*Trials, error) {
 	if err := r.clock.read(ctx, r.store); err != nil {
@@ -72,9 +72,9 @@ func (t *Trials) Transactional(kind string) (transactional, registered bool) {
 	return jobType.transactional != nil, registered
 }
 
-// lockWait bounds how long a trial waits for a lock. It is shorter than the second
-// after which PostgreSQL looks for deadlocks, so that mostly the trial gives way to
-// a worker.
+// lockWait bounds how long a trial waits for a lock. By default PostgreSQL looks for
+// deadlocks after a second, which is longer. So in a deadlock the trial usually gives
+// way to the worker.
 const lockWait = 200 * time.Millisecond
 
 // begin opens a session and begins a transaction that cannot be committed.
@@ -104,8 +104,8 @@ func endTrial(ctx context.Context, c *claim) {
 	c.release(ctx)
 }
 
-// trialSessionSQL makes every transaction read-only that does not ask for more.
-// If this program dies, the server ends the session soon.
+// trialSessionSQL makes every transaction read-only unless it asks to write. Its
+// timeouts end the session soon after this program has died.
 const trialSessionSQL = `
 SET default_transaction_read_only = on;
 SET lock_timeout = %d;
