@@ -2,7 +2,7 @@
 // limits of its container say, or else the machine.
 //
 //	machine.LimitMemory()    // first of all
-//	workers := 8 * machine.CPUs()
+//	workers := 2 * machine.CPUs()
 //	if limit := machine.Memory(); limit > 0 {
 //		buffers = min(buffers, limit/8)
 //	}
