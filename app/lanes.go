@@ -14,7 +14,7 @@ import (
 )
 
 type lanesCommand struct {
-	List lanesListCommand `cmd:"" help:"List lanes in which runs wait or which a failed run holds, the longest wait first."`
+	List lanesListCommand `cmd:"" help:"List lanes that wait or that a failed run holds, the longest wait first. A lane is the runs of one ordered job type for one signature request."`
 	Skip lanesSkipCommand `cmd:"" help:"Dismiss the failed run that holds a lane, so that the next event of the signature request is worked."`
 }
 

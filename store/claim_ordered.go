@@ -31,8 +31,8 @@ const lanePolicy = `(SELECT t.when_failed FROM lumin.job_types t WHERE t.kind = 
 // must be parked already.
 //
 // The lock of the lane comes before that of the row: a session that does not get
-// the first must not keep the holder from getting the second. It reads nothing
-// more then, and relies on the holder to read the head after it.
+// the first must not keep its holder from getting the second. Such a session reads
+// nothing more here, and relies on the holder to read the head afterwards.
 //
 // The statement sees what was committed before it began, which can be before
 // another holder released the lock:
@@ -95,9 +95,9 @@ SELECT d.place, s.error, d.id, d.event_key, d.source, d.signature_request_id, d.
        d.received_at, coalesce(s.rerun, 0)
 FROM decided d LEFT JOIN settled s ON true`
 
-// BeginOrderedClaim is [Store.BeginClaim] for a job type that is ordered. Its
-// further errors are these; the caller commits the transaction to keep the state
-// that the run then has:
+// BeginOrderedClaim is [Store.BeginClaim] for a job type that is ordered. It can
+// also return these errors. The caller must then commit the transaction, which
+// keeps the new state of the run:
 //
 //   - ErrLaneBusy and ErrNotHead: the run is parked.
 //   - ErrLaneFailed: the run is cancelled. The error says why.
@@ -203,7 +203,7 @@ ORDER BY e.event_time, e.event_key LIMIT 1`
 // A parked head has no job. Whoever parks a run of the lane, ends a transaction
 // of [Store.BeginOrderedClaim], or ends a run without such a transaction, must
 // then read the head, and claim it or wake it if it is parked. Therefore a head
-// stays parked only after a crash, and the sweep wakes it.
+// that could be worked stays parked only after a crash. Then the sweep wakes it.
 func (s *Store) Head(ctx context.Context, run JobArgs) (*Head, error) {
 	rows, _ := s.pool.Query(ctx, headSQL, [16]byte(run.EventKey), run.JobKind) // reading the rows returns the error
 	head, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (*Head, error) {

@@ -12,8 +12,8 @@ import (
 )
 
 // wakeParkedSQL gives parked runs a job. Attempts of earlier jobs of a run count.
-// lumin.job_types has the settings of the jobs, so that each program can wake the
-// runs of each job type; the defaults are for a job type that was registered by
+// lumin.job_types has the settings of the jobs, so that every program can wake the
+// runs of every job type. The defaults are for a job type that was registered by
 // a program from before those columns.
 const wakeParkedSQL = `
 WITH parked AS MATERIALIZED (
@@ -39,8 +39,8 @@ const wakeLaterSQL = `
 SELECT lumin.wake_lane(r.event_key, r.job_kind) FROM lumin.runs r
 WHERE r.event_key = $1 AND r.job_kind = $2 AND r.state = 'parked'`
 
-// Wake gives a parked run a job of its own, unless it is not parked any more. If
-// another transaction has locked the run, a job wakes its lane afterwards.
+// Wake gives a run a job of its own if it is still parked. If another transaction
+// has locked the run, a job wakes its lane afterwards.
 func (s *Store) Wake(ctx context.Context, run JobArgs) error {
 	woken, err := s.wakeParked(ctx, run)
 	if err != nil || woken > 0 {
@@ -74,8 +74,8 @@ func (s *Store) wakeParked(ctx context.Context, runs ...JobArgs) (woken int, err
 }
 
 // parkedPageSQL reads a page of parked runs, like pendingPageSQL, and returns
-// those to wake: the head of each lane, and every run of a job type that is not
-// ordered any more.
+// those to wake: the head of each lane, and every run of a job type that has
+// stopped being ordered.
 const parkedPageSQL = `
 WITH page AS MATERIALIZED (
     SELECT r.event_key, r.job_kind, r.event_id, r.pending_since
@@ -109,9 +109,10 @@ SELECT count(*), max(pending_since) FROM (
     SELECT pending_since FROM lumin.runs WHERE state = 'parked' AND pending_since > $1
     ORDER BY pending_since FETCH FIRST $2 ROWS WITH TIES) page`
 
-// SweepParked wakes parked runs that wait for nothing: heads of lanes that
-// nobody woke, such as after a crash, and runs of job types that are not ordered
-// any more. It checks a bounded number of parked runs, like [Store.Sweep].
+// SweepParked wakes parked runs that nothing holds back. These are heads of lanes
+// that were not woken, for example because of a crash, and runs of job types that
+// have stopped being ordered. It checks a bounded number of parked runs, like
+// [Store.Sweep].
 func (s *Store) SweepParked(ctx context.Context, after time.Time) (woken int, next time.Time, err error) {
 	return s.sweepParked(ctx, after, sweepPage)
 }

@@ -84,7 +84,6 @@ func ExampleRegistry() {
 	// notify_crm waits in queue slow
 }
 
-// This example follows an event from its delivery to its effect.
 // NumberSteps numbers the events of each signature request.
 type NumberSteps struct{ worker.Defaults }
 
@@ -108,6 +107,7 @@ func ExampleRegistry_AddOrdered() {
 	// Output: [number_steps] <nil> skip
 }
 
+// This example follows an event from its delivery to its effect.
 func ExampleRuntime() {
 	ctx := context.Background()
 	check := func(err error) {

@@ -5,48 +5,50 @@ import (
 )
 
 // Ordered is a transactional job type that works the events of one signature
-// request one at a time, in the order of their event time (if that is equal, of
-// their event key). Events of other signature requests are not affected. The
-// guarantee is that of [Transactional].
+// request one at a time, in the order of their event time. Events with the same
+// time are worked in the order of their event keys. Events of other signature
+// requests may be worked at the same time. The guarantee is that of
+// [Transactional].
 //
-// An event waits until every earlier event of its signature request that has
-// arrived is finished: it has succeeded, was cancelled or dismissed, or has
-// failed and the policy lets others pass. Retries of the earlier event are part
-// of this. While it waits, its run is parked and has no job. An event that
-// arrives after later ones were worked is worked at once.
+// The runs of one ordered job type for one signature request are a lane. An
+// event waits until every earlier event of its lane that has arrived is
+// finished, including retries. An event is finished when its run has succeeded,
+// was cancelled or was dismissed. A failed run is finished too, unless the policy
+// is [HoldLane]. While an event waits, its run is parked and has no job. An event
+// that arrives after later ones were worked is worked at once.
 //
 // An event is worked in its own job, or in that of an earlier event right after
-// it. If it fails there, it gets a job of its own, and this attempt does not
+// it. If it fails there, it gets a job of its own, and the failed attempt does not
 // count. RecordOutput and MetadataSet of River fail in WorkTx, because an event
 // may have no job of its own.
 //
-// A batch job type cannot be ordered, because its batches have events of any
-// signature request. Neither can a plain one: two programs could call another
-// system at the same time. Instead, let an ordered job type insert a follow-up
-// job, or call the other system in WorkTx, at least once for each event.
+// A batch job type cannot be ordered, because its batches mix signature requests.
+// Neither can a plain one: two programs could call another system at the same
+// time. Instead, let an ordered job type insert a follow-up job. It may also call
+// the other system in WorkTx, which happens at least once for each event.
 type Ordered interface {
 	Transactional
 
-	// WhenFailed returns what becomes of the later events of a signature
-	// request when one has failed for good.
+	// WhenFailed returns the policy for later events of a signature request
+	// after one has failed for good.
 	WhenFailed() LanePolicy
 }
 
-// LanePolicy says what becomes of the later events of a signature request when
-// one has failed for good. An event that was cancelled never stops others.
+// LanePolicy says what happens to the later events of a lane after one has failed
+// for good. An event that was cancelled never stops others.
 type LanePolicy int
 
 const (
-	// HoldLane lets later events wait until the failed one is replayed,
-	// dismissed or skipped.
+	// HoldLane makes later events wait until a replay of the failed one succeeds,
+	// or until its run is dismissed, for example by the command lanes skip.
 	HoldLane LanePolicy = iota
 
 	// SkipFailed goes on with the next event.
 	SkipFailed
 
-	// CancelRest cancels later events, also those that arrive as long as the
-	// failed one is neither replayed nor dismissed. A replay of the failed and
-	// the cancelled runs works all of them in order.
+	// CancelRest cancels later events. That includes each event that arrives
+	// before the failed one is replayed or dismissed. Replay the failed run first,
+	// then the cancelled ones: they are worked in order.
 	CancelRest
 )
 

@@ -12,7 +12,8 @@ import (
 )
 
 // sweeper settles runs that the failure trigger could not settle; see
-// [store.Store.Sweep]. It also restores lost jobs of replay orders.
+// [store.Store.Sweep]. It also wakes parked runs that were left behind, and
+// restores lost jobs of replay orders.
 type sweeper struct {
 	store  *store.Store
 	logger *slog.Logger
@@ -38,7 +39,7 @@ func (w *sweeper) step(ctx context.Context, _ *river.Job[periodicArgs]) (pause, 
 	woken, parked, err := w.store.SweepParked(ctx, w.parked)
 	w.parked = parked
 	if woken > 0 {
-		w.logger.Info("sweep woke runs that waited for nothing", "count", woken)
+		w.logger.Info("sweep gave jobs to parked runs that nothing held back", "count", woken)
 	}
 	if err != nil {
 		return done, err

@@ -70,7 +70,7 @@ func (x *executor) workLane(ctx context.Context, run store.JobArgs, began time.T
 	for {
 		head, err := x.head(ctx, run)
 		if err != nil {
-			x.logLane("cannot read the next event of a signature request: the sweep finds it", err)
+			x.logLane("cannot read the next event of a signature request: the sweep will find it", err)
 			return worked
 		}
 		if head == nil || !head.Parked {
@@ -90,7 +90,7 @@ func (x *executor) workLane(ctx context.Context, run store.JobArgs, began time.T
 			return worked // the session that has the lock reads the head afterwards
 		default:
 			if !errors.Is(err, store.ErrRunLocked) {
-				x.logLane("an event that waited failed in the job of another: it gets a job of its own", err)
+				x.logLane("an event that waited failed in the job of another event: it gets a job of its own", err)
 			}
 			x.wake(ctx, head)
 			return worked
@@ -110,7 +110,7 @@ func (x *executor) wake(ctx context.Context, head *store.Head) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
 	defer cancel()
 	if err := x.store.Wake(ctx, head.JobArgs); err != nil {
-		x.logLane("cannot wake the next event of a signature request: the sweep does", err)
+		x.logLane("cannot wake the next event of a signature request: the sweep will do it", err)
 	}
 }
 

@@ -32,8 +32,8 @@ func CountHeld(ctx context.Context, pool *pgxpool.Pool) ([]Held, error) {
 	return query.Structs[Held](ctx, pool, "count held lanes", heldSQL, pgx.QueryExecModeCacheDescribe)
 }
 
-// Policies returns what becomes of a lane of each ordered job type when a run
-// fails for good: hold, skip or cancel. Other job types are not in the map.
+// Policies returns the policy of each ordered job type for lanes in which a run has
+// failed for good: hold, skip or cancel. Other job types are not in the map.
 func Policies(ctx context.Context, pool *pgxpool.Pool) (map[string]string, error) {
 	policies := map[string]string{}
 	var kind, policy string

@@ -26,7 +26,7 @@ type Lane struct {
 	NextAttempt   *time.Time `json:"next_attempt_at"` // of the head; nil unless it waits for one
 
 	Waiting int64      `json:"waiting"`     // parked runs
-	Since   *time.Time `json:"since"`       // the lane is held, or else its oldest run is parked, since then; nil if neither
+	Since   *time.Time `json:"since"`       // when the lane became held, or else when its oldest parked run was parked; nil if neither
 	Age     float64    `json:"age_seconds"` // time since then, by the database's clock
 
 	// A failed run holds the lane. It is the head, unless an earlier event has
