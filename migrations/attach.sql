@@ -34,8 +34,9 @@ END
 $$;
 
 -- settle_failure marks a pending run failed or cancelled and stores the errors
--- of its job. It acts only if the run still has this replay_id. It never waits:
--- the sweep settles a run that another transaction holds.
+-- of its job. It acts only if the run still has this replay_id, and no other job
+-- that is live. It never waits: the sweep settles a run that another transaction
+-- holds.
 CREATE OR REPLACE FUNCTION lumin.settle_failure(
     run_key uuid, run_kind text, run_replay_id bigint, run_job_id bigint,
     final_state text, final_attempts integer, job_errors jsonb[]
@@ -44,6 +45,10 @@ BEGIN
     PERFORM FROM lumin.runs r
     WHERE r.event_key = run_key AND r.job_kind = run_kind
       AND r.state = 'pending' AND r.replay_id = run_replay_id
+      AND NOT EXISTS (
+          SELECT FROM lumin.river_job j
+          WHERE j.id = r.job_id AND j.id <> run_job_id AND j.kind = run_kind
+            AND j.state NOT IN ('completed', 'cancelled', 'discarded'))
     FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN false;

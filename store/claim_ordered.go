@@ -71,7 +71,7 @@ WITH own AS MATERIALIZED (
     ) END AS found
     FROM claimed c
 ), decided AS MATERIALIZED (
-    SELECT c.*, CASE WHEN c.claimed IS NULL THEN CASE WHEN c.locked THEN 'locked' ELSE 'busy' END
+    SELECT c.*, CASE WHEN c.claimed IS NULL THEN CASE WHEN c.locked OR $6 THEN 'locked' ELSE 'busy' END
                      WHEN c.payload IS NULL THEN 'gone' WHEN NOT c.locked THEN 'busy'
                      WHEN c.found[1] IS NOT NULL THEN 'failed' WHEN c.found[2] IS NOT NULL THEN 'later' ELSE 'head' END AS place
     FROM checked c

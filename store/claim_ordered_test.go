@@ -178,9 +178,9 @@ func TestWake(t *testing.T) {
 	tx, _, err := l.store.BeginOrderedClaim(t.Context(), conn, run)
 	wantError(t, err, store.ErrNotHead)
 	l.commit(tx)
-	for range 2 {
-		if err := l.store.Wake(t.Context(), run.JobArgs); err != nil {
-			t.Fatal(err)
+	for _, want := range []bool{true, false} {
+		if parked, err := l.store.Wake(t.Context(), run.JobArgs); err != nil || parked != want {
+			t.Fatalf("parked %t, %v; want %t", parked, err, want)
 		}
 	}
 	wantState(t, l.store, l.deliveries[1], "book", "pending 0")
@@ -194,6 +194,40 @@ func TestWake(t *testing.T) {
 	}
 }
 
+// While another transaction works a run, an attempt of its job neither parks the
+// run nor ends: the run would stay without a job.
+func TestRunAtWorkKeepsItsJob(t *testing.T) {
+	t.Parallel()
+	l := newLane(t, "hold", 1)
+	first, err := l.claim(1, true)
+	wantError(t, err, nil)
+	second, err := l.claim(1, true)
+	wantError(t, err, store.ErrRunLocked)
+	l.commit(second)
+	if err := first.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, l.store, l.deliveries[0], "book", "pending 0")
+}
+
+// A run that another job works next is not settled by the end of an old job.
+func TestOldJobDoesNotSettleRun(t *testing.T) {
+	t.Parallel()
+	l := newLane(t, "hold", 1)
+	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.runs SET state = 'parked'`)
+	old := value[int64](t, l.store.Pool(), `SELECT job_id FROM lumin.runs`)
+	if _, err := l.store.Wake(t.Context(), attempt(l.deliveries[0], "book", 0).JobArgs); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now() WHERE id = $1`, old)
+	if _, _, err := l.store.Sweep(t.Context(), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, l.store, l.deliveries[0], "book", "pending 0")
+	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now() WHERE id <> $1`, old)
+	wantState(t, l.store, l.deliveries[0], "book", "failed 0")
+}
+
 // While another transaction has the row of a parked run, a job wakes it later.
 func TestWakeOfLockedRun(t *testing.T) {
 	t.Parallel()
@@ -201,8 +235,8 @@ func TestWakeOfLockedRun(t *testing.T) {
 	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.runs SET state = 'parked'`)
 	tx := begin(t, l.store)
 	storetest.Exec(t, tx, `SELECT FROM lumin.runs FOR UPDATE`)
-	if err := l.store.Wake(t.Context(), attempt(l.deliveries[0], "book", 0).JobArgs); err != nil {
-		t.Fatal(err)
+	if parked, err := l.store.Wake(t.Context(), attempt(l.deliveries[0], "book", 0).JobArgs); err != nil || !parked {
+		t.Fatalf("parked %t, %v", parked, err)
 	}
 	if got := value[int](t, l.store.Pool(), `SELECT count(*) FROM lumin.river_job WHERE kind = 'lumin_lane'`); got != 1 {
 		t.Errorf("%d jobs wake the lane", got)

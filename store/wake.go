@@ -40,16 +40,18 @@ SELECT lumin.wake_lane(r.event_key, r.job_kind) FROM lumin.runs r
 WHERE r.event_key = $1 AND r.job_kind = $2 AND r.state = 'parked'`
 
 // Wake gives a run a job of its own if it is still parked. If another transaction
-// has locked the run, a job wakes its lane afterwards.
-func (s *Store) Wake(ctx context.Context, run JobArgs) error {
+// has locked the run, a job wakes its lane afterwards. It returns false if the run
+// is not parked.
+func (s *Store) Wake(ctx context.Context, run JobArgs) (parked bool, err error) {
 	woken, err := s.wakeParked(ctx, run)
 	if err != nil || woken > 0 {
-		return err
+		return woken > 0, err
 	}
-	if _, err = s.pool.Exec(ctx, wakeLaterSQL, [16]byte(run.EventKey), run.JobKind); err != nil {
-		return fmt.Errorf("wake a lane: %w", err)
+	tag, err := s.pool.Exec(ctx, wakeLaterSQL, [16]byte(run.EventKey), run.JobKind)
+	if err != nil {
+		return false, fmt.Errorf("wake a lane: %w", err)
 	}
-	return nil
+	return tag.RowsAffected() > 0, nil
 }
 
 // wakeParked gives those of the runs that are parked a job of their own, and

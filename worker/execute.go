@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/store"
@@ -21,7 +22,8 @@ type executor struct {
 	conns   *jobConns
 	batches *coalescer // nil unless the job type works batches
 
-	stopping *atomic.Bool // set when the Runtime begins to stop
+	stopping *atomic.Bool           // set when the Runtime begins to stop
+	outcomes *prometheus.CounterVec // of attempts, by kind and outcome
 }
 
 // Timeout implements river.Worker.

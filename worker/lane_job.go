@@ -26,7 +26,7 @@ func newLaneWaker(s *store.Store) *housekeeper[laneArgs] {
 		run := store.JobArgs{EventKey: job.Args.LaneOf, JobKind: job.Args.JobKind}
 		head, err := s.Head(ctx, run)
 		if err == nil && head != nil && head.Parked {
-			err = s.Wake(ctx, head.JobArgs)
+			_, err = s.Wake(ctx, head.JobArgs)
 		}
 		return done, err
 	}}

@@ -280,6 +280,16 @@ func (r *Registry) specs() map[string]store.JobSpec {
 	return specs
 }
 
+// orderedKinds lists the kinds of the ordered job types.
+func (r *Registry) orderedKinds() (kinds []string) {
+	for kind, t := range r.types {
+		if t.ordered {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
 // Register stores the job types in lumin.job_types, where replays and operators
 // find them. It logs a warning if other programs have registered job types that
 // this one does not know. [Runtime.Start] calls it. A program that only

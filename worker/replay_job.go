@@ -54,7 +54,7 @@ type replayer struct {
 func newReplayer(s *store.Store, r *Registry, logger *slog.Logger) *housekeeper[replayArgs] {
 	w := &replayer{
 		store: s, replays: replay.New(s).Quick(), logger: logger,
-		jobs:      replay.Jobs{Specs: r.specs(), Route: r.Route},
+		jobs:      replay.Jobs{Specs: r.specs(), Route: r.Route, Ordered: r.orderedKinds()},
 		positions: map[int64]replay.Position{},
 	}
 	return &housekeeper[replayArgs]{timeout: internalTimeout, step: w.step}

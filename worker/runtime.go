@@ -44,6 +44,7 @@ type Runtime struct {
 	conns       *jobConns
 	queues      map[string]int // number of workers by queue
 	running     *runningJobs
+	outcomes    *prometheus.CounterVec // of attempts, by kind and outcome
 	started     atomic.Bool
 	stopping    atomic.Bool
 	clock       *databaseClock
@@ -65,7 +66,7 @@ func New(cfg Config) (*Runtime, error) {
 		store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
 		clock:  &databaseClock{},
 		conns:  &jobConns{max: cfg.JobConnections()},
-		queues: map[string]int{}, running: &runningJobs{jobs: map[*runningJob]bool{}},
+		queues: map[string]int{}, running: &runningJobs{jobs: map[*runningJob]bool{}}, outcomes: outcomes,
 	}
 	for name, queue := range cfg.queues() {
 		r.queues[name] = queue.MaxWorkers
@@ -119,7 +120,7 @@ func (r *Runtime) workers(own []periodicHousekeeper) (*river.Workers, error) {
 		// AddWorkerArgs takes the kind from the value, not from the type. River
 		// documents it as internal, and a test checks what it does.
 		t := r.registry.types[kind]
-		x := &executor{jobType: t, store: r.store, logger: r.logger, keys: r.keys, conns: r.conns, stopping: &r.stopping}
+		x := &executor{jobType: t, store: r.store, logger: r.logger, keys: r.keys, conns: r.conns, stopping: &r.stopping, outcomes: r.outcomes}
 		if t.batch != nil {
 			x.batches = newCoalescer(t.limits, r.queues[t.spec.Queue])
 		}

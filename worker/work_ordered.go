@@ -83,6 +83,7 @@ func (x *executor) workLane(ctx context.Context, run store.JobArgs, began time.T
 		err = x.workInLane(ctx, store.Attempt{JobArgs: head.JobArgs, Number: head.Attempts + 1})
 		switch {
 		case err == nil:
+			x.outcomes.WithLabelValues(run.JobKind, string(outcomeSucceeded)).Inc()
 			worked = worked || head.EventKey == run.EventKey
 		case errors.Is(err, store.ErrNotHead), errors.Is(err, store.ErrLaneFailed), errors.Is(err, store.ErrRunSettled):
 			// The lane has changed.
@@ -92,8 +93,10 @@ func (x *executor) workLane(ctx context.Context, run store.JobArgs, began time.T
 			if !errors.Is(err, store.ErrRunLocked) {
 				x.logLane("an event that waited failed in the job of another event: it gets a job of its own", err)
 			}
-			x.wake(ctx, head)
-			return worked
+			if x.wake(ctx, head) {
+				return worked
+			}
+			// The event was worked nevertheless, such as by code that commits.
 		}
 	}
 }
@@ -105,13 +108,17 @@ func (x *executor) head(ctx context.Context, run store.JobArgs) (*store.Head, er
 	return x.store.Head(ctx, run)
 }
 
-// wake gives a parked run a job, even after the timeout.
-func (x *executor) wake(ctx context.Context, head *store.Head) {
+// wake gives a parked run a job, even after the timeout. It returns false if the
+// run is not parked.
+func (x *executor) wake(ctx context.Context, head *store.Head) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
 	defer cancel()
-	if err := x.store.Wake(ctx, head.JobArgs); err != nil {
+	parked, err := x.store.Wake(ctx, head.JobArgs)
+	if err != nil {
 		x.logLane("cannot wake the next event of a signature request: the sweep will do it", err)
+		return true
 	}
+	return parked
 }
 
 func (x *executor) logLane(message string, err error) {

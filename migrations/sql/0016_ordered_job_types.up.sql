@@ -51,11 +51,10 @@ CREATE VIEW lumin.lanes AS
 SELECT l.job_kind, l.signature_request_id, l.when_failed,
        h.event_id AS head_event_id, h.event_key AS head_event_key, h.event_type AS head_event_type, h.event_time AS head_event_time,
        h.state AS head_state, l.waiting, l.waiting_since, now() - l.waiting_since AS age,
-       CASE WHEN h.state = 'failed' THEN h.event_id END AS held_by,
-       CASE WHEN h.state = 'failed' THEN h.finished_at END AS held_since,
-       CASE WHEN h.state = 'failed' THEN h.error END AS error
+       f.event_id AS held_by, f.finished_at AS held_since, f.error
 FROM (
-    SELECT w.job_kind, w.when_failed, e.signature_request_id, count(w.parked_since) AS waiting, min(w.parked_since) AS waiting_since
+    SELECT w.job_kind, w.when_failed, e.signature_request_id, count(w.parked_since) AS waiting, min(w.parked_since) AS waiting_since,
+           (array_agg(e.event_key ORDER BY e.event_time, e.event_key) FILTER (WHERE w.parked_since IS NULL))[1] AS failed_key
     FROM (
         SELECT r.job_kind, t.when_failed, r.event_id, r.pending_since AS parked_since
         FROM lumin.runs r JOIN lumin.job_types t ON t.kind = r.job_kind
@@ -69,12 +68,13 @@ FROM (
     GROUP BY w.job_kind, w.when_failed, e.signature_request_id
 ) l
 CROSS JOIN LATERAL (
-    SELECT r.event_id, r.event_key, e.event_type, e.event_time, r.state, r.finished_at, r.error
+    SELECT r.event_id, r.event_key, e.event_type, e.event_time, r.state
     FROM lumin.events e
     JOIN lumin.runs r ON r.event_key = e.event_key AND r.job_kind = l.job_kind AND r.event_id = e.id
     WHERE e.signature_request_id = l.signature_request_id
       AND (r.state IN ('pending', 'parked') OR (r.state = 'failed' AND l.when_failed = 'hold'))
     ORDER BY e.event_time, e.event_key LIMIT 1
-) h;
+) h
+LEFT JOIN lumin.runs f ON f.event_key = l.failed_key AND f.job_kind = l.job_kind;
 COMMENT ON VIEW lumin.lanes IS 'Signature requests of ordered job types with parked runs, or held by a failed run. head: the first unfinished event. waiting: number of parked runs, waiting_since the oldest. held_by: event of the failed run, with held_since and error.';
 COMMENT ON COLUMN lumin.runs.state IS 'pending: has a job. parked: waits, without a job, until earlier events of its signature request are worked. Otherwise finished.';

@@ -21,6 +21,10 @@ type Jobs struct {
 	Specs     map[string]store.JobSpec // by kind
 	Route     func(source string, event lumin.EventType) []store.JobSpec
 	Elsewhere []string // kinds that only other running programs know
+
+	// Ordered are the kinds whose runs become pending in the order of their
+	// events, so that those of one signature request can be worked in order.
+	Ordered []string
 }
 
 // Position is the progress of a pass over the runs of an order. It only saves
@@ -61,13 +65,10 @@ const (
 // that it returned, and by several callers at once. If the order has ended, it
 // changes nothing and returns Exhausted.
 func (s *Store) TakePage(ctx context.Context, order Order, jobs Jobs, from Position, limit int) (Page, error) {
-	n := sideBySide
 	if limit <= 0 || limit > pageRuns {
 		limit = pageRuns
 	}
-	if limit < pageRuns || order.Filter.Status == Retrying || order.Filter.Status == Unrecognized {
-		n = 1
-	}
+	n := pagers(order.Filter, jobs, limit)
 	var (
 		pages = make([]Page, n)
 		errs  = make([]error, n)
@@ -79,6 +80,19 @@ func (s *Store) TakePage(ctx context.Context, order Order, jobs Jobs, from Posit
 	}
 	all.Wait()
 	return merge(pages), errors.Join(errs...)
+}
+
+// pagers returns the number of pages of at most limit runs that are taken at once.
+func pagers(f Filter, jobs Jobs, limit int) int {
+	if limit < pageRuns || f.Status == Retrying || f.Status == Unrecognized || slices.ContainsFunc(jobs.Ordered, f.takesKind) {
+		return 1
+	}
+	return sideBySide
+}
+
+// takesKind reports whether the filter accepts runs of a kind.
+func (f Filter) takesKind(kind string) bool {
+	return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind)
 }
 
 // merge combines several pages that started at the same position. Pages of runs
