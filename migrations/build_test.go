@@ -10,7 +10,7 @@ import (
 	"lumin-ingest/migrations"
 )
 
-// Migration 0018 builds an index of events while deliveries go on, beside a
+// Migration 0019 builds an index of events while deliveries go on, beside a
 // transaction that stays open, another program that migrates and an index that a
 // killed program has left. It gives conflicts their source.
 func TestIndexesAreBuiltFirst(t *testing.T) {
@@ -53,7 +53,7 @@ func TestIndexesAreBuiltFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !slices.Contains(steps, "index events_list_idx") || slices.Index(steps, "index events_list_idx") > slices.Index(steps, "0018_lists") {
+	if !slices.Contains(steps, "index events_list_idx") || slices.Index(steps, "index events_list_idx") > slices.Index(steps, "0019_list_indexes") {
 		t.Errorf("steps %q", steps)
 	}
 	if got := pgtest.Value[string](t, pool, `SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid = 'lumin.events_list_idx'::regclass AND indisvalid`); !strings.Contains(got, "(event_type, source, received_at NULLS FIRST, id)") {

@@ -24,12 +24,14 @@ var ballast []byte
 func CollectLess() { collectLess(memlimit.FromCgroup) }
 
 func collectLess(limit memlimit.Provider) {
-	if _, set := os.LookupEnv("GOGC"); set {
+	if os.Getenv("GOGC") != "" {
 		return
 	}
 	size := int64(ballastSize)
-	if limit := memory(limit); limit > 0 {
-		size = min(size, limit/ballastShare)
+	for _, limit := range []int64{memory(limit), GoMemory()} {
+		if limit > 0 {
+			size = min(size, limit/ballastShare)
+		}
 	}
 	ballast = make([]byte, size)
 }

@@ -13,6 +13,7 @@ package machine
 
 import (
 	"math"
+	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -31,6 +32,9 @@ func LimitMemory() { limitMemory(memlimit.FromCgroup) }
 // limitMemory ignores errors of the library: where it cannot read limits, such
 // as outside Linux, there are none.
 func limitMemory(limit memlimit.Provider) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		_ = os.Unsetenv("GOMEMLIMIT") // the library would regard an empty value as a wish for no limit
+	}
 	_, _ = memlimit.Set(memlimit.WithRatio(memoryShare), memlimit.WithProvider(limit))
 }
 

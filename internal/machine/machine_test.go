@@ -3,7 +3,6 @@ package machine
 import (
 	"errors"
 	"math"
-	"os"
 	"runtime/debug"
 	"testing"
 
@@ -30,9 +29,6 @@ func TestLimitMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("GOMEMLIMIT", c.setting)
-			if c.setting == "" {
-				os.Unsetenv("GOMEMLIMIT") // t.Setenv restores it
-			}
 			debug.SetMemoryLimit(c.before) // as Go's runtime reads GOMEMLIMIT
 			limitMemory(c.limit)
 			if got := GoMemory(); got != c.want {
@@ -55,5 +51,35 @@ func TestMemory(t *testing.T) {
 		if got := memory(c.limit); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
+	}
+}
+
+// Go's garbage collection is a property of the process, so this test is not
+// parallel.
+func TestCollectLess(t *testing.T) {
+	defer func() { ballast = nil }()
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
+	none := func() (uint64, error) { return 0, memlimit.ErrNoLimit }
+	for name, c := range map[string]struct {
+		setting string // GOGC
+		limit   memlimit.Provider
+		own     int64 // Go's memory limit
+		want    int
+	}{
+		"no limit":              {"", none, math.MaxInt64, 32 << 20},
+		"a large container":     {"", memlimit.Limit(1 << 30), math.MaxInt64, 32 << 20},
+		"a small container":     {"", memlimit.Limit(128 << 20), math.MaxInt64, 8 << 20},
+		"a small GOMEMLIMIT":    {"", none, 64 << 20, 4 << 20},
+		"the user has set GOGC": {"100", none, math.MaxInt64, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ballast = nil
+			t.Setenv("GOGC", c.setting)
+			debug.SetMemoryLimit(c.own)
+			collectLess(c.limit)
+			if len(ballast) != c.want {
+				t.Errorf("%d bytes, want %d", len(ballast), c.want)
+			}
+		})
 	}
 }

@@ -57,6 +57,7 @@ type List struct {
 	many    string // FROM and WHERE: the runs to go through for that
 	newest  string // FROM, WHERE and ORDER BY: the newest runs, by an index
 	table   string // of which a sample is taken
+	within  string // condition on the rows of that table; "" means none
 	sample  string // the rest of FROM, and WHERE, with this table
 	effort
 }
@@ -101,10 +102,11 @@ CROSS JOIN LATERAL (
 		columns: `j.attempted_at, CASE WHEN j.state <> 'running' THEN j.scheduled_at END, '', ''`,
 		all:     `FROM lumin.runs r JOIN lumin.river_job j ON j.id = r.job_id` + retrying,
 		many:    `FROM lumin.runs r WHERE r.state = 'pending'`,
-		newest:  fmt.Sprintf(`FROM (SELECT * FROM lumin.river_job q WHERE q.state = 'retryable' LIMIT %d) j`, lookedUp().newest) + ofJob,
+		newest:  fmt.Sprintf(`FROM (SELECT * FROM lumin.river_job q WHERE q.state = 'retryable' LIMIT %d) j`, ofJobs().newest) + ofJob,
 		table:   `lumin.river_job j`,
-		sample:  ofJob + ` AND j.state IN ('available', 'retryable', 'running', 'scheduled')`,
-		effort:  lookedUp(),
+		within:  `state IN ('available', 'retryable', 'running', 'scheduled')`,
+		sample:  ofJob,
+		effort:  ofJobs(),
 	}
 }
 
@@ -124,7 +126,7 @@ WHERE r.state = 'dismissed'`
 		newest:  `FROM lumin.dismissals d` + ofRun + ` ORDER BY d.event_key DESC, d.job_kind DESC`,
 		table:   `lumin.dismissals d`,
 		sample:  ofRun,
-		effort:  lookedUp(),
+		effort:  ofDismissed(),
 	}
 }
 

@@ -23,9 +23,11 @@ type effort struct {
 }
 
 // A run takes about a microsecond, or ten if it is looked up for a row of another
-// table. There are about 80 runs in a block, 100 dismissals or 25 jobs.
-func inPlace() effort  { return effort{exact: 5000, newest: 1000, blocks: 128, share: 1} }
-func lookedUp() effort { return effort{exact: 1000, newest: 300, blocks: 64, share: 0.1} }
+// table. There are about 80 runs in a block, 100 dismissals or 25 jobs. Few jobs are
+// those of retrying runs, so every such job in a block is looked at.
+func inPlace() effort     { return effort{exact: 5000, newest: 1000, blocks: 128, share: 1} }
+func ofJobs() effort      { return effort{exact: 1000, newest: 300, blocks: 40, share: 1} }
+func ofDismissed() effort { return effort{exact: 1000, newest: 300, blocks: 64, share: 0.1} }
 
 // Quickly is like [List.Exactly], but its duration has a bound. A long list is
 // estimated from its newest runs and from a sample. So a new error is in the list
@@ -76,7 +78,7 @@ func (l List) newestSQL() string { return l.newest + fmt.Sprintf(" LIMIT %d", l.
 func (l List) sampleSQL() string {
 	table, alias, _ := strings.Cut(l.table, " ")
 	return `FROM (
-    SELECT * FROM ` + table + ` TABLESAMPLE SYSTEM ($4::float4) WHERE random() < $5::float8 OFFSET 0
+    SELECT * FROM ` + table + ` TABLESAMPLE SYSTEM ($4::float4) WHERE ` + cmp.Or(l.within, "true") + ` AND random() < $5::float8 OFFSET 0
 ) ` + alias + ` ` + l.sample
 }
 

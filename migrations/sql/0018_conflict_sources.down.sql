@@ -8,10 +8,6 @@ FROM lumin.dismissals d
 JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind
 JOIN lumin.events e ON e.id = r.event_id
 WHERE r.state = 'dismissed';
-DROP INDEX lumin.redeliveries_conflict_list_idx;
 DROP TRIGGER lumin_conflict_recorded ON lumin.redeliveries;
 DROP FUNCTION lumin.on_conflict_recorded();
 ALTER TABLE lumin.redeliveries DROP COLUMN source;
-CREATE INDEX events_type_idx ON lumin.events (event_type, received_at, id) WHERE event_type IS NOT NULL;
-CREATE INDEX events_source_idx ON lumin.events ((source || ''), received_at, id);
-DROP INDEX lumin.events_list_idx;

@@ -1,24 +1,10 @@
--- Lists stay quick, whatever they filter and however many rows there are.
---
--- The first index reads every event (24 s for five million). Package migrations
--- builds it before this migration, without a lock that would stop deliveries: see
--- buildFirst. The statement here is for new databases.
-
--- Lists of events of a source, of a type, or of both. The third column is never
--- NULL. NULLS FIRST keeps the planner from reading such a list by another index.
-CREATE INDEX IF NOT EXISTS events_list_idx ON lumin.events (event_type, source, received_at NULLS FIRST, id);
-
--- events_list_idx replaces these. Such lists of an older program, which may still
--- run, are slower without them.
-DROP INDEX lumin.events_source_idx;
-DROP INDEX lumin.events_type_idx;
+-- For lists that stay quick however many rows there are: see also 0019. These
+-- statements take milliseconds.
 
 -- A conflict has the source of its event, for lists of conflicts of one source. A
--- trigger writes it, because older programs do not. Deliveries that came before wait
--- while conflicts get it and the index is built; new events do not wait.
+-- trigger writes it, because older programs do not.
 ALTER TABLE lumin.redeliveries ADD COLUMN source text;
 COMMENT ON COLUMN lumin.redeliveries.source IS 'Only for a conflict: the source of its event.';
-UPDATE lumin.redeliveries d SET source = e.source FROM lumin.events e WHERE e.id = d.event_id AND d.differs = 'content';
 
 CREATE FUNCTION lumin.on_conflict_recorded() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -29,9 +15,6 @@ END
 $$;
 CREATE TRIGGER lumin_conflict_recorded BEFORE INSERT OR UPDATE ON lumin.redeliveries
     FOR EACH ROW WHEN (NEW.differs = 'content' AND NEW.source IS NULL) EXECUTE FUNCTION lumin.on_conflict_recorded();
-
-CREATE INDEX redeliveries_conflict_list_idx ON lumin.redeliveries (last_at DESC, event_id DESC, payload_sha256)
-    INCLUDE (source, another_actor, decision) WHERE differs = 'content';
 
 -- OFFSET 0 makes the planner look up the run of each dismissal. It joined all runs.
 CREATE OR REPLACE VIEW lumin.dismissed_runs AS
