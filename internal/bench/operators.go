@@ -27,12 +27,39 @@ func (s *stage) operate(ctx context.Context, tasks *report.Scenario) error {
 		return err
 	}
 	o := operators{s, st, tasks}
-	for _, task := range []func(context.Context) error{o.prepareLists, o.lists, o.plans, o.replays, o.retention} {
+	for _, task := range []func(context.Context) error{o.sizes, o.prepareLists, o.lists, o.plans, o.replays, o.retention} {
 		if err := task(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sizes adds the sizes of the tables and indexes that grow with each event.
+func (o operators) sizes(ctx context.Context) error {
+	rows, err := o.pool.Query(ctx, `
+		SELECT c.relname, pg_relation_size(c.oid)::float8 / $1
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'lumin' AND c.relkind IN ('r', 'i') AND c.relname ~ '^(events|runs|failures|redeliveries|signature_requests|dismissals)'
+		UNION ALL
+		SELECT 'all of them', sum(pg_total_relation_size(c.oid))::float8 / $1
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'lumin' AND c.relkind = 'r'
+		ORDER BY 2 DESC`, float64(o.events))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var size float64
+		if err := rows.Scan(&name, &size); err != nil {
+			return err
+		}
+		if size >= 1 {
+			o.row("size of "+name, report.MetricSize, "bytes", size)
+		}
+	}
+	return rows.Err()
 }
 
 // row adds the figure of a task.

@@ -16,5 +16,6 @@ const (
 	MetricEffectP99 = "effect p99"
 	MetricMemory    = "memory"
 	MetricGrowth    = "growth"
+	MetricSize      = "size per event"
 	MetricTime      = "time"
 )
