@@ -2,6 +2,7 @@ package machine
 
 import (
 	"os"
+	"runtime"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -13,19 +14,21 @@ const (
 	ballastShare = 16
 )
 
-// ballast is not touched, so the operating system gives no memory for it.
-var ballast []byte
+// CollectLess has Go collect garbage less often until stop is called. Go lets the
+// heap grow to twice its live size, so a program with a live heap of a few MiB
+// collects at each few MiB of garbage. The ballast counts as live: with it, tens of
+// MiB of garbage may gather. A large live heap grows no further than before, unlike
+// with a higher GOGC. If the environment has GOGC, nothing changes.
+//
+// The ballast is not touched, so the operating system gives no memory for it.
+func CollectLess() (stop func()) {
+	held := ballast(memlimit.FromCgroup)
+	return func() { runtime.KeepAlive(held) }
+}
 
-// CollectLess has Go collect garbage less often. Go lets the heap grow to twice
-// its live size, so a program with a live heap of a few MiB collects at each few
-// MiB of garbage. The ballast counts as live: with it, tens of MiB of garbage may
-// gather. A large live heap grows no further than before, unlike with a higher
-// GOGC. If the environment has GOGC, nothing changes.
-func CollectLess() { collectLess(memlimit.FromCgroup) }
-
-func collectLess(limit memlimit.Provider) {
+func ballast(limit memlimit.Provider) []byte {
 	if os.Getenv("GOGC") != "" {
-		return
+		return nil
 	}
 	size := int64(ballastSize)
 	for _, limit := range []int64{memory(limit), GoMemory()} {
@@ -33,5 +36,5 @@ func collectLess(limit memlimit.Provider) {
 			size = min(size, limit/ballastShare)
 		}
 	}
-	ballast = make([]byte, size)
+	return make([]byte, size)
 }

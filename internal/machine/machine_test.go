@@ -56,8 +56,7 @@ func TestMemory(t *testing.T) {
 
 // Go's garbage collection is a property of the process, so this test is not
 // parallel.
-func TestCollectLess(t *testing.T) {
-	defer func() { ballast = nil }()
+func TestBallast(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
 	none := func() (uint64, error) { return 0, memlimit.ErrNoLimit }
 	for name, c := range map[string]struct {
@@ -73,12 +72,10 @@ func TestCollectLess(t *testing.T) {
 		"the user has set GOGC": {"100", none, math.MaxInt64, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ballast = nil
 			t.Setenv("GOGC", c.setting)
 			debug.SetMemoryLimit(c.own)
-			collectLess(c.limit)
-			if len(ballast) != c.want {
-				t.Errorf("%d bytes, want %d", len(ballast), c.want)
+			if got := len(ballast(c.limit)); got != c.want {
+				t.Errorf("%d bytes, want %d", got, c.want)
 			}
 		})
 	}

@@ -170,7 +170,7 @@ func (s *Service) Store() *store.Store { return s.store }
 // Run starts the service, and stops it when ctx ends. A listener that fails
 // also ends it, with the listener's error. Run must be called once.
 func (s *Service) Run(ctx context.Context) error {
-	machine.CollectLess()
+	defer machine.CollectLess()()
 	defer s.close()
 	ctx, cancel := context.WithCancel(ctx)
 	var rotating sync.WaitGroup
