@@ -86,7 +86,7 @@ lint: ## run golangci-lint in the version from tools/go.mod
 # ./internal/bench -help lists them, and without -out it writes no files.
 BEFORE ?= f35c78d
 .PHONY: bench
-bench: ## measure the program against references, into docs/performance; takes about two hours, on a quiet machine
+bench: ## measure the program against references, into docs/performance; takes about an hour, on a quiet machine
 	go run ./internal/bench -before $(BEFORE) -out docs/performance $(BENCH)
 
 .PHONY: bench-quick
