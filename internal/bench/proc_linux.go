@@ -124,7 +124,8 @@ func hardware() (processor, system string, memory int64) {
 	}
 	system = runtime.GOOS + "/" + runtime.GOARCH
 	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		system += " " + strings.TrimSpace(string(text))
+		release, _, _ := strings.Cut(strings.TrimSpace(string(text)), "-") // without what its builder has added
+		system += " " + release
 	}
 	return processor, system, memory
 }
