@@ -58,27 +58,38 @@ LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.ev
 // caller must end it, even if there is an error too. Its commit also cleans the
 // session: see package cleanpool.
 func (s *Store) BeginClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
+	var event *Event
+	tx, err := beginClaim(ctx, conn, claimSQL, a.claimArgs(), func(rows pgx.Rows) (err error) {
+		event, err = claimed(rows, a.JobKind)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = s.classifyUnclaimed(ctx, tx, a)
+	}
+	return tx, event, err
+}
+
+// beginClaim begins a transaction on conn and sends a statement in it, in one
+// round trip. read reads the rows of the statement. For the transaction, see
+// [Store.BeginClaim].
+func beginClaim(ctx context.Context, conn *pgx.Conn, sql string, args []any, read func(pgx.Rows) error) (tx pgx.Tx, err error) {
 	batch := &pgx.Batch{}
 	batch.BeginTx(query.ReadCommitted)
-	batch.Queue(claimSQL, a.claimArgs()...)
+	batch.Queue(sql, args...)
 	results := conn.SendBatch(ctx, batch)
-	var tx pgx.Tx
 	if begun := results.Tx(); begun != nil {
 		tx = cleanpool.CommitCleans(begun)
 	}
 	if _, err := results.Exec(); err != nil {
 		_ = results.Close() // Exec has returned the same error
-		return tx, nil, fmt.Errorf("begin: %w", err)
+		return tx, fmt.Errorf("begin: %w", err)
 	}
 	rows, _ := results.Query() // reading the rows returns the error
-	event, err := claimed(rows, a.JobKind)
+	err = read(rows)
 	if closeErr := results.Close(); closeErr != nil {
-		return tx, nil, fmt.Errorf("claim run: %w", closeErr)
+		return tx, fmt.Errorf("claim: %w", closeErr)
 	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = s.classifyUnclaimed(ctx, tx, a)
-	}
-	return tx, event, err
+	return tx, err
 }
 
 // ClaimTx locks the run of a job, marks it succeeded in tx, and returns its

@@ -6,9 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-
-	"lumin-ingest/internal/cleanpool"
-	"lumin-ingest/internal/query"
 )
 
 // Claim is the answer to one attempt in a batch: either the event of its run,
@@ -54,23 +51,11 @@ LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = s.ev
 // If a claim has ErrEventGone, the transaction has marked its run as well, so it
 // must be rolled back. Otherwise [Store.BeginClaim] describes the transaction.
 func (s *Store) BeginClaims(ctx context.Context, conn *pgx.Conn, attempts []Attempt) (pgx.Tx, []Claim, error) {
-	batch := &pgx.Batch{}
-	batch.BeginTx(query.ReadCommitted)
-	batch.Queue(claimBatchSQL, claimBatchArgs(attempts)...)
-	results := conn.SendBatch(ctx, batch)
-	var tx pgx.Tx
-	if begun := results.Tx(); begun != nil {
-		tx = cleanpool.CommitCleans(begun)
-	}
-	if _, err := results.Exec(); err != nil {
-		_ = results.Close() // Exec has returned the same error
-		return tx, nil, fmt.Errorf("begin: %w", err)
-	}
-	rows, _ := results.Query() // reading the rows returns the error
-	claims, err := claimsOf(rows, attempts)
-	if closeErr := results.Close(); closeErr != nil {
-		return tx, nil, fmt.Errorf("claim runs: %w", closeErr)
-	}
+	var claims []Claim
+	tx, err := beginClaim(ctx, conn, claimBatchSQL, claimBatchArgs(attempts), func(rows pgx.Rows) (err error) {
+		claims, err = claimsOf(rows, attempts)
+		return err
+	})
 	if err == nil {
 		err = classifyUnclaimedRuns(ctx, tx, attempts, claims)
 	}

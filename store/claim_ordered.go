@@ -6,9 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-
-	"lumin-ingest/internal/cleanpool"
-	"lumin-ingest/internal/query"
 )
 
 // Further reasons not to work on a run, returned by [Store.BeginOrderedClaim].
@@ -108,23 +105,11 @@ FROM decided d LEFT JOIN settled s ON true`
 // Whatever the result, the caller must read the head of the lane after it has
 // ended the transaction: see [Store.Head].
 func (s *Store) BeginOrderedClaim(ctx context.Context, conn *pgx.Conn, a Attempt) (pgx.Tx, *Event, error) {
-	batch := &pgx.Batch{}
-	batch.BeginTx(query.ReadCommitted)
-	batch.Queue(orderedClaimSQL, a.orderedClaimArgs()...)
-	results := conn.SendBatch(ctx, batch)
-	var tx pgx.Tx
-	if begun := results.Tx(); begun != nil {
-		tx = cleanpool.CommitCleans(begun)
-	}
-	if _, err := results.Exec(); err != nil {
-		_ = results.Close() // Exec has returned the same error
-		return tx, nil, fmt.Errorf("begin: %w", err)
-	}
-	rows, _ := results.Query() // reading the rows returns the error
-	event, err := orderedClaimed(rows, a.JobKind)
-	if closeErr := results.Close(); closeErr != nil {
-		return tx, nil, fmt.Errorf("claim run: %w", closeErr)
-	}
+	var event *Event
+	tx, err := beginClaim(ctx, conn, orderedClaimSQL, a.orderedClaimArgs(), func(rows pgx.Rows) (err error) {
+		event, err = orderedClaimed(rows, a.JobKind)
+		return err
+	})
 	if errors.Is(err, errUnclaimed) {
 		err = s.classifyUnclaimed(ctx, tx, a)
 	}
@@ -200,7 +185,7 @@ ORDER BY e.event_time, e.event_key LIMIT 1`
 // Head reads the head of the lane to which a run belongs. It is nil if no run
 // of the lane blocks.
 //
-// A parked head has no job. Whoever parks a run of the lane, ends a transaction
+// A parked head has no job. A session that parks a run of the lane, ends a transaction
 // of [Store.BeginOrderedClaim], or ends a run without such a transaction, must
 // then read the head, and claim it or wake it if it is parked. Therefore a head
 // that could be worked stays parked only after a crash. Then the sweep wakes it.

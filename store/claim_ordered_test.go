@@ -86,7 +86,7 @@ func (l *lane) wantHead(want string) {
 	}
 }
 
-// Whoever parks a run and whoever releases a lane reads the head afterwards.
+// A session reads the head after it has parked a run or released a lane.
 // However these two interleave, one of them finds the parked head.
 func TestParkedHeadIsFound(t *testing.T) {
 	t.Parallel()
