@@ -115,6 +115,15 @@ func (r *rig) startOrdered(jobs ...*orderedJob) *worker.Runtime {
 	return r.startRegistry(worker.Config{MaxWorkers: 16}.Quick(200*time.Millisecond), orderedRegistry(jobs...))
 }
 
+// waitSwept waits until the sweep at the start is over. The next one comes a minute
+// later, after the end of every test, so it heals nothing that a test looks for.
+func (r *rig) waitSwept() {
+	r.t.Helper()
+	r.wait("the first sweep", func() bool {
+		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'lumin_sweep' AND state = 'completed'`) > 0
+	})
+}
+
 // recordLane records events of a signature request, each alone and in the given
 // order.
 func (r *rig) recordLane(job *orderedJob, request string, events ...int) {

@@ -62,8 +62,9 @@ func TestOrderedFailureInJobOfAnother(t *testing.T) {
 				return nil
 			})
 			job.timeout = 2 * time.Second
-			r.recordLane(job, "a", 1)
 			r.startOrdered(job)
+			r.waitSwept()
+			r.recordLane(job, "a", 1)
 			r.wait("event 1", func() bool { return job.callsOf("a/1") == 1 })
 			r.recordLane(job, "a", 3, 2)
 			r.waitStates(job, "a", "pending parked parked")
@@ -90,8 +91,9 @@ func TestOrderedRawCommit(t *testing.T) {
 		_, err := tx.Exec(ctx, `COMMIT`)
 		return err
 	})
-	r.recordLane(job, "a", 1)
 	r.startOrdered(job)
+	r.waitSwept()
+	r.recordLane(job, "a", 1)
 	r.wait("event 1", func() bool { return job.callsOf("a/1") == 1 })
 	r.recordLane(job, "a", 4, 3, 2)
 	r.waitStates(job, "a", "pending parked parked parked")
@@ -100,6 +102,9 @@ func TestOrderedRawCommit(t *testing.T) {
 	r.checkOrder(job, 4)
 	if got := r.states(job, "a"); got != "succeeded succeeded succeeded succeeded" {
 		t.Error(got)
+	}
+	if n := r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'ordered'`); n != 4 {
+		t.Errorf("%d jobs for 4 events: some waited for another job", n)
 	}
 }
 
