@@ -68,6 +68,10 @@ func TestOrderedFailureInJobOfAnother(t *testing.T) {
 			r.wait("event 1", func() bool { return job.callsOf("a/1") == 1 })
 			r.recordLane(job, "a", 3, 2)
 			r.waitStates(job, "a", "pending parked parked")
+			// A job that has parked its run reads the head afterwards, and could work event 2 too.
+			r.wait("the jobs of the parked runs to end", func() bool {
+				return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'ordered' AND state = 'completed'`) == 2
+			})
 			close(release)
 			r.waitLanes()
 			r.checkOrder(job, 3)
