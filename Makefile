@@ -14,6 +14,7 @@ TOGETHER    ?= 3m
 FAULTS_FOR  ?= 10m
 FAULTS_RATE ?= 60
 JOBS        ?= 200000
+VERSIONS    ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
 
@@ -33,6 +34,12 @@ run: build ## start a private PostgreSQL, the program and a demo; Ctrl-C stops a
 test: ## run all tests, with the race detector and a private PostgreSQL
 	@test -n "$(RACE)" || echo "no C compiler found: the tests run WITHOUT the race detector" >&2
 	go test $(RACE) -timeout 10m ./...
+
+# TESTS selects tests, such as TESTS='-run FewFaults ./internal/faults'. Without
+# it, every package runs whose tests start a server.
+.PHONY: test-versions
+test-versions: ## run the tests on the VERSIONS ("14 15 16 17 18") of PostgreSQL; downloads the servers that are not installed
+	go run ./internal/pgversions -versions "$(VERSIONS)" $(TESTS)
 
 .PHONY: test-memory
 test-memory: ## test the memory use when idle and under a flood, without the race detector, which would distort it

@@ -82,6 +82,7 @@ var mayImport = map[string][]string{
 	"internal/luminapi":   {"lumin"},
 	"internal/machine":    nil,
 	"internal/manual":     nil, // tests only
+	"internal/pgversions": {"internal/pgdev"},
 	"internal/pgtest":     {"internal/pgdev", "internal/pgproxy", "migrations"},
 	"internal/servicelog": nil,
 	"internal/testlog":    nil,

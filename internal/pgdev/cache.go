@@ -19,6 +19,16 @@ func cacheFolders() []string {
 	return []string{"/var/cache"}
 }
 
+// Cache creates a folder for downloaded programs that the server's user can
+// enter, and returns its path.
+func Cache(ctx context.Context) (string, error) {
+	owner, err := findAccount()
+	if err != nil {
+		return "", err
+	}
+	return cacheFolder(ctx, owner, cacheFolders())
+}
+
 // cacheFolder creates a folder in the first usable cache. The user that runs
 // the server for root usually cannot enter root's own cache.
 func cacheFolder(ctx context.Context, owner account, caches []string) (string, error) {

@@ -23,7 +23,10 @@ import (
 const oldestVersion = 14
 
 // programs is a folder with the programs of a server.
-type programs struct{ dir string }
+type programs struct {
+	dir   string
+	major int // version
+}
 
 func (p programs) initdb() string     { return filepath.Join(p.dir, "initdb") }
 func (p programs) postgres() string   { return filepath.Join(p.dir, "postgres") }
@@ -202,7 +205,7 @@ func (s search) inspect(ctx context.Context, dir string) (programs, error) {
 	if err != nil || version < oldestVersion {
 		return programs{}, fmt.Errorf("%s is version %s, older than %d", dir, match[1], oldestVersion)
 	}
-	return programs{dir: dir}, nil
+	return programs{dir: dir, major: version}, nil
 }
 
 // noPrograms returns an error with the failed attempts and the three

@@ -79,6 +79,26 @@ func TestFindPrograms(t *testing.T) {
 	}
 }
 
+func TestFindVersion(t *testing.T) {
+	t.Parallel()
+	root, err := resolve(t.TempDir())
+	check(t, err)
+	install(t, filepath.Join(root, "bin"), v("17.2"))
+	install(t, filepath.Join(root, "lib/14/bin"), v("14.9"))
+	install(t, filepath.Join(root, "lib/16/bin"), "exit 1")
+	s := fakeSearch(root, "bin", []string{"lib/*/bin"}, "")
+	for major, want := range map[int]string{17: "bin", 14: "lib/14/bin", 16: "", 15: ""} {
+		dir, err := s.version(t.Context(), major)
+		if want == "" {
+			if err == nil {
+				t.Errorf("version %d: found %s, want an error", major, dir)
+			}
+		} else if dir != filepath.Join(root, want) || err != nil {
+			t.Errorf("version %d: found %s, %v, want %s", major, dir, err, want)
+		}
+	}
+}
+
 func v(version string) string { return "echo 'postgres (PostgreSQL) " + version + "'" }
 
 // install writes the programs. Only postgres does anything.

@@ -3,8 +3,6 @@ package erasure_test
 import (
 	"bytes"
 	"encoding/hex"
-	osexec "os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,27 +17,6 @@ import (
 // zyzzyva is the person to erase. These tests write the name in several ways,
 // but its last letters stay the same.
 const zyzzyva = "zzyva"
-
-// dump returns the output of pg_dump for a database.
-func dump(tb testing.TB, url string) []byte {
-	tb.Helper()
-	program, err := osexec.LookPath("pg_dump")
-	if err != nil {
-		installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pg_dump")
-		if len(installed) == 0 {
-			tb.Skip("pg_dump is not installed: erased data was NOT searched for in a dump")
-		}
-		program = installed[len(installed)-1]
-	}
-	var stderr bytes.Buffer
-	cmd := osexec.CommandContext(tb.Context(), program, "--dbname", url)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		tb.Fatalf("pg_dump: %v\n%s", err, &stderr)
-	}
-	return out
-}
 
 // mentions counts the lines of a dump that contain a name, also in bytes, which
 // are dumped in hex.
@@ -117,7 +94,7 @@ func TestErase(t *testing.T) {
 	url := pgtest.New(t)
 	s := storetest.On(t, pgtest.Pool(t, url))
 	r := recordZyzzyva(t, s)
-	before := mentions(dump(t, url), zyzzyva)
+	before := mentions(pgtest.Dump(t, url), zyzzyva)
 	if before < 10 {
 		t.Fatalf("%d lines of the dump have the name before: the search does not work", before)
 	}
@@ -131,7 +108,7 @@ func TestErase(t *testing.T) {
 	}
 	search := func(when string) {
 		t.Helper()
-		if n := mentions(dump(t, url), zyzzyva); n != 0 {
+		if n := mentions(pgtest.Dump(t, url), zyzzyva); n != 0 {
 			t.Errorf("%s: %d lines of the dump have the name", when, n)
 		}
 	}

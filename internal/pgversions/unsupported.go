@@ -1,0 +1,9 @@
+//go:build !unix
+
+package main
+
+import "log"
+
+func main() {
+	log.Fatal("a private PostgreSQL server needs a unix system; run this command on one")
+}
