@@ -82,6 +82,18 @@ func checkSource(names ...string) error {
 	return nil
 }
 
+// settingOf returns the setting that holds the secrets of a source.
+func (s sourceSettings) settingOf(source string) string {
+	name, file := "LUMIN_APP_SECRETS", s.AppSecretsFile
+	if source == store.AccountSource {
+		name, file = "LUMIN_ACCOUNT_API_KEYS", s.AccountAPIKeysFile
+	}
+	if file != "" {
+		return name + "_FILE"
+	}
+	return name
+}
+
 // inFiles reports whether secrets are in files, which are read again.
 func (s sourceSettings) inFiles() bool { return s.AccountAPIKeysFile != "" || s.AppSecretsFile != "" }
 
@@ -141,8 +153,8 @@ func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 	for source, list := range secrets {
 		keyring, err := lumin.NewKeyring(list...)
 		if err != nil {
-			return nil, advice.Usage(fmt.Sprintf("the secrets of source %s: %v", source, err),
-				"check LUMIN_ACCOUNT_API_KEYS and LUMIN_APP_SECRETS, or their files: they hold only secrets as Lumin shows them, separated by commas or line ends")
+			return nil, advice.Usage(fmt.Sprintf("%s, source %s: %v", s.settingOf(source), source, err),
+				"it holds only secrets as Lumin shows them, of at least 16 bytes, separated by commas or line ends")
 		}
 		keyrings[source] = keyring
 	}

@@ -16,11 +16,11 @@ func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){
 		"no sources":        func(cfg *Config) { cfg.Sources = nil },
-		"a nameless source": func(cfg *Config) { cfg.Sources[""] = newKeyring(t, "k") },
-		"a nameless app":    func(cfg *Config) { cfg.Sources["app:"] = newKeyring(t, "k") },
-		"a long app":        func(cfg *Config) { cfg.Sources["app:"+strings.Repeat("a", 64)] = newKeyring(t, "k") },
-		"an odd app":        func(cfg *Config) { cfg.Sources["app:a_b"] = newKeyring(t, "k") },
-		"a bare name":       func(cfg *Config) { cfg.Sources["demo"] = newKeyring(t, "k") },
+		"a nameless source": func(cfg *Config) { cfg.Sources[""] = newKeyring(t, accountKey) },
+		"a nameless app":    func(cfg *Config) { cfg.Sources["app:"] = newKeyring(t, accountKey) },
+		"a long app":        func(cfg *Config) { cfg.Sources["app:"+strings.Repeat("a", 64)] = newKeyring(t, accountKey) },
+		"an odd app":        func(cfg *Config) { cfg.Sources["app:a_b"] = newKeyring(t, accountKey) },
+		"a bare name":       func(cfg *Config) { cfg.Sources["demo"] = newKeyring(t, accountKey) },
 		"no keyring":        func(cfg *Config) { cfg.Sources["account"] = nil },
 		"an empty keyring":  func(cfg *Config) { cfg.Sources["account"] = &lumin.Keyring{} },
 		"no Record":         func(cfg *Config) { cfg.Record = nil },
@@ -51,7 +51,7 @@ func TestNewRefuses(t *testing.T) {
 	t.Run("nothing wrong", func(t *testing.T) {
 		t.Parallel()
 		cfg := validConfig(t)
-		cfg.Sources["app:"+strings.Repeat("a-9", 21)] = newKeyring(t, "k")
+		cfg.Sources["app:"+strings.Repeat("a-9", 21)] = newKeyring(t, accountKey)
 		cfg.MaxEventAge = 31 * time.Hour
 		if _, err := New(cfg); err != nil {
 			t.Error(err)

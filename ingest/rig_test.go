@@ -39,6 +39,8 @@ const (
 	accountSignature = "3810cb411041efab279d31698b9584372e5ede9d1641fbb354810f16e51be81c"
 	appKey           = "your_app_signing_secret"
 	appSignature     = "f8b6871e7874b32476a5eb838e0982886f62a9da11e840909a226dea9cf0c92b"
+
+	rotatedKey = "my_rotated_api_key"
 )
 
 var documentedTime = time.UnixMilli(1694664207595).UTC()

@@ -23,7 +23,7 @@ func TestRotatedKeyIsNoticed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	start := r.now()
-	newKeySignature := lumin.Sign([]byte(documentedBody), "rotated")
+	newKeySignature := lumin.Sign([]byte(documentedBody), rotatedKey)
 	mismatch := func() { r.post("/webhooks/account", documentedBody, newKeySignature) }
 
 	wantReceipt(t, r.postAccount(documentedBody), `{"id":17,"status":"recorded"}`)
@@ -228,12 +228,12 @@ func TestSetSources(t *testing.T) {
 		<-release
 		return store.Receipt{EventID: 17, Status: store.Recorded}, nil
 	}
-	rotated := lumin.Sign([]byte(documentedBody), "rotated")
+	rotated := lumin.Sign([]byte(documentedBody), rotatedKey)
 	r.post("/webhooks/account", documentedBody, rotated) // a mismatch, which is remembered
 	inFlight := make(chan int)
 	go func() { inFlight <- r.post("/webhooks/apps/demo", documentedBody, appSignature).Code }()
 	<-entered
-	if err := r.SetSources(map[string]*lumin.Keyring{"account": newKeyring(t, "rotated"), "app:new": newKeyring(t, appKey)}); err != nil {
+	if err := r.SetSources(map[string]*lumin.Keyring{"account": newKeyring(t, rotatedKey), "app:new": newKeyring(t, appKey)}); err != nil {
 		t.Fatal(err)
 	}
 	close(release)
@@ -266,7 +266,7 @@ func TestSetSources(t *testing.T) {
 	}
 
 	for name, sources := range map[string]map[string]*lumin.Keyring{
-		"none": {}, "no source": {"crm": newKeyring(t, "x")}, "no keys": {"account": {}},
+		"none": {}, "no source": {"crm": newKeyring(t, appKey)}, "no keys": {"account": {}},
 	} {
 		if r.SetSources(sources) == nil {
 			t.Errorf("%s: accepted", name)

@@ -16,7 +16,7 @@ func ExampleSign() {
 
 // Two keys are valid while a key is being rotated.
 func ExampleKeyring_Verify() {
-	keyring, err := lumin.NewKeyring("new_api_key", "old_api_key")
+	keyring, err := lumin.NewKeyring("my_new_primary_api_key", "my_old_primary_api_key")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -24,10 +24,10 @@ func ExampleKeyring_Verify() {
 
 	body := []byte(`{"event":{}}`)
 	header := http.Header{}
-	header.Set(lumin.SignatureHeader, lumin.Sign(body, "old_api_key"))
+	header.Set(lumin.SignatureHeader, lumin.Sign(body, "my_old_primary_api_key"))
 
 	match, err := keyring.Verify(body, header)
-	fmt.Println(match.KeyID == lumin.KeyID("old_api_key"), err)
+	fmt.Println(match.KeyID == lumin.KeyID("my_old_primary_api_key"), err)
 
 	_, err = keyring.Verify([]byte(`{"event":{"forged":true}}`), header)
 	fmt.Println(errors.Is(err, lumin.ErrSignatureMismatch))

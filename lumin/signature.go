@@ -60,7 +60,8 @@ type key struct {
 // once. Its errors do not show secrets. It fails in these cases:
 //
 //   - There are no secrets. Such a keyring would refuse every delivery.
-//   - A secret is empty. Anyone could sign with it.
+//   - A secret is empty, or has fewer than 16 bytes. Anyone who has seen one
+//     signed delivery can find a short secret by trying.
 //   - A secret contains a space, <, >, or a character outside printable ASCII.
 //     Lumin issues no such secret.
 func NewKeyring(secrets ...string) (*Keyring, error) {
@@ -72,20 +73,27 @@ func NewKeyring(secrets ...string) (*Keyring, error) {
 		if err := checkSecret(secret); err != nil {
 			return nil, fmt.Errorf("keyring: secret %d of %d %w", i+1, len(secrets), err)
 		}
-		if slices.Contains(secrets[:i], secret) {
-			continue
+		if !slices.Contains(secrets[:i], secret) {
+			k.add(secret)
 		}
-		k.keys = append(k.keys, key{
-			id:   KeyID(secret),
-			sign: func(body []byte) []byte { return hmacSHA256([]byte(secret), body) },
-		})
 	}
 	return k, nil
 }
 
+func (k *Keyring) add(secret string) {
+	k.keys = append(k.keys, key{
+		id:   KeyID(secret),
+		sign: func(body []byte) []byte { return hmacSHA256([]byte(secret), body) },
+	})
+}
+
+// minSecret is the length of the shortest secret, in bytes.
+const minSecret = 16
+
 // checkSecret refuses text that Lumin never issues as a secret, such as a byte
 // order mark, an HTML error page or a sentence. If it were accepted in place of
-// the right secret, every delivery would fail verification.
+// the right secret, every delivery would fail verification. It also refuses
+// secrets that are short enough to be guessed.
 func checkSecret(secret string) error {
 	const byteOrderMark = "\uFEFF"
 	switch {
@@ -99,6 +107,8 @@ func checkSecret(secret string) error {
 		return errors.New("contains white space or a control character")
 	case strings.ContainsAny(secret, "<>"):
 		return errors.New("contains < or >, like an HTML page")
+	case len(secret) < minSecret:
+		return fmt.Errorf("has fewer than %d bytes, so it could be guessed", minSecret)
 	}
 	return nil
 }

@@ -24,6 +24,12 @@ const (
 	appSignature     = "f8b6871e7874b32476a5eb838e0982886f62a9da11e840909a226dea9cf0c92b"
 )
 
+// Other keys of a keyring.
+const (
+	x = "x-x-x-x-x-x-x-x-"
+	y = "y-y-y-y-y-y-y-y-"
+)
+
 func TestSign(t *testing.T) {
 	t.Parallel()
 	if len(documentedBody) != 205 {
@@ -61,7 +67,7 @@ func TestNewKeyring(t *testing.T) {
 	})
 	t.Run("an empty secret", func(t *testing.T) {
 		t.Parallel()
-		_, err := lumin.NewKeyring("hunter2", "", "hunter3")
+		_, err := lumin.NewKeyring("hunter2-hunter2-hunter2", "", "hunter3-hunter3-hunter3")
 		if err == nil {
 			t.Fatal("accepted")
 		}
@@ -81,8 +87,8 @@ func TestNewKeyring(t *testing.T) {
 	})
 	t.Run("repeated secrets count once", func(t *testing.T) {
 		t.Parallel()
-		keyring := newKeyring(t, "b", "a", "b", "a")
-		want := []string{lumin.KeyID("b"), lumin.KeyID("a")}
+		keyring := newKeyring(t, appKey, accountKey, appKey, accountKey)
+		want := []string{lumin.KeyID(appKey), lumin.KeyID(accountKey)}
 		if got := keyring.KeyIDs(); !slices.Equal(got, want) {
 			t.Errorf("KeyIDs() = %v, want %v", got, want)
 		}
@@ -98,14 +104,15 @@ func TestNewKeyring(t *testing.T) {
 	})
 	t.Run("printing shows no secret", func(t *testing.T) {
 		t.Parallel()
-		keyring := newKeyring(t, "hunter2")
+		const secret = "hunter2-hunter2-hunter2"
+		keyring := newKeyring(t, secret)
 		var log strings.Builder
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "keyring", keyring)
 		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "keyring", *keyring)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&log, verb+" "+verb+"\n", keyring, *keyring)
 		}
-		for _, leak := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), strings.Trim(fmt.Sprint([]byte("hunter2")), "[]")} {
+		for _, leak := range []string{secret, fmt.Sprintf("%x", secret), strings.Trim(fmt.Sprint([]byte(secret)), "[]")} {
 			if strings.Contains(log.String(), leak) {
 				t.Errorf("%q is in %s", leak, log.String())
 			}
@@ -119,8 +126,10 @@ func TestInvalidSecrets(t *testing.T) {
 		"\uFEFFhunter2", "hunter2\uFEFF", "\xFF\xFEhunter2", "\xEF\xBBhunter2", "hunter\x802", "hünter2", "hunter\u00A02", "hunter\uFFFD2",
 		"hunter2\n", " hunter2", "hunter 2", "hunter\t2", "hunter\r2", "hunter2\nhunter3", "hunter\x002", "hunter\x1B2", "hunter\x7F2",
 		"<hunter2", "hunter2>", "<html><body>hunter2</body></html>", "hunter2 502 Bad Gateway",
+		"hunter2", "hunter2-hunter2",
 	} {
-		for _, secrets := range [][]string{{secret}, {"hunter3", secret}, {secret, "hunter3"}} {
+		const valid = "hunter3-hunter3-hunter3"
+		for _, secrets := range [][]string{{secret}, {valid, secret}, {secret, valid}} {
 			if _, err := lumin.NewKeyring(secrets...); err == nil || strings.Contains(err.Error(), "hunter") {
 				t.Errorf("%q: %v", secrets, err)
 			}
@@ -141,7 +150,7 @@ func TestVerifyAccepts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			// The position of the key in the keyring does not matter.
-			for _, secrets := range [][]string{{test.secret}, {test.secret, "x", "y"}, {"x", test.secret, "y"}, {"x", "y", test.secret}} {
+			for _, secrets := range [][]string{{test.secret}, {test.secret, x, y}, {x, test.secret, y}, {x, y, test.secret}} {
 				match, err := newKeyring(t, secrets...).Verify([]byte(documentedBody), signed(test.signature))
 				if err != nil {
 					t.Fatal(err)
@@ -157,7 +166,7 @@ func TestVerifyAccepts(t *testing.T) {
 	}
 	t.Run("an empty body", func(t *testing.T) {
 		t.Parallel()
-		if _, err := newKeyring(t, "k").Verify(nil, signed(lumin.Sign(nil, "k"))); err != nil {
+		if _, err := newKeyring(t, x).Verify(nil, signed(lumin.Sign(nil, x))); err != nil {
 			t.Error(err)
 		}
 	})
@@ -203,7 +212,7 @@ func TestVerifyRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for _, keyring := range []*lumin.Keyring{newKeyring(t, accountKey), newKeyring(t, "x", accountKey, "y")} {
+			for _, keyring := range []*lumin.Keyring{newKeyring(t, accountKey), newKeyring(t, x, accountKey, y)} {
 				match, err := keyring.Verify([]byte(documentedBody), test.header)
 				if err != test.want {
 					t.Errorf("error %v, want %v", err, test.want)
@@ -238,10 +247,11 @@ func FuzzVerify(f *testing.F) {
 		f.Add([]byte(documentedBody), accountKey, appKey, accountSignature, how)
 	}
 	f.Add([]byte(documentedBody), accountKey, appKey, strings.ToUpper(appSignature), byte(0))
-	f.Add([]byte(nil), "a", "a", "", byte(0))
-	f.Add([]byte("x"), "a", "a\x00", "\n", byte(1)) // two secrets that are the same HMAC key
-	f.Add([]byte("x"), "a", "\x80", "", byte(1))
-	f.Add([]byte("x"), strings.Repeat("long", 40), "k", strings.Repeat("0", 64), byte(2))
+	f.Add([]byte(nil), x, x, "", byte(0))
+	f.Add([]byte("x"), x, x+"\x00", "\n", byte(1)) // two secrets that are the same HMAC key
+	f.Add([]byte("x"), x, x+"\x80", "", byte(1))
+	f.Add([]byte("x"), x, x[1:], "", byte(1)) // one byte too short
+	f.Add([]byte("x"), strings.Repeat("long", 40), y, strings.Repeat("0", 64), byte(2))
 	f.Fuzz(func(t *testing.T, body []byte, first, second, value string, how byte) {
 		keyring, err := lumin.NewKeyring(first, second)
 		if (err != nil) != !(handSecret(first) && handSecret(second)) {
@@ -313,7 +323,7 @@ func handSecret(s string) bool {
 			return false
 		}
 	}
-	return s != ""
+	return len(s) >= 16
 }
 
 func handVerify(values []string, secret string, body []byte) bool {

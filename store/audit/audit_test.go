@@ -74,9 +74,9 @@ func TestAuditFindsTampering(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := storetest.New(t)
-			receipts := storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(1), "secret"), storetest.WithSecret(t, storetest.Delivery(2), "secret"))
+			receipts := storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(1), storetest.Secret), storetest.WithSecret(t, storetest.Delivery(2), storetest.Secret))
 			storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET `+c.set+` WHERE id = $1`, receipts[0].EventID)
-			result, found := auditAll(t, s, "secret")
+			result, found := auditAll(t, s, storetest.Secret)
 			if got := strings.Join(found, ", "); got != c.want {
 				t.Errorf("found %q, want %q", got, c.want)
 			}
@@ -98,17 +98,17 @@ func TestAuditUnrecognizedAndRedeliveries(t *testing.T) {
 	late := storetest.Delivery(4)
 	unread := late
 	unread.Envelope = nil
-	receipts := storetest.Record(t, s, storetest.WithSecret(t, odd, "secret"), storetest.WithSecret(t, storetest.Delivery(1), "secret"), storetest.WithSecret(t, late, "secret"), storetest.WithSecret(t, unread, "secret"))
-	storetest.Record(t, s, storetest.WithSecret(t, storetest.Variant(1, "fresh", "title"), "secret"))
+	receipts := storetest.Record(t, s, storetest.WithSecret(t, odd, storetest.Secret), storetest.WithSecret(t, storetest.Delivery(1), storetest.Secret), storetest.WithSecret(t, late, storetest.Secret), storetest.WithSecret(t, unread, storetest.Secret))
+	storetest.Record(t, s, storetest.WithSecret(t, storetest.Variant(1, "fresh", "title"), storetest.Secret))
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET decoded_from = $1 WHERE id = $2`, receipts[3].EventID, receipts[2].EventID)
-	result, found := auditAll(t, s, "secret")
+	result, found := auditAll(t, s, storetest.Secret)
 	if result.Checked != 4 || result.Redeliveries != 1 || len(found) > 0 || len(result.Revoked) > 0 {
 		t.Errorf("%+v, %q", result, found)
 	}
 
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.redeliveries SET payload = payload || ' ' WHERE payload IS NOT NULL`)
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload = payload || ' ' WHERE id = ANY ($1)`, []int64{receipts[0].EventID, receipts[1].EventID})
-	result, found = auditAll(t, s, "secret")
+	result, found = auditAll(t, s, storetest.Secret)
 	if result.Tampered != 2 || len(found) != 3 || !slices.Contains(found, "payload and payload_sha256 of a redelivery") {
 		t.Errorf("%+v, %q", result, found)
 	}
@@ -117,21 +117,22 @@ func TestAuditUnrecognizedAndRedeliveries(t *testing.T) {
 // Events under a removed key do not count as tampered. Their hash and identity
 // are checked.
 func TestAuditRevokedKeys(t *testing.T) {
+	const oldSecret, newSecret = "old_storetest_account_key", "new_storetest_account_key"
 	t.Parallel()
 	s := storetest.New(t)
-	receipts := storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(1), "old"), storetest.WithSecret(t, storetest.Delivery(2), "old"), storetest.WithSecret(t, storetest.Delivery(3), "new"),
-		storetest.WithSecret(t, storetest.From("app:crm", storetest.Delivery(4)), "new"))
-	result, found := auditAll(t, s, "new")
+	receipts := storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(1), oldSecret), storetest.WithSecret(t, storetest.Delivery(2), oldSecret), storetest.WithSecret(t, storetest.Delivery(3), newSecret),
+		storetest.WithSecret(t, storetest.From("app:crm", storetest.Delivery(4)), newSecret))
+	result, found := auditAll(t, s, newSecret)
 	got := fmt.Sprintf("%d %q", result.Checked, found)
 	for _, use := range result.Revoked {
 		got += fmt.Sprintf("; %s %s %d %t %t", use.Source, use.KeyID, use.Events,
 			use.FirstAt.Equal(storetest.Delivery(1).ReceivedAt) || use.FirstAt.Equal(storetest.Delivery(4).ReceivedAt), use.LastAt.After(storetest.Delivery(1).ReceivedAt))
 	}
-	if want := fmt.Sprintf("4 []; account %s 2 true true; app:crm %s 1 true true", lumin.KeyID("old"), lumin.KeyID("new")); got != want {
+	if want := fmt.Sprintf("4 []; account %s 2 true true; app:crm %s 1 true true", lumin.KeyID(oldSecret), lumin.KeyID(newSecret)); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET payload_sha256 = '' WHERE id = $1`, receipts[0].EventID)
-	if _, found := auditAll(t, s, "new"); len(found) != 1 {
+	if _, found := auditAll(t, s, newSecret); len(found) != 1 {
 		t.Errorf("found %q", found)
 	}
 }
@@ -145,10 +146,10 @@ func TestAuditPages(t *testing.T) {
 	for n := range 2500 {
 		d := storetest.Delivery(n)
 		d.ReceivedAt = storetest.Delivery(n / 1200).ReceivedAt
-		all = append(all, storetest.WithSecret(t, d, "secret"))
+		all = append(all, storetest.WithSecret(t, d, storetest.Secret))
 	}
 	recordAtOnce(t, s, all)
-	if result, found := auditAll(t, s, "secret"); result.Checked != 2500 || len(found) > 0 {
+	if result, found := auditAll(t, s, storetest.Secret); result.Checked != 2500 || len(found) > 0 {
 		t.Errorf("%+v, %q", result, found)
 	}
 	since, until := storetest.Delivery(1).ReceivedAt, storetest.Delivery(2).ReceivedAt
@@ -189,17 +190,17 @@ func TestAuditAlteredTimes(t *testing.T) {
 		t.Run(c.set, func(t *testing.T) {
 			t.Parallel()
 			s := storetest.New(t)
-			receipts := storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(1), "secret"), storetest.WithSecret(t, storetest.Delivery(2), "secret"))
-			storetest.Record(t, s, storetest.WithSecret(t, storetest.Variant(1, "fresh", "title"), "secret")) // so that a redelivery is checked too
+			receipts := storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(1), storetest.Secret), storetest.WithSecret(t, storetest.Delivery(2), storetest.Secret))
+			storetest.Record(t, s, storetest.WithSecret(t, storetest.Variant(1, "fresh", "title"), storetest.Secret)) // so that a redelivery is checked too
 			storetest.Exec(t, s.Pool(), `ALTER TABLE lumin.events DROP CONSTRAINT IF EXISTS events_received_at_finite`)
 			storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET `+c.set+` WHERE id = $1`, receipts[0].EventID)
-			result, found := auditAll(t, s, "secret")
+			result, found := auditAll(t, s, storetest.Secret)
 			if got := strings.Join(found, ", "); got != c.want || result.Tampered != int64(len(found)) || result.Checked+result.Removed != 2 {
 				t.Errorf("found %q, want %q; %+v", got, c.want, result)
 			}
 			// With another key the audit also works: the use of the old key may
 			// begin or end at infinity.
-			if result, _ := auditAll(t, s, "other"); len(result.Revoked) != 1 || result.Revoked[0].Events != result.Checked {
+			if result, _ := auditAll(t, s, "other_storetest_account_key"); len(result.Revoked) != 1 || result.Revoked[0].Events != result.Checked {
 				t.Errorf("%+v", result)
 			}
 		})
@@ -226,13 +227,13 @@ func TestAuditMemory(t *testing.T) {
 	s := storetest.New(t)
 	const events, size = 20, 1 << 20
 	for n := range events {
-		storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(n), "secret"), storetest.WithSecret(t, storetest.Variant(n, "https://example.com/?token=1", "another title"), "secret"))
+		storetest.Record(t, s, storetest.WithSecret(t, storetest.Delivery(n), storetest.Secret), storetest.WithSecret(t, storetest.Variant(n, "https://example.com/?token=1", "another title"), storetest.Secret))
 	}
 	// Each event has a finding, and its body must not be kept until the end.
 	for _, table := range []string{"events", "redeliveries"} {
 		storetest.Exec(t, s.Pool(), `UPDATE lumin.`+table+` SET payload = payload || convert_to(repeat(' ', $1), 'UTF8')`, size)
 	}
-	keyring, err := lumin.NewKeyring("secret")
+	keyring, err := lumin.NewKeyring(storetest.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func TestPromoteConflict(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	storetest.Register(t, s, "book")
-	ann, bob := storetest.WithSecret(t, storetest.SignedBy(1, "ann@example.com", "1", "book"), "secret"), storetest.WithSecret(t, storetest.SignedBy(1, "bob@example.com", "1", "book"), "secret")
+	ann, bob := storetest.WithSecret(t, storetest.SignedBy(1, "ann@example.com", "1", "book"), storetest.Secret), storetest.WithSecret(t, storetest.SignedBy(1, "bob@example.com", "1", "book"), storetest.Secret)
 	first := storetest.Record(t, s, ann)[0]
 	storetest.Record(t, s, bob)
 	c := onlyConflict(t, s, first.EventID)
@@ -133,11 +133,11 @@ func TestPromoteConflict(t *testing.T) {
 	if got := storetest.Record(t, s, storetest.SignedBy(1, "eve@example.com", "1"))[0]; !got.AnotherActor {
 		t.Errorf("%+v", got)
 	}
-	if checked, found := auditAll(t, s, "secret"); len(found) > 0 || checked != 2 {
+	if checked, found := auditAll(t, s, storetest.Secret); len(found) > 0 || checked != 2 {
 		t.Errorf("audit of %d events: %q", checked, found)
 	}
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET promoted_from = NULL WHERE id = $1`, promoted)
-	if _, found := auditAll(t, s, "secret"); len(found) != 1 || found[0] != "payload and event_key" {
+	if _, found := auditAll(t, s, storetest.Secret); len(found) != 1 || found[0] != "payload and event_key" {
 		t.Errorf("audit of a made-up key: %q", found)
 	}
 }

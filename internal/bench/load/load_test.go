@@ -13,6 +13,8 @@ import (
 	"lumin-ingest/lumin"
 )
 
+const secret = "load_test_signing_secret"
+
 // receiver verifies deliveries like the real program and collects their keys.
 type receiver struct {
 	mu     sync.Mutex
@@ -23,7 +25,7 @@ type receiver struct {
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
-	keyring, _ := lumin.NewKeyring("secret")
+	keyring, _ := lumin.NewKeyring(secret)
 	if err == nil {
 		_, err = keyring.Verify(body, req.Header)
 	}
@@ -45,7 +47,7 @@ func send(t *testing.T, status int, cfg Config) (*receiver, Report) {
 	r := &receiver{keys: map[lumin.EventKey]int{}, status: status}
 	server := httptest.NewServer(r)
 	defer server.Close()
-	cfg.URL, cfg.Secret, cfg.Base = server.URL+"/webhooks/account", "secret", time.Now().UnixMilli()
+	cfg.URL, cfg.Secret, cfg.Base = server.URL+"/webhooks/account", secret, time.Now().UnixMilli()
 	argument, err := json.Marshal(cfg)
 	if err != nil {
 		t.Fatal(err)

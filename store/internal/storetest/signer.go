@@ -18,6 +18,9 @@ func SignedBy(n int, signer, token string, jobs ...string) store.Delivery {
 	return d
 }
 
+// Secret is a secret of the account.
+const Secret = "storetest_account_key"
+
 // WithSecret is the same delivery, signed with a secret of its source.
 func WithSecret(tb testing.TB, d store.Delivery, secret string) store.Delivery {
 	tb.Helper()

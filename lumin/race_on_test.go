@@ -1,0 +1,5 @@
+//go:build race
+
+package lumin_test
+
+const raceDetector = true
