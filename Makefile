@@ -1,7 +1,8 @@
 # `make help` lists the targets.
 
 BINARY := bin/lumin-ingest
-LINT   := go tool -modfile=tools/go.mod golangci-lint
+TOOL   := go tool -modfile=tools/go.mod
+LINT   := $(TOOL) golangci-lint
 
 # The race detector needs a C compiler on most systems. Without one the tests
 # run without the race detector and print a warning.
@@ -112,6 +113,40 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package || exit 1; \
 		done || exit 1; \
 	done
+
+# The licenses that a dependency may have. xi2/xz, which go-licenses does not
+# recognize, is in the public domain.
+LICENSES := Apache-2.0,MIT,BSD-2-Clause,BSD-3-Clause,ISC,MPL-2.0,PostgreSQL
+.PHONY: licenses
+licenses: ## fail if a library has a license that is not in LICENSES of the Makefile, or none
+	@mkdir -p bin
+	@go tool -modfile=tools/licenses.mod go-licenses check --include_tests --ignore lumin-ingest --ignore github.com/xi2/xz \
+		--allowed_licenses $(LICENSES) ./... 2>bin/licenses.log || { grep -v -e 'non-Go code' -e '\.s$$' bin/licenses.log; exit 1; }
+
+# VULN_DB is another vulnerability database: an address, or file:// and a folder.
+.PHONY: vuln
+vuln: ## search the code for known vulnerabilities; a warning if their database is unreachable
+	@mkdir -p bin
+	@$(TOOL) govulncheck $(if $(VULN_DB),-db $(VULN_DB)) ./... 2>bin/vuln.log; status=$$?; cat bin/vuln.log >&2; \
+	if [ $$status -eq 1 ] && grep -q 'fetching vulnerabilities' bin/vuln.log; then \
+		echo "the vulnerability database is unreachable: NOTHING WAS CHECKED for known vulnerabilities" >&2; \
+	else exit $$status; fi
+
+.PHONY: sbom
+sbom: build ## list the libraries in bin/lumin-ingest as a CycloneDX SBOM, in bin/sbom.json
+	$(TOOL) cyclonedx-gomod bin -json -std -output bin/sbom.json $(BINARY)
+
+# RELEASE is the build of the Dockerfile.
+VERSION ?= $(shell git describe --tags --always --dirty)
+RELEASE  = CGO_ENABLED=0 go build -trimpath -tags nodownload -ldflags "-s -w -X lumin-ingest/internal/version.stamped=$(VERSION)"
+.PHONY: reproducible
+reproducible: ## build the release twice, in different folders and with empty caches, and compare the checksums
+	@work="$$(mktemp -d)" && trap 'rm -rf "$$work"' EXIT && \
+	for folder in first the/second; do \
+		mkdir -p "$$work/$$folder" && git ls-files -z | tar --null -T - -cf - | tar -xf - -C "$$work/$$folder" && \
+		(cd "$$work/$$folder" && GOCACHE="$$work/cache/$$folder" $(RELEASE) -o "$$work/$$folder.out" ./cmd/lumin-ingest) || exit 1; \
+	done; \
+	cd "$$work" && sha256sum first.out the/second.out && cmp first.out the/second.out
 
 .PHONY: clean
 clean: ## remove build output
