@@ -94,7 +94,7 @@ func findingListing() listing[finding] {
 // examineDatabase makes all checks that need the database. It stops after a
 // failed check on which the remaining ones depend.
 func examineDatabase(ctx context.Context, url string) ([]finding, error) {
-	pool, err := pgopen.Pool(ctx, url, pgopen.Options{MaxConns: 2})
+	pool, err := pgopen.Pool(ctx, url, commandPool())
 	if err != nil {
 		return nil, err
 	}

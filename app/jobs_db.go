@@ -12,7 +12,7 @@ import (
 
 // jobsIdle bounds how long a transaction of Env.DB may be idle. It is generous:
 // such a transaction locks no run, and a user's River workers may have no
-// timeout.
+// timeout. For the same reason its statements have no timeout on the server.
 const jobsIdle = 10 * time.Minute
 
 // openJobsDB opens the pool that job types get as Env.DB. Each session is

@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/pgopen"
@@ -33,6 +34,14 @@ func (s databaseSettings) url() (string, error) {
 	return url, checkURL("DATABASE_URL", url)
 }
 
+// commandPool is for the connections of a command. The server ends the statements
+// of a command that was killed. The longest statement is one that counts all rows
+// of a large table. A command waits for a lock only briefly, because its own locks
+// make others wait meanwhile.
+func commandPool() pgopen.Options {
+	return pgopen.Options{MaxConns: 4, StatementTimeout: 30 * time.Minute, LockTimeout: 10 * time.Second}
+}
+
 // openStore connects to the database for one command. The returned function
 // closes the connections.
 func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), error) {
@@ -40,7 +49,7 @@ func (s databaseSettings) openStore(ctx context.Context) (*store.Store, func(), 
 	if err != nil {
 		return nil, nil, err
 	}
-	pool, err := pgopen.Pool(ctx, url, pgopen.Options{MaxConns: 4})
+	pool, err := pgopen.Pool(ctx, url, commandPool())
 	if err != nil {
 		return nil, nil, err
 	}

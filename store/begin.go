@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,12 +48,15 @@ func (s *Store) beginOnce(ctx context.Context, options pgx.TxOptions) (pgx.Tx, e
 	return &recordingTx{Tx: tx, conn: conn}, nil
 }
 
-// boundedLocks is [query.ReadCommitted] with a bound on each wait for a lock.
-// Both are set in one round trip.
+// boundedLocks is [query.ReadCommitted] with a bound on each wait for a lock and on
+// each statement. All are set in one round trip.
 func boundedLocks(timeout time.Duration) pgx.TxOptions {
-	return pgx.TxOptions{BeginQuery: fmt.Sprintf(
-		`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = %d`, timeout.Milliseconds())}
+	return pgx.TxOptions{BeginQuery: `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ` + milliseconds(timeout) +
+		`; SET LOCAL statement_timeout = ` + milliseconds(flushTimeout)}
 }
+
+// milliseconds formats a timeout for PostgreSQL.
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // recordingTx returns its connection to the pool when it ends.
 type recordingTx struct {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,7 +43,7 @@ func (s *Store) sendRecording(ctx context.Context, groups []*group, lockTimeout 
 	defer conn.Release()
 	batch := &pgx.Batch{}
 	batch.BeginTx(query.ReadCommitted)
-	batch.Queue(recordSettingsSQL, strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+	batch.Queue(recordSettingsSQL, milliseconds(lockTimeout), milliseconds(flushTimeout))
 	batch.Queue(recordSQL, recordArgs(groups, 0)...)
 	batch.Queue(`COMMIT`)
 	sent := conn.SendBatch(ctx, batch)
@@ -83,8 +82,9 @@ func readRecording(sent pgx.BatchResults) (inserted, error) {
 // recordSettingsSQL sets up the transaction of recordSQL. The planner prefers
 // custom plans for it, because it estimates the rows of unnest from the length
 // of each array. Planning costs several times as much as the statement itself.
-// With a generic plan, each connection plans the statement once.
-const recordSettingsSQL = `SELECT pg_catalog.set_config('lock_timeout', $1, true),
+// With a generic plan, each connection plans the statement once. The timeouts hold
+// behind a pooler too, which may give each transaction another session.
+const recordSettingsSQL = `SELECT pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true),
        pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 // recordRepeated counts redeliveries in a transaction of its own. The events of

@@ -307,7 +307,7 @@ func TestRecordingPlansOnce(t *testing.T) {
 		WHERE statement LIKE '%INSERT INTO lumin.' || 'events%'`); plans != "10 generic, 0 custom" {
 		t.Errorf("%d batches used %s plans", batches, plans)
 	}
-	if settings := value[string](t, s.Pool(), `SELECT current_setting('plan_cache_mode') || ' ' || current_setting('lock_timeout')`); settings != "auto 0" {
+	if settings := value[string](t, s.Pool(), `SELECT current_setting('plan_cache_mode') || ' ' || current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')`); settings != "auto 0 0" {
 		t.Errorf("after recording the session has %s", settings)
 	}
 }

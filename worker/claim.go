@@ -23,6 +23,7 @@ const lockedRetry = time.Second
 // nothing else.
 type jobConns struct {
 	max  int
+	like *pgxpool.Pool // has their session settings
 	pool *pgxpool.Pool // nil until the Runtime starts
 }
 

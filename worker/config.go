@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 
@@ -24,6 +25,16 @@ type Config struct {
 	Store    *store.Store
 	Registry *Registry
 	Logger   *slog.Logger
+
+	// RiverPool is the pool of River's own statements, which fetch and complete
+	// jobs. Give it [Config.RiverConnections] connections. nil means the pool of
+	// the Store, which then needs these connections in addition.
+	RiverPool *pgxpool.Pool
+
+	// JobSettings is a pool with the session settings for transactional job
+	// types. The Runtime takes no connection from it, and creates a pool of its
+	// own with the same settings. nil means those of the Store's pool.
+	JobSettings *pgxpool.Pool
 
 	// MaxWorkers is the number of jobs of one queue that run at once. 0 means
 	// [DefaultMaxWorkers], and in a queue of a transactional job type two for
@@ -77,14 +88,14 @@ const (
 	// maxPeriodic is the number of internal periodic jobs.
 	maxPeriodic = 3
 
-	// clientConns are the connections that River itself needs: to listen, to
-	// fetch jobs and to complete them.
-	clientConns = 3
+	// riverConns are the connections for River's statements: to fetch jobs, to
+	// complete them, and for everything else. Each use is a statement.
+	riverConns = 3
 
 	// sharedConns are connections for replays, readiness, and the statements
 	// before and after plain job types. Each use is a statement or a short
 	// transaction.
-	sharedConns = 6
+	sharedConns = 4
 )
 
 // ErrQueue is in the chain of the error that [New] returns for an invalid entry
@@ -134,16 +145,21 @@ func (c Config) QueueWorkers() map[string]int {
 }
 
 // Connections returns the number of connections that the pool of the Store
-// should have, for River and the internal jobs: replays, erasures, retention
-// and the sweep. [Config.JobConnections] come in addition.
+// should have, for the internal jobs: replays, erasures, retention and the
+// sweep; and for the statements before and after plain job types.
+// [Config.RiverConnections] and [Config.JobConnections] come in addition.
 func (c Config) Connections() int {
-	return clientConns + sharedConns + maxPeriodic + len(c.Registry.periodic)
+	return sharedConns + maxPeriodic + len(c.Registry.periodic)
 }
+
+// RiverConnections returns the number of connections that River needs. One more,
+// on which it waits for notifications, leaves its pool.
+func (c Config) RiverConnections() int { return riverConns }
 
 // JobConnections returns the number of connections that transactional job types
 // can take: one for each worker of their queues, and for a batch job type one
 // for each flusher and two for events that are tried alone. The Runtime creates
-// a pool for them, with the settings of the Store's pool.
+// a pool for them; see Config.JobSettings.
 func (c Config) JobConnections() (n int) {
 	workers := c.QueueWorkers()
 	for _, queue := range c.Registry.transactionalQueues() {

@@ -65,7 +65,7 @@ func New(cfg Config) (*Runtime, error) {
 	r := &Runtime{
 		store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
 		clock:  &databaseClock{},
-		conns:  &jobConns{max: cfg.JobConnections()},
+		conns:  &jobConns{max: cfg.JobConnections(), like: cmp.Or(cfg.JobSettings, cfg.Store.Pool())},
 		queues: map[string]int{}, running: &runningJobs{jobs: map[*runningJob]bool{}}, outcomes: outcomes,
 	}
 	for name, queue := range cfg.queues() {
@@ -76,7 +76,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := river.NewClient(newClockDriver(cfg.Store.Pool(), r.clock, cfg.Logger), &river.Config{
+	client, err := river.NewClient(newClockDriver(cmp.Or(cfg.RiverPool, cfg.Store.Pool()), r.clock, cfg.Logger), &river.Config{
 		Schema:               migrations.Schema,
 		Logger:               slog.New(warnings{cfg.Logger.Handler()}),
 		Queues:               cfg.queues(),
@@ -201,7 +201,7 @@ func (r *Runtime) Close() { r.closeConns() }
 // openConns creates the pool of the job types, unless none of them needs one.
 func (r *Runtime) openConns(ctx context.Context) (err error) {
 	if r.conns.max > 0 {
-		r.conns.pool, err = cleanpool.New(context.WithoutCancel(ctx), r.store.Pool(), r.conns.max)
+		r.conns.pool, err = cleanpool.New(context.WithoutCancel(ctx), r.conns.like, r.conns.max)
 	}
 	return err
 }

@@ -8,8 +8,8 @@
 //	}
 //
 // Commands print both lines, and the service logs them. [Of] returns the two
-// lines of any error. It also knows the errors of a database connection, so the
-// code that connects needs no advice of its own.
+// lines of any error. It also knows the errors of a database connection and of a
+// timeout in the database, so the code that connects needs no advice of its own.
 //
 // An error and its advice never show a secret: neither contains any part of a
 // database URL.
@@ -32,6 +32,13 @@ var ErrUsage = errors.New("usage")
 
 // Unreachable is the advice for a database server that cannot be reached.
 const Unreachable = "check DATABASE_URL and whether the server runs"
+
+// Advice for a statement that the server has cancelled after a timeout of its
+// session.
+const (
+	locked  = "another session holds a lock: try again later; \"doctor\" and pg_locks show sessions that hold locks for long"
+	tooLong = "try again when the server is less busy, or choose fewer rows, such as those of a shorter time"
+)
 
 // FewConnections is the advice when programs may take more connections than the
 // server gives.
@@ -72,6 +79,15 @@ func Of(err error) (problem, advice string) {
 		var refused *pgconn.PgError
 		if errors.As(err, &refused) && refused.Code == pgerrcode.TooManyConnections {
 			advice = FewConnections
+		}
+	}
+	var canceled *pgconn.PgError
+	if advice == "" && errors.As(err, &canceled) {
+		switch canceled.Code {
+		case pgerrcode.LockNotAvailable:
+			advice = locked
+		case pgerrcode.QueryCanceled:
+			advice = tooLong
 		}
 	}
 	var a *advised

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +40,31 @@ func TestOf(t *testing.T) {
 	}
 	if _, remedy := advice.Of(advice.Add(unreachable, "check DEV_DATABASE_URL")); remedy != "check DEV_DATABASE_URL" {
 		t.Errorf("a server that does not run, with advice: %q", remedy)
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewEmpty(t)
+	pool := pgtest.Pool(t, url)
+	pgtest.Exec(t, pool, `CREATE TABLE t ()`)
+	holder, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Rollback(context.Background()) }()
+	if _, err := holder.Exec(t.Context(), `LOCK TABLE t`); err != nil {
+		t.Fatal(err)
+	}
+	for sql, word := range map[string]string{
+		`SET lock_timeout = 10; SELECT FROM t`:       "another session",
+		`SET statement_timeout = 10; SELECT FROM t`:  "fewer rows",
+		`SET statement_timeout = 10; SELECT missing`: "",
+	} {
+		_, err := pgtest.Conn(t, url).Exec(t.Context(), sql)
+		if _, remedy := advice.Of(fmt.Errorf("list events: %w", err)); !strings.Contains(remedy, word) || (word == "" && remedy != "") {
+			t.Errorf("%s: %v: %q", sql, err, remedy)
+		}
 	}
 }
 

@@ -21,10 +21,23 @@ type Options struct {
 	// MaxConns is the size of a pool; 0 means 4.
 	MaxConns int
 
+	// KeptConns is how many connections a pool opens at its start and keeps, so
+	// that it has them when others take the rest of the server's; 0 means none.
+	KeptConns int
+
 	// Writes refuses a server that accepts no writes: a standby, or one with
 	// default_transaction_read_only. From a list of hosts, one that accepts
 	// writes is preferred even without Writes.
 	Writes bool
+
+	// StatementTimeout is how long the server works on a statement before it
+	// cancels it; 0 means no limit. It frees the connection and the locks of a
+	// client that no longer waits. It does not cut a COMMIT short.
+	StatementTimeout time.Duration
+
+	// LockTimeout is how long a statement may wait for one lock; 0 means no
+	// limit.
+	LockTimeout time.Duration
 
 	// IdleInTransaction is how long a transaction may wait for its client
 	// before the server ends the session; 0 means 30 s. It must exceed every
@@ -59,7 +72,7 @@ func Check(databaseURL string, o Options) error {
 	return err
 }
 
-// Pool returns a pool without any connection in it.
+// Pool returns a pool. It does not wait for a connection.
 func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, error) {
 	config, err := o.config(databaseURL)
 	if err != nil {
@@ -76,11 +89,11 @@ func Pool(ctx context.Context, databaseURL string, o Options) (*pgxpool.Pool, er
 		return nil
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		if answers.state.Load() == behindPooler {
-			if err := setSession(ctx, conn, session); err != nil {
-				return err
-			}
-		} else if o.NoticeSilence {
+		pooled := answers.state.Load() == behindPooler
+		if err := setSession(ctx, conn, session, pooled); err != nil {
+			return err
+		}
+		if o.NoticeSilence && !pooled {
 			if err := noticeSilence(ctx, conn); err != nil {
 				return err
 			}
@@ -117,11 +130,13 @@ func Conn(ctx context.Context, databaseURL string, o Options) (*pgx.Conn, error)
 	}
 	session := o.session()
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
-	if refusesParameters(err) {
+	pooled := refusesParameters(err)
+	if pooled {
 		withoutSession(config.ConnConfig, session)
-		if conn, err = pgx.ConnectConfig(ctx, config.ConnConfig); err == nil {
-			err = setSession(ctx, conn, session)
-		}
+		conn, err = pgx.ConnectConfig(ctx, config.ConnConfig)
+	}
+	if err == nil {
+		err = setSession(ctx, conn, session, pooled)
 	}
 	if err == nil && o.AfterConnect != nil {
 		err = o.AfterConnect(ctx, conn)
@@ -148,7 +163,7 @@ func (o Options) config(databaseURL string) (*pgxpool.Config, error) {
 	}
 	conn := config.ConnConfig
 	standard.ConnConfig = conn
-	standard.MaxConns = int32(max(o.MaxConns, 0))
+	standard.MaxConns, standard.MinConns = int32(max(o.MaxConns, 0)), int32(o.KeptConns)
 	if standard.MaxConns == 0 {
 		standard.MaxConns = defaultMaxConns
 	}

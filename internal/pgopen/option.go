@@ -25,7 +25,8 @@ var ownOptions = []string{
 	"default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity",
 
 	// See session.
-	"client_encoding", "default_transaction_isolation", "standard_conforming_strings", "idle_in_transaction_session_timeout",
+	"client_encoding", "default_transaction_isolation", "standard_conforming_strings",
+	"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout",
 	"tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout",
 
 	// libpq's names for the settings that dial makes.

@@ -3,6 +3,7 @@ package pgopen
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -32,9 +33,10 @@ const (
 //
 // They are sent in the startup packet, which makes them the session's defaults:
 // RESET ALL and DISCARD ALL return to them, so a connection that a job type has
-// used needs no new setup after a reset. PgBouncer refuses startup parameters
-// that it does not track. Behind it, SQL sets them after connecting, and RESET
-// ALL removes them: see [AfterReset].
+// used needs no new setup after a reset. They take precedence over the settings of
+// the role, of the database and of the option named options in the URL. PgBouncer
+// refuses startup parameters that it does not track. Behind it, SQL sets them after
+// connecting, and RESET ALL removes them: see [AfterReset].
 func (o Options) session() map[string]string {
 	idle := o.IdleInTransaction
 	if idle <= 0 {
@@ -45,7 +47,10 @@ func (o Options) session() map[string]string {
 	return map[string]string{
 		"client_encoding":                     "UTF8",
 		"default_transaction_isolation":       "read committed",
+		"statement_timeout":                   milliseconds(o.StatementTimeout),
+		"lock_timeout":                        milliseconds(o.LockTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(idle),
+		"idle_session_timeout":                "0", // a pool keeps idle connections
 		"tcp_keepalives_idle":                 seconds(serverIdle),
 		"tcp_keepalives_interval":             seconds(serverEvery),
 		"tcp_keepalives_count":                strconv.Itoa(serverProbes),
@@ -100,20 +105,36 @@ func withoutSession(config *pgx.ConnConfig, session map[string]string) {
 // session.
 const resetKey = "lumin-ingest.session"
 
-// setSession sets the session by SQL, because a pooler refuses these startup
-// parameters.
-func setSession(ctx context.Context, conn *pgx.Conn, session map[string]string) error {
+// setSession sets by SQL what the startup packet could not. Behind a pooler that
+// is everything.
+func setSession(ctx context.Context, conn *pgx.Conn, session map[string]string, pooled bool) error {
 	var sql strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(session)) {
-		sql.WriteString("SET " + name + " = '" + session[name] + "'; ")
+	if pooled {
+		for _, name := range slices.Sorted(maps.Keys(session)) {
+			sql.WriteString("SET " + name + " = '" + session[name] + "'; ")
+		}
+	}
+	if hasTransactionTimeout(conn) {
+		sql.WriteString("SET transaction_timeout = 0; ")
+	}
+	if sql.Len() == 0 {
+		return nil
 	}
 	conn.PgConn().CustomData()[resetKey] = sql.String()
 	_, err := conn.Exec(ctx, sql.String())
 	return err
 }
 
+// hasTransactionTimeout reports whether the server knows transaction_timeout,
+// which came with PostgreSQL 17. Older ones refuse a startup packet with it.
+func hasTransactionTimeout(conn *pgx.Conn) bool {
+	var major int
+	_, err := fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d", &major) // such as 17.10 or 18beta1
+	return err == nil && major >= 17
+}
+
 // AfterReset is the SQL that restores the settings of a session after RESET
-// ALL. It is empty without a pooler.
+// ALL. It is empty if the startup packet had them all.
 func AfterReset(conn *pgx.Conn) string {
 	set, _ := conn.PgConn().CustomData()[resetKey].(string)
 	return set

@@ -8,24 +8,20 @@ import (
 	"lumin-ingest/store/catalog"
 )
 
-// recordConns has room for the three flushers of the Recorder, the probe of
-// /readyz, and silent connections, which count until they are closed after 15
-// s. Recording has a pool of its own, so jobs cannot starve it.
-const recordConns = 8
-
 // listenConns is the connection on which River waits for notifications. It
 // belongs to no pool.
 const listenConns = 1
 
 // connections returns the number of connections that the service takes at most,
 // without those of JobsDB, which most job types do not use.
-func (c Config) connections() (n int) {
+func (c Config) connections() int {
+	n := adminPool().MaxConns
 	if c.Ingest {
-		n += recordConns
+		n += recordPool().MaxConns
 	}
 	if c.Work {
 		w := c.worker()
-		n += w.Connections() + w.JobConnections() + listenConns
+		n += workPool(w).MaxConns + riverPool(w).MaxConns + listenConns + jobPool(w).MaxConns
 	}
 	return n
 }

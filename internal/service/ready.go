@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"lumin-ingest/admin"
+	"lumin-ingest/internal/errtext"
 )
 
 // checks returns the checks of /readyz.
@@ -26,9 +27,9 @@ func (s *Service) checks() []admin.Check {
 	return checks
 }
 
-// workersReady returns the reason why no jobs run. Stuck workers make only a
-// service that does not receive unready. A service that receives still records
-// deliveries, so /readyz shows a warning instead.
+// workersReady returns the reason why no jobs run. After the start, only a service
+// that does not receive is unready for such a reason. One that receives still
+// records deliveries, so /readyz shows a warning instead.
 func (s *Service) workersReady(ctx context.Context) error {
 	err := s.runtime.Ready(ctx)
 	if reason, _ := s.waitingFor.Load().(string); reason != "" && err != nil {
@@ -37,10 +38,32 @@ func (s *Service) workersReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if stuck := s.stuckQueues(); len(stuck) > 0 && !s.cfg.Ingest {
+	err = s.workReadiness.Ready(ctx)
+	if s.cfg.Ingest {
+		s.workProblem.Store(describe(err))
+		return nil
+	}
+	if stuck := s.stuckQueues(); len(stuck) > 0 {
 		return errors.New(strings.Join(stuck, "; "))
 	}
-	return s.workReadiness.Ready(ctx)
+	return err
+}
+
+// describe returns the text of a problem with the workers, and "" for nil.
+func describe(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "no run can be settled: " + errtext.Plain(err.Error())
+}
+
+// warnings returns what keeps jobs from running while deliveries are recorded.
+func (s *Service) warnings() []string {
+	warnings := s.stuckQueues()
+	if problem, _ := s.workProblem.Load().(string); problem != "" {
+		warnings = append(warnings, problem)
+	}
+	return warnings
 }
 
 // stuckQueues describes the queues in which each worker of this program is held

@@ -30,24 +30,27 @@ type Service struct {
 
 	registry *prometheus.Registry
 	pools    []*pgxpool.Pool
-	store    *store.Store // the worker's; without a worker, the recorder's
+	store    *store.Store // of the admin pool
 
-	// These three are nil unless the service receives.
-	recorder *store.Recorder
-	handler  *ingest.Handler
-	public   *listener
+	// These four are nil unless the service receives.
+	recording *store.Store
+	recorder  *store.Recorder
+	handler   *ingest.Handler
+	public    *listener
 
-	// These two are nil unless the service works.
+	// These three are nil unless the service works.
+	working       *store.Store
 	runtime       *worker.Runtime
 	workReadiness *store.Readiness
 
 	readiness *store.Readiness // the recorder's; without a recorder, the worker's
 	admin     *listener
 
-	heartbeat  *heartbeat   // nil until the service has started
-	waitingFor atomic.Value // string: why the workers have not started; "" after the start
-	stopping   atomic.Bool
-	failed     chan error // the error of a listener
+	heartbeat   *heartbeat   // nil until the service has started
+	waitingFor  atomic.Value // string: why the workers have not started; "" after the start
+	workProblem atomic.Value // string: why no run could be settled at the last probe; "" if one could
+	stopping    atomic.Bool
+	failed      chan error // the error of a listener
 }
 
 // New connects the parts and opens the listeners. It does not wait for the
@@ -65,6 +68,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			s.close()
 		}
 	}()
+	if s.store, err = s.openStore(ctx, adminPool()); err != nil {
+		return nil, err
+	}
 	if cfg.Ingest {
 		if err := s.newReceiver(ctx); err != nil {
 			return nil, err
@@ -88,10 +94,10 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 // newReceiver creates the parts that handle a delivery.
 func (s *Service) newReceiver(ctx context.Context) (err error) {
-	if err := s.openStore(ctx, pgopen.Options{MaxConns: recordConns, Writes: true, NoticeSilence: true}); err != nil {
+	if s.recording, err = s.openStore(ctx, recordPool()); err != nil {
 		return err
 	}
-	s.recorder = store.NewRecorder(s.store, s.cfg.Logger, s.registry)
+	s.recorder = store.NewRecorder(s.recording, s.cfg.Logger, s.registry)
 	s.readiness = store.NewReadiness(s.recorder)
 	s.handler, err = ingest.New(ingest.Config{
 		Sources: s.cfg.Sources, Record: s.recorder.Record, Route: s.cfg.Registry.Route,
@@ -105,12 +111,17 @@ func (s *Service) newReceiver(ctx context.Context) (err error) {
 func (s *Service) newWorker(ctx context.Context) (err error) {
 	cfg := s.cfg.worker()
 	cfg.Registerer = s.registry
-	options := pgopen.Options{MaxConns: cfg.Connections(), Writes: true, IdleInTransaction: s.cfg.Registry.LongestAttempt()}
-	if err := s.openStore(ctx, options); err != nil {
+	if s.working, err = s.openStore(ctx, workPool(cfg)); err != nil {
 		return err
 	}
-	cfg.Store = s.store
-	s.workReadiness = store.NewWorkReadiness(s.store)
+	if cfg.RiverPool, err = s.openPool(ctx, riverPool(cfg)); err != nil {
+		return err
+	}
+	if cfg.JobSettings, err = s.openPool(ctx, jobPool(cfg)); err != nil {
+		return err
+	}
+	cfg.Store = s.working
+	s.workReadiness = store.NewWorkReadiness(s.working)
 	s.readiness = cmp.Or(s.readiness, s.workReadiness)
 	if s.runtime, err = worker.New(cfg); errors.Is(err, worker.ErrQueue) {
 		return advice.Usage(err.Error(), "they are given by --queue or QUEUES, as in slow=5,bulk=2")
@@ -118,21 +129,28 @@ func (s *Service) newWorker(ctx context.Context) (err error) {
 	return err
 }
 
-// openStore creates a store with its own pool. It does not connect.
-func (s *Service) openStore(ctx context.Context, options pgopen.Options) error {
-	pool, err := pgopen.Pool(ctx, s.cfg.DatabaseURL, options)
+// openStore creates a store with its own pool. It does not wait for a connection.
+func (s *Service) openStore(ctx context.Context, options pgopen.Options) (*store.Store, error) {
+	pool, err := s.openPool(ctx, options)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.pools = append(s.pools, pool)
-	s.store, err = store.New(pool, s.cfg.Logger)
-	return err
+	return store.New(pool, s.cfg.Logger)
+}
+
+// openPool opens a pool that the service closes.
+func (s *Service) openPool(ctx context.Context, options pgopen.Options) (*pgxpool.Pool, error) {
+	pool, err := pgopen.Pool(ctx, s.cfg.DatabaseURL, options)
+	if err == nil {
+		s.pools = append(s.pools, pool)
+	}
+	return pool, err
 }
 
 // listen opens both listeners before either of them serves.
 func (s *Service) listen(ctx context.Context) (err error) {
 	handler := admin.New(admin.Config{
-		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.stuckQueues, Gatherer: s.registry, Logger: s.cfg.Logger,
+		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.warnings, Gatherer: s.registry, Logger: s.cfg.Logger,
 	})
 	if s.admin, err = open(ctx, s.cfg.Admin, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
 		return err
@@ -164,7 +182,8 @@ func (s *Service) PublicAddr() string {
 // AdminAddr returns the address that serves health and metrics, as host:port.
 func (s *Service) AdminAddr() string { return s.admin.addr() }
 
-// Store returns the store of the service. It is closed when Run returns.
+// Store returns a store on the admin pool of the service. It is closed when Run
+// returns.
 func (s *Service) Store() *store.Store { return s.store }
 
 // Run starts the service, and stops it when ctx ends. A listener that fails

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -65,7 +66,7 @@ func (s *Service) start(ctx context.Context) error {
 func (s *Service) tryStart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if err := s.store.ReadyToStart(ctx, s.runtime != nil); err != nil {
+	if err := cmp.Or(s.recording, s.working).ReadyToStart(ctx, s.runtime != nil); err != nil {
 		return err
 	}
 	if err := s.recallLastDeliveries(ctx); err != nil {

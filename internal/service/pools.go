@@ -1,0 +1,73 @@
+package service
+
+import (
+	"time"
+
+	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/worker"
+)
+
+// Each kind of work has a pool of its own. If one has no connection left, the
+// others go on: slow jobs, River or a scrape cannot stop recording.
+//
+// While the program runs, its own timeouts end every wait. Most of the server's
+// timeouts are a little longer, for a program that has died: the server ends its
+// statements and frees its locks. docs/deploy.md has a table of all of them, and
+// a test compares.
+
+const (
+	// recordConns has room for the three flushers of the Recorder, the probe of
+	// /readyz, and silent connections, which count until they are closed after 15
+	// s.
+	recordConns = 8
+
+	// keptConns are connections for the two flushers of the main queue. They stay
+	// open, so that recording continues when others take the rest of the server's.
+	keptConns = 2
+
+	// adminConns has room for the two counts of /metrics, which may take a minute,
+	// and for a short statement: of a scrape or of the heartbeat.
+	adminConns = 3
+)
+
+// recordPool is for recording and for /readyz. A delivery is answered within ten
+// seconds, and the Recorder gives up after eight.
+func recordPool() pgopen.Options {
+	return pgopen.Options{
+		MaxConns: recordConns, KeptConns: keptConns, Writes: true, NoticeSilence: true,
+		StatementTimeout: 10 * time.Second, LockTimeout: time.Second, IdleInTransaction: 10 * time.Second,
+	}
+}
+
+// workPool is for internal jobs and for the statements before and after plain job
+// types. A step of an internal job takes at most 30 s.
+func workPool(c worker.Config) pgopen.Options {
+	return pgopen.Options{
+		MaxConns: c.Connections(), Writes: true,
+		StatementTimeout: time.Minute, LockTimeout: 30 * time.Second, IdleInTransaction: 30 * time.Second,
+	}
+}
+
+// jobPool is for transactional job types. Each has its own timeout, which also
+// ends a wait for a lock.
+func jobPool(c worker.Config) pgopen.Options {
+	longest := c.Registry.LongestAttempt()
+	return pgopen.Options{MaxConns: c.JobConnections(), Writes: true, StatementTimeout: longest, IdleInTransaction: longest}
+}
+
+// riverPool is for River's statements. Its longest one rebuilds an index at night,
+// and River gives it up after a minute.
+func riverPool(c worker.Config) pgopen.Options {
+	return pgopen.Options{
+		MaxConns: c.RiverConnections(), Writes: true,
+		StatementTimeout: 75 * time.Second, LockTimeout: time.Minute, IdleInTransaction: 30 * time.Second,
+	}
+}
+
+// adminPool is for the metrics and for this program's row in lumin.programs.
+func adminPool() pgopen.Options {
+	return pgopen.Options{
+		MaxConns: adminConns, Writes: true,
+		StatementTimeout: time.Minute, LockTimeout: 2 * time.Second, IdleInTransaction: 10 * time.Second,
+	}
+}
