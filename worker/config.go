@@ -33,7 +33,8 @@ type Config struct {
 
 	// JobSettings is a pool with the session settings for transactional job
 	// types. The Runtime takes no connection from it, and creates a pool of its
-	// own with the same settings. nil means those of the Store's pool.
+	// own with the same settings, so it may be closed. nil means those of the
+	// Store's pool.
 	JobSettings *pgxpool.Pool
 
 	// MaxWorkers is the number of jobs of one queue that run at once. 0 means

@@ -18,10 +18,10 @@ func TestConnections(t *testing.T) {
 		cfg  Config
 		want int
 	}{
-		"ingest": {Config{Ingest: true, Registry: registry}, 8},
-		"worker": {Config{Work: true, Registry: registry, MaxWorkers: 5}, 12 + 5 + 1},
-		"all":    {Config{Ingest: true, Work: true, Registry: registry, MaxWorkers: 5}, 8 + 12 + 5 + 1},
-		"queues": {Config{Work: true, Registry: registry, MaxWorkers: 5, Queues: map[string]int{"default": 2}}, 12 + 2 + 1},
+		"ingest": {Config{Ingest: true, Registry: registry}, 3 + 8},
+		"worker": {Config{Work: true, Registry: registry, MaxWorkers: 5}, 3 + 7 + 3 + 1 + 5},
+		"all":    {Config{Ingest: true, Work: true, Registry: registry, MaxWorkers: 5}, 3 + 8 + 7 + 3 + 1 + 5},
+		"queues": {Config{Work: true, Registry: registry, MaxWorkers: 5, Queues: map[string]int{"default": 2}}, 3 + 7 + 3 + 1 + 2},
 	} {
 		if got := c.cfg.connections(); got != c.want {
 			t.Errorf("%s: %d connections, want %d", name, got, c.want)
@@ -43,10 +43,10 @@ func TestTooFewConnections(t *testing.T) {
 		line = i.log.First("PostgreSQL has too few connections for all programs")
 		return line != nil
 	})
-	if found, _ := line["found"].(string); !strings.HasPrefix(found, "running programs: 2, which take up to 10008 connections;") {
+	if found, _ := line["found"].(string); !strings.HasPrefix(found, "running programs: 2, which take up to 10011 connections;") {
 		t.Errorf("found %q", found)
 	}
 	wait.Within(t, 30*time.Second, "its row has its connections", func() bool {
-		return pgtest.Value[int](t, pool, `SELECT count(*) FROM lumin.programs WHERE connections = 8`) == 1
+		return pgtest.Value[int](t, pool, `SELECT count(*) FROM lumin.programs WHERE connections = 11`) == 1
 	})
 }

@@ -3,6 +3,9 @@ package service
 import (
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/worker"
 )
@@ -69,5 +72,39 @@ func adminPool() pgopen.Options {
 	return pgopen.Options{
 		MaxConns: adminConns, Writes: true,
 		StatementTimeout: time.Minute, LockTimeout: 2 * time.Second, IdleInTransaction: 10 * time.Second,
+	}
+}
+
+// envPool is the name of the pool that job types get as Env.DB.
+const envPool = "env"
+
+// poolCollector shows how many connections of each pool are in use.
+type poolCollector struct {
+	pools map[string]*pgxpool.Pool // by name
+
+	limit *prometheus.Desc
+	busy  *prometheus.Desc
+}
+
+func newPoolCollector(pools map[string]*pgxpool.Pool) *poolCollector {
+	return &poolCollector{
+		pools: pools,
+		limit: prometheus.NewDesc("lumin_pool_connections", "Connections that this program may have, by pool.", []string{"pool"}, nil),
+		busy:  prometheus.NewDesc("lumin_pool_connections_busy", "Connections that are in use or being opened, by pool.", []string{"pool"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *poolCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.limit
+	out <- c.busy
+}
+
+// Collect implements prometheus.Collector.
+func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
+	for name, pool := range c.pools {
+		stat := pool.Stat()
+		out <- prometheus.MustNewConstMetric(c.limit, prometheus.GaugeValue, float64(stat.MaxConns()), name)
+		out <- prometheus.MustNewConstMetric(c.busy, prometheus.GaugeValue, float64(stat.AcquiredConns()+stat.ConstructingConns()), name)
 	}
 }

@@ -29,8 +29,8 @@ type Service struct {
 	signals signals
 
 	registry *prometheus.Registry
-	pools    []*pgxpool.Pool
-	store    *store.Store // of the admin pool
+	pools    map[string]*pgxpool.Pool // by name; a Runtime has one more
+	store    *store.Store             // of the admin pool
 
 	// These four are nil unless the service receives.
 	recording *store.Store
@@ -61,14 +61,14 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	cfg.SourcesTimeout = cmp.Or(cfg.SourcesTimeout, sourcesTimeout)
 	s := &Service{
 		cfg: cfg, signals: handleSignals(cfg),
-		registry: prometheus.NewRegistry(), pools: []*pgxpool.Pool{cfg.JobsDB}, failed: make(chan error, 2),
+		registry: prometheus.NewRegistry(), pools: map[string]*pgxpool.Pool{envPool: cfg.JobsDB}, failed: make(chan error, 2),
 	}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if s.store, err = s.openStore(ctx, adminPool()); err != nil {
+	if s.store, err = s.openStore(ctx, "admin", adminPool()); err != nil {
 		return nil, err
 	}
 	if cfg.Ingest {
@@ -82,7 +82,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}
 	registerLog(s.registry, cfg.LogQueue)
-	s.registry.MustRegister(
+	s.registry.MustRegister(newPoolCollector(s.pools),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), admin.NewBuildCollector(),
 		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(ctx, s.store.UnsettledRuns),
 		admin.NewLaneCollector(ctx, func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, s.store.Pool()) }))
@@ -94,7 +94,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 // newReceiver creates the parts that handle a delivery.
 func (s *Service) newReceiver(ctx context.Context) (err error) {
-	if s.recording, err = s.openStore(ctx, recordPool()); err != nil {
+	if s.recording, err = s.openStore(ctx, "record", recordPool()); err != nil {
 		return err
 	}
 	s.recorder = store.NewRecorder(s.recording, s.cfg.Logger, s.registry)
@@ -111,15 +111,16 @@ func (s *Service) newReceiver(ctx context.Context) (err error) {
 func (s *Service) newWorker(ctx context.Context) (err error) {
 	cfg := s.cfg.worker()
 	cfg.Registerer = s.registry
-	if s.working, err = s.openStore(ctx, workPool(cfg)); err != nil {
+	if s.working, err = s.openStore(ctx, "work", workPool(cfg)); err != nil {
 		return err
 	}
-	if cfg.RiverPool, err = s.openPool(ctx, riverPool(cfg)); err != nil {
+	if cfg.RiverPool, err = s.openPool(ctx, "river", riverPool(cfg)); err != nil {
 		return err
 	}
-	if cfg.JobSettings, err = s.openPool(ctx, jobPool(cfg)); err != nil {
+	if cfg.JobSettings, err = pgopen.Pool(ctx, s.cfg.DatabaseURL, jobPool(cfg)); err != nil {
 		return err
 	}
+	cfg.JobSettings.Close() // only its settings are used
 	cfg.Store = s.working
 	s.workReadiness = store.NewWorkReadiness(s.working)
 	s.readiness = cmp.Or(s.readiness, s.workReadiness)
@@ -130,8 +131,8 @@ func (s *Service) newWorker(ctx context.Context) (err error) {
 }
 
 // openStore creates a store with its own pool. It does not wait for a connection.
-func (s *Service) openStore(ctx context.Context, options pgopen.Options) (*store.Store, error) {
-	pool, err := s.openPool(ctx, options)
+func (s *Service) openStore(ctx context.Context, name string, options pgopen.Options) (*store.Store, error) {
+	pool, err := s.openPool(ctx, name, options)
 	if err != nil {
 		return nil, err
 	}
@@ -139,10 +140,10 @@ func (s *Service) openStore(ctx context.Context, options pgopen.Options) (*store
 }
 
 // openPool opens a pool that the service closes.
-func (s *Service) openPool(ctx context.Context, options pgopen.Options) (*pgxpool.Pool, error) {
+func (s *Service) openPool(ctx context.Context, name string, options pgopen.Options) (*pgxpool.Pool, error) {
 	pool, err := pgopen.Pool(ctx, s.cfg.DatabaseURL, options)
 	if err == nil {
-		s.pools = append(s.pools, pool)
+		s.pools[name] = pool
 	}
 	return pool, err
 }
