@@ -25,16 +25,17 @@ import (
 type clockDriver struct {
 	*riverpgxv5.Driver
 	clock  *databaseClock
+	owner  *owner
 	logger *slog.Logger
 }
 
-func newClockDriver(pool *pgxpool.Pool, clock *databaseClock, logger *slog.Logger) *clockDriver {
-	return &clockDriver{riverpgxv5.New(pool), clock, logger}
+func newClockDriver(pool *pgxpool.Pool, clock *databaseClock, owner *owner, logger *slog.Logger) *clockDriver {
+	return &clockDriver{riverpgxv5.New(pool), clock, owner, logger}
 }
 
 // GetExecutor implements riverdriver.Driver.
 func (d *clockDriver) GetExecutor() riverdriver.Executor {
-	return &clockExecutor{d.Driver.GetExecutor(), d.clock}
+	return &ownedExecutor{&clockExecutor{d.Driver.GetExecutor(), d.clock}, d.owner}
 }
 
 // UnwrapExecutor implements riverdriver.Driver.

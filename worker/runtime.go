@@ -48,6 +48,7 @@ type Runtime struct {
 	started     atomic.Bool
 	stopping    atomic.Bool
 	clock       *databaseClock
+	owner       *owner
 	stopReading atomic.Pointer[context.CancelFunc] // stops reading the database's clock
 }
 
@@ -64,7 +65,7 @@ func New(cfg Config) (*Runtime, error) {
 	}, []string{"kind", "outcome"})
 	r := &Runtime{
 		store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
-		clock:  &databaseClock{},
+		clock: &databaseClock{}, owner: newOwner(cfg.Store, cfg.Logger),
 		conns:  &jobConns{max: cfg.JobConnections(), like: cmp.Or(cfg.JobSettings, cfg.Store.Pool())},
 		queues: map[string]int{}, running: &runningJobs{jobs: map[*runningJob]bool{}}, outcomes: outcomes,
 	}
@@ -76,7 +77,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := river.NewClient(newClockDriver(cmp.Or(cfg.RiverPool, cfg.Store.Pool()), r.clock, cfg.Logger), &river.Config{
+	client, err := river.NewClient(newClockDriver(cmp.Or(cfg.RiverPool, cfg.Store.Pool()), r.clock, r.owner, cfg.Logger), &river.Config{
 		Schema:               migrations.Schema,
 		Logger:               slog.New(warnings{cfg.Logger.Handler()}),
 		Queues:               cfg.queues(),
@@ -96,7 +97,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	r.client = client
 	if cfg.Registerer != nil {
-		for _, c := range []prometheus.Collector{outcomes, newLoadCollector(r.Load, cfg.Registry.kindsByQueue())} {
+		for _, c := range []prometheus.Collector{outcomes, r.owner.given, newLoadCollector(r.Load, cfg.Registry.kindsByQueue())} {
 			if err := cfg.Registerer.Register(c); err != nil {
 				return nil, fmt.Errorf("register metrics: %w", err)
 			}
@@ -157,7 +158,9 @@ func (r *Runtime) Start(ctx context.Context) error {
 		return err
 	}
 	r.stopping.Store(false)
+	r.owner.start(ctx, r.client.ID())
 	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
+		r.owner.stop()
 		r.closeConns()
 		return fmt.Errorf("start the queue client: %w", err)
 	}
@@ -190,13 +193,17 @@ func (r *Runtime) Stop(ctx context.Context) error {
 	if err := r.client.Stop(ctx); err != nil {
 		return fmt.Errorf("stop the queue client: %w", err)
 	}
+	r.owner.stop()
 	r.closeConns()
 	return nil
 }
 
 // Close closes the connections of the job types. Call it after the last
 // [Runtime.Stop], if that failed. Close waits for the running jobs.
-func (r *Runtime) Close() { r.closeConns() }
+func (r *Runtime) Close() {
+	r.closeConns()
+	r.owner.stop()
+}
 
 // openConns creates the pool of the job types, unless none of them needs one.
 func (r *Runtime) openConns(ctx context.Context) (err error) {

@@ -72,12 +72,10 @@ func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
-	config, pid := conn.Config(), conn.PgConn().PID()
-	var actual uint32
-	err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&actual)
-	if err != nil || actual != pid {
+	if direct, err := isDirect(ctx, conn); err != nil || !direct {
 		return err
 	}
+	config, pid := conn.Config(), conn.PgConn().PID()
 	ask := func(answered <-chan struct{}) bool { return waitsForClient(config, pid, answered) }
 	watched.ask.Store(&ask)
 	return nil

@@ -1,0 +1,252 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/redact"
+	"lumin-ingest/store"
+)
+
+const (
+	lookEvery   = time.Second // between two looks for lost owners
+	lookTimeout = 10 * time.Second
+
+	// lostAfter is how long the lock of an owner must be free before its jobs are
+	// given back. A program that has lost its session gets another one within
+	// that time.
+	lostAfter = 5 * time.Second
+
+	// lostAfterOutage is the same for a program that has just had to get another
+	// session itself: all programs have lost theirs if the server was restarted.
+	lostAfterOutage = 15 * time.Second
+
+	// ownerSilence is how long the session of an owner may send nothing before the
+	// server ends it. It bounds the time until a vanished machine counts as lost,
+	// even if a proxy answers keepalives in its place.
+	ownerSilence = 30 * time.Second
+
+	lockTimeout = 3 * time.Second // to get another session
+	lockPause   = 500 * time.Millisecond
+)
+
+// owner is this program as the owner of the jobs that it fetches. A session of its
+// own holds a lock, which is free soon after the program was killed. The owner
+// also gives back the jobs of other owners whose lock is free, and those that it
+// fetched itself without getting the answer. These jobs run again within seconds,
+// and the attempt does not count. Without locks they would wait for River's
+// rescue.
+//
+// No guarantee depends on the lock. If the jobs of a program that lives are given
+// back, each transactional run still takes effect once.
+type owner struct {
+	pool   *pgxpool.Pool
+	logger *slog.Logger
+	name   string // of the lock, and of the owner of jobs that are fetched while it is held
+	jobs   *heldJobs
+	given  *prometheus.CounterVec // jobs given back, by kind
+
+	locked atomic.Bool
+
+	// Only the goroutine of the lock uses the fields below.
+	conn    *pgx.Conn // nil: no session
+	failing bool      // the last attempt to get a session failed
+	lost    map[string]sighting
+	patient time.Time // lostAfterOutage ends
+
+	cancel context.CancelFunc // nil: stopped
+	ended  chan struct{}
+}
+
+// sighting is the first of successive looks that found the lock of an owner free:
+// the database's time, and that of this machine afterwards.
+type sighting struct{ database, local time.Time }
+
+func newOwner(s *store.Store, logger *slog.Logger) *owner {
+	return &owner{
+		pool: s.Pool(), logger: logger, jobs: newHeldJobs(), lost: map[string]sighting{},
+		given: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lumin_jobs_given_back_total",
+			Help: "Jobs of killed programs, and jobs whose fetch was not answered, that this program made available again, by kind.",
+		}, []string{"kind"}),
+	}
+}
+
+// nameFor returns the owner of jobs that are fetched now. client is River's name
+// for this program.
+func (o *owner) nameFor(client string) string {
+	if o.locked.Load() {
+		return o.name
+	}
+	return client
+}
+
+// start tries to take the lock, and keeps it until stop. If that fails, start
+// returns nevertheless, and the attempts go on.
+func (o *owner) start(ctx context.Context, client string) {
+	o.name = client + store.OwnerMark
+	first, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	err := o.step(first)
+	looking, stop := context.WithCancel(context.WithoutCancel(ctx))
+	o.cancel, o.ended = stop, make(chan struct{})
+	go o.run(looking, err)
+}
+
+// stop releases the lock. The program must not work jobs any more.
+func (o *owner) stop() {
+	if o.cancel == nil {
+		return
+	}
+	o.cancel()
+	<-o.ended
+	o.cancel = nil
+}
+
+// run looks for lost owners until ctx ends. err is the result of the first look.
+func (o *owner) run(ctx context.Context, err error) {
+	defer close(o.ended)
+	defer o.close()
+	for {
+		wait := lookEvery
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, pgopen.ErrPooler):
+			o.logger.Warn("this program holds no lock, because its sessions lead through a connection pooler: if it is killed, its jobs wait up to a minute",
+				"advice", "connect to PostgreSQL directly")
+			return
+		default:
+			o.drop(err)
+			wait = lockPause
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		err = o.step(ctx)
+	}
+}
+
+// step gets a session with the lock if there is none, and looks for lost owners.
+func (o *owner) step(ctx context.Context) error {
+	if o.conn == nil {
+		connecting, cancel := context.WithTimeout(ctx, lockTimeout)
+		defer cancel()
+		conn, err := pgopen.OwnSession(connecting, o.pool, ownerSilence)
+		if err != nil {
+			return err
+		}
+		o.conn = conn
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if !o.locked.Load() {
+		// After an outage, the server may still have the session from before.
+		locked, err := store.LockOwner(ctx, o.conn, o.name)
+		if err != nil {
+			return err
+		}
+		o.locked.Store(locked)
+		if locked && o.failing {
+			o.failing, o.patient = false, time.Now().Add(lostAfterOutage)
+			o.logger.Info("this program holds its lock again")
+		}
+	}
+	return o.look(ctx)
+}
+
+// drop closes the session after an error.
+func (o *owner) drop(err error) {
+	if !o.failing {
+		o.logger.Warn("this program does not hold its lock: if it is killed now, its jobs wait up to a minute",
+			"reason", errtext.Plain(redact.Text(err.Error())))
+	}
+	o.failing = true
+	clear(o.lost)
+	o.close()
+}
+
+// close closes the session, which releases the lock.
+func (o *owner) close() {
+	o.locked.Store(false)
+	if o.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockPause)
+	defer cancel()
+	_ = o.conn.Close(ctx) // the session is given up
+	o.conn = nil
+}
+
+// look finds lost owners, and gives back the jobs of those that have been lost
+// for long enough.
+func (o *owner) look(ctx context.Context) error {
+	held, _ := o.jobs.list(time.Time{})
+	found, err := store.LostOwners(ctx, o.conn, o.name, held)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	maps.DeleteFunc(o.lost, func(name string, _ sighting) bool { return found[name].IsZero() })
+	for name, database := range found {
+		first, known := o.lost[name]
+		if known && !o.due(name, first) {
+			continue
+		}
+		if known {
+			if err := o.giveBack(ctx, name, first.database); err != nil {
+				return err
+			}
+		}
+		o.lost[name] = sighting{database, now}
+	}
+	return nil
+}
+
+// due reports whether an owner has been lost for long enough. This program itself
+// is lost in respect of jobs that it does not know. It may have to wait for a
+// fetch whose answer is late.
+func (o *owner) due(name string, first sighting) bool {
+	if time.Since(first.local) < lostAfter {
+		return false
+	}
+	if name == o.name {
+		_, complete := o.jobs.list(first.local)
+		return complete
+	}
+	return time.Now().After(o.patient)
+}
+
+// giveBack gives back the jobs that an owner fetched before a time of the
+// database.
+func (o *owner) giveBack(ctx context.Context, name string, before time.Time) error {
+	held, _ := o.jobs.list(time.Time{})
+	kinds, err := store.GiveBack(ctx, o.conn, name, before, held)
+	if err != nil {
+		return err
+	}
+	for kind, n := range kinds {
+		o.given.WithLabelValues(kind).Add(float64(n))
+	}
+	switch {
+	case len(kinds) == 0:
+	case name == o.name:
+		o.logger.Info("gave back jobs whose fetch was not answered", "jobs", counts(kinds))
+	default:
+		o.logger.Warn("gave back the jobs of a program that is gone", "program", name, "jobs", counts(kinds))
+	}
+	return nil
+}
