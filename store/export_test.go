@@ -31,6 +31,8 @@ const (
 	HeadSQL               = headSQL
 	WakeParkedSQL         = wakeParkedSQL
 	ParkedPageSQL         = parkedPageSQL
+	LostOwnersSQL         = lostOwnersSQL
+	GiveBackSQL           = giveBackSQL
 
 	MaxBodies      = maxBodies
 	MaxQueued      = maxQueued

@@ -176,6 +176,10 @@ func testPlans(t *testing.T, size int) {
 		planned(t, "force_custom_plan", store.ParkedPageSQL, `'-infinity', 5000`)
 		planned(t, "force_generic_plan", store.ParkedPageSQL, `'-infinity', 5000`)
 	})
+	t.Run("jobs of lost owners", func(t *testing.T) {
+		planned(t, "force_custom_plan", store.LostOwnersSQL, `'self/locked', ARRAY[5, 9]`)
+		planned(t, "force_custom_plan", store.GiveBackSQL, `'gone/locked', now(), ARRAY[5, 9], 3`)
+	})
 }
 
 // A list is planned for its filter each time: see ListEvents. Each filter and each

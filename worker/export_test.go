@@ -39,3 +39,9 @@ func Retainer(s *store.Store, p retention.Policy, slice time.Duration) river.Wor
 
 // Reindexed returns the indexes that River rebuilds.
 func Reindexed() []string { return reindexed() }
+
+// Names of the package that its external tests use.
+const (
+	LookEvery = lookEvery
+	LostAfter = lostAfter
+)

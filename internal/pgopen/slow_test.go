@@ -1,10 +1,6 @@
 package pgopen_test
 
 import (
-	"encoding/binary"
-	"io"
-	"net"
-	"net/url"
 	"testing"
 	"time"
 
@@ -68,64 +64,10 @@ func TestBackgroundReadOfIdleSession(t *testing.T) {
 // which the server does not know.
 func TestSlowBehindUnknownPooler(t *testing.T) {
 	t.Parallel()
-	pool := open(t, renumbered(t, pgtest.NewEmpty(t)), pgopen.Options{NoticeSilence: true})
+	p := pgtest.Proxy(t, pgtest.NewEmpty(t))
+	p.ActAsPooler()
+	pool := open(t, p.URL(), pgopen.Options{NoticeSilence: true})
 	if _, err := pool.Exec(t.Context(), `SELECT pg_sleep(3)`); err != nil {
 		t.Errorf("a slow statement was aborted: %v", err)
-	}
-}
-
-// renumbered returns the URL of a relay that changes the process ids of
-// sessions.
-func renumbered(t *testing.T, databaseURL string) string {
-	t.Helper()
-	u, err := url.Parse(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	server := u.Host
-	u.Host = listener.Addr().String()
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go relay(client, server)
-		}
-	}()
-	return u.String()
-}
-
-func relay(client net.Conn, address string) {
-	defer client.Close()
-	server, err := net.Dial("tcp", address)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	go func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
-	}()
-	for {
-		head := make([]byte, 5) // the kind, and the length including itself
-		if _, err := io.ReadFull(server, head); err != nil {
-			return
-		}
-		body := make([]byte, binary.BigEndian.Uint32(head[1:])-4)
-		if _, err := io.ReadFull(server, body); err != nil {
-			return
-		}
-		if head[0] == 'K' { // BackendKeyData
-			binary.BigEndian.PutUint32(body, 1<<30)
-		}
-		if _, err := client.Write(append(head, body...)); err != nil {
-			return
-		}
 	}
 }

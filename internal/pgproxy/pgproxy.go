@@ -37,6 +37,7 @@ type Proxy struct {
 	url      string
 	sessions sync.WaitGroup
 	delay    atomic.Int64 // nanoseconds
+	pools    atomic.Bool  // see ActAsPooler
 
 	mu     sync.Mutex
 	target string // host:port of the server
@@ -103,6 +104,10 @@ func (p *Proxy) SetTarget(databaseURL string) error {
 // SetDelay delays every message by the given time, in both directions. Zero
 // turns the delay off.
 func (p *Proxy) SetDelay(delay time.Duration) { p.delay.Store(int64(delay)) }
+
+// ActAsPooler gives new connections process ids of the proxy's own, which the
+// server does not know, as connection poolers do.
+func (p *Proxy) ActAsPooler() { p.pools.Store(true) }
 
 // Cut closes all open connections. New ones are accepted.
 func (p *Proxy) Cut() {

@@ -174,10 +174,16 @@ func (s *session) forwardReplies() error {
 				return err
 			}
 		}
+		if key, ok := message.(*pgproto3.BackendKeyData); ok && s.proxy.pools.Load() {
+			key.ProcessID = pooledPID
+		}
 		s.client.Send(message)
 		s.replies.pending = true
 	}
 }
+
+// pooledPID is larger than the process ids of servers.
+const pooledPID = 1 << 30
 
 // commits reports whether a message makes the server execute a COMMIT. It also
 // records which statements and portals are a COMMIT.

@@ -1,0 +1,207 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/pgproxy"
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store"
+	"lumin-ingest/worker"
+)
+
+// nowhere is the URL of a server that refuses connections.
+const nowhere = "postgres://127.0.0.1:1/x"
+
+// startBehind starts a Runtime whose connections lead through a proxy.
+func (r *rig) startBehind(proxy *pgproxy.Proxy, registry *worker.Registry) *worker.Runtime {
+	r.t.Helper()
+	pool, err := pgopen.Pool(r.ctx, proxy.URL(), pgopen.Options{MaxConns: 12, Writes: true, IdleInTransaction: registry.LongestAttempt()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(pool.Close)
+	direct := r.store
+	defer func() { r.store = direct }()
+	if r.store, err = store.New(pool, r.logger); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.startRegistry(worker.Config{MaxWorkers: 8}.Quick(200*time.Millisecond), registry)
+}
+
+// waiter blocks the first call of each job type until it is released.
+type waiter struct {
+	waiting atomic.Int32
+	release chan struct{}
+}
+
+func (w *waiter) wait(first bool) {
+	if first {
+		w.waiting.Add(1)
+		<-w.release
+	}
+}
+
+// When a program is killed, its connections end. Another one runs its jobs again
+// within seconds, long before River's rescue. The attempt does not count, even if
+// it was the last one.
+func TestJobsOfKilledProgram(t *testing.T) {
+	t.Parallel()
+	r := newLaneRig(t)
+	w := &waiter{release: make(chan struct{})}
+	tx := newTxJob("tx", func(_ context.Context, _ pgx.Tx, call int) error { w.wait(call == 1); return nil })
+	tx.attempts = 1
+	plain := newPlainJob("plain", func(_ context.Context, _ *worker.Event, call int) error { w.wait(call == 1); return nil })
+	var batches atomic.Int32
+	batch := &batchJob{kind: "batch", work: func(context.Context, pgx.Tx, []*worker.Event) error { w.wait(batches.Add(1) == 1); return nil }}
+	ordered := &orderedJob{kind: "ordered", attempts: 1, work: func(_ context.Context, _ pgx.Tx, e *worker.Event, call int) error {
+		w.wait(call == 1 && nameOf(e) == "a/1")
+		return nil
+	}}
+	registry := func() *worker.Registry {
+		registry := registryOf(tx, plain, batch)
+		registry.AddOrdered(ordered)
+		return registry
+	}
+	proxy := pgtest.Proxy(t, r.url)
+	cutOff := r.startBehind(proxy, registry())
+	key := r.record(1, tx, plain, batch)
+	r.recordLane(ordered, "a", 1, 2)
+	r.wait("the calls", func() bool { return w.waiting.Load() == 4 })
+	r.wait("the second event of the lane", func() bool { return r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'parked'`) > 0 })
+	r.startRegistry(worker.Config{MaxWorkers: 8}.Quick(200*time.Millisecond), registry())
+	if err := proxy.SetTarget(nowhere); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Cut()
+	start := time.Now()
+	r.wait("all runs to succeed", func() bool { return r.count(`SELECT count(*) FROM lumin.runs WHERE state <> 'succeeded'`) == 0 })
+	t.Logf("taken up after %s", time.Since(start).Round(100*time.Millisecond))
+	for _, kind := range []string{"tx", "plain", "batch"} {
+		if got := r.run(kind, key); got.Attempts != 1 || got.JobTries != 1 || len(got.JobErrors) != 0 || got.Failures != 0 {
+			t.Errorf("%s: %+v", kind, got)
+		}
+	}
+	if tx, batch, ordered := r.effects("tx"), r.effects("batch"), r.count(`SELECT count(*) FROM shop.sequence`); tx != 1 || batch != 1 || ordered != 2 {
+		t.Errorf("%d, %d and %d effects", tx, batch, ordered)
+	}
+	// It was not killed after all, only cut off.
+	if err := proxy.SetTarget(r.url); err != nil {
+		t.Fatal(err)
+	}
+	close(w.release)
+	r.stop(cutOff)
+	if tx, batch, ordered := r.effects("tx"), r.effects("batch"), r.count(`SELECT count(*) FROM shop.sequence`); tx != 1 || batch != 1 || ordered != 2 {
+		t.Errorf("after the end of the first calls: %d, %d and %d effects", tx, batch, ordered)
+	}
+}
+
+// ownerOf returns the owner of the only running job of a kind.
+func (r *rig) ownerOf(kind string) string {
+	r.t.Helper()
+	return pgtest.Value[string](r.t, r.pool, `SELECT attempted_by[cardinality(attempted_by)] FROM lumin.river_job WHERE kind = $1 AND state = 'running'`, kind)
+}
+
+// sessionOf returns the process id of the session that has the lock of an owner.
+const sessionOf = `SELECT coalesce(max(pid), 0) FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock' AND objsubid = 1
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	AND (classid::bigint << 32) | objid::bigint = hashtextextended($1, 0)`
+
+// A program whose lock session ends gets another one before others give back its
+// jobs.
+func TestLockSessionEnds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := &waiter{release: make(chan struct{})}
+	job := newTxJob("tx", func(_ context.Context, _ pgx.Tx, call int) error { w.wait(call == 1); return nil })
+	r.start(job)
+	r.record(1, job)
+	r.wait("the call", func() bool { return w.waiting.Load() == 1 })
+	owner := r.ownerOf("tx")
+	before := r.count(sessionOf, owner)
+	if !strings.HasSuffix(owner, store.OwnerMark) || before == 0 {
+		t.Fatalf("owner %s has session %d", owner, before)
+	}
+	if !pgtest.Value[bool](t, pgtest.Pool(t, pgtest.AdminURL(t, r.url)), `SELECT pg_terminate_backend($1)`, before) {
+		t.Fatal("the session was not ended")
+	}
+	start := time.Now()
+	r.wait("another session", func() bool { now := r.count(sessionOf, owner); return now != 0 && now != before })
+	if took := time.Since(start); took > worker.LostAfter-worker.LookEvery {
+		t.Errorf("locked again after %s", took)
+	}
+	close(w.release)
+	r.waitQuiet()
+	if n := r.effects("tx"); n != 1 || job.calls.Load() != 1 {
+		t.Errorf("%d effects in %d calls", n, job.calls.Load())
+	}
+}
+
+// Jobs may be given back although their program works them, if its lock was lost
+// for too long. Then a transactional job type takes effect once. A program also
+// gives back its own jobs that it does not know, because the answer to a fetch was
+// lost. It keeps those that it works, however long they take.
+func TestGivenBackWhileWorking(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := &waiter{release: make(chan struct{})}
+	first := func(_ context.Context, _ pgx.Tx, call int) error { w.wait(call == 1); return nil }
+	lost, held, unknown := newTxJob("lost", first), newTxJob("held", first), newTxJob("unknown", nil)
+	lost.timeout, held.timeout = time.Minute, time.Minute // River's rescue does not interfere
+	r.start(lost, held)
+	r.record(1, lost, held, unknown)
+	r.wait("the calls", func() bool { return w.waiting.Load() == 2 })
+	owner := r.ownerOf("held")
+	r.start(lost)
+	r.exec(`UPDATE lumin.river_job SET attempted_by = '{gone/locked}' WHERE kind = 'lost'`)
+	r.exec(`UPDATE lumin.river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = ARRAY[$1] WHERE kind = 'unknown'`, owner)
+	r.wait("the jobs to be given back", func() bool {
+		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind IN ('lost', 'unknown') AND metadata ? 'lumin:given_back'`) == 2
+	})
+	if got := r.rows(`SELECT state, attempt FROM lumin.river_job WHERE kind = 'unknown'`); fmt.Sprint(got) != "[available 0]" {
+		t.Errorf("the unknown job: %s", got)
+	}
+	if now := r.ownerOf("held"); now != owner {
+		t.Errorf("the owner of the job at work is %s, not %s", now, owner)
+	}
+	r.wait("another attempt", func() bool {
+		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind = 'lost' AND cardinality(attempted_by) > 1`) == 1
+	})
+	close(w.release)
+	r.wait("the runs", func() bool {
+		return r.count(`SELECT count(*) FROM lumin.runs r JOIN lumin.river_job j ON j.id = r.job_id
+			WHERE r.state = 'succeeded' AND j.state = 'completed'`) == 2
+	})
+	if n := r.effects("lost"); n != 1 {
+		t.Errorf("%d effects", n)
+	}
+	if held.calls.Load() != 1 {
+		t.Errorf("%d calls of a job that was not lost", held.calls.Load())
+	}
+}
+
+// Behind a connection pooler a session may change, so nothing depends on a lock.
+func TestNoLockBehindPooler(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := &waiter{release: make(chan struct{})}
+	job := newTxJob("tx", func(_ context.Context, _ pgx.Tx, call int) error { w.wait(call == 1); return nil })
+	proxy := pgtest.Proxy(t, r.url)
+	proxy.ActAsPooler()
+	r.startBehind(proxy, registryOf(job))
+	r.record(1, job)
+	r.wait("the call", func() bool { return w.waiting.Load() == 1 })
+	if owner := r.ownerOf("tx"); strings.HasSuffix(owner, store.OwnerMark) {
+		t.Errorf("the owner is %s", owner)
+	}
+	r.wait("the log", func() bool { return strings.Contains(r.logs.String(), "this program holds no lock") })
+	close(w.release)
+	r.waitQuiet()
+}
