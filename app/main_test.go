@@ -73,7 +73,7 @@ func leaks(text string) []string {
 // testJobTypes are two job types beside the built-in ones. TEST_JOBS=stock leaves
 // them out: their tables exist only in databases of these tests. Other values
 // contain a mistake.
-func testJobTypes(context.Context, Env) (*worker.Registry, error) {
+func testJobTypes(_ context.Context, env Env) (*worker.Registry, error) {
 	registry := worker.NewRegistry()
 	if kind, ok := strings.CutPrefix(os.Getenv("TEST_JOBS"), "like-"); ok {
 		registry.AddTx(likeBuiltIn{kind: kind})
@@ -92,6 +92,8 @@ func testJobTypes(context.Context, Env) (*worker.Registry, error) {
 		registry.Add(ofApp{})
 	case "crashing":
 		registry.Add(crashing{})
+	case "gated":
+		return gatedJobTypes(env), nil
 	case "plain":
 		registry.Add(plainEffects{})
 		return registry, nil

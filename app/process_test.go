@@ -58,42 +58,6 @@ func TestKilledAfterAnswer(t *testing.T) {
 	}
 }
 
-// A running job of a killed process runs again after River has noticed that the
-// process is gone.
-func TestKilledWhileWorking(t *testing.T) {
-	if os.Getenv("LUMIN_TEST_SLOW") == "" {
-		t.Skip("takes up to 90 s; set LUMIN_TEST_SLOW=1 to run it")
-	}
-	t.Parallel()
-	url := newDatabase(t)
-	db := connect(t, url)
-	hold, err := connect(t, url).Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := hold.Exec(t.Context(), `LOCK TABLE lumin_test.effects`); err != nil {
-		t.Fatal(err)
-	}
-	p := startProgram(t, serveEnv(url), "serve")
-	p.waitReady()
-	deliverTo(t, p.public(), body(sample.Delivery{EventType: lumin.SignatureRequestSigned}))
-	eventually(t, 10*time.Second, "the job type waits for the lock", func() bool {
-		return number(t, db, `SELECT count(*) FROM pg_locks WHERE relation = 'lumin_test.effects'::regclass AND NOT granted`) == 1
-	})
-	p.signal(syscall.SIGKILL)
-	p.wait(10 * time.Second)
-	if err := hold.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	startProgram(t, serveEnv(url), "serve").waitReady()
-	eventually(t, 90*time.Second, "the run has succeeded", func() bool {
-		return number(t, db, `SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`) == 2
-	})
-	t.Logf("taken up after %s", time.Since(start))
-	wantNumber(t, db, 1, `SELECT count(*) FROM lumin_test.effects`)
-}
-
 // Every delivery that was answered 200 is in the database, even if the signal
 // came during other deliveries.
 func TestTerminatedUnderLoad(t *testing.T) {

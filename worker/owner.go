@@ -19,8 +19,13 @@ import (
 )
 
 const (
-	lookEvery   = time.Second // between two looks for lost owners
-	lookTimeout = 10 * time.Second
+	// lookEvery is the pause between two looks for lost owners. A look that takes
+	// long is followed by a longer pause, so looks take a fiftieth of the time:
+	// while vacuum is held back, they pass many index entries of ended jobs.
+	lookEvery    = time.Second
+	looksShare   = 50
+	longestPause = 5 * time.Second
+	lookTimeout  = 10 * time.Second
 
 	// lostAfter is how long the lock of an owner must be free before its jobs are
 	// given back. A program that has lost its session gets another one within
@@ -117,8 +122,8 @@ func (o *owner) stop() {
 func (o *owner) run(ctx context.Context, err error) {
 	defer close(o.ended)
 	defer o.close()
-	for {
-		wait := lookEvery
+	for took := time.Duration(0); ; {
+		wait := o.pause(took)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
@@ -136,8 +141,22 @@ func (o *owner) run(ctx context.Context, err error) {
 			return
 		case <-time.After(wait):
 		}
+		began := time.Now()
 		err = o.step(ctx)
+		took = time.Since(began)
 	}
+}
+
+// pause returns the time until the next look. It is no later than the moment when
+// the next owner has been lost for long enough.
+func (o *owner) pause(took time.Duration) time.Duration {
+	wait := min(max(lookEvery, looksShare*took), longestPause)
+	for _, first := range o.lost {
+		if left := lostAfter - time.Since(first.local); left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	return wait
 }
 
 // step gets a session with the lock if there is none, and looks for lost owners.
