@@ -13,6 +13,7 @@ import (
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/conflict"
@@ -122,6 +123,9 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 		return findings, nil
 	}
 	queue, err := examineQueue(ctx, st)
+	if advice.LacksRight(err) {
+		return append(findings, finding{"queue", warning, "not checked: " + errtext.OneLine(err), advice.MissingRight}), nil
+	}
 	return append(findings, queue...), err
 }
 
@@ -199,13 +203,29 @@ func examineSchema(ctx context.Context, st *store.Store) finding {
 	if err == nil && !status.Current() {
 		return finding{"schema", failure, status.String(), "the contents of the schema were not checked"}
 	}
-	if err == nil {
-		err = st.ReadyToStart(ctx, true)
+	works, tests := duties(ctx, st)
+	if err == nil && !tests {
+		return finding{"schema", ok, status.String() + "; no test recording, because this role records nothing", ""}
 	}
-	if err != nil {
+	if err := st.ReadyToStart(ctx, works); err != nil {
 		return finding{"schema", failure, errtext.OneLine(err), "fix the cause, or name another database; the contents of the schema were not checked"}
 	}
 	return finding{"schema", ok, status.String(), ""}
+}
+
+// duties reports whether the role of DATABASE_URL is one of a program that
+// works, and whether it is one of a program at all. A role that is neither in
+// lumin_worker nor in lumin_ingest, but has every right of lumin_admin or
+// lumin_read, is for commands.
+func duties(ctx context.Context, st *store.Store) (works, records bool) {
+	for _, role := range []migrations.Role{migrations.Worker, migrations.Ingest, migrations.Admin, migrations.Read} {
+		access, err := migrations.ReadAccess(ctx, st.Pool(), role)
+		records = role == migrations.Worker || role == migrations.Ingest
+		if err == nil && (len(access.Missing) == 0 || records && access.Member) {
+			return role == migrations.Worker, records
+		}
+	}
+	return true, true
 }
 
 // longPending is longer than ten attempts and the waits between them take.
@@ -245,12 +265,16 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	hidden, err := doctor.HiddenSessions(ctx, st.Pool())
+	if err != nil {
+		return nil, err
+	}
 	connections, err := catalog.ExamineConnections(ctx, st.Pool())
 	if err != nil {
 		return nil, err
 	}
 	return slices.Concat(examinePrograms(programs, kinds), []finding{examineConnections(connections)}, examineStuck(programs), examineComplaints(queue),
-		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders)), nil
+		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders, hidden)), nil
 }
 
 // examinePrograms compares the running programs with all job types that were

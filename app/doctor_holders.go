@@ -14,9 +14,13 @@ const longHolders = time.Minute
 
 // examineHolders reports sessions that have locked runs or events for a long
 // time. Meanwhile, no other session can work those runs or record redeliveries
-// of those events.
-func examineHolders(holders []doctor.Holder) []finding {
-	findings := make([]finding, 0, len(holders))
+// of those events. Sessions of other roles may be hidden.
+func examineHolders(holders []doctor.Holder, hidden int) []finding {
+	findings := make([]finding, 0, len(holders)+1)
+	if hidden > 0 {
+		findings = append(findings, finding{"locks", ok,
+			fmt.Sprintf("%d sessions of other roles are hidden from this role, and were not checked; GRANT pg_read_all_stats shows them", hidden), ""})
+	}
 	for _, h := range holders {
 		client := "a local socket"
 		if h.Client != nil {

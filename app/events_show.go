@@ -99,9 +99,12 @@ func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.
 
 // printEvent prints everything about one event except its body.
 func printEvent(w io.Writer, e store.EventDetails) {
-	payload := fmt.Sprintf("%d bytes (events payload %d)", e.PayloadSize, e.ID)
-	if e.PayloadRemovedAt != nil {
+	payload := "this role may not read it"
+	switch {
+	case e.PayloadRemovedAt != nil:
 		payload = "removed " + timeCell(e.PayloadRemovedAt)
+	case e.PayloadSize != nil:
+		payload = fmt.Sprintf("%d bytes (events payload %d)", *e.PayloadSize, e.ID)
 	}
 	facts := [][]string{
 		{"event key", e.Key}, {"source", e.Source}, {"event type", textCell(e.EventType)},

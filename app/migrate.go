@@ -16,6 +16,7 @@ type migrateCommand struct {
 	Up     migrateUpCommand     `cmd:"" help:"Bring the schema up to date. Safe to repeat, and safe to run several times at once."`
 	Down   migrateDownCommand   `cmd:"" help:"Undo the newest migrations. This removes the data in the tables and columns that they created."`
 	Status migrateStatusCommand `cmd:"" help:"Show which version of the schema the database has."`
+	Roles  migrateRolesCommand  `cmd:"" help:"Create roles with only the rights that are needed: lumin_ingest, lumin_worker, lumin_admin and lumin_read. Safe to repeat."`
 }
 
 type migrateUpCommand struct{ databaseSettings }
@@ -31,7 +32,7 @@ func (c *migrateUpCommand) Run(ctx context.Context, std streams) error {
 		printStep(std, step)
 	})
 	if err != nil {
-		return err
+		return needsOwner(err)
 	}
 	status, err := readStatus(ctx, url)
 	switch {
@@ -45,6 +46,14 @@ func (c *migrateUpCommand) Run(ctx context.Context, std streams) error {
 		fmt.Fprintln(std.out, status)
 	}
 	return nil
+}
+
+// needsOwner adds advice to the error of a role that may not migrate.
+func needsOwner(err error) error {
+	if !advice.LacksRight(err) {
+		return err
+	}
+	return advice.Add(err, "migrate with the role that owns the schema lumin, or with a superuser")
 }
 
 func printStep(std streams, step migrations.Step) {
@@ -71,7 +80,7 @@ func (c *migrateDownCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	if err := migrations.DownReporting(ctx, url, c.N, func(step migrations.Step) { printStep(std, step) }); err != nil {
-		return err
+		return needsOwner(err)
 	}
 	return printStatus(ctx, std, url)
 }

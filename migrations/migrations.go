@@ -137,12 +137,13 @@ func (m *migrator) up(ctx context.Context) error {
 
 // attach recreates the triggers, views and functions that depend on River's
 // tables, in one transaction. It drops them first, because a changed view
-// cannot always be replaced.
+// cannot always be replaced. The roles of [GrantRoles] get their rights on new
+// objects in that transaction, so programs that run never lack one.
 func (m *migrator) attach(ctx context.Context) error {
 	const name = "triggers and views"
 	began := time.Now()
 	err := m.untilLocked(ctx, name, func() error {
-		_, err := m.conn.Exec(ctx, briefLocksSQL+detachSQL+attachSQL)
+		_, err := m.conn.Exec(ctx, briefLocksSQL+detachSQL+attachSQL+renewRightsSQL())
 		return err
 	})
 	if err != nil {

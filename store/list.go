@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
@@ -200,7 +201,7 @@ type Redelivery struct {
 // EventDetails describes one event, without its body.
 type EventDetails struct {
 	EventSummary
-	PayloadSize      int64        `json:"payload_size"` // bytes; 0 once removed
+	PayloadSize      *int64       `json:"payload_size"` // bytes; 0 once removed; nil if this role may not read bodies
 	PayloadRemovedAt *time.Time   `json:"payload_removed_at"`
 	KeyID            string       `json:"key_id"`
 	Repeated         []Redelivery `json:"repeated"`
@@ -209,7 +210,7 @@ type EventDetails struct {
 
 const showEventSQL = `
 SELECT ` + summaryColumns + `,
-    coalesce(octet_length(e.payload), 0)::bigint, e.payload_removed_at, e.key_id
+    e.payload_removed_at, e.key_id
 FROM lumin.events e WHERE e.id = $1`
 
 // ShowEvent returns one event. The error is ErrNotFound if no event has this
@@ -217,12 +218,15 @@ FROM lumin.events e WHERE e.id = $1`
 func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 	var d EventDetails
 	err := s.pool.QueryRow(ctx, showEventSQL, id).Scan(&d.ID, &d.Key, &d.Source, &d.EventType, &d.SignatureRequestID,
-		&d.EventTime, &d.ReceivedAt, &d.Redeliveries, &d.Runs, &d.PromotedFrom, &d.PayloadSize, &d.PayloadRemovedAt, &d.KeyID)
+		&d.EventTime, &d.ReceivedAt, &d.Redeliveries, &d.Runs, &d.PromotedFrom, &d.PayloadRemovedAt, &d.KeyID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return d, fmt.Errorf("event %d: %w", id, ErrNotFound)
 	}
 	if err != nil {
 		return d, fmt.Errorf("load event %d: %w", id, err)
+	}
+	if d.PayloadSize, err = s.payloadSize(ctx, id); err != nil {
+		return d, err
 	}
 	d.Repeated, err = query.Structs[Redelivery](ctx, s.pool, fmt.Sprintf("load redeliveries of event %d", id), `
 		SELECT differs, count, first_at, last_at FROM lumin.redeliveries
@@ -234,6 +238,20 @@ func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 		SELECT job_kind, state, replay_id, job_id, attempts, error, created_at, finished_at, rerun > 0
 		FROM lumin.runs WHERE event_key = $1::uuid ORDER BY job_kind`, d.Key)
 	return d, err
+}
+
+// payloadSize returns the size of a body, or nil if this role may not read
+// bodies.
+func (s *Store) payloadSize(ctx context.Context, id int64) (*int64, error) {
+	var size int64
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(octet_length(payload), 0)::bigint FROM lumin.events WHERE id = $1`, id).Scan(&size)
+	switch {
+	case hasCode(err, pgerrcode.InsufficientPrivilege):
+		return nil, nil //nolint:nilnil // documented
+	case err != nil && !errors.Is(err, pgx.ErrNoRows): // retention may have just removed the event
+		return nil, fmt.Errorf("read the size of event %d: %w", id, err)
+	}
+	return &size, nil
 }
 
 // ErrPayloadRemoved means that retention or erasure has removed a body.

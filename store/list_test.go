@@ -106,7 +106,7 @@ func TestShowEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.ID != id || got.KeyID != d.KeyID || got.PayloadSize != int64(len(d.Payload)) || got.PayloadRemovedAt != nil ||
+	if got.ID != id || got.KeyID != d.KeyID || *got.PayloadSize != int64(len(d.Payload)) || got.PayloadRemovedAt != nil ||
 		got.Redeliveries != 3 || got.Runs.String() != "3 failed" {
 		t.Errorf("%+v", got)
 	}
@@ -131,7 +131,7 @@ func TestShowEvent(t *testing.T) {
 	wantError(t, err, store.ErrNotFound)
 
 	exec(t, s.Pool(), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now()`)
-	if got, err = s.ShowEvent(t.Context(), id); err != nil || got.PayloadSize != 0 || got.PayloadRemovedAt == nil {
+	if got, err = s.ShowEvent(t.Context(), id); err != nil || *got.PayloadSize != 0 || got.PayloadRemovedAt == nil {
 		t.Errorf("removed: %+v, %v", got, err)
 	}
 }

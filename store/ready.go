@@ -10,8 +10,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 
-	"lumin-ingest/internal/query"
 	"lumin-ingest/internal/redact"
+	"lumin-ingest/migrations"
 )
 
 const (
@@ -143,41 +143,20 @@ func (s *Store) ready(ctx context.Context, works bool) error {
 	return fmt.Errorf("a test recording failed: %s", redact.Text(err.Error()))
 }
 
-// missingRightsSQL returns GRANT statements for the rights that the role lacks.
-// Recording needs the listed rights. Working needs to read and write all
-// tables, which include River's tables and those of the program's own jobs.
-// Locking a row needs UPDATE, and reading a conflicting row needs SELECT.
-// Identity columns need no right on their sequence, but the ids of River's jobs
-// do.
-const missingRightsSQL = `
-WITH needed (relation, rights) AS (
-    SELECT * FROM (VALUES
-        ('events', '{SELECT,INSERT,UPDATE}'::text[]), ('runs', '{SELECT,INSERT}'), ('redeliveries', '{SELECT,INSERT,UPDATE}'),
-        ('river_job', '{SELECT,INSERT}'), ('job_types', '{SELECT,INSERT,UPDATE}'), ('programs', '{SELECT,INSERT,UPDATE,DELETE}'),
-        ('schema_migrations', '{SELECT}'), ('river_migration', '{SELECT}')) AS v
-    WHERE NOT $1
-    UNION ALL
-    SELECT c.relname, '{SELECT,INSERT,UPDATE,DELETE}' FROM pg_catalog.pg_class c
-    WHERE $1 AND c.relnamespace = pg_catalog.to_regnamespace('lumin') AND c.relkind = 'r'
-), missing (target, rights) AS (
-    SELECT 'SCHEMA lumin', ARRAY['USAGE'] WHERE NOT pg_catalog.has_schema_privilege('lumin', 'USAGE')
-    UNION ALL
-    SELECT 'lumin.' || c.relname, ARRAY(SELECT r FROM unnest(n.rights) r WHERE NOT pg_catalog.has_table_privilege(c.oid, r))
-    FROM needed n JOIN pg_catalog.pg_class c ON c.relname = n.relation AND c.relnamespace = pg_catalog.to_regnamespace('lumin')
-    UNION ALL
-    SELECT 'SEQUENCE lumin.' || c.relname, ARRAY['USAGE'] FROM pg_catalog.pg_class c
-    WHERE c.relnamespace = pg_catalog.to_regnamespace('lumin') AND c.relname = 'river_job_id_seq'
-      AND NOT pg_catalog.has_sequence_privilege(c.oid, 'USAGE')
-)
-SELECT pg_catalog.format('GRANT %s ON %s TO %I', pg_catalog.array_to_string(rights, ', '), target, current_user)
-FROM missing WHERE pg_catalog.cardinality(rights) > 0 ORDER BY target LIKE 'SCHEMA%' DESC, target`
-
-// missingRights is the error that lists the missing GRANT statements.
+// missingRights is the error that lists the missing rights as GRANT statements.
 func (s *Store) missingRights(ctx context.Context, works bool, cause error) error {
-	denied := fmt.Errorf("the role of DATABASE_URL lacks a right: %s", redact.Text(cause.Error()))
-	grants, err := query.Column[string](ctx, s.pool, "find missing rights", missingRightsSQL, works)
-	if err != nil || len(grants) == 0 {
-		return denied
+	role := migrations.Ingest
+	if works {
+		role = migrations.Worker
 	}
-	return fmt.Errorf("the role of DATABASE_URL lacks rights; the owner of the tables must run: %s", strings.Join(grants, "; "))
+	access, err := migrations.ReadAccess(ctx, s.pool, role)
+	if err != nil || len(access.Missing) == 0 {
+		return fmt.Errorf("the role of DATABASE_URL lacks a right: %s", redact.Text(cause.Error()))
+	}
+	run := `"migrate roles"`
+	if !access.Member {
+		run += fmt.Sprintf(" and GRANT %s TO %s", role, access.User)
+	}
+	return fmt.Errorf("the role %s of DATABASE_URL lacks rights; the owner of the tables must run %s; for a role without %s, run: %s",
+		access.User, run, role, strings.Join(access.Missing, "; "))
 }

@@ -111,7 +111,7 @@ SELECT e.id,
        AND ($6 = '' OR coalesce(e.signature_request_id = $6, false))
 FROM unnest($1::bigint[], $2::bigint[]) AS r (low, high)
 CROSS JOIN LATERAL (
-    SELECT * FROM lumin.events WHERE id BETWEEN r.low AND r.high
+    SELECT id, source, event_type, signature_request_id FROM lumin.events WHERE id BETWEEN r.low AND r.high
     ORDER BY id LIMIT CASE WHEN r.high = 9223372036854775807 THEN $3::bigint END
 ) e
 ORDER BY e.id`

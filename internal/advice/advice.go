@@ -44,6 +44,9 @@ const (
 // server gives.
 const FewConnections = "set WORKERS or QUEUES lower, run fewer programs, or raise max_connections of the server; a limit of the role or the database counts too"
 
+// MissingRight is the advice for a statement that the role may not execute.
+const MissingRight = "DATABASE_URL needs a role with this right: lumin_read for commands that only read, lumin_admin for bodies and for changes; \"migrate roles\" creates both"
+
 // advised is an error with its advice.
 type advised struct {
 	error
@@ -73,13 +76,15 @@ func (e *usageError) Is(target error) bool { return target == ErrUsage }
 func Of(err error) (problem, advice string) {
 	problem = errtext.Plain(err.Error())
 	var unreachable *pgconn.ConnectError
-	if errors.As(err, &unreachable) {
+	switch {
+	case errors.As(err, &unreachable):
 		// pgx writes a line for each address of the host.
 		problem, advice = strings.Join(strings.Fields(problem), " "), Unreachable
-		var refused *pgconn.PgError
-		if errors.As(err, &refused) && refused.Code == pgerrcode.TooManyConnections {
+		if hasCode(err, pgerrcode.TooManyConnections) {
 			advice = FewConnections
 		}
+	case LacksRight(err):
+		advice = MissingRight
 	}
 	var canceled *pgconn.PgError
 	if advice == "" && errors.As(err, &canceled) {
@@ -95,4 +100,13 @@ func Of(err error) (problem, advice string) {
 		advice = a.advice
 	}
 	return problem, advice
+}
+
+// LacksRight reports whether the server refused a statement because the role
+// lacks a right.
+func LacksRight(err error) bool { return hasCode(err, pgerrcode.InsufficientPrivilege) }
+
+func hasCode(err error, code string) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == code
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,4 +37,16 @@ ORDER BY a.xact_start, a.pid`
 // long, the longest first. Sessions of running jobs are included.
 func Holders(ctx context.Context, pool *pgxpool.Pool, long time.Duration) ([]Holder, error) {
 	return query.Structs[Holder](ctx, pool, "find sessions with locked runs", holdersSQL, long.Seconds())
+}
+
+// HiddenSessions counts the sessions in this database whose transactions are
+// hidden from this role: see holdersSQL.
+func HiddenSessions(ctx context.Context, pool *pgxpool.Pool) (n int, err error) {
+	err = pool.QueryRow(ctx, `
+		SELECT count(*) FROM pg_catalog.pg_stat_activity
+		WHERE datname = current_database() AND usename IS NOT NULL AND backend_type IS NULL`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count hidden sessions: %w", err)
+	}
+	return n, nil
 }
