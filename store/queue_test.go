@@ -127,3 +127,37 @@ func TestRestOfQueueIsTaken(t *testing.T) {
 		}
 	})
 }
+
+// Large bodies go in small batches: the memory of a batch is several times the
+// size of its bodies. A body that alone exceeds the limit is taken alone.
+func TestBatchBytes(t *testing.T) {
+	t.Parallel()
+	sized := func(size int) *pending { return &pending{delivery: &Delivery{Payload: make([]byte, size)}} }
+	for name, c := range map[string]struct {
+		sizes []int
+		want  int
+	}{
+		"a batch that is full": {[]int{maxBatchBytes / 2, maxBatchBytes / 2, 1}, 2},
+		"one byte too much":    {[]int{maxBatchBytes / 2, maxBatchBytes/2 + 1}, 1},
+		"one that is larger":   {[]int{maxBatchBytes + 1, 1}, 1},
+		"a larger one later":   {[]int{1, maxBatchBytes, 1}, 1},
+		"as much as there is":  {[]int{1, 2, 3}, 3},
+		"bodies of no bytes":   {[]int{0, maxBatchBytes, 0}, 3},
+	} {
+		r := &Recorder{}
+		r.main.init(&r.mu)
+		sum := 0
+		for _, size := range c.sizes {
+			r.add(&r.main, sized(size))
+			sum += size
+		}
+		batch := r.take(&r.main)
+		taken := 0
+		for _, p := range batch {
+			taken += len(p.delivery.Payload)
+		}
+		if len(batch) != c.want || r.bytes != sum-taken || len(r.main.waiting) != len(c.sizes)-c.want {
+			t.Errorf("%s: took %d of %v, want %d; %d bytes wait", name, len(batch), c.sizes, c.want, r.bytes)
+		}
+	}
+}

@@ -20,7 +20,7 @@ const (
 	maxQueued      = 4096
 	maxQueuedBytes = 64 << 20
 	maxBatch       = 256
-	maxBatchBytes  = 8 << 20
+	maxBatchBytes  = 1 << 20         // pgx copies a batch about four times; one body is never larger
 	flushers       = 2               // a third gained nothing
 	flushTimeout   = 8 * time.Second // less than the 10 s within which a request must be answered
 )
