@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"lumin-ingest/internal/httpguard"
 )
 
 // maxBody is many times the size of a delivery from Lumin.
@@ -37,7 +39,7 @@ func readBody(w http.ResponseWriter, r *http.Request, b *budget) (body []byte, h
 	case err == nil, errors.Is(err, errTooManyBodies):
 	case errors.As(err, &tooLarge):
 		err = errBodyTooLarge
-	case connOf(r.Context()).wasEvicted():
+	case httpguard.Of(r.Context()).Evicted():
 		err = errTooManyConnections
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errBodyTimeout

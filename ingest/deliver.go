@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"lumin-ingest/internal/httpguard"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -58,7 +59,7 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	connOf(r.Context()).complete()
+	httpguard.Of(r.Context()).Complete()
 
 	match, line, err := d.source.verify(body, r.Header, d.receivedAt)
 	if line != nil {

@@ -23,10 +23,12 @@ type metrics struct {
 	mismatches   *prometheus.Desc
 	httpRefused  *prometheus.CounterVec
 	bodyMemory   *prometheus.Desc
+
+	handshakesFailed prometheus.Counter
 }
 
-// httpStatuses returns the statuses of responses that net/http sends without
-// calling a handler.
+// httpStatuses returns the statuses of responses that net/http and httpguard
+// send without calling a handler.
 func httpStatuses() []string { return []string{"400", "417", "431", "501", "505"} }
 
 func newMetrics(sources func() []*source, b *budget) *metrics {
@@ -55,6 +57,10 @@ func newMetrics(sources func() []*source, b *budget) *metrics {
 			Name: "lumin_http_refused_total",
 			Help: "Requests that the HTTP server refused before any handler ran, such as malformed ones or those with a header that is too large, by status.",
 		}, []string{"status"}),
+		handshakesFailed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lumin_tls_handshakes_failed_total",
+			Help: "Connections that ended before their TLS handshake did, such as those of callers that do not accept the certificate.",
+		}),
 		bodyMemory: prometheus.NewDesc("lumin_body_memory_bytes",
 			"Memory of the bodies that are being read or recorded, without the first 16 KiB of each.", nil, nil),
 	}
@@ -112,6 +118,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	m.seconds.Describe(out)
 	m.conflicts.Describe(out)
 	m.httpRefused.Describe(out)
+	m.handshakesFailed.Describe(out)
 	out <- m.bodyMemory
 	out <- m.lastVerified
 	out <- m.mismatches
@@ -123,6 +130,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.seconds.Collect(out)
 	m.conflicts.Collect(out)
 	m.httpRefused.Collect(out)
+	m.handshakesFailed.Collect(out)
 	out <- prometheus.MustNewConstMetric(m.bodyMemory, prometheus.GaugeValue, float64(m.budget.used.Load()))
 	for _, s := range m.sources() {
 		if at, known := s.lastVerifiedAt(); known {

@@ -1,0 +1,57 @@
+package httpguard
+
+import (
+	"context"
+	"net"
+	"net/http"
+)
+
+type connKey struct{}
+
+// Of returns the connection of a request; nil if its listener is not from
+// [New].
+func Of(ctx context.Context) *Conn {
+	c, _ := ctx.Value(connKey{}).(*Conn)
+	return c
+}
+
+// Attach prepares a server for a listener of [New]. It wraps the handler.
+func Attach(server *http.Server) {
+	server.Handler = guarded(server.Handler)
+	server.ConnState = track
+	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+}
+
+// track is the ConnState function of the server.
+func track(nc net.Conn, state http.ConnState) {
+	c, ok := nc.(*Conn)
+	if !ok {
+		return
+	}
+	switch state {
+	case http.StateIdle:
+		c.handled.Store(false)
+		c.wait()
+	case http.StateActive:
+		c.wait()
+	case http.StateNew, http.StateHijacked, http.StateClosed:
+	}
+}
+
+// guarded marks the connection when its request reaches the handler. A request
+// without a body is complete at that moment.
+func guarded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength < 0 {
+			w.Header().Set("Connection", "close")
+		}
+		if c := Of(r.Context()); c != nil {
+			c.handled.Store(true)
+			c.begin(r.ContentLength)
+			if r.ContentLength == 0 {
+				c.Complete()
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
+}
