@@ -33,6 +33,9 @@ type Config struct {
 	Logger   *slog.Logger        // nil: nothing is logged
 }
 
+// maxScrapes is how many scrapes run at once.
+const maxScrapes = 4
+
 // SourceLine shows whether deliveries of a source pass signature verification.
 type SourceLine struct {
 	Source          string
@@ -61,6 +64,9 @@ func New(cfg Config) http.Handler {
 		e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
 			ErrorLog:      slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError),
 			ErrorHandling: promhttp.ContinueOnError, // some metrics are better than none
+
+			// Each scrape queries the database. Further ones are answered 503.
+			MaxRequestsInFlight: maxScrapes,
 		})))
 	}
 	return e

@@ -7,9 +7,11 @@
 //   - The number of header lines. net/http bounds only their bytes, and stores
 //     each line in a map: 20 KiB of short lines take 250 KiB of memory.
 //
-// It closes a connection after a chunked request. A proxy and this program
-// could disagree where such a request ends, and then each answer would belong
-// to another request (RFC 9112, section 6.1).
+// It closes a connection after a chunked request, and after one of HTTP/1.0.
+// net/http ignores the Content-Length of the former and the Transfer-Encoding of
+// the latter. A proxy that does not could disagree where the request ends, and
+// would then take each answer for that of another request. RFC 9112, section
+// 6.1, asks for the same.
 //
 // It also performs TLS handshakes in the goroutine of the connection, and
 // counts the requests that net/http refuses before a handler runs.

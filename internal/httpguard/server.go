@@ -42,7 +42,7 @@ func track(nc net.Conn, state http.ConnState) {
 // without a body is complete at that moment.
 func guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength < 0 {
+		if r.ContentLength < 0 || !r.ProtoAtLeast(1, 1) {
 			w.Header().Set("Connection", "close")
 		}
 		if c := Of(r.Context()); c != nil {

@@ -156,6 +156,7 @@ func (s *Service) listen(ctx context.Context) (err error) {
 	if s.admin, err = open(ctx, s.cfg.Admin, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
 		return err
 	}
+	s.admin.socket = admin.Guard(s.admin.socket)
 	if s.handler != nil {
 		if s.public, err = open(ctx, s.cfg.Public, ingest.NewServer(s.closeWhileStopping(s.handler)), "LISTEN_ADDR or PORT"); err != nil {
 			return err
