@@ -1,7 +1,7 @@
 // Package pgproxy is a proxy between a client and its PostgreSQL server. It
-// breaks a connection at the critical moment: when the client sends COMMIT. It
-// can also cut, silence or delay all connections, and direct new ones to
-// another server, like a failover.
+// breaks a connection at the critical moment: when the client sends COMMIT, or
+// another statement that the caller chooses. It can also cut, silence, stall or
+// delay all connections, and direct new ones to another server, like a failover.
 //
 // Use it to test how a program answers when it cannot know whether its
 // transaction was committed. The proxy recognizes a COMMIT in a simple query or

@@ -12,25 +12,6 @@ import (
 // dialTimeout limits how long a client waits for a server that does not answer.
 const dialTimeout = 5 * time.Second
 
-// Fault selects what happens to a connection when a COMMIT arrives.
-type Fault int
-
-const (
-	// Pass forwards the COMMIT and its reply, as if there were no proxy.
-	Pass Fault = iota
-	// DropRequest closes the connection without forwarding the COMMIT. The
-	// transaction is not committed.
-	DropRequest
-	// DropReply forwards the COMMIT, waits for the server's answer, and closes
-	// the connection without forwarding that answer. The transaction is
-	// committed.
-	DropReply
-	// BlackHole keeps the connection open but forwards nothing more in either
-	// direction. The transaction is not committed, and the client gets no
-	// answer.
-	BlackHole
-)
-
 // Proxy is a running proxy. It is safe for concurrent use.
 type Proxy struct {
 	listener net.Listener
@@ -41,9 +22,9 @@ type Proxy struct {
 
 	mu     sync.Mutex
 	target string // host:port of the server
-	fault  Fault
-	left   int
+	strike Strike // Times counts down
 	struck int
+	gate   chan struct{} // closed by Resume; nil unless stalled
 	open   map[*session]struct{}
 	closed bool
 }
@@ -71,22 +52,6 @@ func Start(databaseURL string) (*Proxy, error) {
 
 // URL returns the URL of the same database through the proxy.
 func (p *Proxy) URL() string { return p.url }
-
-// AtCommit applies the fault to the next n COMMITs, on any connection. Later
-// COMMITs pass. It replaces the remainder of an earlier call.
-func (p *Proxy) AtCommit(fault Fault, n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fault, p.left = fault, n
-}
-
-// Struck returns the number of COMMITs that a fault has hit so far. A COMMIT
-// with a dropped reply counts once the server has answered it.
-func (p *Proxy) Struck() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.struck
-}
 
 // SetTarget directs future connections to another server. Open connections keep
 // their server.
@@ -142,9 +107,41 @@ func (p *Proxy) CutSilent() {
 	}
 }
 
+// Stall forwards nothing, on open and new connections, until Resume. Messages
+// that arrive meanwhile are forwarded afterwards.
+func (p *Proxy) Stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gate == nil {
+		p.gate = make(chan struct{})
+	}
+}
+
+// Resume ends Stall.
+func (p *Proxy) Resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gate != nil {
+		close(p.gate)
+		p.gate = nil
+	}
+}
+
+// pass waits while the proxy is stalled, and for the delay of a message.
+func (p *Proxy) pass() {
+	p.mu.Lock()
+	gate := p.gate
+	p.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	time.Sleep(time.Duration(p.delay.Load()))
+}
+
 // Close closes all connections and returns when all goroutines of the proxy
 // have ended.
 func (p *Proxy) Close() {
+	p.Resume()
 	p.mu.Lock()
 	p.closed = true
 	_ = p.listener.Close()
@@ -169,6 +166,7 @@ func (p *Proxy) accept() {
 // until either side ends.
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
+	p.pass()
 	p.mu.Lock()
 	target := p.target
 	p.mu.Unlock()
@@ -194,24 +192,6 @@ func (p *Proxy) serve(client net.Conn) {
 	_ = s.forwardRequests()
 	s.ended()
 	replies.Wait()
-}
-
-// next returns the fault for the COMMIT that has just arrived, and counts that
-// COMMIT off.
-func (p *Proxy) next() Fault {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.left == 0 {
-		return Pass
-	}
-	p.left--
-	return p.fault
-}
-
-func (p *Proxy) count() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.struck++
 }
 
 func (p *Proxy) keep(s *session) bool {

@@ -3,7 +3,6 @@ package pgproxy
 import (
 	"io"
 	"net"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,21 +16,33 @@ import (
 // of several rounds before it reads a reply.
 type session struct {
 	proxy   *Proxy
-	client  *pgproto3.Backend  // plays the server for the client
-	server  *pgproto3.Frontend // plays the client for the server
-	silent  atomic.Bool        // messages no longer pass in either direction
-	muted   atomic.Bool        // replies no longer reach the client
-	dropped atomic.Int64       // the round whose replies do not reach the client; 0 if there is none
+	client  *pgproto3.Backend    // plays the server for the client
+	server  *pgproto3.Frontend   // plays the client for the server
+	silent  atomic.Bool          // messages no longer pass in either direction
+	muted   atomic.Bool          // replies no longer reach the client
+	dropped atomic.Pointer[drop] // the reply that does not reach the client; nil if there is none
 
 	// Only the goroutine that forwards requests uses these.
 	requests   *flow
-	asking     int64           // the round of the next request
-	statements map[string]bool // for each prepared statement of the client, whether it is a COMMIT
-	portals    map[string]bool // the same for each portal
+	asking     int               // the round of the next request
+	executes   int               // Execute messages in that round
+	statements map[string]string // query text of each prepared statement of the client
+	portals    map[string]string // the same for each portal
+	inTx       bool
+	earlier    []string // statements since the transaction began
 
 	// Only the goroutine that forwards replies uses these.
 	replies   *flow
-	answering int64 // the round of the next reply
+	answering int // the round of the next reply
+	executed  int // Execute messages of that round that are answered
+}
+
+// drop identifies the reply to a struck statement. The other replies of its
+// round do not reach the client either.
+type drop struct {
+	strike  Strike
+	round   int
+	execute int // number of the Execute message in the round; 0 for a simple query
 }
 
 // flow is the source of the messages of one direction. Reading from it first
@@ -41,14 +52,14 @@ type flow struct {
 	from    net.Conn
 	flush   func() error
 	pending bool // messages wait to be flushed
-	delay   *atomic.Int64
+	proxy   *Proxy
 }
 
 // Read implements io.Reader.
 func (f *flow) Read(p []byte) (int, error) {
 	if f.pending {
 		f.pending = false
-		time.Sleep(time.Duration(f.delay.Load()))
+		f.proxy.pass()
 		if err := f.flush(); err != nil {
 			return 0, err
 		}
@@ -64,9 +75,9 @@ func (f *flow) discard() error {
 }
 
 func newSession(client, server net.Conn, proxy *Proxy) *session {
-	s := &session{proxy: proxy, asking: 2, answering: 1, statements: map[string]bool{}, portals: map[string]bool{}}
-	s.requests = &flow{from: client, delay: &proxy.delay}
-	s.replies = &flow{from: server, delay: &proxy.delay}
+	s := &session{proxy: proxy, asking: 2, answering: 1, statements: map[string]string{}, portals: map[string]string{}}
+	s.requests = &flow{from: client, proxy: proxy}
+	s.replies = &flow{from: server, proxy: proxy}
 	s.client = pgproto3.NewBackend(s.requests, client)
 	s.server = pgproto3.NewFrontend(s.replies, server)
 	s.requests.flush, s.replies.flush = s.server.Flush, s.client.Flush
@@ -122,26 +133,46 @@ func (s *session) forwardRequests() error {
 		if s.silent.Load() {
 			return s.requests.discard()
 		}
-		if s.commits(message) {
-			switch s.proxy.next() {
+		if m, executes := s.statement(message); executes {
+			switch strike := s.proxy.next(m); strike.Fault {
 			case DropRequest:
-				s.proxy.count()
+				s.proxy.hit(strike)
 				return nil
 			case BlackHole:
-				s.proxy.count()
+				s.proxy.hit(strike)
 				s.muted.Store(true)
 				return s.requests.discard()
 			case DropReply:
-				s.dropped.Store(s.asking)
+				return s.forwardLast(message, strike)
+			case Late:
+				s.proxy.hit(strike)
+				time.Sleep(strike.Wait)
+			case Pass:
 			}
 		}
 		switch message.(type) {
 		case *pgproto3.Query, *pgproto3.Sync, *pgproto3.FunctionCall:
 			s.asking++
+			s.executes = 0
 		}
 		s.server.Send(message)
 		s.requests.pending = true
 	}
+}
+
+// forwardLast forwards a statement whose reply is dropped, and nothing after
+// it.
+func (s *session) forwardLast(message pgproto3.FrontendMessage, strike Strike) error {
+	s.dropped.Store(&drop{strike, s.asking, s.executes})
+	s.server.Send(message)
+	if s.executes > 0 { // without Sync the server would keep its reply
+		s.server.Send(&pgproto3.Flush{})
+	}
+	s.proxy.pass()
+	if err := s.server.Flush(); err != nil {
+		return err
+	}
+	return s.requests.discard()
 }
 
 func (s *session) forwardReplies() error {
@@ -153,19 +184,19 @@ func (s *session) forwardReplies() error {
 		if s.silent.Load() {
 			return s.replies.discard()
 		}
-		drop := s.answering == s.dropped.Load()
-		_, ends := message.(*pgproto3.ReadyForQuery)
-		if ends {
-			s.answering++
+		drop := s.dropped.Load()
+		if drop != nil && drop.round != s.answering {
+			drop = nil
 		}
+		answered := s.answers(message, drop)
 		switch {
 		case s.muted.Load():
 			s.replies.pending = false
 			continue
-		case drop && ends: // the COMMIT has been executed
-			s.proxy.count()
+		case answered:
+			s.proxy.hit(drop.strike)
 			return nil
-		case drop:
+		case drop != nil:
 			continue
 		}
 		if _, asks := message.(pgproto3.AuthenticationResponseMessage); asks {
@@ -185,26 +216,49 @@ func (s *session) forwardReplies() error {
 // pooledPID is larger than the process ids of servers.
 const pooledPID = 1 << 30
 
-// commits reports whether a message makes the server execute a COMMIT. It also
-// records which statements and portals are a COMMIT.
-func (s *session) commits(message pgproto3.FrontendMessage) bool {
-	switch m := message.(type) {
-	case *pgproto3.Query:
-		return isCommit(m.String)
-	case *pgproto3.Parse:
-		s.statements[m.Name] = isCommit(m.Query)
-	case *pgproto3.Bind:
-		s.portals[m.DestinationPortal] = s.statements[m.PreparedStatement]
-	case *pgproto3.Execute:
-		return s.portals[m.Portal]
+// answers counts the replies. It reports whether a message ends the reply to
+// the struck statement.
+func (s *session) answers(message pgproto3.BackendMessage, d *drop) bool {
+	switch message.(type) {
+	case *pgproto3.ReadyForQuery:
+		s.answering++
+		s.executed = 0
+		return d != nil
+	case *pgproto3.CommandComplete, *pgproto3.EmptyQueryResponse, *pgproto3.PortalSuspended:
+		s.executed++
+		return d != nil && d.execute > 0 && s.executed == d.execute
+	case *pgproto3.ErrorResponse: // the server skips the rest of the round
+		return d != nil && d.execute > 0
 	}
 	return false
 }
 
-// isCommit reports whether the first statement of a query text is a COMMIT.
-// Other statements may follow it in the same round trip.
-func isCommit(sql string) bool {
-	first, _, _ := strings.Cut(sql, ";")
-	words := strings.Fields(strings.ToLower(first))
-	return len(words) > 0 && (words[0] == "commit" || words[0] == "end") && len(words) <= 2
+// statement reports whether a message makes the server execute a statement, and
+// which one. It also records the texts of statements and portals.
+func (s *session) statement(message pgproto3.FrontendMessage) (m Moment, executes bool) {
+	switch message := message.(type) {
+	case *pgproto3.Query:
+		m.SQL = message.String
+	case *pgproto3.Parse:
+		s.statements[message.Name] = message.Query
+		return m, false
+	case *pgproto3.Bind:
+		s.portals[message.DestinationPortal] = s.statements[message.PreparedStatement]
+		return m, false
+	case *pgproto3.Execute:
+		s.executes++
+		m.SQL = s.portals[message.Portal]
+	default:
+		return m, false
+	}
+	m.Earlier = s.earlier
+	switch {
+	case begins(m.SQL):
+		s.inTx, s.earlier = true, nil
+	case ends(m.SQL):
+		s.inTx, s.earlier = false, nil
+	case s.inTx:
+		s.earlier = append(s.earlier[:len(s.earlier):len(s.earlier)], m.SQL)
+	}
+	return m, true
 }
