@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lumin-ingest/internal/sample"
@@ -34,7 +35,8 @@ type clients struct {
 	http   *http.Client
 	urls   func() []string // addresses that receive deliveries at the moment
 	seed   uint64
-	rate   int // new events per second
+	rate   atomic.Int64           // new events per second
+	acked  atomic.Pointer[func()] // called after each 200; nil calls nothing
 
 	mu     sync.Mutex
 	later  []redelivery
@@ -49,11 +51,13 @@ type redelivery struct {
 }
 
 func newClients(ledger *Ledger, seed uint64, rate int, urls func() []string) *clients {
-	return &clients{
-		ledger: ledger, seed: seed, rate: rate, urls: urls,
+	c := &clients{
+		ledger: ledger, seed: seed, urls: urls,
 		// A little less than Lumin's 30 s, so that a run ends in time.
 		http: &http.Client{Timeout: 28 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: senders}},
 	}
+	c.rate.Store(int64(rate))
+	return c
 }
 
 // run sends new events until sending ends. It then completes the deliveries
@@ -73,12 +77,17 @@ func (c *clients) run(ctx, sending context.Context) {
 			}
 		})
 	}
-	tick := time.NewTicker(time.Second / time.Duration(c.rate))
+	rate := c.rate.Load()
+	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
 	for sending.Err() == nil {
 		select {
 		case <-sending.Done():
 		case <-tick.C:
+			if now := c.rate.Load(); now != rate {
+				rate = now
+				tick.Reset(time.Second / time.Duration(rate))
+			}
 			select {
 			case turns <- struct{}{}:
 			default: // all senders are busy repeating
@@ -174,6 +183,9 @@ func (c *clients) try(ctx context.Context, n int, d *Delivery) int {
 	attempt := c.ledger.attempt(d, sent)
 	a := c.post(ctx, urls[n%len(urls)]+path, d.Body, lumin.Sign(d.Body, secret))
 	c.ledger.answered(d, attempt, sent, time.Now(), a)
+	if do := c.acked.Load(); do != nil && a.status == http.StatusOK {
+		(*do)()
+	}
 	return a.status
 }
 

@@ -64,7 +64,7 @@ func All() []Fault {
 		{Name: "commit-black-hole", choose: commitFault(pgproxy.BlackHole, "swallowed")},
 		{Name: "read-only", choose: readOnly},
 		{Name: "read-only-sessions", choose: readOnlySessions},
-		{Name: "programsToStandby-to-standby", Standby: true, choose: programsToStandby},
+		{Name: "programs-to-standby", Standby: true, choose: programsToStandby},
 		{Name: "standby-pause", Standby: true, choose: standbyPause},
 		{Name: "failover", Standby: true, choose: failOver(false)},
 		{Name: "failover-silent", Standby: true, choose: failOver(true)},
@@ -236,20 +236,23 @@ func backendKill(r *runner, rng *rand.Rand) shot {
 	which := rng.Uint32()
 	return shot{
 		what: "SIGKILL to a backend of the server",
-		do: func(ctx context.Context) error {
-			var pids []int
-			err := r.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-				rows, _ := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY backend_start`, owner)
-				var err error
-				pids, err = pgx.CollectRows(rows, pgx.RowTo[int])
-				return err
-			})
-			if err != nil || len(pids) == 0 {
-				return err
-			}
-			return r.servers.current().KillBackend(ctx, pids[int(which)%len(pids)])
-		},
+		do:   func(ctx context.Context) error { return r.killBackend(ctx, which) },
 	}
+}
+
+// killBackend kills a backend of the programs with SIGKILL. which chooses it.
+func (r *runner) killBackend(ctx context.Context, which uint32) error {
+	var pids []int
+	err := r.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, _ := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY backend_start`, owner)
+		var err error
+		pids, err = pgx.CollectRows(rows, pgx.RowTo[int])
+		return err
+	})
+	if err != nil || len(pids) == 0 {
+		return err
+	}
+	return r.servers.current().KillBackend(ctx, pids[int(which)%len(pids)])
 }
 
 func backendsTerminate(r *runner, rng *rand.Rand) shot {

@@ -33,6 +33,7 @@ type Ledger struct {
 	deliveries map[identity]*entry
 	open       map[identity]time.Time // when the first attempt was made, for deliveries that were never answered 200
 	acks       []ack
+	answers    []timedAnswer // of all attempts with a valid signature, in the order of their ends
 	unexpected []string
 	attempts   int
 	err        error
@@ -51,6 +52,14 @@ type entry struct {
 	acks     int
 	id       int64      // of the first 200
 	acked    *time.Time // when the first 200 was received
+}
+
+// timedAnswer is the answer to an attempt with its times.
+type timedAnswer struct {
+	ack
+	status   int
+	delivery identity
+	again    bool // the delivery had been answered 200 before
 }
 
 // ack is one 200.
@@ -123,6 +132,9 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 		l.reportUnexpected("%s of %s was answered %d after %s", d.Key, d.Source, a.status, took)
 	}
 	known := l.deliveries[identity{d.Key, d.Source}]
+	if !d.Forged {
+		l.answers = append(l.answers, timedAnswer{ack{sent, at}, a.status, identity{d.Key, d.Source}, known.acks > 0})
+	}
 	switch {
 	case d.Forged && a.status == 200:
 		l.reportUnexpected("forged delivery %s of %s was answered 200", d.Key, d.Source)

@@ -32,6 +32,21 @@ const (
 	stateKind = "signature_request_state"
 )
 
+// Variables of the environment of the program that decide how its job types
+// behave.
+const (
+	SteadyVariable = "FAULTS_STEADY" // if it is set, job types do not fail by chance
+	SlowVariable   = "FAULTS_SLOW"   // the longest time that EffectKind waits after its effect, such as 2s
+	PoisonVariable = "FAULTS_POISON" // a file: while it exists, PanicKind, NULKind and HangKind misbehave for some events
+)
+
+// Job types that the program has if PoisonVariable is set. They leave no effects.
+const (
+	PanicKind = "faults_panic"
+	NULKind   = "faults_nul"  // its error text has a NUL byte
+	HangKind  = "faults_hang" // it ignores its context
+)
+
 // call is one line of the file of calls.
 type call struct {
 	Event lumin.EventKey `json:"event"`
@@ -93,6 +108,11 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 		asked = append(asked, []any{[16]byte(key), times})
 	}
 	kinds := [][]any{{EffectKind, true, false}, {BatchKind, true, false}, {OrderedKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}
+	if r.cfg.poison {
+		for _, kind := range []string{PanicKind, NULKind, HangKind} {
+			kinds = append(kinds, []any{kind, false, false})
+		}
+	}
 	for _, t := range []struct {
 		table   string
 		columns []string

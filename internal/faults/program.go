@@ -50,13 +50,18 @@ type process struct {
 	killed bool // by the run, on purpose
 }
 
-func newProgram(cfg Config, name string, env []string, proxy *pgproxy.Proxy) (*program, error) {
+// newProgram makes the program with a number. Nothing is started yet.
+func newProgram(cfg Config, n int, env []string, proxy *pgproxy.Proxy) (*program, error) {
+	name, command := string(rune('A'+n)), cfg.Program
+	if n < len(cfg.commands) {
+		command = cfg.commands[n]
+	}
 	log, err := os.Create(filepath.Join(cfg.Folder, name+".log"))
 	if err != nil {
 		return nil, err
 	}
 	return &program{
-		name: name, command: cfg.Program, env: env, proxy: proxy, log: log,
+		name: name, command: command, env: env, proxy: proxy, log: log,
 		health: &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}, nil
 }
@@ -64,11 +69,7 @@ func newProgram(cfg Config, name string, env []string, proxy *pgproxy.Proxy) (*p
 // start starts a process in a role and returns at once.
 func (p *program) start(role string) error {
 	cmd := exec.Command(p.command[0], p.command[1:]...)
-	cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"DATABASE_URL=" + p.proxy.URL(), "LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "LUMIN_ROLE=" + role,
-		"LUMIN_ACCOUNT_API_KEYS=" + accountKey, "LUMIN_APP_SECRETS=demo=" + appSecret,
-	}, p.env...)
+	cmd.Env = p.environment(role)
 	one := &process{cmd: cmd, exited: make(chan struct{}), addr: &addresses{}}
 	cmd.Stdout, cmd.Stderr = p.log, &tee{file: p.log, addr: one.addr}
 	// A group of its own: if this process dies, the kernel wakes a stopped one.
@@ -94,6 +95,15 @@ func (p *program) start(role string) error {
 		close(one.exited)
 	}()
 	return nil
+}
+
+// environment returns the variables of a process in a role.
+func (p *program) environment(role string) []string {
+	return append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
+		"DATABASE_URL=" + p.proxy.URL(), "LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "LUMIN_ROLE=" + role,
+		"LUMIN_ACCOUNT_API_KEYS=" + accountKey, "LUMIN_APP_SECRETS=demo=" + appSecret,
+	}, p.env...)
 }
 
 // signal sends a signal. The caller says whether the signal ends the process.
@@ -153,14 +163,20 @@ func (p *program) url() string {
 	return p.process.addr.get(receiving)
 }
 
+// admin returns the address of the admin listener. It is empty until the program
+// has logged it.
+func (p *program) admin() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process == nil {
+		return ""
+	}
+	return p.process.addr.get(administering)
+}
+
 // ready returns nil if /readyz answers 200.
 func (p *program) ready(ctx context.Context) error {
-	p.mu.Lock()
-	address := ""
-	if p.process != nil {
-		address = p.process.addr.get(administering)
-	}
-	p.mu.Unlock()
+	address := p.admin()
 	if address == "" {
 		return errors.New("it has not logged its address")
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Config struct {
 	InOrder bool
 	Standby bool // start a synchronous standby
 
+	setup // of a scenario; zero otherwise
+
 	Log func(format string, args ...any) // logs the progress line by line; nil: no log
 }
 
@@ -39,7 +42,8 @@ type Config struct {
 // passes to [NoteCall].
 const CallsVariable = "FAULTS_CALLS"
 
-func (c Config) callsFile() string { return filepath.Join(c.Folder, "calls.jsonl") }
+func (c Config) callsFile() string  { return filepath.Join(c.Folder, "calls.jsonl") }
+func (c Config) poisonFile() string { return filepath.Join(c.Folder, "poison") }
 
 // Limits for the phases of a run besides its faults.
 const (
@@ -62,7 +66,8 @@ type runner struct {
 
 	rolesChanged bool // the programs have the roles ingest and worker instead of all and all
 
-	rows []*Row
+	inject func(context.Context) error // the faults of this run
+	rows   []*Row
 
 	mu       sync.Mutex
 	problems []string
@@ -76,8 +81,14 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		cfg.Log = func(string, ...any) {}
 	}
 	r := &runner{cfg: cfg}
+	r.inject = r.injectAll
+	return r.whole(ctx)
+}
+
+// whole runs from the start of the servers to their end.
+func (r *runner) whole(ctx context.Context) (*Result, error) {
 	err := r.prepare(ctx)
-	result := &Result{Seed: cfg.Seed, Faults: cfg.names()}
+	result := &Result{Seed: r.cfg.Seed, Faults: r.cfg.names()}
 	if err == nil {
 		err = r.run(ctx, result)
 	}
@@ -93,18 +104,21 @@ func (r *runner) prepare(ctx context.Context) (err error) {
 	if r.ledger, err = NewLedger(filepath.Join(r.cfg.Folder, "ledger.jsonl")); err != nil {
 		return err
 	}
-	if r.servers, err = startServers(ctx, r.cfg.Standby, 2); err != nil {
+	if r.servers, err = startServers(ctx, r.cfg); err != nil {
 		return err
 	}
 	env := append([]string{CallsVariable + "=" + r.cfg.callsFile()}, r.cfg.Env...)
+	if r.cfg.poison {
+		env = append(env, PoisonVariable+"="+r.cfg.poisonFile())
+	}
 	for n, proxy := range r.servers.proxies {
-		p, err := newProgram(r.cfg, string(rune('A'+n)), env, proxy)
+		p, err := newProgram(r.cfg, n, env, proxy)
 		if err != nil {
 			return err
 		}
 		r.programs = append(r.programs, p)
 	}
-	r.rolesChanged = rand.New(rand.NewPCG(r.cfg.Seed, 0)).IntN(2) == 1
+	r.rolesChanged = r.cfg.programs == 0 && rand.New(rand.NewPCG(r.cfg.Seed, 0)).IntN(2) == 1
 	for n, p := range r.programs {
 		if err := p.start(r.roles()[n]); err != nil {
 			return err
@@ -115,12 +129,15 @@ func (r *runner) prepare(ctx context.Context) (err error) {
 	return r.awaitReady(ctx)
 }
 
-// roles returns the roles of the two programs.
+// roles returns the roles of the programs.
 func (r *runner) roles() []string {
+	if r.cfg.roles != nil {
+		return r.cfg.roles
+	}
 	if r.rolesChanged {
 		return []string{"ingest", "worker"}
 	}
-	return []string{"all", "all"}
+	return slices.Repeat([]string{"all"}, len(r.programs))
 }
 
 // urls returns the addresses that receive deliveries at the moment.
@@ -164,7 +181,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	load.Go(func() { r.clients.run(draining, loading) })
 	load.Go(func() { r.replays.run(loading) })
 
-	err := r.injectAll(ctx)
+	err := r.inject(ctx)
 	stopLoad()
 	late := time.AfterFunc(drainBound, func() {
 		r.problem("some deliveries were not answered 200 within %s after the last fault", drainBound)
@@ -176,6 +193,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	result.Lasted = time.Since(r.started).Round(time.Second)
 	if err != nil {
 		return err
+	}
+	if r.cfg.loses {
+		return nil
 	}
 	if err := r.settle(ctx); err != nil {
 		return err
@@ -287,7 +307,7 @@ func (r *runner) allProblems() []string {
 	r.mu.Lock()
 	problems := append([]string(nil), r.problems...)
 	r.mu.Unlock()
-	if r.ledger != nil {
+	if r.ledger != nil && !r.cfg.loses { // a lost event that is sent again gets another id
 		problems = append(problems, r.ledger.Unexpected()...)
 	}
 	for _, p := range r.programs {

@@ -5,7 +5,6 @@ package faults_test
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -14,12 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"lumin-ingest/app"
 	"lumin-ingest/internal/faults"
-	"lumin-ingest/lumin"
-	"lumin-ingest/worker"
+	"lumin-ingest/internal/faults/subject"
 )
 
 // programVariable turns the test binary into the program under test.
@@ -27,100 +22,9 @@ const programVariable = "FAULTS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(programVariable) != "" {
-		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test
-			os.Exit(3)
-		}()
-		app.Main(jobTypes)
+		subject.Main()
 	}
 	os.Exit(m.Run())
-}
-
-func jobTypes(context.Context, app.Env) (*worker.Registry, error) {
-	registry := worker.NewRegistry()
-	registry.AddTx(effect{})
-	registry.AddBatch(effects{})
-	registry.AddOrdered(orderedEffect{})
-	registry.Add(callee{path: os.Getenv(faults.CallsVariable)})
-	return registry, nil
-}
-
-// unsteady is common to the job types: they sometimes fail after their effect,
-// and rarely fail permanently.
-type unsteady struct{ worker.Defaults }
-
-func (unsteady) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
-func (unsteady) Backoff(int) time.Duration { return time.Second }
-
-func (unsteady) coin() error {
-	switch n := rand.IntN(100); {
-	case n < 2:
-		return worker.JobFail(errors.New("not at all"))
-	case n < 7:
-		return errors.New("not this time")
-	}
-	return nil
-}
-
-type effect struct{ unsteady }
-
-func (effect) Kind() string { return faults.EffectKind }
-
-func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
-	_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
-		[16]byte(e.Key), faults.EffectKind, e.Rerun)
-	if err != nil {
-		return err
-	}
-	return t.coin()
-}
-
-type effects struct{ unsteady }
-
-func (effects) Kind() string { return faults.BatchKind }
-
-func (t effects) WorkBatch(ctx context.Context, tx pgx.Tx, events []*worker.Event) error {
-	for _, e := range events {
-		_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
-			[16]byte(e.Key), faults.BatchKind, e.Rerun)
-		if err == nil {
-			err = t.coin()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// orderedEffect takes a while, so that two at the same time are noticed.
-type orderedEffect struct{ unsteady }
-
-func (orderedEffect) Kind() string { return faults.OrderedKind }
-
-func (t orderedEffect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
-	_, err := tx.Exec(ctx, `
-		WITH work AS MATERIALIZED (SELECT clock_timestamp() AS began), spent AS MATERIALIZED (SELECT began, pg_sleep(0.01) FROM work)
-		INSERT INTO faults.effects (event_key, job_kind, rerun, tx_began, began, at)
-		SELECT $1, $2, $3, now(), began, clock_timestamp() FROM spent`, [16]byte(e.Key), faults.OrderedKind, e.Rerun)
-	if err != nil {
-		return err
-	}
-	return t.coin()
-}
-
-type callee struct {
-	unsteady
-	path string
-}
-
-func (callee) Kind() string { return faults.CallKind }
-
-func (t callee) Work(_ context.Context, e *worker.Event) error {
-	if err := faults.NoteCall(t.path, e.Key, e.Rerun); err != nil {
-		return err
-	}
-	return t.coin()
 }
 
 // config returns the configuration of a run with this test binary as the

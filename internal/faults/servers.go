@@ -3,12 +3,16 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,8 +38,9 @@ const (
 // servers are the primary, its standby, and one proxy per program in front of
 // them.
 type servers struct {
-	password string // of owner
-	proxies  []*pgproxy.Proxy
+	password     string // of owner
+	proxies      []*pgproxy.Proxy
+	asynchronous bool // commits do not wait for the standby
 
 	mu      sync.Mutex
 	primary *pgdev.Server
@@ -43,8 +48,8 @@ type servers struct {
 }
 
 // startServers starts a primary with a migrated database, one proxy per program
-// and, if withStandby is set, a synchronous standby.
-func startServers(ctx context.Context, withStandby bool, programs int) (_ *servers, err error) {
+// and, if the run has one, a standby.
+func startServers(ctx context.Context, cfg Config) (_ *servers, err error) {
 	s := &servers{password: rand.Text()}
 	defer func() {
 		if err != nil {
@@ -54,18 +59,20 @@ func startServers(ctx context.Context, withStandby bool, programs int) (_ *serve
 	// By default, a standby tries to reach its primary every 5 s. Commits would
 	// wait for that after each restart.
 	settings := map[string]string{"wal_retrieve_retry_interval": "100ms"}
-	if s.primary, err = pgdev.Start(ctx, pgdev.Config{Settings: settings}); err != nil {
+	maps.Copy(settings, cfg.settings)
+	if s.primary, err = pgdev.Start(ctx, pgdev.Config{Settings: settings, Parent: cfg.parent}); err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx); err != nil {
+	s.asynchronous = cfg.loses
+	if err := s.prepare(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if withStandby {
+	if cfg.Standby {
 		if err := s.follow(ctx); err != nil {
 			return nil, err
 		}
 	}
-	for range programs {
+	for range cmp.Or(cfg.programs, 2) {
 		proxy, err := pgproxy.Start(s.url(s.primary))
 		if err != nil {
 			return nil, err
@@ -76,21 +83,33 @@ func startServers(ctx context.Context, withStandby bool, programs int) (_ *serve
 }
 
 // prepare creates the database. An ordinary role owns it.
-func (s *servers) prepare(ctx context.Context) error {
+func (s *servers) prepare(ctx context.Context, cfg Config) error {
 	conn, err := pgx.Connect(ctx, s.primary.URL())
 	if err != nil {
 		return fmt.Errorf("prepare the database: %w", err)
 	}
 	defer conn.Close(ctx)
-	for _, sql := range []string{
+	statements := []string{
 		"CREATE ROLE " + owner + " LOGIN PASSWORD '" + s.password + "'",
 		"CREATE DATABASE " + database + " OWNER " + owner,
-	} {
+	}
+	if cfg.tablespace != "" {
+		if err := giveTo(cfg.tablespace, s.primary); err != nil {
+			return fmt.Errorf("prepare the database: %w", err)
+		}
+		statements = append(statements, "CREATE TABLESPACE small LOCATION '"+cfg.tablespace+"'",
+			"ALTER DATABASE "+database+" SET TABLESPACE small")
+	}
+	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("prepare the database: %w", err)
 		}
 	}
-	if err := migrations.Up(ctx, s.url(s.primary)); err != nil {
+	up := migrations.Up
+	if cfg.migrate != nil {
+		up = cfg.migrate
+	}
+	if err := up(ctx, s.url(s.primary)); err != nil {
 		return err
 	}
 	own, err := pgx.Connect(ctx, s.url(s.primary))
@@ -102,6 +121,19 @@ func (s *servers) prepare(ctx context.Context) error {
 		return fmt.Errorf("prepare the database: %w", err)
 	}
 	return nil
+}
+
+// giveTo gives a folder to the user of a server.
+func giveTo(folder string, server *pgdev.Server) error {
+	info, err := os.Stat(server.Dir())
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("this system does not say who owns a folder")
+	}
+	return os.Chown(folder, int(stat.Uid), int(stat.Gid))
 }
 
 // url returns the URL of the database on a server, for the owner.
@@ -175,13 +207,16 @@ func (s *servers) follow(ctx context.Context) error {
 	s.mu.Lock()
 	s.standby = standby
 	s.mu.Unlock()
-	if err := s.set(ctx, "SET synchronous_standby_names = '"+follower+"'"); err != nil {
-		return err
+	if !s.asynchronous {
+		if err := s.set(ctx, "SET synchronous_standby_names = '"+follower+"'"); err != nil {
+			return err
+		}
 	}
 	return s.awaitSync(ctx)
 }
 
-// awaitSync returns when the standby is synchronous.
+// awaitSync returns when the standby streams, and is synchronous if commits are
+// to wait for it.
 func (s *servers) awaitSync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, syncTimeout, fmt.Errorf("the standby was not synchronous within %s", syncTimeout))
 	defer cancel()
@@ -189,7 +224,8 @@ func (s *servers) awaitSync(ctx context.Context) error {
 		var synchronous bool
 		err := s.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 			return conn.QueryRow(ctx, `
-				SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming')`).Scan(&synchronous)
+				SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming' AND ($1 OR sync_state = 'sync'))`,
+				s.asynchronous).Scan(&synchronous)
 		})
 		if err == nil && synchronous {
 			return nil
@@ -206,6 +242,11 @@ func (s *servers) failOver(ctx context.Context, silent bool) error {
 	if err := s.awaitSync(ctx); err != nil {
 		return err
 	}
+	return s.promote(ctx, silent)
+}
+
+// promote is failOver to the standby as it is.
+func (s *servers) promote(ctx context.Context, silent bool) error {
 	if silent {
 		s.each((*pgproxy.Proxy).Silence)
 	}

@@ -1,0 +1,186 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/lumin"
+)
+
+// othersScenario is T20. Each part is one fault. Deliveries that it does not
+// concern must be answered 200, and soon.
+func othersScenario() Scenario {
+	return Scenario{
+		ID: "T20", Name: "others in the same database: row locks, all free connections, odd timeouts of the role, DDL, a second River and version table",
+		Size: "30 s of each, 3 times; unrelated deliveries are answered 200, p99 < 1 s",
+		setup: setup{
+			programs: 2, rate: 40, env: []string{SteadyVariable + "=1"},
+			settings: map[string]string{"max_connections": "100", "superuser_reserved_connections": "10"},
+		},
+		lastEffect: killedBound,
+		inject: func(ctx context.Context, s *scene) error {
+			if err := s.admitIntruder(ctx); err != nil {
+				return err
+			}
+			if err := s.acknowledged(ctx, 200); err != nil {
+				return err
+			}
+			length := s.span(30*time.Second, 8*time.Second)
+			for range s.count(3, 1) {
+				for _, part := range []struct {
+					name string
+					do   func(context.Context, time.Duration) error
+				}{
+					{"row locks", s.lockRows},
+					{"all free connections", func(ctx context.Context, length time.Duration) error { return s.crowd(ctx, length, false) }},
+					{"odd timeouts", s.oddTimeouts},
+					{"DDL", s.changeTables},
+					{"second River", s.secondRiver},
+				} {
+					s.locked = nil
+					err := s.hit(ctx, part.name, func(ctx context.Context) error { return part.do(ctx, length) })
+					if err != nil {
+						return err
+					}
+					row := s.rows[len(s.rows)-1]
+					t := s.ledger.traffic(s.undisturbed(row), row.ended, func(d identity) bool { return s.locked[d.key] })
+					s.atMost(part.name+": unrelated attempts not answered 200", float64(t.refused), 0, "")
+					s.atMost(part.name+": p99 of unrelated deliveries", milliseconds(t.p99), 1000, "ms")
+					if err := s.recover(ctx); err != nil {
+						return err
+					}
+				}
+			}
+			return s.untouched(ctx)
+		},
+	}
+}
+
+// undisturbed returns the beginning of a fault. The sessions that a fault itself
+// terminates do not count, nor do the seconds until there are new ones.
+func (s *scene) undisturbed(row *Row) time.Time {
+	begin := row.ended.Add(-row.Lasted)
+	if row.Fault == "odd timeouts" {
+		return begin.Add(3 * time.Second)
+	}
+	return begin
+}
+
+// lockRows locks some events and their runs, as an operator might in psql.
+func (s *scene) lockRows(ctx context.Context, length time.Duration) error {
+	conn, err := pgx.Connect(ctx, s.servers.current().DatabaseURL(database))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	rows, _ := tx.Query(ctx, `SELECT event_key FROM lumin.events ORDER BY id DESC LIMIT 20 FOR UPDATE`)
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
+	if err != nil {
+		return err
+	}
+	s.locked = map[lumin.EventKey]bool{}
+	for _, key := range keys {
+		s.locked[key] = true
+	}
+	if _, err := tx.Exec(ctx, `SELECT 1 FROM lumin.runs WHERE event_key = ANY ($1) FOR UPDATE`, keys); err != nil {
+		return err
+	}
+	pause(ctx, length)
+	return nil
+}
+
+// oddTimeouts gives the role of the programs settings that would break them,
+// and makes them connect anew.
+func (s *scene) oddTimeouts(ctx context.Context, length time.Duration) error {
+	reset := []string{"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '" + owner + "'"}
+	set := []string{}
+	for name, value := range map[string]string{
+		"statement_timeout": "'5ms'", "lock_timeout": "'1ms'", "idle_in_transaction_session_timeout": "'1ms'",
+		"default_transaction_isolation": "'serializable'", "search_path": "'nowhere'", "synchronous_commit": "'off'",
+	} {
+		set = append(set, "ALTER ROLE "+owner+" SET "+name+" = "+value)
+		reset = append([]string{"ALTER ROLE " + owner + " RESET " + name}, reset...)
+	}
+	set = append(set, reset[len(reset)-1])
+	if err := s.servers.exec(ctx, set...); err != nil {
+		return err
+	}
+	pause(ctx, length)
+	return s.servers.exec(context.WithoutCancel(ctx), reset...)
+}
+
+// changeTables changes tables of the database as careful operators do: with a
+// short lock_timeout, repeated if it did not pass.
+func (s *scene) changeTables(ctx context.Context, length time.Duration) error {
+	statements := []string{
+		"CREATE INDEX CONCURRENTLY chaos_events ON lumin.events (received_at, source)", "DROP INDEX CONCURRENTLY lumin.chaos_events",
+		"REINDEX INDEX CONCURRENTLY lumin.runs_pkey", "ANALYZE lumin.events", "VACUUM lumin.runs", "VACUUM lumin.river_job",
+		"CREATE TABLE IF NOT EXISTS public.orders (id bigint PRIMARY KEY, note text)", "ALTER TABLE public.orders ADD COLUMN IF NOT EXISTS more text",
+		"ALTER TABLE lumin.events SET (autovacuum_vacuum_cost_delay = 1)", "ALTER TABLE lumin.runs SET (autovacuum_vacuum_cost_delay = 1)",
+		"ALTER TABLE lumin.river_job SET (autovacuum_vacuum_cost_delay = 1)", "ALTER TABLE public.orders DROP COLUMN more",
+	}
+	passed, repeated := 0, 0
+	for start := time.Now(); time.Since(start) < length && ctx.Err() == nil; {
+		for _, sql := range statements {
+			err := s.servers.queryWithin(ctx, time.Minute, func(ctx context.Context, conn *pgx.Conn) error {
+				if _, err := conn.Exec(ctx, "SET lock_timeout = '200ms'"); err != nil {
+					return err
+				}
+				_, err := conn.Exec(ctx, sql)
+				return err
+			})
+			if err != nil {
+				repeated++
+				s.note("%s: %v", sql, err)
+			} else {
+				passed++
+			}
+		}
+	}
+	s.out.figure("DDL: statements that passed", float64(passed), "")
+	s.out.figure("DDL: statements that waited too long for a lock", float64(repeated), "")
+	return ctx.Err()
+}
+
+// secondRiver makes the tables of another application: a River with a job of our
+// kind, and a version table that would stop a migration. Then it restarts a
+// program, which must find its own.
+func (s *scene) secondRiver(ctx context.Context, length time.Duration) error {
+	err := s.servers.exec(ctx,
+		`CREATE TABLE IF NOT EXISTS public.schema_migrations (version bigint PRIMARY KEY, dirty boolean NOT NULL)`,
+		`INSERT INTO public.schema_migrations VALUES (999, true) ON CONFLICT DO NOTHING`,
+		`CREATE TABLE IF NOT EXISTS public.river_job (LIKE lumin.river_job INCLUDING ALL)`,
+		`CREATE TABLE IF NOT EXISTS public.river_leader (LIKE lumin.river_leader INCLUDING ALL)`,
+		fmt.Sprintf(`INSERT INTO public.river_job (id, args, kind, max_attempts, state)
+			VALUES (1, '{"event_key":"00000000-0000-0000-0000-000000000000","replay_id":0}', '%s', 5, 'available') ON CONFLICT DO NOTHING`, EffectKind),
+		`GRANT ALL ON ALL TABLES IN SCHEMA public TO `+owner)
+	if err != nil {
+		return err
+	}
+	p := s.programs[1]
+	if err := s.restart(ctx, p, p.role); err != nil {
+		return err
+	}
+	pause(ctx, length)
+	return nil
+}
+
+// untouched checks that the job of the other River was left alone.
+func (s *scene) untouched(ctx context.Context) error {
+	var available int
+	err := s.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT count(*) FROM public.river_job WHERE state = 'available' AND attempt = 0`).Scan(&available)
+	})
+	s.atLeast("second River: jobs left alone", float64(available), 1, "")
+	return err
+}

@@ -1,0 +1,117 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// workerScenario is T12. Program B is hit. Program C works on and rescues, and
+// program A only receives.
+func workerScenario() Scenario {
+	return Scenario{
+		ID: "T12", Name: "a worker is killed in mid-job, or stopped with SIGSTOP beyond the time of rescue and continued",
+		Size: "500 jobs at work when their worker was hit; one in ten hits is a stop",
+		setup: setup{
+			programs: 3, roles: []string{"ingest", "worker", "worker"}, rate: 40,
+			env: []string{SteadyVariable + "=1", SlowVariable + "=2s", "WORKERS=32"},
+		},
+		lastEffect: killedBound,
+		inject: func(ctx context.Context, s *scene) error {
+			total, at := s.count(500, 20), 0
+			const burst = 3
+			for n := 0; at < total; n++ {
+				pause(ctx, between(s.rng, 2*time.Second, 4*time.Second))
+				hit, err := s.hitWorker(ctx, n%10 == 1)
+				if err != nil {
+					return err
+				}
+				at += hit
+				if n%burst == burst-1 || at >= total {
+					if err := s.recover(ctx); err != nil {
+						return err
+					}
+				}
+			}
+			s.atLeast("jobs at work when their worker was hit", float64(at), float64(total), "")
+			return nil
+		},
+	}
+}
+
+// hitWorker kills or stops program B. It returns how many jobs B was working.
+func (s *scene) hitWorker(ctx context.Context, stop bool) (jobs int, err error) {
+	p, name := s.programs[1], "kill"
+	if stop {
+		name = "stop"
+	}
+	err = s.hit(ctx, name, func(ctx context.Context) error {
+		began := time.Now()
+		if stop {
+			p.signal(syscall.SIGSTOP)
+			defer p.signal(syscall.SIGCONT)
+		} else if err := p.kill(ctx); err != nil {
+			return err
+		}
+		if jobs, err = s.abandoned(ctx, began); err != nil {
+			return err
+		}
+		if stop {
+			pause(ctx, between(s.rng, 46*time.Second, 52*time.Second))
+			return nil
+		}
+		return p.start(p.role)
+	})
+	s.note("%s: %d jobs were at work", name, jobs)
+	return jobs, err
+}
+
+// abandoned counts the jobs that a worker had begun when it was hit: those at
+// work that are not of the worker that has begun jobs since. Jobs abandoned
+// earlier have been rescued, or were begun more than 10 s ago.
+func (s *scene) abandoned(ctx context.Context, hit time.Time) (int, error) {
+	var count *int
+	err := s.await(ctx, "the other worker begins jobs", time.Minute, func() bool {
+		err := s.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, `
+				SELECT (SELECT count(*) FROM lumin.river_job j
+				        WHERE j.state = 'running' AND j.attempted_at BETWEEN $1 - interval '10 s' AND $1
+				          AND j.attempted_by[array_upper(j.attempted_by, 1)] <> other.id)
+				FROM (SELECT attempted_by[array_upper(attempted_by, 1)] AS id FROM lumin.river_job
+				      WHERE attempted_at > $1 ORDER BY attempted_at DESC LIMIT 1) other`, hit).Scan(&count)
+		})
+		return err == nil && count != nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return *count, nil
+}
+
+// vanishScenario is T19.
+func vanishScenario() Scenario {
+	return Scenario{
+		ID: "T19", Name: "the machine of a program vanishes with jobs at work; connections go silent while new ones work",
+		Size:       "25 of each; first 200 within 3 s, taken over within 60 s",
+		setup:      setup{programs: 2, rate: 40, env: []string{SlowVariable + "=300ms"}},
+		first200:   3 * time.Second,
+		lastEffect: time.Minute,
+		inject: func(ctx context.Context, s *scene) error {
+			for range s.count(25, 2) {
+				for _, f := range []Fault{{Name: "vanish", choose: programVanish}, {Name: "silence", choose: networkSilence}} {
+					if err := s.hitBy(ctx, f.Name, f.choose); err != nil {
+						return err
+					}
+					if err := s.recover(ctx); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,75 @@
+//go:build unix
+
+package faults
+
+import (
+	"slices"
+	"time"
+)
+
+// traffic summarizes the attempts of a period.
+type traffic struct {
+	answered int           // 200
+	refused  int           // 503 or no answer
+	p99      time.Duration // of the answers 200
+	worst    time.Duration // of all answers
+}
+
+// traffic summarizes the attempts with a valid signature that were sent in a
+// period and have ended. With except, the deliveries for which it holds do not
+// count.
+func (l *Ledger) traffic(from, to time.Time, except func(identity) bool) traffic {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var t traffic
+	var took []time.Duration
+	for _, a := range l.answers {
+		if a.sent.Before(from) || !a.sent.Before(to) || except != nil && except(a.delivery) {
+			continue
+		}
+		length := a.answered.Sub(a.sent)
+		if a.status == 200 {
+			t.answered++
+			took = append(took, length)
+		} else {
+			t.refused++
+		}
+		if a.status != 0 {
+			t.worst = max(t.worst, length)
+		}
+	}
+	if slices.Sort(took); len(took) > 0 {
+		t.p99 = took[(len(took)*99-1)/100]
+	}
+	return t
+}
+
+// firstAcks counts the 200s in a period to deliveries that had never been
+// answered 200.
+func (l *Ledger) firstAcks(from, to time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := 0
+	for _, a := range l.answers {
+		if a.status == 200 && !a.again && !a.sent.Before(from) && a.answered.Before(to) {
+			count++
+		}
+	}
+	return count
+}
+
+// acknowledgedSince returns the deliveries whose first 200 was not among the
+// first n ones.
+func (l *Ledger) acknowledgedSince(n int) (keys [][16]byte, sources []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.answers {
+		if a.status != 200 || a.again {
+			continue
+		}
+		if n--; n < 0 {
+			keys, sources = append(keys, a.delivery.key), append(sources, a.delivery.source)
+		}
+	}
+	return keys, sources
+}

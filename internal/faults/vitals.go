@@ -1,0 +1,170 @@
+//go:build unix
+
+package faults
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The gauges of a program that must not grow.
+const (
+	goroutines  = "go_goroutines"
+	descriptors = "process_open_fds"
+	memory      = "process_resident_memory_bytes"
+)
+
+// vitals returns the gauges of a program, from its metrics.
+func (p *program) vitals(ctx context.Context) (map[string]float64, error) {
+	address := p.admin()
+	if address == "" {
+		return nil, errors.New("it has not logged its address")
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := p.health.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	found := map[string]float64{}
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if name != goroutines && name != descriptors && name != memory {
+			continue
+		}
+		if found[name], err = strconv.ParseFloat(value, 64); err != nil {
+			return nil, fmt.Errorf("metric %s: %w", name, err)
+		}
+	}
+	return found, lines.Err()
+}
+
+// calm returns the median gauges of all programs over a few seconds.
+func (s *scene) calm(ctx context.Context) map[string]float64 {
+	all := newVitalSigns(s.programs)
+	for range 15 {
+		all.sample(ctx)
+		pause(ctx, 200*time.Millisecond)
+	}
+	found := map[string]float64{}
+	for _, gauge := range []string{goroutines, descriptors, memory} {
+		for n := range s.programs {
+			if values := all.between(n, gauge, time.Time{}, time.Now()); len(values) > 0 {
+				found[s.programs[n].name+" "+gauge] = median(values)
+			}
+		}
+	}
+	return found
+}
+
+// back waits until the gauges are back to where they were, and reports them.
+// Memory is a mere figure: the Go runtime returns it to the system later.
+func (s *scene) back(ctx context.Context, before map[string]float64) {
+	var now map[string]float64
+	for start := time.Now(); ; {
+		now = s.calm(ctx)
+		above := false
+		for name, value := range now {
+			above = above || !strings.HasSuffix(name, memory) && value > allowed(before[name])
+		}
+		if !above || time.Since(start) > time.Minute || ctx.Err() != nil {
+			break
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		s.out.figure(name+" before", before[name], "")
+		if strings.HasSuffix(name, memory) {
+			s.out.figure(name+" afterwards", now[name], "")
+		} else {
+			s.atMost(name+" afterwards", now[name], allowed(before[name]), "")
+		}
+	}
+}
+
+// allowed returns how large a gauge may be that was of a size before.
+func allowed(before float64) float64 { return max(1.2*before, before+10) }
+
+// vitalSigns are samples of the gauges of all programs.
+type vitalSigns struct {
+	programs []*program
+
+	mu      sync.Mutex
+	samples []vitalSample
+}
+
+type vitalSample struct {
+	at      time.Time
+	program int
+	gauges  map[string]float64
+}
+
+func newVitalSigns(programs []*program) *vitalSigns { return &vitalSigns{programs: programs} }
+
+// sample takes one sample of each program that answers.
+func (v *vitalSigns) sample(ctx context.Context) {
+	for n, p := range v.programs {
+		gauges, err := p.vitals(ctx)
+		if err != nil || len(gauges) == 0 {
+			continue // it is being restarted
+		}
+		v.mu.Lock()
+		v.samples = append(v.samples, vitalSample{time.Now(), n, gauges})
+		v.mu.Unlock()
+	}
+}
+
+// every takes samples until ctx ends.
+func (v *vitalSigns) every(ctx context.Context, interval time.Duration) {
+	for ctx.Err() == nil {
+		v.sample(ctx)
+		pause(ctx, interval)
+	}
+}
+
+// between returns the sorted values of a gauge in a period.
+func (v *vitalSigns) between(program int, gauge string, from, to time.Time) []float64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var values []float64
+	for _, one := range v.samples {
+		if value, found := one.gauges[gauge]; found && one.program == program && !one.at.Before(from) && !one.at.After(to) {
+			values = append(values, value)
+		}
+	}
+	slices.Sort(values)
+	return values
+}
+
+// flat compares the medians of the second and the last sixth of a period.
+func (s *scene) flat(v *vitalSigns, from, to time.Time) {
+	sixth := to.Sub(from) / 6
+	for n, p := range s.programs {
+		for _, gauge := range []string{goroutines, descriptors, memory} {
+			early, late := v.between(n, gauge, from.Add(sixth), from.Add(2*sixth)), v.between(n, gauge, to.Add(-sixth), to)
+			if len(early) == 0 || len(late) == 0 {
+				s.problem("program %s: too few samples of %s", p.name, gauge)
+				continue
+			}
+			name, unit, scale := p.name+" "+gauge, "", 1.0
+			if gauge == memory {
+				name, unit, scale = p.name+" resident memory", "MiB", 1<<20
+			}
+			before, after := median(early)/scale, median(late)/scale
+			s.out.figure(name+", second sixth", before, unit)
+			s.atMost(name+", last sixth", after, allowed(before), unit)
+		}
+	}
+}
