@@ -74,7 +74,10 @@ var mayImport = map[string][]string{
 	"internal/pgopen":     nil,
 	"internal/query":      nil,
 	"internal/cleanpool":  nil,
-	"internal/faults":     {"lumin", "migrations", "internal/pgdev", "internal/pgproxy", "internal/sample"},
+	"internal/faults": {
+		"lumin", "migrations", "internal/faults/history", "internal/pgdev", "internal/pgproxy", "internal/sample",
+	},
+	"internal/faults/history": nil,
 	"internal/pgdev":      nil,
 	"internal/pgdownload": nil,
 	"internal/pgproxy":    nil,
@@ -127,6 +130,7 @@ var outside = map[string][]string{
 	"github.com/peterldowns/pgtestdb":  {"internal/pgtest"},
 	"github.com/compose-spec/":         nil, // tests only, like the next three
 	"github.com/rogpeppe/go-internal/": nil,
+	"github.com/anishathalye/":         {"internal/faults/history"},
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
 	"testing": {

@@ -18,10 +18,11 @@ CREATE TABLE faults.effects (
     event_key uuid NOT NULL,
     job_kind  text NOT NULL,
     rerun     integer NOT NULL,
-    tx_began  timestamptz, -- this and the next one: by the ordered job type only
-    began     timestamptz,
+    tx_began  timestamptz NOT NULL DEFAULT now(),
+    began     timestamptz, -- by the ordered job type only
     at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX ON faults.effects (event_key);
 CREATE TABLE faults.kinds (
     kind    text PRIMARY KEY,
     effects boolean NOT NULL, -- leaves a row in faults.effects
@@ -68,6 +69,7 @@ const (
 	OnlySent      = "I4: every row was sent with this body and a valid signature"
 	NoConflict    = "I4: a redelivery has the content of the first delivery"
 	NoSecondCount = "I4: redeliveries are counted no more often than they were sent"
+	SameState     = "I5: the state of a signature request is that of its latest events, in whichever order they came"
 	AllDone       = "I6: no run is left pending, parked or failed, and no replay open"
 	InOrder       = "I7: an event takes effect after the earlier ones of its signature request"
 	OneAtATime    = "I7: the events of a signature request are worked one at a time"
@@ -137,6 +139,25 @@ FROM lumin.redeliveries d
 JOIN lumin.events e ON e.id = d.event_id
 JOIN faults.ledger l ON l.event_key = e.event_key AND l.source = e.source
 WHERE d.count > l.attempts - 1`},
+	// Of the events of one millisecond, the one with the higher place is the later
+	// one. An event that ends a request decides its status, even against a later
+	// one that does not. The events of the clients have these four types.
+	{SameState, `
+WITH told AS MATERIALIZED (
+    SELECT e.signature_request_id, e.event_type, e.event_time, t.place, t.status, t.ends
+    FROM lumin.events e
+    LEFT JOIN (VALUES ('signature_request_signed', 1, 'WAITING_FOR_OTHERS', false), ('signature_request_approved', 2, 'APPROVED', true),
+                      ('signature_request_declined', 3, 'REJECTED', true), ('signature_request_canceled', 4, 'CANCELLED', true)
+    ) AS t (event_type, place, status, ends) USING (event_type)
+), latest AS (
+    SELECT DISTINCT ON (signature_request_id) * FROM told ORDER BY signature_request_id, event_time DESC, place DESC
+), deciding AS (
+    SELECT DISTINCT ON (signature_request_id) * FROM told ORDER BY signature_request_id, ends DESC, event_time DESC, place DESC
+)
+SELECT format('signature request %s is %s after %s, its events say %s after %s', signature_request_id,
+       s.status, s.last_event_type, d.status, l.event_type)
+FROM latest l JOIN deciding d USING (signature_request_id) FULL JOIN lumin.signature_requests s USING (signature_request_id)
+WHERE (s.status, s.last_event_type, s.last_event_time) IS DISTINCT FROM (d.status, l.event_type, l.event_time)`},
 	{AllDone, `
 SELECT format('run %s of event %s is %s: %s', job_kind, event_key, state, error) FROM lumin.runs WHERE state <> 'succeeded'
 UNION ALL

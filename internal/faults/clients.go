@@ -117,7 +117,11 @@ func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 	again := rng.IntN(5) == 0
 	for _, source := range sources {
 		d := &Delivery{Key: envelope.Key(), Source: source, Body: body}
-		if !c.deliver(ctx, rng, d) {
+		send := c.deliver
+		if rng.IntN(10) == 0 {
+			send = c.deliverTwice
+		}
+		if !send(ctx, rng, d) {
 			return
 		}
 		if again {
@@ -163,6 +167,16 @@ func (c *clients) deliver(ctx context.Context, rng *rand.Rand, d *Delivery) bool
 		pause(ctx, 100*time.Millisecond+time.Duration(rng.Int64N(int64(200*time.Millisecond))))
 	}
 	return false
+}
+
+// deliverTwice sends a delivery and, at the same time, once more, like a sender
+// that gave up waiting too early.
+func (c *clients) deliverTwice(ctx context.Context, rng *rand.Rand, d *Delivery) bool {
+	other := rand.New(rand.NewPCG(rng.Uint64(), 0))
+	var second sync.WaitGroup
+	second.Go(func() { c.deliver(ctx, other, d) })
+	defer second.Wait()
+	return c.deliver(ctx, rng, d)
 }
 
 // try makes one attempt and returns the status of the answer. 0 means no
@@ -241,6 +255,13 @@ func (c *clients) some(rng *rand.Rand, n int) []lumin.EventKey {
 		keys = append(keys, c.events[rng.IntN(len(c.events))])
 	}
 	return keys
+}
+
+// latest returns the up to n events that were acknowledged last.
+func (c *clients) latest(n int) []lumin.EventKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.events[max(0, len(c.events)-n):])
 }
 
 // pause waits for a time, or until ctx ends.

@@ -21,6 +21,9 @@ type damage struct {
 // one selects the event to damage: an acknowledged one that has all its runs.
 const one = `(SELECT event_key FROM faults.ledger WHERE acks > 0 AND NOT forged ORDER BY event_key LIMIT 1)`
 
+// request is the signature request of that event.
+const request = `(SELECT signature_request_id FROM lumin.events WHERE event_key = ` + one + ` LIMIT 1)`
+
 // transactional is the job type whose run or effect is damaged.
 const transactional = `'` + EffectKind + `'`
 
@@ -44,6 +47,8 @@ SELECT event_key, source, signature_request_id, event_type, event_time, payload,
 FROM lumin.events WHERE event_key = ` + one, AckedOnce},
 	{"a run is lost", `
 DELETE FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = ` + transactional, RunOnce},
+	{"a run without an effect is lost", `
+DELETE FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = '` + stateKind + `'`, RunOnce},
 	{"a run is stored twice", `
 ALTER TABLE lumin.runs DROP CONSTRAINT runs_pkey;
 INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
@@ -72,6 +77,9 @@ SELECT event_key, job_kind, rerun + 1 FROM lumin.runs WHERE event_key = ` + one 
 	{"a run was repeated although no replay asked for it", `
 UPDATE lumin.runs r SET rerun = rerun + 1 + coalesce((SELECT times FROM faults.asked a WHERE a.event_key = r.event_key), 0)
 WHERE event_key = ` + one + ` AND job_kind = ` + transactional, NotAsked},
+	{"a run without an effect was repeated although no replay asked for it", `
+UPDATE lumin.runs r SET rerun = rerun + 1 + coalesce((SELECT times FROM faults.asked a WHERE a.event_key = r.event_key), 0)
+WHERE event_key = ` + one + ` AND job_kind = '` + stateKind + `'`, NotAsked},
 	{"a plain job type was never called", `
 DELETE FROM faults.calls WHERE event_key = ` + one, Called},
 	{"an event is stored that was never sent", `
@@ -90,6 +98,12 @@ SELECT e.id, e.payload_sha256, 'nothing', l.attempts, now(), now()
 FROM lumin.events e JOIN faults.ledger l ON l.event_key = e.event_key AND l.source = e.source
 WHERE e.event_key = ` + one + ` LIMIT 1
 ON CONFLICT (event_id, payload_sha256) DO UPDATE SET count = excluded.count`, NoSecondCount},
+	{"a signature request has the status of an earlier event", `
+UPDATE lumin.signature_requests SET status = 'NEED_TO_SIGN' WHERE signature_request_id = ` + request, SameState},
+	{"a signature request has missed its latest event", `
+UPDATE lumin.signature_requests SET last_event_time = last_event_time - interval '1 ms' WHERE signature_request_id = ` + request, SameState},
+	{"a signature request has no state", `
+DELETE FROM lumin.signature_requests WHERE signature_request_id = ` + request, SameState},
 	{"a run has failed permanently", `
 UPDATE lumin.runs SET state = 'failed' WHERE event_key = ` + one + ` AND job_kind = ` + transactional, AllDone},
 	{"a run is parked", `
@@ -97,7 +111,7 @@ UPDATE lumin.runs SET state = 'parked', finished_at = NULL WHERE event_key = ` +
 	{"an event took effect before an earlier one", `
 UPDATE faults.effects SET tx_began = now(), began = '-infinity', at = '-infinity' WHERE ` + lastOfLane, InOrder},
 	{"two events of a signature request were worked at the same time", `
-UPDATE faults.effects SET began = '-infinity', at = 'infinity' WHERE ` + lastOfLane, OneAtATime},
+UPDATE faults.effects SET tx_began = '-infinity', began = '-infinity', at = 'infinity' WHERE ` + lastOfLane, OneAtATime},
 	{"a replay is not finished", `
 UPDATE lumin.replays SET state = 'running', finished_at = NULL WHERE id = (SELECT max(id) FROM lumin.replays)`, AllDone},
 }

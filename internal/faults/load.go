@@ -104,8 +104,8 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 	for one, count := range calls {
 		called = append(called, []any{[16]byte(one.Event), CallKind, one.Rerun, count})
 	}
-	for key, times := range r.replays.orderedReruns() {
-		asked = append(asked, []any{[16]byte(key), times})
+	for key, times := range r.replays.reruns() {
+		asked = append(asked, []any{[16]byte(key), len(times)})
 	}
 	kinds := [][]any{{EffectKind, true, false}, {BatchKind, true, false}, {OrderedKind, true, false}, {CallKind, false, true}, {stateKind, false, false}}
 	if r.cfg.poison {

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -20,12 +21,12 @@ type replays struct {
 	rng     *rand.Rand
 
 	mu    sync.Mutex
-	asked map[lumin.EventKey]int // how often a rerun of an event may have been ordered
-	count int                    // orders that were acknowledged
+	asked map[lumin.EventKey][]time.Time // when a rerun of an event may have been ordered
+	count int                            // orders that were acknowledged
 }
 
 func newReplays(servers *servers, clients *clients, seed uint64) *replays {
-	return &replays{servers: servers, clients: clients, rng: rand.New(rand.NewPCG(seed, 1<<33)), asked: map[lumin.EventKey]int{}}
+	return &replays{servers: servers, clients: clients, rng: rand.New(rand.NewPCG(seed, 1<<33)), asked: map[lumin.EventKey][]time.Time{}}
 }
 
 // run orders a replay every few seconds until ctx ends. It does not repeat an
@@ -73,7 +74,7 @@ func (o *replays) orderRerun(ctx context.Context) error {
 	o.mu.Lock()
 	texts := make([]string, 0, len(keys))
 	for _, key := range keys {
-		o.asked[key]++
+		o.asked[key] = append(o.asked[key], time.Now())
 		texts = append(texts, key.String())
 	}
 	o.mu.Unlock()
@@ -89,15 +90,11 @@ func (o *replays) order(ctx context.Context, sql string, args ...any) error {
 	})
 }
 
-// orderedReruns returns how often a rerun of each event may have been ordered.
-func (o *replays) orderedReruns() map[lumin.EventKey]int {
+// reruns returns when a rerun of each event may have been ordered.
+func (o *replays) reruns() map[lumin.EventKey][]time.Time {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	asked := make(map[lumin.EventKey]int, len(o.asked))
-	for key, times := range o.asked {
-		asked[key] = times
-	}
-	return asked
+	return maps.Clone(o.asked)
 }
 
 func (o *replays) orders() int {

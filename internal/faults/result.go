@@ -42,9 +42,19 @@ type Result struct {
 	Doubled int           `json:"doubled"` // effects that took place twice
 	Damages int           `json:"damages"` // falsifications that were noticed; 0 if there were violations
 
+	Histories  Histories   `json:"histories"`
 	Violations []Violation `json:"violations"`
 	Problems   []string    `json:"problems"`
 	Rows       []Row       `json:"rows"`
+}
+
+// Histories says how many histories were checked.
+type Histories struct {
+	Events     int           `json:"events"`
+	Operations int           `json:"operations"`
+	Most       int           `json:"most_operations"` // of one event
+	Longest    time.Duration `json:"longest_ns"`      // search for the order of one event
+	Falsified  int           `json:"falsified"`       // ways in which one was falsified and rejected
 }
 
 // Err returns an error unless all invariants and bounds were kept.
@@ -69,6 +79,8 @@ func (r *Result) Markdown() string {
 		r.Seed, r.Lasted, len(r.Rows), r.Counts.Attempts, r.Counts.Deliveries, r.Counts.Acknowledged, r.Counts.Redelivered, r.Replays)
 	fmt.Fprintf(&text, "%d events and %d effects are stored; %d lost, %d doubled, %d invariants violated. %d of %d falsifications noticed.\n",
 		r.Events, r.Effects, r.Lost, r.Doubled, len(r.Violations), r.Damages, len(damages))
+	fmt.Fprintf(&text, "The histories of %d events have %d operations, at most %d of one event; the longest search took %s. %d falsifications noticed.\n",
+		r.Histories.Events, r.Histories.Operations, r.Histories.Most, r.Histories.Longest.Round(time.Microsecond), r.Histories.Falsified)
 	text.WriteString(r.bound() + "\n\n")
 	text.WriteString("| at | fault | lasted | first 200 | last effect | ready |\n|---:|---|---:|---:|---:|---:|\n")
 	var worst Row

@@ -63,6 +63,7 @@ type runner struct {
 	ledger   *Ledger
 	clients  *clients
 	replays  *replays
+	looks    *looks
 
 	rolesChanged bool // the programs have the roles ingest and worker instead of all and all
 
@@ -126,6 +127,7 @@ func (r *runner) prepare(ctx context.Context) (err error) {
 	}
 	r.clients = newClients(r.ledger, r.cfg.Seed, r.cfg.Rate, r.urls)
 	r.replays = newReplays(r.servers, r.clients, r.cfg.Seed)
+	r.looks = newLooks(r.servers, r.clients, r.cfg.Seed)
 	return r.awaitReady(ctx)
 }
 
@@ -180,6 +182,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	var load sync.WaitGroup
 	load.Go(func() { r.clients.run(draining, loading) })
 	load.Go(func() { r.replays.run(loading) })
+	load.Go(func() { r.looks.run(loading) })
 
 	err := r.inject(ctx)
 	stopLoad()
@@ -254,14 +257,22 @@ func (r *runner) check(ctx context.Context, result *Result) error {
 			return fmt.Errorf("count: %w", err)
 		}
 		r.note("%d deliveries are loaded beside the database", result.Counts.Deliveries)
-		result.Violations, err = Check(ctx, conn)
-		if err != nil || len(result.Violations) > 0 {
+		if result.Violations, err = Check(ctx, conn); err != nil {
 			return err
 		}
-		r.note("all invariants hold")
+		all, err := r.histories(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if err := checkHistories(ctx, all, result); err != nil || len(result.Violations) > 0 {
+			return err
+		}
+		r.note("all invariants hold, and the histories of %d events, of %d operations, are explained", result.Histories.Events, result.Histories.Operations)
 		result.Damages, err = Falsify(ctx, conn)
-		r.note("%d falsifications were tried", result.Damages)
-		return err
+		ways, historyErr := all.falsify()
+		result.Histories.Falsified = ways
+		r.note("%d falsifications of the database and %d of a history were tried", result.Damages, ways)
+		return errors.Join(err, historyErr)
 	})
 }
 
