@@ -113,6 +113,7 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 		return []finding{{"connection", failure, errtext.OneLine(err), cmp.Or(remedy, advice.Unreachable) + "; nothing else of it was checked"}}, nil
 	}
 	findings := []finding{{"connection", ok, fmt.Sprintf("database %s as role %s", server.Database, server.Role), ""}}
+	findings = append(findings, examineSessions(ctx, st.Pool())...)
 	findings = append(findings, examineServer(server)...)
 	offset, within, err := st.ClockOffset(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/doctor"
@@ -61,6 +62,19 @@ func TestExamineServer(t *testing.T) {
 		if got := verdicts(examineServer(server)...); got != want {
 			t.Errorf("%+v: %s, want %s", server, got, want)
 		}
+	}
+}
+
+func TestExamineSessions(t *testing.T) {
+	t.Parallel()
+	p := pgtest.Proxy(t, pgtest.NewEmpty(t))
+	pool := pgtest.Pool(t, p.URL())
+	if got := verdicts(examineSessions(t.Context(), pool)...); got != "" {
+		t.Error(got)
+	}
+	p.ActAsPooler()
+	if got := verdicts(examineSessions(t.Context(), pool)...); got != "sessions warning" {
+		t.Error(got)
 	}
 }
 

@@ -160,8 +160,8 @@ func (r *Registry) batchSlots() map[string]int {
 	return slots
 }
 
-// riverTimeout returns the timeout of a job for River, which also rescues the
-// jobs of dead programs after this time. A job of a batch job type may wait for
+// riverTimeout returns the timeout of a job for River, which also rescues jobs
+// after this time that were not given back: see [owner]. A job of a batch job type may wait for
 // another batch before its own. If its own batch keeps running after its
 // timeout, enough time must remain to try the event alone. A job of an ordered
 // job type may begin the last event of others when its timeout ends.

@@ -90,9 +90,16 @@
 // # Several programs on one database
 //
 // Each program runs the jobs of the kinds that it has registered. Jobs of other
-// kinds wait. River elects one of the programs, which rescues the jobs of all
-// programs that have died. It fails the runs whose kind it does not know. They
-// can be replayed. If this matters, register all job types in all programs.
+// kinds wait.
+//
+// Each program holds a lock in the database while it runs. If the lock is free for
+// five seconds, the program was killed, and another one makes its running jobs
+// available again. The attempts do not count. A job is given back three times at
+// most. Further ones, and those of a program without a lock, are left to River: it
+// elects one of the programs, which rescues jobs that have been running for longer
+// than their timeout, and counts the attempt. It fails the runs whose kind it does
+// not know. They can be replayed. If this matters, register all job types in all
+// programs.
 //
 // # How an attempt proceeds
 //
@@ -100,5 +107,6 @@
 // surrounds each attempt. execute.go calls the job type, between claim.go and
 // commit.go. outcome.go decides how the attempt ended. For a batch job type,
 // coalesce.go gathers attempts and work_batch.go calls it. For an ordered one,
-// work_ordered.go works its event and those that wait for it.
+// work_ordered.go works its event and those that wait for it. owner.go gives back
+// the jobs of programs that were killed.
 package worker

@@ -21,8 +21,7 @@ const (
 )
 
 const (
-	// internalTimeout bounds one attempt of an internal job. After a crash,
-	// River runs a job again once it is older than its timeout.
+	// internalTimeout bounds one attempt of an internal job.
 	internalTimeout = 30 * time.Second
 
 	// internalSlice is how long an internal job works before it makes room for

@@ -26,7 +26,8 @@ const (
 	fetchCooldown = 2 * time.Millisecond
 
 	// River regards a job as stuck after this time, or after the timeout of its
-	// job type if that is longer. It must exceed the default timeout.
+	// job type if that is longer. It must exceed the default timeout. The jobs of
+	// a program that was killed are usually given back earlier: see owner.
 	rescueAfter = 15 * time.Second
 
 	// defaultSoftStop is how long a stop waits before it cancels the contexts

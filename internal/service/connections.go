@@ -8,9 +8,9 @@ import (
 	"lumin-ingest/store/catalog"
 )
 
-// listenConns is the connection on which River waits for notifications. It
-// belongs to no pool.
-const listenConns = 1
+// sessionConns are the connections that belong to no pool: River waits for
+// notifications on one, and the other holds the lock of the program's jobs.
+const sessionConns = 2
 
 // connections returns the number of connections that the service takes at most,
 // without those of JobsDB, which most job types do not use.
@@ -21,7 +21,7 @@ func (c Config) connections() int {
 	}
 	if c.Work {
 		w := c.worker()
-		n += workPool(w).MaxConns + riverPool(w).MaxConns + listenConns + jobPool(w).MaxConns
+		n += workPool(w).MaxConns + riverPool(w).MaxConns + sessionConns + jobPool(w).MaxConns
 	}
 	return n
 }

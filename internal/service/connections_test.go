@@ -19,9 +19,9 @@ func TestConnections(t *testing.T) {
 		want int
 	}{
 		"ingest": {Config{Ingest: true, Registry: registry}, 3 + 8},
-		"worker": {Config{Work: true, Registry: registry, MaxWorkers: 5}, 3 + 7 + 3 + 1 + 5},
-		"all":    {Config{Ingest: true, Work: true, Registry: registry, MaxWorkers: 5}, 3 + 8 + 7 + 3 + 1 + 5},
-		"queues": {Config{Work: true, Registry: registry, MaxWorkers: 5, Queues: map[string]int{"default": 2}}, 3 + 7 + 3 + 1 + 2},
+		"worker": {Config{Work: true, Registry: registry, MaxWorkers: 5}, 3 + 7 + 3 + 2 + 5},
+		"all":    {Config{Ingest: true, Work: true, Registry: registry, MaxWorkers: 5}, 3 + 8 + 7 + 3 + 2 + 5},
+		"queues": {Config{Work: true, Registry: registry, MaxWorkers: 5, Queues: map[string]int{"default": 2}}, 3 + 7 + 3 + 2 + 2},
 	} {
 		if got := c.cfg.connections(); got != c.want {
 			t.Errorf("%s: %d connections, want %d", name, got, c.want)
