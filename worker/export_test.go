@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"lumin-ingest/store"
 	"lumin-ingest/store/retention"
@@ -45,3 +46,22 @@ const (
 	LookEvery = lookEvery
 	LostAfter = lostAfter
 )
+
+// Owner is the owner of the jobs of a Runtime, without a database.
+type Owner struct{ owner }
+
+// NewOwner returns the Owner with this name. It took its lock again so long ago.
+func NewOwner(name string, afterOutage time.Duration) *Owner {
+	return &Owner{owner{name: name, jobs: newHeldJobs(), patient: time.Now().Add(lostAfterOutage - afterOutage)}}
+}
+
+// Due reports whether the jobs of an owner whose lock has been free for so long may
+// be given back.
+func (o *Owner) Due(name string, free time.Duration) bool {
+	return o.due(name, sighting{local: time.Now().Add(-free)})
+}
+
+// Fetching, Ended and Held are functions of heldJobs.
+func (o *Owner) Fetching() func([]*rivertype.JobRow) { return o.jobs.fetching() }
+func (o *Owner) Ended(ids ...int64)                  { o.jobs.ended(ids) }
+func (o *Owner) Held() []int64                       { ids, _ := o.jobs.list(time.Time{}); return ids }

@@ -3,12 +3,15 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/rivertype"
 
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/pgproxy"
@@ -204,4 +207,34 @@ func TestNoLockBehindPooler(t *testing.T) {
 	r.wait("the log", func() bool { return strings.Contains(r.logs.String(), "this program holds no lock") })
 	close(w.release)
 	r.waitQuiet()
+}
+
+// An owner is given five seconds to take its lock again, and more after an outage
+// that may have hit everyone. A program knows better about its own jobs, but not
+// before each fetch is answered.
+func TestDue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := worker.NewOwner("self", time.Minute)
+		if o.Due("gone", 4*time.Second) || !o.Due("gone", 6*time.Second) {
+			t.Error("without an outage")
+		}
+		recovered := worker.NewOwner("self", 10*time.Second)
+		if recovered.Due("gone", 6*time.Second) || !recovered.Due("self", 6*time.Second) {
+			t.Error("soon after an outage")
+		}
+		fetched := o.Fetching()
+		if !o.Due("self", 6*time.Second) {
+			t.Error("a fetch that began later does not matter")
+		}
+		time.Sleep(10 * time.Second)
+		if o.Due("self", 6*time.Second) || !o.Due("gone", 6*time.Second) {
+			t.Error("during a fetch")
+		}
+		fetched([]*rivertype.JobRow{{ID: 1}, {ID: 2}})
+		o.Ended(1)
+		if !o.Due("self", 6*time.Second) || !slices.Equal(o.Held(), []int64{2}) {
+			t.Errorf("after the fetch: held are %d", o.Held())
+		}
+	})
 }
