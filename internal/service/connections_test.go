@@ -1,10 +1,15 @@
 package service
 
 import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/wait"
 	"lumin-ingest/worker"
@@ -26,6 +31,37 @@ func TestConnections(t *testing.T) {
 		if got := c.cfg.connections(); got != c.want {
 			t.Errorf("%s: %d connections, want %d", name, got, c.want)
 		}
+	}
+}
+
+// The tables of connections and timeouts are those of the code.
+func TestConnectionsOnThePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := worker.NewRegistry()
+	registry.AddTx(counted{kind: "book_invoice"})
+	cfg := worker.Config{Registry: registry}
+	for name, o := range map[string]pgopen.Options{"record": recordPool(), "work": workPool(cfg), "river": riverPool(cfg), "admin": adminPool()} {
+		timeouts := "| `" + name + "` |"
+		for _, d := range []time.Duration{o.StatementTimeout, o.LockTimeout, o.IdleInTransaction} {
+			if d%time.Minute == 0 {
+				timeouts += fmt.Sprintf(" %d min |", d/time.Minute)
+			} else {
+				timeouts += fmt.Sprintf(" %d s |", d/time.Second)
+			}
+		}
+		if !strings.Contains(string(page), timeouts) {
+			t.Errorf("no row %s", timeouts)
+		}
+		if row := regexp.MustCompile("(?m)^\\| `" + name + "`:[^|]*\\| " + strconv.Itoa(o.MaxConns) + "\\b"); !row.Match(page) {
+			t.Errorf("no row %s", row)
+		}
+	}
+	if o := jobPool(cfg); o.StatementTimeout != registry.LongestAttempt() || o.IdleInTransaction != o.StatementTimeout || o.LockTimeout != 0 {
+		t.Errorf("job types have other timeouts than on the page: %+v", o)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 //
 // While the program runs, its own timeouts end every wait. Most of the server's
 // timeouts are a little longer, for a program that has died: the server ends its
-// statements and frees its locks. docs/deploy.md has a table of all of them, and
+// statements and frees its locks. docs/operate.md has a table of all of them, and
 // a test compares.
 
 const (

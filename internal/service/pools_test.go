@@ -237,4 +237,3 @@ func setTarget(t *testing.T, proxy *pgproxy.Proxy, url string) {
 func poolBusy(name string, pool *pgxpool.Pool) string {
 	return fmt.Sprintf("lumin_pool_connections_busy{pool=%q} %d\n", name, pool.Config().MaxConns)
 }
-
