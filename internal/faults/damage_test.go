@@ -70,7 +70,7 @@ func TestEachCheckerIsNeeded(t *testing.T) {
 	t.Parallel()
 	conn := correctDatabase(t)
 	alone := map[string]bool{
-		LiveJob: true, // at the end of a run AllDone notices it too; during a run LiveJob alone does
+		LiveJob: true, // AllDone always notices as well that a run is pending; LiveJob says why
 	}
 	for _, d := range damages {
 		if noticed := noticedBy(t, conn, d); len(noticed) == 1 {

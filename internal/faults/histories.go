@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -32,73 +33,111 @@ func (h histories) add(key lumin.EventKey, o history.Operation) { h[key] = appen
 // operation of each history is a look at the current state.
 //
 // The clients' times and the servers' are of one clock, because all run on this
-// machine.
+// machine. The program may be at work. So all that a look has seen must be read
+// after it: effects, deliveries and orders.
 func (r *runner) histories(ctx context.Context, conn *pgx.Conn) (histories, error) {
 	all := histories{}
-	if err := all.addEffects(ctx, conn); err != nil {
+	before, err := readEffects(ctx, conn)
+	if err != nil {
 		return nil, err
 	}
-	if err := all.addDeliveries(r.ledger); err != nil {
+	done := time.Now()
+	for _, key := range r.ledger.keys() {
+		all[key] = nil
+	}
+	for one := range before {
+		all[one.key] = nil
+	}
+	all.addLooks(r.looks)
+	final, err := readEvents(ctx, conn, slices.Collect(maps.Keys(all)))
+	if err != nil {
+		return nil, fmt.Errorf("look at all events: %w", err)
+	}
+	effects, err := readEffects(ctx, conn)
+	if err != nil {
 		return nil, err
+	}
+	now := time.Now()
+	for one, count := range effects {
+		ended := now
+		if before[one] == count {
+			ended = done
+		}
+		for range count {
+			all.addEffect(one, ended)
+		}
 	}
 	for key, times := range r.replays.reruns() {
 		for _, at := range times {
 			all.add(key, history.Operation{Action: history.Order, Began: at, Ended: history.Open})
 		}
 	}
-	r.looks.mu.Lock()
-	for key, seen := range r.looks.seen {
-		all[key] = append(all[key], seen...)
-	}
-	r.looks.mu.Unlock()
-	keys := make([]lumin.EventKey, 0, len(all))
-	for key := range all {
-		keys = append(keys, key)
-	}
-	final, err := readEvents(ctx, conn, keys)
-	if err != nil {
-		return nil, fmt.Errorf("look at all events: %w", err)
+	if err := all.addDeliveries(r.ledger); err != nil {
+		return nil, err
 	}
 	for key, o := range final {
 		all.add(key, o)
 	}
+	for key := range all {
+		if _, looked := final[key]; !looked {
+			delete(all, key) // it came after the look
+		}
+	}
 	return all, nil
 }
 
-// addEffects adds the effects in the database, and the claims before them. A
-// transaction claims its run after its begin and before its effect. It was
-// committed after that, and before it was seen here.
-func (h histories) addEffects(ctx context.Context, conn *pgx.Conn) error {
+func (h histories) addLooks(l *looks) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, seen := range l.seen {
+		h[key] = append(h[key], seen...)
+	}
+}
+
+// seenEffect is a row of faults.effects. Its times are in microseconds.
+type seenEffect struct {
+	key         lumin.EventKey
+	kind, rerun int
+	began, at   int64
+}
+
+// readEffects counts the rows of faults.effects that are equal. Even if an effect
+// took place twice, they differ in their times.
+func readEffects(ctx context.Context, conn *pgx.Conn) (map[seenEffect]int, error) {
 	rows, err := conn.Query(ctx, `SELECT event_key, job_kind, rerun, tx_began, at FROM faults.effects`)
 	if err != nil {
-		return fmt.Errorf("read effects: %w", err)
+		return nil, fmt.Errorf("read effects: %w", err)
 	}
 	var (
-		key       [16]byte
+		counts    = map[seenEffect]int{}
+		one       seenEffect
 		kind      string
-		o         = history.Operation{Action: history.Claim}
 		began, at time.Time
-		keys      = map[lumin.EventKey]bool{}
 	)
-	_, err = pgx.ForEachRow(rows, []any{&key, &kind, &o.Rerun, &began, &at}, func() error {
-		if o.Kind = slices.Index(effectKinds, kind); o.Kind < 0 {
+	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&one.key), &kind, &one.rerun, &began, &at}, func() error {
+		if one.kind = slices.Index(effectKinds, kind); one.kind < 0 {
 			return fmt.Errorf("unknown job type %q", kind)
 		}
-		keys[key] = true
-		o.Began, o.Ended = began, at.Add(time.Microsecond) // the server rounds down
-		h.add(key, o)
+		one.began, one.at = began.UnixMicro(), at.UnixMicro()
+		counts[one]++
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read effects: %w", err)
+		return nil, fmt.Errorf("read effects: %w", err)
 	}
-	seen := time.Now()
-	for key := range keys {
-		for _, claim := range h[key] {
-			h.add(key, history.Operation{Action: history.Effect, Kind: claim.Kind, Rerun: claim.Rerun, Began: claim.Ended.Add(-time.Microsecond), Ended: seen})
-		}
-	}
-	return nil
+	return counts, nil
+}
+
+// addEffect adds an effect that was committed by the time ended, and the claim
+// before it. Its transaction claimed the run after its begin and before its
+// effect. It was committed after the effect.
+func (h histories) addEffect(one seenEffect, ended time.Time) {
+	at := time.UnixMicro(one.at)
+	h.add(one.key, history.Operation{
+		Action: history.Claim, Kind: one.kind, Rerun: one.rerun, Began: time.UnixMicro(one.began),
+		Ended: at.Add(time.Microsecond), // the server rounds down
+	})
+	h.add(one.key, history.Operation{Action: history.Effect, Kind: one.kind, Rerun: one.rerun, Began: at, Ended: ended})
 }
 
 // addDeliveries adds the deliveries in the ledger's file. An attempt without a
@@ -147,6 +186,17 @@ func (h histories) addDeliveries(l *Ledger) error {
 		}
 	}
 	return nil
+}
+
+// keys returns the events that were sent.
+func (l *Ledger) keys() []lumin.EventKey {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keys := make([]lumin.EventKey, 0, len(l.deliveries))
+	for id := range l.deliveries {
+		keys = append(keys, id.key)
+	}
+	return keys
 }
 
 // read calls f for each line of the ledger's file until now.

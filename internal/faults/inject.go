@@ -49,6 +49,7 @@ func All() []Fault {
 		{Name: "program-terminate", choose: programTerminate},
 		{Name: "program-pause", choose: programPause},
 		{Name: "program-freeze", Slow: true, choose: programFreeze},
+		{Name: "job-rescue", choose: jobRescue},
 		{Name: "roles", choose: changeRoles},
 		{Name: "server-kill", Slow: true, choose: serverHalt(pgdev.Kill)},
 		{Name: "server-immediate", Slow: true, choose: serverHalt(pgdev.Immediate)},

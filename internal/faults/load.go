@@ -127,6 +127,5 @@ func (r *runner) load(ctx context.Context, conn *pgx.Conn) error {
 			return fmt.Errorf("load faults.%s: %w", t.table, err)
 		}
 	}
-	_, err = conn.Exec(ctx, `ANALYZE`)
-	return err
+	return nil
 }

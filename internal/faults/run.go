@@ -65,6 +65,7 @@ type runner struct {
 	replays  *replays
 	looks    *looks
 
+	bothWork     bool // the programs begin with the roles all and all, whatever the seed
 	rolesChanged bool // the programs have the roles ingest and worker instead of all and all
 
 	inject func(context.Context) error // the faults of this run
@@ -119,7 +120,7 @@ func (r *runner) prepare(ctx context.Context) (err error) {
 		}
 		r.programs = append(r.programs, p)
 	}
-	r.rolesChanged = r.cfg.programs == 0 && rand.New(rand.NewPCG(r.cfg.Seed, 0)).IntN(2) == 1
+	r.rolesChanged = r.cfg.programs == 0 && rand.New(rand.NewPCG(r.cfg.Seed, 0)).IntN(2) == 1 && !r.bothWork
 	for n, p := range r.programs {
 		if err := p.start(r.roles()[n]); err != nil {
 			return err
@@ -251,6 +252,9 @@ func (r *runner) unsettled(ctx context.Context) (pending, parked, failed, open i
 func (r *runner) check(ctx context.Context, result *Result) error {
 	return r.servers.queryWithin(ctx, checkBound, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		if err := r.load(ctx, conn); err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, `ANALYZE`); err != nil {
 			return err
 		}
 		if err := conn.QueryRow(ctx, totalsSQL).Scan(&result.Events, &result.Effects, &result.Lost, &result.Doubled); err != nil {

@@ -112,7 +112,9 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 // strike injects one fault and returns when it has ended.
 func (r *runner) strike(ctx context.Context, d draw) (*Row, error) {
 	row := &Row{Fault: d.fault.Name, What: d.shot.what, At: time.Since(r.started)}
+	r.mu.Lock()
 	r.rows = append(r.rows, row)
+	r.mu.Unlock()
 	r.note("%s: %s", row.Fault, row.What)
 	if err := d.shot.do(ctx); err != nil {
 		return nil, fmt.Errorf("inject %s (%s): %w", row.Fault, row.What, err)
