@@ -68,6 +68,14 @@ test-faults: ## inject kills, failovers and broken connections for FAULTS_FOR (1
 	LUMIN_TEST_FAULTS_FOR=$(FAULTS_FOR) LUMIN_TEST_FAULTS_RATE=$(FAULTS_RATE) LUMIN_TEST_FAULTS_SEED=$(SEED) \
 		go test -count 1 -v -timeout 24h -run 'TestManyFaults$$' ./internal/faults
 
+.PHONY: test-broken
+test-broken: ## build the program with one promise broken at a time, and test that the checks notice each within a minute
+	LUMIN_TEST_BROKEN=1 go test -count 1 -v -timeout 1h -run 'TestBrokenBuilds$$' ./internal/faults
+
+.PHONY: model
+model: ## search the model of claim, rescue and replay with spin, and its two broken versions; needs spin and a C compiler
+	@./internal/model/check.sh
+
 .PHONY: examples
 examples: ## build, vet and test the examples (separate modules) against this checkout
 	@for module in examples examples/starter; do \
@@ -76,7 +84,7 @@ examples: ## build, vet and test the examples (separate modules) against this ch
 	done
 
 .PHONY: check
-check: fmt vet lint test test-memory examples bench-quick ## run all checks of CI: format, vet, lint, tests, memory, the examples and a short benchmark
+check: fmt vet lint model test test-memory examples bench-quick ## run all checks of CI: format, vet, lint, the model, tests, memory, the examples and a short benchmark
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
