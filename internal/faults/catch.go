@@ -23,9 +23,10 @@ var always = []string{AckedOnce, RunOnce, EffectOnce, EffectOfRun, NoConflict, I
 
 // Caught says what noticed that a program is broken.
 type Caught struct {
-	After      time.Duration // since the first delivery; 0 if nothing was noticed
+	After      time.Duration // since the first delivery
 	Faults     int           // injected until then
-	Events     int           // acknowledged until then
+	Events     int           // deliveries acknowledged until then
+	Checks     int           // completed until then
 	Violations []Violation
 }
 
@@ -68,12 +69,15 @@ func Catch(ctx context.Context, cfg Config, schema ...string) (caught Caught, er
 			}
 		default:
 		}
-		violations, checkErr := r.violations(ctx)
-		if err = checkErr; len(violations) > 0 {
-			r.mu.Lock()
-			caught.Faults = len(r.rows)
-			r.mu.Unlock()
-			caught.After, caught.Violations, caught.Events = time.Since(r.started), violations, r.ledger.Counts().Acknowledged
+		caught.Violations, err = r.violations(ctx)
+		if err == nil {
+			caught.Checks++
+		}
+		r.mu.Lock()
+		caught.Faults = len(r.rows)
+		r.mu.Unlock()
+		caught.After, caught.Events = time.Since(r.started), r.ledger.Counts().Acknowledged
+		if len(caught.Violations) > 0 {
 			return caught, nil
 		}
 	}
@@ -148,12 +152,14 @@ func (r *runner) checkNow(ctx context.Context, conn *pgx.Conn) (found []Violatio
 	return found, nil
 }
 
-// String names the invariants and the time.
+// String says when which invariants were violated.
 func (c Caught) String() string {
-	if c.After == 0 {
-		return fmt.Sprintf("nothing was noticed in %d events", c.Events)
+	noticed := "noticed:"
+	if len(c.Violations) == 0 {
+		noticed = "nothing was noticed"
 	}
-	text := fmt.Sprintf("noticed after %s, %d faults and %d events:", c.After.Round(100*time.Millisecond), c.Faults, c.Events)
+	text := fmt.Sprintf("after %s, %d faults, %d acknowledged deliveries and %d checks %s",
+		c.After.Round(100*time.Millisecond), c.Faults, c.Events, c.Checks, noticed)
 	for _, v := range c.Violations {
 		text += "\n" + v.String()
 	}

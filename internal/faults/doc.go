@@ -15,9 +15,13 @@
 //     processes.
 //   - Private. It signals only processes that it has started, and connects only
 //     to servers of package pgdev on 127.0.0.1.
+//   - Two kinds of checks. [Check] compares the tables at the end with the
+//     ledger. Package history checks that all that was seen of an event during
+//     the run can have happened one after the other.
 //   - Checks that can fail. [Falsify] damages the checked database in
 //     transactions that it rolls back. It returns an error unless each damage
-//     is noticed.
+//     is noticed. A history is falsified too. [Catch] runs programs that are
+//     broken on purpose until the checks notice.
 //
 // An example. The program at path must have the job types that [EffectKind],
 // [BatchKind], [OrderedKind] and [CallKind] describe:

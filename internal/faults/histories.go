@@ -228,8 +228,11 @@ func (l *Ledger) read(f func(line)) error {
 // checkHistories checks the history of each event, and stores in result how
 // much there was to check.
 func checkHistories(ctx context.Context, all histories, result *Result) error {
+	start := time.Now()
 	checked, err := history.Check(ctx, all)
-	result.Histories = Histories{Events: checked.Events, Operations: checked.Operations, Most: checked.Most, Longest: checked.Longest}
+	result.Histories = Histories{
+		Events: checked.Events, Operations: checked.Operations, Most: checked.Most, Longest: checked.Longest, Took: time.Since(start),
+	}
 	if len(checked.Unexplained) > 0 {
 		v := Violation{Checker: Linearizable, Count: len(checked.Unexplained)}
 		for _, key := range checked.Unexplained[:min(v.Count, violationsShown)] {

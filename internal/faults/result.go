@@ -54,6 +54,7 @@ type Histories struct {
 	Operations int           `json:"operations"`
 	Most       int           `json:"most_operations"` // of one event
 	Longest    time.Duration `json:"longest_ns"`      // search for the order of one event
+	Took       time.Duration `json:"took_ns"`         // all searches together, on all cores
 	Falsified  int           `json:"falsified"`       // ways in which one was falsified and rejected
 }
 
@@ -66,7 +67,7 @@ func (r *Result) Err() error {
 	for _, problem := range r.Problems {
 		errs = append(errs, errors.New(problem))
 	}
-	if r.Counts.Acknowledged == 0 || len(r.Rows) == 0 {
+	if r.Counts.Acknowledged == 0 || r.Histories.Operations == 0 || len(r.Rows) == 0 {
 		errs = append(errs, errors.New("too few events happened to prove anything"))
 	}
 	return errors.Join(errs...)
@@ -79,8 +80,9 @@ func (r *Result) Markdown() string {
 		r.Seed, r.Lasted, len(r.Rows), r.Counts.Attempts, r.Counts.Deliveries, r.Counts.Acknowledged, r.Counts.Redelivered, r.Replays)
 	fmt.Fprintf(&text, "%d events and %d effects are stored; %d lost, %d doubled, %d invariants violated. %d of %d falsifications noticed.\n",
 		r.Events, r.Effects, r.Lost, r.Doubled, len(r.Violations), r.Damages, len(damages))
-	fmt.Fprintf(&text, "The histories of %d events have %d operations, at most %d of one event; the longest search took %s. %d falsifications noticed.\n",
-		r.Histories.Events, r.Histories.Operations, r.Histories.Most, r.Histories.Longest.Round(time.Microsecond), r.Histories.Falsified)
+	fmt.Fprintf(&text, "The histories of %d events have %d operations, at most %d of one event; the search took %s, the longest for one event %s. %d falsifications noticed.\n",
+		r.Histories.Events, r.Histories.Operations, r.Histories.Most,
+		r.Histories.Took.Round(time.Millisecond), r.Histories.Longest.Round(time.Microsecond), r.Histories.Falsified)
 	text.WriteString(r.bound() + "\n\n")
 	text.WriteString("| at | fault | lasted | first 200 | last effect | ready |\n|---:|---|---:|---:|---:|---:|\n")
 	var worst Row
