@@ -14,8 +14,8 @@
 //     without a 200 may store it, at any time after it was sent.
 //   - A look sees the ids and the effects of that moment, and nothing else.
 //   - A claim needs a stored event, as many orders to repeat as its repetition
-//     says, and no earlier claim of the same repetition.
-//   - An effect follows its claim.
+//     says, and the effects of the earlier repetitions.
+//   - An effect follows its claim, which must be the only one.
 //
 // All times must come from one clock. A server on another machine would need
 // its clock compared first.
