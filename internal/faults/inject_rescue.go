@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -23,14 +24,17 @@ SELECT count(*), (SELECT count(pg_notify('lumin.river_insert', jsonb_build_objec
 FROM rescued`
 
 // jobRescue slows the messages of a program down and gives its jobs to the other
-// program while they are at work. So two workers have one job.
+// program while they are at work. So two workers have one job. Both programs must
+// work: River expects that no process fetches a job that it has.
 func jobRescue(r *runner, rng *rand.Rand) shot {
 	n, delay := rng.IntN(len(r.programs)), between(rng, 200*time.Millisecond, 500*time.Millisecond)
 	return shot{
 		what: fmt.Sprintf("messages of program %s take %s, and its jobs at work are given to the other program", r.programs[n].name, delay),
 		do: func(ctx context.Context) error {
-			if r.rolesChanged {
-				return nil // one program works; River would not fetch a job that the same process has
+			if r.rolesChanged { // only one program works
+				if err := errors.Join(changeRoles(r, nil).do(ctx), r.awaitReady(ctx)); err != nil {
+					return err
+				}
 			}
 			r.servers.proxies[n].SetDelay(delay)
 			defer r.servers.proxies[n].SetDelay(0)
