@@ -17,6 +17,8 @@ FAULTS_RATE ?= 60
 JOBS        ?= 200000
 VERSIONS    ?= 14 15 16 17 18
 KILLS       ?= 60
+SCALE       ?= 1
+OUT         ?= bin/chaos
 
 .DEFAULT_GOAL := help
 
@@ -75,6 +77,9 @@ test-broken: ## build the program with one promise broken at a time, and test th
 .PHONY: model
 model: ## search the model of claim, rescue and replay with spin, and its two broken versions; needs spin and a C compiler
 	@./internal/model/check.sh
+.PHONY: chaos
+chaos: ## run every row of the fault plan, or ROWS=T3,T7, with SEED=n, at SCALE (1), into OUT (bin/chaos); takes some hours as root
+	go run ./internal/chaos $(if $(ROWS),-rows $(ROWS)) $(if $(SEED),-seed $(SEED)) $(if $(OLDER),-before $(OLDER)) -scale $(SCALE) -out $(OUT)
 
 .PHONY: examples
 examples: ## build, vet and test the examples (separate modules) against this checkout

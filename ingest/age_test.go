@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lumin-ingest/internal/measure"
 	"lumin-ingest/lumin"
 )
 
@@ -105,4 +106,45 @@ func TestEveryRetryIsFreshEnough(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Events of random times are accepted in each of Lumin's attempts, and up to the
+// limits of their age, to the millisecond. LUMIN_TEST_RETRIES is their number.
+func TestRetriesOfManyEvents(t *testing.T) {
+	t.Parallel()
+	const ahead = 10 * time.Minute
+	r := newRig(t, func(cfg *Config) { cfg.MaxEventAge = MinEventAge })
+	random := measure.Rand(t)
+	events, attempts, accepted := measure.Size(t, "LUMIN_TEST_RETRIES", 50), 0, 0
+	post := func(body string, at time.Time, code string) {
+		attempts++
+		r.setClock(at)
+		response := r.postAccount(body)
+		if code == "" {
+			wantReceipt(t, response, `{"id":17,"status":"recorded"}`)
+			accepted++
+		} else {
+			wantProblem(t, response.Result(), 400, code)
+		}
+	}
+	for range events {
+		at := time.UnixMilli(time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() + random.Int64N(10*365*24*3600*1000)).UTC()
+		body, now := bodyAt(at), at
+		post(body, now, "")
+		for _, delay := range lumin.RetryDelays() {
+			now = now.Add(delay + time.Duration(random.Int64N(int64(30*time.Second))))
+			post(body, now, "")
+		}
+		post(body, at.Add(MinEventAge), "")
+		post(body, at.Add(MinEventAge+time.Millisecond), "timestamp_expired")
+		post(body, at.Add(-ahead), "")
+		post(body, at.Add(-ahead-time.Millisecond), "timestamp_in_future")
+	}
+	if t.Failed() {
+		return
+	}
+	measure.Log(t, "events", float64(events), "")
+	measure.Log(t, "attempts", float64(attempts), "")
+	measure.Log(t, "accepted", float64(accepted), "")
+	measure.Log(t, "refused, a millisecond beyond a limit", float64(attempts-accepted), "")
 }

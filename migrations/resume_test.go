@@ -14,6 +14,7 @@ import (
 	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/measure"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/migrations"
 )
@@ -47,7 +48,8 @@ func armTrap(tb testing.TB, admin *pgxpool.Pool, n int) {
 }
 
 // If a migration is killed at any point, the next up or down continues. This
-// holds for our migrations, River's and the triggers.
+// holds for our migrations, River's and the triggers. LUMIN_TEST_MIGRATION_KILLS
+// is the number of points.
 func TestKilledAtEachStatement(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
@@ -61,7 +63,12 @@ func TestKilledAtEachStatement(t *testing.T) {
 		t.Fatalf("the trap counted %d commands", commands)
 	}
 	// A prime step, so that the moments fall into every migration.
-	for moment := 1; moment < commands; moment += 11 {
+	step, killed := 11, 0
+	if n := measure.Size(t, "LUMIN_TEST_MIGRATION_KILLS", 0); n > 0 {
+		step = max(1, commands/n)
+	}
+	for moment := 1; moment < commands; moment += step {
+		killed += 2
 		armTrap(t, admin, moment)
 		if err := migrations.Up(t.Context(), address); err == nil {
 			t.Fatalf("moment %d: up was not killed", moment)
@@ -82,6 +89,9 @@ func TestKilledAtEachStatement(t *testing.T) {
 			t.Fatalf("moment %d: schema lumin is still there", moment)
 		}
 	}
+	measure.Log(t, "faults", float64(killed), "")
+	measure.Log(t, "commands of all migrations", float64(commands), "")
+	measure.Log(t, "migrations that were reported as dirty after a kill", float64(killed/2), "")
 }
 
 // Programs up to version 4 marked the version table before each migration. A

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/measure"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
@@ -63,14 +64,17 @@ func TestCopiesAtOnce(t *testing.T) {
 
 // Several programs record the same events at once, in opposite orders. Events
 // repeat within a batch and across batches. Each source has other job types, so
-// the runs of one event come from several deliveries.
+// the runs of one event come from several deliveries. LUMIN_TEST_WRITERS is the
+// number of deliveries of each writer.
 func TestWritersInOppositeOrder(t *testing.T) {
 	t.Parallel()
 	s := storeOn(t, pgtest.PoolOf(t, pgtest.New(t), 16))
-	const writers, events, batch = 16, 200, 50
+	const writers, batch = 16, 50
 	kindsOf := map[string][]string{
 		"account": {"zebra", "common"}, "app:a": {"ant"}, "app:b": {"zebra"}, "app:c": {"ant", "common"},
 	}
+	events := max(1, measure.Size(t, "LUMIN_TEST_WRITERS", 800)/len(kindsOf))
+	seed := measure.Rand(t).Uint64()
 	var all []store.Delivery
 	for n := range events {
 		for source, kinds := range kindsOf {
@@ -85,7 +89,7 @@ func TestWritersInOppositeOrder(t *testing.T) {
 	var group sync.WaitGroup
 	for w := range writers {
 		group.Go(func() {
-			random := rand.New(rand.NewPCG(1, uint64(w)))
+			random := rand.New(rand.NewPCG(seed, uint64(w)))
 			mine := slices.Clone(all)
 			if w%2 == 1 {
 				slices.Reverse(mine)
@@ -105,6 +109,9 @@ func TestWritersInOppositeOrder(t *testing.T) {
 	want := tally{Events: events * len(kindsOf), Runs: events * 3, Jobs: events * 3}
 	want.Redeliveries = int(sent.Load()) - want.Events
 	wantTally(t, s, want)
+	measure.Log(t, "events", float64(want.Events), "")
+	measure.Log(t, "attempts", float64(sent.Load()), "")
+	measure.Log(t, "transactions in opposite orders", float64(writers*((len(all)+batch-1)/batch)), "")
 }
 
 // Transactions that record other sources of the same events wait for each

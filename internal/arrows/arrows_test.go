@@ -78,6 +78,9 @@ var mayImport = map[string][]string{
 		"lumin", "migrations", "internal/faults/history", "internal/pgdev", "internal/pgproxy", "internal/sample",
 	},
 	"internal/faults/history": nil,
+	"internal/faults/subject": {"app", "lumin", "worker", "internal/faults"},
+	"internal/chaos":          {"internal/faults", "internal/faults/subject", "internal/measure", "internal/pgdev"},
+	"internal/measure":        nil,
 	"internal/pgdev":          nil,
 	"internal/pgdownload":     nil,
 	"internal/pgproxy":        nil,
@@ -134,7 +137,7 @@ var outside = map[string][]string{
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
 	"testing": {
-		"internal/pgtest", "internal/testlog", "internal/wait",
+		"internal/measure", "internal/pgtest", "internal/testlog", "internal/wait",
 		"store/internal/storetest", "worker/jobs/internal/jobtest", "worker/workertest",
 	},
 }

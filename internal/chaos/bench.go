@@ -110,7 +110,7 @@ func (b *bench) command(r row) string {
 		text += fmt.Sprintf(" SCALE=%g", b.scale)
 	}
 	if b.before != "" && r.id == upgradeRow {
-		text += " BEFORE=" + b.before
+		text += " OLDER=" + b.before
 	}
 	return text
 }

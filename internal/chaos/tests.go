@@ -11,23 +11,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 	"time"
 
 	"lumin-ingest/internal/faults"
+	"lumin-ingest/internal/measure"
 )
 
 // test is a row that a test of another package carries out. The test takes its
-// size from a variable and logs its figures as "figure: NAME = NUMBER UNIT".
+// size from a variable and logs its figures with package measure.
 type test struct {
 	id, name, size string
 	run            string // pattern of the tests
 	folder         string // of the package
-	variable       string // with the size; empty if the tests have only one
+	variable       string // with the size
 	full           int
-	args           []string // further arguments for the size; %d is replaced
 }
 
 func tests() []test {
@@ -59,7 +56,7 @@ func tests() []test {
 		},
 		{
 			id: "T18", name: "negative controls: broken builds, which the invariants must notice",
-			size: "each build noticed within 60 s", run: "^TestBroken", folder: "./internal/faults/broken",
+			size: "each build noticed within 60 s", run: "^TestBrokenBuilds$", folder: "./internal/faults",
 			variable: "LUMIN_TEST_BROKEN", full: 1,
 		},
 	}
@@ -69,7 +66,7 @@ func tests() []test {
 func (t test) carryOut(ctx context.Context, b *bench, folder string) (*faults.Outcome, error) {
 	size := max(1, int(float64(t.full)*b.scale+0.5))
 	cmd := exec.CommandContext(ctx, "go", "test", "-count", "1", "-json", "-timeout", "3h", "-run", t.run, t.folder)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", t.variable, size), fmt.Sprintf("LUMIN_TEST_SEED=%d", b.seed))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", t.variable, size), fmt.Sprintf("%s=%d", measure.SeedVariable, b.seed))
 	cmd.Stderr = os.Stderr
 	log, err := os.Create(filepath.Join(folder, "test.log"))
 	if err != nil {
@@ -91,9 +88,6 @@ func (t test) carryOut(ctx context.Context, b *bench, folder string) (*faults.Ou
 	out.Lasted = time.Since(begin).Seconds()
 	return out, err
 }
-
-// figure matches a figure in the output of a test.
-var figure = regexp.MustCompile(`figure: (.+) = (\S+) ?(.*)$`) //nolint:gochecknoglobals // constant
 
 // event is one line of the output of go test -json.
 type event struct{ Action, Test, Output string }
@@ -118,10 +112,12 @@ func readTest(from io.Reader) (*faults.Outcome, error) {
 		case e.Action == "skip" && e.Test != "":
 			out.Problems = append(out.Problems, e.Test+" was skipped")
 		case e.Action == "output":
-			if found := figure.FindStringSubmatch(strings.TrimSpace(e.Output)); found != nil {
-				if err := addFigure(out, found[1], found[2], found[3]); err != nil {
-					return out, err
-				}
+			name, value, unit, found, err := measure.Parse(e.Output)
+			if err != nil {
+				return out, err
+			}
+			if found {
+				addFigure(out, name, value, unit)
 			}
 		}
 	}
@@ -132,19 +128,14 @@ func readTest(from io.Reader) (*faults.Outcome, error) {
 }
 
 // addFigure adds a figure of a test to the outcome.
-func addFigure(out *faults.Outcome, name, value, unit string) error {
-	number, err := strconv.ParseFloat(value, 64)
-	if err != nil {
-		return fmt.Errorf("figure %s: %w", name, err)
-	}
+func addFigure(out *faults.Outcome, name string, value float64, unit string) {
 	for common, to := range map[string]*int{
 		"events": &out.Events, "attempts": &out.Attempts, "faults": &out.Faults, "lost": &out.Lost, "doubled": &out.Doubled,
 	} {
 		if name == common {
-			*to = int(number)
-			return nil
+			*to = int(value)
+			return
 		}
 	}
-	out.Measures = append(out.Measures, faults.Measure{Name: name, Value: number, Unit: unit})
-	return nil
+	out.Measures = append(out.Measures, faults.Measure{Name: name, Value: value, Unit: unit})
 }

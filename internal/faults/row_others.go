@@ -42,13 +42,13 @@ func othersScenario() Scenario {
 					{"DDL", s.changeTables},
 					{"second River", s.secondRiver},
 				} {
-					s.locked = nil
+					s.locked, s.from = nil, time.Now()
 					err := s.hit(ctx, part.name, func(ctx context.Context) error { return part.do(ctx, length) })
 					if err != nil {
 						return err
 					}
 					row := s.rows[len(s.rows)-1]
-					t := s.ledger.traffic(s.undisturbed(row), row.ended, func(d identity) bool { return s.locked[d.key] })
+					t := s.ledger.traffic(s.from, row.ended, func(d identity) bool { return s.locked[d.key] })
 					s.atMost(part.name+": unrelated attempts not answered 200", float64(t.refused), 0, "")
 					s.atMost(part.name+": p99 of unrelated deliveries", milliseconds(t.p99), 1000, "ms")
 					if err := s.recover(ctx); err != nil {
@@ -59,16 +59,6 @@ func othersScenario() Scenario {
 			return s.untouched(ctx)
 		},
 	}
-}
-
-// undisturbed returns the beginning of a fault. The sessions that a fault itself
-// terminates do not count, nor do the seconds until there are new ones.
-func (s *scene) undisturbed(row *Row) time.Time {
-	begin := row.ended.Add(-row.Lasted)
-	if row.Fault == "odd timeouts" {
-		return begin.Add(3 * time.Second)
-	}
-	return begin
 }
 
 // lockRows locks some events and their runs, as an operator might in psql.
@@ -115,6 +105,7 @@ func (s *scene) oddTimeouts(ctx context.Context, length time.Duration) error {
 	if err := s.servers.exec(ctx, set...); err != nil {
 		return err
 	}
+	s.from = time.Now().Add(3 * time.Second) // until the programs have connected anew
 	pause(ctx, length)
 	return s.servers.exec(context.WithoutCancel(ctx), reset...)
 }
@@ -171,6 +162,10 @@ func (s *scene) secondRiver(ctx context.Context, length time.Duration) error {
 	if err := s.restart(ctx, p, p.role); err != nil {
 		return err
 	}
+	if err := s.await(ctx, "the restarted program is ready", startBound, func() bool { return p.ready(ctx) == nil }); err != nil {
+		return err
+	}
+	s.from = time.Now()
 	pause(ctx, length)
 	return nil
 }

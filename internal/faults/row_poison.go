@@ -21,7 +21,7 @@ func poisonScenario() Scenario {
 		ID: "T13", Name: "job types that panic, ignore their context or fail with a NUL byte, and a job of an unknown kind",
 		Size: "2 min without and 2 min with poison; visible as failed; p99 of the neighbours' effects < 2 × normal",
 		setup: setup{
-			programs: 2, rate: 30, poison: true,
+			programs: 2, rate: 30, poison: true, noReplays: true,
 			env: []string{SteadyVariable + "=1", "WORKERS=16"},
 		},
 		inject: func(ctx context.Context, s *scene) error {
@@ -98,7 +98,7 @@ func (s *scene) visible(ctx context.Context) error {
 		return err == nil && failed[PanicKind] > 0 && failed[NULKind] > 0 && failed[HangKind] > 0
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %v", err, failed)
 	}
 	for _, kind := range []string{PanicKind, NULKind, HangKind} {
 		s.atLeast("runs of "+kind+" that are visible as failed", float64(failed[kind]), 1, "")

@@ -182,7 +182,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	defer stopDrain()
 	var load sync.WaitGroup
 	load.Go(func() { r.clients.run(draining, loading) })
-	load.Go(func() { r.replays.run(loading) })
+	if !r.cfg.noReplays {
+		load.Go(func() { r.replays.run(loading) })
+	}
 	load.Go(func() { r.looks.run(loading) })
 
 	err := r.inject(ctx)

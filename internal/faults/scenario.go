@@ -32,6 +32,7 @@ type setup struct {
 	programs   int                                                     // 0 means 2 in random roles
 	standby    bool                                                    // start a standby
 	loses      bool                                                    // acknowledged events may be lost: the standby is asynchronous, and the invariants are not checked
+	noReplays  bool                                                    // no replays are ordered before the end
 	poison     bool                                                    // the program has the misbehaving job types
 	rate       int                                                     // new events per second
 	settings   map[string]string                                       // of the server
@@ -100,6 +101,7 @@ type scene struct {
 
 	more   int                     // faults beyond one per row
 	locked map[lumin.EventKey]bool // events that another session has locked
+	from   time.Time               // when a fault begins to count
 }
 
 // count returns a size at the scale of the run, but not less than a minimum.

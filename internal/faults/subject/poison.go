@@ -23,15 +23,14 @@ func addPoison(registry *worker.Registry) {
 	}
 	registry.Add(poison{kind: faults.PanicKind, file: file, of: 32, misbehave: func() error { panic("a job type with a defect") }})
 	registry.Add(poison{kind: faults.NULKind, file: file, of: 32, misbehave: func() error { return errors.New("a text with \x00 in it") }})
-	registry.Add(poison{kind: faults.HangKind, file: file, of: 512, misbehave: func() error {
+	registry.Add(poison{kind: faults.HangKind, file: file, of: 128, misbehave: func() error {
 		time.Sleep(hangFor)
-		return nil
+		return errors.New("after its time")
 	}})
 }
 
-// hangFor is how long a job ignores its context. River's timeout ends long
-// before.
-const hangFor = 20 * time.Second
+// hangFor is how long a job ignores its context, which ends long before.
+const hangFor = 8 * time.Second
 
 // poison misbehaves for one event of so many.
 type poison struct {
@@ -48,7 +47,7 @@ func (poison) Timeout() time.Duration    { return 2 * time.Second }
 func (poison) Backoff(int) time.Duration { return time.Second }
 
 func (p poison) Work(_ context.Context, e *worker.Event) error {
-	if _, err := os.Stat(p.file); err != nil || (uint16(e.Key[0])<<8|uint16(e.Key[1]))%p.of != 0 {
+	if _, err := os.Stat(p.file); err != nil || (uint16(e.Key[14])<<8|uint16(e.Key[15]))%p.of != 0 {
 		return nil
 	}
 	return p.misbehave()

@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"lumin-ingest/internal/measure"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store/signaturerequest"
@@ -259,24 +260,32 @@ func (r rig) state(t *testing.T, id string) string {
 	return state(row)
 }
 
-// Several workers process shuffled, repeated histories of a few signature
-// requests at the same time.
+// Several workers process shuffled, repeated histories of some signature
+// requests at the same time. LUMIN_TEST_HISTORIES is their number.
 func TestConcurrentHistories(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	random := measure.Rand(t)
 	histories := map[string][]happened{}
+	events := 0
 	var payloads [][]byte
-	for n := range 12 {
+	for n := range measure.Size(t, "LUMIN_TEST_HISTORIES", 12) {
 		id := fmt.Sprintf("request-%d", n)
-		histories[id] = rapid.Custom(history).Example(n)
+		histories[id] = rapid.Custom(history).Example(int(random.Int32()))
+		events += len(histories[id])
 		for _, h := range histories[id] {
 			payloads = append(payloads, h.payload(id), h.payload(id))
 		}
 	}
-	rand.Shuffle(len(payloads), func(i, j int) { payloads[i], payloads[j] = payloads[j], payloads[i] })
+	random.Shuffle(len(payloads), func(i, j int) { payloads[i], payloads[j] = payloads[j], payloads[i] })
+	const senders = 200
 	var group sync.WaitGroup
-	for _, payload := range payloads {
-		group.Go(func() { r.Record(t, payload) })
+	for part := range slices.Chunk(payloads, (len(payloads)+senders-1)/senders) {
+		group.Go(func() {
+			for _, payload := range part {
+				r.Record(t, payload)
+			}
+		})
 	}
 	group.Wait()
 	r.WaitQuiet(t)
@@ -288,6 +297,9 @@ func TestConcurrentHistories(t *testing.T) {
 	if n := r.Count(t, `SELECT count(*) FROM lumin.signature_requests`); n != len(histories) {
 		t.Errorf("%d rows for %d signature requests", n, len(histories))
 	}
+	measure.Log(t, "histories", float64(len(histories)), "")
+	measure.Log(t, "events", float64(events), "")
+	measure.Log(t, "attempts", float64(len(payloads)), "")
 }
 
 // The run succeeds for every body with a valid identity.
