@@ -129,7 +129,9 @@ func (s *scene) spread(what string, bound time.Duration, of func(*Row) time.Dura
 }
 
 // seconds returns a time in seconds, rounded to milliseconds.
-func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}
 
 // median returns the middle of sorted values.
 func median[T any](sorted []T) T { return sorted[len(sorted)/2] }

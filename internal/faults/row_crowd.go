@@ -28,9 +28,12 @@ func exhaustScenario() Scenario {
 			if err := s.admitIntruder(ctx); err != nil {
 				return err
 			}
-			if err := s.acknowledged(ctx, 100); err != nil {
+			s.clients.rate.Store(500) // so that all clients and pools have their connections
+			if err := s.acknowledged(ctx, 500); err != nil {
 				return err
 			}
+			s.clients.rate.Store(int64(s.cfg.Rate))
+			pause(ctx, 5*time.Second)
 			before := s.calm(ctx)
 			var worst time.Duration
 			var refused int

@@ -39,30 +39,38 @@ func fullDiskScenario() Scenario {
 	}
 }
 
-// fullLogScenario is T7 with the whole server on a small disk. PostgreSQL ends
-// when it cannot write its WAL, so a service manager has to start it again.
+// fullLogScenario is T7 with the write-ahead log on a small disk. PostgreSQL ends
+// when it cannot write its log, so a service manager has to start it again.
 func fullLogScenario() Scenario {
 	var disk smallDisk
 	return Scenario{
-		ID: "T7w", Name: "the disk of the write-ahead log is full (the whole server on a small tmpfs); it is started again every second, as a service manager does",
+		ID: "T7w", Name: "the disk of the write-ahead log is full (a small tmpfs); PostgreSQL ends, and is started again every second, as a service manager does",
 		Size: "5 times for 30 s; no 200 while the server is down; heals automatically when there is room",
 		setup: setup{
 			programs: 2, rate: 60,
 			settings: map[string]string{"max_wal_size": "64MB", "min_wal_size": "32MB"},
 			prepare: func(_ context.Context, cfg *Config, _ Options) (undo func(), err error) {
-				if disk, err = mountDisk(400); err != nil {
+				if disk, err = mountDisk(256); err != nil {
 					return nil, err
 				}
-				cfg.parent = string(disk)
+				cfg.logFolder = filepath.Join(string(disk), "log")
 				return disk.unmount, nil
 			},
 		},
 		lastEffect: killedBound,
 		inject: func(ctx context.Context, s *scene) error {
-			down := func() bool { return s.servers.current().PID() == 0 }
+			down := func() bool {
+				// Fills up the rest of the current file of the log.
+				_ = s.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+					_, err := conn.Exec(ctx, `SELECT pg_switch_wal()`)
+					return err
+				})
+				return s.servers.current().PID() == 0
+			}
 			return s.fillDisk(ctx, &disk, down, func(ctx context.Context, length time.Duration) error {
 				for start := time.Now(); time.Since(start) < length && ctx.Err() == nil; pause(ctx, time.Second) {
 					_ = s.servers.current().Resume(ctx) // fails while the disk is full
+					down()
 				}
 				return nil
 			})

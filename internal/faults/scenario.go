@@ -37,7 +37,7 @@ type setup struct {
 	rate       int                                                     // new events per second
 	settings   map[string]string                                       // of the server
 	env        []string                                                // of the programs
-	parent     string                                                  // folder for the server; empty for the usual one
+	logFolder  string                                                  // folder for the write-ahead log; empty for the usual one
 	tablespace string                                                  // folder for the database; empty for the server's own
 	commands   [][]string                                              // of the programs, if they differ
 	migrate    func(context.Context, string) error                     // instead of migrating to the newest version

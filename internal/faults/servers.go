@@ -11,6 +11,8 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -60,7 +62,7 @@ func startServers(ctx context.Context, cfg Config) (_ *servers, err error) {
 	// wait for that after each restart.
 	settings := map[string]string{"wal_retrieve_retry_interval": "100ms"}
 	maps.Copy(settings, cfg.settings)
-	if s.primary, err = pgdev.Start(ctx, pgdev.Config{Settings: settings, Parent: cfg.parent}); err != nil {
+	if s.primary, err = pgdev.Start(ctx, pgdev.Config{Settings: settings}); err != nil {
 		return nil, err
 	}
 	s.asynchronous = cfg.loses
@@ -84,14 +86,14 @@ func startServers(ctx context.Context, cfg Config) (_ *servers, err error) {
 
 // prepare creates the database. An ordinary role owns it.
 func (s *servers) prepare(ctx context.Context, cfg Config) error {
-	conn, err := pgx.Connect(ctx, s.primary.URL())
-	if err != nil {
-		return fmt.Errorf("prepare the database: %w", err)
-	}
-	defer conn.Close(ctx)
 	statements := []string{
 		"CREATE ROLE " + owner + " LOGIN PASSWORD '" + s.password + "'",
 		"CREATE DATABASE " + database + " OWNER " + owner,
+	}
+	if cfg.logFolder != "" {
+		if err := moveLog(ctx, s.primary, cfg.logFolder); err != nil {
+			return fmt.Errorf("move the write-ahead log: %w", err)
+		}
 	}
 	if cfg.tablespace != "" {
 		if err := giveTo(cfg.tablespace, s.primary); err != nil {
@@ -100,6 +102,11 @@ func (s *servers) prepare(ctx context.Context, cfg Config) error {
 		statements = append(statements, "CREATE TABLESPACE small LOCATION '"+cfg.tablespace+"'",
 			"ALTER DATABASE "+database+" SET TABLESPACE small")
 	}
+	conn, err := pgx.Connect(ctx, s.primary.URL())
+	if err != nil {
+		return fmt.Errorf("prepare the database: %w", err)
+	}
+	defer conn.Close(ctx)
 	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("prepare the database: %w", err)
@@ -134,6 +141,21 @@ func giveTo(folder string, server *pgdev.Server) error {
 		return errors.New("this system does not say who owns a folder")
 	}
 	return os.Chown(folder, int(stat.Uid), int(stat.Gid))
+}
+
+// moveLog moves the write-ahead log of a server to a new folder.
+func moveLog(ctx context.Context, server *pgdev.Server, to string) error {
+	if err := server.Halt(pgdev.Fast); err != nil {
+		return err
+	}
+	from := filepath.Join(server.Dir(), "data", "pg_wal")
+	if text, err := exec.CommandContext(ctx, "cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w: %s", err, text)
+	}
+	if err := errors.Join(os.RemoveAll(from), os.Symlink(to, from)); err != nil {
+		return err
+	}
+	return server.Resume(ctx)
 }
 
 // url returns the URL of the database on a server, for the owner.

@@ -66,22 +66,14 @@ func (a account) can(ctx context.Context, test, folder string) bool {
 	return a.command(ctx, "/bin/sh", "-c", `test "$1" "$2"`, "sh", test, folder).Run() == nil
 }
 
-// tempFolder returns a folder in which the account can create and delete: the
-// wanted one, or the usual ones if none is wanted. The path has no symbolic
-// links.
-func (a account) tempFolder(ctx context.Context, wanted string) (string, error) {
-	folders := []string{os.TempDir(), "/tmp"}
-	if wanted != "" {
-		folders = []string{wanted}
-	}
-	for _, folder := range folders {
+// tempFolder returns a folder in which the account can create and delete. The
+// path has no symbolic links.
+func (a account) tempFolder(ctx context.Context) (string, error) {
+	for _, folder := range []string{os.TempDir(), "/tmp"} {
 		resolved, err := resolve(folder)
 		if err == nil && a.can(ctx, "-x", resolved) && a.can(ctx, "-w", resolved) {
 			return resolved, nil
 		}
-	}
-	if wanted != "" {
-		return "", fmt.Errorf("user %s cannot write to %s; change its mode or its owner", a.name, wanted)
 	}
 	return "", fmt.Errorf("user %s can write neither to %s nor to /tmp; set TMPDIR to a folder that this user can write to", a.name, os.TempDir())
 }

@@ -25,11 +25,6 @@ type Config struct {
 	// warning.
 	Settings map[string]string
 
-	// Parent is the folder in which the private folder is created. The server's
-	// user must be able to write to it. If it is empty, the folder for temporary
-	// files is used.
-	Parent string
-
 	// BinDir is the folder with the programs initdb and postgres, version 14 or
 	// newer. If it is empty, they are searched in PATH, then in the usual
 	// folders of distributions and Homebrew.

@@ -31,11 +31,10 @@ type directory struct {
 	owner  account
 }
 
-// newDirectory chooses a name for a private folder in the wanted folder, or in a
-// usual one if none is wanted. The watchdog creates the
+// newDirectory chooses a name for a private folder. The watchdog creates the
 // folder, so that it never exists without a watchdog.
-func newDirectory(ctx context.Context, owner account, wanted string) (directory, error) {
-	parent, err := owner.tempFolder(ctx, wanted)
+func newDirectory(ctx context.Context, owner account) (directory, error) {
+	parent, err := owner.tempFolder(ctx)
 	if err != nil {
 		return directory{}, err
 	}

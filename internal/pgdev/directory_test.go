@@ -55,7 +55,7 @@ func testDirectory(t *testing.T) (directory, *watchdog) {
 	t.Helper()
 	owner, err := findAccount()
 	check(t, err)
-	d, err := newDirectory(t.Context(), owner, "")
+	d, err := newDirectory(t.Context(), owner)
 	check(t, err)
 	guard, err := startWatchdog(d)
 	check(t, err)

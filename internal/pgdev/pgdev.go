@@ -82,7 +82,7 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	fill := func(ctx context.Context) error { return s.initialize(ctx, cfg.Durable) }
-	if err := s.create(ctx, owner, cfg.Parent, fill); err != nil {
+	if err := s.create(ctx, owner, fill); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -90,8 +90,8 @@ func start(ctx context.Context, cfg Config) (*Server, error) {
 
 // create creates the folder with its watchdog, fills the folder and starts the
 // server.
-func (s *Server) create(ctx context.Context, owner account, parent string, fill func(context.Context) error) (err error) {
-	if s.dir, err = newDirectory(ctx, owner, parent); err != nil {
+func (s *Server) create(ctx context.Context, owner account, fill func(context.Context) error) (err error) {
+	if s.dir, err = newDirectory(ctx, owner); err != nil {
 		return err
 	}
 	if s.watchdog, err = startWatchdog(s.dir); err != nil {

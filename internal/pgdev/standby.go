@@ -26,7 +26,7 @@ func StartStandby(ctx context.Context, primary *Server, name string) (*Server, e
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	fill := func(ctx context.Context) error { return s.copyFrom(ctx, primary, name) }
-	if err := s.create(ctx, primary.dir.owner, "", fill); err != nil {
+	if err := s.create(ctx, primary.dir.owner, fill); err != nil {
 		return nil, fmt.Errorf("start a standby of a private PostgreSQL server: %w", err)
 	}
 	return s, nil
