@@ -75,7 +75,7 @@ func terminateScenario() Scenario {
 		Size:  "2,000 in 10,000 events",
 		setup: setup{programs: 2, rate: 40},
 		inject: func(ctx context.Context, s *scene) error {
-			total := s.count(2000, 50)
+			total := s.count(2000, 20)
 			const burst = 50
 			for n := range total {
 				if err := s.hit(ctx, "terminate", s.terminateOne); err != nil {
@@ -88,7 +88,7 @@ func terminateScenario() Scenario {
 				}
 				pause(ctx, between(s.rng, 0, 100*time.Millisecond))
 			}
-			return s.acknowledged(ctx, s.count(10_000, 300))
+			return s.acknowledged(ctx, s.count(10_000, 150))
 		},
 	}
 }

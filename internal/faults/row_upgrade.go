@@ -16,7 +16,7 @@ import (
 func upgradeScenario() Scenario {
 	return Scenario{
 		ID: "T16", Name: "old and new program side by side during a migration; SIGKILL of the migration",
-		Size: "50 kills of the migration, 2 min side by side",
+		Size: "up to 50 kills of the migration, a little later each time, until it comes through; 2 min side by side",
 		setup: setup{
 			programs: 2, rate: 40,
 			prepare: func(_ context.Context, cfg *Config, o Options) (func(), error) {
@@ -57,6 +57,9 @@ func upgradeScenario() Scenario {
 	}
 }
 
+// latestKill is more than the migrations and the start of their program take.
+const latestKill = 2 * time.Second
+
 // killMigrations runs the migrations and kills them, a little later each time,
 // until they come through or were killed often enough.
 func (s *scene) killMigrations(ctx context.Context) error {
@@ -64,8 +67,8 @@ func (s *scene) killMigrations(ctx context.Context) error {
 	for n := range kills {
 		done := false
 		err := s.hit(ctx, "kill the migration", func(ctx context.Context) error {
-			after := time.Duration(n) * 3 * time.Second / time.Duration(kills)
-			short, cancel := context.WithTimeout(ctx, after+between(s.rng, 0, 200*time.Millisecond))
+			step := latestKill / time.Duration(kills)
+			short, cancel := context.WithTimeout(ctx, time.Duration(n)*step+between(s.rng, 0, step))
 			defer cancel()
 			err := migrateWith(short, &s.cfg, s.cfg.Program[0], s.servers.url(s.servers.current()))
 			if done = err == nil; short.Err() != nil {

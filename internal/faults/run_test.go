@@ -104,7 +104,30 @@ func TestFewFaults(t *testing.T) {
 	run(t, cfg)
 }
 
-// The same with all faults, including failovers, in an order that the seed
+// A row of the fault plan in its smallest size. make chaos runs all rows.
+func TestScenario(t *testing.T) {
+	t.Parallel()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := faults.Scenarios()
+	row := all[slices.IndexFunc(all, func(s faults.Scenario) bool { return s.ID == "T4" })]
+	folder := t.TempDir()
+	out, err := row.Run(context.WithoutCancel(t.Context()), faults.Options{
+		Program: []string{binary, "serve"}, Env: []string{programVariable + "=1"},
+		Folder: folder, Seed: setting(t, "SEED", rand.Uint64N(1_000_000)), Scale: 0.001, Log: t.Logf,
+	})
+	if err != nil || !out.Passed() {
+		keep(t, folder)
+		t.Fatalf("seed %d: %v %q", out.Seed, err, out.Problems)
+	}
+	if out.Faults != 20 || out.Events < 150 || out.Damages == 0 || out.First200 == nil || out.First200.N != 20 || out.LastEffect == nil {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
+// TestFewFaults with all faults, including failovers, in an order that the seed
 // decides. LUMIN_TEST_FAULTS_FOR is the length of the run. To select faults,
 // name them in LUMIN_TEST_FAULTS_ONLY or LUMIN_TEST_FAULTS_EXCEPT, separated by
 // commas.
