@@ -62,17 +62,17 @@ func (o *Outcome) figure(name string, value float64, unit string) {
 
 // atMost adds a figure with a bound.
 func (s *scene) atMost(name string, value, bound float64, unit string) {
-	s.out.Measures = append(s.out.Measures, Measure{Name: name, Value: value, Unit: unit, Bound: fmt.Sprintf("≤ %g", bound)})
+	s.out.Measures = append(s.out.Measures, Measure{Name: name, Value: value, Unit: unit, Bound: fmt.Sprintf("≤ %.4g", bound)})
 	if value > bound {
-		s.problem("%s is %.4g %s, more than %g", name, value, unit, bound)
+		s.problem("%s is %.4g %s, more than %.4g", name, value, unit, bound)
 	}
 }
 
 // atLeast adds a figure with a lower bound.
 func (s *scene) atLeast(name string, value, bound float64, unit string) {
-	s.out.Measures = append(s.out.Measures, Measure{Name: name, Value: value, Unit: unit, Bound: fmt.Sprintf("≥ %g", bound)})
+	s.out.Measures = append(s.out.Measures, Measure{Name: name, Value: value, Unit: unit, Bound: fmt.Sprintf("≥ %.4g", bound)})
 	if value < bound {
-		s.problem("%s is %.4g %s, less than %g", name, value, unit, bound)
+		s.problem("%s is %.4g %s, less than %.4g", name, value, unit, bound)
 	}
 }
 

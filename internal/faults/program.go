@@ -163,6 +163,12 @@ func (p *program) url() string {
 	return p.process.addr.get(receiving)
 }
 
+func (p *program) currentRole() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.role
+}
+
 // admin returns the address of the admin listener. It is empty until the program
 // has logged it.
 func (p *program) admin() string {

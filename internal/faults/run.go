@@ -203,6 +203,11 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	if r.cfg.loses {
 		return nil
 	}
+	if r.cfg.noReplays { // one, which the falsification needs
+		if err := r.replays.orderFailed(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.settle(ctx); err != nil {
 		return err
 	}

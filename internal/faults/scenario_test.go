@@ -121,7 +121,7 @@ func TestFlat(t *testing.T) {
 			s.programs = []*program{{name: "A"}}
 			signs := newVitalSigns(s.programs)
 			for m := range 61 {
-				signs.samples = append(signs.samples, vitalSample{s.started.Add(time.Duration(m) * time.Minute), 0, map[string]float64{
+				signs.samples = append(signs.samples, vitalSample{s.started.Add(time.Duration(m) * time.Minute), 0, "all", map[string]float64{
 					goroutines: c.value(m), descriptors: 20, memory: 64 << 20,
 				}})
 			}
@@ -129,14 +129,13 @@ func TestFlat(t *testing.T) {
 			if got := len(s.problems) > 0; got != c.grows {
 				t.Errorf("problems: %q", s.problems)
 			}
-			if len(s.out.Measures) != 6 {
+			if len(s.out.Measures) != 6 { // three gauges of one role
 				t.Errorf("%d measures", len(s.out.Measures))
 			}
 		})
 	}
 	s := newTestScene(t)
-	s.programs = []*program{{name: "A"}}
-	if s.flat(newVitalSigns(s.programs), s.started, s.started.Add(time.Hour)); len(s.problems) == 0 {
+	if s.flat(newVitalSigns(nil), s.started, s.started.Add(time.Hour)); len(s.problems) == 0 {
 		t.Error("no samples are no problem")
 	}
 }

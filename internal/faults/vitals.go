@@ -62,7 +62,7 @@ func (s *scene) calm(ctx context.Context) map[string]float64 {
 	found := map[string]float64{}
 	for _, gauge := range []string{goroutines, descriptors, memory} {
 		for n := range s.programs {
-			if values := all.between(n, gauge, time.Time{}, time.Now()); len(values) > 0 {
+			if values := all.between(func(one vitalSample) bool { return one.program == n }, gauge, time.Time{}, time.Now()); len(values) > 0 {
 				found[s.programs[n].name+" "+gauge] = median(values)
 			}
 		}
@@ -108,6 +108,7 @@ type vitalSigns struct {
 type vitalSample struct {
 	at      time.Time
 	program int
+	role    string
 	gauges  map[string]float64
 }
 
@@ -121,7 +122,7 @@ func (v *vitalSigns) sample(ctx context.Context) {
 			continue // it is being restarted
 		}
 		v.mu.Lock()
-		v.samples = append(v.samples, vitalSample{time.Now(), n, gauges})
+		v.samples = append(v.samples, vitalSample{time.Now(), n, p.currentRole(), gauges})
 		v.mu.Unlock()
 	}
 }
@@ -134,13 +135,14 @@ func (v *vitalSigns) every(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// between returns the sorted values of a gauge in a period.
-func (v *vitalSigns) between(program int, gauge string, from, to time.Time) []float64 {
+// between returns the sorted values of a gauge in a period, of the samples that
+// are chosen.
+func (v *vitalSigns) between(chosen func(vitalSample) bool, gauge string, from, to time.Time) []float64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var values []float64
 	for _, one := range v.samples {
-		if value, found := one.gauges[gauge]; found && one.program == program && !one.at.Before(from) && !one.at.After(to) {
+		if value, found := one.gauges[gauge]; found && chosen(one) && !one.at.Before(from) && !one.at.After(to) {
 			values = append(values, value)
 		}
 	}
@@ -148,23 +150,32 @@ func (v *vitalSigns) between(program int, gauge string, from, to time.Time) []fl
 	return values
 }
 
-// flat compares the medians of the second and the last sixth of a period.
+// enoughSamples is how many samples a sixth of a period needs.
+const enoughSamples = 5
+
+// flat compares the medians of the second and the last sixth of a period, for
+// each role: the faults change the roles of the programs. A role that is missing
+// in one of these sixths is left out.
 func (s *scene) flat(v *vitalSigns, from, to time.Time) {
-	sixth := to.Sub(from) / 6
-	for n, p := range s.programs {
+	sixth, compared := to.Sub(from)/6, 0
+	for _, role := range []string{"all", "ingest", "worker"} {
+		of := func(one vitalSample) bool { return one.role == role }
 		for _, gauge := range []string{goroutines, descriptors, memory} {
-			early, late := v.between(n, gauge, from.Add(sixth), from.Add(2*sixth)), v.between(n, gauge, to.Add(-sixth), to)
-			if len(early) == 0 || len(late) == 0 {
-				s.problem("program %s: too few samples of %s", p.name, gauge)
+			early, late := v.between(of, gauge, from.Add(sixth), from.Add(2*sixth)), v.between(of, gauge, to.Add(-sixth), to)
+			if len(early) < enoughSamples || len(late) < enoughSamples {
 				continue
 			}
-			name, unit, scale := p.name+" "+gauge, "", 1.0
+			compared++
+			name, unit, scale := "role "+role+": "+gauge, "", 1.0
 			if gauge == memory {
-				name, unit, scale = p.name+" resident memory", "MiB", 1<<20
+				name, unit, scale = "role "+role+": resident memory", "MiB", 1<<20
 			}
 			before, after := median(early)/scale, median(late)/scale
 			s.out.figure(name+", second sixth", before, unit)
 			s.atMost(name+", last sixth", after, allowed(before), unit)
 		}
+	}
+	if compared == 0 {
+		s.problem("no role was sampled often enough in both the second and the last sixth")
 	}
 }
