@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,12 +19,18 @@ import (
 	"lumin-ingest/internal/luminapi"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
+	"lumin-ingest/migrations"
 )
 
 // TestScripts runs the command line as its users do. The scripts have these
 // commands in addition to those of testscript:
 //
-//	database [empty]   creates a database, migrated or empty; sets DATABASE_URL
+//	database [empty]   creates a database, migrated or empty, and sets
+//	                   DATABASE_URL. Commands on a migrated one have the rights
+//	                   of lumin_admin, serve those of lumin_ingest and
+//	                   lumin_worker (SERVER_URL), and these commands those of
+//	                   the owner (OWNER_URL)
+//	login NAME ROLE... sets NAME to the URL of a new login with these roles
 //	fails CODE ARG...  the program must exit with CODE and print two lines
 //	server [ARG...]    starts serve and waits until it is ready; sets SERVER and
 //	                   ADMIN to its URLs, and SERVER_ADDRESS and ADMIN_ADDRESS
@@ -41,7 +48,7 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	commands := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, do := range map[string]func(*script, []string){
-		"database": (*script).database, "fails": (*script).fails,
+		"database": (*script).database, "login": (*script).login, "fails": (*script).fails,
 		"server": (*script).server, "stop-server": (*script).stopServer,
 		"deliver": (*script).deliver, "settled": (*script).settled,
 		"sql": (*script).sql, "sql-until": (*script).sqlUntil, "occupy": (*script).occupy,
@@ -81,13 +88,33 @@ type script struct {
 func (s *script) database(args []string) {
 	if len(args) == 1 && args[0] == "empty" {
 		s.Setenv("DATABASE_URL", pgtest.NewEmpty(s.tb))
+		s.Setenv("OWNER_URL", "")
+		s.Setenv("SERVER_URL", "")
 		return
 	}
-	s.Setenv("DATABASE_URL", newDatabase(s.tb))
+	url := newDatabase(s.tb)
+	pgtest.UseRoles(s.tb, url)
+	pgtest.Exec(s.tb, connect(s.tb, url), `
+		GRANT USAGE ON SCHEMA lumin_test TO lumin_worker, lumin_admin;
+		GRANT SELECT, INSERT ON lumin_test.effects, lumin_test.broken TO lumin_worker, lumin_admin`)
+	s.Setenv("OWNER_URL", url)
+	s.login([]string{"SERVER_URL", "lumin_ingest", "lumin_worker"})
+	s.login([]string{"DATABASE_URL", "lumin_admin"})
 }
 
-// environment returns the variables of the script that the program reads.
-func (s *script) environment() []string {
+func (s *script) login(args []string) {
+	roles := make([]migrations.Role, len(args)-1)
+	for i, name := range args[1:] {
+		roles[i] = migrations.Role(name)
+	}
+	s.Setenv(args[0], pgtest.Login(s.tb, s.owner(), roles...))
+}
+
+// owner returns the URL of the role that owns the database.
+func (s *script) owner() string { return cmp.Or(s.Getenv("OWNER_URL"), s.Getenv("DATABASE_URL")) }
+
+// environment returns the variables of the script that a command reads.
+func (s *script) environment(command string) []string {
 	var env []string
 	for _, name := range []string{
 		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE",
@@ -100,6 +127,9 @@ func (s *script) environment() []string {
 			env = append(env, name+"="+value)
 		}
 	}
+	if command == "serve" && s.Getenv("DATABASE_URL") != "" && s.Getenv("SERVER_URL") != "" {
+		env = append(env, "DATABASE_URL="+s.Getenv("SERVER_URL")) // the last value counts
+	}
 	return env
 }
 
@@ -109,7 +139,7 @@ func (s *script) fails(args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "lumin-ingest", args[1:]...)
-	cmd.Env, cmd.Dir = s.environment(), s.MkAbs(".")
+	cmd.Env, cmd.Dir = s.environment(args[1]), s.MkAbs(".")
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = s.Stdout(), &stderr
 	err = cmd.Run()
@@ -128,7 +158,7 @@ func (s *script) fails(args []string) {
 }
 
 func (s *script) server(args []string) {
-	env := append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "DRAIN_DELAY=0s"}, s.environment()...)
+	env := append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "DRAIN_DELAY=0s"}, s.environment("serve")...)
 	s.running = startProgram(s.tb, env, append([]string{"serve"}, args...)...)
 	s.running.waitReady()
 	s.Setenv("ADMIN", s.running.admin())
@@ -162,10 +192,10 @@ func (s *script) luminStatus(args []string) {
 	s.api.SetFile(args[0], lumin.FileAgreement, luminapi.PDF(5000))
 }
 
-func (s *script) settled([]string) { waitSettled(s.tb, connect(s.tb, s.Getenv("DATABASE_URL"))) }
+func (s *script) settled([]string) { waitSettled(s.tb, connect(s.tb, s.owner())) }
 
 func (s *script) sql(args []string) {
-	rows, err := connect(s.tb, s.Getenv("DATABASE_URL")).Query(context.Background(), args[0])
+	rows, err := connect(s.tb, s.owner()).Query(context.Background(), args[0])
 	s.Check(err)
 	defer rows.Close()
 	for rows.Next() {
@@ -177,7 +207,7 @@ func (s *script) sql(args []string) {
 }
 
 func (s *script) sqlUntil(args []string) {
-	conn := connect(s.tb, s.Getenv("DATABASE_URL"))
+	conn := connect(s.tb, s.owner())
 	eventually(s.tb, 30*time.Second, args[0]+" gives "+args[1], func() bool {
 		var got string
 		s.Check(conn.QueryRow(context.Background(), args[0]).Scan(&got))

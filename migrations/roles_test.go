@@ -1,0 +1,335 @@
+package migrations_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lumin-ingest/internal/pgdev"
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/migrations"
+)
+
+var update = flag.Bool("update", false, "write testdata/rights.txt")
+
+// A role may do exactly what testdata/rights.txt says. The test tries every
+// statement on every table, view, column, sequence and function as each role.
+// EXPLAIN checks rights like the statement itself, and changes nothing.
+//
+// The file shows what a change of rights.sql, or a new table, gives to whom.
+// After checking that, write it with go test ./migrations -run RightsTried -update.
+func TestRightsTried(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.UseRoles(t, url)
+	admin := pgtest.Conn(t, pgtest.AdminURL(t, url))
+	objects := schemaObjects(t, admin)
+	var got strings.Builder
+	for _, role := range append(migrations.Roles(), "") {
+		conn := pgtest.Conn(t, pgtest.Login(t, url, slices.DeleteFunc([]migrations.Role{role}, func(r migrations.Role) bool { return r == "" })...))
+		if role == "" {
+			role = "a login without a role"
+		}
+		for _, o := range objects {
+			if rights := o.try(t, conn); rights != "" {
+				fmt.Fprintf(&got, "%s: %s: %s\n", role, o.name, rights)
+			}
+		}
+		wantRefused(t, conn, objects)
+	}
+	if *update {
+		if err := os.WriteFile("testdata/rights.txt", []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile("testdata/rights.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, found := strings.Split(string(want), "\n"), strings.Split(got.String(), "\n")
+	for _, line := range found {
+		if !slices.Contains(wanted, line) {
+			t.Errorf("allowed: %s", line)
+		}
+	}
+	for _, line := range wanted {
+		if !slices.Contains(found, line) {
+			t.Errorf("not allowed any more: %s", line)
+		}
+	}
+	if strings.Contains(got.String(), "a login without a role") {
+		t.Error("PUBLIC has rights")
+	}
+}
+
+// schemaObject is a table, a view, a sequence or a function.
+type schemaObject struct {
+	name    string
+	kind    string   // r, v, S, or f
+	columns []string // of a table or a view, or the types of a function's parameters
+}
+
+func schemaObjects(t *testing.T, db pgtest.Database) []schemaObject {
+	t.Helper()
+	rows, err := db.Query(t.Context(), `
+		SELECT c.relname::text, c.relkind::text,
+		       ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum)
+		FROM pg_class c WHERE c.relnamespace = 'lumin'::regnamespace AND c.relkind NOT IN ('i', 'c')
+		UNION ALL
+		SELECT p.proname, CASE WHEN p.prorettype = 'trigger'::regtype THEN 't' ELSE 'f' END,
+		       ARRAY(SELECT format_type(a.type, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, n) ORDER BY a.n)
+		FROM pg_proc p WHERE p.pronamespace = 'lumin'::regnamespace
+		ORDER BY 2 DESC, 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o schemaObject, err error) {
+		return o, row.Scan(&o.name, &o.kind, &o.columns)
+	})
+	if err != nil || len(objects) < 40 {
+		t.Fatalf("%d objects, %v", len(objects), err)
+	}
+	return objects
+}
+
+// try returns what the role of a connection may do.
+func (o schemaObject) try(t *testing.T, conn *pgx.Conn) string {
+	t.Helper()
+	target := "lumin." + o.name
+	var rights []string
+	add := func(right string, allowed bool) {
+		if allowed {
+			rights = append(rights, right)
+		}
+	}
+	switch o.kind {
+	case "r", "v":
+		for _, statement := range []struct{ right, sql string }{
+			{"SELECT", `EXPLAIN SELECT %[2]s FROM %[1]s`},
+			{"INSERT", `EXPLAIN INSERT INTO %[1]s (%[2]s) VALUES (DEFAULT)`},
+			{"UPDATE", `EXPLAIN UPDATE %[1]s SET %[2]s = DEFAULT`},
+		} {
+			if o.kind == "v" && statement.right != "SELECT" {
+				continue // has_table_privilege below covers views, which cannot all be written
+			}
+			var columns []string
+			for _, column := range o.columns {
+				if allowed(t, conn, fmt.Sprintf(statement.sql, target, pgx.Identifier{column}.Sanitize())) {
+					columns = append(columns, column)
+				}
+			}
+			if len(columns) == len(o.columns) {
+				columns = []string{"all"}
+			}
+			add(statement.right+" ("+strings.Join(columns, ", ")+")", len(columns) > 0)
+		}
+		if o.kind == "r" {
+			add("DELETE", allowed(t, conn, `EXPLAIN DELETE FROM `+target))
+			add("TRUNCATE", allowed(t, conn, `TRUNCATE `+target+` CASCADE`))
+		}
+	case "S":
+		add("USAGE", allowed(t, conn, `SELECT nextval('`+target+`')`))
+		add("SELECT", allowed(t, conn, `SELECT last_value FROM `+target))
+		add("UPDATE", allowed(t, conn, `SELECT setval('`+target+`', 1)`))
+	case "f":
+		// A subquery hides the values from the planner, which would replace a call
+		// with NULL by its result.
+		var values, names []string
+		for i, kind := range o.columns {
+			values, names = append(values, "NULL::"+kind+fmt.Sprintf(" AS p%d", i)), append(names, fmt.Sprintf("p%d", i))
+		}
+		add("EXECUTE", allowed(t, conn, fmt.Sprintf(`EXPLAIN SELECT %s(%s) FROM (SELECT %s OFFSET 0) v`, target, strings.Join(names, ", "), strings.Join(values, ", "))))
+	case "t":
+		add("EXECUTE", pgtest.Value[bool](t, conn, `SELECT has_function_privilege(p.oid, 'EXECUTE') FROM pg_proc p WHERE p.proname = $1 AND p.pronamespace::text = (
+			SELECT oid::text FROM pg_namespace WHERE nspname = 'lumin')`, o.name))
+	default:
+		t.Errorf("%s has the kind %q, which this test does not try", o.name, o.kind)
+	}
+	return strings.Join(rights, ", ")
+}
+
+// allowed executes a statement. It returns false if the role lacks a right.
+// Any other error fails the test.
+func allowed(t *testing.T, conn *pgx.Conn, sql string) bool {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+	if lacksRight(err) {
+		return false
+	}
+	if err != nil {
+		t.Errorf("%s: %v", sql, err)
+	}
+	return true
+}
+
+func lacksRight(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "42501"
+}
+
+// wantRefused checks that a role can neither create, change nor drop anything,
+// nor give itself rights.
+func wantRefused(t *testing.T, conn *pgx.Conn, objects []schemaObject) {
+	t.Helper()
+	statements := []string{
+		`CREATE TABLE lumin.mine (id int)`, `CREATE VIEW lumin.mine AS SELECT 1`, `CREATE SEQUENCE lumin.mine`,
+		`CREATE FUNCTION lumin.mine() RETURNS int LANGUAGE sql RETURN 1`, `CREATE TYPE lumin.mine AS ENUM ()`,
+		`DROP SCHEMA lumin CASCADE`, `ALTER SCHEMA lumin RENAME TO mine`, `CREATE SCHEMA mine`, `CREATE ROLE mine`,
+		`GRANT lumin_admin TO lumin_read`, `GRANT USAGE ON SCHEMA lumin TO PUBLIC`, `SET ROLE pg_read_all_data`,
+		`SET session_replication_role = replica`, `ALTER TABLE lumin.river_job DISABLE TRIGGER lumin_job_finalized`,
+	}
+	for _, o := range objects {
+		switch target := "lumin." + o.name; o.kind {
+		case "r":
+			statements = append(statements, `ALTER TABLE `+target+` ADD COLUMN mine int`, `DROP TABLE `+target+` CASCADE`, `GRANT SELECT ON `+target+` TO PUBLIC`,
+				`CREATE TRIGGER mine AFTER INSERT ON `+target+` EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
+				`CREATE INDEX mine ON `+target+` (`+pgx.Identifier{o.columns[0]}.Sanitize()+`)`, `REINDEX TABLE `+target)
+		case "v":
+			statements = append(statements, `DROP VIEW `+target+` CASCADE`, `CREATE OR REPLACE VIEW `+target+` AS SELECT 1`)
+		case "f", "t":
+			statements = append(statements, `DROP FUNCTION `+target+` CASCADE`)
+		}
+	}
+	for _, sql := range statements {
+		_, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+		// GRANT without the right to grant may be only a warning.
+		if err == nil && strings.HasPrefix(sql, "GRANT") && pgtest.Value[int](t, conn, `SELECT count(*)::int FROM information_schema.role_table_grants WHERE grantee = 'PUBLIC' AND table_schema = 'lumin'`) == 0 {
+			continue
+		}
+		if !lacksRight(err) {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
+// Granting again changes nothing. Rights that someone else has granted to a
+// role, or to PUBLIC, are revoked. A migration down and up keeps the rights.
+func TestGrantRoles(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	admin := pgtest.Conn(t, pgtest.AdminURL(t, url))
+	all := func() string {
+		return pgtest.Value[string](t, admin, `
+			SELECT string_agg(x.line, E'\n' ORDER BY x.line) FROM (
+			    SELECT c.relname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a) FROM pg_class c WHERE c.relnamespace = 'lumin'::regnamespace
+			    UNION ALL
+			    SELECT c.relname || '.' || attname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(attacl) a)
+			    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE c.relnamespace = 'lumin'::regnamespace
+			    UNION ALL
+			    SELECT proname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(proacl) a) FROM pg_proc WHERE pronamespace = 'lumin'::regnamespace
+			    UNION ALL
+			    SELECT nspname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(nspacl) a) FROM pg_namespace WHERE nspname = 'lumin'
+			) x (line)`)
+	}
+	pgtest.UseRoles(t, url)
+	first := all()
+	if !strings.Contains(first, "lumin_ingest=") {
+		t.Fatalf("no rights: %s", first)
+	}
+	pgtest.Exec(t, admin, `GRANT ALL ON lumin.events, lumin.runs TO lumin_read, PUBLIC; GRANT DELETE ON lumin.runs TO lumin_ingest; REVOKE SELECT ON lumin.events FROM lumin_worker;
+		GRANT ALL ON SCHEMA lumin TO PUBLIC; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA lumin TO PUBLIC`)
+	if all() == first {
+		t.Fatal("the rights did not change")
+	}
+	// The owner of the tables may do it once the roles exist.
+	if _, err := migrations.GrantRoles(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	if again := all(); again != first {
+		t.Errorf("other rights:\n%s\nwant\n%s", again, first)
+	}
+	if err := migrations.Down(t.Context(), url, 3); err != nil {
+		t.Fatal(err)
+	}
+	if older := all(); !strings.Contains(older, "event_status") || !strings.Contains(older, "lumin_read=") {
+		t.Errorf("an older schema has the rights\n%s", older)
+	}
+	if err := migrations.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	if again := all(); again != first {
+		t.Errorf("other rights after a migration:\n%s\nwant\n%s", again, first)
+	}
+	// The printed SQL does the same.
+	pgtest.Exec(t, admin, `GRANT ALL ON lumin.events TO PUBLIC; REVOKE ALL ON lumin.runs FROM lumin_read`)
+	pgtest.Exec(t, admin, migrations.RolesSQL())
+	if again := all(); again != first {
+		t.Errorf("other rights by the printed SQL:\n%s\nwant\n%s", again, first)
+	}
+}
+
+// Without the roles, a migration grants nothing and takes nothing from PUBLIC.
+func TestDatabaseWithoutRoles(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	db := pgtest.Pool(t, url)
+	pgtest.Exec(t, db, `GRANT SELECT ON lumin.events TO PUBLIC`)
+	if err := migrations.Down(t.Context(), url, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := migrations.Up(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	if !pgtest.Value[bool](t, db, `SELECT EXISTS (SELECT FROM pg_class, aclexplode(relacl) a WHERE oid = 'lumin.events'::regclass AND a.grantee = 0)`) {
+		t.Error("a migration has revoked a right")
+	}
+	if pgtest.Value[bool](t, db, `SELECT EXISTS (SELECT FROM pg_class, aclexplode(relacl) a JOIN pg_roles r ON r.oid = a.grantee WHERE relnamespace = 'lumin'::regnamespace AND r.rolname LIKE 'lumin\_%')`) {
+		t.Error("a migration has granted a right")
+	}
+}
+
+func TestGrantRolesRefused(t *testing.T) {
+	t.Parallel()
+	server, err := pgdev.Start(t.Context(), pgdev.Config{}) // the other tests create the roles on theirs
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	admin := pgtest.Conn(t, server.URL())
+	pgtest.Exec(t, admin, `CREATE ROLE owner LOGIN PASSWORD 'x'; CREATE ROLE other LOGIN PASSWORD 'x'`)
+	pgtest.Exec(t, admin, `CREATE DATABASE shop OWNER owner`)
+	as := func(role string) string {
+		return strings.Replace(server.DatabaseURL("shop"), strings.SplitAfter(server.DatabaseURL("shop"), "@")[0], "postgres://"+role+":x@", 1)
+	}
+	if _, err := migrations.GrantRoles(t.Context(), as("owner")); err == nil || !strings.Contains(err.Error(), "not migrated") {
+		t.Errorf("an empty database: %v", err)
+	}
+	if err := migrations.Up(t.Context(), as("owner")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := migrations.GrantRoles(t.Context(), as("other")); !errors.Is(err, migrations.ErrNotOwner) || !strings.Contains(err.Error(), "owner") {
+		t.Errorf("another role: %v", err)
+	}
+	pgtest.Exec(t, admin, `CREATE ROLE lumin_worker`)
+	missing, err := migrations.GrantRoles(t.Context(), as("owner"))
+	if !errors.Is(err, migrations.ErrMayNotCreate) || !slices.Equal(missing, []migrations.Role{"lumin_ingest", "lumin_admin", "lumin_read"}) {
+		t.Errorf("a role without CREATEROLE: %v, %v", missing, err)
+	}
+	for _, role := range missing {
+		pgtest.Exec(t, admin, `CREATE ROLE `+string(role))
+	}
+	if missing, err := migrations.GrantRoles(t.Context(), as("owner")); err != nil || len(missing) > 0 {
+		t.Errorf("with the roles there: %v, %v", missing, err)
+	}
+	// The roles go again with these two statements, which the page names.
+	for _, role := range migrations.Roles() {
+		db := pgtest.Conn(t, server.DatabaseURL("shop"))
+		pgtest.Exec(t, db, `DROP OWNED BY `+string(role))
+		pgtest.Exec(t, db, `DROP ROLE `+string(role))
+	}
+	if _, err := migrations.GrantRoles(context.Background(), server.DatabaseURL("shop")); err != nil {
+		t.Errorf("a superuser: %v", err)
+	}
+}
