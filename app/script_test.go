@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,12 +35,13 @@ import (
 //	fails CODE ARG...  the program must exit with CODE and print two lines
 //	server [ARG...]    starts serve and waits until it is ready; sets SERVER and
 //	                   ADMIN to its URLs, and SERVER_ADDRESS and ADMIN_ADDRESS
-//	                   to host and port
+//	                   to host and port. One with --role worker leaves SERVER
 //	stop-server        sends SIGTERM to serve, which must exit with 0
 //	deliver FILE       sends FILE to SERVER, signed as from the account
 //	settled            waits until no run is pending and no replay is unfinished
 //	sql STATEMENT      prints the rows of STATEMENT
 //	sql-until S TEXT   waits until statement S returns TEXT
+//	metric LINE        waits until the metrics of ADMIN have a line that begins so
 //	occupy NAME        listens on a port; sets NAME to its address
 //	lumin-api          starts a stand-in for Lumin's API; sets LUMIN_API_URL and
 //	                   LUMIN_API_KEY
@@ -51,7 +53,7 @@ func TestScripts(t *testing.T) {
 		"database": (*script).database, "login": (*script).login, "fails": (*script).fails,
 		"server": (*script).server, "stop-server": (*script).stopServer,
 		"deliver": (*script).deliver, "settled": (*script).settled,
-		"sql": (*script).sql, "sql-until": (*script).sqlUntil, "occupy": (*script).occupy,
+		"sql": (*script).sql, "sql-until": (*script).sqlUntil, "occupy": (*script).occupy, "metric": (*script).metric,
 		"lumin-api": (*script).luminAPI, "lumin-status": (*script).luminStatus,
 	} {
 		commands[name] = func(ts *testscript.TestScript, negated bool, args []string) {
@@ -163,6 +165,9 @@ func (s *script) server(args []string) {
 	s.running.waitReady()
 	s.Setenv("ADMIN", s.running.admin())
 	s.Setenv("ADMIN_ADDRESS", strings.TrimPrefix(s.running.admin(), "http://"))
+	if slices.Contains(args, "worker") {
+		return // it receives nothing
+	}
 	s.Setenv("SERVER_ADDRESS", strings.TrimPrefix(s.running.public(), "http://"))
 	s.Setenv("SERVER", s.running.public())
 }
@@ -212,6 +217,13 @@ func (s *script) sqlUntil(args []string) {
 		var got string
 		s.Check(conn.QueryRow(context.Background(), args[0]).Scan(&got))
 		return got == args[1]
+	})
+}
+
+func (s *script) metric(args []string) {
+	eventually(s.tb, 10*time.Second, "a metric "+args[0], func() bool {
+		_, text := get(s.Getenv("ADMIN") + "/metrics")
+		return strings.Contains(text, "\n"+args[0])
 	})
 }
 

@@ -245,7 +245,7 @@ func backendKill(r *runner, rng *rand.Rand) shot {
 func (r *runner) killBackend(ctx context.Context, which uint32) error {
 	var pids []int
 	err := r.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		rows, _ := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY backend_start`, owner)
+		rows, _ := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY backend_start`, login)
 		var err error
 		pids, err = pgx.CollectRows(rows, pgx.RowTo[int])
 		return err
@@ -264,7 +264,7 @@ func backendsTerminate(r *runner, rng *rand.Rand) shot {
 			for range times {
 				err := r.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 					_, err := conn.Exec(ctx, `
-						SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND random() <= $2`, owner, share)
+						SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND random() <= $2`, login, share)
 					return err
 				})
 				if err != nil {

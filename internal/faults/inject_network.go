@@ -117,13 +117,13 @@ func readOnlySessions(r *runner, rng *rand.Rand) shot {
 	return shot{
 		what: fmt.Sprintf("sessions that begin within %s are read-only until they end", length),
 		do: func(ctx context.Context) error {
-			err := r.servers.exec(ctx, "ALTER ROLE "+owner+" SET default_transaction_read_only = on",
-				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+owner+"'")
+			err := r.servers.exec(ctx, "ALTER ROLE "+login+" SET default_transaction_read_only = on",
+				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+login+"'")
 			if err != nil {
 				return err
 			}
 			pause(ctx, length)
-			return r.servers.exec(ctx, "ALTER ROLE "+owner+" RESET default_transaction_read_only")
+			return r.servers.exec(ctx, "ALTER ROLE "+login+" RESET default_transaction_read_only")
 		},
 	}
 }

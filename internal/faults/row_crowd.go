@@ -88,7 +88,7 @@ func (s *scene) crowd(ctx context.Context, length time.Duration, force bool) err
 			taken = append(taken, conn)
 		}
 		if force {
-			if err := s.servers.exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+owner+"'"); err != nil {
+			if err := s.servers.exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+login+"'"); err != nil {
 				return err
 			}
 		}

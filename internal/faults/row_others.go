@@ -92,14 +92,14 @@ func (s *scene) lockRows(ctx context.Context, length time.Duration) error {
 // oddTimeouts gives the role of the programs settings that would break them,
 // and makes them connect anew.
 func (s *scene) oddTimeouts(ctx context.Context, length time.Duration) error {
-	reset := []string{"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '" + owner + "'"}
+	reset := []string{"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '" + login + "'"}
 	set := []string{}
 	for name, value := range map[string]string{
 		"statement_timeout": "'5ms'", "lock_timeout": "'1ms'", "idle_in_transaction_session_timeout": "'1ms'",
 		"default_transaction_isolation": "'serializable'", "search_path": "'nowhere'", "synchronous_commit": "'off'",
 	} {
-		set = append(set, "ALTER ROLE "+owner+" SET "+name+" = "+value)
-		reset = append([]string{"ALTER ROLE " + owner + " RESET " + name}, reset...)
+		set = append(set, "ALTER ROLE "+login+" SET "+name+" = "+value)
+		reset = append([]string{"ALTER ROLE " + login + " RESET " + name}, reset...)
 	}
 	set = append(set, reset[len(reset)-1])
 	if err := s.servers.exec(ctx, set...); err != nil {
@@ -154,7 +154,7 @@ func (s *scene) secondRiver(ctx context.Context, length time.Duration) error {
 		`CREATE TABLE IF NOT EXISTS public.river_leader (LIKE lumin.river_leader INCLUDING ALL)`,
 		fmt.Sprintf(`INSERT INTO public.river_job (id, args, kind, max_attempts, state)
 			VALUES (1, '{"event_key":"00000000-0000-0000-0000-000000000000","replay_id":0}', '%s', 5, 'available') ON CONFLICT DO NOTHING`, EffectKind),
-		`GRANT ALL ON ALL TABLES IN SCHEMA public TO `+owner)
+		`GRANT ALL ON ALL TABLES IN SCHEMA public TO `+login)
 	if err != nil {
 		return err
 	}

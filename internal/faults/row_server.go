@@ -102,7 +102,7 @@ func (s *scene) terminateOne(ctx context.Context) error {
 			return conn.QueryRow(ctx, `
 				WITH of AS (SELECT pid, percent_rank() OVER (ORDER BY pid) AS place FROM pg_stat_activity WHERE usename = $1)
 				SELECT coalesce(bool_or(pg_terminate_backend(pid)), false)
-				FROM (SELECT pid FROM of WHERE place <= $2 ORDER BY place DESC LIMIT 1) chosen`, owner, which).Scan(&done)
+				FROM (SELECT pid FROM of WHERE place <= $2 ORDER BY place DESC LIMIT 1) chosen`, login, which).Scan(&done)
 		})
 		return err == nil && done
 	})

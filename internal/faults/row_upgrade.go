@@ -70,7 +70,7 @@ func (s *scene) killMigrations(ctx context.Context) error {
 			step := latestKill / time.Duration(kills)
 			short, cancel := context.WithTimeout(ctx, time.Duration(n)*step+between(s.rng, 0, step))
 			defer cancel()
-			err := migrateWith(short, &s.cfg, s.cfg.Program[0], s.servers.url(s.servers.current()))
+			err := migrateWith(short, &s.cfg, s.cfg.Program[0], s.servers.url(s.servers.current(), owner))
 			if done = err == nil; short.Err() != nil {
 				return nil
 			}
@@ -88,7 +88,7 @@ func (s *scene) killMigrations(ctx context.Context) error {
 		}
 	}
 	s.out.figure("kills of the migration", float64(len(s.rows)), "")
-	return migrateWith(ctx, &s.cfg, s.cfg.Program[0], s.servers.url(s.servers.current()))
+	return migrateWith(ctx, &s.cfg, s.cfg.Program[0], s.servers.url(s.servers.current(), owner))
 }
 
 // replace stops a program and starts the new version in its place.

@@ -248,7 +248,7 @@ func (r *runner) explain(ctx context.Context) ([]string, error) {
 		found = append(found, fmt.Sprintf("%d deliveries have been repeated for %s", n, explainAfter))
 	}
 	err := r.servers.queryWithin(ctx, explainBound, func(ctx context.Context, conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, explainSQL, owner)
+		rows, err := conn.Query(ctx, explainSQL, login)
 		if err != nil {
 			return err
 		}

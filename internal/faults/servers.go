@@ -26,7 +26,8 @@ import (
 
 const (
 	database = "faults"
-	owner    = "faults_app" // the owner of the database, an ordinary role
+	owner    = "faults_owner" // owns the database, an ordinary role
+	login    = "faults_app"   // of the programs, with the rights that they need
 	follower = "faults_standby"
 
 	// lookTimeout bounds one query of a server that may be broken.
@@ -40,7 +41,7 @@ const (
 // servers are the primary, its standby, and one proxy per program in front of
 // them.
 type servers struct {
-	password     string // of owner
+	password     string // of owner and login
 	proxies      []*pgproxy.Proxy
 	asynchronous bool // commits do not wait for the standby
 
@@ -75,7 +76,7 @@ func startServers(ctx context.Context, cfg Config) (_ *servers, err error) {
 		}
 	}
 	for range cmp.Or(cfg.programs, 2) {
-		proxy, err := pgproxy.Start(s.url(s.primary))
+		proxy, err := pgproxy.Start(s.url(s.primary, login))
 		if err != nil {
 			return nil, err
 		}
@@ -84,10 +85,12 @@ func startServers(ctx context.Context, cfg Config) (_ *servers, err error) {
 	return s, nil
 }
 
-// prepare creates the database. An ordinary role owns it.
+// prepare creates the database. An ordinary role owns it, and the programs have
+// a login with the roles of package migrations.
 func (s *servers) prepare(ctx context.Context, cfg Config) error {
 	statements := []string{
 		"CREATE ROLE " + owner + " LOGIN PASSWORD '" + s.password + "'",
+		"CREATE ROLE " + login + " LOGIN PASSWORD '" + s.password + "'",
 		"CREATE DATABASE " + database + " OWNER " + owner,
 	}
 	if cfg.logFolder != "" {
@@ -112,19 +115,15 @@ func (s *servers) prepare(ctx context.Context, cfg Config) error {
 			return fmt.Errorf("prepare the database: %w", err)
 		}
 	}
-	up := migrations.Up
-	if cfg.migrate != nil {
-		up = cfg.migrate
-	}
-	if err := up(ctx, s.url(s.primary)); err != nil {
+	if err := s.migrate(ctx, cfg); err != nil {
 		return err
 	}
-	own, err := pgx.Connect(ctx, s.url(s.primary))
+	own, err := pgx.Connect(ctx, s.url(s.primary, owner))
 	if err != nil {
 		return fmt.Errorf("prepare the database: %w", err)
 	}
 	defer own.Close(ctx)
-	if _, err := own.Exec(ctx, schemaSQL); err != nil {
+	if _, err := own.Exec(ctx, schemaSQL+" GRANT USAGE ON SCHEMA faults TO "+login+"; GRANT INSERT ON faults.effects TO "+login); err != nil {
 		return fmt.Errorf("prepare the database: %w", err)
 	}
 	return nil
@@ -158,13 +157,31 @@ func moveLog(ctx context.Context, server *pgdev.Server, to string) error {
 	return server.Resume(ctx)
 }
 
-// url returns the URL of the database on a server, for the owner.
-func (s *servers) url(server *pgdev.Server) string {
+// migrate creates the schema and gives login the rights of the programs. A
+// version that has no roles gets the rights of the owner.
+func (s *servers) migrate(ctx context.Context, cfg Config) error {
+	if cfg.migrate != nil {
+		if err := cfg.migrate(ctx, s.url(s.primary, owner)); err != nil {
+			return err
+		}
+		return s.exec(ctx, "GRANT "+owner+" TO "+login)
+	}
+	if err := migrations.Up(ctx, s.url(s.primary, owner)); err != nil {
+		return err
+	}
+	if _, err := migrations.GrantRoles(ctx, s.primary.DatabaseURL(database)); err != nil {
+		return err
+	}
+	return s.exec(ctx, "GRANT lumin_ingest, lumin_worker TO "+login)
+}
+
+// url returns the URL of the database on a server, for owner or login.
+func (s *servers) url(server *pgdev.Server, role string) string {
 	address, err := url.Parse(server.DatabaseURL(database))
 	if err != nil {
 		panic(err) // package pgdev makes valid URLs
 	}
-	address.User = url.UserPassword(owner, s.password)
+	address.User = url.UserPassword(role, s.password)
 	return address.String()
 }
 
@@ -300,7 +317,7 @@ func (s *servers) rebuild(ctx context.Context) error {
 // direct makes all programs open their new connections to a server.
 func (s *servers) direct(server *pgdev.Server) error {
 	for _, proxy := range s.proxies {
-		if err := proxy.SetTarget(s.url(server)); err != nil {
+		if err := proxy.SetTarget(s.url(server, login)); err != nil {
 			return err
 		}
 	}
