@@ -88,7 +88,7 @@ func shell(line string) [][]string {
 func programArgs(words []string) ([]string, bool) {
 	for _, prefix := range [][]string{
 		{"lumin-ingest"}, {"bin/lumin-ingest"}, {"go", "run", "."},
-		{"docker", "compose", "run", "--rm", "server"},
+		{"docker", "compose", "run", "--rm", "command"},
 	} {
 		if len(words) > len(prefix) && slices.Equal(words[:len(prefix)], prefix) {
 			return words[len(prefix):], true

@@ -1,7 +1,8 @@
 package manual
 
 import (
-	"fmt"
+	"net/url"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,11 +11,14 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/migrations"
 )
 
 // composeSecrets returns the settings that a user must set.
 func composeSecrets() types.Mapping {
-	return types.Mapping{"POSTGRES_PASSWORD": "p%ss word", "LUMIN_ACCOUNT_API_KEYS": "key", "VERSION": "v9"}
+	return types.Mapping{"POSTGRES_PASSWORD": "p%ss word", "SERVER_PASSWORD": "it's $another", "LUMIN_ACCOUNT_API_KEYS": "key", "VERSION": "v9"}
 }
 
 func loadCompose(t *testing.T, environment types.Mapping) (*types.Project, error) {
@@ -53,6 +57,7 @@ func TestComposeRefusesMissingSecrets(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ missing, says string }{
 		{"POSTGRES_PASSWORD", "set it in .env, to any password"},
+		{"SERVER_PASSWORD", "set it in .env, to any password"},
 		{"LUMIN_ACCOUNT_API_KEYS", "set it in .env to the Primary API key of the workspace"},
 	} {
 		t.Run(test.missing, func(t *testing.T) {
@@ -117,24 +122,44 @@ func TestComposePostgres(t *testing.T) {
 func TestComposeProgram(t *testing.T) {
 	t.Parallel()
 	project := mustLoadCompose(t)
-	if names := project.ServiceNames(); !slices.Equal(names, []string{"migrate", "postgres", "server"}) {
+	if names := project.ServiceNames(); !slices.Equal(names, []string{"login", "migrate", "postgres", "roles", "server"}) {
 		t.Fatalf("services %v", names)
 	}
-	for _, name := range []string{"migrate", "server"} {
-		t.Run(name, func(t *testing.T) {
+	command, err := project.GetDisabledService("command") // has a profile, so "up" does not start it
+	if err != nil {
+		t.Fatal(err)
+	}
+	const owner, login = "lumin", "lumin_server"
+	owners, servers := value(project.Services["postgres"], "POSTGRES_PASSWORD"), value(project.Services["login"], "SERVER_PASSWORD")
+	for _, test := range []struct {
+		service              types.ServiceConfig
+		user, password, role string
+	}{
+		{project.Services["migrate"], owner, owners, ""},
+		{project.Services["roles"], owner, owners, ""},
+		{project.Services["server"], login, servers, ""},
+		{command, owner, owners, "lumin_admin"},
+	} {
+		t.Run(test.service.Name, func(t *testing.T) {
 			t.Parallel()
-			checkProgram(t, project.Services[name], project.Services["postgres"])
+			checkProgram(t, test.service)
+			checkDatabase(t, test.service, test.user, test.password, test.role)
 		})
 	}
-	migrate, server := project.Services["migrate"], project.Services["server"]
+	migrate, roles, server := project.Services["migrate"], project.Services["roles"], project.Services["server"]
 	if strings.Join(migrate.Command, " ") != "migrate up" || migrate.Restart != "no" {
 		t.Errorf("migrate runs %v, restart %s", migrate.Command, migrate.Restart)
 	}
+	if strings.Join(roles.Command, " ") != "migrate roles" || roles.Restart != "no" {
+		t.Errorf("roles runs %v, restart %s", roles.Command, roles.Restart)
+	}
+	for _, order := range []struct{ first, then string }{{"migrate", "roles"}, {"roles", "login"}, {"login", "server"}} {
+		if dependency := project.Services[order.then].DependsOn[order.first]; dependency.Condition != types.ServiceConditionCompletedSuccessfully {
+			t.Errorf("%s depends on %s: %+v", order.then, order.first, dependency)
+		}
+	}
 	if strings.Join(server.Command, " ") != "serve" || server.Restart != "unless-stopped" {
 		t.Errorf("server runs %v, restart %s", server.Command, server.Restart)
-	}
-	if dependency := server.DependsOn["migrate"]; dependency.Condition != types.ServiceConditionCompletedSuccessfully {
-		t.Errorf("server depends on migrate: %+v", dependency)
 	}
 	if grace := server.StopGracePeriod; grace == nil || time.Duration(*grace) <= 51*time.Second {
 		t.Errorf("stop_grace_period %v cuts off a graceful stop, which takes up to 51 s", grace)
@@ -160,9 +185,8 @@ func TestComposeProgram(t *testing.T) {
 }
 
 // checkProgram checks a service that runs this program: its build, its
-// command, its rights, and the settings with which it reaches the service of
-// PostgreSQL.
-func checkProgram(t *testing.T, s, postgres types.ServiceConfig) {
+// command, its rights, and its settings.
+func checkProgram(t *testing.T, s types.ServiceConfig) {
 	t.Helper()
 	if s.Build == nil || s.Entrypoint != nil {
 		t.Errorf("build %v, entrypoint %v: the Dockerfile's should be used", s.Build, s.Entrypoint)
@@ -189,14 +213,63 @@ func checkProgram(t *testing.T, s, postgres types.ServiceConfig) {
 			t.Errorf("%s has no value", variable)
 		}
 	}
-	if got := value(s, "PGPASSWORD"); got != value(postgres, "POSTGRES_PASSWORD") {
-		t.Errorf("PGPASSWORD is %q, the one of postgres is %q", got, value(postgres, "POSTGRES_PASSWORD"))
-	}
-	want := fmt.Sprintf("postgres://%s@postgres:5432/%s?", value(postgres, "POSTGRES_USER"), value(postgres, "POSTGRES_DB"))
-	if url := value(s, "DATABASE_URL"); !strings.HasPrefix(url, want) {
-		t.Errorf("DATABASE_URL is %q, want %s", url, want)
-	}
 	if dependency := s.DependsOn["postgres"]; dependency.Condition != types.ServiceConditionHealthy {
 		t.Errorf("depends on postgres: %+v", dependency)
 	}
+}
+
+// checkDatabase checks with which login, and with the rights of which role, a
+// service reaches the service of PostgreSQL.
+func checkDatabase(t *testing.T, s types.ServiceConfig, user, password, role string) {
+	t.Helper()
+	if got := value(s, "PGPASSWORD"); got != password {
+		t.Errorf("PGPASSWORD is %q, want %q", got, password)
+	}
+	u, err := url.Parse(value(s, "DATABASE_URL"))
+	if err != nil || u.User.Username() != user || u.Host != "postgres:5432" || u.Path != "/lumin" {
+		t.Errorf("DATABASE_URL is %q, %v", value(s, "DATABASE_URL"), err)
+	}
+	if _, set, _ := strings.Cut(u.Query().Get("options"), "role="); set != role {
+		t.Errorf("DATABASE_URL has the role %q, want %q", set, role)
+	}
+}
+
+// The script of the service login works on a database, also a second time. The
+// server then has the rights of its two roles.
+func TestComposeLogin(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("psql"); err != nil {
+		t.Skip("psql is not installed")
+	}
+	address := pgtest.New(t)
+	pgtest.UseRoles(t, address)
+	admin, err := url.Parse(pgtest.AdminURL(t, address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := mustLoadCompose(t).Services["login"]
+	password, _ := admin.User.Password()
+	for range 2 {
+		cmd := exec.Command(login.Command[0], login.Command[1:]...)
+		cmd.Env = append(cmd.Environ(), "SERVER_PASSWORD="+value(login, "SERVER_PASSWORD"), "PGUSER="+admin.User.Username(), "PGPASSWORD="+password,
+			"PGHOST="+admin.Hostname(), "PGPORT="+admin.Port(), "PGDATABASE="+strings.TrimPrefix(admin.Path, "/"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	server := *admin
+	server.User = url.UserPassword("lumin_server", value(login, "SERVER_PASSWORD"))
+	conn := pgtest.Conn(t, server.String())
+	for _, role := range []migrations.Role{migrations.Ingest, migrations.Worker} {
+		if access, err := migrations.ReadAccess(t.Context(), conn, role); err != nil || len(access.Missing) > 0 {
+			t.Errorf("%s: %+v, %v", role, access, err)
+		}
+	}
+	if access, err := migrations.ReadAccess(t.Context(), conn, migrations.Admin); err != nil || access.Member || len(access.Missing) == 0 {
+		t.Errorf("lumin_admin: %+v, %v", access, err)
+	}
+	if _, err := conn.Exec(t.Context(), `SET ROLE lumin_admin`); err == nil {
+		t.Error("the server can become lumin_admin")
+	}
+	t.Cleanup(func() { pgtest.Exec(t, pgtest.Conn(t, admin.String()), `DROP ROLE lumin_server`) })
 }
