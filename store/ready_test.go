@@ -1,16 +1,14 @@
 package store_test
 
 import (
-	"context"
-	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/internal/storetest"
 )
@@ -154,76 +152,76 @@ func TestReadinessFromRecording(t *testing.T) {
 // holds for working.
 func TestGrants(t *testing.T) {
 	t.Parallel()
-	for _, works := range []bool{false, true} {
+	for works, role := range map[bool]migrations.Role{false: migrations.Ingest, true: migrations.Worker} {
 		databaseURL := pgtest.New(t)
+		pgtest.UseRoles(t, databaseURL)
 		admin := pgtest.Conn(t, pgtest.AdminURL(t, databaseURL))
-		s := storeOn(t, pgtest.Pool(t, asRole(t, admin, databaseURL)))
-		r := newRecorder(t, s)
-		ready := store.NewReadiness(r)
-		if works {
-			ready = store.NewWorkReadiness(s)
-		}
-		err := ready.Ready(t.Context())
-		notReady(t, err, "GRANT USAGE ON SCHEMA lumin TO")
-		for range 2 { // without USAGE on the schema, tables are not visible
-			_, grants, found := strings.Cut(err.Error(), " run: ")
-			if !found {
-				t.Fatal(err)
-			}
-			for grant := range strings.SplitSeq(grants, "; ") {
-				exec(t, admin, grant)
-			}
-			if err = s.ProbeReady(t.Context(), works); err == nil {
-				break
-			}
-		}
-		if err != nil {
+		s := storeOn(t, pgtest.Pool(t, pgtest.Login(t, databaseURL)))
+		err := s.ReadyToStart(t.Context(), works)
+		notReady(t, err, `must run "migrate roles" and GRANT `+string(role)+` TO login_`)
+		_, list, found := strings.Cut(err.Error(), ", run: ")
+		if !found {
 			t.Fatal(err)
+		}
+		grants := strings.Split(list, "; ")
+		for _, grant := range grants {
+			exec(t, admin, grant)
 		}
 		if err := s.ReadyToStart(t.Context(), works); err != nil {
 			t.Error(err)
 		}
-		storetest.Register(t, s, "book")
-		mustRecord(t, r, delivery(1, "book"))
-		mustRecord(t, r, variant(1, "https://example.com/?token=2", "title", "book"))
-		if works {
-			tx, err := s.Pool().Begin(t.Context())
-			if err != nil {
-				t.Fatal(err)
+		recordAndClaim(t, s, works)
+		for _, target := range []string{"lumin.runs", "lumin.redeliveries", "lumin.river_job", "SEQUENCE lumin.river_job_id_seq", "FUNCTION lumin.error_fingerprint(error text)"} {
+			at := slices.IndexFunc(grants, func(g string) bool { return strings.Contains(g, " ON "+target+" TO ") })
+			if at < 0 {
+				t.Fatalf("%s is not in %q", target, grants)
 			}
-			if _, err := s.ClaimTx(t.Context(), tx, attempt(delivery(1), "book", 0)); err != nil {
-				t.Error(err)
-			}
-			if err := tx.Commit(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}
-		for _, right := range []string{`SELECT ON lumin.runs`, `UPDATE ON lumin.redeliveries`, `INSERT ON lumin.river_job`, `USAGE ON SEQUENCE lumin.river_job_id_seq`} {
-			role := value[string](t, s.Pool(), `SELECT current_user::text`)
-			exec(t, admin, `REVOKE `+right+` FROM `+role)
-			notReady(t, s.ProbeReady(t.Context(), works), "GRANT "+right+" TO "+role)
-			exec(t, admin, `GRANT `+right+` TO `+role)
+			exec(t, admin, strings.NewReplacer("GRANT ", "REVOKE ", " TO ", " FROM ").Replace(grants[at]))
+			notReady(t, s.ProbeReady(t.Context(), works), "run: "+grants[at])
+			exec(t, admin, grants[at])
 		}
 	}
 }
 
-// asRole creates a role without any rights, and returns the URL of its
-// connections.
-func asRole(tb testing.TB, admin *pgx.Conn, databaseURL string) string {
-	tb.Helper()
-	role := "lumin_" + strings.ToLower(value[string](tb, admin, `SELECT substr(md5(random()::text), 1, 8)`))
-	exec(tb, admin, `CREATE ROLE `+role+` LOGIN PASSWORD 'secret'`)
-	tb.Cleanup(func() {
-		ctx := context.WithoutCancel(tb.Context())
-		_, _ = admin.Exec(ctx, `DROP OWNED BY `+role)
-		_, _ = admin.Exec(ctx, `DROP ROLE `+role)
-	})
-	u, err := url.Parse(databaseURL)
-	if err != nil {
-		tb.Fatal(err)
+// recordAndClaim records a delivery and a redelivery. With works it also claims
+// the run.
+func recordAndClaim(t *testing.T, s *store.Store, works bool) {
+	t.Helper()
+	storetest.Register(t, s, "book")
+	r := newRecorder(t, s)
+	mustRecord(t, r, delivery(1, "book"))
+	mustRecord(t, r, variant(1, "https://example.com/?token=2", "title", "book"))
+	if !works {
+		return
 	}
-	u.User = url.UserPassword(role, "secret")
-	return u.String()
+	tx := storetest.Begin(t, s)
+	if _, err := s.ClaimTx(t.Context(), tx, attempt(delivery(1), "book", 0)); err != nil {
+		t.Error(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A member of a role is ready. If the role lacks a right, "migrate roles" gives
+// it again.
+func TestRoleWithoutRight(t *testing.T) {
+	t.Parallel()
+	for works, role := range map[bool]migrations.Role{false: migrations.Ingest, true: migrations.Worker} {
+		databaseURL := pgtest.New(t)
+		pgtest.UseRoles(t, databaseURL)
+		s := storeOn(t, pgtest.Pool(t, pgtest.Login(t, databaseURL, role)))
+		if err := s.ReadyToStart(t.Context(), works); err != nil {
+			t.Error(err)
+		}
+		recordAndClaim(t, s, works)
+		exec(t, pgtest.Conn(t, databaseURL), `REVOKE INSERT ON lumin.runs FROM `+string(role))
+		notReady(t, s.ProbeReady(t.Context(), works), `must run "migrate roles"; for a role`)
+		pgtest.UseRoles(t, databaseURL)
+		if err := s.ProbeReady(t.Context(), works); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A locked table and a hanging commit are detected in time. The probe leaves no
