@@ -25,6 +25,7 @@ type serveCommand struct {
 	sourceSettings
 	logSettings
 	listenSettings
+	tlsSettings
 	callerSettings
 	retentionSettings
 	luminSettings
@@ -105,6 +106,9 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 		return cfg, err
 	}
 	if cfg.Ingest {
+		if cfg.ReadCertificate, err = c.certificate(); err != nil {
+			return cfg, err
+		}
 		if cfg.Sources, err = c.keyrings(); err != nil {
 			return cfg, err
 		}

@@ -2,8 +2,10 @@ package ingest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,25 +14,59 @@ import (
 	"time"
 
 	"lumin-ingest/internal/hostile"
+	"lumin-ingest/internal/testcert"
 )
 
 // Each hostile request is answered or its connection is closed. Nothing is
 // recorded that was not verified, and no request becomes two.
 func TestHostileRequests(t *testing.T) {
 	t.Parallel()
-	cases := hostile.Requests(documentedBody, accountSignature)
-	for _, c := range cases {
+	pair := testcert.New(t, time.Now().Add(time.Hour))
+	for _, c := range hostile.Requests(documentedBody, accountSignature) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			testHostile(t, r, guarded(t, r, 10), c)
+			testHostile(t, r, dial(t, guarded(t, r, 10), ""), c)
+		})
+		t.Run(c.Name+", TLS", func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			conn := tls.Client(dial(t, guardedTLS(t, r, pair), ""), &tls.Config{RootCAs: testcert.Roots(t, pair), ServerName: testcert.Name})
+			if err := conn.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			testHostile(t, r, conn, c)
 		})
 	}
 }
 
-func testHostile(t *testing.T, r *rig, address string, c hostile.Case) {
+// guardedTLS serves r with TLS.
+func guardedTLS(t *testing.T, r *rig, pair testcert.Pair) (address string) {
 	t.Helper()
-	conn := dial(t, address, "")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{pair.Certificate(t)}}
+	return serveOn(t, r, defaultTimeouts, r.Guard(tls.NewListener(listener, config)))
+}
+
+// halfCloser is a connection with or without TLS.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func reset(conn net.Conn) {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	_ = conn.(*net.TCPConn).SetLinger(0)
+	conn.Close()
+}
+
+func testHostile(t *testing.T, r *rig, conn halfCloser, c hostile.Case) {
+	t.Helper()
 	start := time.Now()
 	if _, err := io.WriteString(conn, c.Send); err != nil && len(c.Send) < 1<<10 {
 		t.Errorf("send: %v", err)
@@ -40,8 +76,7 @@ func testHostile(t *testing.T, r *rig, address string, c hostile.Case) {
 	case hostile.HalfClose:
 		_ = conn.CloseWrite()
 	case hostile.Reset:
-		_ = conn.SetLinger(0)
-		conn.Close()
+		reset(conn)
 	case hostile.Close:
 		conn.Close()
 	}

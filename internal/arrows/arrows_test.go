@@ -96,6 +96,7 @@ var mayImport = map[string][]string{
 	"internal/testlog":        nil,
 	"internal/version":        nil,
 	"internal/wait":           nil,
+	"internal/testcert":       nil,
 
 	"internal/bench": {
 		"app", "lumin", "store", "store/audit", "store/catalog", "store/conflict", "store/erasure", "store/failures", "store/replay", "store/retention",
@@ -137,7 +138,7 @@ var outside = map[string][]string{
 	"go.uber.org/goleak":               nil,
 	"pgregory.net/rapid":               nil,
 	"testing": {
-		"internal/measure", "internal/pgtest", "internal/testlog", "internal/wait",
+		"internal/measure", "internal/pgtest", "internal/testcert", "internal/testlog", "internal/wait",
 		"store/internal/storetest", "worker/jobs/internal/jobtest", "worker/workertest",
 	},
 }

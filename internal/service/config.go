@@ -1,6 +1,7 @@
 package service
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -53,6 +54,11 @@ type Config struct {
 	// Public is the address for Lumin's deliveries.
 	Public Address
 
+	// ReadCertificate reads the certificate of the public listener, with its key
+	// and Leaf. It is called again while the service runs, like ReadSources. nil:
+	// the listener speaks plain HTTP.
+	ReadCertificate func() (*tls.Certificate, error)
+
 	// Sources holds the secrets of each source.
 	Sources map[string]*lumin.Keyring
 
@@ -60,10 +66,11 @@ type Config struct {
 	// change.
 	ReadSources func() (map[string]*lumin.Keyring, error)
 
-	// SourcesPoll is how often ReadSources is called. 0: every 2 s.
+	// SourcesPoll is how often ReadSources and ReadCertificate are called. 0:
+	// every 2 s.
 	SourcesPoll time.Duration
 
-	// SourcesTimeout bounds the wait for one call of ReadSources. 0: 10 s.
+	// SourcesTimeout bounds the wait for one call of either. 0: 10 s.
 	SourcesTimeout time.Duration
 
 	// MaxEventAge is the age above which an event is refused. 0: no limit.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"lumin-ingest/admin"
 	"lumin-ingest/internal/errtext"
@@ -57,11 +58,16 @@ func describe(err error) string {
 	return "no run can be settled: " + errtext.Plain(err.Error())
 }
 
-// warnings returns what keeps jobs from running while deliveries are recorded.
+// warnings returns what /readyz shows although the service is ready.
 func (s *Service) warnings() []string {
 	warnings := s.stuckQueues()
 	if problem, _ := s.workProblem.Load().(string); problem != "" {
 		warnings = append(warnings, problem)
+	}
+	if s.certificate != nil {
+		if warning := s.certificate.warning(time.Now()); warning != "" {
+			warnings = append(warnings, warning)
+		}
 	}
 	return warnings
 }

@@ -2,35 +2,44 @@ package service
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
-	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 )
 
-// rotate starts to use new secrets while the service runs, until ctx ends. If
-// they cannot be read, the secrets in use stay valid.
+// rotate starts to use new secrets and a new certificate while the service
+// runs, until ctx ends. Those that cannot be read stay as they are.
 func (s *Service) rotate(ctx context.Context) {
-	if s.cfg.ReadSources == nil {
+	var looks []func(ctx context.Context, asked bool)
+	if s.cfg.ReadSources != nil {
+		looks = append(looks, s.watchSecrets().look)
+	}
+	if s.certificate != nil {
+		looks = append(looks, s.watchCertificate().look)
+	}
+	if len(looks) == 0 {
 		s.logHangups(ctx)
 		return
 	}
 	polls := time.NewTicker(s.cfg.SourcesPoll)
 	defer polls.Stop()
-	w := s.watchSecrets()
 	for {
+		asked := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-polls.C:
-			w.look(ctx, false)
 		case <-s.signals.hangup:
-			w.look(ctx, true)
+			asked = true
 		}
+		var looking sync.WaitGroup
+		for _, look := range looks {
+			looking.Go(func() { look(ctx, asked) })
+		}
+		looking.Wait()
 	}
 }
 
@@ -48,109 +57,23 @@ func (s *Service) logHangups(ctx context.Context) {
 	}
 }
 
-func (s *Service) watchSecrets() *secretWatch {
-	return &secretWatch{
-		read: s.cfg.ReadSources, timeout: s.cfg.SourcesTimeout, logger: s.cfg.Logger,
-		use: func(ctx context.Context, sources map[string]*lumin.Keyring) error {
-			if err := s.handler.SetSources(sources); err != nil {
-				return err
-			}
-			s.recallNewSources(ctx)
-			return nil
-		},
-		valid: keyIDs(s.cfg.Sources),
+// watchSecrets compares the files of secrets with the secrets in use.
+func (s *Service) watchSecrets() *watch[map[string]*lumin.Keyring] {
+	w := &watch[map[string]*lumin.Keyring]{
+		what: "secrets", read: s.cfg.ReadSources, timeout: s.cfg.SourcesTimeout, logger: s.cfg.Logger, valid: s.cfg.Sources,
+		same:  func(a, b map[string]*lumin.Keyring) bool { return equalKeyIDs(keyIDs(a), keyIDs(b)) },
+		about: func(sources map[string]*lumin.Keyring) []any { return []any{"key_ids", keyIDs(sources)} },
 	}
-}
-
-// secretWatch compares the files of secrets with the secrets in use.
-type secretWatch struct {
-	read    func() (map[string]*lumin.Keyring, error)
-	timeout time.Duration // of one call of read
-	logger  *slog.Logger
-	use     func(context.Context, map[string]*lumin.Keyring) error // takes secrets into use
-
-	valid  map[string][]string // fingerprints of the secrets in use, by source
-	seen   map[string][]string // fingerprints that the previous look found, if they differ from valid
-	failed string              // the error of the previous look; empty if it succeeded
-
-	reading chan readSecrets // set while read runs
-}
-
-// readSecrets is the result of one reading.
-type readSecrets struct {
-	sources map[string]*lumin.Keyring
-	err     error
-}
-
-// look reads the secrets. It starts to use new secrets once two consecutive
-// looks have found the same ones, because the first look may find a partly
-// written file. With asked, it uses them at once.
-func (w *secretWatch) look(ctx context.Context, asked bool) {
-	sources, err := w.await(ctx)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		w.fail(err, asked)
-		return
-	}
-	found := keyIDs(sources)
-	recovered := w.failed != ""
-	w.failed = ""
-	if equalKeyIDs(found, w.valid) {
-		if asked || recovered {
-			w.logger.Info("the secrets were reloaded: they have not changed", "key_ids", found)
+	w.use = func(ctx context.Context, sources map[string]*lumin.Keyring) error {
+		if err := s.handler.SetSources(sources); err != nil {
+			return err
 		}
-		w.seen = nil
-		return
+		s.recallNewSources(ctx)
+		found := keyIDs(sources)
+		s.cfg.Logger.Info("the secrets have changed", "changed", changedSources(keyIDs(w.valid), found), "key_ids", found)
+		return nil
 	}
-	if !asked && !equalKeyIDs(found, w.seen) {
-		w.seen = found
-		return
-	}
-	if err := w.use(ctx, sources); err != nil {
-		w.fail(err, asked)
-		return
-	}
-	changed := changedSources(w.valid, found)
-	w.valid, w.seen = found, nil
-	w.logger.Info("the secrets have changed", "changed", changed, "key_ids", found)
-}
-
-// await reads the secrets with a time limit, so that a mount that hangs does
-// not keep the program from stopping. After a timeout, the next call waits for
-// the same reading, so at most one hangs.
-func (w *secretWatch) await(ctx context.Context) (map[string]*lumin.Keyring, error) {
-	if w.reading == nil {
-		reading := make(chan readSecrets, 1)
-		go func() {
-			sources, err := w.read()
-			reading <- readSecrets{sources, err}
-		}()
-		w.reading = reading
-	}
-	timeout := time.NewTimer(w.timeout)
-	defer timeout.Stop()
-	select {
-	case r := <-w.reading:
-		w.reading = nil
-		return r.sources, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timeout.C:
-		return nil, advice.Add(errors.New("the files of secrets cannot be read in time"), "check whether their file system hangs")
-	}
-}
-
-// fail logs an error, but not the same one twice in a row unless asked is true.
-// Errors of settings contain no part of a secret.
-func (w *secretWatch) fail(err error, asked bool) {
-	w.seen = nil
-	if asked || err.Error() != w.failed {
-		problem, remedy := advice.Of(err)
-		w.logger.Error("the secrets cannot be reloaded; those in use stay valid", "error", problem, "remedy", remedy)
-	}
-	w.failed = err.Error()
+	return w
 }
 
 // keyIDs returns the fingerprints of the secrets of each source.

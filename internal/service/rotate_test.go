@@ -102,10 +102,12 @@ func TestSecretsThatHangForAWhile(t *testing.T) {
 	t.Parallel()
 	var readings atomic.Int32
 	comes, log := make(chan map[string]*lumin.Keyring), &testlog.Buffer{}
-	w := secretWatch{logger: slog.New(slog.NewJSONHandler(log, nil)), read: func() (map[string]*lumin.Keyring, error) {
+	w := watch[map[string]*lumin.Keyring]{what: "secrets", logger: slog.New(slog.NewJSONHandler(log, nil))}
+	w.read = func() (map[string]*lumin.Keyring, error) {
 		readings.Add(1)
 		return <-comes, nil
-	}}
+	}
+	w.same = func(a, b map[string]*lumin.Keyring) bool { return equalKeyIDs(keyIDs(a), keyIDs(b)) }
 	for range 3 {
 		w.look(t.Context(), false) // with a timeout of 0
 	}
@@ -119,7 +121,7 @@ func TestSecretsThatHangForAWhile(t *testing.T) {
 	}
 	go func() { comes <- map[string]*lumin.Keyring{"account": keyring} }()
 	w.look(t.Context(), false)
-	if want := lumin.KeyID(newKey); len(w.seen["account"]) != 1 || w.seen["account"][0] != want || w.failed != "" || readings.Load() != 1 {
-		t.Errorf("seen %v, failed %q, %d readings", w.seen, w.failed, readings.Load())
+	if w.seen == nil || (*w.seen)["account"] != keyring || w.broken != "" || readings.Load() != 1 {
+		t.Errorf("seen %v, broken %q, %d readings", w.seen, w.broken, readings.Load())
 	}
 }

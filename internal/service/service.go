@@ -33,10 +33,11 @@ type Service struct {
 	store    *store.Store             // of the admin pool
 
 	// These four are nil unless the service receives.
-	recording *store.Store
-	recorder  *store.Recorder
-	handler   *ingest.Handler
-	public    *listener
+	recording   *store.Store
+	recorder    *store.Recorder
+	handler     *ingest.Handler
+	public      *listener
+	certificate *certificate // also nil without TLS
 
 	// These three are nil unless the service works.
 	working       *store.Store
@@ -104,6 +105,9 @@ func (s *Service) newReceiver(ctx context.Context) (err error) {
 		MaxEventAge: s.cfg.MaxEventAge, Logger: s.cfg.Logger, Registerer: s.registry,
 		MaxBodyMemory: s.cfg.MaxBodyMemory, TrustedProxies: s.cfg.TrustedProxies,
 	})
+	if err == nil && s.cfg.ReadCertificate != nil {
+		err = s.newCertificate()
+	}
 	return err
 }
 
@@ -161,13 +165,16 @@ func (s *Service) listen(ctx context.Context) (err error) {
 		if s.public, err = open(ctx, s.cfg.Public, ingest.NewServer(s.closeWhileStopping(s.handler)), "LISTEN_ADDR or PORT"); err != nil {
 			return err
 		}
+		if s.certificate != nil {
+			s.public.socket = s.certificate.listen(s.public.socket)
+		}
 		s.public.socket = s.handler.Guard(s.public.socket)
 	}
 	s.admin.serve(s.failed)
 	s.cfg.Logger.Info("health and metrics", "address", s.AdminAddr())
 	if s.public != nil {
 		s.public.serve(s.failed)
-		s.cfg.Logger.Info("receiving deliveries", "address", s.PublicAddr(), "sources", slices.Sorted(maps.Keys(s.cfg.Sources)))
+		s.cfg.Logger.Info("receiving deliveries", "address", s.PublicAddr(), "tls", s.certificate != nil, "sources", slices.Sorted(maps.Keys(s.cfg.Sources)))
 	}
 	return nil
 }
