@@ -19,6 +19,7 @@ VERSIONS    ?= 14 15 16 17 18
 KILLS       ?= 60
 SCALE       ?= 1
 OUT         ?= bin/chaos
+HOSTILE     ?= 2000
 
 .DEFAULT_GOAL := help
 
@@ -47,7 +48,11 @@ test-versions: ## run the tests on the VERSIONS ("14 15 16 17 18") of PostgreSQL
 
 .PHONY: test-memory
 test-memory: ## test the memory use when idle and under a flood, without the race detector, which would distort it
-	go test -count 1 -run 'IdleMemory|FloodMemory' ./app
+	go test -count 1 -run 'IdleMemory|FloodMemory|HostileCallers' ./app
+
+.PHONY: test-hostile
+test-hostile: ## test deliveries during HOSTILE (2000) hostile connections, without the race detector; prints a line of JSON
+	LUMIN_TEST_HOSTILE=$(HOSTILE) go test -count 1 -v -run TestHostileCallers ./app | grep -v '^ *{"time'
 
 .PHONY: test-memory-jobs
 test-memory-jobs: ## test that memory stays constant during JOBS (200000) jobs

@@ -313,3 +313,79 @@ func TestServer(t *testing.T) {
 		t.Errorf("a slow header is not cut off: %q, %v", rest, err)
 	}
 }
+
+// Connections that are slow or idle make room for others, and a header has a
+// bounded number of lines.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := admin.NewServer(admin.New(admin.Config{}))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(admin.Guard(listener)) }()
+	defer func() {
+		_ = server.Close()
+		<-served
+	}()
+	ask := func(request string) string {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		_, _ = io.WriteString(conn, request)
+		if !strings.HasSuffix(request, "\r\n\r\n") {
+			return ""
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(4 * time.Second)) // less than slow headers may take
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			t.Error(err)
+		}
+		return line
+	}
+	const get = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
+	for range 64 {
+		ask(get + "\r\n")
+		ask(get + "X")
+	}
+	for range 3 {
+		if answer := ask(get + "\r\n"); !strings.Contains(answer, "200") {
+			t.Errorf("answered %q while 128 connections are open", answer)
+		}
+	}
+	if answer := ask(get + strings.Repeat("a:\r\n", 200) + "\r\n"); !strings.Contains(answer, "431") {
+		t.Errorf("200 lines: %q", answer)
+	}
+}
+
+// Scrapes query the database, so few run at once.
+func TestManyScrapes(t *testing.T) {
+	t.Parallel()
+	scraping, release := make(chan struct{}, 10), make(chan struct{})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(admin.NewRunCollector(func(context.Context) (time.Duration, error) {
+		scraping <- struct{}{}
+		<-release
+		return 0, nil
+	}))
+	h := admin.New(admin.Config{Gatherer: registry})
+	statuses := make(chan int, 5)
+	for range 4 {
+		go func() { statuses <- get(h, "/metrics").Code }()
+	}
+	for range 4 {
+		<-scraping
+	}
+	if code := get(h, "/metrics").Code; code != 503 {
+		t.Errorf("the fifth scrape was answered %d", code)
+	}
+	close(release)
+	for range 4 {
+		if code := <-statuses; code != 200 {
+			t.Errorf("answered %d", code)
+		}
+	}
+}

@@ -68,49 +68,55 @@ func TestTLSSettings(t *testing.T) {
 	}
 }
 
+// install writes a pair to a new folder, and swaps a symbolic link to it.
+func install(t *testing.T, folder, version string, pair testcert.Pair) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(folder, version), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	pair.Write(t, filepath.Join(folder, version))
+	if err := os.Symlink(version, filepath.Join(folder, "next")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(folder, "next"), filepath.Join(folder, "live")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deliverTLS delivers an event to a host and port with this certificate.
+func deliverTLS(t *testing.T, address string, trusted testcert.Pair) (int, error) {
+	t.Helper()
+	b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned})
+	request, err := http.NewRequest(http.MethodPost, "https://"+address+"/webhooks/account", bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set(lumin.SignatureHeader, lumin.Sign(b, accountKey))
+	secure := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: testcert.Roots(t, trusted), ServerName: testcert.Name},
+	}}
+	response, err := secure.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	response.Body.Close()
+	return response.StatusCode, nil
+}
+
 // The real program with certificate files that change, as certbot and
 // cert-manager change them.
 func TestServeTLS(t *testing.T) {
 	t.Parallel()
 	pairs := []testcert.Pair{testcert.New(t, time.Now().Add(time.Hour)), testcert.New(t, time.Now().Add(30*24*time.Hour))}
 	folder := t.TempDir()
-	install := func(version string, pair testcert.Pair) { // swaps a symbolic link above the files
-		t.Helper()
-		if err := os.Mkdir(filepath.Join(folder, version), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		pair.Write(t, filepath.Join(folder, version))
-		if err := os.Symlink(version, filepath.Join(folder, "next")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(filepath.Join(folder, "next"), filepath.Join(folder, "live")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	install("1", pairs[0])
+	install(t, folder, "1", pairs[0])
 	env := serveEnv(newDatabase(t), "TLS_CERT_FILE="+filepath.Join(folder, "live/tls.crt"), "TLS_KEY_FILE="+filepath.Join(folder, "live/tls.key"))
 	p := startProgram(t, env, "serve")
 	p.waitReady()
 	address := strings.TrimPrefix(p.public(), "http://")
-	deliver := func(trusted testcert.Pair) (int, error) {
-		b := body(sample.Delivery{EventType: lumin.SignatureRequestSigned})
-		request, err := http.NewRequest(http.MethodPost, "https://"+address+"/webhooks/account", bytes.NewReader(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set(lumin.SignatureHeader, lumin.Sign(b, accountKey))
-		secure := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-			TLSClientConfig: &tls.Config{RootCAs: testcert.Roots(t, trusted), ServerName: testcert.Name}}}
-		response, err := secure.Do(request)
-		if err != nil {
-			return 0, err
-		}
-		response.Body.Close()
-		return response.StatusCode, nil
-	}
 	want := func(trusted testcert.Pair) {
 		t.Helper()
-		if status, err := deliver(trusted); status != 200 || err != nil {
+		if status, err := deliverTLS(t, address, trusted); status != 200 || err != nil {
 			t.Errorf("answered %d, %v", status, err)
 		}
 	}
@@ -122,16 +128,16 @@ func TestServeTLS(t *testing.T) {
 		t.Errorf("health printed %q", out)
 	}
 
-	install("2", testcert.Pair{Cert: pairs[1].Cert, Key: pairs[0].Key})
+	install(t, folder, "2", testcert.Pair{Cert: pairs[1].Cert, Key: pairs[0].Key})
 	eventually(t, 20*time.Second, "the broken pair is logged", func() bool {
 		line := p.stderr.logged("the files of the certificate cannot be reloaded; the previous ones stay in use")
 		remedy, _ := line["remedy"].(string)
 		return strings.Contains(remedy, "TLS_KEY_FILE the private key")
 	})
 	want(pairs[0])
-	install("3", pairs[1])
+	install(t, folder, "3", pairs[1])
 	eventually(t, 20*time.Second, "the new certificate is used", func() bool {
-		status, err := deliver(pairs[1])
+		status, err := deliverTLS(t, address, pairs[1])
 		return status == 200 && err == nil
 	})
 	p.signal(syscall.SIGTERM)
@@ -139,7 +145,7 @@ func TestServeTLS(t *testing.T) {
 		t.Errorf("it ended with %d", code)
 	}
 
-	install("4", testcert.Pair{Cert: pairs[1].Cert, Key: pairs[0].Key})
+	install(t, folder, "4", testcert.Pair{Cert: pairs[1].Cert, Key: pairs[0].Key})
 	refused := startProgram(t, env, "serve")
 	if code := refused.wait(20 * time.Second); code != 2 || !strings.Contains(refused.stderr.String(), "private key does not match public key\n  TLS_CERT_FILE holds") {
 		t.Errorf("a broken pair: it ended with %d", code)
