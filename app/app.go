@@ -121,18 +121,23 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	if err != nil {
 		panic(err) // the structs are part of the program
 	}
+	report := func(err error) int {
+		return reportTo(std.err, err, func(text string) string {
+			return withoutMisplaced(text, settingNames(parser.Model.Node), os.Getenv)
+		})
+	}
 	parsed, err := parser.Parse(args)
 	if lost := out.failure(); lost != nil {
-		return report(std.err, lost)
+		return report(lost)
 	}
 	if exited >= 0 { // --help
 		return exited
 	}
 	if err != nil {
-		return report(std.err, advice.Usage(err.Error(), "run with --help to list the commands and flags"))
+		return report(advice.Usage(err.Error(), "run with --help to list the commands and flags"))
 	}
 	if err := checkEmptyLists(parsed); err != nil {
-		return report(std.err, err)
+		return report(err)
 	}
 	if isServing(parsed.Command()) {
 		std.out = out.to // a service may lose output and still succeed
@@ -151,12 +156,12 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	if lost := out.failure(); lost != nil && (err == nil || errors.Is(err, out.err)) {
 		err = lost
 	}
-	return report(std.err, err)
+	return report(err)
 }
 
-// report prints an error as two lines, what went wrong and what to do, and
+// reportTo prints an error as two lines, what went wrong and what to do, and
 // returns the exit code.
-func report(w io.Writer, err error) int {
+func reportTo(w io.Writer, err error, clean func(string) string) int {
 	if err == nil {
 		return 0
 	}
@@ -164,9 +169,9 @@ func report(w io.Writer, err error) int {
 		err = refused
 	}
 	problem, remedy := advice.Of(err)
-	fmt.Fprintf(w, "%s: %s\n", programName(), problem)
+	fmt.Fprintf(w, "%s: %s\n", programName(), clean(problem))
 	if remedy != "" {
-		fmt.Fprintf(w, "  %s\n", remedy)
+		fmt.Fprintf(w, "  %s\n", clean(remedy))
 	}
 	if errors.Is(err, advice.ErrUsage) {
 		return 2

@@ -53,7 +53,7 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 	case u.Scheme == "":
 		return nil, advice.Usage("ARCHIVE_URL has no scheme", form)
 	case u.Scheme == "file" && u.Host != "" && u.Host != "." && u.Host != "localhost":
-		return nil, advice.Usage(fmt.Sprintf("ARCHIVE_URL names the host %q", u.Host), "write a directory with three slashes: file:///directory")
+		return nil, advice.Usage("ARCHIVE_URL names a host", "write a directory with three slashes: file:///directory")
 	case !blob.DefaultURLMux().ValidBucketScheme(u.Scheme):
 		return nil, noDriver(u.Scheme)
 	}
@@ -72,7 +72,7 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 func noDriver(scheme string) error {
 	driver, known := map[string]string{"s3": "s3blob", "gs": "gcsblob", "azblob": "azureblob", "mem": "memblob"}[scheme]
 	if !known {
-		return advice.Usage("ARCHIVE_URL cannot be opened: no kind of bucket begins with "+scheme+"://", "use file:///directory, s3://, gs:// or azblob://")
+		return advice.Usage("ARCHIVE_URL cannot be opened: no kind of bucket has its scheme", "use file:///directory, s3://, gs:// or azblob://")
 	}
 	return advice.Usage(fmt.Sprintf("ARCHIVE_URL cannot be opened: %s has no driver for %s://", programName(), scheme),
 		`add this line to its main package and rebuild: import _ "gocloud.dev/blob/%s"`, driver)

@@ -89,12 +89,12 @@ func TestRotation(t *testing.T) {
 
 	// A broken file changes nothing and is logged. Once repaired, it works
 	// again.
-	for _, broken := range []string{" \n", newKey+",,"+accountKey, newKey+","+newKey[:15]} {
+	for _, broken := range []string{" \n", newKey + ",," + accountKey, newKey + "," + newKey[:15]} {
 		file.write(broken)
 		p.signal(syscall.SIGHUP)
 	}
 	eventually(t, 20*time.Second, "the last one is logged", func() bool {
-		return strings.Contains(p.stderr.String(), "secret 2 of 2 has fewer than 16 bytes")
+		return strings.Contains(p.stderr.String(), "entry 2 has fewer than 16 bytes")
 	})
 	want(200, account, newKey)
 	want(200, app+"demo", appSecret)

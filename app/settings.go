@@ -91,18 +91,6 @@ func checkSource(names ...string) error {
 	return nil
 }
 
-// settingOf returns the setting that holds the secrets of a source.
-func (s sourceSettings) settingOf(source string) string {
-	name, file := "LUMIN_APP_SECRETS", s.AppSecretsFile
-	if source == store.AccountSource {
-		name, file = "LUMIN_ACCOUNT_API_KEYS", s.AccountAPIKeysFile
-	}
-	if file != "" {
-		return name + "_FILE"
-	}
-	return name
-}
-
 // inFiles reports whether secrets are in files, which are read again.
 func (s sourceSettings) inFiles() bool { return s.AccountAPIKeysFile != "" || s.AppSecretsFile != "" }
 
@@ -119,8 +107,14 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 	}
 	secrets := map[string][]string{}
 	if keys != "" {
-		if secrets[store.AccountSource], err = cleanEntries("LUMIN_ACCOUNT_API_KEYS", keys); err != nil {
+		const setting = "LUMIN_ACCOUNT_API_KEYS"
+		if secrets[store.AccountSource], err = cleanEntries(setting, keys); err != nil {
 			return nil, err
+		}
+		for i, key := range secrets[store.AccountSource] {
+			if err := checkSecret(fmt.Sprintf("%s: entry %d", setting, i+1), key); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if apps != "" {
@@ -135,13 +129,26 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 				return nil, advice.Usage(fmt.Sprintf("LUMIN_APP_SECRETS: entry %d is not NAME=SECRET", i+1),
 					"write it as name=secret,other=secret, with names of 1 to 63 characters out of a-z, 0-9 and hyphen")
 			}
-			if value, err = clean(fmt.Sprintf("LUMIN_APP_SECRETS: the secret of entry %d", i+1), value); err != nil {
+			entry := fmt.Sprintf("LUMIN_APP_SECRETS: the secret of entry %d", i+1)
+			if value, err = clean(entry, value); err == nil {
+				err = checkSecret(entry, value)
+			}
+			if err != nil {
 				return nil, err
 			}
 			secrets["app:"+name] = append(secrets["app:"+name], value)
 		}
 	}
 	return secrets, nil
+}
+
+// checkSecret refuses an invalid secret. The error names its entry by number,
+// because a name may be the secret if the two were exchanged.
+func checkSecret(entry, secret string) error {
+	if err := lumin.CheckSecret(secret); err != nil {
+		return advice.Usage(entry+" "+err.Error(), "the setting or its file holds only secrets as Lumin shows them, of at least 16 bytes, separated by commas or line ends")
+	}
+	return nil
 }
 
 // separator is a comma, a line end, or both.
@@ -160,12 +167,9 @@ func (s sourceSettings) keyrings() (map[string]*lumin.Keyring, error) {
 	}
 	keyrings := make(map[string]*lumin.Keyring, len(secrets))
 	for source, list := range secrets {
-		keyring, err := lumin.NewKeyring(list...)
-		if err != nil {
-			return nil, advice.Usage(fmt.Sprintf("%s, source %s: %v", s.settingOf(source), source, err),
-				"it holds only secrets as Lumin shows them, of at least 16 bytes, separated by commas or line ends")
+		if keyrings[source], err = lumin.NewKeyring(list...); err != nil {
+			return nil, err
 		}
-		keyrings[source] = keyring
 	}
 	if len(keyrings) == 0 {
 		return nil, advice.Usage("no source of deliveries is configured",

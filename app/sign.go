@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 
 	"lumin-ingest/internal/advice"
@@ -49,7 +48,7 @@ func (s bodySettings) keys() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(secrets[s.Source]) == 0 || slices.Contains(secrets[s.Source], "") {
+	if len(secrets[s.Source]) == 0 {
 		return nil, advice.Usage(fmt.Sprintf("no secret for source %s", s.Source), "give --key, or set LUMIN_ACCOUNT_API_KEYS or LUMIN_APP_SECRETS")
 	}
 	return secrets[s.Source], nil

@@ -148,7 +148,16 @@ func TestTrustedProxies(t *testing.T) {
 		{"not through a proxy", "203.0.113.9:4711", []string{"198.51.100.1"}, "203.0.113.9"},
 		{"another private network", "192.168.0.1:4711", []string{"198.51.100.1"}, "192.168.0.1"},
 		{"loopback", "127.0.0.1:4711", []string{"198.51.100.1"}, "127.0.0.1"},
+		{"with a port", "10.0.0.1:4711", []string{"203.0.113.9:55555"}, "203.0.113.9"},
+		{"with ports, through two", "10.0.0.1:4711", []string{"203.0.113.9:55555, 10.0.0.2:80"}, "203.0.113.9"},
+		{"IPv6 in brackets", "10.0.0.1:4711", []string{"[2001:db8::9]"}, "2001:db8::9"},
+		{"IPv6 with a port", "[fd00::1]:4711", []string{"[2001:db8::9]:55555"}, "2001:db8::9"},
+		{"IPv4 in IPv6", "10.0.0.1:4711", []string{"203.0.113.9, ::ffff:10.0.0.2"}, "203.0.113.9"},
+		{"a zone", "10.0.0.1:4711", []string{"fe80::1%canary"}, "fe80::1"},
+		{"only proxies", "10.0.0.1:4711", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
 		{"no address", "10.0.0.1:4711", []string{"<script>"}, "10.0.0.1"},
+		{"no address, through two", "10.0.0.1:4711", []string{"unknown, 10.0.0.2"}, "10.0.0.2"},
+		{"an empty header", "10.0.0.1:4711", []string{""}, "10.0.0.1"},
 		{"no header", "10.0.0.1:4711", nil, "10.0.0.1"},
 	} {
 		r := newRig(t, func(cfg *Config) { cfg.TrustedProxies = proxies })

@@ -57,20 +57,15 @@ type key struct {
 }
 
 // NewKeyring returns a keyring with the given secrets. Repeated secrets count
-// once. Its errors do not show secrets. It fails in these cases:
-//
-//   - There are no secrets. Such a keyring would refuse every delivery.
-//   - A secret is empty, or has fewer than 16 bytes. Anyone who has seen one
-//     signed delivery can find a short secret by trying.
-//   - A secret contains a space, <, >, or a character outside printable ASCII.
-//     Lumin issues no such secret.
+// once. It fails if there are no secrets, because such a keyring would refuse
+// every delivery, and if [CheckSecret] refuses one.
 func NewKeyring(secrets ...string) (*Keyring, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("keyring: no secrets")
 	}
 	k := &Keyring{}
 	for i, secret := range secrets {
-		if err := checkSecret(secret); err != nil {
+		if err := CheckSecret(secret); err != nil {
 			return nil, fmt.Errorf("keyring: secret %d of %d %w", i+1, len(secrets), err)
 		}
 		if !slices.Contains(secrets[:i], secret) {
@@ -90,11 +85,16 @@ func (k *Keyring) add(secret string) {
 // minSecret is the length of the shortest secret, in bytes.
 const minSecret = 16
 
-// checkSecret refuses text that Lumin never issues as a secret, such as a byte
-// order mark, an HTML error page or a sentence. If it were accepted in place of
-// the right secret, every delivery would fail verification. It also refuses
-// secrets that are short enough to be guessed.
-func checkSecret(secret string) error {
+// CheckSecret returns an error if secret cannot sign deliveries:
+//
+//   - It is empty, or has fewer than 16 bytes. Anyone who has one signed
+//     delivery can find a short secret by trying.
+//   - It contains a space, <, >, or a character outside printable ASCII. Lumin
+//     issues no such secret, so it is something else, such as an HTML error
+//     page. With it, every delivery would fail verification.
+//
+// The error does not show the secret. Its text continues "the secret ...".
+func CheckSecret(secret string) error {
 	const byteOrderMark = "\uFEFF"
 	switch {
 	case secret == "":

@@ -123,6 +123,16 @@ func unquote(value string) string {
 	return escaped.ReplaceAllString(value, "$1")
 }
 
+// fileError returns the error about a file, if there is one. A path with an @ is
+// not shown, because it may be part of a password with special characters.
+func fileError(err error) *fs.PathError {
+	var file *fs.PathError
+	if errors.As(err, &file) && !strings.Contains(file.Path, "@") {
+		return file
+	}
+	return nil
+}
+
 // findInvalid finds the option that pgx cannot read. The error of pgx is not
 // shown, because it may quote part of the password.
 func findInvalid(err error, options map[string]string) error {
@@ -133,14 +143,12 @@ func findInvalid(err error, options map[string]string) error {
 			continue
 		}
 		what := "has an invalid value for " + name
-		var file *fs.PathError
-		if errors.As(aloneErr, &file) {
+		if file := fileError(aloneErr); file != nil {
 			what += ": " + file.Error()
 		}
 		return refused(what, "correct it, or leave "+name+" out")
 	}
-	var file *fs.PathError
-	if errors.As(err, &file) {
+	if file := fileError(err); file != nil {
 		return refused("names a file that cannot be read: "+file.Error(), "name another, or make it readable for this program")
 	}
 	return refused("is not a PostgreSQL URL", example+"; "+percentEncode)
