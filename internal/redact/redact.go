@@ -5,9 +5,10 @@
 //
 // It is a safety net. Code should not put such data into a message in the first
 // place. The package recognizes e-mail addresses, the user and password of a
-// URL, and the query of a URL. Lumin puts the bearer token of a details_url
-// into its query. The package cannot recognize names. If in doubt, it removes
-// too much rather than too little.
+// URL, the query of a URL, and credentials behind the name of their header.
+// Lumin puts the bearer token of a details_url into its query. The package
+// cannot recognize names, texts of a body, or keys that stand alone. If in
+// doubt, it removes too much rather than too little.
 //
 // Guarantees for a cleaned text:
 //
@@ -42,22 +43,31 @@ var (
 	address = regexp.MustCompile(`[^\s"<>]*://\S*` + at + `[^\s"<>]*` +
 		`|(?:"[^"\n]*"|[^\s"<>()\[\],;]*)` + at + `(?:\[[^\s\]]*\]|[^\s"'<>()\[\],;:=/?&#]*)`)
 
+	// Libraries put whole headers into errors. whsec_ begins secrets of Standard
+	// Webhooks.
+	credential = regexp.MustCompile(`(?i)\b(?:x-api-key|x-signature|authorization)(?:["']?\s*[:=]\s*["']?|:\[)(?:(?:bearer|basic)\s+)?[^\s"',;\[][^\s"',;]*` +
+		`|\bbearer\s+[^\s"',;\[]{8,}|\bwhsec_[A-Za-z0-9+/=_-]+`)
+
 	// After a path, a query needs no equals sign, because a token may stand
 	// alone.
 	pathQuery = regexp.MustCompile(`(/[^\s"<>?#]*?)(?:[?#]|%3[fF])[^\s"<>]+`)
 	pairs     = regexp.MustCompile(`(?:[?#&]|%3[fF])[^\s"<>?#&=]*(?:=|%3[dD])[^\s"<>]*`)
 )
 
-// Text removes NUL bytes, e-mail addresses and URL queries from s. The result
+// Text removes NUL bytes, e-mail addresses, URL queries and credentials from s. The result
 // is valid UTF-8 of at most MaxLength bytes. A clean text is returned
 // unchanged.
 func Text(s string) string {
 	const more = " [...]"
 	s, shortened := firstWords(s)
 	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
-	s = address.ReplaceAllString(s, "[address]")
-	s = pathQuery.ReplaceAllString(s, "${1}[query]")
-	s = pairs.ReplaceAllString(s, "[query]")
+	for before := ""; s != before; { // a replacement may form another match
+		before = s
+		s = credential.ReplaceAllString(s, "[secret]")
+		s = address.ReplaceAllString(s, "[address]")
+		s = pathQuery.ReplaceAllString(s, "${1}[query]")
+		s = pairs.ReplaceAllString(s, "[query]")
+	}
 	if !shortened && len(s) <= MaxLength {
 		return s
 	}

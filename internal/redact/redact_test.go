@@ -44,6 +44,13 @@ func TestText(t *testing.T) {
 		{"a password with any character", "dial postgres://joe:s/e(c)r@e,t@[2001:db8::1]:5432/x failed", "dial [address] failed"},
 		{"IPv6 without a user", "dial https://[2001:db8::1]:8443/x failed", "dial https://[2001:db8::1]:8443/x failed"},
 
+		{"a key in a header", "GET /x: 401, X-API-KEY: lumin_1234, Accept: */*", "GET /x: 401, [secret], Accept: */*"},
+		{"a header of Go", "map[Accept:[*/*] Authorization:[Bearer abc.def] X-Signature:[38AB]]", "map[Accept:[*/*] [secret] [secret]"},
+		{"a header in JSON", `{"authorization": "Bearer abc.def", "x":1}`, `{"[secret]", "x":1}`},
+		{"a bearer token alone", "bearer eyJhbGciOi.x.y refused, bearer token too", "[secret] refused, bearer token too"},
+		{"a header without a value", "no X-Signature: refused [...]", "no [secret] [...]"},
+		{"a secret of Standard Webhooks", "signed with whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw: refused", "signed with [secret]: refused"},
+
 		{"query", "https://sign.example/d/1?token=abc&b=c failed", "https://sign.example/d/1[query] failed"},
 		{"query in quotes", `Get "https://sign.example/d/1?token=abc": EOF`, `Get "https://sign.example/d/1[query]": EOF`},
 		{"query in JSON", `{"details_url":"https://sign.example/d?a=b\u0026token=abc","x":1}`, `{"details_url":"https://sign.example/d[query]","x":1}`},
@@ -107,7 +114,7 @@ func TestTextWindow(t *testing.T) {
 func FuzzText(f *testing.F) {
 	for _, seed := range []string{
 		"", "joe@example.com", `?"a"@x=b`, "://@", `"@"@"`, "/?", "%3f%3d", "??a=b", "a%2540b", "&#x40;", "[address]=?#&",
-		"/x#?y\xff=\x00", "?[query]=1", "é@\u2028?=", `https://u:p@h/x?a=b "c"`, "&commat;" + strings.Repeat("x", 2000),
+		"/x#?y\xff=\x00", "?[query]=1", "é@\u2028?=", `https://u:p@h/x?a=b "c"`, `x-api-key:""@x x-api-key:[x] /a?authorization: x`, "x-api-key: a, authorization='bearer b' whsec_c bearer 12345678", "authorization: ?a=b@c", "bearer " + strings.Repeat("whsec_1 x-signature: ", 100), "&commat;" + strings.Repeat("x", 2000),
 		strings.Repeat("é?", 1100), strings.Repeat("a@b ", 5000),
 	} {
 		f.Add(seed)
@@ -119,6 +126,10 @@ func FuzzText(f *testing.F) {
 		secret := redact.Text(`Get "https://sign.example/d?token=canary` + url.QueryEscape(s) + `canary": EOF`)
 		if strings.Contains(secret, "canary") {
 			t.Errorf("query survives: %q", secret)
+		}
+		header := redact.Text("401: " + s + "\nX-API-Key: canary" + url.QueryEscape(s) + "canary, whsec_canary")
+		if _, credentials, _ := strings.Cut(header, "\n"); strings.Contains(credentials, "canary") {
+			t.Errorf("credential survives: %q", header)
 		}
 	})
 }
