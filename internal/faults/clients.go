@@ -37,6 +37,7 @@ type clients struct {
 	seed   uint64
 	rate   atomic.Int64           // new events per second
 	acked  atomic.Pointer[func()] // called after each 200; nil calls nothing
+	once   bool                   // an acknowledged delivery is never sent again
 
 	mu     sync.Mutex
 	later  []redelivery
@@ -114,11 +115,11 @@ func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 		c.try(ctx, rng.IntN(2), &Delivery{Key: envelope.Key(), Source: sources[0], Body: body, Forged: true})
 		return
 	}
-	again := rng.IntN(5) == 0
+	again := rng.IntN(5) == 0 && !c.once
 	for _, source := range sources {
 		d := &Delivery{Key: envelope.Key(), Source: source, Body: body}
 		send := c.deliver
-		if rng.IntN(10) == 0 {
+		if rng.IntN(10) == 0 && !c.once {
 			send = c.deliverTwice
 		}
 		if !send(ctx, rng, d) {

@@ -47,6 +47,7 @@ type identity struct {
 // entry is the state of one delivery.
 type entry struct {
 	sha256   [32]byte
+	body     []byte
 	forged   bool
 	attempts int
 	acks     int
@@ -108,7 +109,7 @@ func (l *Ledger) attempt(d *Delivery, at time.Time) int {
 	defer l.mu.Unlock()
 	known := l.deliveries[identity{d.Key, d.Source}]
 	if known == nil {
-		known = &entry{sha256: sha256.Sum256(d.Body), forged: d.Forged}
+		known = &entry{sha256: sha256.Sum256(d.Body), body: d.Body, forged: d.Forged}
 		l.deliveries[identity{d.Key, d.Source}] = known
 		if !d.Forged {
 			l.open[identity{d.Key, d.Source}] = at

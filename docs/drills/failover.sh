@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Drill: lose the primary while deliveries arrive, promote its standby, and
+# compare the database with what the sender had acknowledged:
+#
+#   docs/drills/failover.sh                          a synchronous standby: nothing may be lost
+#   SYNC=off ROUNDS=20 docs/drills/failover.sh       an asynchronous one: how much is lost, 20 times
+#
+# RATE (50) is the number of new events per second, SEED (1) decides them, and
+# PG_BIN names the folder of PostgreSQL's programs.
+. "$(dirname "$0")/lib.sh"
+SYNC="${SYNC:-on}" ROUNDS="${ROUNDS:-1}"
+
+# add_standby NAME PORT makes a standby of the current server.
+add_standby() {
+	as_server pg_basebackup --pgdata "$WORK/$1" --checkpoint fast --write-recovery-conf \
+		--dbname "application_name=standby"
+	start "$1" "$2"
+	await 30 "SELECT count(*) = 1 FROM pg_stat_replication WHERE application_name = 'standby' AND state = 'streaming'"
+	if [ "$SYNC" = on ]; then
+		sql "ALTER SYSTEM SET synchronous_standby_names = 'standby'"
+		sql "SELECT pg_reload_conf()" >/dev/null
+		await 30 "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+	fi
+}
+
+say "A primary"
+new_server node0
+start node0 "$PORT"
+create_database
+URL="$(url "$PORT" "$PORT_2")" # the program is told both servers
+start_program "$URL"
+
+files=() losses=() before=0
+for round in $(seq "$ROUNDS"); do
+	standby_port="$PORT_2"
+	[ "$PGPORT" = "$PORT" ] || standby_port="$PORT"
+	say "Round $round: a standby, deliveries, and the primary is lost"
+	add_standby "node$round" "$standby_port"
+	start_sender "round$round" -once
+	sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
+	crash "node$((round - 1))"
+
+	# Promote only when the old primary is certainly gone.
+	as_server pg_ctl promote --pgdata "$WORK/node$round" --wait --silent
+	export PGPORT="$standby_port"
+	# Until there is another standby, commits would wait for one.
+	sql "ALTER SYSTEM RESET synchronous_standby_names"
+	sql "SELECT pg_reload_conf()" >/dev/null
+	sleep 1
+	stop_sender
+	rm -rf "$WORK/node$((round - 1))"
+
+	files+=("$WORK/round$round.jsonl")
+	may_lose=nothing
+	[ "$SYNC" = on ] || may_lose=everything
+	report="$("$WORK/drills" compare -may-lose "$may_lose" "$(url "$PGPORT")" "${files[@]}")"
+	echo "$report"
+	lost="$(sed -n 's/^lost: \([0-9]*\).*/\1/p' <<<"$report")" # in all rounds so far
+	losses+=("$((lost - before))")
+	before="$lost"
+done
+
+say "$ROUNDS failovers with synchronous replication $SYNC and $RATE events per second"
+printf '%s\n' "${losses[@]}" | sort --numeric-sort | awk '
+	{ lost[NR] = $1; sum += $1; if ($1 > 0) some++ }
+	END { printf "acknowledged deliveries lost in a failover: median %d, at most %d; %d in all, in %d of %d failovers\n",
+		lost[int((NR + 1) / 2)], lost[NR], sum, some, NR }'

@@ -1,0 +1,107 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/faults"
+)
+
+// compare waits until all runs are finished. It then compares the database with
+// what was acknowledged.
+func compare(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
+	mayLose := flags.String("may-lose", "nothing", "what may be lost: nothing, everything, or what was acknowledged after a `time`, as in 2026-01-02T03:04:05.678Z")
+	within := flags.Duration("within", time.Minute, "until when all runs must have succeeded")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	limit, err := parseLimit(*mayLose)
+	if err != nil {
+		return err
+	}
+	if flags.NArg() < 2 {
+		return errors.New("compare needs the URL of the database and the files of the senders")
+	}
+	sent, err := faults.ReadSent(flags.Args()[1:]...)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if err := settle(ctx, conn, *within); err != nil {
+		return err
+	}
+	c, err := faults.Compare(ctx, conn, sent, limit)
+	if err != nil {
+		return err
+	}
+	fmt.Print(report(c))
+	return verdict(c)
+}
+
+// parseLimit returns the time from which on acknowledged deliveries may be lost.
+func parseLimit(text string) (time.Time, error) {
+	switch text {
+	case "nothing":
+		return time.Now().AddDate(100, 0, 0), nil
+	case "everything":
+		return time.Time{}, nil
+	}
+	limit, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return limit, fmt.Errorf("-may-lose: %q is no time; write nothing, everything, or a time as in 2026-01-02T03:04:05.678Z", text)
+	}
+	return limit, nil
+}
+
+// settle waits until every run has succeeded.
+func settle(ctx context.Context, conn *pgx.Conn, within time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("not all runs succeeded within %s", within))
+	defer cancel()
+	for {
+		var open int
+		err := conn.QueryRow(ctx, `SELECT count(*) FROM lumin.runs WHERE state <> 'succeeded'`).Scan(&open)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil || open == 0 {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// report describes the comparison in a few lines.
+func report(c *faults.Comparison) string {
+	text := fmt.Sprintf("%d deliveries were acknowledged; %d events and %d effects are stored\nlost: %d acknowledged deliveries", c.Acknowledged, c.Events, c.Effects, c.Lost)
+	if c.Lost > 0 {
+		text += fmt.Sprintf(", acknowledged within %s", c.Window.Round(time.Millisecond))
+	}
+	return text + fmt.Sprintf("\nlongest time without an acknowledgment: %s\n", c.Longest.Round(100*time.Millisecond))
+}
+
+// verdict returns an error unless all invariants hold.
+func verdict(c *faults.Comparison) error {
+	var errs []error
+	for _, v := range c.Violations {
+		errs = append(errs, errors.New(v.String()))
+	}
+	if c.Acknowledged == 0 {
+		errs = append(errs, errors.New("nothing was acknowledged, so nothing was compared"))
+	}
+	if len(errs) == 0 {
+		fmt.Println("events, runs, jobs and effects agree with the acknowledged deliveries")
+	}
+	return errors.Join(errs...)
+}
