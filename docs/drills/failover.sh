@@ -4,11 +4,12 @@
 #
 #   docs/drills/failover.sh                          a synchronous standby: nothing may be lost
 #   SYNC=off ROUNDS=20 docs/drills/failover.sh       an asynchronous one: how much is lost, 20 times
+#   SYNC=off LAG=0.1 docs/drills/failover.sh         one that is 0.1 s behind when the primary is lost
 #
 # RATE (50) is the number of new events per second, SEED (1) decides them, and
 # PG_BIN names the folder of PostgreSQL's programs.
 . "$(dirname "$0")/lib.sh"
-SYNC="${SYNC:-on}" ROUNDS="${ROUNDS:-1}"
+SYNC="${SYNC:-on}" ROUNDS="${ROUNDS:-1}" LAG="${LAG:-0}"
 
 # add_standby NAME PORT makes a standby of the current server.
 add_standby() {
@@ -38,6 +39,10 @@ for round in $(seq "$ROUNDS"); do
 	add_standby "node$round" "$standby_port"
 	start_sender "round$round" -once
 	sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
+	if [ "$LAG" != 0 ]; then
+		kill -STOP "$(sql "SELECT pid FROM pg_stat_replication")" # no WAL reaches the standby any more
+		sleep "$LAG"
+	fi
 	crash "node$((round - 1))"
 
 	# Promote only when the old primary is certainly gone.
@@ -54,13 +59,13 @@ for round in $(seq "$ROUNDS"); do
 	may_lose=nothing
 	[ "$SYNC" = on ] || may_lose=everything
 	report="$("$WORK/drills" compare -may-lose "$may_lose" "$(url "$PGPORT")" "${files[@]}")"
-	echo "$report"
 	lost="$(sed -n 's/^lost: \([0-9]*\).*/\1/p' <<<"$report")" # in all rounds so far
 	losses+=("$((lost - before))")
+	printf '%s\nlost in this round: %s\n' "$report" "$((lost - before))"
 	before="$lost"
 done
 
-say "$ROUNDS failovers with synchronous replication $SYNC and $RATE events per second"
+say "$ROUNDS failovers with synchronous replication $SYNC, $RATE events per second and a lag of $LAG s"
 printf '%s\n' "${losses[@]}" | sort --numeric-sort | awk '
 	{ lost[NR] = $1; sum += $1; if ($1 > 0) some++ }
 	END { printf "acknowledged deliveries lost in a failover: median %d, at most %d; %d in all, in %d of %d failovers\n",

@@ -45,7 +45,8 @@ func send(ctx context.Context, args []string) error {
 	sender.Run(draining, ctx)
 
 	c := ledger.Counts()
-	fmt.Printf("sent %d deliveries in %d attempts: %d acknowledged, %d of them again\n", c.Deliveries, c.Attempts, c.Acknowledged, c.Redelivered)
+	fmt.Printf("sent %d deliveries in %d attempts: %d acknowledged, %d of them again; longest time without a 200: %s\n",
+		c.Deliveries, c.Attempts, c.Acknowledged, c.Redelivered, ledger.LongestPause().Round(10*time.Millisecond))
 	err = errors.Join(ledger.WriteSent(*name+".jsonl"), ledger.Close())
 	if unexpected := ledger.Unexpected(); len(unexpected) > 0 {
 		err = errors.Join(err, fmt.Errorf("%d answers that must not happen, such as: %s", len(unexpected), unexpected[0]))

@@ -59,6 +59,17 @@ func (s Sender) Run(ctx, sending context.Context) {
 	c.run(ctx, sending)
 }
 
+// LongestPause returns the longest time between two answers 200.
+func (l *Ledger) LongestPause() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var longest time.Duration
+	for n := 1; n < len(l.acks); n++ {
+		longest = max(longest, l.acks[n].answered.Sub(l.acks[n-1].answered))
+	}
+	return longest
+}
+
 // Sent is what the clients know of one delivery.
 type Sent struct {
 	Key      lumin.EventKey `json:"event"`
@@ -121,11 +132,9 @@ func ReadSent(paths ...string) ([]Sent, error) {
 
 // Comparison is what a drill found.
 type Comparison struct {
-	Acknowledged int           // deliveries
-	Lost         int           // of these: acknowledged after the limit, and not stored
-	Window       time.Duration // between the first and the last acknowledgment of a lost delivery
-	Longest      time.Duration // between two first acknowledgments
-	Events       int           // in the database
+	Acknowledged int // deliveries
+	Lost         int // of these: acknowledged after the limit, and not stored
+	Events       int // in the database
 	Effects      int
 	Violations   []Violation
 }
@@ -139,7 +148,7 @@ func Compare(ctx context.Context, conn *pgx.Conn, sent []Sent, limit time.Time) 
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	c := &Comparison{Longest: longestGap(sent)}
+	c := &Comparison{}
 	if err := loadSent(ctx, tx, sent); err != nil {
 		return nil, err
 	}
@@ -148,21 +157,14 @@ func Compare(ctx context.Context, conn *pgx.Conn, sent []Sent, limit time.Time) 
 	).Scan(&c.Acknowledged, &c.Events, &c.Effects); err != nil {
 		return nil, fmt.Errorf("count: %w", err)
 	}
-	rows, err := tx.Query(ctx, `
+	tag, err := tx.Exec(ctx, `
 		UPDATE faults.ledger l SET acks = 0
 		WHERE acks > 0 AND acked_at > $1
-		  AND NOT EXISTS (SELECT FROM lumin.events e WHERE e.event_key = l.event_key AND e.source = l.source)
-		RETURNING acked_at`, limit)
+		  AND NOT EXISTS (SELECT FROM lumin.events e WHERE e.event_key = l.event_key AND e.source = l.source)`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("count what is lost: %w", err)
 	}
-	lost, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
-	if err != nil {
-		return nil, fmt.Errorf("count what is lost: %w", err)
-	}
-	if c.Lost = len(lost); c.Lost > 0 {
-		c.Window = slices.MaxFunc(lost, time.Time.Compare).Sub(slices.MinFunc(lost, time.Time.Compare))
-	}
+	c.Lost = int(tag.RowsAffected())
 	c.Violations, err = Check(ctx, tx)
 	return c, err
 }
@@ -186,20 +188,4 @@ func loadSent(ctx context.Context, tx pgx.Tx, sent []Sent) error {
 		}
 	}
 	return nil
-}
-
-// longestGap returns the longest time between two first acknowledgments.
-func longestGap(sent []Sent) time.Duration {
-	var times []time.Time
-	for _, one := range sent {
-		if one.AckedAt != nil {
-			times = append(times, *one.AckedAt)
-		}
-	}
-	slices.SortFunc(times, time.Time.Compare)
-	var longest time.Duration
-	for n := 1; n < len(times); n++ {
-		longest = max(longest, times[n].Sub(times[n-1]))
-	}
-	return longest
 }
