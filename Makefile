@@ -82,9 +82,18 @@ test-broken: ## build the program with one promise broken at a time, and test th
 .PHONY: model
 model: ## search the model of claim, rescue and replay with spin, and its two broken versions; needs spin and a C compiler
 	@./internal/model/check.sh
+
 .PHONY: chaos
 chaos: ## run every row of the fault plan, or ROWS=T3,T7, with SEED=n, at SCALE (1), into OUT (bin/chaos); takes some hours as root
 	go run ./internal/chaos $(if $(ROWS),-rows $(ROWS)) $(if $(SEED),-seed $(SEED)) $(if $(OLDER),-before $(OLDER)) -scale $(SCALE) -out $(OUT)
+
+.PHONY: drill-restore
+drill-restore: ## restore a base backup and WAL to a point in time while deliveries arrive, then compare; see docs/operate.md
+	docs/drills/restore.sh
+
+.PHONY: drill-failover
+drill-failover: ## promote a synchronous standby while deliveries arrive, then compare; see docs/operate.md
+	docs/drills/failover.sh
 
 .PHONY: examples
 examples: ## build, vet and test the examples (separate modules) against this checkout

@@ -31,7 +31,7 @@ create_database
 URL="$(url "$PORT" "$PORT_2")" # the program is told both servers
 start_program "$URL"
 
-files=() losses=() before=0
+files=()
 for round in $(seq "$ROUNDS"); do
 	standby_port="$PORT_2"
 	[ "$PGPORT" = "$PORT" ] || standby_port="$PORT"
@@ -54,19 +54,14 @@ for round in $(seq "$ROUNDS"); do
 	sleep 1
 	stop_sender
 	rm -rf "$WORK/node$((round - 1))"
-
 	files+=("$WORK/round$round.jsonl")
-	may_lose=nothing
-	[ "$SYNC" = on ] || may_lose=everything
-	report="$("$WORK/drills" compare -may-lose "$may_lose" "$(url "$PGPORT")" "${files[@]}")"
-	lost="$(sed -n 's/^lost: \([0-9]*\).*/\1/p' <<<"$report")" # in all rounds so far
-	losses+=("$((lost - before))")
-	printf '%s\nlost in this round: %s\n' "$report" "$((lost - before))"
-	before="$lost"
 done
 
-say "$ROUNDS failovers with synchronous replication $SYNC, $RATE events per second and a lag of $LAG s"
-printf '%s\n' "${losses[@]}" | sort --numeric-sort | awk '
+say "Compare: $ROUNDS failovers, synchronous replication $SYNC, $RATE events per second, a lag of $LAG s"
+may_lose=nothing
+[ "$SYNC" = on ] || may_lose=everything
+"$WORK/drills" compare -may-lose "$may_lose" "$(url "$PGPORT")" "${files[@]}" | tee "$WORK/report"
+sed -n 's/^lost of round.*: \([0-9]*\) .*/\1/p' "$WORK/report" | sort --numeric-sort | awk '
 	{ lost[NR] = $1; sum += $1; if ($1 > 0) some++ }
-	END { printf "acknowledged deliveries lost in a failover: median %d, at most %d; %d in all, in %d of %d failovers\n",
+	END { printf "lost in a failover: median %d, at most %d; %d in all, in %d of %d failovers\n",
 		lost[int((NR + 1) / 2)], lost[NR], sum, some, NR }'

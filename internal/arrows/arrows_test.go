@@ -97,6 +97,7 @@ var mayImport = map[string][]string{
 	"internal/version":        nil,
 	"internal/wait":           nil,
 	"internal/testcert":       nil,
+	"internal/drills":         {"app", "lumin", "worker", "internal/faults"},
 
 	"internal/bench": {
 		"app", "lumin", "store", "store/audit", "store/catalog", "store/conflict", "store/erasure", "store/failures", "store/replay", "store/retention",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +20,7 @@ import (
 func compare(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
 	mayLose := flags.String("may-lose", "nothing", "what may be lost: nothing, everything, or what was acknowledged after a `time`, as in 2026-01-02T03:04:05.678Z")
-	within := flags.Duration("within", time.Minute, "until when all runs must have succeeded")
+	within := flags.Duration("within", 3*time.Minute, "how long to wait until all runs have succeeded")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -30,7 +31,8 @@ func compare(ctx context.Context, args []string) error {
 	if flags.NArg() < 2 {
 		return errors.New("compare needs the URL of the database and the files of the senders")
 	}
-	sent, err := faults.ReadSent(flags.Args()[1:]...)
+	files := flags.Args()[1:]
+	sent, err := faults.ReadSent(files...)
 	if err != nil {
 		return err
 	}
@@ -39,14 +41,23 @@ func compare(ctx context.Context, args []string) error {
 		return err
 	}
 	defer conn.Close(ctx)
+	start := time.Now()
 	if err := settle(ctx, conn, *within); err != nil {
 		return err
 	}
+	fmt.Printf("all runs had succeeded after %s\n", time.Since(start).Round(100*time.Millisecond))
 	c, err := faults.Compare(ctx, conn, sent, limit)
 	if err != nil {
 		return err
 	}
-	fmt.Print(report(c))
+	fmt.Printf("%d deliveries were acknowledged; %d events and %d effects are stored\n", c.Acknowledged, c.Events, c.Effects)
+	for _, file := range files {
+		part, err := faults.ReadSent(file)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("lost of %s: %d acknowledged deliveries\n", filepath.Base(file), c.Lost(part))
+	}
 	return verdict(c)
 }
 
@@ -80,12 +91,6 @@ func settle(ctx context.Context, conn *pgx.Conn, within time.Duration) error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-}
-
-// report describes the comparison in a few lines.
-func report(c *faults.Comparison) string {
-	return fmt.Sprintf("%d deliveries were acknowledged; %d events and %d effects are stored\nlost: %d acknowledged deliveries\n",
-		c.Acknowledged, c.Events, c.Effects, c.Lost)
 }
 
 // verdict returns an error unless all invariants hold.

@@ -133,10 +133,22 @@ func ReadSent(paths ...string) ([]Sent, error) {
 // Comparison is what a drill found.
 type Comparison struct {
 	Acknowledged int // deliveries
-	Lost         int // of these: acknowledged after the limit, and not stored
 	Events       int // in the database
 	Effects      int
 	Violations   []Violation
+
+	lost map[identity]bool // acknowledged after the limit, and not stored
+}
+
+// Lost counts the deliveries that were lost, of those given.
+func (c *Comparison) Lost(of []Sent) int {
+	n := 0
+	for _, one := range of {
+		if c.lost[identity{one.Key, one.Source}] {
+			n++
+		}
+	}
+	return n
 }
 
 // Compare compares a database with the deliveries that were sent. Deliveries
@@ -148,7 +160,7 @@ func Compare(ctx context.Context, conn *pgx.Conn, sent []Sent, limit time.Time) 
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	c := &Comparison{}
+	c := &Comparison{lost: map[identity]bool{}}
 	if err := loadSent(ctx, tx, sent); err != nil {
 		return nil, err
 	}
@@ -157,14 +169,22 @@ func Compare(ctx context.Context, conn *pgx.Conn, sent []Sent, limit time.Time) 
 	).Scan(&c.Acknowledged, &c.Events, &c.Effects); err != nil {
 		return nil, fmt.Errorf("count: %w", err)
 	}
-	tag, err := tx.Exec(ctx, `
+	rows, err := tx.Query(ctx, `
 		UPDATE faults.ledger l SET acks = 0
 		WHERE acks > 0 AND acked_at > $1
-		  AND NOT EXISTS (SELECT FROM lumin.events e WHERE e.event_key = l.event_key AND e.source = l.source)`, limit)
+		  AND NOT EXISTS (SELECT FROM lumin.events e WHERE e.event_key = l.event_key AND e.source = l.source)
+		RETURNING event_key, source`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("count what is lost: %w", err)
 	}
-	c.Lost = int(tag.RowsAffected())
+	var key [16]byte
+	var source string
+	if _, err := pgx.ForEachRow(rows, []any{&key, &source}, func() error {
+		c.lost[identity{key, source}] = true
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("count what is lost: %w", err)
+	}
 	c.Violations, err = Check(ctx, tx)
 	return c, err
 }
