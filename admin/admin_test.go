@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -329,6 +330,7 @@ func TestGuard(t *testing.T) {
 		_ = server.Close()
 		<-served
 	}()
+	var held []net.Conn
 	ask := func(request string) string {
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
@@ -337,6 +339,7 @@ func TestGuard(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		_, _ = io.WriteString(conn, request)
 		if !strings.HasSuffix(request, "\r\n\r\n") {
+			held = append(held, conn)
 			return ""
 		}
 		_ = conn.SetReadDeadline(time.Now().Add(4 * time.Second)) // less than slow headers may take
@@ -347,14 +350,23 @@ func TestGuard(t *testing.T) {
 		return line
 	}
 	const get = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
-	for range 64 {
-		ask(get + "\r\n")
+	for range 128 {
 		ask(get + "X")
 	}
 	for range 3 {
 		if answer := ask(get + "\r\n"); !strings.Contains(answer, "200") {
 			t.Errorf("answered %q while 128 connections are open", answer)
 		}
+	}
+	closed := 0
+	for _, conn := range held {
+		_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			closed++
+		}
+	}
+	if closed < 3 {
+		t.Errorf("%d connections made room for three", closed)
 	}
 	if answer := ask(get + strings.Repeat("a:\r\n", 200) + "\r\n"); !strings.Contains(answer, "431") {
 		t.Errorf("200 lines: %q", answer)

@@ -74,9 +74,9 @@ func (f *flood) kinds(ctx context.Context) []func(conn net.Conn, turn int) {
 	}
 	large := stalled(post + "Content-Length: 1048576\r\n\r\n" + strings.Repeat("x", maxBody-1))
 	return []func(net.Conn, int){
-		slow, large, stalled(post + Lines(97)), slow, stalled(post + Lines(4000)), stalled(""), slow, large,
+		slow, large, stalled(post + Lines(97)), slow, stalled(post + Lines(4000)), stalled(""), slow, stalled(""),
 		stalled(post + Lines(90) + "Content-Length: 16384\r\n\r\n" + strings.Repeat("x", 16<<10-1)), slow,
-		func(conn net.Conn, _ int) { unread(ctx, conn) }, slow, large, slow,
+		func(conn net.Conn, _ int) { unread(ctx, conn) }, slow, stalled(post + Lines(97)), slow,
 		func(conn net.Conn, turn int) { f.send(conn, f.cases[turn%len(f.cases)].Send) },
 		func(conn net.Conn, turn int) { sendEndless(conn, f.endless[turn%len(f.endless)]) },
 	}
