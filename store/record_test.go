@@ -17,6 +17,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/internal/storetest"
 )
 
 func TestRecordOnce(t *testing.T) {
@@ -317,4 +318,19 @@ func TestRecordingPlansOnce(t *testing.T) {
 	if settings := value[string](t, s.Pool(), `SELECT current_setting('plan_cache_mode') || ' ' || current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')`); settings != "auto 0 0" {
 		t.Errorf("after recording the session has %s", settings)
 	}
+}
+
+// Recording sets its timeouts in each transaction, so it does not depend on those
+// of the session. Behind a pooler that may be any session.
+func TestRecordingSetsItsTimeouts(t *testing.T) {
+	t.Parallel()
+	databaseURL := pgtest.New(t)
+	exec(t, pgtest.Conn(t, pgtest.AdminURL(t, databaseURL)), `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
+		CREATE TRIGGER slow BEFORE INSERT ON lumin.events FOR EACH ROW EXECUTE FUNCTION slow();
+		CREATE TRIGGER slow BEFORE INSERT ON lumin.redeliveries FOR EACH ROW EXECUTE FUNCTION slow()`)
+	s := storeOn(t, pgtest.Pool(t, storetest.WithSetting(t, databaseURL, "statement_timeout", "100")))
+	r := newRecorder(t, s)
+	mustRecord(t, r, delivery(1, "book"))
+	mustRecord(t, r, delivery(1, "book")) // a redelivery has a transaction of its own
+	wantTally(t, s, tally{Events: 1, Runs: 1, Jobs: 1, Redeliveries: 1})
 }
