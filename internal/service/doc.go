@@ -14,7 +14,7 @@
 // Its life, in the order of its files:
 //
 //   - service.go: [New] connects the parts and opens the listeners;
-//     [Service.Run] runs them.
+//     [Service.Run] runs them. pools.go: the connections of each part.
 //   - start.go: the service waits for the database, then starts the workers.
 //   - ready.go: /readyz while it runs. heartbeat.go and rotate.go: its row in
 //     lumin.programs, and new secrets without a restart.
@@ -24,6 +24,7 @@
 //
 //   - The listeners open before the database is ready. Until then, deliveries
 //     are answered 503, and /readyz gives the reason.
+//   - Recording waits for no other part: it has connections of its own.
 //   - Stopping loses nothing that was acknowledged: deliveries in flight are
 //     recorded and answered before the program ends.
 //   - Each wait while stopping has a bound. Their sum is 51 s with the default
