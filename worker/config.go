@@ -89,9 +89,14 @@ const (
 	// maxPeriodic is the number of internal periodic jobs.
 	maxPeriodic = 3
 
-	// riverConns are the connections for River's statements: to fetch jobs, to
-	// complete them, and for everything else. Each use is a statement.
-	riverConns = 3
+	// riverConns are the connections for River's statements besides those that
+	// fetch jobs: to complete jobs, and for everything else. Each use is a
+	// statement.
+	riverConns = 2
+
+	// maxRiverConns is enough for any number of queues: a statement that fetches
+	// jobs is short, so many queues can share a connection.
+	maxRiverConns = 8
 
 	// sharedConns are connections for replays, readiness, and the statements
 	// before and after plain job types. Each use is a statement or a short
@@ -153,9 +158,12 @@ func (c Config) Connections() int {
 	return sharedConns + maxPeriodic + len(c.Registry.periodic)
 }
 
-// RiverConnections returns the number of connections that River needs. One more,
-// on which it waits for notifications, leaves its pool.
-func (c Config) RiverConnections() int { return riverConns }
+// RiverConnections returns the number of connections that River needs: two, and one
+// for each queue of the Registry, at most eight. One more, on which it waits for
+// notifications, leaves its pool.
+func (c Config) RiverConnections() int {
+	return min(riverConns+len(c.Registry.Queues()), maxRiverConns)
+}
 
 // JobConnections returns the number of connections that transactional job types
 // can take: one for each worker of their queues, and for a batch job type one

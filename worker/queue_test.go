@@ -109,7 +109,7 @@ func TestConnections(t *testing.T) {
 	t.Parallel()
 	registry := registryOf(newTxJob("tx", nil), newInQueue("slow", nil))
 	cfg := worker.Config{Registry: registry, MaxWorkers: 7, Queues: map[string]int{"slow": 30}}
-	if jobs, work, river := cfg.JobConnections(), cfg.Connections(), cfg.RiverConnections(); jobs != 7 || work != 4+3 || river != 3 {
+	if jobs, work, river := cfg.JobConnections(), cfg.Connections(), cfg.RiverConnections(); jobs != 7 || work != 4+3 || river != 2+2 {
 		t.Errorf("%d connections for transactional job types, %d for other work, %d for River", jobs, work, river)
 	}
 }
