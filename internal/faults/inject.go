@@ -19,8 +19,8 @@ import (
 // Bounds on how long after the end of a fault acknowledged work may still be
 // open.
 const (
-	usualBound  = 60 * time.Second
-	killedBound = 90 * time.Second // after a working program was killed: River has to rescue its jobs
+	usualBound  = 45 * time.Second
+	killedBound = 60 * time.Second // after a machine has vanished, which the server notices after 30 s
 )
 
 // Fault is one kind of failure.
@@ -158,8 +158,7 @@ func programPause(r *runner, rng *rand.Rand) shot {
 	return stopped(r, rng, between(rng, time.Second, 10*time.Second))
 }
 
-// programFreeze stops a program for so long that River gives its jobs to other
-// programs.
+// programFreeze stops a program for so long that others take up its jobs.
 func programFreeze(r *runner, rng *rand.Rand) shot {
 	return stopped(r, rng, between(rng, 46*time.Second, 52*time.Second))
 }

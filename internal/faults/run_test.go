@@ -85,8 +85,7 @@ func keep(t *testing.T, folder string) {
 	t.Logf("the ledger and the logs are kept in %s (%v)", kept, err)
 }
 
-// No acknowledged event is lost and no effect takes place twice. The faults are
-// of the kinds that leave River nothing to rescue. Chance decides which COMMITs
+// No acknowledged event is lost and no effect takes place twice. Chance decides which COMMITs
 // are lost. If the program answers before its commit, the test notices it only
 // if some of these COMMITs record deliveries. If a job takes effect twice, the
 // test notices it only if some belong to a transactional job type. So there are
