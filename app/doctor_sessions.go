@@ -22,6 +22,6 @@ func examineSessions(ctx context.Context, pool *pgxpool.Pool) []finding {
 	}
 	return []finding{{
 		"sessions", warning, "a connection pooler is in front of the server, so programs hold no locks",
-		"connect directly: otherwise the running jobs of a killed program wait for up to a minute, and LISTEN does not work in transaction mode",
+		"connect directly: otherwise the running jobs of a killed program wait for River's rescue, a minute or longer; transaction mode is not supported at all",
 	}}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// clockDriver is River's driver. It translates the times that pass through it.
+// clockDriver is River's driver. It translates the times that pass through it, and
+// names the owner of the jobs that are fetched: see [ownedExecutor].
 //
 // River reads this machine's clock for the time of a retry, a snooze or a
 // periodic job, and to decide whether a running job is stuck. The database

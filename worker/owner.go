@@ -32,8 +32,8 @@ const (
 	// that time.
 	lostAfter = 5 * time.Second
 
-	// lostAfterOutage is the same for a program that has just had to get another
-	// session itself: all programs have lost theirs if the server was restarted.
+	// lostAfterOutage is how long a program gives nothing back after it had to get
+	// another session itself: if the server was restarted, all programs had to.
 	lostAfterOutage = 15 * time.Second
 
 	// ownerSilence is how long the session of an owner may send nothing before the
@@ -65,9 +65,9 @@ type owner struct {
 
 	// Only the goroutine of the lock uses the fields below.
 	conn    *pgx.Conn // nil: no session
-	failing bool      // the last attempt to get a session failed
+	failing bool      // the lock was lost, or could not be taken
+	patient time.Time // until then, other programs are given time to take their locks
 	lost    map[string]sighting
-	patient time.Time // lostAfterOutage ends
 
 	cancel context.CancelFunc // nil: stopped
 	ended  chan struct{}
@@ -129,7 +129,7 @@ func (o *owner) run(ctx context.Context, err error) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, pgopen.ErrPooler):
-			o.logger.Warn("this program holds no lock, because its sessions lead through a connection pooler: if it is killed, its jobs wait up to a minute",
+			o.logger.Warn("this program holds no lock, because a connection pooler is in front of the server: if it is killed, its running jobs wait for River's rescue",
 				"advice", "connect to PostgreSQL directly")
 			return
 		default:
@@ -169,6 +169,9 @@ func (o *owner) step(ctx context.Context) error {
 			return err
 		}
 		o.conn = conn
+		if o.failing {
+			o.patient = time.Now().Add(lostAfterOutage)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -180,7 +183,7 @@ func (o *owner) step(ctx context.Context) error {
 		}
 		o.locked.Store(locked)
 		if locked && o.failing {
-			o.failing, o.patient = false, time.Now().Add(lostAfterOutage)
+			o.failing = false
 			o.logger.Info("this program holds its lock again")
 		}
 	}
@@ -190,7 +193,7 @@ func (o *owner) step(ctx context.Context) error {
 // drop closes the session after an error.
 func (o *owner) drop(err error) {
 	if !o.failing {
-		o.logger.Warn("this program does not hold its lock: if it is killed now, its jobs wait up to a minute",
+		o.logger.Warn("this program does not hold its lock: if it is killed now, its running jobs may wait for River's rescue",
 			"reason", errtext.Plain(redact.Text(err.Error())))
 	}
 	o.failing = true

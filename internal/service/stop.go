@@ -137,7 +137,7 @@ func (s *Service) stop() error {
 }
 
 // stopJobs waits for the running jobs. The stop succeeds even if some jobs do
-// not end: their runs stay pending, and River gives the jobs to another
+// not end: their runs stay pending, and another program takes up the jobs
 // program, or to this one after its next start.
 func (s *Service) stopJobs() error {
 	ctx, cancel := context.WithTimeout(context.Background(), jobsTimeout)
