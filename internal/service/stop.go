@@ -137,8 +137,8 @@ func (s *Service) stop() error {
 }
 
 // stopJobs waits for the running jobs. The stop succeeds even if some jobs do
-// not end: their runs stay pending, and another program takes up the jobs
-// program, or to this one after its next start.
+// not end: their runs stay pending, and another program takes up the jobs, or
+// this one after its next start.
 func (s *Service) stopJobs() error {
 	ctx, cancel := context.WithTimeout(context.Background(), jobsTimeout)
 	defer cancel()
