@@ -134,9 +134,8 @@ func FuzzServeSettings(f *testing.F) {
 		"--retain-payloads", "--retain-events", "--listen-addr", "--port", "--admin-listen-addr", "--reconcile-every", "--archive-files", "--signature-request-state",
 	}
 	for n := range names {
-		for _, text := range []string{"K", "slow=5,bulk=K", "K=5", "10.0.0.0/8,K", "7d", "64MiB", "info", "json", "worker", "16", "\x00", "a\nb", "true", "agreement,coc"} {
-			f.Add(uint8(n), text)
-		}
+		f.Add(uint8(n), "K")
+		f.Add(uint8(n), []string{"slow=5,bulk=K", "K=5", "10.0.0.0/8,K", "7d", "64MiB", "\x00", "a\nb", "16"}[n%8])
 	}
 	f.Fuzz(func(t *testing.T, n uint8, text string) {
 		name := names[int(n)%len(names)]

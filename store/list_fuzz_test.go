@@ -40,12 +40,11 @@ func listedEvents(f *testing.F, s *store.Store) []store.EventSummary {
 // FuzzListEvents compares lists with a filter written in Go, page by page and
 // in both orders. The text of the statement does not depend on values.
 func FuzzListEvents(f *testing.F) {
-	for _, text := range []string{"", "account", "app:crm", "x", "a", "a'; DROP TABLE lumin.events; --", "' OR true --", "%", "@source", "$1", `"`, "é\u202e", "\\", "\xff", "\x00"} {
-		for flags := range uint8(4) {
-			f.Add(text, "", "", flags, uint8(1), int16(0), int16(2000))
-			f.Add("account", text, "", flags, uint8(2), int16(-1), int16(1001))
-			f.Add("", "x", text, flags, uint8(100), int16(1), int16(1002))
-		}
+	for n, text := range []string{"", "account", "app:crm", "x", "a", "a'; DROP TABLE lumin.events; --", "' OR true --", "%", "@source", "$1", `"`, "é\u202e", "\\", "\xff", "\x00"} {
+		flags := uint8(n)
+		f.Add(text, "", "", flags, uint8(1), int16(0), int16(2000))
+		f.Add("account", text, "", flags+1, uint8(2), int16(-1), int16(1001))
+		f.Add("", "x", text, flags+2, uint8(100), int16(1), int16(1002))
 	}
 	s := newStore(f)
 	all := listedEvents(f, s)
@@ -58,7 +57,7 @@ func FuzzListEvents(f *testing.F) {
 		}
 		wantBound(t, filter)
 		got, err := listPages(t, s, filter)
-		if storable := utf8.ValidString(source+eventType+request) && !strings.Contains(source+eventType+request, "\x00"); !storable {
+		if !storable(source, eventType, request) {
 			if err == nil && len(got) > 0 {
 				t.Errorf("%+v lists %v", filter, got)
 			}
@@ -80,6 +79,11 @@ func FuzzListEvents(f *testing.F) {
 			t.Errorf("%+v lists %v, want %v", filter, got, want)
 		}
 	})
+}
+
+// storable reports whether PostgreSQL can store the texts.
+func storable(texts ...string) bool {
+	return !slices.ContainsFunc(texts, func(text string) bool { return !utf8.ValidString(text) || strings.Contains(text, "\x00") })
 }
 
 // matches reports whether a filter accepts an event.

@@ -9,10 +9,9 @@ import (
 // FuzzStatements: the text of a statement depends on which fields of a filter
 // are set, never on their values.
 func FuzzStatements(f *testing.F) {
-	for _, seed := range []string{"", "x", "'; DROP TABLE lumin.runs; --", "@kinds", "$1", `"`, "\\", "\x00", "\xff", "{a,b}", "a,b"} {
-		for shape := range uint16(32) {
-			f.Add(seed, int64(1), shape*8)
-		}
+	for bit, seed := range []string{"", "'; DROP TABLE lumin.runs; --", "@kinds", "$1", `"`, "\\", "\x00", "\xff", "{a,b}", "a,b"} {
+		f.Add(seed, int64(bit), uint16(1<<bit))
+		f.Add(seed, int64(-bit), uint16(1023))
 	}
 	f.Fuzz(func(t *testing.T, text string, id int64, shape uint16) {
 		filled := filterOf(shape, text, id, time.UnixMilli(id))
