@@ -30,7 +30,7 @@ import (
 )
 
 // canaryRun is a service whose secrets and deliveries are canaries, and whose
-// job types, neighbours and database fail. It collects what they print.
+// job types, database and other systems fail. It collects what they print.
 type canaryRun struct {
 	*service.Service
 	t         *testing.T
