@@ -1,12 +1,16 @@
 package worker
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
 
+	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/retention"
 )
@@ -65,3 +69,9 @@ func (o *Owner) Due(name string, free time.Duration) bool {
 func (o *Owner) Fetching() func([]*rivertype.JobRow) { return o.jobs.fetching() }
 func (o *Owner) Ended(ids ...int64)                  { o.jobs.ended(ids) }
 func (o *Owner) Held() []int64                       { ids, _ := o.jobs.list(time.Time{}); return ids }
+
+// Reindex rebuilds an index as River does.
+func Reindex(ctx context.Context, pool *pgxpool.Pool, index string) error {
+	executor := newClockDriver(pool, &databaseClock{}, &owner{}, slog.New(slog.DiscardHandler)).GetExecutor()
+	return executor.IndexReindex(ctx, &riverdriver.IndexReindexParams{Schema: migrations.Schema, Index: index})
+}

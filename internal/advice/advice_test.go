@@ -78,6 +78,17 @@ func TestTooManyConnections(t *testing.T) {
 	}
 }
 
+func TestMissingRight(t *testing.T) {
+	t.Parallel()
+	_, err := pgtest.Conn(t, pgtest.NewEmpty(t)).Exec(t.Context(), `SELECT FROM pg_authid`)
+	if _, remedy := advice.Of(fmt.Errorf("read: %w", err)); remedy != advice.MissingRight || !advice.LacksRight(err) {
+		t.Errorf("%v: %q", err, remedy)
+	}
+	if advice.LacksRight(errors.New("permission denied")) {
+		t.Error("an error that the server did not send")
+	}
+}
+
 func TestRefusedOption(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewEmpty(t)

@@ -42,4 +42,17 @@ func TestHolders(t *testing.T) {
 	if holders, err := doctor.Holders(t.Context(), s.Pool(), time.Minute); err != nil || len(holders) > 0 {
 		t.Errorf("for a minute: %+v, %v", holders, err)
 	}
+	if hidden, err := doctor.HiddenSessions(t.Context(), s.Pool()); err != nil || hidden != 0 {
+		t.Errorf("%d sessions of the same role are hidden, %v", hidden, err)
+	}
+	// Another role sees none of them, and knows that.
+	other := pgtest.Login(t, address)
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.AdminURL(t, address)), `GRANT USAGE ON SCHEMA lumin TO PUBLIC`)
+	pool := pgtest.Pool(t, other)
+	if holders, err := doctor.Holders(t.Context(), pool, 0); err != nil || len(holders) > 0 {
+		t.Errorf("of another role: %+v, %v", holders, err)
+	}
+	if hidden, err := doctor.HiddenSessions(t.Context(), pool); err != nil || hidden < 2 {
+		t.Errorf("%d sessions are hidden, %v", hidden, err)
+	}
 }
