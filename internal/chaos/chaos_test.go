@@ -73,6 +73,10 @@ func TestReadTest(t *testing.T) {
 		"passed": {`{"Action":"output","Test":"TestA","Output":"    a_test.go:1: figure: events = 12 \n"}
 {"Action":"output","Test":"TestA","Output":"    a_test.go:2: figure: p99 = 1.5 ms\n"}
 {"Action":"pass","Test":"TestA"}`, 12, ""},
+		"object": {`{"Action":"output","Test":"TestA","Output":"    a_test.go:1: {\"deliveries\":7,\"answers\":{\"401\":3},\"ends\":[1,2]}\n"}
+{"Action":"pass","Test":"TestA"}`, 7, ""},
+		"parts": {`{"Action":"pass","Test":"TestA/one","Elapsed":2}
+{"Action":"pass","Test":"TestA"}`, 0, ""},
 		"failed":  {`{"Action":"fail","Test":"TestA"}`, 0, "TestA failed"},
 		"skipped": {`{"Action":"skip","Test":"TestA"}`, 0, "TestA was skipped"},
 		"nothing": {`{"Action":"pass","Package":"p"}`, 0, "no test ran"},
@@ -81,7 +85,7 @@ func TestReadTest(t *testing.T) {
 		if err != nil || out.Events != c.events || strings.Join(out.Problems, "") != c.problem {
 			t.Errorf("%s: %+v, %v", name, out, err)
 		}
-		if want := map[bool]int{true: 1}[name == "passed"]; len(out.Measures) != want {
+		if want := map[string]int{"passed": 1, "object": 3, "parts": 1}[name]; len(out.Measures) != want {
 			t.Errorf("%s: measures %v", name, out.Measures)
 		}
 	}

@@ -8,9 +8,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"lumin-ingest/internal/faults"
@@ -46,7 +49,7 @@ func tests() []test {
 		},
 		{
 			id: "T15", name: "slow connections, an endless chunked body, a gzip bomb, malformed HTTP",
-			size: "2,000 connections; memory < 256 MiB, an honest client's p99 < 1 s", run: "^TestHostile", folder: "./app",
+			size: "2,000 connections; memory < 256 MiB, an honest client's p99 < 1 s", run: "^TestHostileCallers$", folder: "./app",
 			variable: "LUMIN_TEST_HOSTILE", full: 2000,
 		},
 		{
@@ -90,7 +93,10 @@ func (t test) carryOut(ctx context.Context, b *bench, folder string) (*faults.Ou
 }
 
 // event is one line of the output of go test -json.
-type event struct{ Action, Test, Output string }
+type event struct {
+	Action, Test, Output string
+	Elapsed              float64 // seconds
+}
 
 // readTest reads the output of go test -json. Without a test that passed it
 // reports a problem.
@@ -107,17 +113,16 @@ func readTest(from io.Reader) (*faults.Outcome, error) {
 		switch {
 		case e.Action == "pass" && e.Test != "":
 			passed++
+			if _, part, isPart := strings.Cut(e.Test, "/"); isPart {
+				addFigure(out, "passed: "+part, e.Elapsed, "s")
+			}
 		case e.Action == "fail" && e.Test != "":
 			out.Problems = append(out.Problems, e.Test+" failed")
 		case e.Action == "skip" && e.Test != "":
 			out.Problems = append(out.Problems, e.Test+" was skipped")
 		case e.Action == "output":
-			name, value, unit, found, err := measure.Parse(e.Output)
-			if err != nil {
+			if err := addFigures(out, e.Output); err != nil {
 				return out, err
-			}
-			if found {
-				addFigure(out, name, value, unit)
 			}
 		}
 	}
@@ -127,10 +132,49 @@ func readTest(from io.Reader) (*faults.Outcome, error) {
 	return out, lines.Err()
 }
 
+// addFigures adds the figures in a line of output: one of package measure, or an
+// object in JSON.
+func addFigures(out *faults.Outcome, line string) error {
+	name, value, unit, found, err := measure.Parse(line)
+	if err != nil {
+		return err
+	}
+	if found {
+		addFigure(out, name, value, unit)
+		return nil
+	}
+	_, text, isLog := strings.Cut(line, "_test.go:")
+	_, text, isObject := strings.Cut(text, ": {")
+	object := map[string]any{}
+	if isLog && isObject && json.Unmarshal([]byte("{"+text), &object) == nil {
+		addObject(out, "", object)
+	}
+	return nil
+}
+
+// addObject adds the numbers in an object, in the order of their names.
+func addObject(out *faults.Outcome, path string, object map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		switch value := object[name].(type) {
+		case float64:
+			addFigure(out, path+name, value, "")
+		case map[string]any:
+			addObject(out, path+name+" ", value)
+		case []any:
+			for n, one := range value {
+				if number, isNumber := one.(float64); isNumber {
+					addFigure(out, fmt.Sprintf("%s%s %d", path, name, n+1), number, "")
+				}
+			}
+		}
+	}
+}
+
 // addFigure adds a figure of a test to the outcome.
 func addFigure(out *faults.Outcome, name string, value float64, unit string) {
 	for common, to := range map[string]*int{
-		"events": &out.Events, "attempts": &out.Attempts, "faults": &out.Faults, "lost": &out.Lost, "doubled": &out.Doubled,
+		"events": &out.Events, "deliveries": &out.Events, "attempts": &out.Attempts, "faults": &out.Faults, "connections": &out.Faults,
+		"lost": &out.Lost, "doubled": &out.Doubled,
 	} {
 		if name == common {
 			*to = int(value)

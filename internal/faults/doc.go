@@ -23,6 +23,9 @@
 //     is noticed. A history is falsified too. [Catch] runs programs that are
 //     broken on purpose until the checks notice.
 //
+// [Scenarios] lists the rows of the fault plan: runs with chosen faults and sizes,
+// each with figures and bounds of its own. Command chaos runs them.
+//
 // An example. The program at path must have the job types that [EffectKind],
 // [BatchKind], [OrderedKind] and [CallKind] describe:
 //

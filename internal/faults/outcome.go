@@ -69,10 +69,10 @@ func (s *scene) atMost(name string, value, bound float64, unit string) {
 }
 
 // atLeast adds a figure with a lower bound.
-func (s *scene) atLeast(name string, value, bound float64, unit string) {
-	s.out.Measures = append(s.out.Measures, Measure{Name: name, Value: value, Unit: unit, Bound: fmt.Sprintf("≥ %.4g", bound)})
+func (s *scene) atLeast(name string, value, bound float64) {
+	s.out.Measures = append(s.out.Measures, Measure{Name: name, Value: value, Bound: fmt.Sprintf("≥ %.4g", bound)})
 	if value < bound {
-		s.problem("%s is %.4g %s, less than %.4g", name, value, unit, bound)
+		s.problem("%s is %.4g, less than %.4g", name, value, bound)
 	}
 }
 

@@ -28,12 +28,9 @@ func exhaustScenario() Scenario {
 			if err := s.admitIntruder(ctx); err != nil {
 				return err
 			}
-			s.clients.rate.Store(500) // so that all clients and pools have their connections
-			if err := s.acknowledged(ctx, 500); err != nil {
+			if err := s.warmUp(ctx); err != nil {
 				return err
 			}
-			s.clients.rate.Store(int64(s.cfg.Rate))
-			pause(ctx, 5*time.Second)
 			before := s.calm(ctx)
 			var worst time.Duration
 			var refused int
@@ -52,7 +49,7 @@ func exhaustScenario() Scenario {
 				}
 			}
 			s.atMost("slowest answer without connections", seconds(worst), 10, "s")
-			s.atLeast("answers 503 or none", float64(refused), 1, "")
+			s.atLeast("answers 503 or none", float64(refused), 1)
 			s.back(ctx, before)
 			return nil
 		},

@@ -115,7 +115,7 @@ func (s *scene) fillDisk(ctx context.Context, disk *smallDisk, fails func() bool
 		}
 	}
 	s.atMost("new events answered 200 while full", float64(taken), 0, "")
-	s.atLeast("answers 503 or none while full", float64(refused), 1, "")
+	s.atLeast("answers 503 or none while full", float64(refused), 1)
 	return nil
 }
 

@@ -17,16 +17,20 @@ func mixedScenario() Scenario {
 		setup: setup{standby: true, rate: 40},
 		inject: func(ctx context.Context, s *scene) error {
 			s.cfg.Length = s.span(30*time.Minute, 90*time.Second)
+			if err := s.warmUp(ctx); err != nil {
+				return err
+			}
 			signs := newVitalSigns(s.programs)
 			sampling, stop := context.WithCancel(ctx)
 			defer stop()
+			begin := time.Now()
 			var sampler sync.WaitGroup
 			sampler.Go(func() { signs.every(sampling, 2*time.Second) })
 			err := s.injectAll(ctx)
 			stop()
 			sampler.Wait()
 			if err == nil {
-				s.flat(signs, s.started, time.Now())
+				s.flat(signs, begin, time.Now())
 			}
 			return err
 		},

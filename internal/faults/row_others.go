@@ -176,6 +176,6 @@ func (s *scene) untouched(ctx context.Context) error {
 	err := s.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT count(*) FROM public.river_job WHERE state = 'available' AND attempt = 0`).Scan(&available)
 	})
-	s.atLeast("second River: jobs left alone", float64(available), 1, "")
+	s.atLeast("second River: jobs left alone", float64(available), 1)
 	return err
 }

@@ -19,7 +19,7 @@ const strangeKind = "faults_nobody_knows"
 func poisonScenario() Scenario {
 	return Scenario{
 		ID: "T13", Name: "job types that panic, ignore their context or fail with a NUL byte, and a job of an unknown kind",
-		Size: "2 min without and 2 min with poison; visible as failed; p99 of the neighbours' effects < 2 × normal",
+		Size: "2 min without and 2 min with poison; visible as failed; p99 of the neighbors' effects < 2 × normal",
 		setup: setup{
 			programs: 2, rate: 30, poison: true, noReplays: true,
 			env: []string{SteadyVariable + "=1", "WORKERS=16"},
@@ -27,7 +27,7 @@ func poisonScenario() Scenario {
 		inject: func(ctx context.Context, s *scene) error {
 			length := s.span(2*time.Minute, 20*time.Second)
 			pause(ctx, 5*time.Second) // the connections are made
-			normal, err := s.neighbours(ctx, length)
+			normal, err := s.neighbors(ctx, length)
 			if err != nil {
 				return err
 			}
@@ -39,7 +39,7 @@ func poisonScenario() Scenario {
 				if err := s.servers.exec(ctx, `INSERT INTO lumin.river_job (args, kind, max_attempts) VALUES ('{}', '`+strangeKind+`', 3)`); err != nil {
 					return err
 				}
-				poisoned, err = s.neighbours(ctx, length)
+				poisoned, err = s.neighbors(ctx, length)
 				return err
 			})
 			if err != nil {
@@ -59,10 +59,10 @@ func poisonScenario() Scenario {
 	}
 }
 
-// neighbours waits and returns the 99th percentile of the time from the record
+// neighbors waits and returns the 99th percentile of the time from the record
 // of an event to its effect, of the job types that are in order, in
 // milliseconds.
-func (s *scene) neighbours(ctx context.Context, length time.Duration) (float64, error) {
+func (s *scene) neighbors(ctx context.Context, length time.Duration) (float64, error) {
 	from := time.Now()
 	pause(ctx, length)
 	to := time.Now().Add(-2 * time.Second)
@@ -101,7 +101,7 @@ func (s *scene) visible(ctx context.Context) error {
 		return fmt.Errorf("%w: %v", err, failed)
 	}
 	for _, kind := range []string{PanicKind, NULKind, HangKind} {
-		s.atLeast("runs of "+kind+" that are visible as failed", float64(failed[kind]), 1, "")
+		s.atLeast("runs of "+kind+" that are visible as failed", float64(failed[kind]), 1)
 	}
 	doctor := exec.CommandContext(ctx, s.cfg.Program[0], "doctor")
 	doctor.Env = s.programs[0].environment("all")
@@ -109,13 +109,13 @@ func (s *scene) visible(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer stdin.Close()
+	defer func() { _ = stdin.Close() }()
 	text, _ := doctor.CombinedOutput() // it exits with an error when it finds something
 	shown := 0.0
 	if strings.Contains(string(text), strangeKind) {
 		shown = 1
 	}
-	s.atLeast("the job of an unknown kind is shown by doctor", shown, 1, "")
+	s.atLeast("the job of an unknown kind is shown by doctor", shown, 1)
 	if shown == 0 {
 		s.note("doctor: %s", fmt.Sprintf("%.2000s", text))
 	}

@@ -106,7 +106,7 @@ func migrateWith(ctx context.Context, cfg *Config, program, url string) error {
 	if err != nil {
 		return err
 	}
-	defer stdin.Close()
+	defer func() { _ = stdin.Close() }()
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate up: %w: %.1000s", err, text)
 	}

@@ -37,7 +37,7 @@ func workerScenario() Scenario {
 					}
 				}
 			}
-			s.atLeast("jobs at work when their worker was hit", float64(at), float64(total), "")
+			s.atLeast("jobs at work when their worker was hit", float64(at), float64(total))
 			return nil
 		},
 	}

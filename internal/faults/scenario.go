@@ -189,12 +189,6 @@ func (s *scene) await(ctx context.Context, what string, within time.Duration, ho
 	return nil
 }
 
-// some returns a random program with its number.
-func (s *scene) some() (int, *program) {
-	n := s.rng.IntN(len(s.programs))
-	return n, s.programs[n]
-}
-
 // poisoned creates or removes the file that makes job types misbehave.
 func (s *scene) poisoned(on bool) error {
 	if !on {

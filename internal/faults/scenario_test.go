@@ -90,7 +90,7 @@ func TestOutcomeOfViolation(t *testing.T) {
 	t.Parallel()
 	s := newTestScene(t)
 	s.atMost("slowness", 2, 1, "s")
-	s.atLeast("evidence", 0, 1, "")
+	s.atLeast("evidence", 0, 1)
 	s.finish(&Result{Violations: []Violation{{Checker: AckedOnce, Count: 3}}})
 	got := strings.Join(s.out.Problems, "\n")
 	for _, want := range []string{"slowness is 2 s", "evidence is 0", AckedOnce, "too few events"} {

@@ -55,7 +55,6 @@ func Log(tb testing.TB, name string, value float64, unit string) {
 	tb.Logf("figure: %s = %g %s", name, value, unit)
 }
 
-//nolint:gochecknoglobals // constant
 var logged = regexp.MustCompile(`figure: (.+) = (\S+) ?(\S*)\s*$`)
 
 // Parse returns the figure in a line of a log. found is false if there is none.
