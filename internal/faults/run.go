@@ -68,7 +68,7 @@ type runner struct {
 	bothWork     bool // the programs begin with the roles all and all, whatever the seed
 	rolesChanged bool // the programs have the roles ingest and worker instead of all and all
 
-	inject func(context.Context) error // the faults of this run
+	script func(context.Context) error // injects the faults of this run
 	rows   []*Row
 
 	mu       sync.Mutex
@@ -83,7 +83,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		cfg.Log = func(string, ...any) {}
 	}
 	r := &runner{cfg: cfg}
-	r.inject = r.injectAll
+	r.script = r.injectAll
 	return r.whole(ctx)
 }
 
@@ -187,7 +187,7 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 	}
 	load.Go(func() { r.looks.run(loading) })
 
-	err := r.inject(ctx)
+	err := r.script(ctx)
 	stopLoad()
 	late := time.AfterFunc(drainBound, func() {
 		r.problem("some deliveries were not answered 200 within %s after the last fault", drainBound)

@@ -84,7 +84,7 @@ func (c Scenario) Run(ctx context.Context, o Options) (*Outcome, error) {
 	}
 	r := &runner{cfg: cfg}
 	s := &scene{runner: r, scenario: c, options: o, scale: o.Scale, rng: rand.New(rand.NewPCG(o.Seed, 1<<34)), out: out}
-	r.inject = func(ctx context.Context) error { return c.inject(ctx, s) }
+	r.script = func(ctx context.Context) error { return c.inject(ctx, s) }
 	result, err := r.whole(ctx)
 	s.finish(result)
 	return out, err

@@ -89,7 +89,7 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 		if d.fault.Slow {
 			bound = killedBound
 		}
-		row, err := r.strike(ctx, d)
+		row, err := r.inject(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -109,8 +109,8 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 	return nil
 }
 
-// strike injects one fault and returns when it has ended.
-func (r *runner) strike(ctx context.Context, d draw) (*Row, error) {
+// inject injects one fault and returns when it has ended.
+func (r *runner) inject(ctx context.Context, d draw) (*Row, error) {
 	row := &Row{Fault: d.fault.Name, What: d.shot.what, At: time.Since(r.started)}
 	r.mu.Lock()
 	r.rows = append(r.rows, row)
