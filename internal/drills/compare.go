@@ -78,20 +78,25 @@ func parseLimit(text string) (time.Time, error) {
 
 // settle waits until every run has succeeded.
 func settle(ctx context.Context, conn *pgx.Conn, within time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("not all runs succeeded within %s", within))
-	defer cancel()
-	for {
-		var open int
-		err := conn.QueryRow(ctx, `SELECT count(*) FROM lumin.runs WHERE state <> 'succeeded'`).Scan(&open)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil || open == 0 {
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		var open string
+		if err := conn.QueryRow(ctx, openSQL).Scan(&open); err != nil || open == "" {
 			return err
 		}
-		time.Sleep(50 * time.Millisecond)
+		if time.Since(start) > within {
+			return fmt.Errorf("not all runs succeeded within %s: %s", within, open)
+		}
 	}
 }
+
+// openSQL describes the runs that have not succeeded, by the state of their jobs.
+const openSQL = `
+SELECT coalesce(string_agg(format('%s runs of %s are %s and their jobs %s, due %s', n, job_kind, state, job, due), '; '), '')
+FROM (
+    SELECT r.job_kind, r.state, coalesce(j.state::text, 'missing') AS job, count(*) AS n, max(j.scheduled_at) AS due
+    FROM lumin.runs r LEFT JOIN lumin.river_job j ON j.id = r.job_id
+    WHERE r.state <> 'succeeded'
+    GROUP BY 1, 2, 3) open`
 
 // verdict returns an error unless all invariants hold.
 func verdict(c *faults.Comparison) error {
