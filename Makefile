@@ -103,7 +103,7 @@ examples: ## build, vet and test the examples (separate modules) against this ch
 	done
 
 .PHONY: check
-check: fmt vet lint model test test-memory examples bench-quick ## run all checks of CI: format, vet, lint, the model, tests, memory, the examples and a short benchmark
+check: fmt vet lint licenses model test test-memory examples bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, memory, the examples and a short benchmark
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
