@@ -228,7 +228,8 @@ func TestEquivalentKeys(t *testing.T) {
 	}
 }
 
-// agreeingCases is the number of random cases of TestVerifyAgrees.
+// agreeingCases is the number of random cases of TestVerifyAgrees: a million, and
+// fewer with the race detector unless LUMIN_TEST_HMAC is set.
 func agreeingCases() int {
 	if raceDetector && os.Getenv("LUMIN_TEST_HMAC") == "" {
 		return 50_000 // the race detector makes SHA-256 slow, and there is little to race
