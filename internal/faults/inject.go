@@ -19,8 +19,8 @@ import (
 // Bounds on how long after the end of a fault acknowledged work may still be
 // open.
 const (
-	usualBound  = 45 * time.Second
-	killedBound = 60 * time.Second // after a machine has vanished, which the server notices after 30 s
+	usualBound  = 60 * time.Second
+	killedBound = usualBound // after a working program was killed or frozen, or its machine has vanished
 )
 
 // Fault is one kind of failure.
