@@ -46,13 +46,13 @@ func TestStrikeInBatch(t *testing.T) {
 			pgtest.Exec(t, direct, `CREATE SCHEMA s; CREATE TABLE s.t (name text); CREATE TABLE s.log (n bigint); CREATE SEQUENCE s.calls`)
 			proxy := pgtest.Proxy(t, database)
 			conn := pgtest.Conn(t, proxy.URL())
-			open := -1
-			proxy.At(pgproxy.Strike{At: isInsert, Fault: c.fault, Times: 1, Do: func() { open = openInserts(t, direct) }})
+			open := make(chan int, 1)
+			proxy.At(pgproxy.Strike{At: isInsert, Fault: c.fault, Times: 1, Do: func() { open <- openInserts(t, direct) }})
 			if err := record(t.Context(), conn); err == nil {
 				t.Error("the transaction was not disturbed")
 			}
-			if want := map[bool]int{true: 1}[c.inserted]; open != want {
-				t.Errorf("%d transactions had inserted a row when the strike was called, want %d", open, want)
+			if got, want := <-open, map[bool]int{true: 1}[c.inserted]; got != want {
+				t.Errorf("%d transactions had inserted a row when the strike was called, want %d", got, want)
 			}
 			if n := pgtest.Value[int](t, direct, `SELECT count(*)::int FROM s.t`); n != 0 {
 				t.Errorf("%d rows are committed", n)
@@ -75,10 +75,10 @@ func openInserts(t *testing.T, db *pgxpool.Pool) int {
 func TestEarlierStatements(t *testing.T) {
 	t.Parallel()
 	proxy, conn := proxied(t)
-	var seen []string
+	seen := make(chan []string, 1)
 	proxy.At(pgproxy.Strike{Times: 1, Fault: pgproxy.Late, At: func(m pgproxy.Moment) bool {
 		if m.Commits() {
-			seen = slices.Clone(m.Earlier)
+			seen <- slices.Clone(m.Earlier)
 		}
 		return m.Commits()
 	}})
@@ -87,7 +87,7 @@ func TestEarlierStatements(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := strings.Join(seen, ","); got != "SELECT 4,SELECT 5" {
+	if got := strings.Join(<-seen, ","); got != "SELECT 4,SELECT 5" {
 		t.Errorf("before COMMIT: %s", got)
 	}
 }
