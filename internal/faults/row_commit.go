@@ -56,7 +56,9 @@ func (s *scene) breakCommits(ctx context.Context, name string, strike pgproxy.St
 			return err
 		}
 		s.more += strike.Times - 1
-		left -= strike.Times
+		if left -= strike.Times; left/100 < (left+strike.Times)/100 {
+			s.note("%d are left", left)
+		}
 	}
 	t := s.ledger.traffic(begin, time.Now(), nil)
 	s.out.figure(fmt.Sprintf("%s: faults", name), float64(total), "")
