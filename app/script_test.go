@@ -115,8 +115,9 @@ func (s *script) login(args []string) {
 // owner returns the URL of the role that owns the database.
 func (s *script) owner() string { return cmp.Or(s.Getenv("OWNER_URL"), s.Getenv("DATABASE_URL")) }
 
-// environment returns the variables of the script that a command reads.
-func (s *script) environment(command string) []string {
+// environment returns the variables of the script that a command reads. args
+// begin with its name, and may be empty.
+func (s *script) environment(args ...string) []string {
 	var env []string
 	for _, name := range []string{
 		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE",
@@ -129,7 +130,7 @@ func (s *script) environment(command string) []string {
 			env = append(env, name+"="+value)
 		}
 	}
-	if command == "serve" && s.Getenv("DATABASE_URL") != "" && s.Getenv("SERVER_URL") != "" {
+	if len(args) > 0 && args[0] == "serve" && s.Getenv("DATABASE_URL") != "" && s.Getenv("SERVER_URL") != "" {
 		env = append(env, "DATABASE_URL="+s.Getenv("SERVER_URL")) // the last value counts
 	}
 	return env
@@ -141,7 +142,7 @@ func (s *script) fails(args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "lumin-ingest", args[1:]...)
-	cmd.Env, cmd.Dir = s.environment(args[1]), s.MkAbs(".")
+	cmd.Env, cmd.Dir = s.environment(args[1:]...), s.MkAbs(".")
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = s.Stdout(), &stderr
 	err = cmd.Run()
