@@ -53,8 +53,8 @@ func tests() []test {
 			variable: "LUMIN_TEST_HOSTILE", full: 2000,
 		},
 		{
-			id: "T16k", name: "the connection of a migration is ended at each statement, up and down; the next one continues",
-			size: "every second statement of all migrations", run: "^TestKilledAtEachStatement$", folder: "./migrations",
+			id: "T16k", name: "the connection of a migration is ended at a statement; the next migration continues",
+			size: "at about 100 statements of all migrations, up and down", run: "^TestKilledAtEachStatement$", folder: "./migrations",
 			variable: "LUMIN_TEST_MIGRATION_KILLS", full: 100,
 		},
 		{
