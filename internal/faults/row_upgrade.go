@@ -57,8 +57,9 @@ func upgradeScenario() Scenario {
 	}
 }
 
-// latestKill is more than the migrations and the start of their program take.
-const latestKill = 2 * time.Second
+// latestKill is about as long as the migrations and the start of their program
+// take.
+const latestKill = 800 * time.Millisecond
 
 // killMigrations runs the migrations and kills them, a little later each time,
 // until they come through or were killed often enough.
