@@ -41,9 +41,9 @@ test: ## run all tests, with the race detector and a private PostgreSQL
 	go test $(RACE) -timeout 10m ./...
 
 # TESTS selects tests, such as TESTS='-run FewFaults ./internal/faults'. Without
-# it, every package runs whose tests start a server.
+# it, the tests of all packages that start a server run.
 .PHONY: test-versions
-test-versions: ## run the tests on the VERSIONS ("14 15 16 17 18") of PostgreSQL; downloads the servers that are not installed
+test-versions: ## run the tests on each of the VERSIONS ("14 15 16 17 18") of PostgreSQL; downloads servers that are not installed
 	go run ./internal/pgversions -versions "$(VERSIONS)" $(TESTS)
 
 .PHONY: test-memory
@@ -51,7 +51,7 @@ test-memory: ## test the memory use when idle and under a flood, without the rac
 	go test -count 1 -run 'IdleMemory|FloodMemory|HostileCallers' ./app
 
 .PHONY: test-hostile
-test-hostile: ## test deliveries during HOSTILE (2000) hostile connections, without the race detector; prints a line of JSON
+test-hostile: ## test that deliveries succeed during HOSTILE (2000) hostile connections, without the race detector; prints a line of JSON
 	LUMIN_TEST_HOSTILE=$(HOSTILE) go test -count 1 -v -run TestHostileCallers ./app | grep -v '^ *{"time'
 
 .PHONY: test-memory-jobs
@@ -76,19 +76,19 @@ test-faults: ## inject kills, failovers and broken connections for FAULTS_FOR (1
 		go test -count 1 -v -timeout 24h -run 'TestManyFaults$$' ./internal/faults
 
 .PHONY: test-broken
-test-broken: ## build the program with one promise broken at a time, and test that the checks notice each within a minute
+test-broken: ## build programs that break one promise each, and test that the checks notice each within a minute
 	LUMIN_TEST_BROKEN=1 go test -count 1 -v -timeout 1h -run 'TestBrokenBuilds$$' ./internal/faults
 
 .PHONY: model
-model: ## search the model of claim, rescue and replay with spin, and its two broken versions; needs spin and a C compiler
+model: ## check the model of claiming, rescue and replay, and its two broken versions; needs spin and a C compiler
 	@./internal/model/check.sh
 
 .PHONY: chaos
-chaos: ## run every row of the fault plan, or ROWS=T3,T7, with SEED=n, at SCALE (1), into OUT (bin/chaos); takes some hours as root
+chaos: ## inject the faults of every row of the fault plan, or of ROWS=T3,T7; options SEED=n and SCALE (1), results in OUT (bin/chaos); takes some hours, needs root
 	go run ./internal/chaos $(if $(ROWS),-rows $(ROWS)) $(if $(SEED),-seed $(SEED)) $(if $(OLDER),-before $(OLDER)) -scale $(SCALE) -out $(OUT)
 
 .PHONY: drill-restore
-drill-restore: ## restore a base backup and WAL to a point in time while deliveries arrive, then compare; see docs/operate.md
+drill-restore: ## lose a server while deliveries arrive, restore it to a point in time, then compare; see docs/operate.md
 	docs/drills/restore.sh
 
 .PHONY: drill-failover
@@ -142,18 +142,19 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 		done || exit 1; \
 	done
 
-# The licenses that a dependency may have. xi2/xz, which go-licenses does not
-# recognize, is in the public domain.
+# The licenses that a library may have. go-licenses does not recognize that of
+# xi2/xz, which is in the public domain.
 LICENSES := Apache-2.0,MIT,BSD-2-Clause,BSD-3-Clause,ISC,MPL-2.0,PostgreSQL
 .PHONY: licenses
-licenses: ## fail if a library in the program has a license that is not in LICENSES of the Makefile, or none
+licenses: ## fail if a library in the program has no license, or one that LICENSES in the Makefile does not list
 	@mkdir -p bin
 	@go tool -modfile=tools/licenses.mod go-licenses check --ignore lumin-ingest --ignore github.com/xi2/xz \
 		--allowed_licenses $(LICENSES) ./cmd/lumin-ingest 2>bin/licenses.log || { grep -v -e 'non-Go code' -e '\.s$$' bin/licenses.log; exit 1; }
 
-# VULN_DB is another vulnerability database: an address, or file:// and a folder.
+# VULN_DB selects another vulnerability database: its address, or file:// and a
+# folder.
 .PHONY: vuln
-vuln: ## search the code for known vulnerabilities; a warning if their database is unreachable
+vuln: ## search the code for known vulnerabilities; only warns if the vulnerability database is unreachable
 	@mkdir -p bin
 	@$(TOOL) govulncheck $(if $(VULN_DB),-db $(VULN_DB)) ./... 2>bin/vuln.log; status=$$?; cat bin/vuln.log >&2; \
 	if [ $$status -eq 1 ] && grep -q 'fetching vulnerabilities' bin/vuln.log; then \

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Drill: lose the primary while deliveries arrive, promote its standby, and
-# compare the database with what the sender had acknowledged:
+# Drill: kill the primary while deliveries arrive, and promote its standby. Then
+# compare the database with the deliveries that were acknowledged:
 #
 #   docs/drills/failover.sh                          a synchronous standby: nothing may be lost
-#   SYNC=off ROUNDS=20 docs/drills/failover.sh       an asynchronous one: how much is lost, 20 times
-#   SYNC=off LAG=0.1 docs/drills/failover.sh         one that is 0.1 s behind when the primary is lost
+#   SYNC=off ROUNDS=20 docs/drills/failover.sh       an asynchronous standby, 20 failovers: shows how much is lost
+#   SYNC=off LAG=0.1 docs/drills/failover.sh         the standby is 0.1 s behind when the primary is killed
 #
-# RATE (50) is the number of new events per second, SEED (1) decides them, and
-# PG_BIN names the folder of PostgreSQL's programs.
+# It starts its own servers, and touches no others. RATE (50) is the number of new
+# events per second. SEED (1) decides what they are. PG_BIN names the folder of
+# PostgreSQL's programs.
 . "$(dirname "$0")/lib.sh"
 SYNC="${SYNC:-on}" ROUNDS="${ROUNDS:-1}" LAG="${LAG:-0}"
 
@@ -28,7 +29,7 @@ say "A primary"
 new_server node0
 start node0 "$PORT"
 create_database
-URL="$(url "$PORT" "$PORT_2")" # the program is told both servers
+URL="$(url "$PORT" "$PORT_2")" # the program knows both servers
 start_program "$URL"
 
 files=()
@@ -40,15 +41,15 @@ for round in $(seq "$ROUNDS"); do
 	start_sender "round$round" -once
 	sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
 	if [ "$LAG" != 0 ]; then
-		kill -STOP "$(sql "SELECT pid FROM pg_stat_replication")" # no WAL reaches the standby any more
+		kill -STOP "$(sql "SELECT pid FROM pg_stat_replication")" # from now on, no WAL reaches the standby
 		sleep "$LAG"
 	fi
 	crash "node$((round - 1))"
 
-	# Promote only when the old primary is certainly gone.
+	# Promote only after the old primary is certainly gone.
 	as_server pg_ctl promote --pgdata "$WORK/node$round" --wait --silent
 	export PGPORT="$standby_port"
-	# Until there is another standby, commits would wait for one.
+	# Otherwise commits would wait until there is another standby.
 	sql "ALTER SYSTEM RESET synchronous_standby_names"
 	sql "SELECT pg_reload_conf()" >/dev/null
 	sleep 1
@@ -58,8 +59,8 @@ for round in $(seq "$ROUNDS"); do
 done
 
 say "Compare: $ROUNDS failovers, synchronous replication $SYNC, $RATE events per second, a lag of $LAG s"
-# Effects that the standby did not have are gone, although the program may have
-# told the queue that their jobs were done. Such runs end as failed.
+# Effects that had not reached the standby are lost, although their jobs may be
+# marked as done on the new primary. Their runs end as failed; replay them.
 await 180 "SELECT NOT EXISTS (SELECT FROM lumin.runs WHERE state = 'pending')"
 DATABASE_URL="$URL" "$WORK/drills" program replay --failed --reason 'failover drill'
 may_lose=nothing

@@ -1,5 +1,6 @@
-# Shared by the drills in this folder. A drill starts its own servers, program
-# and sender in a temporary folder, ends only these, and removes the folder.
+# Functions that the drills in this folder share. A drill starts its own servers,
+# program and sender in a temporary folder. At the end it stops only these, and
+# removes the folder.
 # shellcheck shell=bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -57,7 +58,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# new_server NAME creates a data folder. The settings are PostgreSQL's own:
+# new_server NAME creates a data folder with PostgreSQL's default settings, so
 # commits wait for the disk.
 new_server() {
 	as_server bash -c "umask 077; echo '$PGPASSWORD' >'$WORK/password'"
@@ -73,8 +74,8 @@ start() {
 	as_server pg_ctl start --pgdata "$WORK/$name" --log "$WORK/$name.log" --options "$options" --wait --silent
 }
 
-# crash NAME kills every process of a server at the same moment, as the end of
-# its machine would. The postmaster is stopped first, so that it cannot react.
+# crash NAME kills every process of a server at once, like a crash of its
+# machine. The postmaster is stopped first, so that it cannot react.
 crash() {
 	local postmaster
 	postmaster="$(head -n 1 "$WORK/$1/postmaster.pid")"
@@ -97,8 +98,8 @@ await() {
 	done
 }
 
-# create_database makes the database lumin with its owner, the tables of the
-# program and those of the drill.
+# create_database creates the database lumin, its owner, the tables of the program
+# and those of the drill.
 create_database() {
 	DATABASE=postgres sql "CREATE ROLE lumin LOGIN PASSWORD '$PGPASSWORD'"
 	DATABASE=postgres sql 'CREATE DATABASE lumin OWNER lumin'
@@ -133,7 +134,7 @@ start_sender() {
 	SENT=$((SENT + 1))
 }
 
-# stop_sender ends the sender. It first repeats what was not acknowledged.
+# stop_sender ends the sender, which first repeats what was not acknowledged.
 stop_sender() {
 	kill -TERM "$SENDER"
 	wait "$SENDER"

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Drill: restore a base backup and WAL while deliveries arrive, to a point in
-# time or to the end of the archive. Then compare the database with what the
-# sender had acknowledged. It takes about half a minute:
+# Drill: kill a server while deliveries arrive. Restore it from a base backup and
+# WAL, to a point in time or to the end of the archive. Then compare the database
+# with the deliveries that were acknowledged. It takes about half a minute:
 #
-#   docs/drills/restore.sh                     a point in time, 4 s before the server is lost
+#   docs/drills/restore.sh                     a point in time, 4 s before the server is killed
 #   TARGET=end docs/drills/restore.sh          the end of the archive
-#   TARGET=end SYNC=on docs/drills/restore.sh  the same; commits wait for the archive
+#   TARGET=end SYNC=on docs/drills/restore.sh  the same, with commits that wait for the archive
 #
-# RATE (50) is the number of new events per second, SEED (1) decides them, and
-# PG_BIN names the folder of PostgreSQL's programs.
+# It starts its own servers, and touches no others. RATE (50) is the number of new
+# events per second. SEED (1) decides what they are. PG_BIN names the folder of
+# PostgreSQL's programs.
 . "$(dirname "$0")/lib.sh"
 TARGET="${TARGET:-time}"
 
@@ -40,8 +41,8 @@ sleep 4
 say "The server is lost"
 crash primary
 stop_sender
-# Stop every program before you restore to a point in time: ids of jobs are given
-# out again.
+# Stop every program before you restore: PostgreSQL gives out ids of jobs a second
+# time.
 kill -TERM "$PROGRAM"
 wait "$PROGRAM" || true
 wait "$RECEIVER" || true
@@ -50,7 +51,7 @@ PROGRAM='' RECEIVER=''
 say "Restore"
 began="$(date +%s%N)"
 as_server cp --archive "$WORK/base" "$WORK/restored"
-# The last segment is incomplete, and has a name of its own.
+# The last segment is incomplete, so its name ends in .partial.
 as_server tee --append "$WORK/restored/postgresql.auto.conf" >/dev/null <<-CONF
 	restore_command = 'cp "$WORK/archive/%f" "%p" || cp "$WORK/archive/%f.partial" "%p"'
 	synchronous_standby_names = ''
@@ -66,7 +67,7 @@ start restored "$PORT"
 await 60 'SELECT NOT pg_is_in_recovery()'
 echo "restored within $((($(date +%s%N) - began) / 1000000)) ms"
 
-say "The program works on, and Lumin repeats what was not acknowledged"
+say "The program continues, and the sender repeats what was not acknowledged"
 start_program "$(url "$PORT")"
 start_sender after -again "$WORK/before.jsonl"
 sleep 3
