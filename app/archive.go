@@ -72,7 +72,7 @@ func openBucket(ctx context.Context, archiveURL string) (*blob.Bucket, error) {
 func noDriver(scheme string) error {
 	driver, known := map[string]string{"s3": "s3blob", "gs": "gcsblob", "azblob": "azureblob", "mem": "memblob"}[scheme]
 	if !known {
-		return advice.Usage("ARCHIVE_URL cannot be opened: no kind of bucket has its scheme", "use file:///directory, s3://, gs:// or azblob://")
+		return advice.Usage("ARCHIVE_URL cannot be opened: its scheme is unknown", "use file:///directory, s3://, gs:// or azblob://")
 	}
 	return advice.Usage(fmt.Sprintf("ARCHIVE_URL cannot be opened: %s has no driver for %s://", programName(), scheme),
 		`add this line to its main package and rebuild: import _ "gocloud.dev/blob/%s"`, driver)

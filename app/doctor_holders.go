@@ -19,7 +19,7 @@ func examineHolders(holders []doctor.Holder, hidden int) []finding {
 	findings := make([]finding, 0, len(holders)+1)
 	if hidden > 0 {
 		findings = append(findings, finding{"locks", ok,
-			fmt.Sprintf("%d sessions of other roles are hidden from this role, and were not checked; GRANT pg_read_all_stats shows them", hidden), ""})
+			fmt.Sprintf("%d sessions of other roles are hidden from this role, and were not checked; to check them, grant it pg_read_all_stats", hidden), ""})
 	}
 	for _, h := range holders {
 		client := "a local socket"

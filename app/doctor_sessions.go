@@ -21,7 +21,7 @@ func examineSessions(ctx context.Context, pool *pgxpool.Pool) []finding {
 		return nil
 	}
 	return []finding{{
-		"sessions", warning, "a connection pooler is in front of the server, so programs hold no locks",
-		"connect directly: otherwise the running jobs of a killed program wait for River's rescue, a minute or longer; transaction mode is not supported at all",
+		"sessions", warning, "a connection pooler is in front of the server, so programs hold no lock",
+		"connect to PostgreSQL directly: behind a pooler, the running jobs of a killed program wait until River rescues them; transaction mode is not supported at all",
 	}}
 }

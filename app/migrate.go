@@ -16,7 +16,7 @@ type migrateCommand struct {
 	Up     migrateUpCommand     `cmd:"" help:"Bring the schema up to date. Safe to repeat, and safe to run several times at once."`
 	Down   migrateDownCommand   `cmd:"" help:"Undo the newest migrations. This removes the data in the tables and columns that they created."`
 	Status migrateStatusCommand `cmd:"" help:"Show which version of the schema the database has."`
-	Roles  migrateRolesCommand  `cmd:"" help:"Create roles with only the rights that are needed: lumin_ingest, lumin_worker, lumin_admin and lumin_read. Safe to repeat."`
+	Roles  migrateRolesCommand  `cmd:"" help:"Create the roles lumin_ingest, lumin_worker, lumin_admin and lumin_read, each with only the rights that it needs. Safe to repeat."`
 }
 
 type migrateUpCommand struct{ databaseSettings }
@@ -53,7 +53,7 @@ func needsOwner(err error) error {
 	if !advice.LacksRight(err) {
 		return err
 	}
-	return advice.Add(err, "migrate with the role that owns the schema lumin, or with a superuser")
+	return advice.Add(err, "run this command as the owner of the schema lumin, or as a superuser")
 }
 
 func printStep(std streams, step migrations.Step) {

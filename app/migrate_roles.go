@@ -13,7 +13,7 @@ import (
 
 type migrateRolesCommand struct {
 	databaseSettings
-	Print bool `help:"Print the SQL instead, for someone who may create roles and owns the tables, or is a superuser. Needs no database."`
+	Print bool `help:"Print the SQL instead of running it. A superuser can run it, or the owner of the tables with CREATEROLE. Needs no database."`
 }
 
 // rolePurpose says what each role is for.
@@ -47,9 +47,9 @@ func (c *migrateRolesCommand) Run(ctx context.Context, std streams) error {
 		for i, role := range created {
 			create[i] = "CREATE ROLE " + string(role)
 		}
-		return advice.Add(err, "ask an administrator to run \"%s\", and repeat this command", strings.Join(create, "; "))
+		return advice.Add(err, "ask an administrator to run \"%s\", then repeat this command", strings.Join(create, "; "))
 	case errors.Is(err, migrations.ErrNotOwner):
-		return advice.Add(err, "run this command as their owner or as a superuser; \"%s migrate roles --print\" shows the SQL", invocation())
+		return advice.Add(err, "run this command as their owner, or as a superuser; \"%s migrate roles --print\" shows the SQL", invocation())
 	case err != nil:
 		return err
 	}
@@ -60,6 +60,6 @@ func (c *migrateRolesCommand) Run(ctx context.Context, std streams) error {
 		}
 		fmt.Fprintf(std.out, "%-12s  %-7s  %s\n", role, state, rolePurpose(role))
 	}
-	fmt.Fprintln(std.out, "now make your logins members, such as: GRANT lumin_ingest, lumin_worker TO my_login")
+	fmt.Fprintln(std.out, "next, make your logins members of the roles, for example: GRANT lumin_ingest, lumin_worker TO my_login")
 	return nil
 }

@@ -146,7 +146,7 @@ func (s sourceSettings) secrets() (map[string][]string, error) {
 // because a name may be the secret if the two were exchanged.
 func checkSecret(entry, secret string) error {
 	if err := lumin.CheckSecret(secret); err != nil {
-		return advice.Usage(entry+" "+err.Error(), "the setting or its file holds only secrets as Lumin shows them, of at least 16 bytes, separated by commas or line ends")
+		return advice.Usage(entry+" "+err.Error(), "copy each secret exactly as Lumin shows it, with at least 16 bytes, and separate several by commas or line ends")
 	}
 	return nil
 }

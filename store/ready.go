@@ -157,6 +157,6 @@ func (s *Store) missingRights(ctx context.Context, works bool, cause error) erro
 	if !access.Member {
 		run += fmt.Sprintf(" and GRANT %s TO %s", role, access.User)
 	}
-	return fmt.Errorf("the role %s of DATABASE_URL lacks rights; the owner of the tables must run %s; for a role without %s, run: %s",
+	return fmt.Errorf("the role %s of DATABASE_URL lacks rights; the owner of the tables must run %s; or, to do without %s, run: %s",
 		access.User, run, role, strings.Join(access.Missing, "; "))
 }

@@ -216,7 +216,7 @@ func TestRoleWithoutRight(t *testing.T) {
 		}
 		recordAndClaim(t, s, works)
 		exec(t, pgtest.Conn(t, databaseURL), `REVOKE INSERT ON lumin.runs FROM `+string(role))
-		notReady(t, s.ProbeReady(t.Context(), works), `must run "migrate roles"; for a role`)
+		notReady(t, s.ProbeReady(t.Context(), works), `must run "migrate roles"; or, to do without`)
 		pgtest.UseRoles(t, databaseURL)
 		if err := s.ProbeReady(t.Context(), works); err != nil {
 			t.Error(err)

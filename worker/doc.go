@@ -95,11 +95,11 @@
 // Each program holds a lock in the database while it runs. If the lock is free for
 // five seconds, the program was killed, and another one makes its running jobs
 // available again. The attempts do not count. A job is given back three times at
-// most. Further ones, and those of a program without a lock, are left to River: it
-// elects one of the programs, which rescues jobs that have been running for longer
-// than their timeout, and counts the attempt. It fails the runs whose kind it does
-// not know. They can be replayed. If this matters, register all job types in all
-// programs.
+// most. After that, and for a program without a lock, River's rescue takes over:
+// River elects one of the programs, which rescues jobs that have been running for
+// longer than their timeout, and counts the attempt. That program fails the runs
+// whose kind it does not know. They can be replayed. If this matters, register all
+// job types in all programs.
 //
 // # How an attempt proceeds
 //

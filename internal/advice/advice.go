@@ -36,8 +36,8 @@ const Unreachable = "check DATABASE_URL and whether the server runs"
 // Advice for a statement that the server has cancelled after a timeout of its
 // session.
 const (
-	locked  = "another session holds a lock: try again later; \"doctor\" and pg_locks show sessions that hold locks for long"
-	tooLong = "try again when the server is less busy, or choose fewer rows, such as those of a shorter time"
+	locked  = "try again later: another session holds a lock; \"doctor\" and pg_locks show sessions that hold locks for a long time"
+	tooLong = "try again when the server is less busy, or select fewer rows, for example a shorter time span"
 )
 
 // FewConnections is the advice when programs may take more connections than the

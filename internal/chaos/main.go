@@ -1,22 +1,24 @@
 //go:build unix
 
-// Command chaos carries out the project's fault plan: it breaks the program, its
-// servers and its network row by row, and publishes what happened.
+// Command chaos carries out the project's fault plan. Each row of the plan is a
+// fault to inject into the program, its servers or its network, and how often.
+// The command injects the faults, checks the guarantees, and writes the figures.
+// make chaos calls it.
 //
 //	go run ./internal/chaos -rows T3,T7 -seed 5 -scale 0.1 -out /tmp/chaos
 //	go run ./internal/chaos -list
 //
-// A row is a run of package faults with the sizes of the plan, or a test of
-// another package with these sizes. -scale reduces all sizes, and the result
-// says so. Each row has the command that repeats it. The logs and the ledger of
-// a row that failed are kept, and their folder is printed.
+// A row is carried out by package faults, or by a test of another package.
+// -scale reduces all sizes, and the result says so. The result also has the
+// command that repeats each row. If a row fails, its logs and its ledger are
+// kept, and their folder is printed.
 //
-// -out names the folder for result.json and result.md. Rows that are there
-// already stay, unless the same row is run again with the same seed.
+// -out names the folder for result.json and result.md. Rows that are in these
+// files already stay there, unless the same row is run again with the same seed.
 //
-// The command starts itself as the program under test (package subject). It
-// must run inside the checkout, because it builds an older program and calls
-// go test. T7 needs root on Linux, because it mounts small disks.
+// The command starts itself as the program under test (package subject). Run it
+// inside the checkout, because it builds an older program and calls go test. T7
+// needs Linux and root, because it mounts small disks.
 package main
 
 import (
@@ -65,9 +67,9 @@ func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	rows := flags.String("rows", "", "rows to run, such as T3,T7; all by default")
 	flags.Uint64Var(&o.seed, "seed", 0, "seed for all random decisions; 0 draws one")
-	flags.Float64Var(&o.scale, "scale", 1, "size in proportion to the plan's, above 0 and up to 1")
+	flags.Float64Var(&o.scale, "scale", 1, "fraction of the sizes in the plan, above 0 and up to 1")
 	flags.StringVar(&o.out, "out", "", "folder for result.json and result.md; none by default")
-	flags.StringVar(&o.before, "before", "", "commit of the older program for T16; by default this one without its newest migrations")
+	flags.StringVar(&o.before, "before", "", "`commit` of the older program for T16; by default the last commit without its newest migrations")
 	flags.BoolVar(&o.list, "list", false, "list the rows and their sizes")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -71,7 +71,7 @@ func parseLimit(text string) (time.Time, error) {
 	}
 	limit, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		return limit, fmt.Errorf("-may-lose: %q is no time; write nothing, everything, or a time as in 2026-01-02T03:04:05.678Z", text)
+		return limit, fmt.Errorf("-may-lose: %q is not a time; write nothing, everything, or a time as in 2026-01-02T03:04:05.678Z", text)
 	}
 	return limit, nil
 }

@@ -1,8 +1,8 @@
-// Command drills is the part of the drills in docs/drills that is not a command
-// of PostgreSQL: a program with a job type, a sender of deliveries, and the
-// comparison afterwards. The scripts of that folder call it.
+// Command drills has what the scripts in docs/drills need besides the commands of
+// PostgreSQL: a program with a job type, a sender of deliveries, and the
+// comparison at the end. Run the scripts; they call this command.
 //
-//	drills program ARGUMENTS    lumin-ingest with a job type that leaves a row for each event
+//	drills program ARGUMENTS    run lumin-ingest with a job type that inserts a row for each event
 //	drills prepare URL          create that job type's table in a migrated database
 //	drills send FLAGS URL       send deliveries until SIGTERM, and write what was acknowledged
 //	drills compare FLAGS URL FILE...
@@ -10,7 +10,7 @@
 //
 // Guarantees:
 //
-//   - The record of what was acknowledged is made outside the database.
+//   - What was acknowledged is recorded in files, not in the database.
 //   - compare checks the invariants of package faults, and leaves nothing in the
-//     database. It exits with 1 if one is violated.
+//     database. It exits with 1 if an invariant is violated.
 package main

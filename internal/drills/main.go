@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 			return compare(ctx, args[1:])
 		}
 	}
-	return errors.New("name a part: program, prepare, send or compare")
+	return errors.New("the first argument must be program, prepare, send or compare")
 }
 
 // program is lumin-ingest with a job type and the secrets of the sender.

@@ -17,11 +17,11 @@ import (
 // send sends deliveries until ctx ends.
 func send(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("send", flag.ContinueOnError)
-	seed := flags.Uint64("seed", 1, "decides bodies and order")
+	seed := flags.Uint64("seed", 1, "seed that decides bodies and order")
 	rate := flags.Int("rate", 50, "new events per second")
 	once := flags.Bool("once", false, "never send an acknowledged delivery again")
-	again := flags.String("again", "", "`file` of an earlier sender: first send what that one left without a 200")
-	drain := flags.Duration("drain", time.Minute, "after SIGTERM, repeat what has no 200 for so long; 0 gives up at once")
+	again := flags.String("again", "", "`file` of an earlier sender, whose deliveries without a 200 are sent first")
+	drain := flags.Duration("drain", time.Minute, "how long to repeat, after SIGTERM, what has no 200 yet; 0 stops at once")
 	name := flags.String("name", "sent", "`path` of the two files to write, without .jsonl and .ledger.jsonl")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -49,7 +49,7 @@ func send(ctx context.Context, args []string) error {
 		c.Deliveries, c.Attempts, c.Acknowledged, c.Redelivered, ledger.LongestPause().Round(10*time.Millisecond))
 	err = errors.Join(ledger.WriteSent(*name+".jsonl"), ledger.Close())
 	if unexpected := ledger.Unexpected(); len(unexpected) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d answers that must not happen, such as: %s", len(unexpected), unexpected[0]))
+		err = errors.Join(err, fmt.Errorf("%d unexpected answers, such as: %s", len(unexpected), unexpected[0]))
 	}
 	if left := c.Deliveries - c.Acknowledged; left > 0 && *drain > 0 {
 		err = errors.Join(err, fmt.Errorf("%d deliveries were not answered 200 within %s; see %s", left, *drain, filepath.Base(*name+".ledger.jsonl")))

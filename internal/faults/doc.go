@@ -16,15 +16,15 @@
 //   - Private. It signals only processes that it has started, and connects only
 //     to servers of package pgdev on 127.0.0.1.
 //   - Two kinds of checks. [Check] compares the tables at the end with the
-//     ledger. Package history checks that all that was seen of an event during
-//     the run can have happened one after the other.
+//     ledger. Package history checks that one order of operations explains
+//     everything that was seen of an event during the run.
 //   - Checks that can fail. [Falsify] damages the checked database in
 //     transactions that it rolls back. It returns an error unless each damage
-//     is noticed. A history is falsified too. [Catch] runs programs that are
-//     broken on purpose until the checks notice.
+//     is noticed. Histories are damaged in the same way. [Catch] runs programs
+//     that are broken on purpose until the checks notice.
 //
-// [Scenarios] lists the rows of the fault plan: runs with chosen faults and sizes,
-// each with figures and bounds of its own. Command chaos runs them.
+// [Scenarios] returns the rows of the fault plan. Each is a run with its own
+// faults, sizes, figures and bounds. Command chaos runs them.
 //
 // An example. The program at path must have the job types that [EffectKind],
 // [BatchKind], [OrderedKind] and [CallKind] describe:

@@ -1,5 +1,6 @@
-// Package measure lets make chaos run tests at the sizes of the fault plan and
-// read their figures. Without its variables a test has its usual size.
+// Package measure connects tests with command chaos. A test reads its size and
+// seed from environment variables that chaos sets, and logs figures that chaos
+// reads. Without the variables, a test has its usual size.
 //
 //	events := measure.Size(t, "LUMIN_TEST_RETRIES", 50)
 //	random := measure.Rand(t)

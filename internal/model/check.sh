@@ -1,6 +1,6 @@
 #!/bin/sh
-# Searches the model in this folder: the real one must have no violation, and
-# each broken one must have one. It needs spin and a C compiler.
+# Checks the model in this folder: the correct version must have no violation,
+# and each broken version must have one. It needs spin and a C compiler.
 set -eu
 cd "$(dirname "$0")"
 if ! command -v spin >/dev/null || ! command -v "${CC:-cc}" >/dev/null; then

@@ -1,13 +1,13 @@
 /* A model, for spin, of one run and the jobs that may work it: recording, claim,
  * settling, rescue, replay and sweep. There are two workers and two replays. At
  * any point there may be two crashes, a failed attempt, and a job that River gives
- * to a second worker while the first still works. "make model" searches all
+ * to a second worker while the first still works. "make model" checks all
  * interleavings. Each part names the code that it models.
  *
- * No effect takes place twice for one repetition. When nothing moves any more,
- * the run is settled and each of its repetitions took place. With fair scheduling
- * that happens. BROKEN_LOCK and BROKEN_FENCE take one safeguard away, and the
- * search must then find a violation.
+ * It checks three claims. No effect takes place twice for one repetition. When no
+ * step is possible any more, the run is settled and each of its repetitions took
+ * place. With fair scheduling, the run is settled in the end. BROKEN_LOCK and
+ * BROKEN_FENCE remove one safeguard each; then spin must find a violation.
  */
 #ifndef REPLAYS
 #define REPLAYS 2

@@ -1,6 +1,6 @@
 // Package pgproxy is a proxy between a client and its PostgreSQL server. It
-// breaks a connection at the critical moment: when the client sends COMMIT, or
-// another statement that the caller chooses. It can also cut, silence, stall or
+// breaks a connection when the client sends COMMIT, or another statement that the
+// caller chooses. It can also cut, silence, stall or
 // delay all connections, and direct new ones to another server, like a failover.
 //
 // Use it to test how a program answers when it cannot know whether its

@@ -42,7 +42,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("pgversions", flag.ContinueOnError)
 	versions := flags.String("versions", "14 15 16 17 18", "major `versions` of PostgreSQL, separated by spaces")
 	flags.StringVar(&o.run, "run", "", "run only tests whose name matches this `expression`")
-	flags.BoolVar(&o.race, "race", false, "with the race detector")
+	flags.BoolVar(&o.race, "race", false, "run the tests with the race detector")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

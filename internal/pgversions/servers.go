@@ -46,7 +46,7 @@ func programs(ctx context.Context, major int) (string, error) {
 	}
 	known, found := archives[major]
 	if !found || runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		return "", fmt.Errorf("%w, and this command knows no download of it for %s on %s", err, runtime.GOOS, runtime.GOARCH)
+		return "", fmt.Errorf("%w, and there is no download of it for %s on %s", err, runtime.GOOS, runtime.GOARCH)
 	}
 	cache, err := pgdev.Cache(ctx)
 	if err != nil {

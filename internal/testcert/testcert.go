@@ -1,4 +1,4 @@
-// Package testcert makes certificates for tests.
+// Package testcert makes self-signed certificates for tests.
 //
 //	pair := testcert.New(t, time.Now().Add(time.Hour))
 //	config := &tls.Config{Certificates: []tls.Certificate{pair.Certificate(t)}}

@@ -1,24 +1,25 @@
-// Package history checks the histories of events: what clients, job types and
-// onlookers have seen of them.
+// Package history checks the history of an event: what clients, job types and
+// readers of the database have seen of it.
 //
-// Use it when the order of rows in a database is not to be trusted. A [History]
-// holds the operations on one event, each with a time before which it had not
-// happened and one after which it had. [History.Explained] searches for one
-// order of them that obeys these times and in which each operation is possible.
-// Without such an order, something was lost, doubled or done too early.
+// Use it to check what happened during a run, which the rows at its end no longer
+// show. A [History] contains the operations on one event. Each has a time before
+// which it cannot have happened, and a time by which it had. [History.Explained]
+// searches for an order that agrees with these times and in which each operation
+// is possible. Without such an order, something was lost, doubled or done too
+// early.
 //
-// It is linearizability, as in the literature. The search is that of porcupine.
-// The model of an event is [Operation] and its few rules:
+// The literature calls this linearizability. The library porcupine performs the
+// search. An [Operation] follows these rules:
 //
 //   - A delivery answered 200 stores the event under the id of the answer. One
 //     without a 200 may store it, at any time after it was sent.
-//   - A look sees the ids and the effects of that moment, and nothing else.
-//   - A claim needs a stored event, as many orders to repeat as its repetition
-//     says, and the effects of the earlier repetitions.
-//   - An effect follows its claim, which must be the only one.
+//   - A look sees the ids and the effects that exist at that moment, and no others.
+//   - A claim needs a stored event. The number of its repetition is at most the
+//     number of orders to repeat, and all earlier repetitions have had their
+//     effects.
+//   - An effect follows its claim, and the event has only one such claim.
 //
-// All times must come from one clock. A server on another machine would need
-// its clock compared first.
+// All times must come from one clock.
 //
 //	ok, err := history.History{
 //		{Action: history.Deliver, ID: 7, Began: sent, Ended: answered},

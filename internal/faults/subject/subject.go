@@ -1,11 +1,11 @@
 //go:build unix
 
-// Package subject is the program that the runs of package faults break: the
-// program of this project with the job types that package faults describes.
+// Package subject is the program that package faults breaks: lumin-ingest with the
+// job types that package faults describes.
 //
-// Use it in a binary that starts itself as the program under test. The variables
-// [faults.SteadyVariable], [faults.SlowVariable] and [faults.PoisonVariable]
-// decide how the job types behave.
+// Use it in a binary that starts itself as the program under test. The environment
+// variables [faults.SteadyVariable], [faults.SlowVariable] and
+// [faults.PoisonVariable] decide how the job types behave.
 //
 //	if os.Getenv("FAULTS_PROGRAM") != "" {
 //		subject.Main() // does not return
