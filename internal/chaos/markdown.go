@@ -77,9 +77,9 @@ func spread(s *faults.Spread) string {
 	return fmt.Sprintf("%.1f / %.1f", s.Median, s.Worst)
 }
 
-// rate formats a bound on a rate.
+// rate formats a bound on a rate. One above 1 says nothing.
 func rate(bound float64) string {
-	if bound == 0 {
+	if bound == 0 || bound > 1 {
 		return "–"
 	}
 	return fmt.Sprintf("%.1e", bound)
