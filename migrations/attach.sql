@@ -91,9 +91,11 @@ $$;
 CREATE OR REPLACE FUNCTION lumin.on_river_job_finalized() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run_key    uuid := lumin.run_key(NEW.args);
-    run_replay bigint := lumin.run_replay(NEW.args);
+    run_key    uuid;
+    run_replay bigint;
 BEGIN
+    run_key := lumin.run_key(NEW.args); -- a value in DECLARE is outside of the EXCEPTION below
+    run_replay := lumin.run_replay(NEW.args);
     IF run_key IS NULL OR run_replay IS NULL THEN
         RETURN NULL; -- not a job of ours
     END IF;

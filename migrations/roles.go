@@ -73,6 +73,10 @@ GRANT USAGE ON SCHEMA lumin TO ` + joined(Roles(), ", ") + `;
 // that does not use the roles. Objects and columns that do not exist are left
 // out, because the schema may be older than this program. Granting locks no
 // table.
+//
+// PUBLIC keeps EXECUTE on functions. They run with the rights of the caller, who
+// needs USAGE on the schema. A login with rights of its own would lose EXECUTE
+// whenever a migration recreates a function.
 func renewRightsSQL() string {
 	return `DO $renew$
 DECLARE
@@ -88,7 +92,7 @@ BEGIN
         RETURN;
     END IF;
     FOR statement IN
-        SELECT format('REVOKE ALL ON %s FROM PUBLIC, %s', o.target, array_to_string(granted, ', '))
+        SELECT format('REVOKE ALL ON %s FROM %s%s', o.target, CASE WHEN o.target NOT LIKE 'FUNCTION %' THEN 'PUBLIC, ' END, array_to_string(granted, ', '))
         FROM (` + objectsSQL + `) o
         WHERE pg_has_role(o.owner, 'USAGE')
     LOOP
@@ -124,8 +128,8 @@ var (
 
 // GrantRoles creates the roles that are missing on the server, and returns
 // them, also with ErrMayNotCreate. It then gives all four their rights in this
-// database, and takes every other right on our objects from them and from
-// PUBLIC. From then on [Up] and [Down] keep the rights up to date.
+// database, and takes every other right on our objects from them. PUBLIC keeps
+// only EXECUTE on functions. From then on [Up] and [Down] keep the rights up to date.
 func GrantRoles(ctx context.Context, databaseURL string) (missing []Role, err error) {
 	err = locked(ctx, databaseURL, nil, func(m *migrator) error {
 		missing, err = m.grantRoles(ctx)

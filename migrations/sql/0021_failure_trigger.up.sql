@@ -1,0 +1,2 @@
+-- Nothing changes here. This version gets the new attach.sql, in which an error
+-- in the first statements of on_river_job_finalized fails no batch of jobs.
