@@ -31,13 +31,15 @@ func Roles() []Role { return []Role{Ingest, Worker, Admin, Read} }
 //go:embed rights.sql
 var rightsSQL string
 
-// objectsSQL returns the objects in the schema that rights are granted on.
+// objectsSQL returns the objects in the schema that rights are granted on. GRANT
+// ON FUNCTION accepts no procedure and not every aggregate. We have neither, but
+// someone else may have created some in the schema.
 const objectsSQL = `
 SELECT c.oid, c.relname AS name, c.relowner AS owner, CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END || format('lumin.%I', c.relname) AS target
 FROM pg_catalog.pg_class c WHERE c.relnamespace = pg_catalog.to_regnamespace('lumin') AND c.relkind IN ('r', 'v', 'S')
 UNION ALL
 SELECT p.oid, p.proname, p.proowner, format('FUNCTION lumin.%I(%s)', p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
-FROM pg_catalog.pg_proc p WHERE p.pronamespace = pg_catalog.to_regnamespace('lumin')`
+FROM pg_catalog.pg_proc p WHERE p.pronamespace = pg_catalog.to_regnamespace('lumin') AND p.prokind = 'f'`
 
 // createRolesSQL creates the roles that are missing. Another database of the
 // server may have created them, even at this moment.

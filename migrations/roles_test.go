@@ -305,6 +305,21 @@ func TestGrantRoles(t *testing.T) {
 	}
 }
 
+// Someone else's procedures and aggregates in the schema prevent neither the
+// grants nor a migration.
+func TestGrantRolesWithForeignRoutines(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	admin := pgtest.Conn(t, pgtest.AdminURL(t, url))
+	pgtest.Exec(t, admin, `
+		CREATE PROCEDURE lumin.theirs() LANGUAGE sql AS '';
+		CREATE FUNCTION lumin.their_sum(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE RETURN a + b;
+		CREATE AGGREGATE lumin.theirs(int ORDER BY int) (SFUNC = lumin.their_sum, STYPE = int)`)
+	pgtest.UseRoles(t, url)
+	down(t, url, 1)
+	up(t, url)
+}
+
 // Without the roles, a migration grants nothing and takes nothing from PUBLIC.
 func TestDatabaseWithoutRoles(t *testing.T) {
 	t.Parallel()
