@@ -1,6 +1,10 @@
 -- The rights of the four roles in the schema lumin: on a table, a view, a
 -- sequence or a function, and on some columns only if columns are listed. An
--- object that is not listed for a role is out of its reach.
+-- object that is not listed for a role is out of its reach. NOTIFY and advisory
+-- locks need no right.
+--
+-- A change of this file needs a new numbered migration, which may be empty.
+-- Databases that are up to date would get it only from "migrate roles" otherwise.
 --
 -- An UPDATE right on one harmless column stands for the right to lock rows:
 -- PostgreSQL requires one for SELECT ... FOR UPDATE and its weaker forms.
