@@ -134,7 +134,7 @@ func examineDatabase(ctx context.Context, url string) ([]finding, error) {
 func examineServer(s doctor.Server) []finding {
 	version := finding{"version", ok, "PostgreSQL " + s.Version, ""}
 	if s.VersionNumber < 140000 {
-		version.Verdict, version.Remedy = failure, "upgrade to PostgreSQL 14 or newer"
+		version.Verdict, version.Remedy = failure, advice.OldServer
 	}
 	encoding := finding{"encoding", ok, s.Encoding, ""}
 	if s.Encoding != "UTF8" {

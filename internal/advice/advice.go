@@ -40,6 +40,9 @@ const (
 	tooLong = "try again when the server is less busy, or select fewer rows, for example a shorter time span"
 )
 
+// OldServer is the advice for a server that is older than PostgreSQL 14.
+const OldServer = "upgrade to PostgreSQL 14 or newer"
+
 // FewConnections is the advice when programs may take more connections than the
 // server gives.
 const FewConnections = "set WORKERS or QUEUES lower, run fewer programs, or raise max_connections of the server; a limit of the role or the database counts too"
@@ -85,6 +88,9 @@ func Of(err error) (problem, advice string) {
 		}
 	case LacksRight(err):
 		advice = MissingRight
+	}
+	if fromOldServer(err) {
+		advice = OldServer
 	}
 	var canceled *pgconn.PgError
 	if advice == "" && errors.As(err, &canceled) {

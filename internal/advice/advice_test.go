@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/pgtest"
@@ -86,6 +87,29 @@ func TestMissingRight(t *testing.T) {
 	}
 	if advice.LacksRight(errors.New("permission denied")) {
 		t.Error("an error that the server did not send")
+	}
+}
+
+// A server before PostgreSQL 14 refuses every connection of this program. Its
+// answer is imitated, as none is installed. A newer server with the same code
+// refuses an option of the user.
+func TestOldServer(t *testing.T) {
+	t.Parallel()
+	_, err := pgx.Connect(t.Context(), pgtest.NewEmpty(t)+"&no_such_option=1")
+	var refused *pgconn.PgError
+	if _, remedy := advice.Of(err); !errors.As(err, &refused) || remedy != advice.Unreachable {
+		t.Fatalf("%v: %q", err, remedy)
+	}
+	refused.Message = `unrecognized configuration parameter "idle_session_timeout"`
+	if _, remedy := advice.Of(fmt.Errorf("begin: %w", err)); remedy != advice.OldServer {
+		t.Errorf("%v: %q", err, remedy)
+	}
+	old := advice.RefusedOption(fmt.Errorf("begin: %w", err))
+	if old == nil || errors.Is(old, advice.ErrUsage) {
+		t.Fatalf("%v is not about an old server: %v", err, old)
+	}
+	if problem, remedy := advice.Of(old); problem != "the server is older than PostgreSQL 14" || remedy != advice.OldServer {
+		t.Errorf("%q and %q", problem, remedy)
 	}
 }
 
