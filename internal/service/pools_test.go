@@ -158,7 +158,7 @@ func TestExhaustedPoolsDoNotDelayDeliveries(t *testing.T) {
 			if status != http.StatusOK {
 				t.Errorf("%s: /readyz answered %d %s", name, status, body)
 			}
-			return strings.Contains(body, "no run can be settled") == (name == "work")
+			return strings.Contains(body, "connections of the pool work failed") == (name == "work")
 		})
 		if status, metrics := s.get(t, "/metrics"); status != http.StatusOK || !strings.Contains(metrics, poolBusy(name, s.pools[name])) {
 			t.Errorf("%s: /metrics answered %d without the connections in use", name, status)

@@ -50,12 +50,14 @@ func (s *Service) workersReady(ctx context.Context) error {
 	return err
 }
 
-// describe returns the text of a problem with the workers, and "" for nil.
+// describe returns the text of a failed test on the pool work, and "" for nil.
+// Busy replays can take all its connections. Transactional job types have a pool
+// of their own, so their runs may be settled all the same.
 func describe(err error) string {
 	if err == nil {
 		return ""
 	}
-	return "no run can be settled: " + errtext.Plain(err.Error())
+	return "a test on the connections of the pool work failed, which replays and plain job types use: " + errtext.Plain(err.Error())
 }
 
 // warnings returns what /readyz shows although the service is ready.
