@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -203,15 +204,19 @@ func adviseTrial(err error) error {
 // trialError returns an error if a replay would not succeed, or if nothing was tried.
 func trialError(results []tried) error {
 	var all, bad int
+	remedy := "the errors are above; fix the cause before you order the replay"
 	for _, r := range results {
 		all += r.Tried
 		bad += r.Tried - r.Succeeded
+		if slices.ContainsFunc(r.Problems, func(p problem) bool { return strings.Contains(p.Error, "SQLSTATE "+pgerrcode.InsufficientPrivilege) }) {
+			remedy = "the role of this command lacks a right: lumin_admin has those in the schema lumin, and tables of your job types need a GRANT of their own"
+		}
 	}
 	switch {
 	case all == 0:
 		return advice.Add(errors.New("no run was tried"), "the reasons are above")
 	case bad > 0:
-		return advice.Add(fmt.Errorf("%s of %d tried would not succeed", runs(int64(bad)), all), "the errors are above; fix the cause before you order the replay")
+		return advice.Add(fmt.Errorf("%s of %d tried would not succeed", runs(int64(bad)), all), "%s", remedy)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ const OldServer = "upgrade to PostgreSQL 14 or newer"
 const FewConnections = "set WORKERS or QUEUES lower, run fewer programs, or raise max_connections of the server; a limit of the role or the database counts too"
 
 // MissingRight is the advice for a statement that the role may not execute.
-const MissingRight = "DATABASE_URL needs a role with this right: lumin_read for commands that only read, lumin_admin for bodies and for changes; \"migrate roles\" creates both"
+const MissingRight = "DATABASE_URL needs a role with this right: lumin_read for commands that only read, lumin_admin for bodies and for changes; \"migrate roles\" creates both; tables of your job types need a GRANT of their own"
 
 // advised is an error with its advice.
 type advised struct {
