@@ -1,13 +1,22 @@
 package app
 
 import (
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// keyLike matches texts that may be a key or a secret.
-var keyLike = regexp.MustCompile(`^[A-Za-z0-9_+.~-]{16,}=*$`)
+// keyLike matches texts that may be a key or a secret, in Base64 too. Paths that
+// begin with / or ./ do not match.
+var keyLike = regexp.MustCompile(`^(whsec_\S+|\.?[A-Za-z0-9_+~-][A-Za-z0-9_+.~/-]{15,}=*|/[A-Za-z0-9+/]{15,}={1,2})$`)
+
+// mayBeSecret reports whether a text looks like a secret. A network can be long
+// enough, and is shown.
+func mayBeSecret(text string) bool {
+	_, err := netip.ParsePrefix(text)
+	return err != nil && keyLike.MatchString(text)
+}
 
 // withoutMisplaced returns the text of an error without the values of settings
 // that look like a secret: it may have been put into the wrong setting. names
@@ -35,7 +44,7 @@ func parts(value string) []string {
 	for i := range all {
 		all[i] = strings.Trim(all[i], quotes+" ")
 	}
-	all = slices.DeleteFunc(all, func(part string) bool { return !keyLike.MatchString(part) })
+	all = slices.DeleteFunc(all, func(part string) bool { return !mayBeSecret(part) })
 	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
 	return slices.Compact(all)
 }

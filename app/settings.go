@@ -203,11 +203,17 @@ func secret(name, value, file string) (string, error) {
 // maxSecretFile is far more than any list of secrets needs.
 const maxSecretFile = 64 << 10
 
+// valueLike matches URLs and keys as PEM.
+var valueLike = regexp.MustCompile(`[\n@]|://|-----BEGIN`)
+
 // readSecret reads a plain file, directly or through a symbolic link. It
 // refuses pipes and devices: opening a pipe waits for a writer, and a device
-// may never end.
+// may never end. No error shows a value that was given in place of the file.
 func readSecret(file string) (string, error) {
 	info, err := os.Stat(file)
+	if err != nil && valueLike.MatchString(file) {
+		return "", errors.New("it holds a value, not the name of a file")
+	}
 	if err != nil {
 		return "", err
 	}

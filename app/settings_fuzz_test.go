@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,7 @@ func FuzzServeSettings(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, n uint8, text string) {
 		name := names[int(n)%len(names)]
+		alone := secretAlone(text)
 		text = withSecret(text)
 		err := parseServe(t, name+"="+text)
 		if err == nil {
@@ -146,12 +148,21 @@ func FuzzServeSettings(f *testing.F) {
 		}
 		problem, _ := advice.Of(err)
 		shown := withoutMisplaced(problem, []string{"SETTING"}, func(string) string { return text })
-		if value := strings.Trim(trim(text), quotes+" "); keyLike.MatchString(value) && strings.Contains(shown, value) {
+		if alone && strings.Contains(shown, fuzzedSecret) {
 			t.Errorf("%s %q: the error shows it: %s", name, text, shown)
 		}
 		if strings.ContainsAny(shown, "\n\r\x00\x1b") {
 			t.Errorf("%s %q: an error of several lines: %q", name, text, shown)
 		}
+	})
+}
+
+// secretAlone reports whether an entry of a list, or the value of an entry
+// NAME=VALUE, is nothing but the secret.
+func secretAlone(list string) bool {
+	return slices.ContainsFunc(strings.Split(list, ","), func(entry string) bool {
+		_, value, _ := strings.Cut(entry, "=")
+		return strings.TrimSpace(entry) == "K" || strings.TrimSpace(value) == "K"
 	})
 }
 

@@ -58,6 +58,11 @@ func TestTLSSettings(t *testing.T) {
 	if !errors.Is(err, advice.ErrUsage) {
 		t.Errorf("an absent file: %v", err)
 	}
+	cert, _ := pair.Write(t, t.TempDir())
+	_, err = tlsSettings{TLSCertFile: cert, TLSKeyFile: string(pair.Key)}.read()
+	if !errors.Is(err, advice.ErrUsage) || strings.Contains(err.Error(), keyText[8:20]) || !strings.Contains(err.Error(), "TLS_KEY_FILE: it holds a value") {
+		t.Errorf("the key in place of its file: %v", err)
+	}
 	for _, one := range []tlsSettings{{TLSCertFile: "x"}, {TLSKeyFile: "x"}} {
 		if _, err := one.certificate(); !errors.Is(err, advice.ErrUsage) {
 			t.Errorf("%+v: %v", one, err)
