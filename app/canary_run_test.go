@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -38,6 +39,7 @@ type canaryRun struct {
 	url       string
 	proxy     *pgproxy.Proxy
 	elsewhere *httptest.Server // in place of Lumin's API and of a receiver
+	repeated  canaries         // which elsewhere repeats; the test adds to canaries at the same time
 	log       *lines
 	stop      func() error
 	failures  atomic.Int32
@@ -48,6 +50,7 @@ type canaryRun struct {
 func startCanaryRun(t *testing.T) *canaryRun {
 	t.Helper()
 	r := &canaryRun{t: t, canaries: newCanaries(), url: pgtest.New(t), log: &lines{}, collected: map[string]string{}}
+	r.repeated = maps.Clone(r.canaries)
 	var err error
 	if r.proxy, err = pgproxy.Start(r.url); err != nil {
 		t.Fatal(err)
@@ -111,10 +114,10 @@ func (r *canaryRun) sources() sourceSettings {
 func (r *canaryRun) fail(w http.ResponseWriter, request *http.Request) {
 	body, _ := io.ReadAll(request.Body)
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Location", "/?token="+r.canaries["token"])
+	w.Header().Set("Location", "/?token="+r.repeated["token"])
 	code := []int{500, 400, 302, 429, 200, 404}[r.failures.Add(1)%6]
 	w.WriteHeader(code)
-	fmt.Fprintf(w, `{"error_code":%q,"error_message":%q,"signed_url":"http://[%s","x":%q}`, r.canaries["token"], r.canaries.leakText(), r.canaries["token"], fmt.Sprint(request.Header, string(body)))
+	fmt.Fprintf(w, `{"error_code":%q,"error_message":%q,"signed_url":"http://[%s","x":%q}`, r.repeated["token"], r.repeated.leakText(), r.repeated["token"], fmt.Sprint(request.Header, string(body)))
 }
 
 // leaky is a job type that fails with a text that it should not show.
