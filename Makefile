@@ -1,5 +1,9 @@
 # `make help` lists the targets.
 
+# A recipe with a pipe fails if any of its commands fails.
+SHELL       := bash
+.SHELLFLAGS := -o pipefail -c
+
 BINARY := bin/lumin-ingest
 TOOL   := go tool -modfile=tools/go.mod
 LINT   := $(TOOL) golangci-lint
@@ -136,7 +140,7 @@ bench-go: ## run the Go benchmarks for BENCHTIME (2s) each
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	@go list ./... | while read -r package; do \
-		go test -list '^Fuzz' $$package | grep '^Fuzz' | while read -r target; do \
+		go test -list '^Fuzz' $$package | sed -n '/^Fuzz/p' | while read -r target; do \
 			echo "$$package $$target"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package || exit 1; \
 		done || exit 1; \
