@@ -126,6 +126,9 @@ func (l *listener) makeRoom(now time.Time) bool {
 	case longest == nil || now.Sub(l.busy) < maxWaiting:
 		return false
 	}
+	if !longest.waiting.CompareAndSwap(since, 0) {
+		return false // its request was completed just now
+	}
 	delete(l.conns, longest)
 	longest.evicted.Store(true)
 	_ = longest.raw.Close() // its own goroutine notices
