@@ -33,7 +33,8 @@ func NewServer(h http.Handler) *http.Server {
 // Guard returns a listener that accepts from l at most 128 connections. A new
 // one then replaces the one that has been idle, sending its request or taking
 // its answer for longest. A header has at most 100 lines. Serve the listener
-// with the server of [NewServer].
+// with the server of [NewServer]. TLS goes below it: l may be a listener of
+// crypto/tls.
 func Guard(l net.Listener) net.Listener {
 	return httpguard.New(l, httpguard.Config{MaxConns: maxConnections})
 }

@@ -106,6 +106,9 @@ func TestGuard(t *testing.T) {
 			t.Errorf("answered %q while 128 connections are open", answer)
 		}
 	}
+	if answer := ask("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"); strings.Contains(answer, "200") {
+		t.Errorf("net/http answers OPTIONS *: %q", answer)
+	}
 	closed := 0
 	for _, conn := range held {
 		_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))

@@ -19,11 +19,16 @@ import (
 // guarded serves r behind a guard of at most max connections.
 func guarded(t *testing.T, r *rig, max int) (address string) {
 	t.Helper()
+	return guardedWith(t, r, max, defaultTimeouts)
+}
+
+func guardedWith(t *testing.T, r *rig, max int, change func(*http.Server)) (address string) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serveOn(t, r, defaultTimeouts, r.guard(listener, max))
+	return serveOn(t, r, change, r.guard(listener, max))
 }
 
 // Requests that net/http refuses itself reach no handler, but are counted.
@@ -37,6 +42,8 @@ func TestRequestsRefusedByHTTP(t *testing.T) {
 		{"two lengths", head + "Host: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"},
 		{"a space in a header name", head + "Host: x\r\nX Y: 1\r\n\r\n", "400"},
 		{"a large header", head + "Host: x\r\nX-Signature: " + strings.Repeat("0", 2*maxHeaderBytes) + "\r\n\r\n", "431"},
+		{"many lines", head + "Host: x\r\n" + strings.Repeat("a:\r\n", 100) + "\r\n", "431"},
+		{"many lines in several reads", head + "Host: x\r\n" + strings.Repeat("a: "+strings.Repeat("x", 60)+"\r\n", 100) + "\r\n", "431"},
 		{"an unknown transfer coding", head + "Host: x\r\nTransfer-Encoding: lzma\r\n\r\n", "501"},
 		{"an unknown version", "POST /webhooks/account HTTP/3.0\r\nHost: x\r\n\r\n", "505"},
 		{"an unknown expectation", head + "Host: x\r\nExpect: miracles\r\nContent-Length: 0\r\n\r\n", "417"},
@@ -44,12 +51,29 @@ func TestRequestsRefusedByHTTP(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			conn := dial(t, guarded(t, r, 10), test.request)
+			closed := make(chan struct{}, 1)
+			conn := dial(t, guardedWith(t, r, 10, func(s *http.Server) {
+				track := s.ConnState
+				s.ConnState = func(c net.Conn, state http.ConnState) {
+					if track(c, state); state == http.StateClosed {
+						closed <- struct{}{}
+					}
+				}
+			}), test.request)
 			if response := readResponse(t, conn); !strings.HasPrefix(response.Status, test.status) {
 				t.Fatalf("status %s, want %s", response.Status, test.status)
 			}
 			if got := r.metric("lumin_http_refused_total", "status="+test.status); got != 1 {
 				t.Errorf("counted %v", got)
+			}
+			conn.Close()
+			<-closed
+			all := 0.0
+			for _, status := range r.series("lumin_http_refused_total") {
+				all += status.GetCounter().GetValue()
+			}
+			if all != 1 {
+				t.Errorf("counted %v with all statuses", all)
 			}
 			if r.output.String() != "" {
 				t.Errorf("logged %s", r.output)

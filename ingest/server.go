@@ -33,22 +33,22 @@ const maxConnections = 2048
 // limits are limits of connections.
 func NewServer(h http.Handler) *http.Server {
 	server := &http.Server{
-		Handler:                      h,
-		ReadHeaderTimeout:            readHeaderTimeout,
-		ReadTimeout:                  readTimeout,
-		WriteTimeout:                 writeTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeaderBytes,
-		DisableGeneralOptionsHandler: true, // our handler answers "OPTIONS *" with 404
-		ErrorLog:                     log.New(io.Discard, "", 0),
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(io.Discard, "", 0),
 	}
 	httpguard.Attach(server)
 	return server
 }
 
-// Guard returns a listener that accepts from l, which may be a listener of
-// crypto/tls. Serve it with the server of [NewServer]. It does three things
-// that an [http.Server] does not:
+// Guard returns a listener that accepts from l. Serve it with the server of
+// [NewServer]. For TLS, l must be a listener of crypto/tls: around the guard,
+// TLS would hide its connections from the server. It does three things that an
+// [http.Server] does not:
 //
 //   - It bounds the number of connections. When 2048 are open, a new one
 //     replaces the one that has been idle, sending its request or taking its

@@ -17,10 +17,12 @@ type Conn struct {
 	raw       net.Conn  // below TLS; the same as Conn without TLS
 	unsecured *tls.Conn // before the handshake; nil without TLS and afterwards. Only Read uses it
 	listener  *listener
+	attached  bool // served by a server that Attach has prepared
 
 	waiting atomic.Int64 // start of the wait for the caller, in Unix nanoseconds; 0: not waiting
 	handled atomic.Bool  // the current request has reached a handler
 	evicted atomic.Bool  // closed to make room
+	refused atomic.Bool  // answered by refuse
 
 	framing
 }
@@ -40,12 +42,18 @@ func (c *Conn) Evicted() bool { return c != nil && c.evicted.Load() }
 func (c *Conn) wait() { c.waiting.Store(time.Now().UnixNano()) }
 
 // Read implements [net.Conn]. It never returns parts of a header and of a body
-// together.
+// together, if the server is attached: others do not tell where a body ends.
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.refused.Load() {
+		return 0, io.EOF
+	}
 	if c.unsecured != nil {
 		if err := c.handshake(); err != nil {
 			return 0, err
 		}
+	}
+	if !c.attached {
+		return c.Conn.Read(p)
 	}
 	n, err := c.framing.read(c.Conn, p)
 	if errors.Is(err, errTooManyLines) {
@@ -94,8 +102,10 @@ const (
 )
 
 // refuse answers a request that net/http does not get to see. The error that it
-// returns makes net/http close the connection without an answer of its own.
+// returns makes net/http close the connection. net/http may first write an
+// answer of its own, which Write then drops.
 func (c *Conn) refuse(to net.Conn, status, reason string) error {
+	c.refused.Store(true)
 	c.listener.cfg.Refused(status[:3])
 	_ = to.SetDeadline(time.Now().Add(refusedTime))
 	_, _ = io.WriteString(to, "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+reason+"\n")
@@ -108,8 +118,11 @@ func (c *Conn) refuse(to net.Conn, status, reason string) error {
 // called comes from net/http itself. From now on the connection waits for the
 // caller to read it.
 func (c *Conn) Write(p []byte) (int, error) {
+	if c.refused.Load() {
+		return 0, net.ErrClosed
+	}
 	const before = len("HTTP/1.1 ")
-	if !c.handled.Load() && len(p) >= before+3 && bytes.HasPrefix(p, []byte("HTTP/1.")) {
+	if c.attached && !c.handled.Load() && len(p) >= before+3 && bytes.HasPrefix(p, []byte("HTTP/1.")) {
 		c.listener.cfg.Refused(string(p[before : before+3]))
 	}
 	c.wait()

@@ -33,7 +33,9 @@ type Config struct {
 }
 
 // New returns a listener that accepts from l, which may be a listener of
-// crypto/tls. Serve it with a server that [Attach] has prepared.
+// crypto/tls. Serve it with a server that [Attach] has prepared. TLS must be
+// below, not around it: otherwise the server does not see the connections of
+// this listener, so lines are not counted and requests may be cut off.
 func New(l net.Listener, cfg Config) net.Listener {
 	if cfg.Refused == nil {
 		cfg.Refused = func(string) {}

@@ -19,7 +19,13 @@ func Of(ctx context.Context) *Conn {
 func Attach(server *http.Server) {
 	server.Handler = guarded(server.Handler)
 	server.ConnState = track
-	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+	server.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		if c, ok := nc.(*Conn); ok {
+			c.attached = true
+		}
+		return context.WithValue(ctx, connKey{}, nc)
+	}
+	server.DisableGeneralOptionsHandler = true // "OPTIONS *" must reach our handler too
 }
 
 // track is the ConnState function of the server.
