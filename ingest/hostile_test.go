@@ -26,12 +26,12 @@ func TestHostileRequests(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			testHostile(t, r, dial(t, guarded(t, r, 10), ""), c)
+			testHostile(t, r, dial(t, guardedWith(t, r, 10, patient), ""), c)
 		})
 		t.Run(c.Name+", TLS", func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			conn := tls.Client(dial(t, guardedTLS(t, r, pair), ""), &tls.Config{RootCAs: testcert.Roots(t, pair), ServerName: testcert.Name})
+			conn := tls.Client(dial(t, guardedTLS(t, r, pair, patient), ""), &tls.Config{RootCAs: testcert.Roots(t, pair), ServerName: testcert.Name})
 			if err := conn.Handshake(); err != nil {
 				t.Fatal(err)
 			}
@@ -40,15 +40,21 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
+// patient sets limits far longer than a test waits, so that only the request
+// itself ends a connection.
+func patient(s *http.Server) {
+	s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout, s.IdleTimeout = time.Minute, time.Minute, time.Minute, time.Minute
+}
+
 // guardedTLS serves r with TLS.
-func guardedTLS(t *testing.T, r *rig, pair testcert.Pair) (address string) {
+func guardedTLS(t *testing.T, r *rig, pair testcert.Pair, change func(*http.Server)) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{pair.Certificate(t)}}
-	return serveOn(t, r, defaultTimeouts, r.Guard(tls.NewListener(listener, config)))
+	return serveOn(t, r, change, r.Guard(tls.NewListener(listener, config)))
 }
 
 // halfCloser is a connection with or without TLS.
@@ -67,7 +73,6 @@ func reset(conn net.Conn) {
 
 func testHostile(t *testing.T, r *rig, conn halfCloser, c hostile.Case) {
 	t.Helper()
-	start := time.Now()
 	if _, err := io.WriteString(conn, c.Send); err != nil && len(c.Send) < 1<<10 {
 		t.Errorf("send: %v", err)
 	}
@@ -108,9 +113,6 @@ func testHostile(t *testing.T, r *rig, conn halfCloser, c hostile.Case) {
 		}
 	}
 	conn.Close()
-	if took := time.Since(start); took > readHeaderTimeout {
-		t.Errorf("it took %v", took)
-	}
 	for _, d := range r.deliveries() {
 		if string(d.Payload) != documentedBody {
 			t.Errorf("recorded %q", d.Payload)
@@ -144,8 +146,8 @@ func TestEndlessRequests(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			conn := dial(t, guarded(t, r, 10), c.Start)
-			start, again := time.Now(), []byte(strings.Repeat(c.Again, 1+4096/len(c.Again)))
+			conn := dial(t, guardedWith(t, r, 10, patient), c.Start)
+			again := []byte(strings.Repeat(c.Again, 1+4096/len(c.Again)))
 			sent, sending := 0, make(chan struct{})
 			go func() {
 				defer close(sending)
@@ -161,8 +163,8 @@ func TestEndlessRequests(t *testing.T) {
 				t.Errorf("answered %d, %v, want %d", status, err, c.Answer)
 			}
 			<-sending
-			if took := time.Since(start); sent >= most || took > readHeaderTimeout {
-				t.Errorf("cut off after %d bytes and %v", sent, took)
+			if sent >= most {
+				t.Errorf("cut off after %d bytes", sent)
 			}
 			if r.deliveries() != nil || r.metric("lumin_body_memory_bytes") != 0 {
 				t.Error("recorded, or its memory is not released")
@@ -185,7 +187,7 @@ func TestTrickle(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			address := serve(t, r, func(s *http.Server) {
-				s.ReadHeaderTimeout, s.ReadTimeout, s.IdleTimeout = 200*time.Millisecond, 400*time.Millisecond, 200*time.Millisecond
+				s.ReadHeaderTimeout, s.ReadTimeout, s.IdleTimeout = time.Second, 2*time.Second, time.Second
 			})
 			conn := dial(t, address, c.start)
 			start, ended := time.Now(), make(chan string)

@@ -47,7 +47,7 @@ func TestFailedHandshakes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			conn := dial(t, guardedTLS(t, r, pair), test.send)
+			conn := dial(t, guardedTLS(t, r, pair, defaultTimeouts), test.send)
 			answer, err := io.ReadAll(conn)
 			if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 				t.Error(err)
@@ -70,7 +70,7 @@ func TestFailedHandshakes(t *testing.T) {
 	t.Run("a certificate that is not trusted", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
-		if _, err := startTLS(t, guardedTLS(t, r, pair), &tls.Config{ServerName: testcert.Name}); err == nil {
+		if _, err := startTLS(t, guardedTLS(t, r, pair, defaultTimeouts), &tls.Config{ServerName: testcert.Name}); err == nil {
 			t.Error("accepted")
 		}
 		wait.Until(t, "it is counted", func() bool { return r.metric("lumin_tls_handshakes_failed_total") == 1 })
@@ -81,7 +81,7 @@ func TestFailedHandshakes(t *testing.T) {
 // headers, and holds up nobody.
 func TestSilentHandshakes(t *testing.T) {
 	t.Parallel()
-	const limit = 500 * time.Millisecond
+	const limit = 2 * time.Second
 	pair := testcert.New(t, time.Now().Add(time.Hour))
 	r := newRig(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -147,7 +147,7 @@ func TestDeliveriesWithTLS(t *testing.T) {
 		TLSClientConfig: &tls.Config{RootCAs: testcert.Roots(t, pair), ServerName: testcert.Name}, ForceAttemptHTTP2: true,
 	}}
 	defer client.CloseIdleConnections()
-	address := guardedTLS(t, r, pair)
+	address := guardedTLS(t, r, pair, defaultTimeouts)
 	for range 3 {
 		request, err := http.NewRequest(http.MethodPost, "https://"+address+"/webhooks/account", bytes.NewReader([]byte(documentedBody)))
 		if err != nil {

@@ -3,6 +3,7 @@ package httpguard
 import (
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -72,18 +73,20 @@ func TestUnreadConnectionsAreReplaced(t *testing.T) {
 // one.
 func TestNewConnectionsAreKept(t *testing.T) {
 	t.Parallel()
-	g := listenerOfPipes(t)
-	first, err := g.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	first.(*Conn).Complete()
-	time.AfterFunc(maxWaiting+10*roomPoll, func() { _ = first.Close() }) // as when it was recorded
-	second, err := g.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if g.admit(newConn(g, nil)) || second.(*Conn).Evicted() {
-		t.Error("it was closed as soon as it was accepted")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		g := listenerOfPipes(t)
+		first, err := g.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.(*Conn).Complete()
+		time.AfterFunc(maxWaiting+10*roomPoll, func() { _ = first.Close() }) // as when it was recorded
+		second, err := g.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.admit(newConn(g, nil)) || second.(*Conn).Evicted() {
+			t.Error("it was closed as soon as it was accepted")
+		}
+	})
 }
