@@ -18,7 +18,8 @@ const renewBefore = 7 * 24 * time.Hour
 
 // certificate is the certificate of the public listener, with its key.
 type certificate struct {
-	inUse atomic.Pointer[tls.Certificate]
+	inUse  atomic.Pointer[tls.Certificate]
+	warned string // the warning that was logged last
 }
 
 // newCertificate reads the certificate for the first time.
@@ -39,13 +40,30 @@ func (s *Service) newCertificate() error {
 func (s *Service) useCertificate(message string, pair *tls.Certificate) {
 	s.certificate.inUse.Store(pair)
 	s.cfg.Logger.Info(message, aboutCertificate(pair)...)
-	if warning := s.certificate.warning(time.Now()); warning != "" {
+	s.warnOfCertificate()
+}
+
+// warnOfCertificate logs a warning that has not been logged yet.
+func (s *Service) warnOfCertificate() {
+	warning := s.certificate.warning(time.Now())
+	if warning != "" && warning != s.certificate.warned {
 		s.cfg.Logger.Warn(warning)
 	}
+	s.certificate.warned = warning
 }
 
 func aboutCertificate(pair *tls.Certificate) []any {
 	return []any{"names", pair.Leaf.DNSNames, "expires", pair.Leaf.NotAfter}
+}
+
+// lookAtCertificate returns a function that starts to use new files of the
+// certificate, and logs when the certificate in use comes close to its end.
+func (s *Service) lookAtCertificate() func(ctx context.Context, asked bool) {
+	look := s.watchCertificate().look
+	return func(ctx context.Context, asked bool) {
+		look(ctx, asked)
+		s.warnOfCertificate()
+	}
 }
 
 // watchCertificate compares the files of the certificate with the one in use.

@@ -157,8 +157,18 @@ func TestCertificateWarnings(t *testing.T) {
 			return test.want == "" && len(warnings) == 0 || len(warnings) == 1 && strings.Contains(warnings[0], test.want)
 		})
 	}
+	// The log warns of a certificate in use too.
+	late := testcert.New(t, time.Now().Add(renewBefore+2*time.Second)).Certificate(t)
+	files.set(late, nil)
+	told := func() int {
+		return strings.Count(s.log.String(), "TLS_CERT_FILE expires at "+late.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	wait.Until(t, "the log warns when the certificate has a week left", func() bool { return told() > 0 })
 	metric := read("/metrics")
 	if _, line, _ := strings.Cut(metric, "\nlumin_tls_certificate_expiry_timestamp_seconds "); !strings.HasPrefix(line, "1.") {
 		t.Error("no metric of the expiry")
+	}
+	if n := told(); n != 1 {
+		t.Errorf("warned %d times", n)
 	}
 }

@@ -18,7 +18,7 @@ func (s *Service) rotate(ctx context.Context) {
 		looks = append(looks, s.watchSecrets().look)
 	}
 	if s.certificate != nil {
-		looks = append(looks, s.watchCertificate().look)
+		looks = append(looks, s.lookAtCertificate())
 	}
 	if len(looks) == 0 {
 		s.logHangups(ctx)
