@@ -36,6 +36,11 @@ const window = 4 * MaxLength
 // once or more, or escaped as in JSON or HTML.
 const at = `(?:[@\x{FF20}\x{FE6B}]|%(?:25)*40|\\u0040|&#(?:0*64|[xX]0*40);|&commat;)`
 
+// separator matches what stands between the name of a header and its value. A
+// bracket needs the value or its quote behind it, because " [...]" follows a
+// shortened text.
+const separator = `(?:[\\"']*\s*[:=]\s*(?:\[(?:\]string\{)?\s*[\\"'])?[\\"']*|[\\"']*:\[)`
+
 var (
 	// A URL with an at sign is removed entirely, because a password may contain
 	// any character. In other addresses, the local part may be quoted and the
@@ -43,9 +48,9 @@ var (
 	address = regexp.MustCompile(`[^\s"<>]*://\S*` + at + `[^\s"<>]*` +
 		`|(?:"[^"\n]*"|[^\s"<>()\[\],;]*)` + at + `(?:\[[^\s\]]*\]|[^\s"'<>()\[\],;:=/?&#]*)`)
 
-	// Libraries put whole headers into errors. whsec_ begins secrets of Standard
-	// Webhooks.
-	credential = regexp.MustCompile(`(?i)\b(?:x-api-key|x-signature|authorization)(?:["']?\s*[:=]\s*["']?|:\[)(?:(?:bearer|basic)\s+)?[^\s"',;\[][^\s"',;]*` +
+	// Libraries put whole headers into errors, as text, as JSON or in the syntax
+	// of Go. whsec_ begins secrets of Standard Webhooks.
+	credential = regexp.MustCompile(`(?i)\b(?:(?:x-api-key|x-signature)` + separator + `(?:(?:bearer|basic)\s+)?|authorization` + separator + `(?:[a-z][a-z0-9-]*\s+)?)[^\s"'\\,;\[][^\s"',;]*` +
 		`|\bbearer\s+[^\s"',;\[]{8,}|\bwhsec_[A-Za-z0-9+/=_-]+`)
 
 	// After a path, a query needs no equals sign, because a token may stand

@@ -47,6 +47,13 @@ func TestText(t *testing.T) {
 		{"a key in a header", "GET /x: 401, X-API-KEY: lumin_1234, Accept: */*", "GET /x: 401, [secret], Accept: */*"},
 		{"a header of Go", "map[Accept:[*/*] Authorization:[Bearer abc.def] X-Signature:[38AB]]", "map[Accept:[*/*] [secret] [secret]"},
 		{"a header in JSON", `{"authorization": "Bearer abc.def", "x":1}`, `{"[secret]", "x":1}`},
+		{"a header in JSON, as a list", `{"X-Api-Key":["k1234"],"x":1}`, `{"[secret]"],"x":1}`},
+		{"a header in JSON, indented", "{\"X-Api-Key\": [\n  \"k1234\"\n]}", "{\"[secret]\"\n]}"},
+		{"a header in the syntax of Go", `http.Header{"X-Api-Key":[]string{"k1234"}}`, `http.Header{"[secret]"}}`},
+		{"a header in escaped JSON", `"{\"x-api-key\":\"k1234\",\"x\":1}"`, `"{\"[secret]",\"x\":1}"`},
+		{"another scheme", "Authorization: Token k1234 refused", "[secret] refused"},
+		{"a scheme of another header", "X-API-Key: Bearer k1234 refused", "[secret] refused"},
+		{"another scheme of Go", "map[Authorization:[ApiKey k1234] Accept:[*/*]]", "map[[secret] Accept:[*/*]]"},
 		{"a bearer token alone", "bearer eyJhbGciOi.x.y refused, bearer token too", "[secret] refused, bearer token too"},
 		{"a header without a value", "no X-Signature: refused [...]", "no [secret] [...]"},
 		{"a secret of Standard Webhooks", "signed with whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw: refused", "signed with [secret]: refused"},
@@ -114,7 +121,7 @@ func TestTextWindow(t *testing.T) {
 func FuzzText(f *testing.F) {
 	for _, seed := range []string{
 		"", "joe@example.com", `?"a"@x=b`, "://@", `"@"@"`, "/?", "%3f%3d", "??a=b", "a%2540b", "&#x40;", "[address]=?#&",
-		"/x#?y\xff=\x00", "?[query]=1", "é@\u2028?=", `https://u:p@h/x?a=b "c"`, `x-api-key:""@x x-api-key:[x] /a?authorization: x`, "x-api-key: a, authorization='bearer b' whsec_c bearer 12345678", "authorization: ?a=b@c", "bearer " + strings.Repeat("whsec_1 x-signature: ", 100), "&commat;" + strings.Repeat("x", 2000),
+		"/x#?y\xff=\x00", "?[query]=1", "é@\u2028?=", `https://u:p@h/x?a=b "c"`, `x-api-key:""@x x-api-key:[x] /a?authorization: x`, "x-api-key: a, authorization='bearer b' whsec_c bearer 12345678", "authorization: ?a=b@c", `x-api-key":[]string{"a"} authorization\":[\"token b`, "authorization: a x-signature: [", `x-api-key:[ "` + strings.Repeat(`"\`, 4000), "bearer " + strings.Repeat("whsec_1 x-signature: ", 100), "&commat;" + strings.Repeat("x", 2000),
 		strings.Repeat("é?", 1100), strings.Repeat("a@b ", 5000),
 	} {
 		f.Add(seed)
