@@ -117,7 +117,11 @@ func startedVersion(ctx context.Context, dir string) (string, error) {
 	defer conn.Close(ctx)
 	var version, used string
 	err = conn.QueryRow(ctx, `SELECT split_part(current_setting('server_version'), ' ', 1), setting FROM pg_config WHERE name = 'BINDIR'`).Scan(&version, &used)
-	if err == nil && used != dir {
+	if err != nil {
+		return version, err
+	}
+	resolved, err := filepath.EvalSymlinks(dir) // as the server does
+	if err == nil && used != resolved {
 		err = fmt.Errorf("the tests would use the programs in %s instead of those in %s", used, dir)
 	}
 	return version, err

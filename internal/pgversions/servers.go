@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -120,9 +121,6 @@ func (a archive) check(name string) error {
 // unpack unpacks a package into a folder, and makes the links that the package
 // lists instead of containing them. Every user can read the result.
 func unpack(name, folder string) error {
-	if err := os.Chmod(folder, 0o755); err != nil {
-		return err
-	}
 	root, err := os.OpenRoot(folder) // no path of the archive leads out of it
 	if err != nil {
 		return err
@@ -140,7 +138,7 @@ func unpack(name, folder string) error {
 	for files := tar.NewReader(plain); ; {
 		header, err := files.Next()
 		if errors.Is(err, io.EOF) {
-			return link(root)
+			return errors.Join(link(root), makeReadable(root))
 		}
 		if err != nil {
 			return err
@@ -164,6 +162,25 @@ func write(root *os.Root, header *tar.Header, content io.Reader) error {
 	}
 	_, err = io.Copy(file, content)
 	return errors.Join(err, file.Close())
+}
+
+// makeReadable lets every user read the files, whatever the umask: for root, the
+// servers run as another user.
+func makeReadable(root *os.Root) error {
+	return fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() && !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o644)
+		if info.Mode()&0o100 != 0 { // a program or a folder
+			mode = 0o755
+		}
+		return root.Chmod(name, mode)
+	})
 }
 
 // link makes the links. Each leads to another name in its own folder.

@@ -87,6 +87,9 @@ func TestFetch(t *testing.T) {
 				if info, err := os.Stat(filepath.Join(dir, "postgres")); err != nil || info.Mode() != 0o755 {
 					t.Errorf("postgres is no program: %v", err)
 				}
+				if info, err := os.Stat(filepath.Join(dir, "../lib")); err != nil || info.Mode().Perm() != 0o755 {
+					t.Errorf("another user cannot read the libraries: %v", err)
+				}
 				library, err := os.ReadFile(filepath.Join(dir, "../lib/libpq.so"))
 				if string(library) != "a library" {
 					t.Errorf("the link leads to %q, %v", library, err)
