@@ -62,7 +62,7 @@ say "Compare: $ROUNDS failovers, synchronous replication $SYNC, $RATE events per
 # Effects that had not reached the standby are lost, although their jobs may be
 # marked as done on the new primary. Their runs end as failed; replay them.
 await 180 "SELECT NOT EXISTS (SELECT FROM lumin.runs WHERE state = 'pending')"
-DATABASE_URL="$URL" "$WORK/drills" program replay --failed --reason 'failover drill'
+"${CLEAN[@]}" DATABASE_URL="$URL" "$WORK/drills" program replay --failed --reason 'failover drill'
 may_lose=nothing
 [ "$SYNC" = on ] || may_lose=everything
 "$WORK/drills" compare -may-lose "$may_lose" "$(url "$PGPORT")" "${files[@]}" | tee "$WORK/report"

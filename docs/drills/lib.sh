@@ -1,13 +1,17 @@
 # Functions that the drills in this folder share. A drill starts its own servers,
 # program and sender in a temporary folder. At the end it stops only these, and
-# removes the folder.
+# removes the folder. It needs Linux.
 # shellcheck shell=bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+[ "$(uname)" = Linux ] || {
+	echo "the drills need Linux; run them in a container" >&2
+	exit 1
+}
 
 # The programs of PostgreSQL: those in PG_BIN, in PATH, or the newest of Debian.
 if [ -z "${PG_BIN:-}" ] && ! command -v initdb >/dev/null; then
-	PG_BIN="$(compgen -G '/usr/lib/postgresql/*/bin' | sort --version-sort | tail -n 1)"
+	PG_BIN="$({ compgen -G '/usr/lib/postgresql/*/bin' || true; } | sort --version-sort | tail -n 1)"
 fi
 PATH="${PG_BIN:+$PG_BIN:}$PATH"
 for program in initdb pg_ctl pg_basebackup pg_receivewal psql; do
@@ -36,19 +40,26 @@ WORK="$(as_server mktemp --directory)"
 PORT="$(free_port)"    # of the first server
 PORT_2="$(free_port)"  # of the second server
 LISTEN="$(free_port)"  # of the program's public listener
+unset "${!PG@}" # settings of the caller for other servers
 export PGHOST=127.0.0.1 PGUSER=postgres PGPORT="$PORT"
 PGPASSWORD="$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
 export PGPASSWORD
 PROGRAM='' SENDER='' RECEIVER=''
 
+# The program gets the settings of the drill, and none of the caller's.
+CLEAN=(env -i PATH="$PATH" HOME="${HOME:-/}")
+
 say() { printf '\n== %s\n' "$*"; }
 
 clean_up() {
 	local status=$?
-	for pid in $SENDER $PROGRAM $RECEIVER; do kill "$pid" 2>/dev/null || true; done
+	[ -z "$SENDER" ] || kill -KILL "$SENDER" 2>/dev/null || true # on TERM, it would send on for a while
+	[ -z "$PROGRAM" ] || kill -TERM "$PROGRAM" 2>/dev/null || true
+	for pid in $SENDER $PROGRAM; do wait "$pid" 2>/dev/null || true; done
 	for data in "$WORK"/*/postmaster.pid; do
 		[ -e "$data" ] && as_server pg_ctl stop --pgdata "$(dirname "$data")" --mode immediate --silent || true
 	done
+	[ -z "$RECEIVER" ] || wait "$RECEIVER" || true # it ends with its server
 	if [ "$status" -ne 0 ]; then
 		echo "the drill failed; the last lines of the logs:" >&2
 		for log in "$WORK"/*.log; do [ -e "$log" ] && tail -n 5 "$log" >&2; done
@@ -77,12 +88,15 @@ start() {
 # crash NAME kills every process of a server at once, like a crash of its
 # machine. The postmaster is stopped first, so that it cannot react.
 crash() {
-	local postmaster
+	local postmaster end=$((SECONDS + 30))
 	postmaster="$(head -n 1 "$WORK/$1/postmaster.pid")"
 	kill -STOP "$postmaster"
 	# shellcheck disable=SC2046 # one word for each process
 	kill -KILL $(ps -o pid= --ppid "$postmaster") "$postmaster"
-	while kill -0 "$postmaster" 2>/dev/null; do sleep 0.05; done
+	until [[ "$(ps -o stat= --pid "$postmaster")" =~ ^(Z|$) ]]; do # a zombie has ended too
+		[ "$SECONDS" -lt "$end" ] || { echo "the server $1 has not ended within 30 s" >&2; return 1; }
+		sleep 0.05
+	done
 	rm -f "$WORK/$1/postmaster.pid"
 }
 
@@ -103,7 +117,7 @@ await() {
 create_database() {
 	DATABASE=postgres sql "CREATE ROLE lumin LOGIN PASSWORD '$PGPASSWORD'"
 	DATABASE=postgres sql 'CREATE DATABASE lumin OWNER lumin'
-	DATABASE_URL="$(url "$PORT")" "$WORK/drills" program migrate up | tail -n 1
+	"${CLEAN[@]}" DATABASE_URL="$(url "$PORT")" "$WORK/drills" program migrate up | tail -n 1
 	"$WORK/drills" prepare "$(url "$PORT")"
 }
 
@@ -115,10 +129,10 @@ url() { echo "postgres://lumin:$PGPASSWORD@127.0.0.1:$1${2:+,127.0.0.1:$2}/lumin
 start_program() {
 	local admin end=$((SECONDS + 60))
 	admin="$(free_port)"
-	DATABASE_URL="$1" LISTEN_ADDR="127.0.0.1:$LISTEN" ADMIN_LISTEN_ADDR="127.0.0.1:$admin" \
+	"${CLEAN[@]}" DATABASE_URL="$1" LISTEN_ADDR="127.0.0.1:$LISTEN" ADMIN_LISTEN_ADDR="127.0.0.1:$admin" \
 		"$WORK/drills" program serve >>"$WORK/program.log" 2>&1 &
 	PROGRAM=$!
-	until ADMIN_LISTEN_ADDR="127.0.0.1:$admin" "$WORK/drills" program health >/dev/null 2>&1; do
+	until "${CLEAN[@]}" ADMIN_LISTEN_ADDR="127.0.0.1:$admin" "$WORK/drills" program health >/dev/null 2>&1; do
 		[ "$SECONDS" -lt "$end" ] || { echo "the program was not ready within 60 s" >&2; return 1; }
 		sleep 0.1
 	done
