@@ -65,9 +65,9 @@ func (o *Owner) Due(name string, free time.Duration) bool {
 	return o.due(name, sighting{local: time.Now().Add(-free)})
 }
 
-// Fetching, Ended and Held are functions of heldJobs.
+// Fetching, Ending and Held are functions of heldJobs.
 func (o *Owner) Fetching() func([]*rivertype.JobRow) { return o.jobs.fetching() }
-func (o *Owner) Ended(ids ...int64)                  { o.jobs.ended(ids) }
+func (o *Owner) Ending(ids ...int64) func()          { return o.jobs.ending(ids) }
 func (o *Owner) Held() []int64                       { ids, _ := o.jobs.list(time.Time{}); return ids }
 
 // Reindex rebuilds an index as River does.

@@ -16,12 +16,13 @@ import (
 // but the answer was lost.
 type heldJobs struct {
 	mu      sync.Mutex
-	ids     map[int64]bool
+	answers uint64              // number of the last answer to a fetch
+	ids     map[int64]uint64    // the answer that each job came with
 	fetches map[*time.Time]bool // fetches that wait for their answer, by their start
 }
 
 func newHeldJobs() *heldJobs {
-	return &heldJobs{ids: map[int64]bool{}, fetches: map[*time.Time]bool{}}
+	return &heldJobs{ids: map[int64]uint64{}, fetches: map[*time.Time]bool{}}
 }
 
 // fetching notes that a fetch begins. fetched must be called with its answer.
@@ -34,18 +35,31 @@ func (h *heldJobs) fetching() (fetched func([]*rivertype.JobRow)) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		delete(h.fetches, &began)
+		h.answers++
 		for _, job := range jobs {
-			h.ids[job.ID] = true
+			h.ids[job.ID] = h.answers
 		}
 	}
 }
 
-// ended notes that the result of jobs is stored.
-func (h *heldJobs) ended(ids []int64) {
+// ending notes that the result of jobs is about to be stored. ended must be called
+// when it is. Another fetch may have got a job in the meantime, and then the job
+// is still held.
+func (h *heldJobs) ending(ids []int64) (ended func()) {
+	answers := make([]uint64, len(ids))
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, id := range ids {
-		delete(h.ids, id)
+	for i, id := range ids {
+		answers[i] = h.ids[id]
+	}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for i, id := range ids {
+			if h.ids[id] == answers[i] {
+				delete(h.ids, id)
+			}
+		}
 	}
 }
 
@@ -85,9 +99,10 @@ func (e *ownedExecutor) JobGetAvailable(ctx context.Context, params *riverdriver
 // JobSetStateIfRunningMany implements riverdriver.Executor. River calls it for
 // each job that has ended, outside of transactions.
 func (e *ownedExecutor) JobSetStateIfRunningMany(ctx context.Context, params *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
+	ended := e.owner.jobs.ending(params.ID)
 	rows, err := e.clockExecutor.JobSetStateIfRunningMany(ctx, params)
 	if err == nil {
-		e.owner.jobs.ended(params.ID)
+		ended()
 	}
 	return rows, err
 }

@@ -232,9 +232,24 @@ func TestDue(t *testing.T) {
 			t.Error("during a fetch")
 		}
 		fetched([]*rivertype.JobRow{{ID: 1}, {ID: 2}})
-		o.Ended(1)
+		o.Ending(1)()
 		if !o.Due("self", 6*time.Second) || !slices.Equal(o.Held(), []int64{2}) {
 			t.Errorf("after the fetch: held are %d", o.Held())
 		}
 	})
+}
+
+// A job that was fetched again before the end of its first attempt was noted is
+// held.
+func TestFetchedAgain(t *testing.T) {
+	t.Parallel()
+	o := worker.NewOwner("self", time.Minute)
+	jobs := []*rivertype.JobRow{{ID: 1}, {ID: 2}}
+	o.Fetching()(jobs)
+	ended := o.Ending(1, 2)
+	o.Fetching()(jobs[:1])
+	ended()
+	if held := o.Held(); !slices.Equal(held, []int64{1}) {
+		t.Errorf("held are %d", held)
+	}
 }
