@@ -47,8 +47,11 @@ func Reindexed() []string { return reindexed() }
 
 // Names of the package that its external tests use.
 const (
-	LookEvery = lookEvery
-	LostAfter = lostAfter
+	LookEvery    = lookEvery
+	LongestPause = longestPause
+	LockTimeout  = lockTimeout
+	LockPause    = lockPause
+	LostAfter    = lostAfter
 )
 
 // Owner is the owner of the jobs of a Runtime, without a database.
@@ -63,6 +66,12 @@ func NewOwner(name string, afterOutage time.Duration) *Owner {
 // be given back.
 func (o *Owner) Due(name string, free time.Duration) bool {
 	return o.due(name, sighting{local: time.Now().Add(-free)})
+}
+
+// Pause returns the pause after a look.
+func (o *Owner) Pause(locked bool, took time.Duration) time.Duration {
+	o.locked.Store(locked)
+	return o.pause(took)
 }
 
 // Fetching, Ending and Held are functions of heldJobs.

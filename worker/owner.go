@@ -20,16 +20,19 @@ import (
 
 const (
 	// lookEvery is the pause between two looks for lost owners. A look that takes
-	// long is followed by a longer pause, so looks take a fiftieth of the time:
-	// while vacuum is held back, they pass many index entries of ended jobs.
+	// long is followed by a longer pause: while vacuum is held back, looks pass many
+	// index entries of ended jobs. The pause is limited, because the next look is
+	// also what notices the loss of the session.
 	lookEvery    = time.Second
 	looksShare   = 50
-	longestPause = 5 * time.Second
+	longestPause = 1500 * time.Millisecond
 	lookTimeout  = 10 * time.Second
 
 	// lostAfter is how long the lock of an owner must be free before its jobs are
-	// given back. A program that has lost its session gets another one within
-	// that time.
+	// given back. A program whose session was ended takes its lock again within
+	// that time, if the server lets it connect: it notices within longestPause,
+	// closes the old session and pauses, each within lockPause, and connects within
+	// lockTimeout.
 	lostAfter = 5 * time.Second
 
 	// lostAfterOutage is how long a program gives nothing back after it had to get
@@ -42,7 +45,7 @@ const (
 	ownerSilence = 30 * time.Second
 
 	lockTimeout = 3 * time.Second // to get another session
-	lockPause   = 500 * time.Millisecond
+	lockPause   = 200 * time.Millisecond
 )
 
 // owner is this program as the owner of the jobs that it fetches. A session of its
@@ -147,9 +150,13 @@ func (o *owner) run(ctx context.Context, err error) {
 	}
 }
 
-// pause returns the time until the next look. It is no later than the moment when
-// the next owner has been lost for long enough.
+// pause returns the time until the next look, or the next attempt to take the
+// lock. A look is no later than the moment when the next owner has been lost for
+// long enough.
 func (o *owner) pause(took time.Duration) time.Duration {
+	if !o.locked.Load() {
+		return lockPause
+	}
 	wait := min(max(lookEvery, looksShare*took), longestPause)
 	for _, first := range o.lost {
 		if left := lostAfter - time.Since(first.local); left > 0 {
@@ -159,7 +166,8 @@ func (o *owner) pause(took time.Duration) time.Duration {
 	return wait
 }
 
-// step gets a session with the lock if there is none, and looks for lost owners.
+// step gets a session if there is none, and the lock. With the lock, it looks for
+// lost owners.
 func (o *owner) step(ctx context.Context) error {
 	if o.conn == nil {
 		connecting, cancel := context.WithTimeout(ctx, lockTimeout)
@@ -176,13 +184,14 @@ func (o *owner) step(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if !o.locked.Load() {
-		// After an outage, the server may still have the session from before.
+		// After an outage, the server may still have the session from before. Or
+		// another program is trying this lock.
 		locked, err := store.LockOwner(ctx, o.conn, o.name)
-		if err != nil {
+		if err != nil || !locked {
 			return err
 		}
-		o.locked.Store(locked)
-		if locked && o.failing {
+		o.locked.Store(true)
+		if o.failing {
 			o.failing = false
 			o.logger.Info("this program holds its lock again")
 		}

@@ -127,6 +127,7 @@ func TestLockSessionEnds(t *testing.T) {
 	r.start(job)
 	r.record(1, job)
 	r.wait("the call", func() bool { return w.waiting.Load() == 1 })
+	r.start(job) // it would give the job back, and take it
 	owner := r.ownerOf("tx")
 	before := r.count(sessionOf, owner)
 	if !strings.HasSuffix(owner, store.OwnerMark) || before == 0 {
@@ -237,6 +238,26 @@ func TestDue(t *testing.T) {
 			t.Errorf("after the fetch: held are %d", o.Held())
 		}
 	})
+}
+
+// A program whose session was ended takes its lock again before its jobs are given
+// back, even if looks take long or the lock is not free at once.
+func TestOwnerPauses(t *testing.T) {
+	t.Parallel()
+	o := worker.NewOwner("self", time.Minute)
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: worker.LookEvery, 25 * time.Millisecond: 1250 * time.Millisecond, time.Minute: worker.LongestPause,
+	} {
+		if got := o.Pause(true, took); got != want {
+			t.Errorf("%s after a look of %s", got, took)
+		}
+	}
+	if got := o.Pause(false, time.Minute); got != worker.LockPause {
+		t.Errorf("%s without the lock", got)
+	}
+	if worker.LongestPause+2*worker.LockPause+worker.LockTimeout >= worker.LostAfter {
+		t.Error("a program may be too late to take its lock again")
+	}
 }
 
 // A job that was fetched again before the end of its first attempt was noted is
