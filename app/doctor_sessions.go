@@ -13,7 +13,7 @@ import (
 // examineSessions reports a connection pooler. A running program makes the same
 // test before it takes its lock.
 func examineSessions(ctx context.Context, pool *pgxpool.Pool) []finding {
-	conn, err := pgopen.OwnSession(ctx, pool, time.Minute)
+	conn, err := pgopen.OwnSession(ctx, pool, time.Minute, time.Minute)
 	if err == nil {
 		_ = conn.Close(ctx) // it was only a test
 	}

@@ -45,7 +45,11 @@ const (
 	ownerSilence = 30 * time.Second
 
 	lockTimeout = 3 * time.Second // to get another session
-	lockPause   = 200 * time.Millisecond
+
+	// lockPause is the pause before the next attempt to take the lock. It doubles
+	// while no session can be had.
+	lockPause    = 200 * time.Millisecond
+	longestRetry = 5 * time.Second
 )
 
 // owner is this program as the owner of the jobs that it fetches. A session of its
@@ -125,10 +129,12 @@ func (o *owner) stop() {
 func (o *owner) run(ctx context.Context, err error) {
 	defer close(o.ended)
 	defer o.close()
+	attempt := 0 // since the lock was lost
 	for took := time.Duration(0); ; {
 		wait := o.pause(took)
 		switch {
 		case err == nil:
+			attempt = 0
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, pgopen.ErrPooler):
@@ -137,7 +143,8 @@ func (o *owner) run(ctx context.Context, err error) {
 			return
 		default:
 			o.drop(err)
-			wait = lockPause
+			wait = min(lockPause<<min(attempt, 10), longestRetry)
+			attempt++
 		}
 		select {
 		case <-ctx.Done():
@@ -172,7 +179,7 @@ func (o *owner) step(ctx context.Context) error {
 	if o.conn == nil {
 		connecting, cancel := context.WithTimeout(ctx, lockTimeout)
 		defer cancel()
-		conn, err := pgopen.OwnSession(connecting, o.pool, ownerSilence)
+		conn, err := pgopen.OwnSession(connecting, o.pool, time.Minute, ownerSilence)
 		if err != nil {
 			return err
 		}
