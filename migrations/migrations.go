@@ -96,7 +96,8 @@ func locked(ctx context.Context, databaseURL string, report func(Step), act func
 // migrations, such as timeouts for small queries and another application's
 // search_path.
 func overrideSettings(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; SET search_path = pg_catalog, pg_temp; SET client_encoding = 'UTF8'`)
+	_, err := conn.Exec(ctx, `SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; SET search_path = pg_catalog, pg_temp; SET client_encoding = 'UTF8';
+		SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' -- since PostgreSQL 17`)
 	if err != nil {
 		return fmt.Errorf("prepare a connection to migrate: %w", err)
 	}
