@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -26,7 +28,12 @@ const (
 	lookEvery    = time.Second
 	looksShare   = 50
 	longestPause = 1500 * time.Millisecond
-	lookTimeout  = 10 * time.Second
+
+	// lookTimeout is how long a statement of a look may take before the server
+	// cancels it. The session keeps the lock then. A session that has not answered
+	// after silentAfter is given up.
+	lookTimeout = 9 * time.Second
+	silentAfter = lookTimeout + time.Second
 
 	// lostAfter is how long the lock of an owner must be free before its jobs are
 	// given back. A program whose session was ended takes its lock again within
@@ -137,6 +144,9 @@ func (o *owner) run(ctx context.Context, err error) {
 			attempt = 0
 		case ctx.Err() != nil:
 			return
+		case isCancelled(err):
+			o.logger.Warn("a look for jobs of killed programs was cancelled, because it took too long: such jobs may wait for River's rescue",
+				"reason", errtext.Plain(redact.Text(err.Error())))
 		case errors.Is(err, pgopen.ErrPooler):
 			o.logger.Warn("this program holds no lock, because a connection pooler is in front of the server: if it is killed, its running jobs wait for River's rescue",
 				"advice", "connect to PostgreSQL directly")
@@ -179,7 +189,7 @@ func (o *owner) step(ctx context.Context) error {
 	if o.conn == nil {
 		connecting, cancel := context.WithTimeout(ctx, lockTimeout)
 		defer cancel()
-		conn, err := pgopen.OwnSession(connecting, o.pool, time.Minute, ownerSilence)
+		conn, err := pgopen.OwnSession(connecting, o.pool, lookTimeout, ownerSilence)
 		if err != nil {
 			return err
 		}
@@ -188,22 +198,36 @@ func (o *owner) step(ctx context.Context) error {
 			o.patient = time.Now().Add(lostAfterOutage)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
 	if !o.locked.Load() {
-		// After an outage, the server may still have the session from before. Or
-		// another program is trying this lock.
-		locked, err := store.LockOwner(ctx, o.conn, o.name)
-		if err != nil || !locked {
+		if err := o.lock(ctx); err != nil || !o.locked.Load() {
 			return err
-		}
-		o.locked.Store(true)
-		if o.failing {
-			o.failing = false
-			o.logger.Info("this program holds its lock again")
 		}
 	}
 	return o.look(ctx)
+}
+
+// lock tries to take the lock. After an outage, the server may still have the
+// session from before. Or another program is trying this lock.
+func (o *owner) lock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, silentAfter)
+	defer cancel()
+	locked, err := store.LockOwner(ctx, o.conn, o.name)
+	if err != nil || !locked {
+		return err
+	}
+	o.locked.Store(true)
+	if o.failing {
+		o.failing = false
+		o.logger.Info("this program holds its lock again")
+	}
+	return nil
+}
+
+// isCancelled reports whether the server cancelled a statement. The session still
+// works.
+func isCancelled(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == pgerrcode.QueryCanceled
 }
 
 // drop closes the session after an error.
@@ -233,7 +257,9 @@ func (o *owner) close() {
 // for long enough.
 func (o *owner) look(ctx context.Context) error {
 	held, _ := o.jobs.list(time.Time{})
-	found, err := store.LostOwners(ctx, o.conn, o.name, held)
+	looking, cancel := context.WithTimeout(ctx, silentAfter)
+	defer cancel()
+	found, err := store.LostOwners(looking, o.conn, o.name, held)
 	if err != nil {
 		return err
 	}
@@ -271,6 +297,8 @@ func (o *owner) due(name string, first sighting) bool {
 // giveBack gives back the jobs that an owner fetched before a time of the
 // database.
 func (o *owner) giveBack(ctx context.Context, name string, before time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, silentAfter)
+	defer cancel()
 	held, _ := o.jobs.list(time.Time{})
 	kinds, err := store.GiveBack(ctx, o.conn, name, before, held)
 	if err != nil {

@@ -148,6 +148,30 @@ func TestLockSessionEnds(t *testing.T) {
 	}
 }
 
+// A look that the server cancels does not cost the program its lock.
+func TestLookCancelled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := &waiter{release: make(chan struct{})}
+	job := newTxJob("tx", func(_ context.Context, _ pgx.Tx, call int) error { w.wait(call == 1); return nil })
+	r.start(job)
+	r.record(1, job)
+	r.wait("the call", func() bool { return w.waiting.Load() == 1 })
+	owner := r.ownerOf("tx")
+	session := r.count(sessionOf, owner)
+	release := pgtest.Hold(t, r.url, `LOCK TABLE lumin.river_job`)
+	r.wait("a look to be cancelled", func() bool {
+		return r.count(`SELECT count(*) FROM pg_stat_activity WHERE CASE WHEN pid = $1 AND wait_event_type = 'Lock' THEN pg_cancel_backend(pid) END`, session) == 1
+	})
+	r.wait("the log", func() bool { return strings.Contains(r.logs.String(), "was cancelled, because it took too long") })
+	release()
+	if now := r.count(sessionOf, owner); now != session {
+		t.Errorf("session %d had the lock, and now %d", session, now)
+	}
+	close(w.release)
+	r.waitQuiet()
+}
+
 // Jobs may be given back although their program works them, if its lock was lost
 // for too long. Then a transactional job type takes effect once. A program also
 // gives back its own jobs that it does not know, because the answer to a fetch was
