@@ -62,6 +62,13 @@ func NewOwner(name string, afterOutage time.Duration) *Owner {
 	return &Owner{owner{name: name, jobs: newHeldJobs(), patient: time.Now().Add(lostAfterOutage - afterOutage)}}
 }
 
+// StartOwner starts the owner of jobs that a River client fetches.
+func StartOwner(ctx context.Context, s *store.Store, logger *slog.Logger, client string) (stop func()) {
+	o := newOwner(s, logger)
+	o.start(ctx, client)
+	return o.stop
+}
+
 // Due reports whether the jobs of an owner whose lock has been free for so long may
 // be given back.
 func (o *Owner) Due(name string, free time.Duration) bool {

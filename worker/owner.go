@@ -198,19 +198,22 @@ func (o *owner) step(ctx context.Context) error {
 			o.patient = time.Now().Add(lostAfterOutage)
 		}
 	}
-	if !o.locked.Load() {
-		if err := o.lock(ctx); err != nil || !o.locked.Load() {
-			return err
-		}
+	if err := o.lock(ctx); err != nil || !o.locked.Load() {
+		return err
 	}
 	return o.look(ctx)
 }
 
-// lock tries to take the lock. After an outage, the server may still have the
-// session from before. Or another program is trying this lock.
+// lock checks the session, and tries to take the lock if the session has not got
+// it. After a planned failover, the session may be with the old server, which is
+// read-only. After an outage, the server may still have the session from before,
+// or another program is trying this lock.
 func (o *owner) lock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, silentAfter)
 	defer cancel()
+	if err := pgopen.RefuseReadOnly(ctx, o.conn.PgConn()); err != nil || o.locked.Load() {
+		return err
+	}
 	locked, err := store.LockOwner(ctx, o.conn, o.name)
 	if err != nil || !locked {
 		return err

@@ -172,6 +172,36 @@ func TestLookCancelled(t *testing.T) {
 	r.waitQuiet()
 }
 
+// A session with a server that has become read-only is given up.
+func TestLockOnReadOnlyServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	config := r.pool.Config()
+	var readOnly atomic.Bool
+	readOnly.Store(true)
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, fmt.Sprintf(`SET default_transaction_read_only = %t`, readOnly.Load()))
+		return err
+	}
+	pool, err := pgopen.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	s, err := store.New(pool, r.logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(worker.StartOwner(t.Context(), s, r.logger, "self"))
+	r.wait("the log", func() bool { return strings.Contains(r.logs.String(), pgopen.ErrReadOnly.Error()) })
+	readOnly.Store(false)
+	r.wait("the lock", func() bool { return strings.Contains(r.logs.String(), "this program holds its lock again") })
+	session := r.count(sessionOf, "self"+store.OwnerMark)
+	r.wait("another look", func() bool {
+		return r.count(`SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'idle' AND query LIKE '%river_job%'`, session) == 1
+	})
+}
+
 // Jobs may be given back although their program works them, if its lock was lost
 // for too long. Then a transactional job type takes effect once. A program also
 // gives back its own jobs that it does not know, because the answer to a fetch was

@@ -178,7 +178,7 @@ func (o Options) config(databaseURL string) (*pgxpool.Config, error) {
 		conn.OnPgError = closeReadOnly(conn.OnPgError)
 	}
 	if o.Writes || (conn.ValidateConnect == nil && severalHosts(conn)) {
-		conn.ValidateConnect = refuseReadOnly
+		conn.ValidateConnect = RefuseReadOnly
 	}
 	return standard, nil
 }
@@ -206,9 +206,10 @@ func closeReadOnly(otherwise pgconn.PgErrorHandler) pgconn.PgErrorHandler {
 // writes.
 var ErrReadOnly = errors.New("the database is read-only: a standby, or default_transaction_read_only is on for the role or the database")
 
-// refuseReadOnly checks a new connection. On an error, pgx tries the next of
-// several hosts.
-func refuseReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
+// RefuseReadOnly returns an error that wraps [ErrReadOnly] if the server accepts
+// no writes. If a new connection is checked, pgx tries the next of several hosts
+// after an error.
+func RefuseReadOnly(ctx context.Context, conn *pgconn.PgConn) error {
 	results, err := conn.Exec(ctx, "SHOW transaction_read_only").ReadAll()
 	if err != nil {
 		return fmt.Errorf("ask whether the database accepts writes: %w", err)
