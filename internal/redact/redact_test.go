@@ -96,7 +96,7 @@ func TestTextLength(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
 			got := redact.Text(test.in)
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > 5*time.Second { // the race detector is slow
 				t.Errorf("took %s", took)
 			}
 			if got != test.want {
