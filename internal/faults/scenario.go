@@ -102,6 +102,7 @@ type scene struct {
 	more   int                     // faults beyond one per row
 	locked map[lumin.EventKey]bool // events that another session has locked
 	from   time.Time               // when a fault begins to count
+	to     time.Time               // when it ceases to count; zero for its end
 }
 
 // count returns a size at the scale of the run, but not less than a minimum.
