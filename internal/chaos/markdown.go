@@ -74,7 +74,16 @@ func spread(s *faults.Spread) string {
 	if s == nil {
 		return "–"
 	}
-	return fmt.Sprintf("%.1f / %.1f", s.Median, s.Worst)
+	return recovery(s.Median) + " / " + recovery(s.Worst)
+}
+
+// recovery formats the seconds until something happened. A run lasts less than a
+// year.
+func recovery(seconds float64) string {
+	if seconds > 365*24*3600 {
+		return "never"
+	}
+	return fmt.Sprintf("%.1f", seconds)
 }
 
 // rate formats a bound on a rate. One above 1 says nothing.
