@@ -152,7 +152,7 @@ func TestServeTLS(t *testing.T) {
 
 	install(t, folder, "4", testcert.Pair{Cert: pairs[1].Cert, Key: pairs[0].Key})
 	refused := startProgram(t, env, "serve")
-	if code := refused.wait(20 * time.Second); code != 2 || !strings.Contains(refused.stderr.String(), "private key does not match public key\n  TLS_CERT_FILE holds") {
+	if code := refused.wait(20 * time.Second); code != 2 || !strings.Contains(refused.stderr.String(), "private key does not match public key\n  TLS_CERT_FILE must contain") {
 		t.Errorf("a broken pair: it ended with %d", code)
 	}
 }

@@ -156,6 +156,7 @@ func TestGrants(t *testing.T) {
 		databaseURL := pgtest.New(t)
 		pgtest.UseRoles(t, databaseURL)
 		admin := pgtest.Conn(t, pgtest.AdminURL(t, databaseURL))
+		exec(t, admin, `REVOKE EXECUTE ON FUNCTION lumin.error_fingerprint(text) FROM PUBLIC`) // as a careful owner may
 		s := storeOn(t, pgtest.Pool(t, pgtest.Login(t, databaseURL)))
 		err := s.ReadyToStart(t.Context(), works)
 		notReady(t, err, `must run "migrate roles" and GRANT `+string(role)+` TO login_`)
