@@ -91,10 +91,8 @@ func keep(t *testing.T, folder string) {
 // test notices it only if some belong to a transactional job type. So there are
 // several draws.
 //
-// It does not run beside the other one: with the race detector, the programs of
+// It runs beside no other run with faults: with the race detector, the programs of
 // both would be slower than their deliveries.
-//
-//nolint:paralleltest // see above
 func TestFewFaults(t *testing.T) {
 	cfg := config(t)
 	cfg.InOrder, cfg.Rate = true, 20
@@ -107,9 +105,8 @@ func TestFewFaults(t *testing.T) {
 	run(t, cfg)
 }
 
-// A row of the fault plan in its smallest size. make chaos runs all rows.
-//
-//nolint:paralleltest // as TestFewFaults
+// A row of the fault plan in its smallest size. make chaos runs all rows. It runs
+// alone, as TestFewFaults.
 func TestScenario(t *testing.T) {
 	binary, err := os.Executable()
 	if err != nil {
