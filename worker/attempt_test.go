@@ -58,8 +58,8 @@ func TestFailuresIdentifyTheirEvent(t *testing.T) {
 	// Each error shows whose timeout it was.
 	checkTexts(t, "errors", r.run("slow_fails", key).JobErrors, []string{
 		"ask the other side: took longer than a timeout of its own",
-		"took longer than its timeout of 100 ms",
-		"took longer than its timeout of 100 ms: no answer",
+		"took longer than its timeout of 1 s",
+		"took longer than its timeout of 1 s: no answer",
 	})
 
 	r.exec(`DELETE FROM lumin.events`)

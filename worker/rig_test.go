@@ -338,4 +338,4 @@ var errNo = errors.New("no")
 // hasty is a plain job type with a short timeout.
 type hasty struct{ *plainJob }
 
-func (hasty) Timeout() time.Duration { return 100 * time.Millisecond }
+func (hasty) Timeout() time.Duration { return time.Second }
