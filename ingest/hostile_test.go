@@ -137,7 +137,7 @@ func readStatus(reader *bufio.Reader) (int, error) {
 	return response.StatusCode, nil
 }
 
-// A request that does not end by itself is refused after a bounded number of
+// A request that never ends is refused after a bounded number of
 // bytes.
 func TestEndlessRequests(t *testing.T) {
 	t.Parallel()

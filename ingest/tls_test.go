@@ -78,7 +78,7 @@ func TestFailedHandshakes(t *testing.T) {
 }
 
 // A caller that connects and says nothing is closed after the time limit for
-// headers, and holds up nobody.
+// headers, and delays no one.
 func TestSilentHandshakes(t *testing.T) {
 	t.Parallel()
 	const limit = 2 * time.Second

@@ -33,16 +33,16 @@ func TestRightsTried(t *testing.T) {
 	pgtest.Exec(t, admin, `REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA lumin FROM PUBLIC`)
 	objects := schemaObjects(t, admin)
 	var got strings.Builder
-	const nobody = "a login without a role"
-	for _, role := range append(migrations.Roles(), nobody) {
+	const noRole = "a login without a role"
+	for _, role := range append(migrations.Roles(), noRole) {
 		var of []migrations.Role
-		if role != nobody {
+		if role != noRole {
 			of = append(of, role)
 		}
 		conn := pgtest.Conn(t, pgtest.Login(t, url, of...))
 		for _, o := range objects {
 			rights := o.rights(t, conn)
-			if rights == "" && role != nobody && strings.Contains("r v S", o.kind) {
+			if rights == "" && role != noRole && strings.Contains("r v S", o.kind) {
 				rights = "no right"
 			}
 			if rights != "" {
@@ -71,7 +71,7 @@ func TestRightsTried(t *testing.T) {
 			t.Errorf("not allowed any more: %s", line)
 		}
 	}
-	if strings.Contains(got.String(), nobody) {
+	if strings.Contains(got.String(), noRole) {
 		t.Error("PUBLIC has rights")
 	}
 }
@@ -245,7 +245,7 @@ func wantRefused(t *testing.T, conn *pgx.Conn, objects []schemaObject) {
 	if n := pgtest.Value[int](t, conn, `
 		SELECT count(*)::int FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'lumin')
 		AND (has_table_privilege(oid, 'TRUNCATE, REFERENCES, TRIGGER') OR has_table_privilege(oid, 'SELECT WITH GRANT OPTION'))`); n > 0 {
-		t.Errorf("%d tables with a right that nobody needs", n)
+		t.Errorf("%d tables with a right that no one needs", n)
 	}
 }
 

@@ -94,7 +94,7 @@ func (s *scene) fillDisk(ctx context.Context, disk *smallDisk, fails func() bool
 				return err
 			}
 			defer ballast.empty()
-			if err := s.await(ctx, "the server fails for want of room", 5*time.Minute, fails); err != nil {
+			if err := s.await(ctx, "the server fails without room", 5*time.Minute, fails); err != nil {
 				return err
 			}
 			pause(ctx, 2*time.Second) // the last free pages and the answers under way

@@ -162,7 +162,7 @@ func (p delivery) chunked() []Case {
 	}
 }
 
-// Endless is a request that does not end by itself.
+// Endless is a request that never ends.
 type Endless struct {
 	Name   string
 	Start  string

@@ -16,14 +16,14 @@
 #define CRASHES 2
 #endif
 #define JOBS    3        /* one for the recording and one for each replay */
-#define NOBODY  255
+#define UNLOCKED  255
 #define DEAD    254      /* the owner of a job whose program was killed */
 
 mtype = { NONE, PENDING, SUCCEEDED, FAILED };      /* the state of the run */
 mtype = { ABSENT, AVAILABLE, RUNNING, FINISHED };  /* the state of a job */
 
 mtype state = NONE;      /* the row in lumin.runs: state, replay_id, rerun, row lock */
-byte replay_id, rerun, lock = NOBODY;
+byte replay_id, rerun, lock = UNLOCKED;
 mtype job[JOBS] = ABSENT; /* River's table; job n belongs to replay n */
 byte owner[JOBS];
 byte effects[JOBS];      /* by rerun */
@@ -45,13 +45,13 @@ inline finish(j, to) { if :: job[j] == RUNNING -> job[j] = to :: else fi }
 /* SIGKILL: the transaction is rolled back, the job stays running. */
 inline crash() {
 	crashes > 0 -> crashes--;
-	if :: lock == me -> lock = NOBODY :: else fi;
+	if :: lock == me -> lock = UNLOCKED :: else fi;
 	if :: job[j] == RUNNING && owner[j] == me -> owner[j] = DEAD :: else fi
 }
 
 /* migrations/attach.sql: settle_failure */
 inline settle_failure(n) {
-	if :: state == PENDING && replay_id == n && lock == NOBODY -> state = FAILED :: else fi
+	if :: state == PENDING && replay_id == n && lock == UNLOCKED -> state = FAILED :: else fi
 }
 
 /* store/record.go: sendRecording, recordSQL; store/flush.go: commit, accept */
@@ -78,8 +78,8 @@ end:
 #ifdef BROKEN_LOCK
 		:: ACTS(j) -> r = rerun
 #else
-		:: ACTS(j) && (plain || lock == NOBODY) -> r = rerun; if :: plain :: else -> lock = me fi
-		:: ACTS(j) && !plain && lock != NOBODY -> finish(j, AVAILABLE); goto end
+		:: ACTS(j) && (plain || lock == UNLOCKED) -> r = rerun; if :: plain :: else -> lock = me fi
+		:: ACTS(j) && !plain && lock != UNLOCKED -> finish(j, AVAILABLE); goto end
 #endif
 		:: crash(); goto end
 		fi
@@ -87,14 +87,14 @@ end:
 	if                                                                  /* the code of the job type */
 	:: plain -> atomic { effects[r]++ }
 	:: atomic { !plain -> skip }
-	:: atomic { fails > 0 -> fails--; if :: lock == me -> lock = NOBODY :: else fi; goto failed }
+	:: atomic { fails > 0 -> fails--; if :: lock == me -> lock = UNLOCKED :: else fi; goto failed }
 	:: atomic { crash(); goto end }
 	fi;
 	/* worker/commit.go: commit; store/claim.go: Settle */
 	atomic {
 		if
-		:: !plain -> effects[r]++; assert(effects[r] == 1); state = SUCCEEDED; replay_id = j; lock = NOBODY
-		:: plain && lock == NOBODY -> if :: ACTS(j) -> state = SUCCEEDED; replay_id = j :: else fi
+		:: !plain -> effects[r]++; assert(effects[r] == 1); state = SUCCEEDED; replay_id = j; lock = UNLOCKED
+		:: plain && lock == UNLOCKED -> if :: ACTS(j) -> state = SUCCEEDED; replay_id = j :: else fi
 		:: crash(); goto end
 		fi
 	}
@@ -121,9 +121,9 @@ active proctype upkeep() {
 end:	do
 	:: rescue(0) :: rescue(1) :: rescue(2)
 	   /* store/sweep.go: sweepOrphansSQL */
-	:: atomic { state == PENDING && !LIVE(replay_id) && lock == NOBODY -> state = FAILED }
+	:: atomic { state == PENDING && !LIVE(replay_id) && lock == UNLOCKED -> state = FAILED }
 	   /* store/replay/page_runs.go: runsPageSQL; store/replay/page_jobs.go: enqueueTakenSQL */
-	:: atomic { SETTLED && lock == NOBODY && replays < REPLAYS ->
+	:: atomic { SETTLED && lock == UNLOCKED && replays < REPLAYS ->
 		replays++;
 		if :: state == SUCCEEDED -> rerun++ :: else fi;
 		state = PENDING; replay_id = replays; job[replays] = AVAILABLE }
