@@ -37,6 +37,7 @@ type clients struct {
 	seed   uint64
 	rate   atomic.Int64           // new events per second
 	acked  atomic.Pointer[func()] // called after each 200; nil calls nothing
+	eased  atomic.Bool            // no new events, only repeated deliveries
 	once   bool                   // an acknowledged delivery is never sent again
 
 	mu     sync.Mutex
@@ -99,10 +100,14 @@ func (c *clients) run(ctx, sending context.Context) {
 	all.Wait()
 }
 
-// turn sends a redelivery if one is due, and a new event otherwise.
+// turn sends a redelivery if one is due, and a new event otherwise, unless the
+// load is eased.
 func (c *clients) turn(ctx context.Context, rng *rand.Rand) {
 	if d := c.due(time.Now()); d != nil {
 		c.deliver(ctx, rng, d)
+		return
+	}
+	if c.eased.Load() {
 		return
 	}
 	body := c.body(rng)

@@ -14,7 +14,7 @@ func mixedScenario() Scenario {
 	return Scenario{
 		ID: "T17", Name: "all of it mixed: kills, pauses, crashes, broken networks and COMMITs, failovers, read-only servers",
 		Size:  "30 min",
-		setup: setup{standby: true, rate: 40},
+		setup: setup{standby: true, rate: 40, eases: true},
 		inject: func(ctx context.Context, s *scene) error {
 			s.cfg.Length = s.span(30*time.Minute, 90*time.Second)
 			if err := s.warmUp(ctx); err != nil {

@@ -82,6 +82,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
+	cfg.eases = true
 	r := &runner{cfg: cfg}
 	r.script = r.injectAll
 	return r.whole(ctx)
@@ -186,6 +187,9 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		load.Go(func() { r.replays.run(loading) })
 	}
 	load.Go(func() { r.looks.run(loading) })
+	if r.cfg.eases {
+		load.Go(func() { r.ease(loading) })
+	}
 
 	err := r.script(ctx)
 	stopLoad()
@@ -212,6 +216,29 @@ func (r *runner) run(ctx context.Context, result *Result) error {
 		return err
 	}
 	return r.check(ctx, result)
+}
+
+// easedAbove is the number of pending runs, in seconds of the clients' rate, above
+// which no new events are sent. A program works five runs of each event.
+const easedAbove = 5 * 10
+
+// ease stops new events while the programs have too much work, until half of it
+// is done. Faults and repeated deliveries continue. A machine that is busy with
+// other things would otherwise end a run with a backlog that says nothing about
+// the program.
+func (r *runner) ease(ctx context.Context) {
+	limit := easedAbove * r.cfg.Rate
+	for ctx.Err() == nil {
+		began, pending := time.Now(), 0
+		err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, `SELECT count(*) FROM lumin.runs WHERE state = 'pending'`).Scan(&pending)
+		})
+		if eased := r.clients.eased.Load(); err == nil && eased != (pending > limit) && (!eased || pending < limit/2) {
+			r.clients.eased.Store(!eased)
+			r.note("%d runs are pending; new events are sent: %t", pending, eased)
+		}
+		pause(ctx, max(time.Second, 4*time.Since(began)))
+	}
 }
 
 // settle replays failed runs until no run is pending, parked or failed. It leaves

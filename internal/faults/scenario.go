@@ -33,6 +33,7 @@ type setup struct {
 	standby    bool                                                    // start a standby
 	loses      bool                                                    // acknowledged events may be lost: the standby is asynchronous, and the invariants are not checked
 	noReplays  bool                                                    // no replays are ordered before the end
+	eases      bool                                                    // no new events are sent while more work is pending than the programs can catch up with
 	poison     bool                                                    // the program has the misbehaving job types
 	rate       int                                                     // new events per second
 	settings   map[string]string                                       // of the server

@@ -156,6 +156,7 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 	row.FirstAck, row.LastEffect, row.Ready = never, never, never
 	explained := false
 	for time.Since(row.ended) < giveUp && ctx.Err() == nil {
+		began := time.Now()
 		if row.FirstAck == never {
 			if at, found := r.ledger.firstAck(row.ended); found {
 				row.FirstAck = at.Sub(row.ended)
@@ -174,7 +175,7 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 			explained = true
 			r.logOpenWork(ctx, fmt.Sprintf("%s after %s", explainAfter, row.Fault))
 		}
-		pause(ctx, 100*time.Millisecond)
+		pause(ctx, max(100*time.Millisecond, 4*time.Since(began))) // a count of a long backlog must not be a load
 	}
 }
 
