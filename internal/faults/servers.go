@@ -200,7 +200,12 @@ func (s *servers) query(ctx context.Context, f func(context.Context, *pgx.Conn) 
 func (s *servers) queryWithin(ctx context.Context, within time.Duration, f func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, s.current().DatabaseURL(database))
+	config, err := pgx.ParseConfig(s.current().DatabaseURL(database))
+	if err != nil {
+		return err
+	}
+	config.RuntimeParams["jit"] = "off" // compiling a count takes longer than the count
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
 	}
