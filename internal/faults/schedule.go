@@ -182,12 +182,13 @@ func (r *runner) watch(ctx context.Context, row *Row) {
 // backlog counts the runs that have been pending or parked since before a given
 // time. It returns -1 if the server does not answer. Replayed runs do not count:
 // their jobs have a lower priority than those of new deliveries, so on a busy
-// machine they wait until the load ends. Neither do runs that are parked behind a
-// failed or replayed run. settle waits for them.
+// machine they wait until the load ends. Neither do ordered runs behind a run that
+// failed: they wait for its replay, which is ordered at a random time. settle waits
+// for all of them.
 func (r *runner) backlog(ctx context.Context, before time.Time) int {
 	count := -1
 	err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, backlogSQL, before).Scan(&count)
+		return conn.QueryRow(ctx, backlogSQL, before, OrderedKind).Scan(&count)
 	})
 	if err != nil {
 		return -1
@@ -198,11 +199,11 @@ func (r *runner) backlog(ctx context.Context, before time.Time) int {
 const backlogSQL = `
 SELECT count(*) FROM lumin.runs r
 WHERE r.state IN ('pending', 'parked') AND r.replay_id = 0 AND r.pending_since <= $1
-  AND (r.state = 'pending' OR NOT EXISTS (
+  AND (r.job_kind <> $2 OR NOT EXISTS (
       SELECT FROM lumin.events own
-      JOIN lumin.events e ON e.signature_request_id = own.signature_request_id
+      JOIN lumin.events e ON e.signature_request_id = own.signature_request_id AND e.event_key <> r.event_key
       JOIN lumin.runs held ON held.event_key = e.event_key AND held.job_kind = r.job_kind
-      WHERE own.id = r.event_id AND (held.state = 'failed' OR held.state IN ('pending', 'parked') AND held.replay_id <> 0)))`
+      WHERE own.id = r.event_id AND (held.state = 'failed' OR held.replay_id <> 0)))`
 
 func (r *runner) allReady(ctx context.Context) bool {
 	for _, p := range r.programs {
