@@ -69,8 +69,8 @@ var breakages = []breakage{
 	{
 		name: "effect outside the transaction",
 		edits: []edit{
-			{"worker/execute.go", "	\"github.com/prometheus/client_golang/prometheus\"\n", `	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
+			{"worker/execute.go", "	\"github.com/riverqueue/river\"\n", `	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 `},
 			{"worker/execute.go", "	managed := manage(claim.tx)\n", `	outside, err := pgx.ConnectConfig(ctx, claim.conn.Config())
 	if err != nil {
