@@ -122,9 +122,13 @@ func (m *migrator) column(ctx context.Context, table, column string) ([]Loss, er
 	return m.rows(ctx, table+"."+column, fmt.Sprintf("FROM %s WHERE %s IS DISTINCT FROM %s", table, column, unwritten))
 }
 
-// rewritten reports whether programs rewrite a table when they start.
+// rewritten reports whether programs rewrite a table soon after they start.
 func rewritten(table string) bool {
-	return table == "lumin.programs" || table == "lumin.job_types" || table == "lumin.other_kinds"
+	switch table {
+	case "lumin.programs", "lumin.job_types", "lumin.other_kinds", "lumin.alerts", "lumin.alert_sending":
+		return true
+	}
+	return false
 }
 
 // withoutColumnsOfTables drops the losses of columns whose whole table is

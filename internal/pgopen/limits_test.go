@@ -34,10 +34,11 @@ func TestTimeouts(t *testing.T) {
 	address := pgtest.NewEmpty(t)
 	pgtest.Exec(t, pgtest.Pool(t, pgtest.AdminURL(t, address)), oddTimeouts)
 	address = with(t, address, "statement_timeout=2&Lock_Timeout=2&idle_session_timeout=2&options=-c%20statement_timeout%3D2%20-c%20lock_timeout%3D2")
-	limits := pgopen.Options{MaxConns: 1, StatementTimeout: 3 * time.Second, LockTimeout: 2 * time.Second, IdleInTransaction: 4 * time.Second}
+	limits := pgopen.Options{MaxConns: 1, StatementTimeout: 3 * time.Second, LockTimeout: 2 * time.Second, IdleInTransaction: 4 * time.Second, NoJIT: true}
 	want := map[string]string{
 		"statement_timeout": "3s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "4s",
 		"idle_session_timeout": "0", "transaction_timeout": "0",
+		"jit": "off",
 	}
 	wantTimeouts := func(conn *pgx.Conn, limits map[string]string) {
 		t.Helper()

@@ -50,6 +50,14 @@ type Options struct {
 	// closed. If the session is working, the wait continues.
 	NoticeSilence bool
 
+	// NoJIT keeps the server from compiling its plans. Compiling takes longer than
+	// a short statement whose plan looks expensive, such as one with a LIMIT that
+	// ends it early.
+	NoJIT bool
+
+	// Tracer sees the statements; nil: nothing does.
+	Tracer pgx.QueryTracer
+
 	// AfterConnect is called with each new connection.
 	AfterConnect func(context.Context, *pgx.Conn) error
 }
@@ -171,6 +179,7 @@ func (o Options) config(databaseURL string) (*pgxpool.Config, error) {
 		conn.ConnectTimeout = connectTimeout
 	}
 	conn.DialFunc, conn.AfterNetConnect = dial, watch
+	conn.Tracer = o.Tracer
 	for name, value := range o.session() {
 		conn.RuntimeParams[name] = value
 	}

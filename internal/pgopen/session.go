@@ -44,7 +44,7 @@ func (o Options) session() map[string]string {
 	}
 	milliseconds := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 	seconds := func(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) }
-	return map[string]string{
+	settings := map[string]string{
 		"client_encoding":                     "UTF8",
 		"default_transaction_isolation":       "read committed",
 		"statement_timeout":                   milliseconds(o.StatementTimeout),
@@ -56,6 +56,10 @@ func (o Options) session() map[string]string {
 		"tcp_keepalives_count":                strconv.Itoa(serverProbes),
 		"tcp_user_timeout":                    milliseconds(serverUnacked),
 	}
+	if o.NoJIT {
+		settings["jit"] = "off"
+	}
+	return settings
 }
 
 // pooler remembers whether a connection pooler stands in front of the server.

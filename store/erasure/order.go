@@ -38,9 +38,13 @@ type Order struct {
 // reason.
 func (p Plan) Order(ctx context.Context, pool *pgxpool.Pool, reason, by string) (id int64, err error) {
 	err = pool.QueryRow(ctx, `
-		INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason, erased_by)
-		VALUES ($1, coalesce($2::text[], '{}'), coalesce($3::bigint[], '{}'), $4, $5, coalesce(nullif($6, ''), current_user)) RETURNING id`,
-		p.Subject, p.SignatureRequestIDs, p.EventIDs, p.LastEventID, redact.Text(reason), by).Scan(&id)
+		INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason, erased_by, order_token)
+		VALUES ($1, coalesce($2::text[], '{}'), coalesce($3::bigint[], '{}'), $4, $5, coalesce(nullif($6, ''), current_user), nullif($7, '')::uuid)
+		ON CONFLICT (order_token) WHERE order_token IS NOT NULL DO NOTHING RETURNING id`,
+		p.Subject, p.SignatureRequestIDs, p.EventIDs, p.LastEventID, redact.Text(reason), by, p.Token).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = pool.QueryRow(ctx, `SELECT id FROM lumin.erasures WHERE order_token = nullif($1, '')::uuid`, p.Token).Scan(&id)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("order erasure: %w", err)
 	}

@@ -26,6 +26,10 @@ type Plan struct {
 	Events int64 `json:"events"` // whose identity stays
 	Counts
 	SignatureRequests int64 `json:"signature_requests"` // rows of lumin.signature_requests
+
+	// Token is a UUID that marks the order. Order stores one with it, however often
+	// it is called. Empty: no mark.
+	Token string `json:"-"`
 }
 
 // Counts counts what an erasure has removed, or would remove.

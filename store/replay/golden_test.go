@@ -60,6 +60,7 @@ func TestStatements(t *testing.T) {
 	add("plan_dismissed", planRuns, dismissed)
 	add("dismiss", dismissSQL, Failed)
 	add("restore", restoreSQL, dismissed)
+	add("cancel_retrying", cancelRetryingSQL, Retrying)
 	statements["unrecognized"] = unrecognizedSQL()
 
 	// The values of a filter are parameters. Only the fields that are set

@@ -18,6 +18,10 @@ type NewOrder struct {
 	Rate      int    // runs a second; 0 for no limit
 	Reason    string // shown with the order
 	OrderedBy string // empty means the database role
+
+	// Token is a UUID that marks the order. Place stores one order with it, however
+	// often it is called. Empty: no mark.
+	Token string
 }
 
 // Validate returns the reason why the order is refused.
@@ -30,10 +34,13 @@ func (n NewOrder) Validate() error {
 
 const placeSQL = `
 INSERT INTO lumin.replays (job_kinds, event_types, sources, signature_request_ids, event_ids, error_fingerprints,
-                           received_since, received_until, event_since, event_until, status, rate, reason, ordered_by)
+                           received_since, received_until, event_since, event_until, status, rate, reason, ordered_by, order_token)
 VALUES (@kinds, @types, @sources, @requests, @ids, @errors, @received_since, @received_until, @event_since, @event_until,
-        nullif(@status, ''), nullif(@rate, 0), @reason, coalesce(nullif(@by, ''), current_user))
+        nullif(@status, ''), nullif(@rate, 0), @reason, coalesce(nullif(@by, ''), current_user), nullif(@token, '')::uuid)
+ON CONFLICT (order_token) WHERE order_token IS NOT NULL DO NOTHING
 RETURNING id`
+
+const placedSQL = `SELECT id FROM lumin.replays WHERE order_token = nullif(@token, '')::uuid`
 
 // Place stores an order. A running worker carries it out.
 func (s *Store) Place(ctx context.Context, n NewOrder) (id int64, err error) {
@@ -42,7 +49,12 @@ func (s *Store) Place(ctx context.Context, n NewOrder) (id int64, err error) {
 	}
 	args := n.Filter.args()
 	args["status"], args["rate"], args["reason"], args["by"] = string(n.Filter.Status), n.Rate, n.Reason, n.OrderedBy
-	if err := s.pool.QueryRow(ctx, placeSQL, args).Scan(&id); err != nil {
+	args["token"] = n.Token
+	err = s.pool.QueryRow(ctx, placeSQL, args).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = s.pool.QueryRow(ctx, placedSQL, pgx.NamedArgs{"token": n.Token}).Scan(&id)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("order replay: %w", err)
 	}
 	return id, nil

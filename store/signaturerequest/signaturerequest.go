@@ -129,3 +129,15 @@ func Check(ctx context.Context, pool *pgxpool.Pool, id string, at time.Time, com
 	}
 	return nil
 }
+
+// Find returns the row of a signature request, or false if there is none.
+func Find(ctx context.Context, pool *pgxpool.Pool, id string) (r Row, found bool, err error) {
+	r, err = scan(pool.QueryRow(ctx, `SELECT `+columns+` FROM lumin.signature_requests WHERE signature_request_id = $1`, id))
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return r, false, nil
+	case err != nil:
+		return r, false, fmt.Errorf("load signature request: %w", err)
+	}
+	return r, true, nil
+}

@@ -27,6 +27,11 @@ func Quick() Limits {
 	return Limits{Small: 64 << 20, Exact: 200 * time.Millisecond, Sample: 300 * time.Millisecond, Blocks: 64}
 }
 
+// Glance returns the limits for pages, which should answer within 50 ms.
+func Glance() Limits {
+	return Limits{Small: 8 << 20, Exact: 20 * time.Millisecond, Sample: 10 * time.Millisecond, Blocks: 16}
+}
+
 // Coverage says how much of a table was counted.
 type Coverage struct {
 	Exact    bool    // all of it, once

@@ -1,0 +1,2 @@
+DROP TABLE lumin.alert_sending;
+DROP TABLE lumin.alerts;

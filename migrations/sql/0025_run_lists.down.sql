@@ -1,0 +1,1 @@
+DROP INDEX lumin.runs_retrying_idx;

@@ -1,0 +1,106 @@
+package alerts
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
+	"lumin-ingest/store/audit"
+)
+
+const (
+	// maxUndownloadable is the number of signature requests with an alert of their
+	// own.
+	maxUndownloadable = 20
+
+	// approvedLimit bounds the approved contracts of a source that are examined: the
+	// newest that are old enough.
+	approvedLimit = 1000
+)
+
+// undownloadable is a contract that was approved, by a source that reports when
+// contracts can be downloaded, and that cannot be downloaded yet.
+type undownloadable struct {
+	SignatureRequestID string
+	Source             string
+	Open               bool // it has an open alert
+	Old                bool // it was approved more than a week ago
+}
+
+// Approved contracts are those of the last day, and those with an open alert. In
+// Lumin's own example, downloadable comes 11.3 s after the approval. A source that
+// never had a downloadable event may not be allowed to have one. OFFSET 0 makes each
+// look-up a look-up.
+const downloadableSQL = `
+WITH sources AS MATERIALIZED (
+    SELECT s.source FROM unnest($1::text[]) AS s (source)
+    WHERE EXISTS (SELECT FROM lumin.events e WHERE e.event_type = 'signature_request_downloadable' AND e.source = s.source)
+), approved AS (
+    SELECT a.signature_request_id, s.source, a.received_at, false AS open
+    FROM sources s CROSS JOIN LATERAL (
+        SELECT e.signature_request_id, e.received_at FROM lumin.events e
+        WHERE e.event_type = 'signature_request_approved' AND e.source = s.source
+          AND e.received_at > now() - interval '25 hours' AND e.received_at < now() - interval '1 hour'
+        ORDER BY e.event_type DESC, e.source DESC, e.received_at DESC NULLS LAST, e.id DESC LIMIT $2) a
+    UNION ALL
+    SELECT e.signature_request_id, e.source, e.received_at, true
+    FROM lumin.alerts o CROSS JOIN LATERAL (
+        SELECT v.signature_request_id, v.source, v.received_at FROM lumin.events v
+        WHERE v.signature_request_id = substr(o.key, length($3) + 1) AND v.event_type = 'signature_request_approved' OFFSET 0) e
+    WHERE o.condition = 'downloadable' AND o.resolved_at IS NULL
+)
+SELECT a.signature_request_id, min(a.source), bool_or(a.open), min(a.received_at) < now() - interval '7 days'
+FROM approved a
+WHERE NOT EXISTS (
+    SELECT FROM lumin.events d
+    WHERE d.signature_request_id = a.signature_request_id AND d.event_type = 'signature_request_downloadable' OFFSET 0)
+GROUP BY a.signature_request_id
+ORDER BY 3 DESC, min(a.received_at) DESC, 1`
+
+// downloadable finds contracts that were approved more than an hour ago and have no
+// downloadable event.
+func (x *Examiner) downloadable(ctx context.Context) (f Finding, err error) {
+	uses, err := audit.KeysUsed(ctx, x.pool)
+	if err != nil {
+		return f, err
+	}
+	sources := []string{}
+	for _, use := range uses { // a source with several keys counts as one
+		if len(sources) == 0 || sources[len(sources)-1] != use.Source {
+			sources = append(sources, use.Source)
+		}
+	}
+	const prefix = Downloadable + "/"
+	missing, err := query.Structs[undownloadable](ctx, x.pool, "find approved contracts that cannot be downloaded", downloadableSQL,
+		pgx.QueryExecModeCacheDescribe, sources, approvedLimit, prefix)
+	if err != nil {
+		return f, err
+	}
+	for _, m := range missing {
+		switch {
+		case m.Old:
+			f.Dropped = append(f.Dropped, prefix+m.SignatureRequestID)
+		case len(f.Alerts) < maxUndownloadable:
+			f.Alerts = append(f.Alerts, Alert{
+				Key: prefix + m.SignatureRequestID,
+				Text: fmt.Sprintf("signature request %s (%s) was approved more than an hour ago, and Lumin has not reported that it can be downloaded. Ask Lumin if it stays so.",
+					printable(m.SignatureRequestID), m.Source),
+				Page: "/requests/" + url.PathEscape(m.SignatureRequestID),
+			})
+		default:
+			f.Partly = true
+		}
+	}
+	f.Reason = "every contract that was approved in the last day can be downloaded, or was approved within the last hour"
+	return f, nil
+}
+
+// printable returns an id of Lumin's, which is opaque, so that it stays on its line.
+func printable(id string) string {
+	quoted := strconv.QuoteToASCII(id)
+	return quoted[1 : len(quoted)-1]
+}

@@ -1,0 +1,227 @@
+package alerts_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store/alerts"
+	"lumin-ingest/store/internal/storetest"
+)
+
+// finding examines all conditions and returns one.
+func finding(t *testing.T, pool *pgxpool.Pool, limits alerts.Limits, condition string) alerts.Finding {
+	t.Helper()
+	all := alerts.New(pool, limits).Examine(t.Context())
+	i := slices.IndexFunc(all, func(f alerts.Finding) bool { return f.Condition == condition })
+	if i < 0 {
+		t.Fatalf("condition %s was not examined", condition)
+	}
+	if all[i].Err != nil {
+		t.Fatalf("%s: %v", condition, all[i].Err)
+	}
+	return all[i]
+}
+
+// want checks the keys of the alerts of a condition, and that their texts hold these
+// parts.
+func want(t *testing.T, pool *pgxpool.Pool, limits alerts.Limits, condition, keys string, parts ...string) {
+	t.Helper()
+	f := finding(t, pool, limits, condition)
+	var got, text []string
+	for _, a := range f.Alerts {
+		got, text = append(got, a.Key), append(text, a.Text)
+		if a.Condition() != condition || strings.Contains(a.Text, "\n") {
+			t.Errorf("%+v", a)
+		}
+	}
+	if strings.Join(got, " ") != keys {
+		t.Errorf("%s: %q (%s), want %q", condition, got, f.Reason, keys)
+	}
+	if len(got) == 0 && f.Reason == "" {
+		t.Errorf("%s: there is no reason", condition)
+	}
+	for _, part := range parts {
+		if joined := strings.Join(text, "\n") + f.Reason; !strings.Contains(joined, part) {
+			t.Errorf("%s: no %q in %q", condition, part, joined)
+		}
+	}
+}
+
+func TestNothingHolds(t *testing.T) {
+	t.Parallel()
+	for _, f := range alerts.New(pgtest.Pool(t, pgtest.New(t)), alerts.Limits{}).Examine(t.Context()) {
+		if f.Err != nil || len(f.Alerts) > 0 || f.Partly || f.Reason == "" {
+			t.Errorf("in an empty database: %+v", f)
+		}
+	}
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Record(t, s, storetest.Delivery(1, "book"), storetest.Delivery(2, "book"))
+	storetest.FailAll(t, s)
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET error = 'no account 12 of ann@example.com.' || E'\nsecond line'`)
+	fingerprint := storetest.Value[string](t, s.Pool(), `SELECT min(error_fingerprint) FROM lumin.runs`)
+	want(t, s.Pool(), alerts.Limits{}, alerts.Failure, "failure/book/"+fingerprint,
+		"book failed for good (2 runs, the newest of event 2, error "+fingerprint+"): no account 12 of [address]. Fix the cause and replay.")
+	storetest.Exec(t, s.Pool(), `SELECT lumin.dismiss_failure(event_key, job_kind, 'test') FROM lumin.failed_runs`)
+	want(t, s.Pool(), alerts.Limits{}, alerts.Failure, "", "no run has failed")
+}
+
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Record(t, s, storetest.Delivery(1, "book"))
+	want(t, s.Pool(), alerts.Limits{}, alerts.Backlog, "", "the limit 10m")
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.river_job SET scheduled_at = now() - interval '11 minutes'`)
+	want(t, s.Pool(), alerts.Limits{}, alerts.Backlog, "backlog/default", "has been waiting for a worker for 11m", "works the job type book")
+	want(t, s.Pool(), alerts.Limits{Backlog: 12 * time.Minute}, alerts.Backlog, "", "is 11m, the limit 12m")
+	storetest.Exec(t, s.Pool(), `INSERT INTO lumin.river_queue (name, updated_at, paused_at) VALUES ('default', now(), now())`)
+	want(t, s.Pool(), alerts.Limits{}, alerts.Backlog, "backlog/default", "The queue is paused")
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.river_job SET state = 'running'`)
+	want(t, s.Pool(), alerts.Limits{}, alerts.Backlog, "")
+}
+
+// hourly inserts an event of a source in each hour from one time before now to
+// another, but for those that lie in a stretch.
+func hourly(t *testing.T, pool *pgxpool.Pool, source, from, to, quietFrom, quietTo string) {
+	t.Helper()
+	storetest.Exec(t, pool, `
+		INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+		SELECT gen_random_uuid(), $1, 'r', (ARRAY['signature_request_signed', 'signature_request_viewed', NULL])[1 + n % 2], at, '\x00', '\x00', '\x00', 'k', at
+		FROM (SELECT n, now() - $2::text::interval + n * interval '1 hour' AS at FROM generate_series(0, 5000) n) s
+		WHERE at < now() - $3::text::interval AND NOT (at > now() - $4::text::interval AND at < now() - $5::text::interval)`, source, from, to, quietFrom, quietTo)
+}
+
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	const never = "0"
+	// The quietest stretch has 20 hours: 19 empty steps between two busy ones.
+	hourly(t, pool, "account", "40 days", "18 hours", "100 hours", "80 hours")
+	want(t, pool, alerts.Limits{}, alerts.Silence, "", "account has been quiet for 19h, which is usual up to 21h")
+	hourly(t, pool, "app:loud", "20 days", "5 hours", never, never)
+	want(t, pool, alerts.Limits{}, alerts.Silence, "silence/app:loud", "source app:loud has arrived for 6h", "never quiet for longer than 2h")
+	hourly(t, pool, "app:new", "10 days", "5 hours", never, never)
+	hourly(t, pool, "app:rare", "20 days", "5 hours", "19 days", "6 hours")
+	hourly(t, pool, "app:gone", "90 days", "29 days", never, never)
+	want(t, pool, alerts.Limits{}, alerts.Silence, "silence/app:loud", "app:new has been known for less than 14d", "app:rare has too few events", "app:gone has had no event for 29d")
+	if f := finding(t, pool, alerts.Limits{}, alerts.Silence); !slices.Equal(f.Dropped, []string{"silence/app:gone"}) {
+		t.Errorf("dropped are %q", f.Dropped)
+	}
+	hourly(t, pool, "app:loud", "30 minutes", "0", never, never)
+	want(t, pool, alerts.Limits{}, alerts.Silence, "")
+}
+
+// A source with events in every hour is watched more closely.
+func TestSilenceOfBusySource(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	storetest.Exec(t, pool, `
+		INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
+		SELECT gen_random_uuid(), 'account', '\x00', '\x00', '\x00', 'k', now() - interval '30 minutes' - n * interval '4 minutes' FROM generate_series(0, 11000) n`)
+	want(t, pool, alerts.Limits{}, alerts.Silence, "silence/account", "for 30m", "never quiet for longer than 10m")
+}
+
+func TestDownloadable(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	event := func(source, request, what, age string) {
+		storetest.Exec(t, pool, `
+			INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+			VALUES (gen_random_uuid(), $1, $2, 'signature_request_' || $3, now(), '\x00', '\x00', '\x00', 'k', now() - $4::text::interval)`, source, request, what, age)
+	}
+	event("account", "missing", "approved", "2 hours")
+	want(t, pool, alerts.Limits{}, alerts.Downloadable, "") // the source has never reported one
+	event("account", "whole", "approved", "2 hours")
+	event("app:x", "whole", "downloadable", "2 hours")
+	event("account", "older", "downloadable", "9 days")
+	event("account", "young", "approved", "50 minutes")
+	event("account", "old", "approved", "26 hours")
+	event("app:y", "elsewhere", "approved", "2 hours")
+	want(t, pool, alerts.Limits{}, alerts.Downloadable, "downloadable/missing", "signature request missing (account) was approved more than an hour ago")
+
+	// An alert that is open stays open, but not for ever.
+	storetest.Exec(t, pool, `INSERT INTO lumin.alerts (key, condition, text) VALUES ('downloadable/old', 'downloadable', '')`)
+	want(t, pool, alerts.Limits{}, alerts.Downloadable, "downloadable/missing downloadable/old")
+	storetest.Exec(t, pool, `UPDATE lumin.events SET received_at = now() - interval '8 days' WHERE signature_request_id = 'old'`)
+	want(t, pool, alerts.Limits{}, alerts.Downloadable, "downloadable/missing")
+	if f := finding(t, pool, alerts.Limits{}, alerts.Downloadable); !slices.Equal(f.Dropped, []string{"downloadable/old"}) {
+		t.Errorf("dropped are %q", f.Dropped)
+	}
+	event("account", "missing", "downloadable", "0")
+	want(t, pool, alerts.Limits{}, alerts.Downloadable, "")
+
+	for n := range 30 {
+		event("account", fmt.Sprintf("m%02d", n), "approved", fmt.Sprintf("%d minutes", 70+n))
+	}
+	if f := finding(t, pool, alerts.Limits{}, alerts.Downloadable); len(f.Alerts) != 20 || !f.Partly || f.Alerts[0].Key != "downloadable/m00" {
+		t.Errorf("of 30: %d, partly %v, %+v", len(f.Alerts), f.Partly, f.Alerts[0])
+	}
+}
+
+func TestLanes(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Register(t, s, "book")
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.job_types SET when_failed = 'hold'`)
+	storetest.Record(t, s, storetest.Delivery(1, "book"))
+	storetest.FailAll(t, s)
+	want(t, s.Pool(), alerts.Limits{}, alerts.Lane, "")
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET finished_at = now() - interval '6 minutes'`)
+	want(t, s.Pool(), alerts.Limits{}, alerts.Lane, "lane/book", "lanes: 1, the oldest held for 6m")
+}
+
+func TestHousekeeping(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "", "no program works jobs")
+	program := func(role, age string) {
+		storetest.Exec(t, pool, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds, started_at) VALUES (gen_random_uuid(), 'h', 1, $1, '{}', now() - $2::text::interval)`, role, age)
+	}
+	job := func(kind, state, age, message string) {
+		storetest.Exec(t, pool, `
+			INSERT INTO lumin.river_job (args, kind, max_attempts, state, attempted_at, finalized_at, errors)
+			SELECT '{}', $1, 1, $2::text::lumin.river_job_state, now() - $3::text::interval,
+			       CASE WHEN $2 IN ('completed', 'discarded') THEN now() - $3::text::interval END,
+			       CASE WHEN $4 <> '' THEN ARRAY[jsonb_build_object('error', $4::text)] END`, kind, state, age, message)
+	}
+	program("ingest", "1 day")
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "", "no program works jobs")
+	program("worker", "14 minutes")
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "", "run")
+	storetest.Exec(t, pool, `UPDATE lumin.programs SET started_at = now() - interval '1 day'`)
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "housekeeping/lumin_retain housekeeping/lumin_sweep", "no error is known")
+	job("lumin_sweep", "completed", "14 minutes", "")
+	job("lumin_retain", "scheduled", "100 minutes", "") // between two slices
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "")
+	storetest.Exec(t, pool, `UPDATE lumin.river_job SET attempted_at = now() - interval '1 day', finalized_at = finalized_at - interval '1 hour'`)
+	job("lumin_sweep", "discarded", "1 minute", "permission denied")
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "housekeeping/lumin_retain housekeeping/lumin_sweep", "has not succeeded for 74m (last error: permission denied)")
+}
+
+func TestWorkers(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	storetest.Exec(t, pool, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds, stuck) VALUES
+		(gen_random_uuid(), 'h', 7, 'worker', '{}', '{"queue slow: all of its workers (2) are held by jobs that ignore their timeout (book: 2)"}'),
+		(gen_random_uuid(), 'h', 8, 'worker', '{}', '{}')`)
+	want(t, pool, alerts.Limits{}, alerts.Workers, "workers/h/7", "queue slow: all of its workers", "Restart that program")
+	storetest.Exec(t, pool, `UPDATE lumin.programs SET last_seen = now() - interval '2 minutes'`)
+	want(t, pool, alerts.Limits{}, alerts.Workers, "")
+}
+
+func TestDatabaseSize(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	want(t, pool, alerts.Limits{}, alerts.DatabaseSize, "", "ALERT_DATABASE_SIZE is not set")
+	want(t, pool, alerts.Limits{DatabaseSize: 1 << 20}, alerts.DatabaseSize, "database_size", "of 1MiB in ALERT_DATABASE_SIZE")
+	want(t, pool, alerts.Limits{DatabaseSize: 1 << 40}, alerts.DatabaseSize, "", "of 1TiB")
+}

@@ -1,0 +1,111 @@
+package alerts
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/query"
+)
+
+const (
+	// ReportEvery is how often a program has to repeat what it reports. An alert that
+	// no program has reported for three times as long is resolved.
+	ReportEvery = time.Minute
+
+	// keptFor is how long resolved alerts stay in the table.
+	keptFor = 7 * 24 * time.Hour
+)
+
+// An alert that ended a moment ago, and about whose end nothing was sent, goes on.
+// One about which that was sent begins anew.
+const upsertSQL = `
+INSERT INTO lumin.alerts AS a (key, condition, text, page)
+SELECT n.key, split_part(n.key, '/', 1), n.text, n.page FROM unnest($1::text[], $2::text[], $3::text[]) AS n (key, text, page)
+ORDER BY n.key
+ON CONFLICT (key) DO UPDATE
+SET text = EXCLUDED.text, page = EXCLUDED.page, seen_at = now(), resolved_at = NULL, resolved_sent_at = NULL,
+    since = CASE WHEN a.resolved_sent_at IS NULL THEN a.since ELSE now() END,
+    sent_at = CASE WHEN a.resolved_sent_at IS NULL THEN a.sent_at END`
+
+// Nothing is sent about the end of an alert about which nothing was sent, or which
+// is no longer examined.
+const resolveSQL = `
+UPDATE lumin.alerts a
+SET resolved_at = now(), resolved_sent_at = CASE WHEN a.sent_at IS NULL OR a.key = ANY ($3::text[]) THEN now() END
+WHERE a.resolved_at IS NULL
+  AND (a.key = ANY ($3::text[])
+       OR a.condition = ANY ($1::text[]) AND a.key <> ALL ($2::text[])
+       OR a.condition = ANY ($4::text[]) AND a.seen_at < now() - make_interval(secs => $5))`
+
+const forgetSQL = `DELETE FROM lumin.alerts WHERE resolved_sent_at < now() - make_interval(secs => $1)`
+
+// Report raises alerts that only a program itself can know of: [Mismatch] and
+// [Certificate]. The program has to repeat them within [ReportEvery] while they
+// hold.
+func Report(ctx context.Context, pool *pgxpool.Pool, alerts []Alert) error {
+	if len(alerts) == 0 {
+		return nil
+	}
+	if _, err := pool.Exec(ctx, upsertSQL, columns(alerts)...); err != nil {
+		return fmt.Errorf("report alerts: %w", err)
+	}
+	return nil
+}
+
+// Store stores what was found: it raises alerts, and resolves those that hold no
+// longer.
+func Store(ctx context.Context, pool *pgxpool.Pool, findings []Finding) error {
+	var (
+		raised                []Alert
+		keys, whole, dropped  []string
+		reported, staleAfter  = []string{Mismatch, Certificate}, (3 * ReportEvery).Seconds()
+		forgottenAfterSeconds = keptFor.Seconds()
+	)
+	for _, f := range findings {
+		for _, a := range f.Alerts {
+			raised, keys = append(raised, a), append(keys, a.Key)
+		}
+		dropped = append(dropped, f.Dropped...)
+		if f.Err == nil && !f.Partly {
+			whole = append(whole, f.Condition)
+		}
+	}
+	err := pgx.BeginTxFunc(ctx, pool, query.ReadCommitted, func(tx pgx.Tx) error {
+		batch := &pgx.Batch{}
+		batch.Queue(upsertSQL, columns(raised)...)
+		batch.Queue(resolveSQL, query.NotNull(whole), query.NotNull(keys), query.NotNull(dropped), reported, staleAfter)
+		batch.Queue(forgetSQL, forgottenAfterSeconds)
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("store alerts: %w", err)
+	}
+	return nil
+}
+
+// columns returns the arguments of upsertSQL.
+func columns(alerts []Alert) []any {
+	keys, texts, pages := []string{}, []string{}, []string{}
+	for _, a := range alerts {
+		keys, texts, pages = append(keys, a.Key), append(texts, a.Text), append(pages, a.Page)
+	}
+	return []any{keys, texts, pages}
+}
+
+// List lists the alerts that hold, and those resolved within the given time, the
+// newest first. 0 means only those that hold.
+func List(ctx context.Context, pool *pgxpool.Pool, resolvedWithin time.Duration) ([]Open, error) {
+	return query.Rows(ctx, pool, "list alerts", scanOpen, `
+		SELECT key, text, page, since, seen_at, sent_at, resolved_at FROM lumin.alerts
+		WHERE resolved_at IS NULL OR resolved_at > now() - make_interval(secs => $1)
+		ORDER BY resolved_at IS NOT NULL, since DESC, key`, resolvedWithin.Seconds())
+}
+
+func scanOpen(row pgx.CollectableRow) (o Open, err error) {
+	err = row.Scan(&o.Key, &o.Text, &o.Page, &o.Since, &o.SeenAt, &o.SentAt, &o.ResolvedAt)
+	return o, err
+}

@@ -1,0 +1,199 @@
+package alerts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store/alerts"
+	"lumin-ingest/store/internal/storetest"
+)
+
+// open returns "key state" of each alert, where state is new, sent, over, or ended.
+func open(t *testing.T, pool *pgxpool.Pool) string {
+	t.Helper()
+	return storetest.Value[string](t, pool, `
+		SELECT coalesce(string_agg(key || ' ' || CASE WHEN resolved_sent_at IS NOT NULL THEN 'ended' WHEN resolved_at IS NOT NULL THEN 'over'
+		                                              WHEN sent_at IS NOT NULL THEN 'sent' ELSE 'new' END, ', ' ORDER BY key), '')
+		FROM lumin.alerts`)
+}
+
+func keys(list []alerts.Open) (keys []string) {
+	for _, a := range list {
+		keys = append(keys, a.Key)
+	}
+	return keys
+}
+
+func lane(kinds ...string) alerts.Finding {
+	f := alerts.Finding{Condition: alerts.Lane}
+	for _, kind := range kinds {
+		f.Alerts = append(f.Alerts, alerts.Alert{Key: "lane/" + kind, Text: kind + " is held"})
+	}
+	return f
+}
+
+// One alert, from its beginning to its end, as time goes by.
+func TestLifeOfAnAlert(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	me := [16]byte{1}
+	if held, err := alerts.Hold(t.Context(), pool, me, time.Hour); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	round := func(f alerts.Finding, message, state string) {
+		t.Helper()
+		if err := alerts.Store(t.Context(), pool, []alerts.Finding{f}); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		_, err := alerts.Send(t.Context(), pool, me, func(_ context.Context, m alerts.Message) error {
+			got = fmt.Sprint(keys(m.Raised), keys(m.Resolved))
+			return nil
+		})
+		if err != nil || got != message || open(t, pool) != state {
+			t.Errorf("sent %q, %v, and the state is %q; want %q, %q", got, err, open(t, pool), message, state)
+		}
+	}
+	later := func(interval string) {
+		storetest.Exec(t, pool, `UPDATE lumin.alerts SET since = since - $1::text::interval, seen_at = seen_at - $1::text::interval,
+			sent_at = sent_at - $1::text::interval, resolved_at = resolved_at - $1::text::interval, resolved_sent_at = resolved_sent_at - $1::text::interval`, interval)
+	}
+	round(lane(), "", "")
+	round(lane("a", "b"), "[lane/a lane/b] []", "lane/a sent, lane/b sent")
+	later("23 hours")
+	round(lane("a", "b", "c"), "[lane/c] []", "lane/a sent, lane/b sent, lane/c sent")
+	later("2 hours")
+	round(lane("a", "b", "c"), "[lane/a lane/b] []", "lane/a sent, lane/b sent, lane/c sent")
+
+	// What could not be examined, or not entirely, resolves nothing.
+	broken, part := lane(), lane("a")
+	broken.Err, part.Partly = errors.New("broken"), true
+	round(broken, "", "lane/a sent, lane/b sent, lane/c sent")
+	round(part, "", "lane/a sent, lane/b sent, lane/c sent")
+
+	// One that comes again within five minutes goes on.
+	round(lane("b"), "", "lane/a over, lane/b sent, lane/c over")
+	later("4 minutes")
+	round(lane("a", "b"), "", "lane/a sent, lane/b sent, lane/c over")
+	later("2 minutes")
+	round(lane("a", "b"), "[] [lane/c]", "lane/a sent, lane/b sent, lane/c ended")
+	round(lane("a", "b", "c"), "[lane/c] []", "lane/a sent, lane/b sent, lane/c sent")
+
+	// Nothing is sent about the end of what is no longer examined.
+	dropped := lane("b")
+	dropped.Dropped, dropped.Partly = []string{"lane/a"}, true
+	round(dropped, "", "lane/a ended, lane/b sent, lane/c sent")
+	round(lane(), "", "lane/a ended, lane/b over, lane/c over")
+	later("6 minutes")
+	round(lane(), "[] [lane/b lane/c]", "lane/a ended, lane/b ended, lane/c ended")
+	later("8 days")
+	round(lane(), "", "")
+}
+
+// An alert that a program reports ends when no program reports it any more.
+func TestReported(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	if err := alerts.Report(t.Context(), pool, []alerts.Alert{{Key: "mismatch/account", Text: "a rotated key"}}); err != nil {
+		t.Fatal(err)
+	}
+	look := func(want string) {
+		t.Helper()
+		if err := alerts.Store(t.Context(), pool, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := open(t, pool); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	look("mismatch/account new")
+	storetest.Exec(t, pool, `UPDATE lumin.alerts SET seen_at = now() - interval '4 minutes'`)
+	look("mismatch/account ended") // nothing was sent about it
+	list, err := alerts.List(t.Context(), pool, time.Hour)
+	if err != nil || len(list) != 1 || list[0].ResolvedAt == nil || list[0].Text != "a rotated key" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err := alerts.List(t.Context(), pool, 0); err != nil || len(list) != 0 {
+		t.Errorf("that hold: %+v, %v", list, err)
+	}
+}
+
+// One program at a time sends, and another one takes over.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	a, b := [16]byte{1}, [16]byte{2}
+	hold := func(program [16]byte, want bool) {
+		t.Helper()
+		if held, err := alerts.Hold(t.Context(), pool, program, time.Hour); err != nil || held != want {
+			t.Errorf("%d: %v, %v, want %v", program[0], held, err, want)
+		}
+	}
+	hold(a, true)
+	hold(b, false)
+	hold(a, true)
+	if err := alerts.Release(t.Context(), pool, b); err != nil { // it is not the holder
+		t.Fatal(err)
+	}
+	hold(b, false)
+	storetest.Exec(t, pool, `UPDATE lumin.alert_sending SET held_until = now() - interval '1 second'`)
+	hold(b, true)
+	if err := alerts.Store(t.Context(), pool, []alerts.Finding{lane("x")}); err != nil {
+		t.Fatal(err)
+	}
+	// The first one was stopped for a while and knows nothing of that.
+	sent, err := alerts.Send(t.Context(), pool, a, func(context.Context, alerts.Message) error { t.Error("two programs send"); return nil })
+	if sent || err != nil {
+		t.Error(sent, err)
+	}
+	if err := alerts.Release(t.Context(), pool, b); err != nil {
+		t.Fatal(err)
+	}
+	hold(a, true)
+}
+
+// A webhook that does not accept messages is tried again, ever more rarely.
+func TestRefusedMessages(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	me, refused := [16]byte{1}, errors.New("the webhook answered 503")
+	if _, err := alerts.Hold(t.Context(), pool, me, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := alerts.Store(t.Context(), pool, []alerts.Finding{lane("x")}); err != nil {
+		t.Fatal(err)
+	}
+	send := func(answer error) (tried bool) {
+		t.Helper()
+		sent, err := alerts.Send(t.Context(), pool, me, func(context.Context, alerts.Message) error { tried = true; return answer })
+		if tried && (!errors.Is(err, answer) || sent != (answer == nil)) || !tried && (sent || err != nil) {
+			t.Errorf("tried %v: %v, %v", tried, sent, err)
+		}
+		return tried
+	}
+	for n, minutes := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+		if !send(refused) || send(nil) {
+			t.Fatalf("failure %d was not followed by a pause", n)
+		}
+		pause := storetest.Value[float64](t, pool, `SELECT round(extract(epoch FROM next_at - now()) / 60)::float8 FROM lumin.alert_sending`)
+		if pause != float64(minutes) {
+			t.Errorf("pause %d takes %v minutes, want %d", n, pause, minutes)
+		}
+		storetest.Exec(t, pool, `UPDATE lumin.alert_sending SET next_at = now()`)
+	}
+	if s, err := alerts.ReadSending(t.Context(), pool); err != nil || s.Failures != 8 || s.Error != refused.Error() || s.NextAt == nil || s.LookedAt == nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if !send(nil) || open(t, pool) != "lane/x sent" {
+		t.Error("it was not sent at last")
+	}
+	if s, err := alerts.ReadSending(t.Context(), pool); err != nil || s.Failures != 0 || s.Error != "" || s.NextAt != nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+}

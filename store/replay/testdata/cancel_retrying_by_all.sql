@@ -1,0 +1,32 @@
+WITH page AS (
+    SELECT j.id
+    FROM lumin.river_job j
+    JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)
+    JOIN lumin.events e ON e.id = r.event_id
+    WHERE j.state IN ('retryable', 'scheduled')
+      AND r.state = 'pending'
+      AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
+      AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
+      AND r.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))
+      AND r.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE signature_request_id = ANY (@requests)))
+      AND EXISTS (
+          SELECT FROM lumin.events c
+          WHERE c.event_key = r.event_key
+            AND (cardinality(@sources::text[]) = 0 OR c.source = ANY (@sources))
+            AND (@received_since::timestamptz IS NULL OR c.received_at >= @received_since)
+            AND (@received_until::timestamptz IS NULL OR c.received_at < @received_until)
+      )
+      AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
+      AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))
+      AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
+      AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
+      AND j.id > @after
+    ORDER BY j.id LIMIT @limit
+    FOR UPDATE OF j, r SKIP LOCKED
+), cancelled AS (
+    UPDATE lumin.river_job j
+    SET state = 'cancelled', finalized_at = now(), metadata = jsonb_set(j.metadata, '{cancel_attempted_at}', to_jsonb(now()))
+    FROM page p WHERE j.id = p.id
+    RETURNING j.id
+)
+SELECT id FROM cancelled ORDER BY id
