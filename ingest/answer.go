@@ -181,7 +181,11 @@ func (h *Handler) finish(c echo.Context, err error) {
 		}
 		send(c, a)
 	}
+	if h.answered != nil {
+		h.answered(Answered{Source: d.sourceName(), Result: a.result, Reason: a.code, Verified: d.keyID != "", Took: took})
+	}
 
+	h.trace(c, d, a, took)
 	for _, line := range d.lines {
 		line()
 	}

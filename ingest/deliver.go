@@ -30,7 +30,8 @@ type delivery struct {
 	read         bool    // the body was read to its end
 	keyID        string  // id of the key that verified it; empty: not verified
 	eventType    lumin.EventType
-	unrecognized string // why there is no event type
+	unrecognized string         // why there is no event type
+	key          lumin.EventKey // if there are traces; zero until the delivery is verified
 	receipt      store.Receipt
 	lines        []func() // log lines to write after the response
 }
@@ -86,6 +87,10 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 		verified.Jobs = h.route(d.source.name, envelope.EventType)
 	} else {
 		d.unrecognized = reason(err)
+	}
+
+	if h.tracer.On() {
+		d.key = keyOf(verified)
 	}
 
 	// A disconnected caller must not cancel the recording: Lumin would only

@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -53,9 +54,27 @@ type Config struct {
 	// header is ignored.
 	TrustedProxies []netip.Prefix
 
+	// Answered is called for each delivery after its response was sent. It must not
+	// block, and must be safe for concurrent use. nil: it is not called.
+	Answered func(Answered)
+	// Tracer makes a span of each verified delivery. nil: there are none.
+	Tracer *tracing.Tracer
+
 	Now        func() time.Time      // nil: time.Now
 	Logger     *slog.Logger          // receives one line per delivery, panics, and alarms about signatures
 	Registerer prometheus.Registerer // nil: metrics are not registered
+}
+
+// Answered is a request to the listener that was answered, for [Config.Answered].
+type Answered struct {
+	Source   string // a configured one, or "unknown"
+	Result   string // as in the metric lumin_deliveries_total
+	Reason   string // the code of a response other than 200; otherwise empty
+	Verified bool   // the signature was valid
+
+	// Took is the time from the header of the request to the response. Callers who
+	// do not know a key can distort it.
+	Took time.Duration
 }
 
 // MinEventAge is the minimum of [Config.MaxEventAge]. It refuses none of
@@ -75,11 +94,13 @@ type Handler struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	budget  budget // of all bodies
+	tracer  *tracing.Tracer
 
 	record        func(context.Context, store.Delivery) (store.Receipt, error)
 	recordTimeout time.Duration
 	route         func(string, lumin.EventType) []store.JobSpec
 	maxEventAge   time.Duration
+	answered      func(Answered)
 }
 
 // New returns a Handler. The error says what is invalid in cfg.
@@ -94,6 +115,8 @@ func New(cfg Config) (*Handler, error) {
 		recordTimeout: recordTimeout,
 		route:         cfg.Route,
 		maxEventAge:   cfg.MaxEventAge,
+		answered:      cfg.Answered,
+		tracer:        cfg.Tracer,
 	}
 	if h.now == nil {
 		h.now = time.Now

@@ -10,6 +10,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lumin-ingest/internal/redact"
+	"lumin-ingest/internal/tracing"
+	"lumin-ingest/lumin"
 )
 
 // log writes the log line of a delivery. The line shows our result and nothing
@@ -23,7 +25,7 @@ func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took tim
 	case a.status != http.StatusOK:
 		level = slog.LevelWarn
 	}
-	attrs := append(make([]slog.Attr, 0, 13),
+	attrs := append(make([]slog.Attr, 0, 14),
 		slog.String("source", d.sourceName()),
 		slog.Int("status", a.status),
 		slog.String("result", a.result),
@@ -51,6 +53,9 @@ func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took tim
 	}
 	if d.keyID != "" {
 		attrs = append(attrs, slog.String("key_id", d.keyID))
+	}
+	if d.key != (lumin.EventKey{}) {
+		attrs = append(attrs, slog.String("trace_id", tracing.TraceID(d.key).String()))
 	}
 	attrs = append(attrs,
 		slog.Int("bytes", d.bytes),

@@ -79,10 +79,14 @@ func (m *metrics) refusedByHTTP(status string) {
 }
 
 // expect creates the counters of a source with 0, so that rates include the
-// first delivery. The counters of a removed source stay.
+// first delivery, and alerts the first that is unavailable. The counters of a removed source stay.
 func (m *metrics) expect(source string) {
 	for _, status := range []store.Status{store.Recorded, store.Duplicate, store.Unrecognized} {
 		m.deliveries.WithLabelValues(source, string(status), "")
+	}
+	for _, err := range []error{errTooManyBodies, store.ErrOverloaded, store.ErrUnavailable, store.ErrTimeout, errPanicked} {
+		a := answerTo(store.Receipt{}, err)
+		m.deliveries.WithLabelValues(source, a.result, a.code)
 	}
 	m.seconds.WithLabelValues(source)
 	for _, kind := range []string{conflictOfContent, conflictOfActors} {

@@ -40,6 +40,17 @@ func (h *Handler) Sources() []SourceStatus {
 	return statuses
 }
 
+// KeyIDs returns the fingerprints of the keys of a source, the current one first.
+// There are none for an unknown source.
+func (h *Handler) KeyIDs(source string) []string {
+	for _, s := range h.sortedSources() {
+		if s.name == source {
+			return s.keyring.KeyIDs()
+		}
+	}
+	return nil
+}
+
 func (h *Handler) sortedSources() []*source {
 	var sources []*source
 	if current := h.sources.Load(); current != nil {

@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/redact"
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/store"
 )
 
@@ -27,17 +27,20 @@ const storeErrorTimeout = 2 * time.Second
 // Therefore errors are cleaned by [contain] and metadata by [makeStorable].
 type attemptMiddleware struct {
 	river.MiddlewareDefaults
-	store    *store.Store
-	logger   *slog.Logger
-	outcomes *prometheus.CounterVec
-	keys     riverKeys
-	running  *runningJobs
+	store   *store.Store
+	logger  *slog.Logger
+	tally   *tally
+	keys    riverKeys
+	running *runningJobs
+	tracer  *tracing.Tracer
 }
 
 // Work implements rivertype.WorkerMiddleware.
 func (m *attemptMiddleware) Work(ctx context.Context, row *rivertype.JobRow, doInner func(context.Context) error) error {
+	began := time.Now()
 	ctx, job, ended := m.running.begin(ctx, row)
 	defer ended()
+	ctx, span := m.startSpan(ctx, row)
 	err := contain(func() error { return doInner(ctx) })
 	err = job.nameTimeout(err)
 	if metadata, ok := ctx.Value(m.keys.metadata).(map[string]any); ok && len(metadata) > 0 {
@@ -45,8 +48,9 @@ func (m *attemptMiddleware) Work(ctx context.Context, row *rivertype.JobRow, doI
 	}
 	outcome := outcomeOf(ctx, row, err)
 	m.storeError(ctx, job, outcome, err)
-	m.outcomes.WithLabelValues(row.Kind, string(outcome)).Inc()
+	m.tally.count(row.Kind, outcome, began, job.run(), job.event)
 	m.log(ctx, row, job, outcome, err)
+	endSpan(span, outcome)
 	return outcome.report(row, err)
 }
 
@@ -83,6 +87,7 @@ func (m *attemptMiddleware) log(ctx context.Context, row *rivertype.JobRow, job 
 		slog.Int("attempt", row.Attempt), slog.Int("max_attempts", row.MaxAttempts),
 	}
 	attrs = append(attrs, job.eventAttrs()...)
+	attrs = append(attrs, m.tracer.LogAttrs(ctx)...)
 	var f *failure
 	if errors.As(err, &f) {
 		attrs = append(attrs, slog.String("error", f.text))

@@ -26,7 +26,9 @@ func (x *executor) commit(ctx context.Context, c *claim, attempt store.Attempt, 
 			return err
 		}
 	}
-	err := c.tx.Commit(ctx)
+	committing, span := x.tracer.Start(ctx, "commit")
+	err := c.tx.Commit(committing)
+	endWith(span, err)
 	if err == nil {
 		cleanpool.Mark(c.conn)
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/store"
 	"lumin-ingest/store/retention"
 )
@@ -54,7 +55,13 @@ type Config struct {
 
 	Retention retention.Policy // how long data is kept; the zero value keeps everything
 
+	// Ended is called after each attempt, before River learns of its outcome. It
+	// must not block, and must be safe for concurrent use. nil: it is not called.
+	Ended func(Ended)
+
 	Registerer prometheus.Registerer // nil: metrics are not registered
+
+	Tracer *tracing.Tracer // makes a span of each attempt; nil: there are none
 
 	softStop     time.Duration // 0 means defaultSoftStop; shorter in tests
 	pollInterval time.Duration // 0 means River's second; shorter in tests

@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/store"
 )
 
@@ -22,8 +22,9 @@ type executor struct {
 	conns   *jobConns
 	batches *coalescer // nil unless the job type works batches
 
-	stopping *atomic.Bool           // set when the Runtime begins to stop
-	outcomes *prometheus.CounterVec // of attempts, by kind and outcome
+	stopping *atomic.Bool // set when the Runtime begins to stop
+	tally    *tally
+	tracer   *tracing.Tracer
 }
 
 // Timeout implements river.Worker.
@@ -76,7 +77,8 @@ func (x *executor) workTx(ctx context.Context, attempt store.Attempt, overdue fu
 func (x *executor) workClaimed(ctx context.Context, claim *claim, attempt store.Attempt, overdue func()) error {
 	defer claim.release(ctx)
 	managed := manage(claim.tx)
-	jobContext := x.jobContext(ctx, attempt, claim.event)
+	effect, span := x.tracer.Start(ctx, "effect")
+	jobContext := x.jobContext(effect, attempt, claim.event)
 	running := claim.call(ctx, func() error {
 		return x.jobType.transactional.WorkTx(jobContext, managed, claim.event)
 	})
@@ -84,6 +86,7 @@ func (x *executor) workClaimed(ctx context.Context, claim *claim, attempt store.
 		overdue()
 	}
 	<-running.done
+	endWith(span, running.err)
 	exposed, maybeReplaced := managed.state.end()
 	if exposed {
 		// Code that kept the connection must not reach another attempt.
@@ -102,7 +105,9 @@ func (x *executor) workPlain(ctx context.Context, attempt store.Attempt) error {
 		return claimError(err)
 	}
 	event := (*Event)(loaded)
-	err = isolate(func() error { return x.jobType.plain.Work(x.jobContext(ctx, attempt, event), event) })
+	effect, span := x.tracer.Start(ctx, "effect")
+	err = isolate(func() error { return x.jobType.plain.Work(x.jobContext(effect, attempt, event), event) })
+	endWith(span, err)
 	if err != nil {
 		return err
 	}
@@ -117,8 +122,8 @@ func (x *executor) jobContext(ctx context.Context, attempt store.Attempt, event 
 	if attempt.JobID != 0 {
 		runningJobOf(ctx).event = event
 	}
-	return jobContext{ctx, x.hidden(), x.logger.With(
-		slog.Int64("event_id", event.ID), slog.String("kind", attempt.JobKind), slog.Int("attempt", attempt.Number))}
+	logger := x.logger.With(slog.Int64("event_id", event.ID), slog.String("kind", attempt.JobKind), slog.Int("attempt", attempt.Number))
+	return jobContext{ctx, x.hidden(), x.tracer.Logger(ctx, logger)}
 }
 
 // hidden lists the keys of River's context that the job type does not see.

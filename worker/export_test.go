@@ -39,7 +39,7 @@ type RetainArgs = periodicArgs
 
 // Retainer returns the worker of the retention job, with slices of this length.
 func Retainer(s *store.Store, p retention.Policy, slice time.Duration) river.Worker[RetainArgs] {
-	return newRetainer(s, p, slice, slog.New(slog.DiscardHandler))
+	return newRetainer(s, p, slice, func(retention.Removed) {}, slog.New(slog.DiscardHandler))
 }
 
 // Reindexed returns the indexes that River rebuilds.

@@ -71,13 +71,21 @@ type periodicHousekeeper struct {
 	worker *housekeeper[periodicArgs]
 }
 
+// The internal periodic jobs: values of a label of
+// lumin_housekeeping_last_success_timestamp_seconds.
+const (
+	taskSweep  = "sweep"
+	taskErase  = "erase"
+	taskRetain = "retain"
+)
+
 // periodicHousekeepers lists the internal periodic jobs. maxPeriodic is their
 // number.
-func periodicHousekeepers(s *store.Store, policy retention.Policy, logger *slog.Logger) []periodicHousekeeper {
+func periodicHousekeepers(s *store.Store, policy retention.Policy, removed func(retention.Removed), logger *slog.Logger) []periodicHousekeeper {
 	return []periodicHousekeeper{
-		{kind: internalPrefix + "sweep", every: time.Minute, worker: newSweeper(s, logger)},
-		{kind: internalPrefix + "erase", every: time.Minute, worker: newEraser(s, logger)},
-		{kind: internalPrefix + "retain", every: 10 * time.Minute, worker: newRetainer(s, policy, internalSlice, logger)},
+		{kind: InternalPrefix + taskSweep, every: time.Minute, worker: newSweeper(s, logger)},
+		{kind: InternalPrefix + taskErase, every: time.Minute, worker: newEraser(s, logger)},
+		{kind: InternalPrefix + taskRetain, every: 10 * time.Minute, worker: newRetainer(s, policy, internalSlice, removed, logger)},
 	}
 }
 

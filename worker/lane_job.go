@@ -17,7 +17,7 @@ type laneArgs struct {
 }
 
 // Kind implements river.JobArgs.
-func (laneArgs) Kind() string { return internalPrefix + "lane" }
+func (laneArgs) Kind() string { return InternalPrefix + "lane" }
 
 // newLaneWaker returns the worker that wakes the next event of a lane, such as
 // after a failure.

@@ -71,8 +71,9 @@ var (
 const (
 	maxQueueLength = 64
 
-	// internalPrefix begins the kinds of the internal jobs.
-	internalPrefix = "lumin_"
+	// InternalPrefix begins the kinds of the internal jobs: replays, erasures,
+	// retention, the sweep, and those that wake lanes.
+	InternalPrefix = "lumin_"
 )
 
 func (r *Registry) add(t registered) {
@@ -106,8 +107,8 @@ func (r *Registry) kindProblem(kind string) string {
 	switch {
 	case !kindPattern.MatchString(kind):
 		return "Kind must be 2 to 127 letters, digits, _ or -, beginning with a letter"
-	case strings.HasPrefix(strings.ToLower(kind), internalPrefix):
-		return fmt.Sprintf("kinds that begin with %s are reserved for the program itself: choose another", internalPrefix)
+	case strings.HasPrefix(strings.ToLower(kind), InternalPrefix):
+		return fmt.Sprintf("kinds that begin with %s are reserved for the program itself: choose another", InternalPrefix)
 	case other != nil:
 		return fmt.Sprintf("Kind is taken by %T: kinds are stored with runs and jobs, so each needs its own", other)
 	}

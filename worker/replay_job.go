@@ -37,7 +37,7 @@ type replayArgs struct {
 }
 
 // Kind implements river.JobArgs.
-func (replayArgs) Kind() string { return internalPrefix + "replay" }
+func (replayArgs) Kind() string { return InternalPrefix + "replay" }
 
 // replayer carries out replay orders. It makes their runs pending, waits until
 // all of them are settled, and restores those of a cancelled order.

@@ -22,11 +22,12 @@ type retainer struct {
 	policy retention.Policy
 	slice  time.Duration
 	logger *slog.Logger
+	count  func(retention.Removed)
 	pass   *retention.Pass // nil between two passes
 }
 
-func newRetainer(s *store.Store, policy retention.Policy, slice time.Duration, logger *slog.Logger) *housekeeper[periodicArgs] {
-	w := &retainer{store: s, policy: policy, slice: slice, logger: logger}
+func newRetainer(s *store.Store, policy retention.Policy, slice time.Duration, removed func(retention.Removed), logger *slog.Logger) *housekeeper[periodicArgs] {
+	w := &retainer{store: s, policy: policy, slice: slice, logger: logger, count: removed}
 	return &housekeeper[periodicArgs]{timeout: internalTimeout, step: oneAtATime(w.step)}
 }
 
@@ -40,6 +41,7 @@ func (w *retainer) step(ctx context.Context, _ *river.Job[periodicArgs]) (pause,
 		w.pass = retention.NewPass(w.policy, now)
 	}
 	removed, err := w.pass.Continue(ctx, w.store.Pool(), w.slice)
+	w.count(removed)
 	if removed.Rows() > 0 {
 		w.logger.Info("retention", "bodies", removed.Payloads, "events", removed.Events, "runs", removed.Runs, "redeliveries", removed.Redeliveries)
 	}

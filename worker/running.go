@@ -31,7 +31,8 @@ type runningJob struct {
 	mu       *sync.Mutex // of runningJobs
 	deadline time.Time   // guarded by mu, zero if none
 
-	// Only the goroutine of the job uses the fields below.
+	// Only the goroutine of the job uses the fields below. While it waits for its
+	// batch, the flusher may set event.
 	timeout time.Duration
 	expired func() bool    // reports whether the timeout ended the context of the worker; nil without a timeout
 	attempt *store.Attempt // nil if the job has no run
@@ -78,6 +79,14 @@ func (j *runningJob) setDeadline(ctx context.Context) {
 		defer j.mu.Unlock()
 		j.deadline = deadline
 	}
+}
+
+// run returns the run of the job. It is zero if the job has none.
+func (j *runningJob) run() store.JobArgs {
+	if j.attempt == nil {
+		return store.JobArgs{}
+	}
+	return j.attempt.JobArgs
 }
 
 // eventAttrs identifies the event of the job in a log line, as far as it is

@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
 	"lumin-ingest/internal/cleanpool"
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 )
@@ -45,11 +45,12 @@ type Runtime struct {
 	conns       *jobConns
 	queues      map[string]int // number of workers by queue
 	running     *runningJobs
-	outcomes    *prometheus.CounterVec // of attempts, by kind and outcome
+	tally       *tally
 	started     atomic.Bool
 	stopping    atomic.Bool
 	clock       *databaseClock
 	owner       *owner
+	tracer      *tracing.Tracer
 	stopReading atomic.Pointer[context.CancelFunc] // stops reading the database's clock
 }
 
@@ -60,20 +61,18 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, err
 	}
 	cfg.CPUs = cmp.Or(cfg.CPUs, runtime.GOMAXPROCS(0)) // it may change
-	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "lumin_attempts_total",
-		Help: "Attempts of jobs by kind and outcome.",
-	}, []string{"kind", "outcome"})
 	r := &Runtime{
 		store: cfg.Store, registry: cfg.Registry, logger: cfg.Logger, keys: findRiverKeys(),
 		clock: &databaseClock{}, owner: newOwner(cfg.Store, cfg.Logger),
+		tracer: cfg.Tracer,
 		conns:  &jobConns{max: cfg.JobConnections(), like: cmp.Or(cfg.JobSettings, cfg.Store.Pool())},
-		queues: map[string]int{}, running: &runningJobs{jobs: map[*runningJob]bool{}}, outcomes: outcomes,
+		queues: map[string]int{}, running: &runningJobs{jobs: map[*runningJob]bool{}}, tally: newTally(cfg.Ended),
 	}
 	for name, queue := range cfg.queues() {
 		r.queues[name] = queue.MaxWorkers
 	}
-	own := periodicHousekeepers(cfg.Store, cfg.Retention, cfg.Logger)
+	own := periodicHousekeepers(cfg.Store, cfg.Retention, r.tally.countRemoved, cfg.Logger)
+	r.tally.expectTasks(own)
 	workers, err := r.workers(own)
 	if err != nil {
 		return nil, err
@@ -84,7 +83,7 @@ func New(cfg Config) (*Runtime, error) {
 		Queues:               cfg.queues(),
 		Workers:              workers,
 		PeriodicJobs:         periodicJobs(own, cfg.Registry.periodic),
-		Middleware:           []rivertype.Middleware{&attemptMiddleware{store: cfg.Store, logger: cfg.Logger, outcomes: outcomes, keys: r.keys, running: r.running}},
+		Middleware:           []rivertype.Middleware{&attemptMiddleware{store: cfg.Store, logger: cfg.Logger, tally: r.tally, keys: r.keys, running: r.running, tracer: cfg.Tracer}},
 		FetchCooldown:        fetchCooldown,
 		FetchPollInterval:    cfg.pollInterval,
 		FetchOnlyKnownKinds:  true, // another program on this database may know the others
@@ -98,7 +97,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	r.client = client
 	if cfg.Registerer != nil {
-		for _, c := range []prometheus.Collector{outcomes, r.owner.given, newLoadCollector(r.Load, cfg.Registry.kindsByQueue())} {
+		for _, c := range append(r.tally.collectors(), r.owner.given, newLoadCollector(r.Load, cfg.Registry.kindsByQueue())) {
 			if err := cfg.Registerer.Register(c); err != nil {
 				return nil, fmt.Errorf("register metrics: %w", err)
 			}
@@ -122,7 +121,9 @@ func (r *Runtime) workers(own []periodicHousekeeper) (*river.Workers, error) {
 		// AddWorkerArgs takes the kind from the value, not from the type. River
 		// documents it as internal, and a test checks what it does.
 		t := r.registry.types[kind]
-		x := &executor{jobType: t, store: r.store, logger: r.logger, keys: r.keys, conns: r.conns, stopping: &r.stopping, outcomes: r.outcomes}
+		r.tally.expect(kind)
+		r.owner.given.WithLabelValues(kind)
+		x := &executor{jobType: t, store: r.store, logger: r.logger, keys: r.keys, conns: r.conns, stopping: &r.stopping, tally: r.tally, tracer: r.tracer}
 		if t.batch != nil {
 			x.batches = newCoalescer(t.limits, r.queues[t.spec.Queue])
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/trace"
 
 	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/store"
@@ -78,9 +79,10 @@ func stillOpen(members []*member) []*member {
 // workTogether works members in one transaction. It gives a verdict to those
 // whose runs cannot be claimed, and returns the others with the error that they
 // have in common.
-func (x *executor) workTogether(members []*member) ([]*member, error) {
-	ctx, cancel := x.batchContext(members)
+func (x *executor) workTogether(members []*member) (left []*member, err error) {
+	ctx, span, cancel := x.batchContext(members)
 	defer cancel()
+	defer func() { endWith(span, err) }()
 	claim, members, events, err := x.claimMembers(ctx, members)
 	if err != nil || len(members) == 0 {
 		return members, err
@@ -112,15 +114,16 @@ func (x *executor) workTogether(members []*member) ([]*member, error) {
 
 // batchContext returns the context of a batch. It ends after the timeout, or
 // when the context of a member ends.
-func (x *executor) batchContext(members []*member) (context.Context, context.CancelFunc) {
+func (x *executor) batchContext(members []*member) (context.Context, trace.Span, context.CancelFunc) {
 	// The values of any member will do: they lead to the queue client.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(members[0].ctx))
 	for _, m := range members {
 		m.unwatch = context.AfterFunc(m.ctx, func() { cancel(errMemberEnded) })
 	}
 	ctx, stop := context.WithTimeout(ctx, x.jobType.timeout)
+	ctx, span := x.startBatch(ctx, members)
 	logger := x.logger.With(slog.String("kind", x.jobType.spec.Kind), slog.Int("events", len(members)))
-	return jobContext{ctx, x.hidden(), logger}, func() {
+	return jobContext{ctx, x.hidden(), x.tracer.Logger(ctx, logger)}, span, func() {
 		for _, m := range members {
 			m.unwatch()
 		}
@@ -163,6 +166,7 @@ func sortClaims(members []*member, claims []store.Claim) (claimed []*member, eve
 			finish(members[i:i+1], claimError(c.Reason))
 			continue
 		}
+		runningJobOf(members[i].ctx).event = (*Event)(c.Event)
 		claimed, events = append(claimed, members[i]), append(events, (*Event)(c.Event))
 	}
 	return claimed, events, gone

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/store"
 )
 
@@ -16,16 +17,16 @@ import (
 // [store.Store.Head]. It returns the result of the event of the job only.
 func (x *executor) workOrdered(ctx context.Context, attempt store.Attempt) error {
 	began := time.Now()
-	err := x.workInLane(ctx, attempt)
-	if x.workLane(ctx, attempt.JobArgs, began) && errors.Is(err, errParked) {
+	_, err := x.workInLane(ctx, attempt)
+	if x.workLane(ctx, attempt.JobArgs, errors.Is(err, errParked), began) {
 		return nil // its turn came at once
 	}
 	return err
 }
 
 // workInLane works one event of a lane in a transaction of its own. An attempt
-// without a job works a parked event.
-func (x *executor) workInLane(ctx context.Context, attempt store.Attempt) error {
+// without a job works a parked event. The event is nil if it was not claimed.
+func (x *executor) workInLane(ctx context.Context, attempt store.Attempt) (*Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.jobType.timeout)
 	defer cancel()
 	if running := runningJobOf(ctx); attempt.JobID != 0 {
@@ -35,9 +36,24 @@ func (x *executor) workInLane(ctx context.Context, attempt store.Attempt) error 
 	}
 	claim, err := x.claimOrdered(ctx, attempt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return x.workClaimed(ctx, claim, attempt, func() {})
+	if attempt.JobArgs == runningJobOf(ctx).run() { // it has the span of the job
+		return claim.event, x.workClaimed(ctx, claim, attempt, func() {})
+	}
+	ctx, span := x.startParked(ctx, attempt)
+	err = x.workClaimed(ctx, claim, attempt, func() {})
+	tracing.End(span, parkedOutcome(err), err != nil)
+	return claim.event, err
+}
+
+// parkedOutcome is the outcome of an event that was worked by the job of another. If
+// that failed, the event gets a job of its own.
+func parkedOutcome(err error) string {
+	if err != nil {
+		return string(outcomeParked)
+	}
+	return string(outcomeSucceeded)
 }
 
 // claimOrdered is claim for an ordered job type. It commits the state of a run
@@ -64,9 +80,10 @@ func (x *executor) claimOrdered(ctx context.Context, attempt store.Attempt) (*cl
 }
 
 // workLane works the parked events at the head of the lane of a run, one after
-// another. It reports whether that run was one of them. After the timeout of the
-// job type, or if the program stops, it leaves the rest to a job.
-func (x *executor) workLane(ctx context.Context, run store.JobArgs, began time.Time) (worked bool) {
+// another. It reports whether that run was one of them and was parked by its job.
+// After the timeout of the job type, or if the program stops, it leaves the rest to
+// a job.
+func (x *executor) workLane(ctx context.Context, run store.JobArgs, parked bool, began time.Time) (worked bool) {
 	for {
 		head, err := x.head(ctx, run)
 		if err != nil {
@@ -80,11 +97,14 @@ func (x *executor) workLane(ctx context.Context, run store.JobArgs, began time.T
 			x.wake(ctx, head)
 			return worked
 		}
-		err = x.workInLane(ctx, store.Attempt{JobArgs: head.JobArgs, Number: head.Attempts + 1})
+		next := time.Now()
+		event, err := x.workInLane(ctx, store.Attempt{JobArgs: head.JobArgs, Number: head.Attempts + 1})
 		switch {
+		case err == nil && parked && head.JobArgs == run: // counted when the job ends
+			runningJobOf(ctx).event = event
+			worked, parked = true, false
 		case err == nil:
-			x.outcomes.WithLabelValues(run.JobKind, string(outcomeSucceeded)).Inc()
-			worked = worked || head.EventKey == run.EventKey
+			x.tally.count(run.JobKind, outcomeSucceeded, next, head.JobArgs, event)
 		case errors.Is(err, store.ErrNotHead), errors.Is(err, store.ErrLaneFailed), errors.Is(err, store.ErrRunSettled):
 			// The lane has changed.
 		case errors.Is(err, store.ErrLaneBusy):
