@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -151,6 +152,21 @@ level=WARN msg="not ready" failed="[database: gone, 5]"
 `
 	if log.String() != want {
 		t.Errorf("logged\n%swant\n%s", &log, want)
+	}
+}
+
+// An answer that refers to the log has a line there, without personal data.
+func TestErrorsOfDashboard(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	h := admin.New(admin.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Dashboard: func(e *echo.Echo) {
+		e.GET("/broken/:id", func(echo.Context) error { return errors.New("no row for ada@example.com") })
+	}})
+	if response := get(h, "/broken/ada@example.com"); response.Code != 500 || strings.Contains(response.Body.String(), "ada") {
+		t.Errorf("%d %s", response.Code, response.Body)
+	}
+	if !strings.Contains(log.String(), "path=/broken/:id error=\"no row for [address]\"") || strings.Contains(log.String(), "ada") {
+		t.Errorf("log %s", log.String())
 	}
 }
 

@@ -1,8 +1,8 @@
 // Package admin serves health checks and metrics to operators and monitoring
-// systems.
+// systems, and the routes of a dashboard if there is one.
 //
 // Use it as the handler of a second listener that the internet cannot reach,
-// because it requires no authentication. It serves three paths:
+// because these three paths require no authentication:
 //
 //   - /healthz reports only that the process is running. It does not check the
 //     database, because a restart does not help while the database is down.

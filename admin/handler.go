@@ -8,11 +8,16 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"lumin-ingest/admin/access"
+	"lumin-ingest/internal/errtext"
+	"lumin-ingest/internal/redact"
 )
 
 // Config configures the admin listener. Every field is optional.
@@ -28,6 +33,11 @@ type Config struct {
 	// Warnings returns problems that do not prevent the program from working.
 	// /readyz shows them. nil: no warnings.
 	Warnings func() []string
+
+	// Dashboard adds the routes of the dashboard, with their access control. It is
+	// called with the first request for one of them, because the dashboard takes
+	// more memory than the rest of an idle program. nil: no dashboard.
+	Dashboard func(*echo.Echo)
 
 	Gatherer prometheus.Gatherer // nil: no /metrics
 	Logger   *slog.Logger        // nil: nothing is logged
@@ -48,13 +58,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := echo.New()
-	e.HideBanner, e.HidePort = true, true
-	e.Logger.SetOutput(io.Discard)         // we log through cfg.Logger instead
-	e.IPExtractor = echo.ExtractIPDirect() // callers can forge address headers
-	e.HTTPErrorHandler = answerError
-	e.Use(recoverPanics(cfg.Logger))
-
+	e := newEcho(cfg.Logger)
 	e.GET("/healthz", healthy)
 	e.HEAD("/healthz", healthy)
 	ready := &readiness{checks: cfg.Ready, sources: cfg.Sources, warnings: cfg.Warnings, logger: cfg.Logger}
@@ -69,6 +73,29 @@ func New(cfg Config) http.Handler {
 			MaxRequestsInFlight: maxScrapes,
 		})))
 	}
+	if cfg.Dashboard != nil {
+		dashboard := sync.OnceValue(func() http.Handler {
+			e := newEcho(cfg.Logger)
+			cfg.Dashboard(e)
+			return e
+		})
+		e.Any("/*", func(c echo.Context) error {
+			dashboard().ServeHTTP(c.Response(), c.Request())
+			return nil
+		})
+	}
+	return e
+}
+
+// newEcho returns a router without routes. Its answers have the headers of every
+// answer of the listener.
+func newEcho(logger *slog.Logger) *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Logger.SetOutput(io.Discard)         // we log through logger instead
+	e.IPExtractor = echo.ExtractIPDirect() // callers can forge address headers
+	e.HTTPErrorHandler = answerError(logger)
+	e.Use(access.Headers, recoverPanics(logger))
 	return e
 }
 
@@ -111,20 +138,25 @@ type problemBody struct {
 	Detail string `json:"detail"`
 }
 
-// answerError maps every error to its response.
-func answerError(err error, c echo.Context) {
-	if c.Response().Committed {
-		return
+// answerError maps every error to its response. It logs those that have no other
+// explanation.
+func answerError(logger *slog.Logger) echo.HTTPErrorHandler {
+	return func(err error, c echo.Context) {
+		if c.Response().Committed {
+			return
+		}
+		status, code, detail := http.StatusInternalServerError, "internal_error", "The program failed; see its log for details."
+		switch {
+		case errors.Is(err, echo.ErrNotFound):
+			status, code, detail = http.StatusNotFound, "not_found", "This path does not exist. Try /healthz, /readyz or /metrics."
+		case errors.Is(err, echo.ErrMethodNotAllowed): // Echo has set Allow
+			status, code, detail = http.StatusMethodNotAllowed, "method_not_allowed", "Use GET for this path."
+		case !errors.Is(err, echo.ErrInternalServerError): // that of a panic, which is logged
+			logger.Error("a request on the admin listener failed", "path", c.Path(), "error", redact.Text(errtext.OneLine(err)))
+		}
+		c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
+		_ = c.JSON(status, problemBody{ // fails only if the caller has disconnected
+			Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail,
+		})
 	}
-	status, code, detail := http.StatusInternalServerError, "internal_error", "The program failed; see its log for details."
-	switch {
-	case errors.Is(err, echo.ErrNotFound):
-		status, code, detail = http.StatusNotFound, "not_found", "This path does not exist. Try /healthz, /readyz or /metrics."
-	case errors.Is(err, echo.ErrMethodNotAllowed): // Echo has set Allow
-		status, code, detail = http.StatusMethodNotAllowed, "method_not_allowed", "Use GET for this path."
-	}
-	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
-	_ = c.JSON(status, problemBody{ // fails only if the caller has disconnected
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail,
-	})
 }

@@ -1,0 +1,158 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"lumin-ingest/admin/api"
+	"lumin-ingest/internal/pgtest"
+)
+
+// fail makes every job in the queue fail for good.
+func (r *rig) fail() {
+	r.Helper()
+	pgtest.Exec(r, r.store.Pool(), `
+		UPDATE lumin.river_job SET state = 'discarded', attempt = 1, finalized_at = now(), errors = ARRAY[jsonb_build_object('error', 'no connection')]
+		WHERE state = 'available' AND kind NOT LIKE 'lumin_%'`)
+}
+
+const replayFailed = `{"filter":{"status":"failed"},"reason":"fixed"}`
+
+func TestRepeatedOrder(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "greet"))
+	r.fail()
+	first := r.call("operate", http.MethodPost, "/replays", replayFailed, "Idempotency-Key", "one")
+	again := r.call("operate", http.MethodPost, "/replays", replayFailed, "Idempotency-Key", "one")
+	if first.status != http.StatusOK || again.status != http.StatusOK || first.body != again.body {
+		t.Errorf("%d %s, then %d %s", first.status, first.body, again.status, again.body)
+	}
+	for name, test := range map[string]struct{ role, path, body, key, want string }{
+		"another request":   {"operate", "/replays", `{"filter":{"status":"cancelled"}}`, "one", `"code":"key_reused"`},
+		"another operation": {"operate", "/dismissals", `{"filter":{"job_kinds":["greet"]},"reason":"no"}`, "one", `"code":"key_reused"`},
+		"another caller":    {"erase", "/replays", replayFailed, "one", `{"id":2}`},
+	} {
+		if a := r.call(test.role, http.MethodPost, test.path, test.body, "Idempotency-Key", test.key); !strings.Contains(a.body, test.want) {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	if n := pgtest.Value[int64](t, r.store.Pool(), `SELECT count(*) FROM lumin.replays`); n != 2 {
+		t.Errorf("%d replays, want one of each caller", n)
+	}
+}
+
+// Requests that arrive together make one order, and all get its answer.
+func TestTwinOrders(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "greet"))
+	r.fail()
+	answers := make([]answer, 8)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() {
+			answers[i] = r.call("operate", http.MethodPost, "/replays", replayFailed, "Idempotency-Key", "twin")
+		})
+	}
+	all.Wait()
+	for i, a := range answers {
+		if a.status != http.StatusOK || a.body != answers[0].body {
+			t.Errorf("answer %d: %d %s", i, a.status, a.body)
+		}
+	}
+	if n := pgtest.Value[int64](t, r.store.Pool(), `SELECT count(*) FROM lumin.replays`); n != 1 {
+		t.Errorf("%d replays", n)
+	}
+}
+
+// A program that ends after the order and before its answer leaves a claim. Once
+// that has expired, the repeated order finds the replay that was ordered.
+func TestOrderAfterCrash(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "greet"))
+	r.fail()
+	first := r.call("operate", http.MethodPost, "/replays", replayFailed, "Idempotency-Key", "crash")
+	pgtest.Exec(t, r.store.Pool(), `UPDATE lumin.api_orders SET answer = NULL, claimed_until = now()`)
+	again := r.call("operate", http.MethodPost, "/replays", replayFailed, "Idempotency-Key", "crash")
+	if again.status != http.StatusOK || first.body != again.body {
+		t.Errorf("%s, then %d %s", first.body, again.status, again.body)
+	}
+	if n := pgtest.Value[int64](t, r.store.Pool(), `SELECT count(*) FROM lumin.replays`); n != 1 {
+		t.Errorf("%d replays", n)
+	}
+}
+
+// An order that failed can be sent again with its key.
+func TestRefusedOrderIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	skip := `{"queue":"slow"}`
+	if a := r.call("operate", http.MethodPost, "/queues/pause", skip, "Idempotency-Key", "q"); a.status != http.StatusNotFound {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	pgtest.Exec(t, r.store.Pool(), `INSERT INTO lumin.river_queue (name, created_at, updated_at) VALUES ('slow', now(), now())`)
+	if a := r.call("operate", http.MethodPost, "/queues/pause", skip, "Idempotency-Key", "q"); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+func TestErasureIsOrderedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "greet"))
+	plan := r.call("erase", http.MethodPost, "/erasures/plan", `{"email":"canary@example.com"}`)
+	order := fmt.Sprintf(`{"plan":%s,"reason":"asked"}`, plan.body)
+	first := r.call("erase", http.MethodPost, "/erasures", order, "Idempotency-Key", "e")
+	pgtest.Exec(t, r.store.Pool(), `UPDATE lumin.api_orders SET answer = NULL, claimed_until = now()`)
+	again := r.call("erase", http.MethodPost, "/erasures", order, "Idempotency-Key", "e")
+	if first.status != http.StatusOK || first.body != again.body {
+		t.Errorf("%d %s, then %d %s", first.status, first.body, again.status, again.body)
+	}
+	if a := r.call("erase", http.MethodPost, "/erasures/1/continue", ""); a.status != http.StatusOK || !strings.Contains(a.body, `"bodies":1`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := r.call("read", http.MethodGet, "/events/1/payload", ""); a.status != http.StatusGone || !strings.Contains(a.body, `"code":"payload_removed"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// What an operator does with a failure: see it, plan, replay, cancel, dismiss, restore.
+func TestFailureFlow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "greet"), delivery(2, "greet"))
+	r.fail()
+	groups := get[api.FailureGroups](r, "/failures")
+	if len(groups.Groups) != 1 || groups.Groups[0].Runs != 2 || !groups.Exact {
+		t.Fatalf("%+v", groups)
+	}
+	filter := fmt.Sprintf(`{"filter":{"job_kinds":["greet"],"error_fingerprints":[%q]}`, groups.Groups[0].Fingerprint)
+	for _, step := range []struct{ path, body, want string }{
+		{"/replays/plan", filter + `}`, `"total_runs":2,"exact":true`},
+		{"/replays", filter + `,"reason":"fixed"}`, `{"id":1}`},
+		{"/replays/1/cancel", `{"reason":"too early"}`, `{"done":true}`},
+		{"/replays/1/cancel", `{}`, `"code":"replay_ended"`},
+		{"/replays/9/cancel", `{}`, `"code":"no_such_record"`},
+		{"/dismissals/plan", filter + `}`, `"total_runs":2`},
+		{"/dismissals", filter + `}`, `"code":"no_reason"`},
+		{"/dismissals", filter + `,"reason":"archived"}`, `{"changed":2}`},
+		{"/restorations/plan", filter + `}`, `"total_runs":2`},
+		{"/restorations", filter + `}`, `{"changed":2}`},
+		{"/replays", `{"filter":{}}`, `"code":"invalid_request"`},
+		{"/replays", `{"filter":{"status":"failed","job_kind":["greet"]}}`, `"location":"body.filter.job_kind"`},
+		{"/dismissals", `{"filter":{"status":"succeeded","job_kinds":["greet"]},"reason":"x"}`, "only failed runs"},
+		{"/runs/cancel", filter + `}`, "only retrying runs"},
+	} {
+		if a := r.call("operate/ann", http.MethodPost, step.path, step.body); !strings.Contains(a.body, step.want) {
+			t.Errorf("%s %s: %d %s", step.path, step.body, a.status, a.body)
+		}
+	}
+	if log := r.call("read", http.MethodGet, "/audit-log?action=dismiss", ""); !strings.Contains(log.body, `"via":"api","from_address":"192.0.2.1"`) || !strings.Contains(log.body, "operate/ann") {
+		t.Errorf("audit log: %s", log.body)
+	}
+}

@@ -1,0 +1,111 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"lumin-ingest/admin/access"
+	"lumin-ingest/admin/window"
+	"lumin-ingest/store"
+	"lumin-ingest/store/replay"
+)
+
+var (
+	errFailedOnly   = errors.New("only failed runs can be dismissed and restored: leave status out, or give failed")
+	errRetryingOnly = errors.New("only retrying runs can be cancelled: give the status retrying")
+)
+
+// ReplayRequest orders a replay.
+type ReplayRequest struct {
+	Filter RunFilter `json:"filter"`
+	Rate   int       `json:"rate,omitempty" minimum:"0"`
+	Reason string    `json:"reason,omitempty" maxLength:"1000"`
+}
+
+// Ordered is the id of what was ordered.
+type Ordered struct {
+	ID int64 `json:"id"`
+}
+
+// ReplayList is a list of replays.
+type ReplayList struct {
+	Replays []replay.Order `json:"replays"`
+}
+
+// ReplayDetails is a replay with the states of its runs.
+type ReplayDetails struct {
+	replay.Order
+	RunCounts []store.RunCount `json:"run_counts"`
+}
+
+// ReasonRequest gives the reason of a change.
+type ReasonRequest struct {
+	Reason string `json:"reason,omitempty" maxLength:"1000"`
+}
+
+// Done says that a change was made.
+type Done struct {
+	Done bool `json:"done"`
+}
+
+// ReplayID names a replay.
+type ReplayID struct {
+	ID int64 `path:"id" doc:"The replay's id."`
+}
+
+func (a *api) replays() {
+	add(a, operation{
+		id: "plan-replay", method: http.MethodPost, path: "/replays/plan", tag: replaysTag, role: access.Read,
+		summary:     "Plan a replay",
+		description: "Counts the runs that a replay with this filter would repeat now, and changes nothing.",
+	}, func(ctx context.Context, in *struct{ Body PlanRequest }) (plan window.Plan, err error) {
+		filter, err := in.Body.Filter.filter()
+		if err != nil {
+			return plan, err
+		}
+		return a.window.PlanReplay(ctx, filter, in.Body.Exact)
+	})
+	order(a, operation{
+		id: "order-replay", method: http.MethodPost, path: "/replays", tag: replaysTag, role: access.Operate,
+		summary:     "Order a replay",
+		description: "Repeats the runs that the filter chooses. A running worker carries the order out; show-replay shows its progress.",
+	}, func(ctx context.Context, w *window.Window, key string, in ReplayRequest) (Ordered, error) {
+		filter, err := in.Filter.filter()
+		if err != nil {
+			return Ordered{}, err
+		}
+		id, err := w.Replay(ctx, replay.NewOrder{Filter: filter, Rate: in.Rate, Reason: in.Reason, Token: key})
+		return Ordered{id}, err
+	})
+	add(a, operation{
+		id: "list-replays", method: http.MethodGet, path: "/replays", tag: replaysTag, role: access.Read,
+		summary: "List replays", description: "Lists replays, the newest first.",
+	}, func(ctx context.Context, in *struct {
+		Limit int `query:"limit" default:"20" minimum:"1" maximum:"1000" doc:"The most replays to list."`
+	}) (ReplayList, error) {
+		orders, err := a.window.Replays(ctx, in.Limit)
+		return ReplayList{orders}, err
+	})
+	add(a, operation{
+		id: "show-replay", method: http.MethodGet, path: "/replays/{id}", tag: replaysTag, role: access.Read,
+		summary: "Show a replay", description: "Shows a replay and the states of its runs.", errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, in *ReplayID) (d ReplayDetails, err error) {
+		if d.Order, err = a.window.ReplayOrder(ctx, in.ID); err != nil {
+			return d, err
+		}
+		d.RunCounts, err = a.window.ReplayRuns(ctx, in.ID)
+		return d, err
+	})
+	add(a, operation{
+		id: "cancel-replay", method: http.MethodPost, path: "/replays/{id}/cancel", tag: replaysTag, role: access.Operate,
+		summary:     "Cancel a replay",
+		description: "Ends a replay. A running worker restores every run whose job has not started.",
+		errors:      []int{http.StatusNotFound, http.StatusConflict},
+	}, func(ctx context.Context, in *struct {
+		ReplayID
+		Body ReasonRequest
+	}) (Done, error) {
+		return Done{true}, a.as(ctx).CancelReplay(ctx, in.ID, in.Body.Reason)
+	})
+}

@@ -1,0 +1,138 @@
+// The only script. Every page works without it. It refreshes the regions that
+// are marked with data-live, copies text, and adds keyboard shortcuts.
+
+const seconds = (region) => Math.max(2, Number(region.dataset.live) || 5);
+
+// A region is left alone while it is in use: an open menu or form in it would
+// be lost.
+function inUse(region) {
+  const focus = document.activeElement;
+  return region.contains(focus) && focus.matches("input, select, textarea");
+}
+
+// swap replaces a region by the one of the same id in a newer page. What was
+// opened stays open, and the focus stays where it was.
+function swap(region, page) {
+  const next = page.getElementById(region.id);
+  if (!next || inUse(region) || next.innerHTML === region.innerHTML) return;
+  const open = [...region.querySelectorAll("details[open][id]")].map((d) => d.id);
+  const focused = region.contains(document.activeElement) && document.activeElement.id;
+  region.replaceChildren(...document.importNode(next, true).childNodes);
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  prepare(region);
+}
+
+let timer, waiting = 0;
+
+function schedule() {
+  clearTimeout(timer);
+  const regions = [...document.querySelectorAll("[data-live]")];
+  if (regions.length === 0 || document.hidden) return;
+  // After a failure the pause doubles, to a minute at most.
+  const pause = Math.min(60, Math.min(...regions.map(seconds)) * 2 ** waiting);
+  timer = setTimeout(refresh, pause * 1000);
+}
+
+async function refresh() {
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error", signal: AbortSignal.timeout(10000) });
+    if (!answer.ok) throw new Error(String(answer.status));
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const region of document.querySelectorAll("[data-live][id]")) swap(region, page);
+    waiting = 0;
+  } catch {
+    waiting++;
+  }
+  const stale = document.getElementById("stale");
+  if (stale) stale.hidden = waiting === 0;
+  schedule();
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refreshNow()));
+
+function refreshNow() {
+  if (document.querySelector("[data-live]")) refresh();
+}
+
+// Copy buttons are hidden without the script. data-copy holds the id of the
+// element with the text, or data-text the text.
+function prepare(root) {
+  for (const button of root.querySelectorAll("button[data-copy]")) button.hidden = !navigator.clipboard;
+}
+
+async function copy(button) {
+  const source = document.getElementById(button.dataset.copy);
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(button.dataset.text ?? source.textContent);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not copied: select the text instead";
+  }
+  setTimeout(() => (button.textContent = label), 1500);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("button[data-copy]");
+  if (button) copy(button);
+});
+
+// A second press of a confirming button does nothing.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method !== "post" || "download" in event.target.dataset) return;
+  setTimeout(() => event.target.querySelectorAll("button").forEach((b) => (b.disabled = true)));
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) document.querySelectorAll("form[method=post] button").forEach((b) => (b.disabled = false));
+});
+
+// Shortcuts: "g" and a letter open a page, "/" goes to the search, "j" and "k"
+// walk through the links of the first column, "?" lists all. A switch in that
+// list turns them off: they may collide with an assistive program.
+const help = document.getElementById("shortcuts");
+const toggle = document.getElementById("shortcuts-on");
+const off = () => localStorage.getItem("shortcuts") === "off";
+let leader = 0;
+
+function walk(step) {
+  const links = [...document.querySelectorAll("main tbody tr > :first-child a")];
+  if (links.length === 0) return;
+  const at = links.indexOf(document.activeElement);
+  links[Math.max(0, Math.min(links.length - 1, at + step))].focus();
+}
+
+function shortcut(event) {
+  if (Date.now() - leader < 1500) {
+    leader = 0;
+    const link = document.querySelector(`a[data-key="${CSS.escape(event.key)}"]`);
+    if (link) location.assign(link.href);
+    return Boolean(link);
+  }
+  switch (event.key) {
+    case "g": leader = Date.now(); return true;
+    case "/": document.querySelector("input[type=search]")?.focus(); return true;
+    case "j": walk(1); return true;
+    case "k": walk(-1); return true;
+    case "?": help?.showModal(); return true;
+  }
+  return false;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || off() || help?.open) return;
+  if (event.target.closest?.("input, select, textarea, [contenteditable]")) return;
+  if (shortcut(event)) event.preventDefault();
+});
+
+if (toggle) {
+  toggle.checked = !off();
+  toggle.addEventListener("change", () => localStorage.setItem("shortcuts", toggle.checked ? "on" : "off"));
+}
+document.querySelectorAll("[data-shortcuts]").forEach((b) => {
+  b.hidden = false;
+  b.addEventListener("click", () => help?.showModal());
+});
+
+prepare(document);
+schedule();

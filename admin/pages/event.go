@@ -1,0 +1,113 @@
+package pages
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"lumin-ingest/store"
+)
+
+// eventData is what event.html shows.
+type eventData struct {
+	Event  store.EventDetails
+	Runs   []runData
+	Copies []store.EventSummary // of the same event key, from other sources
+	Bodies []otherBody
+	Body   body
+}
+
+// event shows one event.
+func (p *Pages) event(c echo.Context) error { return p.showEvent(c, false) }
+
+// revealEvent shows one event with its personal data, once.
+func (p *Pages) revealEvent(c echo.Context) error { return p.showEvent(c, true) }
+
+func (p *Pages) showEvent(c echo.Context, revealed bool) error {
+	ctx := c.Request().Context()
+	id, err := eventID(c)
+	if err != nil {
+		return err
+	}
+	var data eventData
+	if data.Event, err = p.cfg.Store.ShowEvent(ctx, id); err != nil {
+		return err
+	}
+	if revealed {
+		if err := p.reveal(c, "event", id, ""); err != nil {
+			return err
+		}
+	}
+	if data.Body, err = p.bodyOf(ctx, data.Event, revealed); err != nil {
+		return err
+	}
+	if data.Runs, err = p.runsOf(ctx, data.Event); err != nil {
+		return err
+	}
+	if data.Copies, err = p.copiesOf(ctx, data.Event); err != nil {
+		return err
+	}
+	if data.Bodies, err = p.otherBodies(ctx, data.Event, revealed); err != nil {
+		return err
+	}
+	title := "Event " + strconv.FormatInt(id, 10)
+	return p.show(c, "event", view{Title: title, Section: "/events", Crumbs: []link{{"Events", "/events"}}, Data: data})
+}
+
+// eventID reads the id of an event from the path.
+func eventID(c echo.Context) (int64, error) {
+	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
+	if err != nil || id < 0 {
+		return 0, errNoPage
+	}
+	return id, nil
+}
+
+// copiesOf lists the events of other sources with the same event key.
+func (p *Pages) copiesOf(ctx context.Context, e store.EventDetails) (others []store.EventSummary, err error) {
+	key, err := parseKey(e.Key)
+	if err != nil {
+		return nil, err
+	}
+	all, err := p.cfg.Store.EventsByKey(ctx, key)
+	for _, o := range all {
+		if o.ID != e.ID {
+			others = append(others, o)
+		}
+	}
+	return others, err
+}
+
+// job leads from a job to the event that it works on.
+func (p *Pages) job(c echo.Context) error {
+	id, err := eventID(c)
+	if err != nil {
+		return err
+	}
+	event, err := p.cfg.Store.EventOfJob(c.Request().Context(), id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return &problem{Status: 404, Title: "The job has been removed", Text: "The queue keeps a finished job for some days only. Its event still has its run.", Do: link{"Find the event", "/events"}}
+	case errors.Is(err, store.ErrNoRun):
+		return &problem{Status: 404, Title: "The job belongs to no event", Text: "It is a follow-up job, a periodic job, or one of the program's own.", Do: link{"Show the job", "/river/jobs/" + strconv.FormatInt(id, 10)}}
+	case err != nil:
+		return err
+	}
+	return seeOther(c, eventPath(event))
+}
+
+func eventPath(id int64) string { return "/events/" + strconv.FormatInt(id, 10) }
+
+// sortByTime puts events in the order in which they happened.
+func sortByTime(events []requestEvent) {
+	slices.SortStableFunc(events, func(a, b requestEvent) int {
+		if a.EventTime == nil || b.EventTime == nil {
+			return a.ReceivedAt.Compare(b.ReceivedAt)
+		}
+		return cmp.Or(a.EventTime.Compare(*b.EventTime), cmp.Compare(a.ID, b.ID))
+	})
+}

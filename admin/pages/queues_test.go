@@ -1,0 +1,36 @@
+package pages_test
+
+import (
+	"net/url"
+	"testing"
+)
+
+// A queue is paused and resumed. The program's own queue is not.
+func TestPauseQueue(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.register(false, "book")
+	r.exec(`INSERT INTO lumin.river_queue (name, updated_at) VALUES ('default', now()), ('lumin', now())`)
+	r.record(delivery(1, "a", "book"))
+	form := r.get(r.get("/queues").want(200, "open").link("Pause queue default")).want(200, "Pause queue default", "1 job").fields("/queues/default")
+	r.post("/queues/default", form).want(400, "This needs a reason")
+	form.Set("reason", "maintenance")
+	r.post("/queues/default", form).follow().want(200, "paused")
+	r.wantLog("ann dashboard pause_queue maintenance done")
+	r.get("/").want(200, "Queue default is paused", "1 job waits in it")
+	r.post("/queues/default", r.get("/queues/default").want(200, "Resume the queue").fields("/queues/default")).follow().want(200, "open")
+	r.wantLog("ann dashboard resume_queue  done")
+	r.get("/queues/lumin").want(200, "This queue cannot be paused")
+	r.get("/queues/nothing").want(404)
+	r.post("/queues/default", url.Values{"do": {"drop"}}).want(400)
+}
+
+func TestJobTypes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.register(true, "book")
+	r.record(delivery(1, "a", "book"), delivery(2, "b", "book"))
+	r.fail("book", "timeout")
+	r.get("/job-types").want(200, "book", "ordered, hold when failed", "all events", "none")
+	r.get("/plan?do=replay&status=missing&kind=book").want(200, "No run matches any more")
+}

@@ -1,0 +1,70 @@
+package pages
+
+import (
+	"testing"
+	"time"
+
+	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/failures"
+	"lumin-ingest/store/lanes"
+	"lumin-ingest/store/workload"
+)
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+	well := func() facts {
+		return facts{
+			work: work{
+				Programs: []catalog.Program{{Role: "all"}},
+				JobTypes: []workload.JobType{{Kind: "book", Programs: 1}},
+			},
+			LastEvent: ago(time.Minute), Now: now,
+		}
+	}
+	for name, test := range map[string]struct {
+		change     func(*facts)
+		tone, text string
+		also       int
+	}{
+		"well":             {func(*facts) {}, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"no event":         {func(f *facts) { f.LastEvent = nil }, "ok", "All is well. No event has arrived yet: send a test delivery, or wait for the first one.", 0},
+		"retrying":         {func(f *facts) { f.JobTypes[0].Retrying = 2 }, "ok", "All is well. 2 runs are retried automatically.", 0},
+		"nothing receives": {func(f *facts) { f.Programs[0].Role = "worker" }, "bad", "No running program receives deliveries. Start one: Lumin repeats deliveries for about a day.", 0},
+		"nothing works":    {func(f *facts) { f.Programs[0].Role = "ingest" }, "bad", "No running program works jobs. Deliveries are recorded, and their runs wait: start a program that works.", 0},
+		"a held lane":      {func(f *facts) { f.Held = []lanes.Held{{Kind: "book", Lanes: 1, Age: 60}} }, "bad", "1 lane of book is held by a failed run, the longest for 1 min. Later events of these signature requests wait.", 0},
+		"a warning":        {func(f *facts) { f.Warnings = []string{"source x is odd"} }, "warn", "Source x is odd.", 0},
+		"a rotated key":    {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}} }, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 0},
+		"a stranger":       {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 2}} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a conflict":       {func(f *facts) { f.Conflicts = 1 }, "warn", "1 conflict waits for a decision.", 0},
+		"many conflicts":   {func(f *facts) { f.Conflicts = conflictsCounted }, "warn", "At least 100 conflicts wait for a decision.", 0},
+		"a paused queue":   {func(f *facts) { f.Queues = []workload.Queue{{Name: "slow", PausedAt: ago(time.Hour), Queued: 3}} }, "warn", "Queue slow is paused, for 1 h. 3 jobs wait in it.", 0},
+		"an unknown kind":  {func(f *facts) { f.JobTypes[0] = workload.JobType{Kind: "old", Queued: 1} }, "bad", "1 run waits of old, which no running program has registered.", 0},
+		"a backlog":        {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Hour) }, "warn", "5 runs of book are queued; the oldest pending run has waited for 1 h.", 0},
+		"a short backlog":  {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Minute) }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a failure, paused": {func(f *facts) {
+			f.JobTypes[0].Failed = 1
+			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 1, Exact: true, Error: "timeout"}}
+			f.Conflicts = 1
+		}, "bad", "1 run has failed for good, of book: timeout", 1},
+		"most failures": {func(f *facts) {
+			f.JobTypes[0].Failed = 9
+			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 7, Error: "timeout"}}
+		}, "bad", "9 runs have failed for good. Most of them, about 7, are of book: timeout", 0},
+		"a warning first": {func(f *facts) { f.Warnings = []string{"x"}; f.JobTypes[0].Failed = 2 }, "bad", "2 runs have failed for good.", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := well()
+			test.change(&f)
+			v := judge(f)
+			if v.Tone != test.tone || v.First.Text != test.text || len(v.Also) != test.also {
+				t.Errorf("%+v", v)
+			}
+			if v.Tone != "ok" && v.First.Do.Path == "" {
+				t.Error("the verdict does not say what to do")
+			}
+		})
+	}
+}

@@ -1,0 +1,100 @@
+package window
+
+import (
+	"context"
+	"time"
+
+	"lumin-ingest/store/conflict"
+	"lumin-ingest/store/lanes"
+	"lumin-ingest/store/workload"
+)
+
+// JobType is a job type and its unfinished and failed runs.
+type JobType struct {
+	Kind        string     `json:"job_kind"`
+	Events      []string   `json:"event_types"` // empty: all
+	Sources     []string   `json:"sources"`     // empty: all
+	Queue       string     `json:"queue"`       // empty: not registered
+	MaxAttempts int        `json:"max_attempts"`
+	WhenFailed  string     `json:"when_failed"` // hold, skip or cancel; empty: the job type is not ordered
+	LastSeen    *time.Time `json:"last_seen_at"`
+	Programs    int        `json:"program_count"` // running programs that work it
+	Queued      int64      `json:"queued"`
+	Running     int64      `json:"running"`
+	Retrying    int64      `json:"retrying"`
+	Parked      int64      `json:"parked"`
+	Failed      int64      `json:"failed"`
+	Oldest      *time.Time `json:"pending_since"` // of the oldest pending run; nil if none is pending
+}
+
+// JobTypes counts the runs of each job type. Its duration grows with the number of
+// unfinished and failed runs.
+func (w *Window) JobTypes(ctx context.Context) (types []JobType, err error) {
+	all, err := workload.JobTypes(ctx, w.pool)
+	for _, t := range all {
+		types = append(types, JobType(t))
+	}
+	return types, err
+}
+
+// Queue is a queue and its jobs.
+type Queue struct {
+	Name     string     `json:"queue"`
+	PausedAt *time.Time `json:"paused_at"`    // nil: not paused
+	LastSeen *time.Time `json:"last_seen_at"` // when a program last worked it; nil: not within a day
+	Kinds    []string   `json:"job_kinds"`    // registered job types that use it
+	Queued   int64      `json:"queued"`
+	Running  int64      `json:"running"`
+	Waiting  int64      `json:"waiting"`       // for their time, such as the next attempt
+	Oldest   *time.Time `json:"pending_since"` // of the oldest queued job; nil if none is queued
+}
+
+// Queues counts the jobs of each queue.
+func (w *Window) Queues(ctx context.Context) (queues []Queue, err error) {
+	all, err := workload.Queues(ctx, w.pool)
+	for _, q := range all {
+		queues = append(queues, Queue(q))
+	}
+	return queues, err
+}
+
+// Status is a summary of what needs attention.
+type Status struct {
+	JobTypes  []JobType   `json:"registered_job_types"`
+	Queues    []Queue     `json:"queues"`
+	HeldLanes []HeldLanes `json:"held_lanes"`
+	Programs  []Program   `json:"programs"`
+
+	// Undecided counts conflicts between two signers without a decision.
+	Undecided int64 `json:"undecided_conflicts"`
+}
+
+// HeldLanes counts the held lanes of one job type.
+type HeldLanes struct {
+	Kind  string     `json:"job_kind"`
+	Lanes int64      `json:"held"`
+	Since *time.Time `json:"since"` // when the oldest of them became held; nil if none is held
+	Age   float64    `json:"age_seconds"`
+}
+
+// Status reads the summary.
+func (w *Window) Status(ctx context.Context) (s Status, err error) {
+	if s.JobTypes, err = w.JobTypes(ctx); err != nil {
+		return s, err
+	}
+	if s.Queues, err = w.Queues(ctx); err != nil {
+		return s, err
+	}
+	if s.Programs, err = w.Programs(ctx); err != nil {
+		return s, err
+	}
+	held, err := lanes.CountHeld(ctx, w.pool)
+	if err != nil {
+		return s, err
+	}
+	for _, h := range held {
+		s.HeldLanes = append(s.HeldLanes, HeldLanes(h))
+	}
+	s.Undecided, err = conflict.UndecidedActors(ctx, w.pool)
+	return s, err
+}
