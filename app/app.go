@@ -84,10 +84,13 @@ type commands struct {
 	FollowUps followUpsCommand `cmd:"" help:"List follow-up jobs that have failed for good, and put them back into the queue."`
 	Replay    replayCommand    `cmd:"" help:"Repeat failed runs, or other runs that the filters choose."`
 	Replays   replaysCommand   `cmd:"" help:"List, watch and cancel replays."`
+	Alerts    alertsCommand    `cmd:"" help:"List the alerts that hold, examine their conditions, and test the webhook."`
 	Doctor    doctorCommand    `cmd:"" help:"Check the database, its queue and the public URL, and show a remedy for each problem."`
 	Retention retentionCommand `cmd:"" help:"Remove bodies and events that are past their retention age. A running worker does this automatically."`
 	Erase     eraseCommand     `cmd:"" help:"Erase signature requests: by id, or all that mention an e-mail address."`
 	Audit     auditCommand     `cmd:"" help:"Check stored events against their hashes, signatures and identity."`
+	AuditLog  auditLogCommand  `cmd:"" help:"List the changes that people made: who, what, from where and why."`
+	Token     tokenCommand     `cmd:"" help:"Make a token for the dashboard and its API."`
 	Reconcile reconcileCommand `cmd:"" help:"Compare the state of open signature requests with Lumin's API."`
 	Keys      keysCommand      `cmd:"" help:"Show the configured keys, and when each was first and last used."`
 	Sign      signCommand      `cmd:"" help:"Compute the X-Signature of a body."`

@@ -42,18 +42,8 @@ func (s callerSettings) maxBodyMemory() (int64, error) {
 	return bytes, nil
 }
 
-func (s callerSettings) trustedProxies() (networks []netip.Prefix, err error) {
-	if strings.TrimSpace(s.TrustedProxies) == "" {
-		return nil, nil
-	}
-	for i, entry := range entries(s.TrustedProxies) {
-		prefix, err := parseNetwork(entry)
-		if err != nil {
-			return nil, advice.Usage(fmt.Sprintf("TRUSTED_PROXIES: entry %d, %q, is not a network", i+1, entry), "%s", networkForm)
-		}
-		networks = append(networks, prefix)
-	}
-	return networks, nil
+func (s callerSettings) trustedProxies() ([]netip.Prefix, error) {
+	return networksOf("TRUSTED_PROXIES", s.TrustedProxies)
 }
 
 // networkForm is the advice about an invalid network.

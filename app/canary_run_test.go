@@ -22,10 +22,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel/trace"
 
 	"lumin-ingest/internal/pgproxy"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/service"
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/lumin"
 	"lumin-ingest/worker"
 )
@@ -41,6 +43,7 @@ type canaryRun struct {
 	elsewhere *httptest.Server // in place of Lumin's API and of a receiver
 	repeated  canaries         // which elsewhere repeats; the test adds to canaries at the same time
 	log       *lines
+	spans     *exported
 	stop      func() error
 	failures  atomic.Int32
 	collected map[string]string
@@ -49,7 +52,7 @@ type canaryRun struct {
 
 func startCanaryRun(t *testing.T) *canaryRun {
 	t.Helper()
-	r := &canaryRun{t: t, canaries: newCanaries(), url: pgtest.New(t), log: &lines{}, collected: map[string]string{}}
+	r := &canaryRun{t: t, canaries: newCanaries(), url: pgtest.New(t), log: &lines{}, spans: &exported{}, collected: map[string]string{}}
 	r.repeated = maps.Clone(r.canaries)
 	var err error
 	if r.proxy, err = pgproxy.Start(r.url); err != nil {
@@ -90,6 +93,7 @@ func (r *canaryRun) config(ctx context.Context) service.Config {
 		DatabaseURL: r.proxy.URL(), Public: service.Address{HostPort: "127.0.0.1:0"}, Admin: service.Address{HostPort: "127.0.0.1:0"},
 		Ingest: true, Work: true, MaxWorkers: 8, MaxEventAge: 48 * time.Hour,
 	}
+	cfg.Tracer = tracing.New(tracing.Config{Exporter: r.spans, Sync: true})
 	if cfg.Sources, err = r.sources().keyrings(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -151,6 +155,7 @@ func (leakyTx) MaxAttempts() int          { return 1 }
 
 func (l leakyTx) WorkTx(ctx context.Context, tx pgx.Tx, _ *worker.Event) error {
 	_, err := tx.Exec(ctx, `SELECT $1::text::integer`, l.text)
+	trace.SpanFromContext(ctx).RecordError(err)
 	return err
 }
 
@@ -319,7 +324,7 @@ func (r *canaryRun) runCommands(databaseURL string) {
 	api := []string{"--lumin-api-key", c["API key"], "--lumin-api-url", r.elsewhere.URL}
 	for _, args := range [][]string{
 		{"events", "list"}, {"events", "list", "--unrecognized"}, {"events", "tail"}, {"events", "show", "request-1"}, {"events", "show", "1"}, {"conflicts", "list"}, {"conflicts", "show", "1"},
-		{"failures"}, {"follow-ups", "list"}, {"lanes", "list"}, {"replays", "list"}, {"replay", "--failed", "--dry-run"}, {"replay", "--failed"},
+		{"failures"}, {"follow-ups", "list"}, {"lanes", "list"}, {"alerts", "list"}, {"alerts", "check"}, {"replays", "list"}, {"replay", "--failed", "--dry-run"}, {"replay", "--failed"},
 		{"replays", "show", "1"}, {"retention", "--retain-events", "30d", "--retain-payloads", "30d", "--dry-run"}, {"erase", "--signature-request", "request-1", "--reason", "asked by " + c["email"], "--dry-run"},
 		slices.Concat([]string{"doctor", "--public-url", "http://" + r.PublicAddr()}, secrets), slices.Concat([]string{"audit"}, secrets), slices.Concat([]string{"keys"}, secrets),
 		slices.Concat([]string{"reconcile"}, api), slices.Concat([]string{"replay", "--failed", "--try", "--yes"}, api),

@@ -162,6 +162,10 @@ func TestCanary(t *testing.T) {
 	if !strings.Contains(r.log.String(), "leaky_panic") || !strings.Contains(r.log.String(), "goroutine ") {
 		t.Error("the log has no panic with its stack")
 	}
+	r.collect("spans", r.spans.String())
+	if spans := r.spans.String(); !strings.Contains(spans, "exception") || !strings.Contains(spans, "attempt leaky_tx") {
+		t.Error("the spans show no error")
+	}
 	for what, text := range r.collected {
 		if found := r.canaries.found(text); len(found) > 0 {
 			t.Errorf("%s shows %q: %s", what, found, text[:min(len(text), 3000)])

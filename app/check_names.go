@@ -11,7 +11,6 @@ import (
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
-	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/failures"
 )
 
@@ -44,15 +43,16 @@ func shortEventType(name string) string { return strings.TrimPrefix(name, eventT
 
 // eventTypes returns the full names of event types. It accepts those that Lumin
 // documents and those that are stored: Lumin also sends undocumented types.
-func eventTypes(ctx context.Context, st *store.Store, names []string) ([]string, error) {
+func eventTypes(ctx context.Context, w operatorWindow, names []string) ([]string, error) {
 	var full []string
 	for _, name := range names {
 		t := string(fullEventType(name))
 		if !lumin.EventType(t).Documented() {
-			stored, err := st.StoredEventTypes(ctx)
+			known, err := w.Names(ctx)
 			if err != nil {
 				return nil, err
 			}
+			stored := known.EventTypes
 			if slices.Contains(stored, eventTypePrefix+name) {
 				t = eventTypePrefix + name
 			}
@@ -77,7 +77,7 @@ func unknownEventType(name string, stored []string) error {
 
 // checkSources refuses sources of which no event is stored, unless a secret is
 // configured here or a job type subscribes to it.
-func checkSources(ctx context.Context, st *store.Store, names []string) error {
+func checkSources(ctx context.Context, w operatorWindow, names []string) error {
 	if err := checkSource(names...); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func checkSources(ctx context.Context, st *store.Store, names []string) error {
 		}
 		if known == nil {
 			var err error
-			if known, err = knownSources(ctx, st); err != nil {
+			if known, err = knownSources(ctx, w); err != nil {
 				return err
 			}
 		}
@@ -99,16 +99,12 @@ func checkSources(ctx context.Context, st *store.Store, names []string) error {
 	return nil
 }
 
-func knownSources(ctx context.Context, st *store.Store) ([]string, error) {
-	known, err := st.StoredSources(ctx)
+func knownSources(ctx context.Context, w operatorWindow) ([]string, error) {
+	names, err := w.Names(ctx)
 	if err != nil {
 		return nil, err
 	}
-	subscribed, err := st.SubscribedSources(ctx)
-	if err != nil {
-		return nil, err
-	}
-	known = append(append(known, subscribed...), store.AccountSource)
+	known := append(names.Sources, store.AccountSource)
 	// Commands that only read the database need no secrets, so invalid secrets
 	// are ignored.
 	if secrets, err := secretsInEnvironment().secrets(); err == nil {
@@ -129,19 +125,20 @@ func secretsInEnvironment() sourceSettings {
 
 // checkKinds refuses job types that no program has registered, unless an
 // unsettled run names them.
-func checkKinds(ctx context.Context, st *store.Store, names []string) error {
+func checkKinds(ctx context.Context, w operatorWindow, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	known, err := catalog.Kinds(ctx, st.Pool())
+	in, err := w.Names(ctx)
 	if err != nil {
 		return err
 	}
+	known := in.JobTypes
 	for _, name := range names {
 		if slices.Contains(known, name) {
 			continue
 		}
-		switch stored, err := st.StoredKind(ctx, name); {
+		switch stored, err := w.StoredKind(ctx, name); {
 		case err != nil:
 			return err
 		case stored:
@@ -172,13 +169,16 @@ func checkErrors(names, known []string) error {
 }
 
 // checkRequests refuses signature requests without a stored event.
-func checkRequests(ctx context.Context, st *store.Store, ids []string) error {
+func checkRequests(ctx context.Context, w operatorWindow, ids []string) error {
 	for _, id := range ids {
-		events, err := st.ListEvents(ctx, store.EventFilter{SignatureRequestID: id, Limit: 1})
-		if err != nil {
-			return err
+		found := false
+		for _, err := range w.Events(ctx, store.EventFilter{SignatureRequestID: id, Limit: 1}) {
+			if err != nil {
+				return err
+			}
+			found = true
 		}
-		if len(events) == 0 {
+		if !found {
 			return advice.Usage(fmt.Sprintf("no event of signature request %q is stored", id), "\"events list\" shows the ids")
 		}
 	}
@@ -186,9 +186,9 @@ func checkRequests(ctx context.Context, st *store.Store, ids []string) error {
 }
 
 // checkEvents refuses ids of events that are not stored.
-func checkEvents(ctx context.Context, st *store.Store, ids []int64) error {
+func checkEvents(ctx context.Context, w operatorWindow, ids []int64) error {
 	for _, id := range ids {
-		if _, err := st.ShowEvent(ctx, id); err != nil {
+		if _, err := w.Event(ctx, id); err != nil {
 			return noSuchEvent(err)
 		}
 	}

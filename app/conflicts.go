@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 	"lumin-ingest/store/conflict"
 )
 
@@ -36,8 +36,8 @@ func (c *conflictsListCommand) Run(ctx context.Context, std streams) error {
 	if err := checkSourceFilter(c.Source); err != nil {
 		return err
 	}
-	return list(ctx, std, c.listSettings, conflictListing(), func(st *store.Store) ([]conflict.Row, error) {
-		return conflict.List(ctx, st.Pool(), conflict.Filter{
+	return list(ctx, std, c.listSettings, conflictListing(), func(w operatorWindow) ([]conflict.Row, error) {
+		return w.Conflicts(ctx, conflict.Filter{
 			Source: c.Source, SignatureRequestID: c.SignatureRequest, AnotherActor: c.AnotherActor, Undecided: c.Undecided,
 			Since: c.Since.at, Limit: c.Limit,
 		})
@@ -83,14 +83,14 @@ func decisionCell(c conflict.Row) string {
 
 // conflictSettings name the conflicts of one event.
 type conflictSettings struct {
-	databaseSettings
+	windowSettings
 	Event int64  `arg:"" help:"Id of the event that the conflict belongs to."`
 	Body  string `placeholder:"HEX" help:"Choose one of several bodies by the first digits of its SHA-256."`
 }
 
 // find returns the conflicts that the flags name.
-func (c conflictSettings) find(ctx context.Context, st *store.Store) ([]conflict.Row, error) {
-	all, err := conflict.List(ctx, st.Pool(), conflict.Filter{EventID: c.Event, Limit: 100}) // an event keeps fewer bodies
+func (c conflictSettings) find(ctx context.Context, w operatorWindow) ([]conflict.Row, error) {
+	all, err := w.Conflicts(ctx, conflict.Filter{EventID: c.Event, Limit: 100}) // an event keeps fewer bodies
 	if err != nil {
 		return nil, err
 	}
@@ -119,34 +119,25 @@ type conflictsShowCommand struct {
 // conflictView is a conflict with the signers that its bodies name.
 type conflictView struct {
 	conflict.Row
-	FirstSigner string `json:"first_signer"`
-	OtherSigner string `json:"other_signer"`
-	WorkedID    *int64 `json:"worked_event_id"`
+	window.Signers
 }
 
 func (c *conflictsShowCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	conflicts, err := c.find(ctx, st)
+	defer closeWindow()
+	conflicts, err := c.find(ctx, w)
 	if err != nil {
 		return err
 	}
 	for i, row := range conflicts {
-		actors, err := conflict.ActorsOf(ctx, st.Pool(), row)
+		signers, err := w.Signers(ctx, row, c.Reveal)
 		if err != nil {
 			return err
 		}
-		shown := conflictView{Row: row, FirstSigner: actors.First, OtherSigner: actors.Other}
-		if !c.Reveal {
-			shown.FirstSigner, shown.OtherSigner = masked(actors.First), masked(actors.Other)
-		}
-		if actors.WorkedID != 0 {
-			shown.WorkedID = &actors.WorkedID
-		}
-		if err := c.print(std, i, shown); err != nil {
+		if err := c.print(std, i, conflictView{row, signers}); err != nil {
 			return err
 		}
 	}
@@ -171,8 +162,8 @@ func (c *conflictsShowCommand) print(std streams, i int, s conflictView) error {
 		{"type", textCell(s.EventType)},
 		{"time", timeCell(s.EventTime)},
 		{"conflict", conflictCell(s.Row)},
-		{"signer, first body", cmp.Or(s.FirstSigner, "-")},
-		{"signer, other body", cmp.Or(s.OtherSigner, "-")},
+		{"signer, first body", cmp.Or(s.First, "-")},
+		{"signer, other body", cmp.Or(s.Other, "-")},
 		{"event that has the runs", worked},
 		{"delivered", fmt.Sprintf("%d times, %s to %s", s.Count, timeCell(&s.FirstAt), timeCell(&s.LastAt))},
 		{"decision", decisionCell(s.Row)},
@@ -181,18 +172,4 @@ func (c *conflictsShowCommand) print(std streams, i int, s conflictView) error {
 		{"reason", textCell(s.Reason)},
 	})
 	return nil
-}
-
-// masked hides most of an e-mail address. The rest is enough to distinguish two
-// signers of one signature request.
-func masked(address string) string {
-	if address == "" {
-		return ""
-	}
-	local, domain, _ := strings.Cut(address, "@")
-	first := []rune(local + "*")[0]
-	if domain == "" {
-		return string(first) + "***"
-	}
-	return string(first) + "***@" + string([]rune(domain)[0]) + "***"
 }

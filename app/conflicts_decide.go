@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 	"lumin-ingest/store/conflict"
 )
 
@@ -19,16 +18,16 @@ type decisionSettings struct {
 
 // decide makes a decision about the conflict that the flags name. plan returns
 // the change for that conflict.
-func (s decisionSettings) decide(ctx context.Context, plan func(*store.Store, conflict.Row) change) error {
+func (s decisionSettings) decide(ctx context.Context, plan func(operatorWindow, conflict.Row) change) error {
 	if err := checkReason(s.Reason, "give the reason for the decision; it is stored with the conflict"); err != nil {
 		return err
 	}
-	st, closeStore, err := s.openStore(ctx)
+	w, closeWindow, err := s.openWindowAs(ctx, s.actorSettings)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	conflicts, err := s.find(ctx, st)
+	defer closeWindow()
+	conflicts, err := s.find(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -36,7 +35,7 @@ func (s decisionSettings) decide(ctx context.Context, plan func(*store.Store, co
 		return advice.Usage(fmt.Sprintf("event %d has %d conflicts", s.Event, len(conflicts)),
 			"name one by --body; \"conflicts show %d\" shows them", s.Event)
 	}
-	err = plan(st, conflicts[0]).carryOut()
+	err = plan(w, conflicts[0]).carryOut()
 	var refused *conflict.RefusedError
 	if errors.As(err, &refused) {
 		return advice.Usage(refused.Reason, "%s", refused.Hint)
@@ -50,9 +49,9 @@ type conflictsPromoteCommand struct {
 }
 
 func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
-	return c.decide(ctx, func(st *store.Store, row conflict.Row) change {
+	return c.decide(ctx, func(w operatorWindow, row conflict.Row) change {
 		promote := change{apply: func() error {
-			id, err := conflict.Promote(ctx, st.Pool(), row, c.Reason, c.actor())
+			id, err := w.Promote(ctx, row, c.Reason)
 			if err != nil {
 				return err
 			}
@@ -74,9 +73,9 @@ func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
 type conflictsDismissCommand struct{ decisionSettings }
 
 func (c *conflictsDismissCommand) Run(ctx context.Context, std streams) error {
-	return c.decide(ctx, func(st *store.Store, row conflict.Row) change {
+	return c.decide(ctx, func(w operatorWindow, row conflict.Row) change {
 		return change{apply: func() error {
-			if err := conflict.Dismiss(ctx, st.Pool(), row, c.Reason, c.actor()); err != nil {
+			if err := w.DismissConflict(ctx, row, c.Reason); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(std.out, "dismissed")

@@ -28,6 +28,10 @@ type devCommand struct {
 	Demo           bool   `default:"true" negatable:"" help:"Run the demo before serving."`
 }
 
+// fills reports whether dev adds sample data for the dashboard: not to a database
+// that it has not made.
+func (c *devCommand) fills() bool { return c.Demo && c.DevDatabaseURL == "" }
+
 // nextPorts is how many ports in use dev skips before it gives up.
 const nextPorts = 100
 
@@ -55,7 +59,7 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 	}
 	defer closeAPI()
 	if c.Demo {
-		if err := demo.prepare(ctx, url, cfg.Registry); err != nil {
+		if err := c.prepare(ctx, demo, url, &cfg); err != nil {
 			return err
 		}
 	}
@@ -68,7 +72,7 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 	defer fail(nil)
 	go func() {
 		if c.Demo {
-			err := demo.run(ctx, s)
+			err := c.demonstrate(ctx, demo, s)
 			if ctx.Err() != nil {
 				return
 			}
@@ -86,6 +90,26 @@ func (c *devCommand) Run(ctx context.Context, std streams, jobTypes JobTypes) er
 		return errors.Join(failed, err)
 	}
 	return err
+}
+
+// prepare adds the job types of the demo and of the sample data.
+func (c *devCommand) prepare(ctx context.Context, demo *demo, url string, cfg *service.Config) (err error) {
+	if err := demo.prepare(ctx, url, cfg.Registry); err != nil {
+		return err
+	}
+	if c.fills() {
+		addSampleJobs(cfg.Registry)
+		cfg.Sources, err = devSources(cfg.Registry)
+	}
+	return err
+}
+
+// demonstrate runs the demo, and then adds the sample data.
+func (c *devCommand) demonstrate(ctx context.Context, demo *demo, s *service.Service) error {
+	if err := demo.run(ctx, s); err != nil || !c.fills() {
+		return err
+	}
+	return demo.fill(ctx, s)
 }
 
 // config makes the configuration of the service. The returned function stops
@@ -177,8 +201,13 @@ func (c *devCommand) howToLook(std streams, s *service.Service, url string) {
 	if c.DevDatabaseURL != "" {
 		shown = `"$DEV_DATABASE_URL"`
 	}
+	invented := ""
+	if c.fills() {
+		invented = "   sample data; its pictures of the last month are made up"
+	}
 	fmt.Fprintf(std.out, `
 Look at it:
+  http://%[2]s/   the dashboard%[7]s
   psql %[1]s -c 'TABLE lumin.signature_requests'
   export DATABASE_URL=%[1]s   # for: %[6]s events list, events show 1, replays list
   http://%[2]s/readyz  http://%[2]s/metrics
@@ -187,5 +216,5 @@ Send something:
   POST http://%[3]s/webhooks/account     signed with %[4]s
   POST http://%[3]s/webhooks/apps/demo   signed with %[5]s
 Serving until Ctrl-C.
-`, shown, s.AdminAddr(), s.PublicAddr(), sample.AccountKey, sample.AppSecret, invocation())
+`, shown, s.AdminAddr(), s.PublicAddr(), sample.AccountKey, sample.AppSecret, invocation(), invented)
 }

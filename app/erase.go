@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/erasure"
@@ -44,12 +42,12 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 			return err
 		}
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindowAs(ctx, c.actorSettings)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	plan, err := erasure.NewPlanReporting(ctx, st.Pool(), subject, searchProgress(std.err))
+	defer closeWindow()
+	plan, err := w.PlanErasure(ctx, subject, searchProgress(std.err))
 	if errors.Is(err, store.ErrNotFound) {
 		return advice.Usage(err.Error(), "\"events list\" shows the signature requests of the newest events")
 	}
@@ -58,7 +56,7 @@ func (c *eraseCommand) Run(ctx context.Context, std streams) error {
 	}
 	planned := change{
 		empty: plan.Empty() && !c.DryRun, // a dry run shows an empty plan too
-		apply: func() error { return c.erase(ctx, std, st.Pool(), plan) },
+		apply: func() error { return c.erase(ctx, std, w, plan) },
 	}
 	switch {
 	case c.DryRun:
@@ -87,12 +85,12 @@ func searchProgress(w io.Writer) func(searched, last int64) {
 }
 
 // erase orders the erasure, carries it out and reports what was erased.
-func (c *eraseCommand) erase(ctx context.Context, std streams, pool *pgxpool.Pool, plan erasure.Plan) error {
-	id, err := plan.Order(ctx, pool, c.Reason, c.actor())
+func (c *eraseCommand) erase(ctx context.Context, std streams, w operatorWindow, plan erasure.Plan) error {
+	id, err := w.Erase(ctx, plan, c.Reason)
 	if err != nil {
 		return err
 	}
-	order, err := awaitErasure(ctx, pool, id)
+	order, err := awaitErasure(ctx, w, id)
 	if err != nil {
 		return advice.Add(err, "erasure %d is ordered, and a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
 	}
@@ -118,9 +116,9 @@ func (c *eraseCommand) erase(ctx context.Context, std streams, pool *pgxpool.Poo
 
 // awaitErasure carries out an erasure until it is finished, or until running
 // jobs have held it up for eraseTimeout.
-func awaitErasure(ctx context.Context, pool *pgxpool.Pool, id int64) (erasure.Order, error) {
+func awaitErasure(ctx context.Context, w operatorWindow, id int64) (erasure.Order, error) {
 	for start := time.Now(); ; {
-		order, err := erasure.CarryOut(ctx, pool, id)
+		order, err := w.CarryOutErasure(ctx, id)
 		if err != nil || order.FinishedAt != nil || time.Since(start) > eraseTimeout {
 			return order, err
 		}

@@ -9,9 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"lumin-ingest/store"
-	"lumin-ingest/store/failures"
-	"lumin-ingest/store/replay"
 	"lumin-ingest/store/retention"
 )
 
@@ -21,28 +18,12 @@ type exactSettings struct {
 	Exact bool `help:"Count every row, even if that takes long. Otherwise, in a large database, numbers that take long to count are estimates, and are marked as such."`
 }
 
-// plans returns the store that plans replays.
-func (s exactSettings) plans(st *store.Store) *replay.Store {
-	if s.Exact {
-		return replay.New(st)
-	}
-	return replay.New(st).Quick()
-}
-
 // planRetention plans retention.
 func (s exactSettings) planRetention(ctx context.Context, pool *pgxpool.Pool, policy retention.Policy, now time.Time) (retention.Planned, error) {
 	if s.Exact {
 		return retention.Plan(ctx, pool, policy, now)
 	}
 	return retention.QuickPlan(ctx, pool, policy, now)
-}
-
-// groups lists groups of failures.
-func (s exactSettings) groups(ctx context.Context, pool *pgxpool.Pool, l failures.List, kinds []string, since *time.Time, limit int) (failures.Groups, error) {
-	if s.Exact {
-		return l.Exactly(ctx, pool, kinds, since, limit)
-	}
-	return l.Quickly(ctx, pool, kinds, since, limit)
 }
 
 // countText formats a number. An estimate has two significant digits, as in

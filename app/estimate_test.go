@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/store/failures"
 	"lumin-ingest/store/replay"
 	"lumin-ingest/store/retention"
@@ -36,34 +37,36 @@ type shown struct {
 func TestEstimatedPlansAreMarked(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	plan := replay.Plan{JobTypes: []replay.PlannedRuns{{Kind: "book", Runs: 1_234_567, FirstEvent: &at, LastEvent: &at}}, MayMiss: 1234}
+	plan := window.Plan{JobTypes: []window.PlannedRuns{{Kind: new("book"), Runs: 1_234_567, FirstReceived: &at, LastReceived: &at}}, Runs: 1_234_567, MayMiss: 1234}
+	withLeftOut := plan
+	withLeftOut.LeftOut = &window.LeftOut{Dismissed: 4567}
 	order := replay.NewOrder{Filter: replay.Filter{Status: replay.Failed}, Rate: 100}
 	const note = "estimated from a sample: a job type of fewer than 1300 runs may be missing; --exact counts all\n"
 	checkShown(t, map[string]shown{
 		"replay": {
-			func(w *strings.Builder) { _ = (&replayText{w: w, order: order}).plan(plan, nil) },
+			func(w *strings.Builder) { _ = (&replayText{w: w, order: order}).plan(plan) },
 			[]string{"about 1.2 million", note, "at 100 a second: about 3h26m\n"},
 		},
 		"replay of few": {
-			func(w *strings.Builder) { _ = (&replayText{w: w, order: order}).plan(replay.Plan{MayMiss: 1234}, nil) },
+			func(w *strings.Builder) { _ = (&replayText{w: w, order: order}).plan(window.Plan{MayMiss: 1234}) },
 			[]string{"estimated from a sample: none matches, or fewer than 1300; --exact counts all\n"},
 		},
 		"left out": {
 			func(w *strings.Builder) {
-				_ = (&replayText{w: w, order: order}).plan(plan, &replay.Excluded{Dismissed: 4567})
+				_ = (&replayText{w: w, order: order}).plan(withLeftOut)
 			},
 			[]string{"about 4600 runs left out: dismissed"},
 		},
 		"replay as json": {
 			func(w *strings.Builder) {
 				j := &replayJSON{w: w}
-				_ = j.plan(plan, &replay.Excluded{Dismissed: 4567})
+				_ = j.plan(withLeftOut)
 				_ = j.notOrdered()
 			},
 			[]string{`"total_runs":1234567,"exact":false,"may_miss":1234,`, `"left_out":{"without_body":0,"dismissed":4567,"exact":false}`},
 		},
 		"dismiss": {
-			func(w *strings.Builder) { runChange{heading: "FAILED RUNS"}.show(w, plan, replay.Excluded{}) },
+			func(w *strings.Builder) { runChange{heading: "FAILED RUNS"}.show(w, plan) },
 			[]string{"about 1.2 million", note},
 		},
 	})

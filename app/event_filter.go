@@ -24,15 +24,15 @@ func checkSourceFilter(source string) error {
 
 // resolve returns the filter that the flags make. It refuses names that do not
 // exist, and completes a short event type.
-func (f eventFilter) resolve(ctx context.Context, st *store.Store) (store.EventFilter, error) {
+func (f eventFilter) resolve(ctx context.Context, w operatorWindow) (store.EventFilter, error) {
 	filter := store.EventFilter{Source: f.Source, EventType: f.EventType, SignatureRequestID: f.SignatureRequest}
 	if f.Source != "" {
-		if err := checkSources(ctx, st, []string{f.Source}); err != nil {
+		if err := checkSources(ctx, w, []string{f.Source}); err != nil {
 			return filter, err
 		}
 	}
 	if f.EventType != "" {
-		full, err := eventTypes(ctx, st, []string{f.EventType})
+		full, err := eventTypes(ctx, w, []string{f.EventType})
 		if err != nil {
 			return filter, err
 		}

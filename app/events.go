@@ -39,26 +39,31 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 	if c.Payload && !c.json() {
 		return advice.Usage("--payload does not fit into a table", "add --output json, or see \"events payload\"")
 	}
+	if c.Payload {
+		if err := c.needDatabase("an export with bodies"); err != nil {
+			return err
+		}
+	}
 	if err := c.checkTimes(); err != nil {
 		return err
 	}
 	if err := checkSourceFilter(c.Source); err != nil {
 		return err
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	filter, err := c.filter(ctx, st)
+	defer closeWindow()
+	filter, err := c.filter(ctx, w)
 	if err != nil {
 		return err
 	}
 	if c.json() {
-		return exportEvents(ctx, st, std, filter)
+		return exportEvents(ctx, w, std, filter)
 	}
 	filter.Limit = cmp.Or(filter.Limit, 50)
-	events, err := st.ListEvents(ctx, filter)
+	events, err := allEvents(ctx, w, filter)
 	if err != nil {
 		return err
 	}
@@ -67,8 +72,8 @@ func (c *eventsListCommand) Run(ctx context.Context, std streams) error {
 }
 
 // filter returns the filter that all flags make.
-func (c *eventsListCommand) filter(ctx context.Context, st *store.Store) (store.EventFilter, error) {
-	filter, err := c.resolve(ctx, st)
+func (c *eventsListCommand) filter(ctx context.Context, w operatorWindow) (store.EventFilter, error) {
+	filter, err := c.resolve(ctx, w)
 	if err != nil {
 		return filter, err
 	}
@@ -78,7 +83,7 @@ func (c *eventsListCommand) filter(ctx context.Context, st *store.Store) (store.
 		if id == nil {
 			continue
 		}
-		e, err := st.ShowEvent(ctx, *id)
+		e, err := w.Event(ctx, *id)
 		if err != nil {
 			return filter, noSuchEvent(err)
 		}
@@ -111,11 +116,23 @@ func eventCells(e store.EventSummary) []string {
 	}
 }
 
+// allEvents returns the events that match. There must be few: the filter has a limit
+// or names a signature request.
+func allEvents(ctx context.Context, w operatorWindow, filter store.EventFilter) (events []store.EventSummary, err error) {
+	for e, err := range w.Events(ctx, filter) {
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
 // exportEvents prints one JSON object per line. It reads the events page by
 // page, so their number is not limited by memory.
-func exportEvents(ctx context.Context, st *store.Store, std streams, filter store.EventFilter) error {
+func exportEvents(ctx context.Context, w operatorWindow, std streams, filter store.EventFilter) error {
 	out := bufio.NewWriterSize(std.out, 1<<16)
-	for e, err := range st.Events(ctx, filter) {
+	for e, err := range w.Events(ctx, filter) {
 		if err == nil {
 			err = printJSON(out, e)
 		}
@@ -127,17 +144,17 @@ func exportEvents(ctx context.Context, st *store.Store, std streams, filter stor
 }
 
 type eventsPayloadCommand struct {
-	databaseSettings
+	windowSettings
 	ID int64 `arg:"" help:"The event's id."`
 }
 
 func (c *eventsPayloadCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	payload, err := st.Payload(ctx, c.ID)
+	defer closeWindow()
+	payload, err := w.Payload(ctx, c.ID)
 	if err != nil {
 		return noSuchEvent(err)
 	}

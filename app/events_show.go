@@ -25,12 +25,12 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 	case c.Event != "" && c.Job != 0:
 		return advice.Usage("an event and a job are named", "give only one of the two")
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	events, err := c.find(ctx, st)
+	defer closeWindow()
+	events, err := c.find(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 		return nil
 	}
 	for _, e := range events {
-		details, err := st.ShowEvent(ctx, e.ID)
+		details, err := w.Event(ctx, e.ID)
 		if err != nil {
 			return noSuchEvent(err)
 		}
@@ -56,9 +56,9 @@ func (c *eventsShowCommand) Run(ctx context.Context, std streams) error {
 // find returns the named events, at least one if there is no error. A number is
 // the id of an event. If no event has that id, the number is a signature
 // request, and so is any other text that is not an event key.
-func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.EventSummary, error) {
+func (c *eventsShowCommand) find(ctx context.Context, w operatorWindow) ([]store.EventSummary, error) {
 	if c.Job != 0 {
-		events, err := st.EventsByJob(ctx, c.Job)
+		events, err := w.EventsByJob(ctx, c.Job)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return nil, advice.Usage(err.Error(), "the job is not in the queue and not in a run; a run keeps only the id of its last job")
@@ -68,7 +68,7 @@ func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.
 		return events, err
 	}
 	if key, err := lumin.ParseEventKey(c.Event); err == nil {
-		events, err := st.EventsByKey(ctx, key)
+		events, err := w.EventsByKey(ctx, key)
 		if err == nil && len(events) == 0 {
 			err = advice.Usage(fmt.Sprintf("no event with the event key %s is stored", key), "\"events list\" shows the stored events")
 		}
@@ -76,17 +76,14 @@ func (c *eventsShowCommand) find(ctx context.Context, st *store.Store) ([]store.
 	}
 	id, notNumber := strconv.ParseInt(c.Event, 10, 64)
 	if notNumber == nil {
-		e, err := st.ShowEvent(ctx, id)
+		e, err := w.Event(ctx, id)
 		if !errors.Is(err, store.ErrNotFound) {
 			return []store.EventSummary{e.EventSummary}, err
 		}
 	}
-	var events []store.EventSummary
-	for e, err := range st.Events(ctx, store.EventFilter{SignatureRequestID: c.Event, OldestFirst: true}) {
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, e)
+	events, err := allEvents(ctx, w, store.EventFilter{SignatureRequestID: c.Event, OldestFirst: true})
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case len(events) > 0:

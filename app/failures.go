@@ -9,9 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"lumin-ingest/store"
+	"lumin-ingest/admin/window"
 	"lumin-ingest/store/failures"
-	"lumin-ingest/store/lanes"
 )
 
 type failuresCommand struct {
@@ -36,27 +35,27 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 	if err := c.Since.checkPast(); err != nil {
 		return err
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	if err := checkKinds(ctx, st, c.Kind); err != nil {
+	defer closeWindow()
+	if err := checkKinds(ctx, w, c.Kind); err != nil {
 		return err
 	}
 	if c.Dismissed {
-		groups, err := c.groups(ctx, st.Pool(), failures.Dismissed(), c.Kind, c.Since.at, c.Limit)
+		groups, err := w.Failures(ctx, c.of("dismissed"))
 		if err != nil || c.json() {
 			return errors.Join(err, printLines(std.out, groups.Groups))
 		}
 		showGroups(std.out, dismissedListing(), groups)
 		return nil
 	}
-	failed, err := c.groups(ctx, st.Pool(), failures.Failed(), c.Kind, c.Since.at, c.Limit)
+	failed, err := w.Failures(ctx, c.of("failed"))
 	if err != nil {
 		return err
 	}
-	retrying, err := c.groups(ctx, st.Pool(), failures.Retrying(), c.Kind, c.Since.at, c.Limit)
+	retrying, err := w.Failures(ctx, c.of("retrying"))
 	if err != nil {
 		return err
 	}
@@ -64,18 +63,23 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 		return printLines(std.out, append(failed.Groups, retrying.Groups...))
 	}
 	showGroups(std.out, failedListing(), failed)
-	if err := noteHeldLanes(ctx, std.out, st, failed.Groups); err != nil {
+	if err := noteHeldLanes(ctx, std.out, w, failed.Groups); err != nil {
 		return err
 	}
 	if len(retrying.Groups) > 0 {
 		fmt.Fprintln(std.out)
 		showGroups(std.out, retryingListing(), retrying)
 	}
-	dismissed, err := failures.AnyDismissed(ctx, st.Pool())
+	dismissed, err := w.AnyDismissed(ctx)
 	if dismissed {
 		fmt.Fprintf(std.out, "\nother runs are dismissed: %s failures --dismissed\n", invocation())
 	}
 	return err
+}
+
+// of returns the filter that the flags make, for runs in a state.
+func (c *failuresListCommand) of(state string) window.FailureFilter {
+	return window.FailureFilter{State: state, Kinds: c.Kind, Since: c.Since.at, Limit: c.Limit, Exact: c.Exact}
 }
 
 // showGroups prints groups as a table, and whether they are estimated.
@@ -90,8 +94,8 @@ func showGroups(w io.Writer, l listing[failures.Group], groups failures.Groups) 
 
 // noteHeldLanes says which of the failed runs hold lanes: those of job types with
 // that policy.
-func noteHeldLanes(ctx context.Context, w io.Writer, st *store.Store, failed []failures.Group) error {
-	policies, err := lanes.Policies(ctx, st.Pool())
+func noteHeldLanes(ctx context.Context, out io.Writer, w operatorWindow, failed []failures.Group) error {
+	policies, err := w.LanePolicies(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,7 +106,7 @@ func noteHeldLanes(ctx context.Context, w io.Writer, st *store.Store, failed []f
 		}
 	}
 	if len(kinds) > 0 {
-		fmt.Fprintf(w, "\nfailed runs of %s hold later events of their signature requests: %s lanes list --held\n", strings.Join(kinds, ", "), invocation())
+		fmt.Fprintf(out, "\nfailed runs of %s hold later events of their signature requests: %s lanes list --held\n", strings.Join(kinds, ", "), invocation())
 	}
 	return nil
 }

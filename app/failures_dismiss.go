@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
 
@@ -20,7 +20,7 @@ type confirmSettings struct {
 
 // dismissSettings are the flags that dismiss and restore share.
 type dismissSettings struct {
-	databaseSettings
+	windowSettings
 	runFilter
 	confirmSettings
 	exactSettings
@@ -44,15 +44,14 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 			return err
 		}
 	}
-	return c.carryOut(ctx, std, filter, runChange{
+	return c.carryOut(ctx, std, c.actorSettings, filter, runChange{
 		verb: "dismiss", heading: "FAILED RUNS", empty: "nothing to dismiss: no failed run matches",
 		done: "dismissed; \"failures --dismissed\" lists them, \"failures restore\" brings them back",
-		plan: func(plans *replay.Store, filter replay.Filter) (replay.Plan, replay.Excluded, error) {
-			plan, err := plans.Plan(ctx, filter)
-			return plan, replay.Excluded{}, err
+		plan: func(w operatorWindow, filter replay.Filter) (window.Plan, error) {
+			return w.PlanDismissal(ctx, filter, c.Exact)
 		},
-		apply: func(replays *replay.Store, filter replay.Filter) (int64, error) {
-			return replays.Dismiss(ctx, filter, c.Reason, c.actor())
+		apply: func(w operatorWindow, filter replay.Filter) (int64, error) {
+			return w.Dismiss(ctx, filter, c.Reason)
 		},
 	})
 }
@@ -60,6 +59,8 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 type failuresRestoreCommand struct {
 	All bool `help:"All dismissed runs, if no other filter is given."`
 	dismissSettings
+	Reason string `help:"Why. It is stored in the audit log, so do not name a person in it."`
+	actorSettings
 }
 
 func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
@@ -67,14 +68,14 @@ func (c *failuresRestoreCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	return c.carryOut(ctx, std, filter, runChange{
+	return c.carryOut(ctx, std, c.actorSettings, filter, runChange{
 		verb: "restore", heading: "DISMISSED RUNS", empty: "nothing to restore: no dismissed run matches",
 		done: "restored; \"failures\" lists them",
-		plan: func(plans *replay.Store, filter replay.Filter) (replay.Plan, replay.Excluded, error) {
-			return plans.PlanRestore(ctx, filter)
+		plan: func(w operatorWindow, filter replay.Filter) (window.Plan, error) {
+			return w.PlanRestoration(ctx, filter, c.Exact)
 		},
-		apply: func(replays *replay.Store, filter replay.Filter) (int64, error) {
-			return replays.Restore(ctx, filter)
+		apply: func(w operatorWindow, filter replay.Filter) (int64, error) {
+			return w.Restore(ctx, filter, c.Reason)
 		},
 	})
 }
@@ -86,30 +87,29 @@ type runChange struct {
 	empty   string // printed in place of an empty plan
 	done    string // printed after the number of changed runs
 
-	plan  func(*replay.Store, replay.Filter) (plan replay.Plan, left replay.Excluded, err error)
-	apply func(*replay.Store, replay.Filter) (changed int64, err error)
+	plan  func(operatorWindow, replay.Filter) (window.Plan, error)
+	apply func(operatorWindow, replay.Filter) (changed int64, err error)
 }
 
 // carryOut plans a change of the runs that the filter chooses, and makes it.
-func (s dismissSettings) carryOut(ctx context.Context, std streams, filter replay.Filter, c runChange) error {
-	st, closeStore, err := s.openStore(ctx)
+func (s dismissSettings) carryOut(ctx context.Context, std streams, by actorSettings, filter replay.Filter, c runChange) error {
+	w, closeWindow, err := s.openWindowAs(ctx, by)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	if err := checkNames(ctx, st, &filter, failedOrDismissed(st)); err != nil {
+	defer closeWindow()
+	if err := checkNames(ctx, w, &filter, failedOrDismissed(w)); err != nil {
 		return err
 	}
-	replays := replay.New(st)
-	plan, left, err := c.plan(s.plans(st), filter)
+	plan, err := c.plan(w, filter)
 	if err != nil {
 		return err
 	}
 	planned := change{
-		show:  func() error { c.show(std.out, plan, left); return nil },
+		show:  func() error { c.show(std.out, plan); return nil },
 		empty: plan.Empty(),
 		apply: func() error {
-			n, err := c.apply(replays, filter)
+			n, err := c.apply(w, filter)
 			return reportChanged(std, n, c.done, err)
 		},
 	}
@@ -123,33 +123,31 @@ func (s dismissSettings) carryOut(ctx context.Context, std streams, filter repla
 }
 
 // show prints the number of runs of each job type that the plan would change.
-func (c runChange) show(w io.Writer, plan replay.Plan, left replay.Excluded) {
+func (c runChange) show(w io.Writer, plan window.Plan) {
 	if len(plan.JobTypes) == 0 && !plan.Exact {
 		noEstimate(w, plan.MayMiss)
 		return
 	}
-	listing[replay.PlannedRuns]{
+	listing[window.PlannedRuns]{
 		empty:    c.empty,
 		headings: []string{"JOB TYPE", c.heading, "FIRST RECEIVED", "LAST RECEIVED"},
-		cells: func(p replay.PlannedRuns) []string {
-			return []string{p.Kind, countText(p.Runs, plan.Exact), timeCell(p.FirstEvent), timeCell(p.LastEvent)}
+		cells: func(p window.PlannedRuns) []string {
+			return []string{textCell(p.Kind), countText(p.Runs, plan.Exact), timeCell(p.FirstReceived), timeCell(p.LastReceived)}
 		},
 	}.table(w, plan.JobTypes)
 	noteEstimate(w, plan.Exact, "job type", plan.MayMiss)
-	if left.Bodiless > 0 {
-		fmt.Fprintf(w, "%s left out: retention or an erasure has removed the body of the event\n", leftOut(left.Bodiless, left))
-	}
+	noteLeftOut(w, plan.LeftOut)
 }
 
 // failedOrDismissed lists the errors of runs in both states, so that a repeated
 // command finds nothing to do instead of an unknown error.
-func failedOrDismissed(st *store.Store) func(context.Context) ([]string, bool, error) {
+func failedOrDismissed(w operatorWindow) func(context.Context) ([]string, bool, error) {
 	return func(ctx context.Context) ([]string, bool, error) {
-		failed, all, err := st.StoredFingerprints(ctx, replay.Failed.RunState())
+		failed, all, err := w.Fingerprints(ctx, replay.Failed.RunState())
 		if err != nil || !all {
 			return nil, false, err
 		}
-		dismissed, all, err := st.DismissedFingerprints(ctx)
+		dismissed, all, err := w.Fingerprints(ctx, "dismissed")
 		return append(failed, dismissed...), all, err
 	}
 }

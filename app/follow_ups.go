@@ -7,8 +7,6 @@ import (
 	"strconv"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
-	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/failures"
 )
 
@@ -27,11 +25,11 @@ func (c *followUpsListCommand) Run(ctx context.Context, std streams) error {
 	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	return list(ctx, std, c.listSettings, followUpListing(), func(st *store.Store) ([]failures.FollowUp, error) {
-		if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
+	return list(ctx, std, c.listSettings, followUpListing(), func(w operatorWindow) ([]failures.FollowUp, error) {
+		if err := checkFollowUpKinds(ctx, w, c.Kind); err != nil {
 			return nil, err
 		}
-		return failures.FollowUps(ctx, st.Pool(), c.Kind, c.Limit)
+		return w.FollowUps(ctx, c.Kind, c.Limit)
 	})
 }
 
@@ -48,25 +46,28 @@ func followUpListing() listing[failures.FollowUp] {
 }
 
 type followUpsRetryCommand struct {
-	databaseSettings
+	windowSettings
 	Kind []string `help:"Only of these kinds."`
 	Job  []int64  `placeholder:"ID" help:"Only these jobs."`
 	All  bool     `help:"All follow-up jobs that have failed for good."`
+
+	Reason string `help:"Why. It is stored in the audit log, so do not name a person in it."`
+	actorSettings
 }
 
 func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	if c.All == (len(c.Kind)+len(c.Job) > 0) {
 		return advice.Usage("no filter chooses the follow-up jobs to retry", "give --kind, --job or both; or --all alone")
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindowAs(ctx, c.actorSettings)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	if err := checkFollowUpKinds(ctx, st, c.Kind); err != nil {
+	defer closeWindow()
+	if err := checkFollowUpKinds(ctx, w, c.Kind); err != nil {
 		return err
 	}
-	n, err := failures.RetryFollowUps(ctx, st.Pool(), c.Kind, c.Job)
+	n, err := w.RetryFollowUps(ctx, c.Kind, c.Job, c.Reason)
 	if err != nil {
 		return err
 	}
@@ -83,11 +84,11 @@ func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 }
 
 // checkFollowUpKinds refuses kinds that no program has ever registered.
-func checkFollowUpKinds(ctx context.Context, st *store.Store, kinds []string) error {
+func checkFollowUpKinds(ctx context.Context, w operatorWindow, kinds []string) error {
 	if len(kinds) == 0 {
 		return nil
 	}
-	known, err := catalog.FollowUpKinds(ctx, st.Pool())
+	known, err := w.FollowUpKinds(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"lumin-ingest/internal/cleanpool"
 	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/tracing"
 )
 
 // jobsIdle bounds how long a transaction of Env.DB may be idle. It is generous:
@@ -17,8 +18,8 @@ const jobsIdle = 10 * time.Minute
 
 // openJobsDB opens the pool that job types get as Env.DB. Each session is
 // cleaned before its next user gets it.
-func openJobsDB(ctx context.Context, databaseURL string, maxConns int) (*pgxpool.Pool, error) {
-	like, err := pgopen.Pool(ctx, databaseURL, pgopen.Options{Writes: true, IdleInTransaction: jobsIdle})
+func openJobsDB(ctx context.Context, databaseURL string, maxConns int, tracer *tracing.Tracer) (*pgxpool.Pool, error) {
+	like, err := pgopen.Pool(ctx, databaseURL, pgopen.Options{Writes: true, IdleInTransaction: jobsIdle, Tracer: tracer.Queries()})
 	if err != nil {
 		return nil, err
 	}

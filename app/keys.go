@@ -6,9 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/lumin"
-	"lumin-ingest/store"
-	"lumin-ingest/store/audit"
 )
 
 type keysCommand struct {
@@ -30,8 +29,8 @@ func (c *keysCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	return list(ctx, std, c.listSettings, keyListing(), func(st *store.Store) ([]keyLine, error) {
-		uses, err := audit.KeysUsed(ctx, st.Pool())
+	return list(ctx, std, c.listSettings, keyListing(), func(w operatorWindow) ([]keyLine, error) {
+		uses, err := w.Keys(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +76,7 @@ func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
 // and the most recently used key comes first. If this environment has no secret
 // of a source, it is unknown whether the keys of that source are still
 // configured.
-func keyLines(configured map[string][]string, uses []audit.KeyUse) []keyLine {
+func keyLines(configured map[string][]string, uses []window.KeyUse) []keyLine {
 	var keys []keyLine
 	for _, use := range uses {
 		first, last := use.FirstAt.UTC(), use.LastAt.UTC()

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 	"lumin-ingest/store/lanes"
 )
 
@@ -30,16 +29,16 @@ func (c *lanesListCommand) Run(ctx context.Context, std streams) error {
 	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	return list(ctx, std, c.listSettings, laneListing(), func(st *store.Store) ([]lanes.Lane, error) {
-		if _, err := checkOrdered(ctx, st, c.Kind); err != nil {
+	return list(ctx, std, c.listSettings, laneListing(), func(w operatorWindow) ([]lanes.Lane, error) {
+		if _, err := checkOrdered(ctx, w, c.Kind); err != nil {
 			return nil, err
 		}
 		if c.SignatureRequest != "" {
-			if err := checkRequests(ctx, st, []string{c.SignatureRequest}); err != nil {
+			if err := checkRequests(ctx, w, []string{c.SignatureRequest}); err != nil {
 				return nil, err
 			}
 		}
-		return lanes.List(ctx, st.Pool(), lanes.Filter{
+		return w.Lanes(ctx, lanes.Filter{
 			Kinds: c.Kind, SignatureRequestID: c.SignatureRequest, Held: c.Held, Limit: c.Limit,
 		})
 	})
@@ -80,11 +79,11 @@ const holds = "hold"
 
 // checkOrdered refuses job types that do not exist or are not ordered, and
 // returns the policies of all ordered job types.
-func checkOrdered(ctx context.Context, st *store.Store, kinds []string) (map[string]string, error) {
-	if err := checkKinds(ctx, st, kinds); err != nil {
+func checkOrdered(ctx context.Context, w operatorWindow, kinds []string) (map[string]string, error) {
+	if err := checkKinds(ctx, w, kinds); err != nil {
 		return nil, err
 	}
-	policies, err := lanes.Policies(ctx, st.Pool())
+	policies, err := w.LanePolicies(ctx)
 	if err != nil {
 		return nil, err
 	}

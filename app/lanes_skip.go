@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 	"lumin-ingest/store/lanes"
 )
 
@@ -28,25 +27,25 @@ func (c *lanesSkipCommand) Run(ctx context.Context, std streams) error {
 			return err
 		}
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindowAs(ctx, c.actorSettings)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	if err := c.checkKind(ctx, st); err != nil {
+	defer closeWindow()
+	if err := c.checkKind(ctx, w); err != nil {
 		return err
 	}
-	if err := checkRequests(ctx, st, []string{c.SignatureRequest}); err != nil {
+	if err := checkRequests(ctx, w, []string{c.SignatureRequest}); err != nil {
 		return err
 	}
-	lane, err := lanes.Find(ctx, st.Pool(), c.Kind, c.SignatureRequest)
+	lane, err := w.Lane(ctx, c.Kind, c.SignatureRequest)
 	switch {
 	case errors.Is(err, lanes.ErrNoLane):
 		return c.nothing(std.out, nil, "all its runs have finished")
 	case err != nil:
 		return err
 	case lane.Held():
-		return c.plan(ctx, std, st, lane).carryOut()
+		return c.plan(ctx, std, w, lane).carryOut()
 	case lane.HeadState == "retrying":
 		return advice.Usage(fmt.Sprintf("the lane is not held: its head, event %d, is retrying; the next attempt is at %s", lane.HeadEventID, timeCell(lane.NextAttempt)),
 			"wait for its last attempt; or fix the cause, and \"replay --retrying --kind %s --event %d\" makes the next attempt now", c.Kind, lane.HeadEventID)
@@ -55,8 +54,8 @@ func (c *lanesSkipCommand) Run(ctx context.Context, std streams) error {
 }
 
 // checkKind refuses a job type that never holds a lane.
-func (c *lanesSkipCommand) checkKind(ctx context.Context, st *store.Store) error {
-	policies, err := checkOrdered(ctx, st, []string{c.Kind})
+func (c *lanesSkipCommand) checkKind(ctx context.Context, w operatorWindow) error {
+	policies, err := checkOrdered(ctx, w, []string{c.Kind})
 	if err != nil || policies[c.Kind] == holds {
 		return err
 	}
@@ -65,11 +64,11 @@ func (c *lanesSkipCommand) checkKind(ctx context.Context, st *store.Store) error
 }
 
 // plan plans to skip the head of a held lane.
-func (c *lanesSkipCommand) plan(ctx context.Context, std streams, st *store.Store, lane lanes.Lane) change {
+func (c *lanesSkipCommand) plan(ctx context.Context, std streams, w operatorWindow, lane lanes.Lane) change {
 	planned := change{
 		show: func() error { return c.show(std.out, lane) },
 		apply: func() error {
-			skipped, err := lanes.Skip(ctx, st.Pool(), lane, c.Reason, c.actor())
+			skipped, err := w.SkipLane(ctx, lane, c.Reason)
 			if err != nil {
 				return err
 			}

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 )
 
 // outputSettings choose the format of a command's output.
@@ -19,7 +18,7 @@ func (s outputSettings) json() bool { return s.Output == "json" }
 
 // listSettings are the flags of every command that lists rows.
 type listSettings struct {
-	databaseSettings
+	windowSettings
 	outputSettings
 }
 
@@ -31,15 +30,15 @@ type listing[T any] struct {
 	cut      []string // headings of the columns that may be shortened
 }
 
-// list runs a command that lists rows: it opens the database, loads the rows
-// and prints them.
-func list[T any](ctx context.Context, std streams, s listSettings, l listing[T], load func(*store.Store) ([]T, error)) error {
-	st, closeStore, err := s.openStore(ctx)
+// list runs a command that lists rows: it opens the window, loads the rows and
+// prints them.
+func list[T any](ctx context.Context, std streams, s listSettings, l listing[T], load func(operatorWindow) ([]T, error)) error {
+	w, closeWindow, err := s.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	items, err := load(st)
+	defer closeWindow()
+	items, err := load(w)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,16 @@
 package app
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
-	"reflect"
 	"strconv"
 	"syscall"
-	"time"
 
 	"golang.org/x/term"
 
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/jsonline"
 	"lumin-ingest/internal/servicelog"
 )
 
@@ -80,44 +78,5 @@ func widthOf(w io.Writer) int {
 	return defaultWidth
 }
 
-// printJSON prints one value as one line. Times are in UTC regardless of this
-// machine's time zone, and an empty list is [], not null.
-func printJSON(w io.Writer, value any) error {
-	plain := reflect.New(reflect.TypeOf(value)).Elem()
-	plain.Set(reflect.ValueOf(value))
-	normalize(plain)
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(plain.Interface())
-}
-
-// normalize puts the times in v in UTC and replaces nil lists by empty ones.
-func normalize(v reflect.Value) {
-	if !v.CanSet() {
-		return
-	}
-	if at, ok := v.Addr().Interface().(*time.Time); ok {
-		*at = at.UTC()
-		return
-	}
-	switch v.Kind() { //nolint:exhaustive // others hold neither times nor lists
-	case reflect.Pointer:
-		if !v.IsNil() {
-			normalize(v.Elem())
-		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			normalize(v.Field(i))
-		}
-	case reflect.Slice:
-		if v.Type().Elem().Kind() == reflect.Uint8 {
-			return // bytes: null means that they were removed
-		}
-		if v.IsNil() {
-			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
-		}
-		for i := range v.Len() {
-			normalize(v.Index(i))
-		}
-	}
-}
+// printJSON prints one value as one line; see [jsonline.Write].
+func printJSON(w io.Writer, value any) error { return jsonline.Write(w, value) }

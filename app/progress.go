@@ -21,22 +21,23 @@ const startTimeout = 3 * time.Second
 // watchReplay shows the progress of a replay until it is finished. It continues
 // after failures of the connection. It returns an error if any run has failed
 // or was cancelled.
-func watchReplay(ctx context.Context, replays *replay.Store, std streams, id int64, asJSON bool) error {
+func watchReplay(ctx context.Context, w operatorWindow, std streams, id int64, asJSON bool) error {
 	show, resultOut := newProgress(std.out), std.out
 	if asJSON {
 		show, resultOut = progressJSON(std.out), io.Discard // the last line has the result
 	}
+	from, transient := behind(w)
 	started, lost, warned := time.Now(), false, false
 	for {
 		start := time.Now()
-		now, err := readProgress(ctx, replays, id)
+		now, err := readProgress(ctx, w, id)
 		switch {
 		case ctx.Err() != nil: // handled below
 		case errors.Is(err, store.ErrNotFound), err != nil && !transient(err):
 			return noSuchReplay(err)
 		case err != nil:
 			if !lost {
-				fmt.Fprintf(std.err, "%s: lost the connection to the database, still trying; the replay continues meanwhile\n", programName())
+				fmt.Fprintf(std.err, "%s: lost the connection to the %s, still trying; the replay continues meanwhile\n", programName(), from)
 				lost = true
 			}
 		default:
@@ -69,12 +70,12 @@ type progress struct {
 	runs     map[string]int64 // by state
 }
 
-func readProgress(ctx context.Context, replays *replay.Store, id int64) (progress, error) {
-	order, err := replays.Get(ctx, id)
+func readProgress(ctx context.Context, w operatorWindow, id int64) (progress, error) {
+	order, err := w.ReplayOrder(ctx, id)
 	if err != nil {
 		return progress{}, err
 	}
-	counts, err := replays.Runs(ctx, id)
+	counts, err := w.ReplayRuns(ctx, id)
 	if err != nil {
 		return progress{}, err
 	}

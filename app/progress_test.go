@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/store/replay"
 )
 
@@ -61,7 +62,7 @@ func TestProgressOfCancelled(t *testing.T) {
 		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, finished_at)
 		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'succeeded' ELSE 'failed' END, 1, now() FROM generate_series(1, 5) n`)
 	i := startInstance(t, url)
-	p, err := readProgress(t.Context(), replay.New(i.Store()), 1)
+	p, err := readProgress(t.Context(), window.New(i.Store()), 1)
 	if err != nil || !p.finished || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
 		t.Errorf("%+v, %v", p, err)
 	}
@@ -75,12 +76,12 @@ func TestProgressOfEstimate(t *testing.T) {
 	conn := connect(t, url)
 	execute(t, conn, `INSERT INTO lumin.replays (status, state, planned, planned_exactly, enqueued) VALUES ('failed', 'running', 1234567, false, 20000)`)
 	i := startInstance(t, url)
-	p, err := readProgress(t.Context(), replay.New(i.Store()), 1)
+	p, err := readProgress(t.Context(), window.New(i.Store()), 1)
 	if want := "running: 20000 of about 1.2 million enqueued, "; err != nil || !strings.HasPrefix(p.String(), want) {
 		t.Errorf("%s, %v, want %s", p, err, want)
 	}
 	execute(t, conn, `UPDATE lumin.replays SET enqueued = 1200000, enqueued_at = now()`)
-	if p, err = readProgress(t.Context(), replay.New(i.Store()), 1); err != nil || !strings.HasPrefix(p.String(), "running: 1200000 of 1200000 enqueued, ") || !p.finished {
+	if p, err = readProgress(t.Context(), window.New(i.Store()), 1); err != nil || !strings.HasPrefix(p.String(), "running: 1200000 of 1200000 enqueued, ") || !p.finished {
 		t.Errorf("%s, %v", p, err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
 
@@ -50,7 +49,7 @@ func (c *replayCommand) order() (replay.NewOrder, error) {
 	if err != nil {
 		return replay.NewOrder{}, err
 	}
-	order := replay.NewOrder{Filter: filter, Reason: c.Reason, OrderedBy: c.actor()}
+	order := replay.NewOrder{Filter: filter, Reason: c.Reason}
 	if c.Rate != nil {
 		if order.Rate = *c.Rate; order.Rate < 1 {
 			return order, advice.Usage(fmt.Sprintf("--rate is %d", order.Rate), "give 1 or more runs a second, or leave it out for no limit")
@@ -69,63 +68,55 @@ func (c *replayCommand) Run(ctx context.Context, std streams, jobTypes JobTypes)
 	if err := c.checkTry(); err != nil {
 		return err
 	}
+	if c.Try {
+		if err := c.needDatabase("--try"); err != nil {
+			return err
+		}
+	}
 	order, err := c.order()
 	if err != nil {
 		return err
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindowAs(ctx, c.actorSettings)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
+	defer closeWindow()
 	known := func(ctx context.Context) ([]string, bool, error) {
-		return st.StoredFingerprints(ctx, order.Filter.Status.RunState())
+		return w.Fingerprints(ctx, order.Filter.Status.RunState())
 	}
-	if err := checkNames(ctx, st, &order.Filter, known); err != nil {
+	if err := checkNames(ctx, w, &order.Filter, known); err != nil {
 		return err
 	}
-	plan, left, err := c.plan(ctx, st, order.Filter)
+	plan, err := w.PlanReplay(ctx, order.Filter, c.Exact)
 	if err != nil {
 		return err
 	}
 	out := c.printer(std.out, order)
 	planned := change{
-		show:  func() error { return out.plan(plan, left) },
+		show:  func() error { return out.plan(plan) },
 		empty: plan.Empty(),
-		apply: func() error { return c.place(ctx, std, replay.New(st), order, out) },
+		apply: func() error { return c.place(ctx, std, w, order, out) },
 	}
 	switch {
 	case c.Try:
-		c.addTrial(&planned, std, func() error { return c.tryRuns(ctx, std, st, order.Filter, plan, jobTypes) })
+		c.addTrial(&planned, std, func() error { return c.tryRuns(ctx, std, order.Filter, plan, jobTypes) })
 	case c.DryRun:
 		planned.dryRun = out.notOrdered
 	}
 	return planned.carryOut()
 }
 
-// plan counts the runs to replay. left is nil if they were not counted.
-func (c *replayCommand) plan(ctx context.Context, st *store.Store, filter replay.Filter) (plan replay.Plan, left *replay.Excluded, err error) {
-	plans := c.plans(st)
-	if plan, err = plans.Plan(ctx, filter); err != nil {
-		return plan, nil, err
-	}
-	if plan.Empty() || len(filter.EventIDs)+len(filter.SignatureRequestIDs) > 0 {
-		found, err := plans.Excluded(ctx, filter)
-		return plan, &found, err
-	}
-	return plan, nil, nil
-}
-
 // place orders the replay, and waits for its end if the user asked for that.
-func (c *replayCommand) place(ctx context.Context, std streams, replays *replay.Store, order replay.NewOrder, out replayPrinter) error {
-	id, err := replays.Place(ctx, order)
+func (c *replayCommand) place(ctx context.Context, std streams, w operatorWindow, order replay.NewOrder, out replayPrinter) error {
+	id, err := w.Replay(ctx, order)
 	if err != nil {
 		return err
 	}
 	if err := out.ordered(id); err != nil || !c.Wait {
 		return err
 	}
-	return watchReplay(ctx, replays, std, id, c.json())
+	return watchReplay(ctx, w, std, id, c.json())
 }
 
 // replayTargets describes what a replay with this status repeats.

@@ -8,14 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/store/replay"
 )
 
 // replayPrinter prints a plan and its outcome, as text or as JSON. [output]
 // keeps the errors of writing text.
 type replayPrinter interface {
-	plan(plan replay.Plan, left *replay.Excluded) error // left: nil if not counted
-	notOrdered() error                                  // ends a dry run
+	plan(plan window.Plan) error
+	notOrdered() error // ends a dry run
 	ordered(id int64) error
 }
 
@@ -33,7 +34,7 @@ type replayText struct {
 	wait  bool
 }
 
-func (t *replayText) plan(plan replay.Plan, left *replay.Excluded) error {
+func (t *replayText) plan(plan window.Plan) error {
 	switch {
 	case plan.Empty():
 		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", replayTargets(t.order.Filter.Status))
@@ -42,20 +43,26 @@ func (t *replayText) plan(plan replay.Plan, left *replay.Excluded) error {
 	default:
 		printPlan(t.w, plan, t.order)
 	}
-	if left == nil {
-		return nil
-	}
-	if left.Bodiless > 0 {
-		fmt.Fprintf(t.w, "%s left out: retention or an erasure has removed the body of the event\n", leftOut(left.Bodiless, *left))
-	}
-	if left.Dismissed > 0 {
-		fmt.Fprintf(t.w, "%s left out: dismissed; \"failures restore\" brings them back\n", leftOut(left.Dismissed, *left))
-	}
+	noteLeftOut(t.w, plan.LeftOut)
 	return nil
 }
 
+// noteLeftOut says which runs match a filter and are left out. left is nil if they
+// were not counted.
+func noteLeftOut(w io.Writer, left *window.LeftOut) {
+	if left == nil {
+		return
+	}
+	if left.WithoutBody > 0 {
+		fmt.Fprintf(w, "%s left out: retention or an erasure has removed the body of the event\n", leftOut(left.WithoutBody, *left))
+	}
+	if left.Dismissed > 0 {
+		fmt.Fprintf(w, "%s left out: dismissed; \"failures restore\" brings them back\n", leftOut(left.Dismissed, *left))
+	}
+}
+
 // leftOut formats a number of runs that are left out.
-func leftOut(n int64, left replay.Excluded) string {
+func leftOut(n int64, left window.LeftOut) string {
 	if left.Exact {
 		return runs(n)
 	}
@@ -73,7 +80,7 @@ func (t *replayText) ordered(id int64) error {
 	return nil
 }
 
-func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
+func printPlan(w io.Writer, plan window.Plan, order replay.NewOrder) {
 	heading := strings.ToUpper(string(cmp.Or(order.Filter.Status, replay.Failed))) + " RUNS"
 	if order.Filter.Status == replay.Unrecognized {
 		heading = "UNRECOGNIZED EVENTS"
@@ -81,10 +88,14 @@ func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
 	rows := make([][]string, len(plan.JobTypes))
 	for i, p := range plan.JobTypes {
 		duration := "-"
-		if p.Duration > 0 {
-			duration = approxDuration(p.Duration)
+		if p.EstimateSeconds != nil {
+			duration = approxDuration(time.Duration(*p.EstimateSeconds * float64(time.Second)))
 		}
-		rows[i] = []string{cmp.Or(p.Kind, "(made into events)"), countText(p.Runs, plan.Exact), timeCell(p.FirstEvent), timeCell(p.LastEvent), duration}
+		kind := "(made into events)"
+		if p.Kind != nil {
+			kind = *p.Kind
+		}
+		rows[i] = []string{kind, countText(p.Runs, plan.Exact), timeCell(p.FirstReceived), timeCell(p.LastReceived), duration}
 	}
 	table(w, []string{"JOB TYPE", heading, "FIRST RECEIVED", "LAST RECEIVED", "TAKES ABOUT"}, rows)
 	noteEstimate(w, plan.Exact, "job type", plan.MayMiss)
@@ -93,7 +104,7 @@ func printPlan(w io.Writer, plan replay.Plan, order replay.NewOrder) {
 		if !plan.Exact {
 			bound = "about"
 		}
-		fmt.Fprintf(w, "at %d a second: %s %s\n", order.Rate, bound, approxDuration(time.Duration(float64(plan.Runs())/float64(order.Rate)*float64(time.Second))))
+		fmt.Fprintf(w, "at %d a second: %s %s\n", order.Rate, bound, approxDuration(time.Duration(float64(plan.Runs)/float64(order.Rate)*float64(time.Second))))
 	}
 }
 
@@ -105,49 +116,14 @@ type replayJSON struct {
 
 // replayLine is a plan and the replay that was ordered from it.
 type replayLine struct {
-	Plan      []planLine   `json:"plan"`
-	TotalRuns int64        `json:"total_runs"`
-	Exact     bool         `json:"exact"`     // false: the numbers and times are estimates from a sample
-	MayMiss   int64        `json:"may_miss"`  // a job type of fewer runs may be missing from the plan; 0 if exact
-	LeftOut   *leftOutLine `json:"left_out"`  // null: not counted
-	Rate      *int         `json:"rate"`      // at most this many runs per second; null: no limit
-	DryRun    bool         `json:"dry_run"`   // true: nothing was ordered
-	ReplayID  *int64       `json:"replay_id"` // null: nothing was ordered
+	window.Plan
+	Rate     *int   `json:"rate"`      // at most this many runs per second; null: no limit
+	DryRun   bool   `json:"dry_run"`   // true: nothing was ordered
+	ReplayID *int64 `json:"replay_id"` // null: nothing was ordered
 }
 
-// planLine is the part of a plan for one job type. Its fields are those of
-// replay.PlannedRuns.
-type planLine struct {
-	Kind            *string    `json:"job_kind"` // null: unrecognized events, to be decoded
-	Runs            int64      `json:"runs"`
-	FirstReceived   *time.Time `json:"first_received_at"`
-	LastReceived    *time.Time `json:"last_received_at"`
-	EstimateSeconds *float64   `json:"estimate_seconds"` // null: unknown
-}
-
-// leftOutLine counts runs that match the filter and are not replayed.
-type leftOutLine struct {
-	WithoutBody int64 `json:"without_body"`
-	Dismissed   int64 `json:"dismissed"`
-	Exact       bool  `json:"exact"`
-}
-
-func (j *replayJSON) plan(plan replay.Plan, left *replay.Excluded) error {
-	j.line.TotalRuns, j.line.Exact, j.line.MayMiss = plan.Runs(), plan.Exact, plan.MayMiss
-	for _, p := range plan.JobTypes {
-		line := planLine{Runs: p.Runs, FirstReceived: p.FirstEvent, LastReceived: p.LastEvent}
-		if p.Kind != "" {
-			line.Kind = &p.Kind
-		}
-		if p.Duration > 0 {
-			seconds := p.Duration.Seconds()
-			line.EstimateSeconds = &seconds
-		}
-		j.line.Plan = append(j.line.Plan, line)
-	}
-	if left != nil {
-		j.line.LeftOut = &leftOutLine{WithoutBody: left.Bodiless, Dismissed: left.Dismissed, Exact: left.Exact}
-	}
+func (j *replayJSON) plan(plan window.Plan) error {
+	j.line.Plan = plan
 	if plan.Empty() {
 		return printJSON(j.w, j.line)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
@@ -72,7 +73,12 @@ func (c *replayCommand) addTrial(to *change, std streams, apply func() error) {
 }
 
 // tryRuns tries the runs of each job type of a plan, and prints the results.
-func (c *replayCommand) tryRuns(ctx context.Context, std streams, st *store.Store, filter replay.Filter, plan replay.Plan, jobTypes JobTypes) error {
+func (c *replayCommand) tryRuns(ctx context.Context, std streams, filter replay.Filter, plan window.Plan, jobTypes JobTypes) error {
+	st, closeStore, err := c.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
 	trials, end, err := c.openTrials(ctx, std, st, jobTypes)
 	if err != nil {
 		return err
@@ -88,8 +94,8 @@ func (c *replayCommand) tryRuns(ctx context.Context, std streams, st *store.Stor
 	}
 	var results []tried
 	for _, p := range plan.JobTypes {
-		result := tried{Kind: p.Kind, Runs: p.Runs, Exact: plan.Exact}
-		if why := t.untried(p.Kind, plain); why != "" {
+		result := tried{Kind: *p.Kind, Runs: p.Runs, Exact: plan.Exact}
+		if why := t.untried(*p.Kind, plain); why != "" {
 			result.Untried = &why
 		} else {
 			err = t.try(ctx, &result)
@@ -117,7 +123,7 @@ func (c *replayCommand) openTrials(ctx context.Context, std streams, st *store.S
 	if env.Lumin, env.LuminAPIKey, err = c.client(); err != nil {
 		return nil, nil, err
 	}
-	if env.DB, err = openJobsDB(ctx, url, 1); err != nil {
+	if env.DB, err = openJobsDB(ctx, url, 1, nil); err != nil {
 		return nil, nil, err
 	}
 	trials, err := newTrials(ctx, st, env, jobTypes)

@@ -27,8 +27,8 @@ func (c *replaysListCommand) Run(ctx context.Context, std streams) error {
 	if err := checkLimit(c.Limit); err != nil {
 		return err
 	}
-	return list(ctx, std, c.listSettings, replayListing(), func(st *store.Store) ([]replay.Order, error) {
-		return replay.New(st).List(ctx, c.Limit)
+	return list(ctx, std, c.listSettings, replayListing(), func(w operatorWindow) ([]replay.Order, error) {
+		return w.Replays(ctx, c.Limit)
 	})
 }
 
@@ -48,7 +48,7 @@ func replayListing() listing[replay.Order] {
 
 // oneReplay names a replay.
 type oneReplay struct {
-	databaseSettings
+	windowSettings
 	ID int64 `arg:"" help:"The replay's id."`
 }
 
@@ -58,17 +58,16 @@ type replaysShowCommand struct {
 }
 
 func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	replays := replay.New(st)
-	order, err := replays.Get(ctx, c.ID)
+	defer closeWindow()
+	order, err := w.ReplayOrder(ctx, c.ID)
 	if err != nil {
 		return noSuchReplay(err)
 	}
-	counts, err := replays.Runs(ctx, c.ID)
+	counts, err := w.ReplayRuns(ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -125,23 +124,27 @@ type replaysWatchCommand struct {
 }
 
 func (c *replaysWatchCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	return watchReplay(ctx, replay.New(st), std, c.ID, c.json())
+	defer closeWindow()
+	return watchReplay(ctx, w, std, c.ID, c.json())
 }
 
-type replaysCancelCommand struct{ oneReplay }
+type replaysCancelCommand struct {
+	oneReplay
+	Reason string `help:"Why. It is stored in the audit log, so do not name a person in it."`
+	actorSettings
+}
 
 func (c *replaysCancelCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindowAs(ctx, c.actorSettings)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	switch err := replay.New(st).Cancel(ctx, c.ID); {
+	defer closeWindow()
+	switch err := w.CancelReplay(ctx, c.ID, c.Reason); {
 	case errors.Is(err, replay.ErrEnded):
 		fmt.Fprintf(std.out, "nothing to cancel: %v\n", err)
 		return nil

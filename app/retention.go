@@ -13,6 +13,7 @@ import (
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/duration"
 	"lumin-ingest/lumin"
+	"lumin-ingest/store/operate"
 	"lumin-ingest/store/retention"
 )
 
@@ -83,7 +84,8 @@ func (c *retentionCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	if !c.DryRun {
-		plan.Removed, err = retention.Run(ctx, st.Pool(), policy, now)
+		by := operate.Actor{Name: currentActor(), Via: operate.Command}
+		plan.Removed, err = operate.New(st).Retain(ctx, by, policy, now, "")
 	}
 	if err != nil && plan.Rows() == 0 {
 		return err

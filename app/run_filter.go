@@ -8,7 +8,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/store"
 	"lumin-ingest/store/replay"
 )
 
@@ -68,22 +67,22 @@ func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 // checkNames refuses names and ids in a filter that do not exist, and completes
 // short event types. fingerprints returns the errors of all runs that the
 // filter could choose; false if there are too many to read them all.
-func checkNames(ctx context.Context, st *store.Store, filter *replay.Filter, fingerprints func(context.Context) ([]string, bool, error)) error {
-	if err := checkKinds(ctx, st, filter.Kinds); err != nil {
+func checkNames(ctx context.Context, w operatorWindow, filter *replay.Filter, fingerprints func(context.Context) ([]string, bool, error)) error {
+	if err := checkKinds(ctx, w, filter.Kinds); err != nil {
 		return err
 	}
-	full, err := eventTypes(ctx, st, filter.EventTypes)
+	full, err := eventTypes(ctx, w, filter.EventTypes)
 	if err != nil {
 		return err
 	}
 	filter.EventTypes = full
-	if err := checkSources(ctx, st, filter.Sources); err != nil {
+	if err := checkSources(ctx, w, filter.Sources); err != nil {
 		return err
 	}
-	if err := checkRequests(ctx, st, filter.SignatureRequestIDs); err != nil {
+	if err := checkRequests(ctx, w, filter.SignatureRequestIDs); err != nil {
 		return err
 	}
-	if err := checkEvents(ctx, st, filter.EventIDs); err != nil {
+	if err := checkEvents(ctx, w, filter.EventIDs); err != nil {
 		return err
 	}
 	if len(filter.ErrorFingerprints) == 0 {

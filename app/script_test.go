@@ -46,8 +46,16 @@ import (
 //	lumin-api          starts a stand-in for Lumin's API; sets LUMIN_API_URL and
 //	                   LUMIN_API_KEY
 //	lumin-status ID S  the stand-in reports status S for signature request ID
+//
+// The condition [api] holds in [TestScriptsOnServer].
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	testscript.Run(t, scriptParams(testscript.Params{Dir: "testdata"}, false))
+}
+
+// scriptParams adds the commands of the scripts. With onServer, commands of
+// operators use an API on the database that a script makes.
+func scriptParams(params testscript.Params, onServer bool) testscript.Params {
 	commands := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, do := range map[string]func(*script, []string){
 		"database": (*script).database, "login": (*script).login, "fails": (*script).fails,
@@ -65,16 +73,20 @@ func TestScripts(t *testing.T) {
 			do(s, args)
 		}
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:  "testdata",
-		Cmds: commands,
-		Setup: func(env *testscript.Env) error {
-			env.Values[scriptKey{}] = &script{tb: env.T().(testing.TB)}
-			env.Setenv("LUMIN_ACCOUNT_API_KEYS", accountKey)
-			env.Setenv("GORACE", noSleepAtExit)
-			return nil
-		},
-	})
+	params.Cmds = commands
+	params.Setup = func(env *testscript.Env) error {
+		env.Values[scriptKey{}] = &script{tb: env.T().(testing.TB), onServer: onServer}
+		env.Setenv("LUMIN_ACCOUNT_API_KEYS", accountKey)
+		env.Setenv("GORACE", noSleepAtExit)
+		return nil
+	}
+	params.Condition = func(condition string) (bool, error) {
+		if condition != "api" {
+			return false, errors.New("unknown condition")
+		}
+		return onServer, nil
+	}
+	return params
 }
 
 type scriptKey struct{}
@@ -82,9 +94,10 @@ type scriptKey struct{}
 // script is the state of one script.
 type script struct {
 	*testscript.TestScript
-	tb      testing.TB
-	running *program
-	api     *luminapi.Server
+	tb       testing.TB
+	onServer bool // commands of operators use an API
+	running  *program
+	api      *luminapi.Server
 }
 
 func (s *script) database(args []string) {
@@ -102,6 +115,9 @@ func (s *script) database(args []string) {
 	s.Setenv("OWNER_URL", url)
 	s.login([]string{"SERVER_URL", "lumin_ingest", "lumin_worker"})
 	s.login([]string{"DATABASE_URL", "lumin_admin"})
+	if s.onServer {
+		s.Setenv("LUMIN_INGEST_SERVER", serveAPI(s.tb, s.Getenv("DATABASE_URL")))
+	}
 }
 
 func (s *script) login(args []string) {
@@ -120,10 +136,10 @@ func (s *script) owner() string { return cmp.Or(s.Getenv("OWNER_URL"), s.Getenv(
 func (s *script) environment(args ...string) []string {
 	var env []string
 	for _, name := range []string{
-		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE",
+		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LUMIN_INGEST_SERVER", "LUMIN_INGEST_TOKEN", "LUMIN_INGEST_TOKEN_FILE", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE",
 		"LUMIN_ACCOUNT_API_KEYS", "LUMIN_ACCOUNT_API_KEYS_FILE", "LUMIN_APP_SECRETS", "LUMIN_APP_SECRETS_FILE",
 		"LUMIN_API_KEY", "LUMIN_API_KEY_FILE", "LUMIN_API_URL", "LUMIN_ROLE", "WORKERS", "QUEUES", "TEST_JOBS",
-		"FORWARD_URLS", "FORWARD_SECRETS", "FORWARD_ALLOW_NETWORKS", "ARCHIVE_URL", "ARCHIVE_FILES", "RECONCILE_EVERY", "RECONCILE_REPAIR", "SIGNATURE_REQUEST_STATE",
+		"FORWARD_URLS", "FORWARD_SECRETS", "FORWARD_ALLOW_NETWORKS", "ARCHIVE_URL", "ARCHIVE_FILES", "RECONCILE_EVERY", "RECONCILE_REPAIR", "SIGNATURE_REQUEST_STATE", "ALERT_WEBHOOK_URL",
 		"MAX_BODY_MEMORY", "TRUSTED_PROXIES", "RETAIN_PAYLOADS", "RETAIN_EVENTS", "DRAIN_DELAY", "TLS_CERT_FILE", "TLS_KEY_FILE", "LOG_LEVEL", "LOG_FORMAT", "PATH", "HOME", "GORACE",
 	} {
 		if value := s.Getenv(name); value != "" {

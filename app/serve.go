@@ -27,8 +27,11 @@ type serveCommand struct {
 	listenSettings
 	tlsSettings
 	callerSettings
+	adminSettings
 	retentionSettings
 	luminSettings
+	webhookSettings
+	alertLimits
 	builtInSettings `group:"Built-in job types:"`
 	Role            string         `env:"LUMIN_ROLE" enum:"all,ingest,worker" default:"all" help:"all: receive deliveries and run jobs; ingest: only receive; worker: only run jobs."`
 	Workers         *int           `env:"WORKERS" placeholder:"N" help:"Number of jobs that each queue runs at once. By default 16, and in a queue of a transactional job type two for each CPU, 4 to 16."`
@@ -41,7 +44,7 @@ type serveCommand struct {
 type listenSettings struct {
 	ListenAddr      string `env:"LISTEN_ADDR" placeholder:"HOST:PORT" help:"Public listener, for Lumin; 127.0.0.1:8080 by default."`
 	Port            *int   `env:"PORT" placeholder:"N" help:"Public listener on this port of every address, if LISTEN_ADDR is not set."`
-	AdminListenAddr string `env:"ADMIN_LISTEN_ADDR" placeholder:"HOST:PORT" help:"Health and metrics; 127.0.0.1:8081 by default."`
+	AdminListenAddr string `env:"ADMIN_LISTEN_ADDR" placeholder:"HOST:PORT" help:"Health, metrics and the dashboard; 127.0.0.1:8081 by default."`
 }
 
 // Default addresses of the listeners.
@@ -99,10 +102,22 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 	if cfg.TrustedProxies, err = c.trustedProxies(); err != nil {
 		return cfg, err
 	}
+	if err := c.adminSettings.addTo(&cfg); err != nil {
+		return cfg, err
+	}
 	if cfg.Retention, err = c.policy(c.MaxEventAge); err != nil {
 		return cfg, err
 	}
+	if cfg.Alerts, err = c.alerting(); err != nil {
+		return cfg, err
+	}
+	if cfg.Alerts.Limits, err = c.limits(); err != nil {
+		return cfg, err
+	}
 	if cfg.DatabaseURL, err = c.writableURL(); err != nil {
+		return cfg, err
+	}
+	if cfg.Tracer, err = newTracer(logger); err != nil {
 		return cfg, err
 	}
 	if cfg.Ingest {
@@ -160,7 +175,7 @@ func (c *serveCommand) checkRanges() error {
 // addJobTypes makes the registry: first the program's job types, then the
 // built-in ones. Job types get a pool of their own.
 func addJobTypes(ctx context.Context, cfg *service.Config, jobTypes JobTypes, env Env, builtIn builtInSettings) (err error) {
-	if cfg.JobsDB, err = openJobsDB(ctx, cfg.DatabaseURL, cmp.Or(cfg.MaxWorkers, worker.DefaultMaxWorkers)); err != nil {
+	if cfg.JobsDB, err = openJobsDB(ctx, cfg.DatabaseURL, cmp.Or(cfg.MaxWorkers, worker.DefaultMaxWorkers), cfg.Tracer); err != nil {
 		return err
 	}
 	env.Logger, env.DB = cfg.Logger, cfg.JobsDB

@@ -30,17 +30,17 @@ func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 	if err := checkSourceFilter(c.Source); err != nil {
 		return err
 	}
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	filter, err := c.resolve(ctx, st)
+	defer closeWindow()
+	filter, err := c.resolve(ctx, w)
 	if err != nil {
 		return err
 	}
 	filter.Limit = c.Lines
-	tail, events, err := st.NewTail(ctx, filter)
+	tail, events, err := w.Tail(ctx, filter)
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,7 @@ func (c *eventsTailCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	f := follower{next: tail.Next, show: show, err: std.err, every: 500 * time.Millisecond}
+	f.from, f.transient = behind(w)
 	return f.run(ctx)
 }
 
@@ -147,6 +148,9 @@ type follower struct {
 	show  func([]store.EventSummary) error
 	err   io.Writer
 	every time.Duration
+
+	from      string           // what next asks: the database or the server
+	transient func(error) bool // whether an error of next may disappear
 }
 
 const (
@@ -161,18 +165,18 @@ func (f *follower) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil // interrupted, which is the regular end
-		case err != nil && !transient(err):
+		case err != nil && !f.transient(err):
 			return err
 		case err != nil:
 			if !lost {
-				fmt.Fprintf(f.err, "%s: lost the connection to the database, still trying: %s\n", programName(), errtext.OneLine(err))
+				fmt.Fprintf(f.err, "%s: lost the connection to the %s, still trying: %s\n", programName(), f.from, errtext.OneLine(err))
 				lost = true
 			} else {
 				wait = min(2*wait, maxFollowWait)
 			}
 		default:
 			if lost {
-				fmt.Fprintf(f.err, "%s: the database answers again; nothing was missed\n", programName())
+				fmt.Fprintf(f.err, "%s: the %s answers again; nothing was missed\n", programName(), f.from)
 			}
 			wait, lost = f.every, false
 			if len(events) > 0 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/sample"
 	"lumin-ingest/internal/service"
 	"lumin-ingest/lumin"
@@ -192,7 +193,7 @@ func (w *together) erase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := awaitErasure(ctx, w.store().Pool(), id)
+	e, err := awaitErasure(ctx, window.New(w.store()), id)
 	if err == nil && e.FinishedAt == nil {
 		err = fmt.Errorf("erasure %d is not finished", id)
 	}

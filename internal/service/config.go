@@ -8,7 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/admin/access"
+	"lumin-ingest/internal/alerting"
 	"lumin-ingest/internal/servicelog"
+	"lumin-ingest/internal/tracing"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store/retention"
 	"lumin-ingest/worker"
@@ -32,8 +35,25 @@ type Config struct {
 	// DatabaseURL is the database. It must pass pgopen.Check with Writes.
 	DatabaseURL string
 
-	// Admin is the address of the admin listener: health and metrics.
+	// Admin is the address of the admin listener: health, metrics and the dashboard.
 	Admin Address
+
+	// AdminDatabaseURL is the same database with the login of the dashboard. "":
+	// DatabaseURL.
+	AdminDatabaseURL string
+
+	// AdminTokens lists who may sign in to the dashboard. nil: no one with a token.
+	AdminTokens []access.Token
+
+	// ReadAdminTokens reads the tokens again while the service runs, like
+	// ReadSources. nil: they do not change.
+	ReadAdminTokens func() ([]access.Token, error)
+
+	// AdminProxies sign users in to the dashboard. The zero value: none.
+	AdminProxies access.Proxies
+
+	// AdminHosts lists more names of the dashboard; see access.Config. nil: none.
+	AdminHosts []string
 
 	// Registry holds the job types. A service that does not work needs it too:
 	// it decides which runs an event gets.
@@ -46,6 +66,12 @@ type Config struct {
 	// CPUs is the number of processors that defaults are for. 0: those that the
 	// program uses when New is called.
 	CPUs int
+
+	// Tracer makes the traces. The Service shuts it down. nil: there are none.
+	Tracer *tracing.Tracer
+
+	// Alerts says where alerts are sent. Zero: nowhere.
+	Alerts alerting.Settings
 
 	// Ingest makes the service receive deliveries. The rest of this block is
 	// used only then.
@@ -101,6 +127,8 @@ type Config struct {
 
 	// Retention defines how long events and bodies are kept. Zero: forever.
 	Retention retention.Policy
+
+	alertsEvery time.Duration // time between two looks for alerts; 0: the usual minute
 }
 
 // Address is where a listener listens.
@@ -123,7 +151,7 @@ const (
 
 // worker returns the part of the configuration that decides how jobs run.
 func (c Config) worker() worker.Config {
-	return worker.Config{Registry: c.Registry, Logger: c.Logger, CPUs: c.CPUs, MaxWorkers: c.MaxWorkers, Queues: c.Queues, Retention: c.Retention}
+	return worker.Config{Registry: c.Registry, Logger: c.Logger, CPUs: c.CPUs, MaxWorkers: c.MaxWorkers, Queues: c.Queues, Retention: c.Retention, Tracer: c.Tracer}
 }
 
 // role returns the role of the service, as LUMIN_ROLE names it.

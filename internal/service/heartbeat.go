@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"os"
 	"time"
@@ -39,11 +38,10 @@ type heartbeat struct {
 // startHeartbeat describes this program, and starts its heartbeat.
 func (s *Service) startHeartbeat() *heartbeat {
 	program := catalog.Program{
-		Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Version: version.String(),
+		ID: s.id, Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Version: version.String(),
 		Kinds: s.cfg.Registry.Kinds(), OtherKinds: s.cfg.Registry.OtherKinds(),
 		Connections: s.cfg.connections(),
 	}
-	_, _ = rand.Read(program.ID[:]) // never fails
 	if host, err := os.Hostname(); err == nil {
 		program.Host = host
 	}

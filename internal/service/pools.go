@@ -31,6 +31,10 @@ const (
 	// adminConns has room for the two counts of /metrics, which may take a minute,
 	// and for a short statement: of a scrape or of the heartbeat.
 	adminConns = 3
+
+	// pagesConns is how many statements the dashboard runs at once. Readers wait for
+	// each other, and for nothing else.
+	pagesConns = 4
 )
 
 // recordPool is for recording and for /readyz. A delivery is answered within ten
@@ -72,6 +76,14 @@ func adminPool() pgopen.Options {
 	return pgopen.Options{
 		MaxConns: adminConns, Writes: true,
 		StatementTimeout: time.Minute, LockTimeout: 2 * time.Second, IdleInTransaction: 10 * time.Second,
+	}
+}
+
+// pagesPool is for the dashboard. Counts in the background get 30 s, actions 25 s.
+func pagesPool() pgopen.Options {
+	return pgopen.Options{
+		MaxConns: pagesConns, Writes: true, NoJIT: true,
+		StatementTimeout: 40 * time.Second, LockTimeout: 5 * time.Second, IdleInTransaction: 10 * time.Second,
 	}
 }
 

@@ -20,6 +20,9 @@ func (s *Service) rotate(ctx context.Context) {
 	if s.certificate != nil {
 		looks = append(looks, s.lookAtCertificate())
 	}
+	if s.cfg.ReadAdminTokens != nil {
+		looks = append(looks, s.watchTokens().look)
+	}
 	if len(looks) == 0 {
 		s.logHangups(ctx)
 		return
@@ -52,7 +55,7 @@ func (s *Service) logHangups(ctx context.Context) {
 			return
 		case <-s.signals.hangup:
 			s.cfg.Logger.Info("SIGHUP: there is nothing to reload",
-				"remedy", "give the secrets as LUMIN_ACCOUNT_API_KEYS_FILE or LUMIN_APP_SECRETS_FILE to change them without a restart")
+				"remedy", "give the secrets as LUMIN_ACCOUNT_API_KEYS_FILE, LUMIN_APP_SECRETS_FILE or ADMIN_TOKENS_FILE to change them without a restart")
 		}
 	}
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"maps"
 	"slices"
@@ -14,12 +15,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"lumin-ingest/admin"
+	"lumin-ingest/admin/access"
 	"lumin-ingest/ingest"
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/internal/alerting"
 	"lumin-ingest/internal/machine"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
+	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
+	"lumin-ingest/store/replay"
 	"lumin-ingest/worker"
 )
 
@@ -44,12 +49,17 @@ type Service struct {
 	runtime       *worker.Runtime
 	workReadiness *store.Readiness
 
+	guard     *access.Guard    // of the dashboard
 	readiness *store.Readiness // the recorder's; without a recorder, the worker's
 	admin     *listener
 
-	heartbeat   *heartbeat   // nil until the service has started
-	waitingFor  atomic.Value // string: why the workers have not started; "" after the start
-	workProblem atomic.Value // string: why no run could be settled at the last probe; "" if one could
+	id          [16]byte         // of this program in lumin.programs
+	history     *history.Writer  // counts deliveries and attempts
+	historian   *historian       // nil until the service has started
+	heartbeat   *heartbeat       // nil until the service has started
+	waitingFor  atomic.Value     // string: why the workers have not started; "" after the start
+	workProblem atomic.Value     // string: why no run could be settled at the last probe; "" if one could
+	alerts      *alerting.Sender // like heartbeat
 	stopping    atomic.Bool
 	failed      chan error // the error of a listener
 }
@@ -64,6 +74,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		cfg: cfg, signals: handleSignals(cfg),
 		registry: prometheus.NewRegistry(), pools: map[string]*pgxpool.Pool{envPool: cfg.JobsDB}, failed: make(chan error, 2),
 	}
+	_, _ = rand.Read(s.id[:]) // never fails
+	s.history = history.NewWriter(s.id)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -86,6 +98,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	s.registry.MustRegister(newPoolCollector(s.pools),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), admin.NewBuildCollector(),
 		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(ctx, s.store.UnsettledRuns),
+		admin.NewQueueCollector(ctx, s.store.QueueDepths), admin.NewDatabaseCollector(ctx, s.store.DatabaseLoad),
+		admin.NewReplayCollector(ctx, func(ctx context.Context) (replay.Open, error) { return replay.CountOpen(ctx, s.store.Pool()) }),
 		admin.NewLaneCollector(ctx, func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, s.store.Pool()) }))
 	if err := s.listen(ctx); err != nil {
 		return nil, err
@@ -95,15 +109,17 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 // newReceiver creates the parts that handle a delivery.
 func (s *Service) newReceiver(ctx context.Context) (err error) {
-	if s.recording, err = s.openStore(ctx, "record", recordPool()); err != nil {
+	if s.recording, err = s.openStore(ctx, "record", s.traced(recordPool())); err != nil {
 		return err
 	}
 	s.recorder = store.NewRecorder(s.recording, s.cfg.Logger, s.registry)
+	s.recorder.SetTracer(s.cfg.Tracer)
 	s.readiness = store.NewReadiness(s.recorder)
 	s.handler, err = ingest.New(ingest.Config{
 		Sources: s.cfg.Sources, Record: s.recorder.Record, Route: s.cfg.Registry.Route,
 		MaxEventAge: s.cfg.MaxEventAge, Logger: s.cfg.Logger, Registerer: s.registry,
-		MaxBodyMemory: s.cfg.MaxBodyMemory, TrustedProxies: s.cfg.TrustedProxies,
+		Answered:      s.answered,
+		MaxBodyMemory: s.cfg.MaxBodyMemory, TrustedProxies: s.cfg.TrustedProxies, Tracer: s.cfg.Tracer,
 	})
 	if err == nil && s.cfg.ReadCertificate != nil {
 		err = s.newCertificate()
@@ -114,14 +130,14 @@ func (s *Service) newReceiver(ctx context.Context) (err error) {
 // newWorker creates the parts that run jobs. They run after start.
 func (s *Service) newWorker(ctx context.Context) (err error) {
 	cfg := s.cfg.worker()
-	cfg.Registerer = s.registry
-	if s.working, err = s.openStore(ctx, "work", workPool(cfg)); err != nil {
+	cfg.Registerer, cfg.Ended = s.registry, s.attempted
+	if s.working, err = s.openStore(ctx, "work", s.traced(workPool(cfg))); err != nil {
 		return err
 	}
 	if cfg.RiverPool, err = s.openPool(ctx, "river", riverPool(cfg)); err != nil {
 		return err
 	}
-	if cfg.JobSettings, err = pgopen.Pool(ctx, s.cfg.DatabaseURL, jobPool(cfg)); err != nil {
+	if cfg.JobSettings, err = pgopen.Pool(ctx, s.cfg.DatabaseURL, s.traced(jobPool(cfg))); err != nil {
 		return err
 	}
 	cfg.JobSettings.Close() // only its settings are used
@@ -136,16 +152,31 @@ func (s *Service) newWorker(ctx context.Context) (err error) {
 
 // openStore creates a store with its own pool. It does not wait for a connection.
 func (s *Service) openStore(ctx context.Context, name string, options pgopen.Options) (*store.Store, error) {
-	pool, err := s.openPool(ctx, name, options)
+	return s.openStoreAt(ctx, s.cfg.DatabaseURL, name, options)
+}
+
+// openStoreAt is openStore with the login of another URL.
+func (s *Service) openStoreAt(ctx context.Context, url, name string, options pgopen.Options) (*store.Store, error) {
+	pool, err := s.openPoolAt(ctx, url, name, options)
 	if err != nil {
 		return nil, err
 	}
 	return store.New(pool, s.cfg.Logger)
 }
 
+// traced adds the tracer to the options of a pool whose statements belong to traces.
+func (s *Service) traced(options pgopen.Options) pgopen.Options {
+	options.Tracer = s.cfg.Tracer.Queries()
+	return options
+}
+
 // openPool opens a pool that the service closes.
 func (s *Service) openPool(ctx context.Context, name string, options pgopen.Options) (*pgxpool.Pool, error) {
-	pool, err := pgopen.Pool(ctx, s.cfg.DatabaseURL, options)
+	return s.openPoolAt(ctx, s.cfg.DatabaseURL, name, options)
+}
+
+func (s *Service) openPoolAt(ctx context.Context, url, name string, options pgopen.Options) (*pgxpool.Pool, error) {
+	pool, err := pgopen.Pool(ctx, url, options)
 	if err == nil {
 		s.pools[name] = pool
 	}
@@ -154,8 +185,12 @@ func (s *Service) openPool(ctx context.Context, name string, options pgopen.Opti
 
 // listen opens both listeners before either of them serves.
 func (s *Service) listen(ctx context.Context) (err error) {
+	dashboard, err := s.dashboard(ctx)
+	if err != nil {
+		return err
+	}
 	handler := admin.New(admin.Config{
-		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.warnings, Gatherer: s.registry, Logger: s.cfg.Logger,
+		Ready: s.checks(), Sources: s.sourceLines, Warnings: s.warnings, Gatherer: s.registry, Logger: s.cfg.Logger, Dashboard: dashboard,
 	})
 	if s.admin, err = open(ctx, s.cfg.Admin, admin.NewServer(handler), "ADMIN_LISTEN_ADDR"); err != nil {
 		return err
@@ -171,7 +206,7 @@ func (s *Service) listen(ctx context.Context) (err error) {
 		s.public.socket = s.handler.Guard(s.public.socket)
 	}
 	s.admin.serve(s.failed)
-	s.cfg.Logger.Info("health and metrics", "address", s.AdminAddr())
+	s.cfg.Logger.Info("health and metrics", "address", s.AdminAddr(), "dashboard", s.dashboardState())
 	if s.public != nil {
 		s.public.serve(s.failed)
 		s.cfg.Logger.Info("receiving deliveries", "address", s.PublicAddr(), "tls", s.certificate != nil, "sources", slices.Sorted(maps.Keys(s.cfg.Sources)))

@@ -34,7 +34,8 @@ func (s *Service) start(ctx context.Context) error {
 		if err == nil {
 			s.waitingFor.Store("") // if the workers stop later, this reason no longer applies
 			s.checkConnections(ctx)
-			s.heartbeat = s.startHeartbeat()
+			s.heartbeat, s.historian = s.startHeartbeat(), s.startHistorian(flushEvery)
+			s.alerts = s.startAlerts()
 			s.cfg.Logger.Info("started", s.summary()...)
 			return nil
 		}

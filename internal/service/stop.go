@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -115,6 +116,13 @@ func (s *Service) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var errs []error
+	alertsStopped := make(chan struct{})
+	if s.alerts != nil {
+		go func() { // it takes no time of its own
+			defer close(alertsStopped)
+			s.alerts.Stop()
+		}()
+	}
 	if s.public != nil {
 		errs = append(errs, s.public.shutdown(ctx))
 	}
@@ -126,7 +134,13 @@ func (s *Service) stop() error {
 		errs = append(errs, s.stopJobs())
 	}
 	if s.heartbeat != nil {
+		var ending sync.WaitGroup // they wait for the database at the same time
+		ending.Go(s.historian.stop)
 		s.heartbeat.stop()
+		ending.Wait()
+	}
+	if s.alerts != nil {
+		<-alertsStopped
 	}
 	_ = s.admin.server.Close() // a request for health or metrics may be cut off
 	err := errors.Join(errs...)
@@ -172,6 +186,7 @@ func (s *Service) close() {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
+		s.shutdownTracer()
 		for _, pool := range s.pools {
 			pool.Close() // waits until every connection has been returned
 		}
@@ -183,5 +198,17 @@ func (s *Service) close() {
 	case <-closed:
 	case <-time.After(closeTimeout):
 		s.cfg.Logger.Warn("jobs that did not end still hold connections")
+	}
+}
+
+// traceFlush bounds the wait for the last spans. It is part of closeTimeout.
+const traceFlush = time.Second
+
+// shutdownTracer sends the last spans.
+func (s *Service) shutdownTracer() {
+	ctx, cancel := context.WithTimeout(context.Background(), traceFlush)
+	defer cancel()
+	if err := s.cfg.Tracer.Shutdown(ctx); err != nil {
+		s.cfg.Logger.Warn("the last spans were not sent in time")
 	}
 }

@@ -1,0 +1,113 @@
+package service
+
+import (
+	"context"
+	"crypto/x509"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"lumin-ingest/ingest"
+	"lumin-ingest/internal/alerting"
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/testcert"
+	"lumin-ingest/internal/wait"
+	"lumin-ingest/store/alerts"
+)
+
+// A program that receives reports a rotated key, and a program that works sends it.
+func TestRotatedKeyIsSent(t *testing.T) {
+	t.Parallel()
+	messages := make(chan string, 10)
+	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		messages <- string(body)
+	}))
+	defer webhook.Close()
+	url := pgtest.New(t)
+	every := 100 * time.Millisecond
+	receiving := startService(t, url, func(cfg *Config) { cfg.Work, cfg.alertsEvery = false, every })
+	receiving.waitReady(t)
+	for range mismatchesOfRotation {
+		if status := receiving.deliver(t, newKey); status != http.StatusUnauthorized {
+			t.Fatal(status)
+		}
+	}
+	working := startService(t, url, func(cfg *Config) {
+		cfg.Ingest, cfg.alertsEvery = false, every
+		cfg.Alerts = alerting.Settings{URL: webhook.URL, Format: alerting.Text, Name: "test"}
+	})
+	var message string
+	wait.Until(t, "a message arrives", func() bool {
+		select {
+		case message = <-messages:
+			return true
+		default:
+			return false
+		}
+	})
+	if !strings.HasPrefix(message, "test: 1 alert\n• signatures of source account match no configured key (deliveries refused in a row: 10, the last good one: never)") {
+		t.Error(message)
+	}
+	if working.log.First("sent alerts") == nil || receiving.log.First("sent alerts") != nil {
+		t.Error("who has sent?")
+	}
+}
+
+// A rotated key is no longer reported when any program has recorded an event since.
+func TestMismatches(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	count, last := int64(0), time.Time{}
+	m := mismatches{
+		growth: map[string]growth{},
+		sources: func() []ingest.SourceStatus {
+			return []ingest.SourceStatus{{Source: "account", MismatchesSince: count}}
+		},
+		lastEvents: func(context.Context) (map[string]time.Time, error) { return map[string]time.Time{"account": last}, nil },
+	}
+	look := func(after time.Duration, want int) {
+		t.Helper()
+		found, err := m.alerts(t.Context(), now.Add(after))
+		if err != nil || len(found) != want {
+			t.Errorf("after %s: %v, %v, want %d", after, found, err, want)
+		}
+	}
+	count = 9
+	look(0, 0)
+	count = 10
+	look(time.Minute, 1)
+	look(time.Hour, 1)
+	last = now.Add(2 * time.Hour) // another program got a good one
+	look(3*time.Hour, 0)
+	count = 11
+	look(4*time.Hour, 1)
+	count = 0
+	look(5*time.Hour, 0)
+}
+
+func TestCertificateAlert(t *testing.T) {
+	t.Parallel()
+	s := &Service{}
+	if found := s.certificateAlerts(time.Now()); found != nil {
+		t.Errorf("without a certificate: %v", found)
+	}
+	pair := testcert.New(t, time.Now().Add(8*24*time.Hour)).Certificate(t)
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair.Leaf = leaf
+	s.certificate = &certificate{}
+	s.certificate.inUse.Store(&pair)
+	if found := s.certificateAlerts(time.Now()); found != nil {
+		t.Errorf("%v", found)
+	}
+	found := s.certificateAlerts(time.Now().Add(2 * 24 * time.Hour))
+	if len(found) != 1 || found[0].Condition() != alerts.Certificate || !strings.Contains(found[0].Text, "renew it") {
+		t.Errorf("%v", found)
+	}
+}
