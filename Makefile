@@ -39,6 +39,10 @@ build: ## build bin/lumin-ingest
 run: build ## start a private PostgreSQL, the program and a demo; Ctrl-C stops all three
 	@exec ./$(BINARY) dev
 
+.PHONY: picture
+picture: build ## draw the pictures of the dashboard in the README, docs/dashboard-light.png and -dark.png; needs Chromium
+	docs/picture.sh ./$(BINARY)
+
 .PHONY: test
 test: ## run all tests, with the race detector and a private PostgreSQL
 	@test -n "$(RACE)" || echo "no C compiler found: the tests run WITHOUT the race detector" >&2
@@ -49,6 +53,22 @@ test: ## run all tests, with the race detector and a private PostgreSQL
 .PHONY: test-versions
 test-versions: ## run the tests on each of the VERSIONS ("14 15 16 17 18") of PostgreSQL; downloads servers that are not installed
 	go run ./internal/pgversions -versions "$(VERSIONS)" $(TESTS)
+
+# axe-core checks accessibility. It is a package of npm, which is asked for it once.
+AXE_VERSION ?= 4.14.1
+AXE_SHA256  ?= 29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c
+AXE_CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lumin-ingest
+AXE         ?= $(AXE_CACHE)/axe-$(AXE_VERSION).min.js
+PICTURES    ?= $(CURDIR)/bin/pictures
+
+.PHONY: test-browser
+test-browser: ## test the dashboard in an installed Chromium, with axe-core from npm; pictures of all pages go to PICTURES (bin/pictures)
+	@mkdir -p "$(PICTURES)" "$(dir $(AXE))"
+	@test -s "$(AXE)" || { cd "$$(mktemp -d)" && npm pack --silent axe-core@$(AXE_VERSION) >/dev/null && tar -xzf *.tgz package/axe.min.js \
+		&& echo "$(AXE_SHA256)  package/axe.min.js" | sha256sum --check --quiet && mv package/axe.min.js "$(AXE)"; } \
+		|| echo "npm has no axe-core $(AXE_VERSION): the accessibility of the pages is NOT checked. Set AXE to the path of an axe.min.js" >&2
+	LUMIN_TEST_BROWSER="$(PICTURES)" LUMIN_TEST_AXE="$$(test -s "$(AXE)" && echo "$(AXE)")" go test -count 1 -v -timeout 30m ./internal/browser | grep -v '^ *{"time'
+	@echo "pictures: $(PICTURES)"
 
 .PHONY: test-memory
 test-memory: ## test the memory use when idle and under a flood, without the race detector, which would distort it
@@ -106,8 +126,12 @@ examples: ## build, vet and test the examples (separate modules) against this ch
 		(cd $$module && go build -o /dev/null ./... && go vet ./... && go test $(RACE) -timeout 10m ./...) || exit 1; \
 	done
 
+.PHONY: monitoring
+monitoring: ## test the alert rules and the dashboard in docs/monitoring (a separate module); with a prometheus in the path, also against it
+	cd tools/monitoring && go vet ./... && go test $(RACE) -timeout 10m ./...
+
 .PHONY: check
-check: fmt vet lint licenses model test test-memory examples bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, memory, the examples and a short benchmark
+check: fmt vet lint licenses model test test-memory examples monitoring bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, memory, the examples, monitoring and a short benchmark
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted

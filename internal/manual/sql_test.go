@@ -55,6 +55,9 @@ DELETE FROM lumin.runs WHERE event_id = 99;
 UPDATE lumin.runs SET rerun = 1 WHERE event_id = 101;
 UPDATE lumin.redeliveries SET payload = '{}', signature = '\x00', key_id = 'k', promoted_key = gen_random_uuid() WHERE event_id = 301;
 SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE event_id BETWEEN 200 AND 1000;
+INSERT INTO lumin.delivery_hours (hour, source, result, reason, deliveries, seconds, times) VALUES (date_trunc('hour', now()), 'account', 'recorded', '', 1, 0.004, '{0,0,1}');
+INSERT INTO lumin.attempt_hours (hour, kind, outcome, attempts, work_seconds, work_times, effect_seconds, effect_times) VALUES (date_trunc('hour', now()), 'book_revenue', 'retried', 1, 0.004, '{0,0,1}', 0, '{}');
+INSERT INTO lumin.backlog_minutes (minute, oldest_pending_seconds) VALUES (date_trunc('minute', now()), 1000);
 ANALYZE`
 
 // seqScan matches a plan that reads a whole table with a row per event.

@@ -1,0 +1,103 @@
+package browser_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/internal/sample"
+	"lumin-ingest/lumin"
+)
+
+// axe-core finds nothing on any page, in light and dark, wide and on a phone, and no
+// page scrolls sideways.
+func TestAccessibility(t *testing.T) {
+	chromium(t)
+	file := os.Getenv("LUMIN_TEST_AXE")
+	if file == "" {
+		t.Skip("NO PAGE WAS CHECKED: LUMIN_TEST_AXE does not name axe.min.js; make test-browser gets it with npm")
+	}
+	axe, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDashboard(t)
+	request := d.fill(2)
+	d.hostile(request)
+	for _, width := range []int{1280, 375} {
+		for _, theme := range []string{"light", "dark"} {
+			t.Run(fmt.Sprintf("%s %d", theme, width), func(t *testing.T) {
+				p := open(t, fmt.Sprintf("%s-%d", theme, width), width, true, false)
+				features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}
+				if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
+					t.Fatal(err)
+				}
+				p.signIn(d)
+				paths := d.paths(request)
+				for _, name := range slices.Sorted(maps.Keys(paths)) {
+					p.do(chromedp.Navigate(d.url + paths[name]))
+					p.fits()
+					p.picture(name)
+					p.check(name, string(axe))
+					if name == "sources" {
+						p.sees(lumin.KeyID(sample.AccountKey), "signed last", "2 deliveries since then had a signature that none of the keys explains")
+					}
+				}
+			})
+		}
+	}
+}
+
+// check runs axe-core on the page.
+func (p *person) check(name, axe string) {
+	p.Helper()
+	value[int](p, axe+"; 0")
+	found := value[[]string](p, `axe.run(document, { resultTypes: ["violations"] }).then((r) =>
+		r.violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.html.slice(0, 200) + " | " + n.failureSummary.slice(0, 300))))`)
+	for _, violation := range found {
+		p.Errorf("%s: %s", name, violation)
+	}
+}
+
+// hostile adds events with texts that try to break pages, a conflict, an unrecognized
+// event, a replay, and deliveries that are signed with an unknown key.
+func (d *dashboard) hostile(request string) {
+	d.Helper()
+	body := string(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: request}.Body())
+	d.deliver([]byte(body), 1)
+	for _, title := range []string{`<script>document.title='x'</script>`, "\u202eright to left", "שלום עולם", strings.Repeat("10 kB ", 1700)} {
+		quoted := strings.NewReplacer(`"`, `\"`).Replace(title)
+		d.deliver([]byte(strings.Replace(body, "Sample agreement", quoted, 1)), 1)
+	}
+	d.deliver([]byte(`{"unknown":"<img src=x onerror=alert(1)>"}`), 1)
+	pgtest.Exec(d, d.pool, `SELECT lumin.replay(job_kinds => '{note_event}', status => 'succeeded', event_ids => '{1}', reason => '<b>why</b>')`)
+	d.send([]byte(body), "another key", http.StatusUnauthorized)
+	d.send([]byte(body), "another key", http.StatusUnauthorized)
+}
+
+// paths are all pages, by name.
+func (d *dashboard) paths(request string) map[string]string {
+	failed := pgtest.Value[int64](d, d.pool, `SELECT max(event_id) FROM lumin.runs WHERE state = 'failed'`)
+	conflict := pgtest.Value[string](d, d.pool, `SELECT format('/events/%s/conflicts/%s', event_id, encode(payload_sha256, 'hex')) FROM lumin.conflicts ORDER BY length(other_payload) LIMIT 1`)
+	replayed := pgtest.Value[int64](d, d.pool, `SELECT max(id) FROM lumin.replays`)
+	event := fmt.Sprintf("/events/%d", failed)
+	return map[string]string{
+		"overview": "/", "failures": "/failures", "replays": "/replays", "replay": fmt.Sprintf("/replays/%d", replayed), "lanes": "/lanes",
+		"job-types": "/job-types", "queues": "/queues",
+		"plan":    "/plan?" + url.Values{"do": {"replay"}, "status": {"failed"}, "kind": {"book_invoice"}, "back": {event}}.Encode(),
+		"dismiss": "/plan?" + url.Values{"do": {"dismiss"}, "status": {"failed"}, "kind": {"book_invoice"}, "back": {"/failures"}}.Encode(),
+		"events":  "/events", "events-filtered": "/events?state=failed&kind=book_invoice", "events-none": "/events?id=none",
+		"event": event, "conflicted": pgtest.Value[string](d, d.pool, `SELECT '/events/' || min(event_id) FROM lumin.conflicts`),
+		"request": "/requests/" + request, "conflicts": "/conflicts", "conflict": conflict,
+		"unrecognized": "/unrecognized", "sources": "/sources", "programs": "/programs", "audit": "/audit", "missing": "/nowhere",
+	}
+}
