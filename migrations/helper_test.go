@@ -14,7 +14,8 @@ import (
 )
 
 // ourTables are our tables in the newest version, without River's.
-const ourTables = "alert_sending alerts archived_files dismissals erasures events failures job_types other_kinds programs redeliveries replays runs schema_migrations signature_requests"
+const ourTables = "alert_sending alerts api_orders archived_files attempt_hours attempt_minutes audit_log backlog_minutes " +
+	"delivery_hours delivery_minutes dismissals erasures events failures job_types other_kinds programs redeliveries replays runs schema_migrations signature_requests"
 
 func up(tb testing.TB, url string) {
 	tb.Helper()
