@@ -20,17 +20,30 @@ const (
 	countMaxAge  = 5 * time.Minute
 )
 
+// Counting runs the counts of all collectors of a program, a few at once. It is safe
+// for concurrent use.
+type Counting struct {
+	ctx   context.Context //nolint:containedctx // Collect receives no context, and a count must end with the program
+	turns chan struct{}   // holds a value for each count that runs
+}
+
+// NewCounting returns a Counting that runs up to atOnce counts, at least one, until
+// ctx ends. The other users of the same pool need connections besides these.
+func NewCounting(ctx context.Context, atOnce int) *Counting {
+	return &Counting{ctx: ctx, turns: make(chan struct{}, max(1, atOnce))}
+}
+
 // backgroundCount counts in the background when a scrape asks for it, and keeps
 // the last result.
 type backgroundCount[T any] struct {
-	ctx   context.Context //nolint:containedctx // Collect receives no context, and a count must end with the program
-	count func(context.Context) ([]T, error)
+	counts *Counting
+	count  func(context.Context) ([]T, error)
 
 	mu        sync.Mutex
-	counting  chan struct{} // closed when the current count ends; nil: none is running
+	counting  chan struct{} // closed when the current count ends; nil: none is running or waits
 	next      time.Time     // earliest start of the next count
-	counts    []T
-	countedAt time.Time // when the count that produced counts started
+	last      []T
+	countedAt time.Time // when the count that produced last started
 }
 
 // latest returns the newest result that is available within scrapeTimeout.
@@ -53,13 +66,15 @@ func (c *backgroundCount[T]) latest() []T {
 	if time.Since(c.countedAt) > countMaxAge {
 		return nil
 	}
-	return c.counts
+	return c.last
 }
 
-// recount counts once. After a quick failure, the next scrape tries again
-// immediately. A slow failure delays the next count like a slow success.
+// recount counts once, when it is its turn. After a quick failure, the next scrape
+// tries again immediately. A slow failure delays the next count like a slow success.
 func (c *backgroundCount[T]) recount(done chan struct{}) {
-	ctx, cancel := context.WithTimeout(c.ctx, countTimeout)
+	c.counts.turns <- struct{}{} // each count ends in time
+	defer func() { <-c.counts.turns }()
+	ctx, cancel := context.WithTimeout(c.counts.ctx, countTimeout)
 	defer cancel()
 	start := time.Now()
 	counts, err := c.count(ctx)
@@ -68,7 +83,7 @@ func (c *backgroundCount[T]) recount(done chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		c.counts, c.countedAt = counts, start
+		c.last, c.countedAt = counts, start
 	}
 	c.next = time.Now()
 	if err == nil || took > scrapeTimeout {

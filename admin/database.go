@@ -20,9 +20,9 @@ type databaseCollector struct {
 //
 // A scrape starts a measurement, with store.Store.DatabaseLoad, under the same
 // limits as [NewRunCountCollector].
-func NewDatabaseCollector(ctx context.Context, measure func(context.Context) (store.DatabaseLoad, error)) prometheus.Collector {
+func NewDatabaseCollector(c *Counting, measure func(context.Context) (store.DatabaseLoad, error)) prometheus.Collector {
 	return &databaseCollector{
-		backgroundCount: backgroundCount[store.DatabaseLoad]{ctx: ctx, count: single(measure)},
+		backgroundCount: backgroundCount[store.DatabaseLoad]{counts: c, count: single(measure)},
 		sessions: prometheus.NewDesc("lumin_database_connections",
 			"Connections of all users to the PostgreSQL server.", nil, nil),
 		maxSessions: prometheus.NewDesc("lumin_database_connections_limit",

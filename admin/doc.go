@@ -25,8 +25,9 @@
 //		Gatherer: registry,
 //		Logger:   logger,
 //	})
+//	counting := admin.NewCounting(ctx, 2)
 //	registry.MustRegister(admin.NewRunCollector(store.OldestPending),
-//		admin.NewRunCountCollector(ctx, store.UnsettledRuns), admin.NewLaneCollector(ctx, heldLanes),
+//		admin.NewRunCountCollector(counting, store.UnsettledRuns), admin.NewLaneCollector(counting, heldLanes),
 //		admin.NewBuildCollector())
 //	server := admin.NewServer(handler)
 //	server.Addr = "127.0.0.1:8081"

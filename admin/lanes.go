@@ -22,9 +22,9 @@ type laneCollector struct {
 //
 // A scrape starts a count, usually with lanes.CountHeld, under the same limits as
 // [NewRunCountCollector].
-func NewLaneCollector(ctx context.Context, count func(context.Context) ([]lanes.Held, error)) prometheus.Collector {
+func NewLaneCollector(c *Counting, count func(context.Context) ([]lanes.Held, error)) prometheus.Collector {
 	return &laneCollector{
-		backgroundCount: backgroundCount[lanes.Held]{ctx: ctx, count: count},
+		backgroundCount: backgroundCount[lanes.Held]{counts: c, count: count},
 		held: prometheus.NewDesc("lumin_held_lanes",
 			"Signature requests whose later events wait for a failed run, by ordered job type. Every program on this database reports the same value.", []string{"kind"}, nil),
 		oldest: prometheus.NewDesc("lumin_oldest_held_lane_age_seconds",

@@ -24,7 +24,7 @@ func TestHeldLanes(t *testing.T) {
 			counts int
 		)
 		registry := prometheus.NewPedanticRegistry()
-		registry.MustRegister(admin.NewLaneCollector(t.Context(), func(context.Context) ([]lanes.Held, error) {
+		registry.MustRegister(admin.NewLaneCollector(admin.NewCounting(t.Context(), 1), func(context.Context) ([]lanes.Held, error) {
 			counts++
 			return []lanes.Held{{Kind: "book", Lanes: 2, Age: 90}, {Kind: "send"}}, away
 		}))

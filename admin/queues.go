@@ -22,9 +22,9 @@ type queueCollector struct {
 //
 // A scrape starts a count, with store.Store.QueueDepths, under the same limits as
 // [NewRunCountCollector].
-func NewQueueCollector(ctx context.Context, count func(context.Context) ([]store.QueueDepth, error)) prometheus.Collector {
+func NewQueueCollector(c *Counting, count func(context.Context) ([]store.QueueDepth, error)) prometheus.Collector {
 	return &queueCollector{
-		backgroundCount: backgroundCount[store.QueueDepth]{ctx: ctx, count: count},
+		backgroundCount: backgroundCount[store.QueueDepth]{counts: c, count: count},
 		queued: prometheus.NewDesc("lumin_queued_jobs",
 			"Jobs that are due and wait for a worker, by queue; counted up to 100000. Every program on this database reports the same value.", []string{"queue"}, nil),
 		oldest: prometheus.NewDesc("lumin_oldest_queued_job_age_seconds",
@@ -59,9 +59,9 @@ type replayCollector struct {
 //
 // A scrape starts a count, with replay.CountOpen, under the same limits as
 // [NewRunCountCollector].
-func NewReplayCollector(ctx context.Context, count func(context.Context) (replay.Open, error)) prometheus.Collector {
+func NewReplayCollector(c *Counting, count func(context.Context) (replay.Open, error)) prometheus.Collector {
 	return &replayCollector{
-		backgroundCount: backgroundCount[replay.Open]{ctx: ctx, count: single(count)},
+		backgroundCount: backgroundCount[replay.Open]{counts: c, count: single(count)},
 		open: prometheus.NewDesc("lumin_open_replays",
 			"Replay orders that are not finished. Every program on this database reports the same value.", nil, nil),
 		planned: prometheus.NewDesc("lumin_open_replays_planned_runs",

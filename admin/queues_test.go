@@ -18,13 +18,13 @@ func TestQueuesReplaysAndDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewPedanticRegistry()
 		registry.MustRegister(
-			admin.NewQueueCollector(t.Context(), func(context.Context) ([]store.QueueDepth, error) {
+			admin.NewQueueCollector(admin.NewCounting(t.Context(), 1), func(context.Context) ([]store.QueueDepth, error) {
 				return []store.QueueDepth{{Queue: "default", Queued: 7, Age: 61}, {Queue: "slow"}}, nil
 			}),
-			admin.NewReplayCollector(t.Context(), func(context.Context) (replay.Open, error) {
+			admin.NewReplayCollector(admin.NewCounting(t.Context(), 1), func(context.Context) (replay.Open, error) {
 				return replay.Open{Orders: 2, Planned: 50, Enqueued: 20, Age: 3}, nil
 			}),
-			admin.NewDatabaseCollector(t.Context(), func(context.Context) (store.DatabaseLoad, error) {
+			admin.NewDatabaseCollector(admin.NewCounting(t.Context(), 1), func(context.Context) (store.DatabaseLoad, error) {
 				return store.DatabaseLoad{Sessions: 30, MaxSessions: 97, Bytes: 4096}, nil
 			}))
 		page := counted(t, registry)

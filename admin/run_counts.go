@@ -23,10 +23,10 @@ type runCountCollector struct {
 // ended too recently: less than 10 s ago, or less than 20 times its own
 // duration. The scrape waits up to 2 s for the result. Later scrapes show the
 // last result until there is a new one. A result older than 5 min is not shown,
-// because a stale value could hide a problem. The end of ctx ends counting.
-func NewRunCountCollector(ctx context.Context, count func(context.Context) ([]store.RunCount, error)) prometheus.Collector {
+// because a stale value could hide a problem.
+func NewRunCountCollector(c *Counting, count func(context.Context) ([]store.RunCount, error)) prometheus.Collector {
 	return &runCountCollector{
-		backgroundCount: backgroundCount[store.RunCount]{ctx: ctx, count: count},
+		backgroundCount: backgroundCount[store.RunCount]{counts: c, count: count},
 		failed: prometheus.NewDesc("lumin_failed_runs",
 			"Runs that failed permanently and can be replayed, by job type. Every program on this database reports the same value.", []string{"kind"}, nil),
 		pending: prometheus.NewDesc("lumin_pending_runs",

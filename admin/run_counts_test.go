@@ -13,6 +13,7 @@ import (
 
 	"lumin-ingest/admin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/lanes"
 )
 
 // counted returns the metrics page of a registry.
@@ -23,7 +24,7 @@ func counted(t *testing.T, registry *prometheus.Registry) string {
 
 func newCounts(ctx context.Context, count func(context.Context) ([]store.RunCount, error)) *prometheus.Registry {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(admin.NewRunCountCollector(ctx, count))
+	registry.MustRegister(admin.NewRunCountCollector(admin.NewCounting(ctx, 1), count))
 	return registry
 }
 
@@ -139,4 +140,43 @@ func TestBuildInfo(t *testing.T) {
 	if page := counted(t, registry); !strings.Contains(page, `lumin_build_info{goversion="go1.`) || !strings.Contains(page, `version="`) || !strings.Contains(page, "} 1\n") {
 		t.Error(page)
 	}
+}
+
+// A count waits while as many others run as the Counting allows.
+func TestCountsTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var running, most atomic.Int64
+		count := func() {
+			most.Store(max(most.Load(), running.Add(1)))
+			time.Sleep(5 * time.Second)
+			running.Add(-1)
+		}
+		registry, counting := prometheus.NewRegistry(), admin.NewCounting(t.Context(), 2)
+		registry.MustRegister(
+			admin.NewRunCountCollector(counting, func(context.Context) ([]store.RunCount, error) {
+				count()
+				return []store.RunCount{{Kind: "book", State: "failed", Runs: 1}}, nil
+			}),
+			admin.NewLaneCollector(counting, func(context.Context) ([]lanes.Held, error) {
+				count()
+				return []lanes.Held{{Kind: "book"}}, nil
+			}),
+			admin.NewQueueCollector(counting, func(context.Context) ([]store.QueueDepth, error) {
+				count()
+				return []store.QueueDepth{{Queue: "book"}}, nil
+			}))
+		counted(t, registry)
+		time.Sleep(11 * time.Second) // all three have counted
+		page := counted(t, registry)
+		for _, want := range []string{"lumin_failed_runs{", "lumin_held_lanes{", "lumin_queued_jobs{"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("no %s in\n%s", want, page)
+			}
+		}
+		if most.Load() != 2 {
+			t.Errorf("%d counts ran at once, want 2", most.Load())
+		}
+		time.Sleep(11 * time.Second) // let a running count end
+	})
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Nothing that the role read can ask for shows personal data. Whoever asks for it
+// Nothing that the role read can ask for shows personal data. A request for it
 // leaves a row in the audit log.
 func TestReadShowsNoPersonalData(t *testing.T) {
 	t.Parallel()

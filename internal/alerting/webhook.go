@@ -51,7 +51,7 @@ func (s Settings) Post(ctx context.Context, m alerts.Message) error {
 }
 
 // client makes one call and keeps no connection: there is a message every few hours.
-// A redirect is an answer like any other, so that nobody else gets the message.
+// A redirect is an answer like any other, so that no other server gets the message.
 func client() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{

@@ -28,9 +28,13 @@ const (
 	// open, so that recording continues when others take the rest of the server's.
 	keptConns = 2
 
-	// adminConns has room for the two counts of /metrics, which may take a minute,
-	// and for a short statement: of a scrape or of the heartbeat.
-	adminConns = 3
+	// countsAtOnce is how many counts of /metrics run at once. Each may take a
+	// minute.
+	countsAtOnce = 2
+
+	// adminConns has room for these counts, and for one short statement at a time: of a scrape, of the heartbeat, of the
+	// history or of the alerts. Each of these gives up after a few seconds.
+	adminConns = countsAtOnce + 1
 
 	// pagesConns is how many statements the dashboard runs at once. Readers wait for
 	// each other, and for nothing else.
@@ -71,7 +75,8 @@ func riverPool(c worker.Config) pgopen.Options {
 	}
 }
 
-// adminPool is for the metrics and for this program's row in lumin.programs.
+// adminPool is for the metrics, the history, the alerts and this program's row in
+// lumin.programs.
 func adminPool() pgopen.Options {
 	return pgopen.Options{
 		MaxConns: adminConns, Writes: true,

@@ -95,12 +95,13 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}
 	registerLog(s.registry, cfg.LogQueue)
+	counting := admin.NewCounting(ctx, countsAtOnce)
 	s.registry.MustRegister(newPoolCollector(s.pools),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), admin.NewBuildCollector(),
-		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(ctx, s.store.UnsettledRuns),
-		admin.NewQueueCollector(ctx, s.store.QueueDepths), admin.NewDatabaseCollector(ctx, s.store.DatabaseLoad),
-		admin.NewReplayCollector(ctx, func(ctx context.Context) (replay.Open, error) { return replay.CountOpen(ctx, s.store.Pool()) }),
-		admin.NewLaneCollector(ctx, func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, s.store.Pool()) }))
+		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(counting, s.store.UnsettledRuns),
+		admin.NewQueueCollector(counting, s.store.QueueDepths), admin.NewDatabaseCollector(counting, s.store.DatabaseLoad),
+		admin.NewReplayCollector(counting, func(ctx context.Context) (replay.Open, error) { return replay.CountOpen(ctx, s.store.Pool()) }),
+		admin.NewLaneCollector(counting, func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, s.store.Pool()) }))
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@
 //	defer span.End()
 //
 // The ids of a trace and of its first span are hashes of the event key: see
-// [TraceID]. So nothing is stored or passed on to connect the parts, and whoever
-// knows an event can find its trace.
+// [TraceID]. So nothing is stored or passed on to connect the parts, and the
+// trace can be found from the event.
 //
 // A nil *Tracer is off: its methods return at once, without an allocation. Spans
 // hold event keys, sources, types, kinds, attempts and outcomes, and no personal

@@ -28,7 +28,7 @@ func internalJobs() []internalJob {
 
 // River keeps rows of finished jobs for a day, and these jobs have at most 1,440 a
 // day. OFFSET 0 keeps the planner from looking for them among all completed jobs. A
-// snoozed job waits for its next slice. Jobs that nobody runs are a backlog, so only
+// snoozed job waits for its next slice. Jobs that no program runs are a backlog, so only
 // programs that have been working for long enough count.
 const housekeepingSQL = `
 SELECT w.since, extract(epoch FROM now() - greatest(w.since, j.good))::float8, coalesce(j.error, '')

@@ -1,8 +1,8 @@
 // Package once carries out an order once, however often it is sent.
 //
-// Whoever sends an order may lose the answer, and then has to send the order again.
-// Both carry the same key. The first one claims the key, and stores its answer. The
-// others get that answer.
+// A sender that loses the answer to its order has to send the order again, with the
+// same key. The first request claims the key, and stores its answer. The others get
+// that answer.
 //
 //	claim, err := orders.Claim(ctx, once.ID(caller, key), request)
 //	if claim.Answer != nil {
