@@ -246,7 +246,7 @@ func TestPost(t *testing.T) {
 		t.Error(err)
 	}
 	r.Close()
-	if err := settings(r).Post(t.Context(), m); err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "refused") {
+	if err := settings(r).Post(t.Context(), m); err == nil || strings.Contains(err.Error(), "secret") { // "refused", unless another test has the port by now
 		t.Error(err)
 	}
 }
