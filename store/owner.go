@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,9 +15,16 @@ import (
 
 // OwnerMark ends the name of an owner that held its lock when it fetched a job.
 // The owner of a running job is the program that fetched it: the last element of
-// attempted_by. Names without the mark are those of programs that hold no lock,
-// such as programs of older versions. Their jobs are left to River's rescue.
+// attempted_by. Names without the mark are those of programs that held no lock
+// then, such as programs of older versions. Other programs leave their jobs to
+// River's rescue.
 const OwnerMark = "/locked"
+
+// SameOwner reports whether two names are of the same program, with the mark or
+// without it.
+func SameOwner(a, b string) bool {
+	return strings.TrimSuffix(a, OwnerMark) == strings.TrimSuffix(b, OwnerMark)
+}
 
 const (
 	jobOwner = `j.attempted_by[cardinality(j.attempted_by)]`
@@ -37,18 +45,20 @@ func LockOwner(ctx context.Context, conn *pgx.Conn, owner string) (locked bool, 
 
 // lostOwnersSQL tries the lock of each owner of running jobs. The lock of the
 // session's own name is always free to the session, so $1 is in the result if it
-// has a running job that is not in $2. OFFSET 0 keeps the locks to one per owner.
+// has a running job that is not in $3. So is $2, its name without a lock. OFFSET 0
+// keeps the locks to one per owner.
 const lostOwnersSQL = `
 SELECT o.owner, now() FROM (
     SELECT ` + jobOwner + ` AS owner FROM lumin.river_job j
-    WHERE j.state = 'running' AND NOT (` + jobOwner + ` = $1 AND j.id = ANY ($2::bigint[]))
+    WHERE j.state = 'running' AND NOT (` + jobOwner + ` IN ($1, $2) AND j.id = ANY ($3::bigint[]))
     GROUP BY 1 OFFSET 0) o
-WHERE o.owner LIKE '%` + OwnerMark + `' AND pg_try_advisory_xact_lock_shared(hashtextextended(o.owner, 0))`
+WHERE (o.owner LIKE '%` + OwnerMark + `' OR o.owner = $2) AND pg_try_advisory_xact_lock_shared(hashtextextended(o.owner, 0))`
 
 // LostOwners returns the owners of running jobs whose lock is free, with the time
 // of the database. The session of conn must have the lock of self. held are the
 // jobs that self works: self is among the owners if it has other jobs, such as
-// those of a fetch whose answer was lost.
+// those of a fetch whose answer was lost. If it fetched them without the lock, the
+// owner is self without its mark.
 func LostOwners(ctx context.Context, conn *pgx.Conn, self string, held []int64) (map[string]time.Time, error) {
 	var (
 		owner string
@@ -59,7 +69,7 @@ func LostOwners(ctx context.Context, conn *pgx.Conn, self string, held []int64) 
 	err := query.Each(ctx, conn, "find jobs without an owner", []any{&owner, &at}, func() error {
 		lost[owner] = at
 		return nil
-	}, lostOwnersSQL, pgx.QueryExecModeCacheDescribe, self, query.NotNull(held))
+	}, lostOwnersSQL, pgx.QueryExecModeCacheDescribe, self, strings.TrimSuffix(self, OwnerMark), query.NotNull(held))
 	return lost, err
 }
 

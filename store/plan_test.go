@@ -177,7 +177,7 @@ func testPlans(t *testing.T, size int) {
 		planned(t, "force_generic_plan", store.ParkedPageSQL, `'-infinity', 5000`)
 	})
 	t.Run("jobs of lost owners", func(t *testing.T) {
-		planned(t, "force_custom_plan", store.LostOwnersSQL, `'self/locked', ARRAY[5, 9]`)
+		planned(t, "force_custom_plan", store.LostOwnersSQL, `'self/locked', 'self', ARRAY[5, 9]`)
 		planned(t, "force_custom_plan", store.GiveBackSQL, `'gone/locked', now(), ARRAY[5, 9], 3`)
 	})
 }

@@ -290,7 +290,7 @@ func (o *owner) due(name string, first sighting) bool {
 	if time.Since(first.local) < lostAfter {
 		return false
 	}
-	if name == o.name {
+	if store.SameOwner(name, o.name) {
 		_, complete := o.jobs.list(first.local)
 		return complete
 	}
@@ -312,7 +312,7 @@ func (o *owner) giveBack(ctx context.Context, name string, before time.Time) err
 	}
 	switch {
 	case len(kinds) == 0:
-	case name == o.name:
+	case store.SameOwner(name, o.name):
 		o.logger.Info("gave back jobs whose fetch was not answered", "jobs", counts(kinds))
 	default:
 		o.logger.Warn("gave back the jobs of a program that is gone", "program", name, "jobs", counts(kinds))

@@ -209,26 +209,29 @@ func TestLockOnReadOnlyServer(t *testing.T) {
 // Jobs may be given back although their program works them, if its lock was lost
 // for too long. Then a transactional job type takes effect once. A program also
 // gives back its own jobs that it does not know, because the answer to a fetch was
-// lost. It keeps those that it works, however long they take.
+// lost, also if it did not hold its lock then. It keeps those that it works, however long they take.
 func TestGivenBackWhileWorking(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	w := &waiter{release: make(chan struct{})}
 	first := func(_ context.Context, _ pgx.Tx, call int) error { w.wait(call == 1); return nil }
-	lost, held, unknown := newTxJob("lost", first), newTxJob("held", first), newTxJob("unknown", nil)
+	lost, held := newTxJob("lost", first), newTxJob("held", first)
+	unknown, unlocked := newTxJob("unknown", nil), newTxJob("unlocked", nil)
 	lost.timeout, held.timeout = time.Minute, time.Minute // River's rescue does not interfere
 	r.start(lost, held)
-	r.record(1, lost, held, unknown)
+	r.record(1, lost, held, unknown, unlocked)
 	r.wait("the calls", func() bool { return w.waiting.Load() == 2 })
 	owner := r.ownerOf("held")
 	r.start(lost)
 	r.exec(`UPDATE lumin.river_job SET attempted_by = '{gone/locked}' WHERE kind = 'lost'`)
 	r.exec(`UPDATE lumin.river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = ARRAY[$1] WHERE kind = 'unknown'`, owner)
+	r.exec(`UPDATE lumin.river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = ARRAY[$1] WHERE kind = 'unlocked'`,
+		strings.TrimSuffix(owner, store.OwnerMark))
 	r.wait("the jobs to be given back", func() bool {
-		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind IN ('lost', 'unknown') AND metadata ? 'lumin:given_back'`) == 2
+		return r.count(`SELECT count(*) FROM lumin.river_job WHERE kind IN ('lost', 'unknown', 'unlocked') AND metadata ? 'lumin:given_back'`) == 3
 	})
-	if got := r.rows(`SELECT state, attempt FROM lumin.river_job WHERE kind = 'unknown'`); fmt.Sprint(got) != "[available 0]" {
-		t.Errorf("the unknown job: %s", got)
+	if got := r.rows(`SELECT state, attempt FROM lumin.river_job WHERE kind IN ('unknown', 'unlocked')`); fmt.Sprint(got) != "[available 0 available 0]" {
+		t.Errorf("the unknown jobs: %s", got)
 	}
 	if got := r.rows(`SELECT state, attempt, metadata FROM lumin.river_job WHERE kind = 'held'`); fmt.Sprint(got) != "[running 1 map[]]" {
 		t.Errorf("the job at work: %s", got)
