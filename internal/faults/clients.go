@@ -201,7 +201,9 @@ func (c *clients) try(ctx context.Context, n int, d *Delivery) int {
 	}
 	sent := time.Now()
 	attempt := c.ledger.attempt(d, sent)
-	a := c.post(ctx, urls[n%len(urls)]+path, d.Body, lumin.Sign(d.Body, secret))
+	url := urls[n%len(urls)]
+	a := c.post(ctx, url+path, d.Body, lumin.Sign(d.Body, secret))
+	a.url = url
 	c.ledger.answered(d, attempt, sent, time.Now(), a)
 	if do := c.acked.Load(); do != nil && a.status == http.StatusOK {
 		(*do)()

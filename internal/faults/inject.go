@@ -168,9 +168,11 @@ func stopped(r *runner, rng *rand.Rand, length time.Duration) shot {
 	return shot{
 		what: fmt.Sprintf("SIGSTOP to program %s for %s", p.name, length),
 		do: func(ctx context.Context) error {
+			goesOn := r.ledger.stopping(p.url())
 			p.signal(syscall.SIGSTOP)
 			pause(ctx, length)
 			p.signal(syscall.SIGCONT)
+			goesOn()
 			return nil
 		},
 	}

@@ -34,9 +34,16 @@ type Ledger struct {
 	open       map[identity]time.Time // when the first attempt was made, for deliveries that were never answered 200
 	acks       []ack
 	answers    []timedAnswer // of all attempts with a valid signature, in the order of their ends
+	stops      []*stop
 	unexpected []string
 	attempts   int
 	err        error
+}
+
+// stop is a period in which the program with this URL was stopped.
+type stop struct {
+	url      string
+	from, to time.Time // to is zero until the program goes on
 }
 
 type identity struct {
@@ -60,7 +67,8 @@ type timedAnswer struct {
 	ack
 	status   int
 	delivery identity
-	again    bool // the delivery had been answered 200 before
+	again    bool          // the delivery had been answered 200 before
+	took     time.Duration // without the time in which the program was stopped
 }
 
 // ack is one 200.
@@ -84,6 +92,7 @@ type answer struct {
 	status int // 0 if there was no answer
 	id     int64
 	code   string
+	url    string // of the program that was asked
 }
 
 // NewLedger creates a ledger in a new file.
@@ -129,12 +138,13 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 		At: at, Event: d.Key, Source: d.Source, Attempt: attempt, Status: &a.status, ID: a.id,
 		TookMS: at.Sub(sent).Milliseconds(), Forged: d.Forged,
 	})
-	if took := at.Sub(sent); a.status != 0 && took > answerBound {
+	took := at.Sub(sent) - l.stoppedFor(a.url, sent, at)
+	if a.status != 0 && took > answerBound {
 		l.reportUnexpected("%s of %s was answered %d after %s", d.Key, d.Source, a.status, took)
 	}
 	known := l.deliveries[identity{d.Key, d.Source}]
 	if !d.Forged {
-		l.answers = append(l.answers, timedAnswer{ack{sent, at}, a.status, identity{d.Key, d.Source}, known.acks > 0})
+		l.answers = append(l.answers, timedAnswer{ack{sent, at}, a.status, identity{d.Key, d.Source}, known.acks > 0, took})
 	}
 	switch {
 	case d.Forged && a.status == 200:
@@ -155,8 +165,41 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 	}
 }
 
-// answerBound is how long an answer may take. Lumin waits for 30 s.
+// answerBound is how long an answer may take. Lumin waits for 30 s. A program
+// cannot answer while it is stopped, so that time does not count.
 const answerBound = 25 * time.Second
+
+// stopping notes that the program with this URL is being stopped. goesOn must be
+// called once it goes on.
+func (l *Ledger) stopping(url string) (goesOn func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one := &stop{url: url, from: time.Now()}
+	l.stops = append(l.stops, one)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		one.to = time.Now()
+	}
+}
+
+// stoppedFor returns how long the program with this URL was stopped in a period.
+func (l *Ledger) stoppedFor(url string, from, to time.Time) (total time.Duration) {
+	for _, s := range l.stops {
+		if s.url != url {
+			continue
+		}
+		begin, end := s.from, s.to
+		if begin.Before(from) {
+			begin = from
+		}
+		if end.IsZero() || end.After(to) {
+			end = to
+		}
+		total += max(end.Sub(begin), 0)
+	}
+	return total
+}
 
 // reportUnexpected records an answer that must not happen. The caller holds the
 // lock.

@@ -60,6 +60,35 @@ func TestLedger(t *testing.T) {
 	}
 }
 
+// The time in which a program was stopped does not count, but only for answers of
+// this program.
+func TestLedgerOfStoppedProgram(t *testing.T) {
+	t.Parallel()
+	l := newTestLedger(t)
+	stopped, start := "http://a", time.Now()
+	goesOn := l.stopping(stopped)
+	l.stops[0].from = start.Add(2 * time.Second)
+	ask := func(n byte, url string, took time.Duration) {
+		d := &Delivery{Key: lumin.EventKey{n}, Source: accountSource}
+		l.answerLater(d, start, took, answer{status: 200, id: int64(n), url: url})
+	}
+	ask(1, stopped, 29*time.Second) // while it is being continued
+	goesOn()
+	l.stops[0].to = start.Add(20 * time.Second)
+	ask(2, stopped, 42*time.Second)
+	if got := l.Unexpected(); len(got) > 0 {
+		t.Errorf("complaints: %q", got)
+	}
+	if got := l.traffic(start, start.Add(time.Second), nil).worst; got != 24*time.Second {
+		t.Errorf("the slowest answer took %s of the time in which the program ran", got)
+	}
+	ask(3, stopped, 44*time.Second)
+	ask(4, "http://b", 26*time.Second)
+	if got := l.Unexpected(); len(got) != 2 {
+		t.Errorf("complaints: %q", got)
+	}
+}
+
 func TestLedgerReportsUnexpected(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

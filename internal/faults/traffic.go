@@ -12,7 +12,7 @@ type traffic struct {
 	answered int           // 200
 	refused  int           // 503 or no answer
 	p99      time.Duration // of the answers 200
-	worst    time.Duration // of all answers
+	worst    time.Duration // of all answers, without the time in which the program was stopped
 }
 
 // traffic summarizes the attempts with a valid signature that were sent in a
@@ -35,7 +35,7 @@ func (l *Ledger) traffic(from, to time.Time, except func(identity) bool) traffic
 			t.refused++
 		}
 		if a.status != 0 {
-			t.worst = max(t.worst, length)
+			t.worst = max(t.worst, a.took)
 		}
 	}
 	if slices.Sort(took); len(took) > 0 {
