@@ -106,14 +106,18 @@ func TestOutcomeOfViolation(t *testing.T) {
 // A gauge that grows is a problem, one that varies is not.
 func TestFlat(t *testing.T) {
 	t.Parallel()
+	always := func(int) bool { return true }
+	middle := func(m int) bool { return m >= 20 && m < 50 } // then the program has another role
 	for name, c := range map[string]struct {
 		value func(minute int) float64
+		there func(minute int) bool
 		grows bool
 	}{
-		"constant": {func(int) float64 { return 50 }, false},
-		"noisy":    {func(m int) float64 { return 50 + float64(m%3)*20 }, false},
-		"growing":  {func(m int) float64 { return 50 + float64(m) }, true},
-		"small":    {func(m int) float64 { return 1 + float64(m)/8 }, false}, // by less than 10
+		"constant":       {func(int) float64 { return 50 }, always, false},
+		"noisy":          {func(m int) float64 { return 50 + float64(m%3)*20 }, always, false},
+		"growing":        {func(m int) float64 { return 50 + float64(m) }, always, true},
+		"small":          {func(m int) float64 { return 1 + float64(m)/8 }, always, false}, // by less than 10
+		"growing a time": {func(m int) float64 { return 50 + 2*float64(m) }, middle, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,6 +125,9 @@ func TestFlat(t *testing.T) {
 			s.programs = []*program{{name: "A"}}
 			signs := newVitalSigns(s.programs)
 			for m := range 61 {
+				if !c.there(m) {
+					continue
+				}
 				signs.samples = append(signs.samples, vitalSample{s.started.Add(time.Duration(m) * time.Minute), 0, "all", map[string]float64{
 					goroutines: c.value(m), descriptors: 20, memory: 64 << 20,
 				}})
@@ -137,6 +144,9 @@ func TestFlat(t *testing.T) {
 	s := newTestScene(t)
 	if s.flat(newVitalSigns(nil), s.started, s.started.Add(time.Hour)); len(s.problems) == 0 {
 		t.Error("no samples are no problem")
+	}
+	if early, late := enough([6][]float64{make([]float64, 9), 2: make([]float64, 9), 3: make([]float64, 1)}); late-early >= 2 {
+		t.Errorf("sixths %d and %d are compared", early, late)
 	}
 }
 

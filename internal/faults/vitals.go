@@ -169,16 +169,18 @@ const flatFrom = 10 * time.Minute
 // enoughSamples is how many samples a sixth of a period needs.
 const enoughSamples = 5
 
-// flat compares the medians of the second and the last sixth of a period, for
-// each role: the faults change the roles of the programs. A role that is missing
-// in one of these sixths is left out. A period shorter than flatFrom may lack all.
+// flat compares the medians of two sixths of a period for each role: the faults
+// change the roles of the programs. They are the first and the last sixth in which
+// the role was sampled often enough, without the first one, in which the programs
+// start. A role without two such sixths that are apart is left out. A period shorter
+// than flatFrom may lack all.
 func (s *scene) flat(v *vitalSigns, from, to time.Time) {
-	sixth, compared := to.Sub(from)/6, 0
+	compared := 0
 	for _, role := range []string{"all", "ingest", "worker"} {
-		of := func(one vitalSample) bool { return one.role == role }
 		for _, gauge := range []string{goroutines, descriptors, memory} {
-			early, late := v.between(of, gauge, from.Add(sixth), from.Add(2*sixth)), v.between(of, gauge, to.Add(-sixth), to)
-			if len(early) < enoughSamples || len(late) < enoughSamples {
+			sixths := v.sixths(role, gauge, from, to)
+			early, late := enough(sixths)
+			if late-early < 2 {
 				continue
 			}
 			compared++
@@ -186,16 +188,44 @@ func (s *scene) flat(v *vitalSigns, from, to time.Time) {
 			if gauge == memory {
 				name, unit, scale = "role "+role+": resident memory", "MiB", 1<<20
 			}
-			before, after := median(early)/scale, median(late)/scale
-			s.out.figure(name+", second sixth", before, unit)
+			before, after := median(sixths[early])/scale, median(sixths[late])/scale
+			s.out.figure(name+", "+sixthNames[early]+" sixth", before, unit)
+			name += ", " + sixthNames[late] + " sixth"
 			if to.Sub(from) < flatFrom {
-				s.out.figure(name+", last sixth", after, unit)
+				s.out.figure(name, after, unit)
 			} else {
-				s.atMost(name+", last sixth", after, allowed(before), unit)
+				s.atMost(name, after, allowed(before), unit)
 			}
 		}
 	}
 	if compared == 0 && to.Sub(from) >= flatFrom {
-		s.problem("no role was sampled often enough in both the second and the last sixth")
+		s.problem("no role was sampled often enough in two sixths that are apart")
 	}
+}
+
+var sixthNames = [6]string{"first", "second", "third", "fourth", "fifth", "last"}
+
+// sixths returns the sorted values of a gauge in each sixth of a period.
+func (v *vitalSigns) sixths(role, gauge string, from, to time.Time) (values [6][]float64) {
+	of := func(one vitalSample) bool { return one.role == role }
+	length := to.Sub(from) / 6
+	for n := range values {
+		values[n] = v.between(of, gauge, from.Add(time.Duration(n)*length), from.Add(time.Duration(n+1)*length))
+	}
+	return values
+}
+
+// enough returns the first and the last sixth with enough samples, without the
+// very first. They are the same if there is only one, or none.
+func enough(sixths [6][]float64) (early, late int) {
+	for n := 1; n < len(sixths); n++ {
+		if len(sixths[n]) < enoughSamples {
+			continue
+		}
+		if early == 0 {
+			early = n
+		}
+		late = n
+	}
+	return early, late
 }
