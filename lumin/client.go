@@ -158,17 +158,40 @@ func withoutRedirects(given *http.Client) *http.Client {
 // [ErrInvalidID] if no path can hold the id. It is an [*APIError] with
 // StatusCode 404 if Lumin does not know the id.
 func (c *Client) SignatureRequest(ctx context.Context, id string) (r SignatureRequest, asOf time.Time, err error) {
+	s, err := c.State(ctx, id)
+	return s.SignatureRequest, s.AsOf, err
+}
+
+// State is what Lumin's API answers about a signature request.
+type State struct {
+	SignatureRequest
+
+	// Object is the signature_request object of the answer, byte for byte. It
+	// holds personal data, and its details_url holds a token.
+	Object []byte
+
+	AsOf time.Time // as in [Client.SignatureRequest]
+}
+
+// State is [Client.SignatureRequest] for a caller that also needs the object as
+// Lumin sent it.
+func (c *Client) State(ctx context.Context, id string) (s State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
 	body, asOf, err := c.state(ctx, id)
 	if err == nil {
-		r, err = DecodeSignatureRequest(body)
+		s = State{AsOf: asOf, Object: signatureRequestObject(body)}
+		s.SignatureRequest, err = DecodeSignatureRequest(body)
 	}
 	if err != nil {
-		return SignatureRequest{}, time.Time{}, fmt.Errorf("fetch the signature request from Lumin: %w", err)
+		return State{}, fmt.Errorf("fetch the signature request from Lumin: %w", err)
 	}
-	return r, asOf, nil
+	return s, nil
 }
+
+// BaseURL returns the address of the API without a trailing slash. It contains
+// no credential.
+func (c *Client) BaseURL() string { return c.base }
 
 func (c *Client) state(ctx context.Context, id string) ([]byte, time.Time, error) {
 	path, err := requestPath(id)

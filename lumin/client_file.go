@@ -92,6 +92,33 @@ func (c *Client) File(ctx context.Context, id string, t FileType) (*File, error)
 	return file, nil
 }
 
+// HasFile reports whether Lumin offers a file of a signature request now. It
+// downloads nothing, and discards the link in the answer. It takes at most 30
+// seconds.
+//
+// A permanent 4xx means that there is no such file, or not yet. The error is
+// [ErrInvalidID] if no path can hold the id. It is an [*APIError] if the
+// credential is refused, or if the same request may succeed later.
+func (c *Client) HasFile(ctx context.Context, id string, t FileType) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	path, err := requestPath(id)
+	if err == nil {
+		var resp *http.Response
+		if resp, err = c.requestFile(ctx, path+"/file?type="+string(t)); err == nil {
+			_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // a link fits, so its connection can be used again
+			resp.Body.Close()
+			return true, nil
+		}
+	}
+	var refused *APIError
+	if errors.As(err, &refused) && refused.StatusCode >= 400 && !refused.Temporary() &&
+		refused.StatusCode != http.StatusUnauthorized && refused.StatusCode != http.StatusForbidden {
+		return false, nil
+	}
+	return false, fmt.Errorf("ask Lumin for the %s: %w", t, err)
+}
+
 func (c *Client) open(ctx context.Context, cancel context.CancelFunc, path string) (*File, error) {
 	resp, err := c.download(ctx, path)
 	if isLinkRejected(err) {

@@ -50,6 +50,14 @@ func (t EventType) Documented() bool {
 	return slices.Contains(EventTypes(), t)
 }
 
+// Recoverable reports whether an answer of Lumin's API about a signature request
+// can prove that an event of this type happened: it ends the request, or says that
+// its file can be downloaded.
+func (t EventType) Recoverable() bool {
+	_, ends := t.ImpliedStatus()
+	return ends || t == SignatureRequestDownloadable
+}
+
 // ImpliedStatus returns the status that the event alone implies for its
 // signature request, and whether there is one. Some events need it, because
 // Lumin does not document a status in their object. Only the events that end a

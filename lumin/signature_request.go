@@ -102,6 +102,20 @@ func DecodeSignatureRequest(body []byte) (SignatureRequest, error) {
 	return r, nil
 }
 
+// signatureRequestObject returns the signature_request object of a body, or nil
+// if it has none. If the member is repeated, the last object counts.
+func signatureRequestObject(body []byte) (object []byte) {
+	reason := scanMembers(body, func(m member) {
+		if m.isTop("signature_request") && m.isObject() {
+			object = m.value
+		}
+	})
+	if reason != "" {
+		return nil
+	}
+	return object
+}
+
 // setText sets *field to the text of m if m is a string.
 func setText[T ~string](field **T, m member) {
 	if m.value[0] != '"' {

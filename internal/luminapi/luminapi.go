@@ -75,6 +75,7 @@ type Server struct {
 	useLinks bool
 	only     string // the only media type offered for files; empty means any
 	faults   map[Place][]Fault
+	always   Fault // for requests to the API without a fault of their own
 	received []Request
 }
 
@@ -83,7 +84,7 @@ type Server struct {
 func New() *Server {
 	s := &Server{
 		requests: map[string]map[string]any{}, files: map[string][]byte{}, faults: map[Place][]Fault{},
-		useLinks: true, closing: make(chan struct{}),
+		useLinks: true, closing: make(chan struct{}), always: Fine(),
 	}
 	api := http.NewServeMux()
 	api.HandleFunc("GET /v1/signature_request/{id}", s.signatureRequest)
@@ -173,6 +174,13 @@ func (s *Server) Only(mediaType string) {
 // those succeed again.
 func (s *Server) Next(faults ...Fault) { s.next(API, faults) }
 
+// Each applies a fault to all requests to the API that have none of their own.
+func (s *Server) Each(fault Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.always = fault
+}
+
 // NextLink is like Next, for requests to signed links.
 func (s *Server) NextLink(faults ...Fault) { s.next(Links, faults) }
 
@@ -198,6 +206,9 @@ func (s *Server) at(place Place, next http.Handler) http.Handler {
 		s.mu.Lock()
 		s.received = append(s.received, Request{place, r.Method, r.RequestURI, r.Header.Clone()})
 		fault := Fine()
+		if place == API {
+			fault = s.always
+		}
 		if waiting := s.faults[place]; len(waiting) > 0 {
 			fault, s.faults[place] = waiting[0], waiting[1:]
 		}
