@@ -156,40 +156,53 @@ $$;
 -- program of the version before this one and has had no attempt. OFFSET 0 makes
 -- the planner look up each run separately. The columns of lumin.runs are named,
 -- because a column that a view uses cannot be dropped.
-CREATE OR REPLACE VIEW lumin.event_status AS
-SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
-       k.kind AS job_kind,
-       CASE
-           WHEN r.state <> 'pending' THEN r.state
-           WHEN r.state IS NULL AND t.kind IS NOT NULL AND e.signature_request_id IS NOT NULL
-                AND (t.events = '{}' OR e.event_type = ANY (t.events))
-                AND (t.sources = '{}' OR e.source = ANY (t.sources)) THEN 'missing'
-           WHEN r.state IS NULL THEN 'not_subscribed'
-           WHEN r.job_id IS NULL THEN 'queued'
-           WHEN j.state = 'running' THEN 'running'
-           WHEN coalesce(j.attempt, r.attempts) > 0 THEN 'retrying'
-           ELSE 'queued'
-       END AS status,
-       CASE WHEN r.state = 'pending' AND r.job_id IS NULL THEN 0
-            WHEN r.state = 'pending' THEN coalesce(j.attempt, r.attempts) ELSE r.attempts END AS attempts,
-       CASE WHEN r.state = 'pending' AND j.state <> 'running' THEN j.scheduled_at END AS next_attempt_at,
-       r.error, r.replay_id, r.pending_since, r.finished_at, r.job_id
-FROM lumin.events e
-CROSS JOIN LATERAL (
-    SELECT kind FROM lumin.job_types
-    UNION
-    SELECT job_kind FROM lumin.runs WHERE event_key = e.event_key
-) k
-LEFT JOIN lumin.job_types t ON t.kind = k.kind
-LEFT JOIN LATERAL (
-    SELECT q.event_key, q.job_kind, q.state, q.replay_id, q.job_id, q.attempts, q.error, q.pending_since, q.finished_at
-    FROM lumin.runs q WHERE q.event_key = e.event_key AND q.job_kind = k.kind OFFSET 0
-) r ON true
-LEFT JOIN LATERAL (
-    SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q
-    WHERE r.state = 'pending' AND q.id = r.job_id OFFSET 0
-) j ON true;
-COMMENT ON VIEW lumin.event_status IS 'Each event with each job type. status: queued, running, retrying, succeeded, failed, cancelled or dismissed. parked: the job type is ordered, and an earlier event is not finished. missing: the job type subscribes to the event and has no run. not_subscribed: it does not subscribe.';
+DO $$
+DECLARE
+    -- The columns late and recovered exist from the 27th migration on.
+    marked constant boolean := EXISTS (
+        SELECT FROM pg_catalog.pg_attribute WHERE attrelid = 'lumin.job_types'::regclass AND attname = 'recovered' AND NOT attisdropped);
+BEGIN
+    EXECUTE format($view$
+        CREATE OR REPLACE VIEW lumin.event_status AS
+        SELECT e.id AS event_id, e.event_key, e.source, e.signature_request_id, e.event_type, e.event_time, e.received_at,
+               k.kind AS job_kind,
+               CASE
+                   WHEN r.state <> 'pending' THEN r.state
+                   WHEN r.state IS NULL AND t.kind IS NOT NULL AND e.signature_request_id IS NOT NULL
+                        AND (t.events = '{}' OR e.event_type = ANY (t.events))
+                        AND %s THEN %s
+                   WHEN r.state IS NULL THEN 'not_subscribed'
+                   WHEN r.job_id IS NULL THEN 'queued'
+                   WHEN j.state = 'running' THEN 'running'
+                   WHEN coalesce(j.attempt, r.attempts) > 0 THEN 'retrying'
+                   ELSE 'queued'
+               END AS status,
+               CASE WHEN r.state = 'pending' AND r.job_id IS NULL THEN 0
+                    WHEN r.state = 'pending' THEN coalesce(j.attempt, r.attempts) ELSE r.attempts END AS attempts,
+               CASE WHEN r.state = 'pending' AND j.state <> 'running' THEN j.scheduled_at END AS next_attempt_at,
+               r.error, r.replay_id, r.pending_since, r.finished_at, r.job_id
+        FROM lumin.events e
+        CROSS JOIN LATERAL (
+            SELECT kind FROM lumin.job_types
+            UNION
+            SELECT job_kind FROM lumin.runs WHERE event_key = e.event_key
+        ) k
+        LEFT JOIN lumin.job_types t ON t.kind = k.kind
+        LEFT JOIN LATERAL (
+            SELECT q.event_key, q.job_kind, q.state, q.replay_id, q.job_id, q.attempts, q.error, q.pending_since, q.finished_at
+            FROM lumin.runs q WHERE q.event_key = e.event_key AND q.job_kind = k.kind OFFSET 0
+        ) r ON true
+        LEFT JOIN LATERAL (
+            SELECT q.id, q.state, q.attempt, q.scheduled_at FROM lumin.river_job q
+            WHERE r.state = 'pending' AND q.id = r.job_id OFFSET 0
+        ) j ON true
+    $view$, CASE WHEN marked THEN $sources$CASE WHEN e.source = 'recovered' THEN t.recovered
+                                ELSE t.sources = '{}' OR e.source = ANY (t.sources) END$sources$
+                ELSE $sources$(t.sources = '{}' OR e.source = ANY (t.sources))$sources$ END,
+            CASE WHEN marked THEN $status$CASE WHEN e.late THEN 'late' ELSE 'missing' END$status$ ELSE $status$'missing'$status$ END);
+END
+$$;
+COMMENT ON VIEW lumin.event_status IS 'Each event with each job type. status: queued, running, retrying, succeeded, failed, cancelled or dismissed. parked: the job type is ordered, and an earlier event is not finished. missing: the job type subscribes to the event and has no run. late: the same for a late event. not_subscribed: it does not subscribe.';
 
 -- lumin.other_kinds exists from the eighth migration on.
 DO $$

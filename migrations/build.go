@@ -10,7 +10,7 @@ import (
 
 // builtFirst matches the indexes that a migration creates unless they exist. They
 // are of tables that may be large.
-var builtFirst = regexp.MustCompile(`(?s)CREATE INDEX IF NOT EXISTS (\w+) ON ([\w.]+) .*?;`)
+var builtFirst = regexp.MustCompile(`(?s)CREATE (?:UNIQUE )?INDEX IF NOT EXISTS (\w+) ON ([\w.]+) .*?;`)
 
 // buildFirst builds indexes of a migration before it, unless their table is empty.
 // The migration would hold a lock until it has read the whole table, and no

@@ -12,13 +12,13 @@ SELECT grantee, object, privilege, columns::text[] FROM (VALUES
     -- lumin_ingest records deliveries. It reads bodies to compare repeated
     -- ones. It inserts runs and jobs, and cannot change any afterwards.
     ('lumin_ingest', 'events', 'SELECT', NULL),
-    ('lumin_ingest', 'events', 'INSERT', '{id,event_key,source,signature_request_id,event_type,event_time,payload,payload_sha256,signature,key_id,received_at,payload_removed_at}'),
+    ('lumin_ingest', 'events', 'INSERT', '{id,event_key,source,signature_request_id,event_type,event_time,payload,payload_sha256,signature,key_id,received_at,payload_removed_at,late}'),
     ('lumin_ingest', 'events', 'UPDATE', '{key_id}'), -- to lock
     ('lumin_ingest', 'runs', 'SELECT', '{event_key,job_kind,event_id,state,job_id,pending_since,finished_at}'),
     ('lumin_ingest', 'runs', 'INSERT', '{event_key,job_kind,event_id,replay_id,job_id}'),
     ('lumin_ingest', 'redeliveries', 'SELECT', NULL),
-    ('lumin_ingest', 'redeliveries', 'INSERT', '{event_id,payload_sha256,differs,payload,count,first_at,last_at,another_actor,signature,key_id,promoted_key}'),
-    ('lumin_ingest', 'redeliveries', 'UPDATE', '{differs,count,first_at,last_at,another_actor,signature,key_id,promoted_key}'),
+    ('lumin_ingest', 'redeliveries', 'INSERT', '{event_id,payload_sha256,differs,payload,count,first_at,last_at,another_actor,signature,key_id,promoted_key,source}'),
+    ('lumin_ingest', 'redeliveries', 'UPDATE', '{differs,count,first_at,last_at,another_actor,signature,key_id,promoted_key,source}'),
     ('lumin_ingest', 'river_job', 'SELECT', '{kind,state,queue,priority,scheduled_at}'),
     ('lumin_ingest', 'river_job', 'INSERT', '{id,args,kind,max_attempts,priority,queue,scheduled_at}'),
     ('lumin_ingest', 'river_job_id_seq', 'USAGE', NULL),
@@ -38,15 +38,15 @@ SELECT grantee, object, privilege, columns::text[] FROM (VALUES
     ('lumin_ingest', 'river_job_state_in_bitmask', 'EXECUTE', NULL),
 
     -- lumin_worker works runs, and carries out replays, erasures and retention.
-    -- It orders none of them and decides no conflict. Its test recording needs
-    -- the rights of lumin_ingest. The views are for the command doctor.
+    -- It orders none of them and decides no conflict. With RECOVER_EVERY it also
+    -- recovers events. Its test recording needs the rights of lumin_ingest. The views are for the command doctor.
     ('lumin_worker', 'events', 'SELECT, DELETE', NULL),
-    ('lumin_worker', 'events', 'INSERT', '{id,event_key,source,signature_request_id,event_type,event_time,payload,payload_sha256,signature,key_id,received_at,payload_removed_at}'),
+    ('lumin_worker', 'events', 'INSERT', '{id,event_key,source,signature_request_id,event_type,event_time,payload,payload_sha256,signature,key_id,received_at,payload_removed_at,late}'),
     ('lumin_worker', 'events', 'UPDATE', '{payload,payload_removed_at,decoded_from}'),
     ('lumin_worker', 'runs', 'SELECT, INSERT, UPDATE, DELETE', NULL),
     ('lumin_worker', 'redeliveries', 'SELECT, DELETE', NULL),
-    ('lumin_worker', 'redeliveries', 'INSERT', '{event_id,payload_sha256,differs,payload,count,first_at,last_at,another_actor,signature,key_id,promoted_key}'),
-    ('lumin_worker', 'redeliveries', 'UPDATE', '{differs,payload,count,first_at,last_at,another_actor,signature,key_id,promoted_key}'),
+    ('lumin_worker', 'redeliveries', 'INSERT', '{event_id,payload_sha256,differs,payload,count,first_at,last_at,another_actor,signature,key_id,promoted_key,source}'),
+    ('lumin_worker', 'redeliveries', 'UPDATE', '{differs,payload,count,first_at,last_at,another_actor,signature,key_id,promoted_key,source}'),
     ('lumin_worker', 'failures', 'SELECT, INSERT, DELETE', NULL),
     ('lumin_worker', 'failures', 'UPDATE', '{errors}'),
     ('lumin_worker', 'dismissals', 'SELECT, DELETE', NULL),
@@ -67,6 +67,8 @@ SELECT grantee, object, privilege, columns::text[] FROM (VALUES
     ('lumin_worker', 'backlog_minutes', 'SELECT, INSERT, UPDATE, DELETE', NULL),
     ('lumin_worker', 'alerts', 'SELECT, INSERT, UPDATE, DELETE', NULL),
     ('lumin_worker', 'alert_sending', 'SELECT, INSERT, UPDATE', NULL),
+    ('lumin_worker', 'audit_log', 'SELECT', '{id}'),
+    ('lumin_worker', 'audit_log', 'INSERT', '{actor,via,from_address,action,subject,reason,outcome,finished_at,result}'), -- of what it recovers
     ('lumin_worker', 'river_job', 'SELECT, INSERT, UPDATE, DELETE', NULL),
     ('lumin_worker', 'river_job_id_seq', 'USAGE', NULL),
     ('lumin_worker', 'river_leader', 'SELECT, INSERT, UPDATE, DELETE', NULL),
@@ -93,10 +95,11 @@ SELECT grantee, object, privilege, columns::text[] FROM (VALUES
     -- statements in psql that do the same. It registers no program, and takes
     -- no part in River's election of a leader.
     ('lumin_admin', 'events', 'SELECT, DELETE', NULL),
-    ('lumin_admin', 'events', 'INSERT', '{event_key,source,signature_request_id,event_type,event_time,payload,payload_sha256,signature,key_id,received_at,promoted_from}'),
-    ('lumin_admin', 'events', 'UPDATE', '{payload,payload_removed_at}'),
+    ('lumin_admin', 'events', 'INSERT', '{event_key,source,signature_request_id,event_type,event_time,payload,payload_sha256,signature,key_id,received_at,payload_removed_at,late,decoded_from,promoted_from}'),
+    ('lumin_admin', 'events', 'UPDATE', '{payload,payload_removed_at,decoded_from,promoted_from}'),
     ('lumin_admin', 'runs', 'SELECT, INSERT, UPDATE, DELETE', NULL),
     ('lumin_admin', 'redeliveries', 'SELECT, DELETE', NULL),
+    ('lumin_admin', 'redeliveries', 'INSERT', NULL), -- to import
     ('lumin_admin', 'redeliveries', 'UPDATE', '{payload,promoted_key,decision,decided_at,decided_by,decision_reason,promoted_id}'),
     ('lumin_admin', 'failures', 'SELECT, INSERT, DELETE', NULL),
     ('lumin_admin', 'failures', 'UPDATE', '{errors}'),
@@ -151,7 +154,7 @@ SELECT grantee, object, privilege, columns::text[] FROM (VALUES
 
     -- lumin_read is for commands and queries that only read. It sees no body
     -- and no signature.
-    ('lumin_read', 'events', 'SELECT', '{id,event_key,source,signature_request_id,event_type,event_time,payload_sha256,key_id,received_at,payload_removed_at,decoded_from,promoted_from}'),
+    ('lumin_read', 'events', 'SELECT', '{id,event_key,source,signature_request_id,event_type,event_time,payload_sha256,key_id,received_at,payload_removed_at,decoded_from,promoted_from,late}'),
     ('lumin_read', 'redeliveries', 'SELECT', '{event_id,payload_sha256,differs,count,first_at,last_at,another_actor,key_id,decision,decided_at,decided_by,decision_reason,promoted_id,source}'),
     ('lumin_read', 'conflicts', 'SELECT', '{event_id,event_key,source,signature_request_id,event_type,event_time,received_at,payload_sha256,count,first_at,last_at,another_actor,decision,decided_at,decided_by,decision_reason,promoted_id}'),
     ('lumin_read', 'runs', 'SELECT', NULL),

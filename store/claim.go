@@ -209,7 +209,7 @@ func scanEventOf(kind string) pgx.RowToFunc[*Event] {
 		}
 		e := &Event{
 			ID: *id, Key: *key, Source: *source, Payload: payload, Signature: signature, ReceivedAt: receivedAt.UTC(),
-			JobKind: kind, Rerun: rerun,
+			Recovered: *source == RecoveredSource, JobKind: kind, Rerun: rerun,
 		}
 		if request != nil {
 			e.SignatureRequestID, e.Type, e.Time = *request, lumin.EventType(*eventType), eventTime.UTC()

@@ -26,6 +26,7 @@ type Delivery struct {
 	KeyID      string          // fingerprint of the secret that verified the delivery
 	ReceivedAt time.Time
 	Jobs       []JobSpec // each gets one run and one job if the event is new
+	Late       bool      // authentic but too old; a new event then gets no runs, so Jobs must be empty
 }
 
 // key is the event key.
@@ -35,6 +36,10 @@ func (d *Delivery) key() lumin.EventKey {
 	}
 	return d.Envelope.Key()
 }
+
+// recoverable reports whether a recovered event may be stored in place of this
+// delivery's event.
+func (d *Delivery) recoverable() bool { return d.Envelope != nil && d.Envelope.EventType.Recoverable() }
 
 // sha256 distinguishes the bodies of one event.
 func (d *Delivery) sha256() [sha256.Size]byte { return sha256.Sum256(d.Payload) }
@@ -47,6 +52,7 @@ const (
 	Recorded     Status = "recorded"     // a new event
 	Duplicate    Status = "duplicate"    // a redelivery of an event that is stored
 	Unrecognized Status = "unrecognized" // a new event without a valid identity
+	Late         Status = "late"         // a new event that was too old; no job type gets it until it is replayed
 )
 
 // Receipt is the result of recording one delivery.
@@ -54,6 +60,10 @@ type Receipt struct {
 	EventID  int64
 	Status   Status
 	Conflict bool // a redelivery whose content differs from the first delivery
+
+	// Recovered marks a redelivery of a recovered event: the delivery is the event's
+	// original.
+	Recovered bool
 
 	// AnotherActor marks a conflict in which the two bodies name different
 	// signer_emails.

@@ -13,6 +13,9 @@ const (
 	RecordSQL             = recordSQL
 	LoadEventsSQL         = loadEventsSQL
 	LockEventsSQL         = lockEventsSQL
+	RecoveredEventsSQL    = recoveredEventsSQL
+	RecoveredCountSQL     = recoveredCountSQL
+	RecoveryLookSQL       = recoveryLookSQL
 	PromotedEventsSQL     = promotedEventsSQL
 	LockedEventsSQL       = lockedEventsSQL
 	KeptBodiesSQL         = keptBodiesSQL

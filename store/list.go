@@ -23,6 +23,7 @@ type EventFilter struct {
 	EventType          string
 	SignatureRequestID string
 	Unrecognized       bool // only events without a valid identity
+	Late               bool // only late events
 	ReceivedSince      *time.Time
 	ReceivedUntil      *time.Time
 	Before             EventPosition // only older events; zero for no bound
@@ -53,6 +54,7 @@ type EventSummary struct {
 	Redeliveries       int64      `json:"redeliveries"`
 	Runs               RunStates  `json:"runs"`
 	PromotedFrom       *int64     `json:"promoted_from,omitempty"` // the event that this one was promoted from
+	Late               bool       `json:"late,omitempty"`          // stored without runs, because its first delivery was too old
 
 	*EventBody `db:"-"` // nil unless the filter has Bodies
 }
@@ -73,20 +75,12 @@ func (s RunStates) String() string {
 // Position is the place of the event in a list.
 func (e EventSummary) Position() EventPosition { return EventPosition{e.ReceivedAt, e.ID} }
 
-// EventBody holds the signed body of an event, its signature and its key.
-type EventBody struct {
-	KeyID            string     `json:"key_id"`
-	Signature        string     `json:"signature"` // of the first delivery, in hex
-	Payload          []byte     `json:"payload"`   // the exact bytes; nil once removed
-	PayloadRemovedAt *time.Time `json:"payload_removed_at"`
-}
-
 const summaryColumns = `
     e.id, e.event_key::text, e.source, e.event_type, e.signature_request_id, e.event_time, e.received_at,
     (SELECT coalesce(sum(d.count), 0)::bigint FROM lumin.redeliveries d WHERE d.event_id = e.id),
     (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}')
      FROM (SELECT r.state, count(*) AS n FROM lumin.runs r WHERE r.event_key = e.event_key GROUP BY r.state) s),
-    e.promoted_from`
+    e.promoted_from, e.late`
 
 // Number of events that Events reads at once. It is smaller with bodies,
 // because each of them may have 1 MiB.
@@ -119,6 +113,10 @@ func (s *Store) Events(ctx context.Context, f EventFilter) iter.Seq2[EventSummar
 				return
 			}
 			for _, e := range page {
+				if err := s.addRepeated(ctx, e); err != nil {
+					yield(EventSummary{}, err)
+					return
+				}
 				if !yield(e, nil) {
 					return
 				}
@@ -133,28 +131,6 @@ func (s *Store) Events(ctx context.Context, f EventFilter) iter.Seq2[EventSummar
 			}
 		}
 	}
-}
-
-// identifiedBody is the body of the event with this id.
-type identifiedBody struct {
-	ID int64
-	EventBody
-}
-
-// addBodies adds the signed body to each of a few events.
-func (s *Store) addBodies(ctx context.Context, events []EventSummary) error {
-	ids, byID := make([]int64, len(events)), map[int64]*EventSummary{}
-	for i := range events {
-		ids[i], byID[events[i].ID] = events[i].ID, &events[i]
-		events[i].EventBody = &EventBody{} // stays empty if retention has just removed the event
-	}
-	bodies, err := query.Structs[identifiedBody](ctx, s.pool, "load bodies", `
-		SELECT e.id, e.key_id, pg_catalog.encode(e.signature, 'hex'), e.payload, e.payload_removed_at
-		FROM lumin.events e WHERE e.id = ANY ($1)`, ids)
-	for _, b := range bodies {
-		byID[b.ID].EventBody = &b.EventBody
-	}
-	return err
 }
 
 const eventsByIDSQL = `
@@ -218,7 +194,7 @@ FROM lumin.events e WHERE e.id = $1`
 func (s *Store) ShowEvent(ctx context.Context, id int64) (EventDetails, error) {
 	var d EventDetails
 	err := s.pool.QueryRow(ctx, showEventSQL, id).Scan(&d.ID, &d.Key, &d.Source, &d.EventType, &d.SignatureRequestID,
-		&d.EventTime, &d.ReceivedAt, &d.Redeliveries, &d.Runs, &d.PromotedFrom, &d.PayloadRemovedAt, &d.KeyID)
+		&d.EventTime, &d.ReceivedAt, &d.Redeliveries, &d.Runs, &d.PromotedFrom, &d.Late, &d.PayloadRemovedAt, &d.KeyID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return d, fmt.Errorf("event %d: %w", id, ErrNotFound)
 	}

@@ -23,6 +23,7 @@ func listedEvents(f *testing.F, s *store.Store) []store.EventSummary {
 		d.Envelope.SignatureRequestID = request
 		d.Envelope.EventType = []lumin.EventType{"signature_request_signed", "x", "' OR true --"}[n%3]
 		d.ReceivedAt = delivery(n / 3).ReceivedAt
+		d.Late = n%4 > 1
 		all = append(all, d)
 	}
 	all = append(all, store.Delivery{Source: "account", Payload: []byte("?"), Signature: make([]byte, 32), KeyID: "k", ReceivedAt: delivery(1).ReceivedAt})
@@ -46,13 +47,14 @@ func FuzzListEvents(f *testing.F) {
 		f.Add("account", text, "", flags+1, uint8(2), int16(-1), int16(1001))
 		f.Add("", "x", text, flags+2, uint8(100), int16(1), int16(1002))
 	}
+	f.Add("", "", "a", uint8(4), uint8(2), int16(0), int16(2000)) // late events of a signature request that has others
 	s := newStore(f)
 	all := listedEvents(f, s)
 	f.Fuzz(func(t *testing.T, source, eventType, request string, flags, limit uint8, since, until int16) {
 		first := delivery(0).ReceivedAt
 		from, to := first.Add(time.Duration(since)*time.Millisecond), first.Add(time.Duration(until)*time.Millisecond)
 		filter := store.EventFilter{
-			Source: source, EventType: eventType, SignatureRequestID: request, Unrecognized: flags&1 != 0, OldestFirst: flags&2 != 0,
+			Source: source, EventType: eventType, SignatureRequestID: request, Unrecognized: flags&1 != 0, OldestFirst: flags&2 != 0, Late: flags&4 != 0,
 			ReceivedSince: &from, ReceivedUntil: &to, Limit: max(int(limit), 1),
 		}
 		wantBound(t, filter)
@@ -95,7 +97,7 @@ func matches(f store.EventFilter, e store.EventSummary) bool {
 		return *s
 	}
 	return (f.Source == "" || e.Source == f.Source) && (f.EventType == "" || text(e.EventType) == f.EventType) &&
-		(f.SignatureRequestID == "" || text(e.SignatureRequestID) == f.SignatureRequestID) && (!f.Unrecognized || e.SignatureRequestID == nil) &&
+		(f.SignatureRequestID == "" || text(e.SignatureRequestID) == f.SignatureRequestID) && (!f.Unrecognized || e.SignatureRequestID == nil) && (!f.Late || e.Late) &&
 		!e.ReceivedAt.Before(*f.ReceivedSince) && e.ReceivedAt.Before(*f.ReceivedUntil)
 }
 

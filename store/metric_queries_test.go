@@ -30,6 +30,7 @@ func TestMetricQueriesReadNoLargeTable(t *testing.T) {
 		"sample of runs":     {store.SampleUnsettledSQL, []any{"failed", 1.0}},
 		"queue depths":       {store.QueueDepthsSQL, []any{store.MaxQueueDepth}},
 		"load":               {store.DatabaseLoadSQL, nil},
+		"recovered events":   {store.RecoveredCountSQL, nil},
 	} {
 		plan := explain(t, conn.Conn(), q.sql, q.args...)
 		if storetest.ReadsAll.MatchString(plan) {

@@ -43,7 +43,11 @@ func (s *Store) sendRecording(ctx context.Context, groups []*group, lockTimeout 
 	defer conn.Release()
 	batch := &pgx.Batch{}
 	batch.BeginTx(query.ReadCommitted)
-	batch.Queue(recordSettingsSQL, milliseconds(lockTimeout), milliseconds(flushTimeout))
+	settings := recordSettingsSQL
+	if slices.ContainsFunc(groups, (*group).recoverable) {
+		settings += `, ` + excludeRecoveryCall
+	}
+	batch.Queue(settings, milliseconds(lockTimeout), milliseconds(flushTimeout))
 	batch.Queue(recordSQL, recordArgs(groups, 0)...)
 	batch.Queue(`COMMIT`)
 	sent := conn.SendBatch(ctx, batch)
@@ -104,34 +108,6 @@ func (s *Store) recordRepeated(ctx context.Context, groups []*group, lockTimeout
 	return nil
 }
 
-// RecordTx records deliveries of new events in tx, with their runs and jobs.
-// The runs belong to a replay order. Receipts are in the order of the
-// deliveries. A delivery of a stored event changes nothing: its receipt is a
-// Duplicate without an event id. Unlike a [Recorder], RecordTx counts no
-// redeliveries.
-func (s *Store) RecordTx(ctx context.Context, tx pgx.Tx, deliveries []Delivery, replayID int64) ([]Receipt, error) {
-	if len(deliveries) == 0 {
-		return nil, nil
-	}
-	batch := make([]*pending, len(deliveries))
-	for i := range deliveries {
-		batch[i] = &pending{delivery: &deliveries[i], key: deliveries[i].key(), receipt: Receipt{Status: Duplicate}}
-	}
-	groups := groupByEvent(batch)
-	if err := recordTx(ctx, tx, recordSQL, groups, replayID); err != nil {
-		return nil, err
-	}
-	setReceipts(groups)
-	if err := WakeTx(ctx, tx, queuesToWake(groups)); err != nil {
-		return nil, err
-	}
-	receipts := make([]Receipt, len(batch))
-	for i, p := range batch {
-		receipts[i] = p.receipt
-	}
-	return receipts, nil
-}
-
 // inDoubt marks an error with errInDoubt if the transaction may be committed.
 // After an ERROR from the server, such as that of a deferred constraint, it is
 // not committed: the server sends an ERROR only before it commits.
@@ -163,6 +139,8 @@ type group struct {
 	inserted bool // by this transaction, from deliveries[0]
 	bodiless bool // inserted without its body, because the body of another source was erased
 }
+
+func (g *group) recoverable() bool { return g.deliveries[0].recoverable() }
 
 // identity is the unique key of an event.
 type identity struct {
@@ -207,6 +185,8 @@ func groupByEvent(batch []*pending) []*group {
 // transaction may be a worker, working on the event of another source. A body
 // that was erased is not stored again from another source, and then no run is
 // created. If several sources report one event, its runs use the first of them.
+// The original of a recovered event is not inserted either. Only events of the
+// types that can be recovered are looked up for this: see [Store.RecoverTx].
 //
 // OFFSET 0 keeps each look-up a look-up: as a join it could read the whole
 // table. Runs are sorted as bytes, like the groups: see groupByEvent.
@@ -224,19 +204,23 @@ WITH stored AS (
     SELECT ` + insertedValues + `, -(1 + random() * 9e15)::bigint` + recordTail
 
 	insertedColumns = `event_key, source, signature_request_id, event_type, event_time,
-           payload, payload_sha256, signature, key_id, received_at, payload_removed_at`
+           payload, payload_sha256, signature, key_id, received_at, payload_removed_at, late`
 
 	insertedValues = `w.event_key, w.source, w.signature_request_id, w.event_type, w.event_time,
-           CASE WHEN e.removed_at IS NULL THEN w.payload END, w.payload_sha256, w.signature, w.key_id, w.received_at, e.removed_at`
+           CASE WHEN e.removed_at IS NULL THEN w.payload END, w.payload_sha256, w.signature, w.key_id, w.received_at, e.removed_at, w.late`
 
 	recordTail = `
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
-                $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
-         AS w (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+                $6::bytea[], $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[], $19::boolean[], $20::boolean[])
+         AS w (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at,
+               late, recoverable)
     CROSS JOIN LATERAL (
         SELECT max(o.payload_removed_at) AS removed_at, coalesce(bool_or(o.source = w.source), false) AS stored
         FROM (SELECT source, payload_removed_at FROM lumin.events WHERE event_key = w.event_key OFFSET 0) o) e
-    WHERE NOT e.stored
+    WHERE NOT e.stored AND CASE WHEN w.recoverable THEN NOT EXISTS (
+        SELECT FROM lumin.events r
+        WHERE r.source = 'recovered' AND r.signature_request_id = w.signature_request_id AND r.event_type = w.event_type OFFSET 0)
+        ELSE true END
     ON CONFLICT (event_key, source) DO NOTHING
     RETURNING id, event_key, source, payload IS NULL AS bodiless
 ), wanted AS (
@@ -280,6 +264,8 @@ func recordArgs(groups []*group, replayID int64) []any {
 		signatures = make([][]byte, n)
 		keyIDs     = make([]string, n)
 		received   = make([]time.Time, n)
+		late       = make([]bool, n)
+		certain    = make([]bool, n)
 
 		runKeys    = make([][16]byte, 0, n)
 		runSources = make([]string, 0, n)
@@ -294,7 +280,7 @@ func recordArgs(groups []*group, replayID int64) []any {
 			requests[i], types[i], times[i] = &e.SignatureRequestID, &eventType, &e.EventTime
 		}
 		payloads[i], hashes[i], signatures[i] = d.Payload, d.sha256[:], d.Signature
-		keyIDs[i], received[i] = d.KeyID, d.ReceivedAt
+		keyIDs[i], received[i], late[i], certain[i] = d.KeyID, d.ReceivedAt, d.Late, g.recoverable()
 		for _, spec := range d.Jobs {
 			runKeys, runSources, runKinds = append(runKeys, g.key), append(runSources, g.source), append(runKinds, spec.Kind)
 			specs.add(spec)
@@ -303,6 +289,7 @@ func recordArgs(groups []*group, replayID int64) []any {
 	return []any{
 		keys, sources, requests, types, times, payloads, hashes, signatures, keyIDs, received,
 		runKeys, runSources, runKinds, specs.kinds, specs.attempts, specs.priorities, specs.queues, replayID,
+		late, certain,
 	}
 }
 
@@ -386,8 +373,11 @@ func setReceipts(groups []*group) (fresh, repeated []*pending) {
 				continue
 			}
 			d.pending.receipt = Receipt{EventID: g.eventID, Status: Recorded}
-			if d.Envelope == nil {
+			switch {
+			case d.Envelope == nil:
 				d.pending.receipt.Status = Unrecognized
+			case d.Late:
+				d.pending.receipt.Status = Late
 			}
 			fresh = append(fresh, d.pending)
 		}

@@ -25,7 +25,8 @@ const (
 	differsNothing    = "nothing"
 	differsDetailsURL = "details_url"
 	differsContent    = "content"
-	differsUnknown    = "unknown" // the first body has been removed
+	differsUnknown    = "unknown"   // the first body has been removed
+	differsRecovered  = "recovered" // the event was recovered; this is its original
 )
 
 // redelivery is one row of lumin.redeliveries to add to.
@@ -38,15 +39,17 @@ type redelivery struct {
 	firstAt time.Time
 	lastAt  time.Time
 
-	conflict // zero unless differs is content
+	evidence // zero unless differs is content or recovered
 }
 
-// conflict holds the columns of a conflict that promoting it needs.
-type conflict struct {
+// evidence holds what promoting a conflict needs, and what an audit of the original
+// of a recovered event needs.
+type evidence struct {
 	anotherActor bool
 	signature    []byte
 	keyID        *string
 	promotedKey  *[16]byte
+	source       *string // of the original; a trigger writes that of a conflict
 }
 
 // countRedeliveries counts deliveries of stored events and sets their receipts.
@@ -65,121 +68,6 @@ func countRedeliveries(ctx context.Context, tx pgx.Tx, groups []*group) error {
 	return upsertRedeliveries(ctx, tx, rows)
 }
 
-// original is the first delivery of an event.
-type original struct {
-	id      int64
-	sha256  []byte
-	payload []byte
-	removed bool
-
-	promoted []*original // events that were promoted from conflicts of this one
-}
-
-// These are separate statements, because INSERT ... ON CONFLICT DO NOTHING does
-// not see rows that another transaction committed while it waited. The payload
-// is read only if a body differs. The event is then locked, so that two
-// transactions cannot both store the last body that is kept. OFFSET 0: see
-// recordSQL.
-const (
-	loadEventsSQL = `
-SELECT e.*
-FROM unnest($1::uuid[], $2::text[]) AS w (event_key, source)
-CROSS JOIN LATERAL (
-    SELECT id, event_key, source, payload_sha256 FROM lumin.events
-    WHERE event_key = w.event_key AND source = w.source OFFSET 0) e`
-
-	lockEventsSQL = `
-SELECT e.event_key, e.source, e.payload, e.payload_removed_at IS NOT NULL
-FROM unnest($1::bigint[]) AS w (id)
-CROSS JOIN LATERAL (SELECT * FROM lumin.events WHERE id = w.id FOR NO KEY UPDATE OFFSET 0) e`
-
-	promotedEventsSQL = `
-SELECT e.promoted_from, e.id, e.payload_sha256, e.payload, e.payload_removed_at IS NOT NULL
-FROM unnest($1::bigint[]) AS w (id)
-CROSS JOIN LATERAL (SELECT * FROM lumin.events WHERE promoted_from = w.id OFFSET 0) e
-ORDER BY e.id`
-)
-
-func loadOriginals(ctx context.Context, tx pgx.Tx, groups []*group) (map[identity]*original, error) {
-	originals := make(map[identity]*original, len(groups))
-	var (
-		keys    [][16]byte
-		sources []string
-		differ  []int64
-	)
-	for _, g := range groups {
-		keys, sources = append(keys, g.key), append(sources, g.source)
-	}
-	rows, _ := tx.Query(ctx, loadEventsSQL, keys, sources) // reading the rows returns the error
-	var (
-		id     int64
-		key    [16]byte
-		source string
-		sum    []byte
-	)
-	_, err := pgx.ForEachRow(rows, []any{&id, &key, &source, &sum}, func() error {
-		g := find(groups, identity{key, source})
-		g.eventID = id
-		originals[g.identity] = &original{id: id, sha256: bytes.Clone(sum)}
-		if slices.ContainsFunc(g.deliveries, func(d *delivered) bool { return !bytes.Equal(d.sha256[:], sum) }) {
-			differ = append(differ, id)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load %d events: %w", len(groups), err)
-	}
-	if len(originals) != len(groups) {
-		// An event was deleted between the two statements.
-		return nil, fmt.Errorf("load %d events: found only %d", len(groups), len(originals))
-	}
-	if len(differ) == 0 {
-		return originals, nil
-	}
-	// Events are locked in this order: see groupByEvent.
-	slices.Sort(differ)
-	rows, _ = tx.Query(ctx, lockEventsSQL, differ) // reading the rows returns the error
-	var (
-		payload []byte
-		removed bool
-	)
-	_, err = pgx.ForEachRow(rows, []any{&key, &source, &payload, &removed}, func() error {
-		o := originals[identity{key, source}]
-		o.payload, o.removed = bytes.Clone(payload), removed
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("lock %d events: %w", len(differ), err)
-	}
-	return originals, loadPromoted(ctx, tx, originals, differ)
-}
-
-// loadPromoted loads the events that were promoted from conflicts of the given
-// events. A further delivery of such a body is a redelivery of its promoted
-// event. The given events are locked, so no conflict is promoted in the
-// meantime.
-func loadPromoted(ctx context.Context, tx pgx.Tx, originals map[identity]*original, of []int64) error {
-	byID := make(map[int64]*original, len(originals))
-	for _, o := range originals {
-		byID[o.id] = o
-	}
-	rows, _ := tx.Query(ctx, promotedEventsSQL, of) // reading the rows returns the error
-	var (
-		from, id     int64
-		sum, payload []byte
-		removed      bool
-	)
-	_, err := pgx.ForEachRow(rows, []any{&from, &id, &sum, &payload, &removed}, func() error {
-		byID[from].promoted = append(byID[from].promoted,
-			&original{id: id, sha256: bytes.Clone(sum), payload: bytes.Clone(payload), removed: removed})
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("load promoted conflicts of %d events: %w", len(of), err)
-	}
-	return nil
-}
-
 // redeliveriesOf groups the repeated deliveries of one event by body.
 func redeliveriesOf(g *group, first *original) []*redelivery {
 	var rows []*redelivery
@@ -196,7 +84,8 @@ func redeliveriesOf(g *group, first *original) []*redelivery {
 		row.firstAt = earlier(row.firstAt, d.ReceivedAt)
 		row.lastAt = later(row.lastAt, d.ReceivedAt)
 		d.pending.receipt = Receipt{
-			EventID: row.eventID, Status: Duplicate, Conflict: row.differs == differsContent, AnotherActor: row.anotherActor,
+			EventID: row.eventID, Status: Duplicate, Conflict: row.differs == differsContent, Recovered: first.recovered,
+			AnotherActor: row.anotherActor,
 		}
 	}
 	return rows
@@ -208,6 +97,12 @@ func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 	if row := sameEvent(d, first); row != nil {
 		return row
 	}
+	if first.recovered && !first.removed {
+		return &redelivery{
+			eventID: first.id, sha256: d.sha256[:], differs: differsRecovered, payload: d.Payload,
+			evidence: evidence{signature: d.Signature, keyID: &d.KeyID, source: &d.Source},
+		}
+	}
 	for _, promoted := range first.promoted {
 		if row := sameEvent(d, promoted); row != nil {
 			return row
@@ -218,7 +113,7 @@ func compare(key lumin.EventKey, d *delivered, first *original) *redelivery {
 		return &redelivery{eventID: first.id, sha256: []byte{}, differs: differsUnknown}
 	}
 	own := [16]byte(actor.PromotedKey(key, d.Payload))
-	return &redelivery{eventID: first.id, sha256: d.sha256[:], differs: differsContent, payload: d.Payload, conflict: conflict{
+	return &redelivery{eventID: first.id, sha256: d.sha256[:], differs: differsContent, payload: d.Payload, evidence: evidence{
 		anotherActor: actor.Differ(first.payload, d.Payload), signature: d.Signature, keyID: &d.KeyID, promotedKey: &own,
 	}}
 }
@@ -281,7 +176,7 @@ func mergeOverLimit(ctx context.Context, tx pgx.Tx, rows []*redelivery) ([]*rede
 			}
 			bodies[string(row.sha256)] = true
 		default:
-			row.sha256, row.payload, row.conflict = []byte{}, nil, conflict{}
+			row.sha256, row.payload, row.evidence = []byte{}, nil, evidence{}
 		}
 	}
 	return mergeRows(rows), nil
@@ -311,9 +206,9 @@ func mergeRows(rows []*redelivery) []*redelivery {
 
 const upsertRedeliveriesSQL = `
 INSERT INTO lumin.redeliveries AS r (event_id, payload_sha256, differs, payload, count, first_at, last_at,
-                                     another_actor, signature, key_id, promoted_key)
+                                     another_actor, signature, key_id, promoted_key, source)
 SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bytea[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
-                     $8::boolean[], $9::bytea[], $10::text[], $11::uuid[])
+                     $8::boolean[], $9::bytea[], $10::text[], $11::uuid[], $12::text[])
 ON CONFLICT (event_id, payload_sha256) DO UPDATE SET
     count = r.count + excluded.count,
     differs = CASE excluded.differs WHEN 'content' THEN 'content' ELSE r.differs END,
@@ -322,7 +217,8 @@ ON CONFLICT (event_id, payload_sha256) DO UPDATE SET
     another_actor = r.another_actor OR excluded.another_actor,
     signature = coalesce(r.signature, excluded.signature),
     key_id = coalesce(r.key_id, excluded.key_id),
-    promoted_key = coalesce(r.promoted_key, excluded.promoted_key)`
+    promoted_key = coalesce(r.promoted_key, excluded.promoted_key),
+    source = coalesce(r.source, excluded.source)`
 
 func upsertRedeliveries(ctx context.Context, tx pgx.Tx, rows []*redelivery) error {
 	n := len(rows)
@@ -338,13 +234,14 @@ func upsertRedeliveries(ctx context.Context, tx pgx.Tx, rows []*redelivery) erro
 		signatures = make([][]byte, n)
 		keyIDs     = make([]*string, n)
 		keys       = make([]*[16]byte, n)
+		sources    = make([]*string, n)
 	)
 	for i, r := range rows {
 		ids[i], sums[i], differs[i], payloads[i] = r.eventID, r.sha256, r.differs, r.payload
 		counts[i], firsts[i], lasts[i] = r.count, r.firstAt, r.lastAt
-		actors[i], signatures[i], keyIDs[i], keys[i] = r.anotherActor, r.signature, r.keyID, r.promotedKey
+		actors[i], signatures[i], keyIDs[i], keys[i], sources[i] = r.anotherActor, r.signature, r.keyID, r.promotedKey, r.source
 	}
-	_, err := tx.Exec(ctx, upsertRedeliveriesSQL, ids, sums, differs, payloads, counts, firsts, lasts, actors, signatures, keyIDs, keys)
+	_, err := tx.Exec(ctx, upsertRedeliveriesSQL, ids, sums, differs, payloads, counts, firsts, lasts, actors, signatures, keyIDs, keys, sources)
 	if err != nil {
 		return fmt.Errorf("count %d redeliveries: %w", n, err)
 	}

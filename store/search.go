@@ -33,6 +33,7 @@ type Search struct {
 	ReceivedUntil      *time.Time
 
 	Unrecognized bool // only events without a valid identity
+	Late         bool // only late events
 
 	looks int // instead of eventLooks and runLooks; 0: these
 }
@@ -103,6 +104,7 @@ const ofEventSQL = `
       AND (@type = '' OR e.event_type = @type)
       AND (@request = '' OR e.signature_request_id = @request)
       AND (NOT @unrecognized OR e.signature_request_id IS NULL)
+      AND (NOT @late OR e.late)
       AND (@since::timestamptz IS NULL OR e.received_at >= @since)
       AND (@until::timestamptz IS NULL OR e.received_at < @until)`
 
@@ -116,7 +118,7 @@ const ofRunSQL = `
 
 func (f Search) args() pgx.NamedArgs {
 	return pgx.NamedArgs{
-		"source": f.Source, "type": f.EventType, "request": f.SignatureRequestID, "unrecognized": f.Unrecognized,
+		"source": f.Source, "type": f.EventType, "request": f.SignatureRequestID, "unrecognized": f.Unrecognized, "late": f.Late,
 		"since": f.ReceivedSince, "until": f.ReceivedUntil,
 		"kind": f.Kind, "fingerprint": f.Fingerprint, "state": f.State, "any_run": !f.ofRun(),
 	}
@@ -135,7 +137,7 @@ ORDER BY p.received_at DESC, p.id DESC LIMIT @page`
 // list are the events that a page looks at.
 func (f Search) list(from SearchPosition, limit int) EventFilter {
 	list := EventFilter{
-		Source: f.Source, EventType: f.EventType, SignatureRequestID: f.SignatureRequestID, Unrecognized: f.Unrecognized,
+		Source: f.Source, EventType: f.EventType, SignatureRequestID: f.SignatureRequestID, Unrecognized: f.Unrecognized, Late: f.Late,
 		ReceivedSince: f.ReceivedSince, ReceivedUntil: f.ReceivedUntil, Before: EventPosition{from.At, from.ID}, Limit: limit + 1,
 	}
 	if f.ofRun() {

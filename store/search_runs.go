@@ -87,7 +87,7 @@ type foundRun struct {
 // runArgs are the parameters of these statements.
 func (f Search) runArgs(from SearchPosition, limit int) pgx.NamedArgs {
 	args := f.args()
-	args["any_event"] = f.Source == "" && f.EventType == "" && f.ReceivedSince == nil && f.ReceivedUntil == nil && !f.Unrecognized
+	args["any_event"] = f.Source == "" && f.EventType == "" && f.ReceivedSince == nil && f.ReceivedUntil == nil && !f.Unrecognized && !f.Late
 	args["looks"], args["page"] = cmp.Or(f.looks, runLooks), limit+1
 	args["at"], args["key"], args["run_kind"] = (*time.Time)(nil), [16]byte(slices.Repeat([]byte{0xff}, 16)), from.Kind
 	if from != (SearchPosition{}) {
@@ -114,6 +114,9 @@ func (s *Store) searchRuns(ctx context.Context, list runList, f Search, from Sea
 		}
 		if len(last) == 1 {
 			page.Next, page.Stopped = &SearchPosition{At: last[0].At, Key: last[0].Key, Kind: last[0].Kind}, true
+			if n := len(found); n > 0 && found[n-1].Key == last[0].Key {
+				page.Next.Kind = "" // the event is on this page
+			}
 		}
 	}
 	page.Events, err = s.eventsOfRuns(ctx, f, found)

@@ -35,7 +35,7 @@ FROM lumin.runs WHERE state = 'pending'`
 const foundSQL = `
 SELECT coalesce(array_agg(e.id ORDER BY e.id), '{}') FROM lumin.events e
 WHERE ($1 = '' OR e.source = $1) AND ($2 = '' OR e.event_type = $2) AND ($3 = '' OR e.signature_request_id = $3)
-  AND ($4::timestamptz IS NULL OR e.received_at >= $4) AND (NOT $5 OR e.signature_request_id IS NULL)
+  AND ($4::timestamptz IS NULL OR e.received_at >= $4) AND (NOT $5 OR e.signature_request_id IS NULL) AND (NOT $9 OR e.late)
   AND (($6 = '' AND $7 = '' AND $8 = '') OR EXISTS (
       SELECT FROM lumin.runs r LEFT JOIN lumin.river_job j ON j.id = r.job_id
       WHERE r.event_key = e.event_key AND ($7 = '' OR r.job_kind = $7) AND ($8 = '' OR coalesce(r.error_fingerprint, 'none') = $8)
@@ -47,6 +47,7 @@ func TestSearch(t *testing.T) {
 	t.Parallel()
 	s := storetest.New(t)
 	storetest.Exec(t, s.Pool(), searchFillSQL)
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.events SET late = true WHERE id % 5 < 2`)
 	middle := storetest.Value[*time.Time](t, s.Pool(), `SELECT max(received_at) - interval '40 s' FROM lumin.events`)
 	fingerprint := storetest.Value[string](t, s.Pool(), `SELECT max(error_fingerprint) FROM lumin.runs`)
 	var searches []store.Search
@@ -54,13 +55,14 @@ func TestSearch(t *testing.T) {
 		for _, f := range []store.Search{
 			{}, {Kind: "book"}, {Fingerprint: fingerprint, Kind: "send"}, {Fingerprint: "none"}, {Source: "app:crm"}, {EventType: "type-1"}, {SignatureRequestID: "request-7"},
 			{Source: "account", EventType: "type-0", Kind: "book"}, {ReceivedSince: middle}, {Unrecognized: true}, {Source: "app:other"},
+			{Late: true}, {Late: true, Source: "account", Kind: "book"}, {Late: true, SignatureRequestID: "request-7"},
 		} {
 			f.State = state
 			searches = append(searches, f)
 		}
 	}
 	for i, f := range searches {
-		want := storetest.Value[[]int64](t, s.Pool(), foundSQL, f.Source, f.EventType, f.SignatureRequestID, f.ReceivedSince, f.Unrecognized, f.State, f.Kind, f.Fingerprint)
+		want := storetest.Value[[]int64](t, s.Pool(), foundSQL, f.Source, f.EventType, f.SignatureRequestID, f.ReceivedSince, f.Unrecognized, f.State, f.Kind, f.Fingerprint, f.Late)
 		for _, looks := range []int{11, 10000} {
 			t.Run(fmt.Sprintf("%d %s looks %d", i, f.State, looks), func(t *testing.T) {
 				t.Parallel()

@@ -108,10 +108,10 @@ const noBackend = "-1/"
 const tailPollSQL = `
 SELECT e.id,
        ($4 = '' OR e.source = $4) AND ($5 = '' OR coalesce(e.event_type = $5, false))
-       AND ($6 = '' OR coalesce(e.signature_request_id = $6, false))
+       AND ($6 = '' OR coalesce(e.signature_request_id = $6, false)) AND (NOT $7 OR e.late)
 FROM unnest($1::bigint[], $2::bigint[]) AS r (low, high)
 CROSS JOIN LATERAL (
-    SELECT id, source, event_type, signature_request_id FROM lumin.events WHERE id BETWEEN r.low AND r.high
+    SELECT id, source, event_type, signature_request_id, late FROM lumin.events WHERE id BETWEEN r.low AND r.high
     ORDER BY id LIMIT CASE WHEN r.high = 9223372036854775807 THEN $3::bigint END
 ) e
 ORDER BY e.id`
@@ -189,7 +189,7 @@ func (t *Tail) read(ctx context.Context, low, high []int64) (ids, matching []int
 			matching = append(matching, id)
 		}
 		return nil
-	}, tailPollSQL, low, high, tailPage, t.filter.Source, t.filter.EventType, t.filter.SignatureRequestID)
+	}, tailPollSQL, low, high, tailPage, t.filter.Source, t.filter.EventType, t.filter.SignatureRequestID, t.filter.Late)
 	return ids, matching, err
 }
 

@@ -13,7 +13,7 @@ import (
 type Event struct {
 	ID     int64          // of the row in lumin.events; differs between sources
 	Key    lumin.EventKey // the same for every source that reports the event
-	Source string         // "account" or "app:NAME"
+	Source string         // "account" or "app:NAME"; "recovered" if Recovered
 
 	SignatureRequestID string
 	Type               lumin.EventType
@@ -24,6 +24,12 @@ type Event struct {
 	Payload    []byte
 	Signature  []byte    // Lumin's signature of Payload: 32 bytes, X-Signature decoded from hexadecimal
 	ReceivedAt time.Time // when the first delivery arrived
+
+	// Recovered is true if no webhook reported the event. It was made from an answer
+	// of Lumin's API: Payload holds that answer under "signature_request" and has a
+	// member "recovered" beside it. Signature is empty, Time is when the signature
+	// request last changed, and the source that should have reported it is not known.
+	Recovered bool
 
 	JobKind string // the Kind of the job type
 	Rerun   int    // replays that asked for a further effect after the run had succeeded

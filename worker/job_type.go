@@ -27,6 +27,11 @@ type JobType interface {
 	// all.
 	Sources() []string
 
+	// Recovered reports whether the job type handles recovered events: those that
+	// no webhook reported, and that were made from an answer of Lumin's API. It
+	// then gets them whatever its Sources are.
+	Recovered() bool
+
 	// Queue returns the name of the River queue for its jobs.
 	Queue() string
 
@@ -76,6 +81,10 @@ type Defaults struct{}
 // Sources returns nil, which means all sources. An event that several webhooks
 // report still has one run.
 func (Defaults) Sources() []string { return nil }
+
+// Recovered returns true. A recovered event is as certain as one that a webhook
+// reported, but its payload has Lumin's answer instead of a delivery.
+func (Defaults) Recovered() bool { return true }
 
 // Queue returns "default". Job types can share a queue unless one of them is
 // slow enough to delay the others. Give a slow one its own queue and workers.

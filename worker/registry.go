@@ -43,6 +43,8 @@ type registered struct {
 	events  []lumin.EventType
 	sources []string
 	timeout time.Duration
+
+	recovered bool // it handles recovered events
 }
 
 // NewRegistry returns an empty Registry.
@@ -86,6 +88,7 @@ func (r *Registry) add(t registered) {
 		t.spec.Queue = ownQueue(t.spec.Kind, t.spec.Queue)
 	}
 	t.events, t.sources, t.timeout = slices.Clone(t.Events()), slices.Clone(t.Sources()), t.Timeout()
+	t.recovered = t.Recovered()
 	if problem := r.problem(t); problem != "" {
 		r.errs = append(r.errs, fmt.Errorf("job type %q (%T): %s", t.spec.Kind, t.JobType, problem))
 		return
@@ -177,12 +180,20 @@ func (r *Registry) Route(source string, event lumin.EventType) []store.JobSpec {
 	for _, kind := range r.kinds {
 		t := r.types[kind]
 		handlesEvent := slices.Contains(t.events, event) || slices.Contains(t.events, lumin.AnyEvent)
-		handlesSource := len(t.sources) == 0 || slices.Contains(t.sources, source)
-		if handlesEvent && handlesSource {
+		if handlesEvent && t.handlesSource(source) {
 			specs = append(specs, t.spec)
 		}
 	}
 	return specs
+}
+
+// handlesSource reports whether a job type subscribes to events of a source. The
+// real source of a recovered event is not known.
+func (t registered) handlesSource(source string) bool {
+	if source == store.RecoveredSource {
+		return t.recovered
+	}
+	return len(t.sources) == 0 || slices.Contains(t.sources, source)
 }
 
 // Sources returns the sources that job types name, each with the kinds of these
@@ -320,6 +331,7 @@ func (r *Registry) rows() []catalog.JobType {
 		row := catalog.JobType{
 			Kind: kind, Sources: t.sources, Transactional: t.transactional != nil,
 			Queue: t.spec.Queue, MaxAttempts: t.spec.MaxAttempts, Priority: t.spec.Priority,
+			RefusesRecovered: !t.recovered,
 		}
 		if t.ordered {
 			row.WhenFailed = t.whenFailed.String()

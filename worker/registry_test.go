@@ -24,10 +24,13 @@ type settings struct {
 	priority int
 	attempts int
 	timeout  time.Duration
+
+	refusesRecovered bool
 }
 
 func (s settings) Events() []lumin.EventType { return s.events }
 func (s settings) Sources() []string         { return s.sources }
+func (s settings) Recovered() bool           { return !s.refusesRecovered }
 func (s settings) Queue() string             { return s.queue }
 func (s settings) Priority() int             { return s.priority }
 func (s settings) MaxAttempts() int          { return s.attempts }
@@ -132,19 +135,23 @@ func TestRoute(t *testing.T) {
 	app.sources = []string{"app:crm", "app:erp"}
 	both.events, both.sources = signed.events, []string{"account"}
 	both.queue, both.priority, both.attempts = "slow", 3, 7
-	registry := registryOf(both, signed, app, all) // unsorted
+	refusing := sound("refusing")
+	refusing.refusesRecovered = true
+	registry := registryOf(both, signed, app, all, refusing) // unsorted
 	for _, test := range []struct {
 		source string
 		event  lumin.EventType
 		want   string
 	}{
-		{"account", lumin.SignatureRequestSigned, "all both signed"},
-		{"account", "signature_request_new", "all both signed"},
-		{"account", lumin.SignatureRequestViewed, "all"},
-		{"app:crm", lumin.SignatureRequestSigned, "all app signed"},
-		{"app:erp", "undocumented", "all app"},
-		{"app:other", "undocumented", "all"},
-		{"app:other", lumin.AnyEvent, "all"},
+		{"account", lumin.SignatureRequestSigned, "all both refusing signed"},
+		{"account", "signature_request_new", "all both refusing signed"},
+		{"account", lumin.SignatureRequestViewed, "all refusing"},
+		{"app:crm", lumin.SignatureRequestSigned, "all app refusing signed"},
+		{"app:erp", "undocumented", "all app refusing"},
+		{"app:other", "undocumented", "all refusing"},
+		{"app:other", lumin.AnyEvent, "all refusing"},
+		{"recovered", lumin.SignatureRequestApproved, "all app"},
+		{"recovered", lumin.SignatureRequestSigned, "all app both signed"},
 	} {
 		var kinds []string
 		for _, spec := range registry.Route(test.source, test.event) {

@@ -12,6 +12,7 @@ const (
 	Silence      = "silence"       // a source has been quiet for longer than ever
 	Downloadable = "downloadable"  // a contract was approved and cannot be downloaded
 	Lane         = "lane"          // a failed run holds later events
+	Late         = "late"          // late events wait for a decision
 	Housekeeping = "housekeeping"  // the sweep or retention has stopped
 	Workers      = "workers"       // jobs that ignore their timeout hold a queue
 	Connections  = "connections"   // the server is short of connections

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/query"
 	"lumin-ingest/store/audit"
@@ -20,6 +21,9 @@ const (
 	// approvedLimit bounds the approved contracts of a source that are examined: the
 	// newest that are old enough.
 	approvedLimit = 1000
+
+	// undownloadablePrefix begins the keys of the alerts.
+	undownloadablePrefix = Downloadable + "/"
 )
 
 // undownloadable is a contract that was approved, by a source that reports when
@@ -61,12 +65,23 @@ WHERE NOT EXISTS (
 GROUP BY a.signature_request_id
 ORDER BY 3 DESC, min(a.received_at) DESC, 1`
 
-// downloadable finds contracts that were approved more than an hour ago and have no
-// downloadable event.
-func (x *Examiner) downloadable(ctx context.Context) (f Finding, err error) {
-	uses, err := audit.KeysUsed(ctx, x.pool)
+// CountUndownloadable counts the contracts that were approved between an hour and 25
+// hours ago, or have an open alert, and have no downloadable event. Only sources that
+// have had such an event count, each with its newest 1,000 approved contracts.
+func CountUndownloadable(ctx context.Context, pool *pgxpool.Pool) (n int64, err error) {
+	missing, err := findUndownloadable(ctx, pool)
+	for _, m := range missing {
+		if !m.Old {
+			n++
+		}
+	}
+	return n, err
+}
+
+func findUndownloadable(ctx context.Context, pool *pgxpool.Pool) ([]undownloadable, error) {
+	uses, err := audit.KeysUsed(ctx, pool)
 	if err != nil {
-		return f, err
+		return nil, err
 	}
 	sources := []string{}
 	for _, use := range uses { // a source with several keys counts as one
@@ -74,19 +89,24 @@ func (x *Examiner) downloadable(ctx context.Context) (f Finding, err error) {
 			sources = append(sources, use.Source)
 		}
 	}
-	const prefix = Downloadable + "/"
-	missing, err := query.Structs[undownloadable](ctx, x.pool, "find approved contracts that cannot be downloaded", downloadableSQL,
-		pgx.QueryExecModeCacheDescribe, sources, approvedLimit, prefix)
+	return query.Structs[undownloadable](ctx, pool, "find approved contracts that cannot be downloaded", downloadableSQL,
+		pgx.QueryExecModeCacheDescribe, sources, approvedLimit, undownloadablePrefix)
+}
+
+// downloadable finds contracts that were approved more than an hour ago and have no
+// downloadable event.
+func (x *Examiner) downloadable(ctx context.Context) (f Finding, err error) {
+	missing, err := findUndownloadable(ctx, x.pool)
 	if err != nil {
 		return f, err
 	}
 	for _, m := range missing {
 		switch {
 		case m.Old:
-			f.Dropped = append(f.Dropped, prefix+m.SignatureRequestID)
+			f.Dropped = append(f.Dropped, undownloadablePrefix+m.SignatureRequestID)
 		case len(f.Alerts) < maxUndownloadable:
 			f.Alerts = append(f.Alerts, Alert{
-				Key: prefix + m.SignatureRequestID,
+				Key: undownloadablePrefix + m.SignatureRequestID,
 				Text: fmt.Sprintf("signature request %s (%s) was approved more than an hour ago, and Lumin has not reported that it can be downloaded. Ask Lumin if it stays so.",
 					printable(m.SignatureRequestID), m.Source),
 				Page: "/requests/" + url.PathEscape(m.SignatureRequestID),

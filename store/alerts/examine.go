@@ -58,6 +58,7 @@ func (x *Examiner) Examine(ctx context.Context) []Finding {
 		{Silence, x.silence},
 		{Downloadable, x.downloadable},
 		{Lane, x.lanes},
+		{Late, x.late},
 		{Housekeeping, x.housekeeping},
 		{Workers, x.workers},
 		{Connections, x.connections},

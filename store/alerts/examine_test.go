@@ -151,6 +151,9 @@ func TestDownloadable(t *testing.T) {
 	// An alert that is open stays open, but not for ever.
 	storetest.Exec(t, pool, `INSERT INTO lumin.alerts (key, condition, text) VALUES ('downloadable/old', 'downloadable', '')`)
 	want(t, pool, alerts.Limits{}, alerts.Downloadable, "downloadable/missing downloadable/old")
+	if n, err := alerts.CountUndownloadable(t.Context(), pool); n != 2 || err != nil {
+		t.Errorf("%d contracts cannot be downloaded, %v", n, err)
+	}
 	storetest.Exec(t, pool, `UPDATE lumin.events SET received_at = now() - interval '8 days' WHERE signature_request_id = 'old'`)
 	want(t, pool, alerts.Limits{}, alerts.Downloadable, "downloadable/missing")
 	if f := finding(t, pool, alerts.Limits{}, alerts.Downloadable); !slices.Equal(f.Dropped, []string{"downloadable/old"}) {
@@ -158,6 +161,9 @@ func TestDownloadable(t *testing.T) {
 	}
 	event("account", "missing", "downloadable", "0")
 	want(t, pool, alerts.Limits{}, alerts.Downloadable, "")
+	if n, err := alerts.CountUndownloadable(t.Context(), pool); n != 0 || err != nil {
+		t.Errorf("%d contracts cannot be downloaded, %v", n, err)
+	}
 
 	for n := range 30 {
 		event("account", fmt.Sprintf("m%02d", n), "approved", fmt.Sprintf("%d minutes", 70+n))
@@ -177,6 +183,20 @@ func TestLanes(t *testing.T) {
 	want(t, s.Pool(), alerts.Limits{}, alerts.Lane, "")
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET finished_at = now() - interval '6 minutes'`)
 	want(t, s.Pool(), alerts.Limits{}, alerts.Lane, "lane/book", "lanes: 1, the oldest held for 6m")
+}
+
+func TestLate(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	pool := s.Pool()
+	d := storetest.Delivery(1)
+	d.Late = true
+	storetest.Record(t, s, storetest.Delivery(2), d)
+	want(t, pool, alerts.Limits{}, alerts.Late, "", "no late event waits") // no job type subscribes
+	storetest.Exec(t, pool, `INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('book', '{}', '{}', true, 'default')`)
+	want(t, pool, alerts.Limits{}, alerts.Late, "late", "no job type has run: 1. Replay or dismiss them.")
+	storetest.Exec(t, pool, `INSERT INTO lumin.runs (event_key, job_kind, event_id, job_id) SELECT event_key, 'book', id, 1 FROM lumin.events WHERE late`)
+	want(t, pool, alerts.Limits{}, alerts.Late, "", "no late event waits")
 }
 
 func TestHousekeeping(t *testing.T) {

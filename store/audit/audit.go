@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"math"
 	"net/http"
 	"slices"
@@ -25,7 +26,11 @@ type Result struct {
 	Checked      int64 // events with a body
 	Redeliveries int64 // bodies of redeliveries
 	Removed      int64 // events whose body retention or erasure has removed
-	Tampered     int64 // events that differ from their body, or whose redelivery has another hash
+	Tampered     int64 // events that differ from their body, or with a redelivery that does
+
+	// Recovered events are among the checked ones. They were made from answers of
+	// Lumin's API, so they have no signature.
+	Recovered int64
 
 	// Revoked are the keys of events whose signature could not be checked,
 	// because the source no longer has the key.
@@ -60,7 +65,7 @@ const (
 	// may be wrong. The receiving program's clock set the time of receipt, so
 	// the two may differ by an hour.
 	eventsSQL = `
-SELECT id, event_key, source, signature_request_id, event_type, event_time, decoded_from IS NOT NULL, promoted_from IS NOT NULL,
+SELECT id, event_key, source, source = 'recovered', signature_request_id, event_type, event_time, decoded_from IS NOT NULL, promoted_from IS NOT NULL,
        payload, payload_sha256, signature, key_id, received_at,
        isfinite(received_at) AND received_at <= clock_timestamp() + interval '1 hour'
 FROM lumin.events
@@ -68,7 +73,7 @@ WHERE (received_at, id) > ($1, $2) AND ($3::timestamptz IS NULL OR received_at <
 ORDER BY received_at, id LIMIT $4`
 
 	redeliveriesSQL = `
-SELECT d.event_id, d.payload, d.payload_sha256, e.source, e.received_at
+SELECT d.event_id, d.payload, d.payload_sha256, e.source, e.received_at, d.source, d.signature, d.key_id
 FROM lumin.redeliveries d
 JOIN lumin.events e ON e.id = d.event_id
 WHERE d.event_id = ANY ($1) AND d.payload IS NOT NULL
@@ -81,6 +86,7 @@ type event struct {
 	id                 int64
 	key                [16]byte
 	source             string
+	recovered          bool // not delivered by a webhook
 	signatureRequestID *string
 	eventType          *string
 	eventTime          pgtype.Timestamptz // tampering may have made it infinite
@@ -92,6 +98,17 @@ type event struct {
 	keyID              string
 	receivedAt         pgtype.Timestamptz // tampering may have made it infinite
 	possible           bool               // whether the event can have been received at receivedAt
+}
+
+// redelivery is a row of redeliveriesSQL. The last three columns are those of a
+// conflict, and of the original of a recovered event.
+type redelivery struct {
+	Finding       // of the event
+	payload       pgtype.DriverBytes
+	payloadSHA256 pgtype.DriverBytes
+	source        *string
+	signature     pgtype.DriverBytes
+	keyID         *string
 }
 
 // Range bounds the time of receipt of the events to check: at or after Since,
@@ -114,7 +131,7 @@ func Run(ctx context.Context, pool *pgxpool.Pool, within Range, keyrings map[str
 		a.reported = map[int64]bool{}
 		e := &after
 		err := query.Each(ctx, pool, "audit events", []any{
-			&e.id, &e.key, &e.source, &e.signatureRequestID, &e.eventType, &e.eventTime, &e.decoded, &e.promoted,
+			&e.id, &e.key, &e.source, &e.recovered, &e.signatureRequestID, &e.eventType, &e.eventTime, &e.decoded, &e.promoted,
 			&e.payload, &e.payloadSHA256, &e.signature, &e.keyID, &e.receivedAt, &e.possible,
 		}, func() error {
 			ids = append(ids, e.id)
@@ -148,13 +165,14 @@ type auditor struct {
 
 func (a *auditor) redeliveries(ctx context.Context, pool *pgxpool.Pool, ids []int64) error {
 	var (
-		f          Finding
+		r          redelivery
 		receivedAt pgtype.Timestamptz
-		body, hash pgtype.DriverBytes
 	)
-	return query.Each(ctx, pool, "audit redeliveries", []any{&f.EventID, &body, &hash, &f.Source, &receivedAt}, func() error {
-		f.ReceivedAt = receivedAt.Time
-		return a.redelivery(f, body, hash)
+	return query.Each(ctx, pool, "audit redeliveries", []any{
+		&r.EventID, &r.payload, &r.payloadSHA256, &r.Source, &receivedAt, &r.source, &r.signature, &r.keyID,
+	}, func() error {
+		r.ReceivedAt = receivedAt.Time
+		return a.redelivery(r)
 	}, redeliveriesSQL, pgx.QueryExecModeCacheDescribe, ids)
 }
 
@@ -173,20 +191,39 @@ func (a *auditor) event(e *event) error {
 }
 
 func (a *auditor) checkBody(e *event) string {
-	what := a.checkSignature(e) // in any case, for the use of keys
+	what := ""
+	if e.recovered {
+		a.Recovered++
+		what = e.checkRecovered()
+	} else {
+		what = a.checkSignature(e) // in any case, for the use of keys
+	}
 	if sum := sha256.Sum256(e.payload); !bytes.Equal(sum[:], e.payloadSHA256) {
 		what = "payload and payload_sha256"
 	}
 	return cmp.Or(what, e.checkIdentity())
 }
 
-func (a *auditor) redelivery(f Finding, body, hash []byte) error {
+func (a *auditor) redelivery(r redelivery) error {
 	a.Redeliveries++
-	if sum := sha256.Sum256(body); bytes.Equal(sum[:], hash) {
+	if sum := sha256.Sum256(r.payload); !bytes.Equal(sum[:], r.payloadSHA256) {
+		r.What = "payload and payload_sha256 of a redelivery"
+		return a.report(r.Finding)
+	}
+	if r.source == nil || r.keyID == nil || a.keyrings[*r.source] == nil {
 		return nil
 	}
-	f.What = "payload and payload_sha256 of a redelivery"
-	return a.report(f)
+	keyring := a.keyrings[*r.source]
+	match, err := keyring.Verify(r.payload, signatureHeader(r.signature))
+	switch {
+	case err == nil && match.KeyID != *r.keyID:
+		r.What = "payload and key_id of a redelivery"
+	case err != nil && slices.Contains(keyring.KeyIDs(), *r.keyID):
+		r.What = "payload and signature of a redelivery"
+	default:
+		return nil
+	}
+	return a.report(r.Finding)
 }
 
 // report counts an event once, even if several of its redeliveries differ.
@@ -209,7 +246,7 @@ func (a *auditor) checkSignature(e *event) string {
 	)
 	if keyring != nil {
 		known = slices.Contains(keyring.KeyIDs(), e.keyID)
-		match, err = keyring.Verify(e.payload, http.Header{lumin.SignatureHeader: {hex.EncodeToString(e.signature)}})
+		match, err = keyring.Verify(e.payload, signatureHeader(e.signature))
 	}
 	switch {
 	case err == nil && match.KeyID != e.keyID:
@@ -218,6 +255,27 @@ func (a *auditor) checkSignature(e *event) string {
 		return "payload and signature"
 	case err != nil:
 		a.noteRevoked(e)
+	}
+	return ""
+}
+
+func signatureHeader(signature []byte) http.Header {
+	return http.Header{lumin.SignatureHeader: {hex.EncodeToString(signature)}}
+}
+
+// checkRecovered finds events that only claim to be recovered. The body of a
+// recovered one says by whom it was, and it has no signature.
+func (e *event) checkRecovered() string {
+	var envelope struct {
+		Recovered json.RawMessage `json:"recovered"`
+	}
+	switch {
+	case len(e.signature) > 0:
+		return "source and signature"
+	case e.keyID != "":
+		return "source and key_id"
+	case json.Unmarshal(e.payload, &envelope) != nil || envelope.Recovered == nil:
+		return "payload and source"
 	}
 	return ""
 }

@@ -22,7 +22,7 @@ type KeyUse struct {
 // for each key, whatever the number of events.
 const keyUseSQL = `
 WITH RECURSIVE used AS (
-    (SELECT key_id, source FROM lumin.events ORDER BY key_id, source LIMIT 1)
+    (SELECT key_id, source FROM lumin.events WHERE key_id > '' ORDER BY key_id, source LIMIT 1)
     UNION ALL
     SELECT n.key_id, n.source
     FROM used u
@@ -40,7 +40,7 @@ SELECT u.source, u.key_id,
 FROM used u ORDER BY u.source, u.key_id`
 
 // KeysUsed returns which keys the stored events were signed with, by source.
-// Keys of removed events are not included.
+// Keys of removed events are not included, and recovered events have none.
 func KeysUsed(ctx context.Context, pool *pgxpool.Pool) ([]KeyUse, error) {
 	return query.Structs[KeyUse](ctx, pool, "list used keys", keyUseSQL, pgx.QueryExecModeCacheDescribe)
 }

@@ -27,14 +27,17 @@ type JobType struct {
 	WhenFailed    string // hold, skip or cancel; empty: the job type is not ordered
 	Since         time.Time
 	LastSeen      time.Time
+
+	RefusesRecovered bool // it has no runs for recovered events
 }
 
 const registerJobTypesSQL = `
-INSERT INTO lumin.job_types AS t (kind, events, sources, transactional, queue, max_attempts, priority, when_failed)
-VALUES ($1, $2, $3, $4, $5, nullif($6::smallint, 0), nullif($7::smallint, 0), nullif($8, ''))
+INSERT INTO lumin.job_types AS t (kind, events, sources, transactional, queue, max_attempts, priority, when_failed, recovered)
+VALUES ($1, $2, $3, $4, $5, nullif($6::smallint, 0), nullif($7::smallint, 0), nullif($8, ''), $9)
 ON CONFLICT (kind) DO UPDATE SET
     events = excluded.events, sources = excluded.sources, transactional = excluded.transactional, queue = excluded.queue,
-    max_attempts = excluded.max_attempts, priority = excluded.priority, when_failed = excluded.when_failed, last_seen = now()`
+    max_attempts = excluded.max_attempts, priority = excluded.priority, when_failed = excluded.when_failed,
+    recovered = excluded.recovered, last_seen = now()`
 
 // ErrJobTypeChanged means that a job type has changed between transactional and
 // plain, while jobs of it are under way or a running program still works it the
@@ -67,7 +70,7 @@ func AddJobTypes(ctx context.Context, pool *pgxpool.Pool, types []JobType) (unkn
 	for i, t := range types {
 		kinds[i], transactional[i] = t.Kind, t.Transactional
 		batch.Queue(registerJobTypesSQL, t.Kind, query.NotNull(t.Events), query.NotNull(t.Sources), t.Transactional, t.Queue,
-			t.MaxAttempts, t.Priority, t.WhenFailed)
+			t.MaxAttempts, t.Priority, t.WhenFailed, !t.RefusesRecovered)
 	}
 	err = pgx.BeginTxFunc(ctx, pool, query.ReadCommitted, func(tx pgx.Tx) error {
 		if err := refuseChanged(ctx, tx, kinds, transactional); err != nil {

@@ -29,6 +29,10 @@ type Program struct {
 	// Connections is how many the program takes at most; 0 for programs too old
 	// to record it.
 	Connections int
+
+	// SchemaVersion is the newest migration that the program knows; 0 for programs
+	// too old to record it.
+	SchemaVersion int
 }
 
 // Receives reports whether the program receives deliveries.
@@ -47,8 +51,8 @@ const forgottenAfter = 24 * time.Hour
 // A program whose row was deleted while its machine was suspended gets a new
 // row.
 const heartbeatSQL = `
-INSERT INTO lumin.programs (id, host, pid, role, job_kinds, other_kinds, stuck, version, connections)
-VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''), nullif($9, 0))
+INSERT INTO lumin.programs (id, host, pid, role, job_kinds, other_kinds, stuck, version, connections, schema_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''), nullif($9, 0), nullif($10, 0))
 ON CONFLICT (id) DO UPDATE SET last_seen = now(), stuck = excluded.stuck`
 
 // SKIP LOCKED: a program does not wait for another that updates or deletes a
@@ -61,7 +65,8 @@ DELETE FROM lumin.programs WHERE id IN (
 // not seen for a day. Times are the database's.
 func Heartbeat(ctx context.Context, pool *pgxpool.Pool, p Program) error {
 	batch := &pgx.Batch{}
-	batch.Queue(heartbeatSQL, p.ID, p.Host, p.PID, p.Role, query.NotNull(p.Kinds), query.NotNull(p.OtherKinds), query.NotNull(p.Stuck), p.Version, p.Connections)
+	batch.Queue(heartbeatSQL, p.ID, p.Host, p.PID, p.Role, query.NotNull(p.Kinds), query.NotNull(p.OtherKinds), query.NotNull(p.Stuck), p.Version,
+		p.Connections, p.SchemaVersion)
 	batch.Queue(forgetProgramsSQL, forgottenAfter.Seconds())
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("record a heartbeat: %w", err)
@@ -95,7 +100,7 @@ func KindsAtWork(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 // first.
 func Programs(ctx context.Context, pool *pgxpool.Pool, within time.Duration) ([]Program, error) {
 	return query.Structs[Program](ctx, pool, "list programs", `
-		SELECT id, host, pid, role, job_kinds, coalesce(version, ''), started_at, last_seen, other_kinds, stuck, coalesce(connections, 0)
+		SELECT id, host, pid, role, job_kinds, coalesce(version, ''), started_at, last_seen, other_kinds, stuck, coalesce(connections, 0), coalesce(schema_version, 0)
 		FROM lumin.programs
 		WHERE last_seen >= now() - make_interval(secs => $1) ORDER BY started_at, id`, within.Seconds())
 }

@@ -32,6 +32,18 @@ func FollowUps(ctx context.Context, pool *pgxpool.Pool, kinds []string, limit in
 		ORDER BY failed_at DESC, job_id DESC LIMIT $2`, query.NotNull(kinds), limit)
 }
 
+// FindFollowUp returns a follow-up job that has failed for good, and whether there is
+// one with this id.
+func FindFollowUp(ctx context.Context, pool *pgxpool.Pool, jobID int64) (f FollowUp, found bool, err error) {
+	all, err := query.Structs[FollowUp](ctx, pool, "find a failed follow-up job", `
+		SELECT job_id, job_kind, queue, attempts, created_at, failed_at, coalesce(error, '')
+		FROM lumin.failed_follow_ups WHERE job_id = $1`, jobID)
+	if err != nil || len(all) == 0 {
+		return f, false, err
+	}
+	return all[0], true, nil
+}
+
 // RetryFollowUps returns follow-up jobs that have failed for good to the queue,
 // and returns their number. Without kinds or ids it retries all. A unique job
 // stays failed while an equal job is in the queue.

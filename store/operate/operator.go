@@ -33,13 +33,14 @@ type Actor struct {
 // concurrent use. Each takes who orders the change and why; E-mail addresses are
 // removed from the reason.
 type Operator struct {
+	store   *store.Store
 	pool    *pgxpool.Pool
 	replays *replay.Store
 }
 
 // New returns an Operator on the pool of st.
 func New(st *store.Store) *Operator {
-	return &Operator{pool: st.Pool(), replays: replay.New(st)}
+	return &Operator{store: st, pool: st.Pool(), replays: replay.New(st)}
 }
 
 // ErrNoReason refuses a change that needs a reason.

@@ -16,20 +16,25 @@ var ErrNoReason = errors.New("a dismissal needs a reason")
 
 // Dismiss removes the failed runs that match from the list of failures, and
 // stores the reason and the person who dismissed them. Replays skip dismissed
-// runs, and retention removes their events. Dismiss returns how many runs it
-// dismissed, even with an error, and may be called again at any time.
+// runs, and retention removes their events. With the status Late, it creates the
+// runs that late events lack, as dismissed ones: the events then wait for no
+// decision any more. Dismiss returns how many runs it dismissed, even with an
+// error, and may be called again at any time.
 func (s *Store) Dismiss(ctx context.Context, f Filter, reason, by string) (runs int64, err error) {
 	if strings.TrimSpace(reason) == "" {
 		return 0, ErrNoReason
 	}
-	if f.Status != "" && f.Status != Failed {
-		return 0, fmt.Errorf("dismiss %s runs: only failed runs can be dismissed", f.Status)
+	if f.Status != "" && f.Status != Failed && f.Status != Late {
+		return 0, fmt.Errorf("dismiss %s runs: only failed runs and late events can be dismissed", f.Status)
 	}
 	if err := f.Validate(); err != nil {
 		return 0, err
 	}
 	args := f.args()
 	args["reason"], args["by"] = reason, by
+	if f.Status == Late {
+		return s.dismissLate(ctx, f, args)
+	}
 	return s.eachFailure(ctx, dismissSQL(f), args)
 }
 

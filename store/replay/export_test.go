@@ -10,7 +10,7 @@ import (
 func PageQuery(f Filter, jobs Jobs, limit int) (sql string, args pgx.NamedArgs) {
 	p := &pager{order: Order{ID: 1, Filter: f}, jobs: jobs, limit: limit}
 	args = p.jobArgs()
-	if f.Status == Missing {
+	if f.creates() {
 		args["first"], args["last"] = 1, limit
 		return missingPageSQL(f), args
 	}

@@ -22,8 +22,13 @@ const (
 
 	// Missing stands for events that were stored before the given job types
 	// were registered. A replay creates the runs, the oldest event first. It
-	// excludes events whose body has been removed.
+	// excludes late events, and events whose body has been removed.
 	Missing Status = "missing"
+
+	// Late stands for events that were too old when they arrived, and so were
+	// stored without runs. A replay creates the runs of the job types that
+	// subscribe to them, or only of the given ones, like Missing.
+	Late Status = "late"
 
 	// Unrecognized stands for events without an identity. A replay decodes them
 	// again, and stores each event that has an identity now, with its runs.
@@ -38,7 +43,7 @@ const dismissed Status = "dismissed"
 // replay restores it. It is empty for statuses that have no runs yet.
 func (s Status) RunState() string {
 	switch s {
-	case Missing, Unrecognized:
+	case Missing, Late, Unrecognized:
 		return ""
 	case "":
 		return string(Failed)
@@ -87,21 +92,26 @@ func (f Filter) Validate() error {
 		if len(f.Kinds) == 0 {
 			return errors.New("missing runs need job types: name them")
 		}
+		fallthrough
+	case Late:
 		if len(f.ErrorFingerprints) > 0 {
-			return errors.New("a missing run has no error: leave the error fingerprints out")
+			return fmt.Errorf("a %s run has no error: leave the error fingerprints out", f.Status)
 		}
 	case Unrecognized:
 		if len(f.Kinds)+len(f.ErrorFingerprints) > 0 || f.ofIdentity() {
 			return errors.New("unrecognized events have only a source, an id and a time of receipt: leave the other filters out")
 		}
 	default:
-		return fmt.Errorf("%q is not a status that can be replayed: give failed, retrying, cancelled, missing, succeeded or unrecognized", string(f.Status))
+		return fmt.Errorf("%q is not a status that can be replayed: give failed, retrying, cancelled, missing, late, succeeded or unrecognized", string(f.Status))
 	}
 	if emptyRange(f.ReceivedSince, f.ReceivedUntil) || emptyRange(f.EventSince, f.EventUntil) {
 		return ErrTimeRange
 	}
 	return nil
 }
+
+// creates reports whether a replay creates the runs that it chooses.
+func (f Filter) creates() bool { return f.Status == Missing || f.Status == Late }
 
 // narrows reports whether any field besides the status is set.
 func (f Filter) narrows() bool {

@@ -136,6 +136,7 @@ func TestReplayValidate(t *testing.T) {
 		"all that succeeded":            {order: replay.NewOrder{Filter: replay.Filter{Status: "succeeded"}}},
 		"succeeded of a kind":           {order: replay.NewOrder{Filter: replay.Filter{Status: "succeeded", Kinds: []string{"book"}}}, fine: true},
 		"missing of nothing":            {order: replay.NewOrder{Filter: replay.Filter{Status: "missing"}}},
+		"late by error":                 {order: replay.NewOrder{Filter: replay.Filter{Status: "late", ErrorFingerprints: []string{"x"}}}},
 		"missing by error":              {order: replay.NewOrder{Filter: replay.Filter{Status: "missing", Kinds: []string{"book"}, ErrorFingerprints: []string{"x"}}}},
 		"unrecognized of a kind":        {order: replay.NewOrder{Filter: replay.Filter{Status: "unrecognized", Kinds: []string{"book"}}}},
 		"unrecognized":                  {order: replay.NewOrder{Filter: replay.Filter{Status: "unrecognized", Sources: []string{"account"}}}, fine: true},

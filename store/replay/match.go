@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"lumin-ingest/store"
 	"lumin-ingest/store/failures"
 )
 
@@ -87,16 +88,32 @@ func (f Filter) runs(b body) selection {
 	return s
 }
 
-// missing selects the events e that a job type t subscribes to and that match.
+// missing selects the events e that a job type t subscribes to and that match:
+// late ones or the others, depending on the status.
 // The caller adds the types and the condition that there is no run, because
 // they differ between a plan and a page.
 func (f Filter) missing(types string, b body) selection {
 	return selection{from: []string{`lumin.events e`, types}}.and(
 		`e.signature_request_id IS NOT NULL`,
+		f.lateness("e"),
 		`(t.events = '{}' OR e.event_type = ANY (t.events))`,
-		`(t.sources = '{}' OR e.source = ANY (t.sources))`,
+		subscribesTo("e"),
 		string(b),
 	).and(matchesIdentity()...).and(f.matchesKey("e")...)
+}
+
+// subscribesTo is the condition that job type t subscribes to the source of a stored
+// copy of an event. The real source of a recovered event is not known.
+func subscribesTo(c string) string {
+	return `CASE WHEN ` + c + `.source = '` + store.RecoveredSource + `' THEN t.recovered ELSE t.sources = '{}' OR ` + c + `.source = ANY (t.sources) END`
+}
+
+// lateness is the condition on whether a stored copy of an event was late.
+func (f Filter) lateness(c string) string {
+	if f.Status == Late {
+		return c + `.late`
+	}
+	return `NOT ` + c + `.late`
 }
 
 // matchesIdentity are conditions with the same result for every stored copy of

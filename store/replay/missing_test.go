@@ -114,3 +114,30 @@ func TestReplayMissingBesideOthers(t *testing.T) {
 		storetest.Exec(t, conn, `COMMIT`)
 	}
 }
+
+// Job types of any sources miss the runs of a recovered event, unless they refuse such
+// events.
+func TestReplayMissingOfRecovered(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	d := storetest.From(store.RecoveredSource, storetest.Delivery(1))
+	storetest.Record(t, s, d)
+	if _, err := catalog.AddJobTypes(t.Context(), s.Pool(), []catalog.JobType{
+		{Kind: "app_only", Sources: []string{"app:crm"}, Queue: "default"},
+		{Kind: "refuses", Queue: "default", RefusesRecovered: true},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f := replay.Filter{Status: replay.Missing, Kinds: []string{"app_only", "refuses"}}
+	if n := planned(t, s, f); n != 1 {
+		t.Errorf("planned %d, want 1", n)
+	}
+	const statusSQL = `SELECT string_agg(job_kind || ' ' || status, ', ' ORDER BY job_kind) FROM lumin.event_status`
+	if got, want := storetest.Value[string](t, s.Pool(), statusSQL), "app_only missing, refuses not_subscribed"; got != want {
+		t.Errorf("event_status: %q, want %q", got, want)
+	}
+	if n := allPages(t, s, storetest.Order(t, s, f), storetest.ReplayJobs("app_only", "refuses")); n != 1 {
+		t.Errorf("%d runs, want 1", n)
+	}
+	storetest.WantState(t, s, d, "app_only", "pending 1")
+}

@@ -20,7 +20,7 @@ func FuzzOrder(f *testing.F) {
 		f.Add("book", text, uint8(7), int64(-n), int64(1694664207595), int32(-1), uint8(n))
 	}
 	replays := replay.New(storetest.New(f))
-	statuses := []replay.Status{"", replay.Failed, replay.Retrying, replay.Cancelled, replay.Succeeded, replay.Missing, replay.Unrecognized, "dismissed", "odd"}
+	statuses := []replay.Status{"", replay.Failed, replay.Retrying, replay.Cancelled, replay.Succeeded, replay.Missing, replay.Late, replay.Unrecognized, "dismissed", "odd"}
 	f.Fuzz(func(t *testing.T, kind, text string, status uint8, id, ms int64, rate int32, shape uint8) {
 		if ms < -60_000_000_000_000 || ms > 250_000_000_000_000 {
 			return // not within the range of the flags

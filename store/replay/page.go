@@ -175,7 +175,7 @@ func (p *pager) checkOpen(ctx context.Context) error {
 // come to its end.
 func (p *pager) enqueue(ctx context.Context) (end bool, err error) {
 	switch p.order.Filter.Status {
-	case Missing:
+	case Missing, Late:
 		return p.enqueueMissing(ctx)
 	case Retrying:
 		return p.enqueueRetrying(ctx)
@@ -223,7 +223,7 @@ func (p *pager) remainingRuns(ctx context.Context) (Plan, error) {
 	switch f := p.order.Filter; f.Status {
 	case Unrecognized:
 		return Plan{}, nil
-	case Missing:
+	case Missing, Late:
 		return planMissing(ctx, p.tx, f, withBody, args)
 	default:
 		args["order"] = p.order.ID

@@ -4,16 +4,29 @@ import "context"
 
 // windowSQL returns the first and the last id of a window of events: $3 events
 // after id $1 and $2 more.
-const windowSQL = `
+// Late events have an index of their own.
+const (
+	windowSQL = `
 SELECT min(id), max(id) FROM (SELECT id FROM lumin.events WHERE id > $1 ORDER BY id OFFSET $2 LIMIT $3) w`
+
+	lateWindowSQL = `
+SELECT min(id), max(id) FROM (SELECT id FROM lumin.events WHERE late AND id > $1 ORDER BY id OFFSET $2 LIMIT $3) w`
+)
 
 // enqueueMissing checks a bounded number of events, oldest first, even if few
 // of them miss a run. Each pager has its own window, after those of the pagers
 // before it.
 func (p *pager) enqueueMissing(ctx context.Context) (end bool, err error) {
-	events := max(p.limit/len(p.order.Filter.Kinds), 1)
+	kinds, window := len(p.order.Filter.Kinds), windowSQL
+	if p.order.Filter.Status == Late {
+		window = lateWindowSQL
+	}
+	if kinds == 0 {
+		kinds = len(p.jobs.Specs)
+	}
+	events := max(p.limit/max(kinds, 1), 1)
 	var first, last *int64
-	err = p.tx.QueryRow(ctx, windowSQL, p.from.id, p.index*events, events).Scan(&first, &last)
+	err = p.tx.QueryRow(ctx, window, p.from.id, p.index*events, events).Scan(&first, &last)
 	if err != nil || last == nil {
 		return p.index == 0, err
 	}
@@ -33,7 +46,7 @@ func (p *pager) enqueueMissing(ctx context.Context) (end bool, err error) {
 // inserted in the recorder's order, which is that of bytes. OFFSET 0 makes the
 // planner look runs up one by one.
 func missingPageSQL(f Filter) string {
-	held := f.missing(`JOIN lumin.job_types t ON t.kind = ANY (@kinds::text[])`, withBody).and(
+	held := f.missing(`JOIN lumin.job_types t ON cardinality(@kinds::text[]) = 0 OR t.kind = ANY (@kinds)`, withBody).and(
 		`NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)`,
 		`e.id BETWEEN @first AND @last`,
 		`t.kind = ANY (@known::text[])`,

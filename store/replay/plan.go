@@ -74,7 +74,7 @@ func (s *Store) Excluded(ctx context.Context, f Filter) (Excluded, error) {
 		f.Status = dismissed
 		plan, err := s.planRuns(ctx, f, withBody)
 		return Excluded{Dismissed: plan.Runs(), Exact: plan.Exact}, err
-	case Succeeded, Cancelled, Missing:
+	case Succeeded, Cancelled, Missing, Late:
 		plan, err := s.planRuns(ctx, f, withoutBody)
 		return Excluded{Bodiless: plan.Runs(), Exact: plan.Exact}, err
 	}
@@ -84,13 +84,13 @@ func (s *Store) Excluded(ctx context.Context, f Filter) (Excluded, error) {
 // planRuns counts runs within the limits of s.
 func (s *Store) planRuns(ctx context.Context, f Filter, b body) (Plan, error) {
 	table := f.runs(b).table()
-	if f.Status == Missing {
+	if f.creates() {
 		table = "lumin.events"
 	}
 	read := func(ctx context.Context, tx pgx.Tx, percent float64) (Plan, error) {
 		args := f.args()
 		args["percent"] = percent
-		if f.Status == Missing {
+		if f.creates() {
 			return planMissing(ctx, tx, f, b, args)
 		}
 		runs := f.runs(b)
@@ -156,7 +156,7 @@ func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body, args pgx.Name
 		sql = sampleMissingSQL(f, b)
 	}
 	for _, t := range types {
-		args["type_kind"], args["type_events"], args["type_sources"] = t.Kind, t.Events, t.Sources
+		args["type_kind"], args["type_events"], args["type_sources"], args["type_recovered"] = t.Kind, t.Events, t.Sources, !t.RefusesRecovered
 		some, err := readPlan(ctx, tx, sql, args)
 		if err != nil {
 			return all, err
@@ -166,12 +166,13 @@ func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body, args pgx.Name
 	return all, nil
 }
 
-// subscriptions returns the registered job types of these kinds, with the events
-// and sources that each subscribes to.
+// subscriptions returns the registered job types of these kinds, or all if no kind
+// is given, with the events and sources that each subscribes to.
 func subscriptions(ctx context.Context, db query.DB, kinds []string) ([]catalog.JobType, error) {
 	return query.Rows(ctx, db, "load job types", func(row pgx.CollectableRow) (t catalog.JobType, err error) {
-		return t, row.Scan(&t.Kind, &t.Events, &t.Sources)
-	}, `SELECT kind, events, sources FROM lumin.job_types WHERE kind = ANY ($1) ORDER BY kind`, kinds)
+		return t, row.Scan(&t.Kind, &t.Events, &t.Sources, &t.RefusesRecovered)
+	}, `SELECT kind, events, sources, NOT recovered FROM lumin.job_types
+		WHERE cardinality($1::text[]) = 0 OR kind = ANY ($1) ORDER BY kind`, query.NotNull(kinds))
 }
 
 // wholeTable is the percentage of an exact count.
@@ -183,7 +184,7 @@ func planRunsSQL(runs selection) string {
 
 // missingRuns selects the events e that have no run of a job type t.
 func (f Filter) missingRuns(b body) selection {
-	return f.missing(`CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t`, b).
+	return f.missing(`CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources, @type_recovered::boolean AS recovered) t`, b).
 		and(`NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind)`)
 }
 
@@ -197,7 +198,7 @@ func planMissingSQL(f Filter, b body) string {
 // in the sample: mostly only one of them is in it.
 func sampleMissingSQL(f Filter, b body) string {
 	copies := selection{from: []string{"lumin.events c"}}.and(
-		`c.event_key = e.event_key`, `(t.sources = '{}' OR c.source = ANY (t.sources))`, strings.ReplaceAll(string(b), "e.", "c."))
+		`c.event_key = e.event_key`, f.lateness("c"), subscribesTo("c"), strings.ReplaceAll(string(b), "e.", "c."))
 	return planSQL("SELECT t.kind, round(sum(1.0 / (\n        SELECT count(*) "+copies.SQL(8)+
 		"\n    )))::bigint AS n, min(e.id) AS first_id, max(e.id) AS last_id", f.missingRuns(b).sample())
 }

@@ -31,7 +31,7 @@ func (s *Store) Matching(ctx context.Context, f Filter, kind string, limit int) 
 	f.Kinds = []string{kind}
 	args := f.args()
 	args["limit"] = limit
-	if f.Status == Missing {
+	if f.creates() {
 		of, err := subscriptions(ctx, s.pool, f.Kinds)
 		if err != nil || len(of) == 0 {
 			return nil, err
@@ -47,7 +47,7 @@ func (s *Store) Matching(ctx context.Context, f Filter, kind string, limit int) 
 
 func matchingSQL(f Filter) string {
 	switch f.Status {
-	case Missing:
+	case Missing, Late:
 		return "SELECT e.event_key, e.id, '', 0::bigint\n" + f.missingRuns(withBody).SQL(0) + "\nORDER BY e.id LIMIT @limit"
 	default:
 		return "SELECT r.event_key, r.event_id, r.state, r.replay_id\n" + f.runs(withBody).SQL(0) + "\nORDER BY r.event_key LIMIT @limit"

@@ -31,8 +31,12 @@ type Event struct {
 	Time               time.Time       // default: 15 January 2026, 9:30 UTC
 	Source             string          // default: account
 
-	// Payload replaces the whole body. All other fields except Source are then
-	// ignored.
+	// Recovered makes it a recovered event: no webhook reported it. Its source is
+	// "recovered", and Source is ignored.
+	Recovered bool
+
+	// Payload replaces the whole body. All other fields except Source and
+	// Recovered are then ignored.
 	Payload []byte
 }
 
@@ -64,7 +68,18 @@ func (e Event) Body() []byte {
 	if e.Title != "" {
 		body = withTitle(body, e.Title)
 	}
+	if e.Recovered {
+		body = withMember(body, "recovered", encoded(map[string]any{"at": at.UnixMilli(), "by": "workertest", "api": lumin.APIURL}))
+	}
 	return body
+}
+
+// withMember adds a member to a body.
+func withMember(body []byte, name string, value json.RawMessage) []byte {
+	var whole map[string]json.RawMessage
+	must(json.Unmarshal(body, &whole))
+	whole[name] = value
+	return encoded(whole)
 }
 
 // withTitle replaces the title of the signature request in a body.
@@ -91,7 +106,12 @@ func must(err error) {
 }
 
 // source returns the event's source.
-func (e Event) source() string { return cmp.Or(e.Source, store.AccountSource) }
+func (e Event) source() string {
+	if e.Recovered {
+		return store.RecoveredSource
+	}
+	return cmp.Or(e.Source, store.AccountSource)
+}
 
 // delivery returns the event as the ingest side hands it to the store, after it
 // has verified the signature. It ends the test if the event is unrecognized,
@@ -108,6 +128,11 @@ func (e Event) delivery(t testing.TB) store.Delivery {
 	}
 	signature, err := hex.DecodeString(lumin.Sign(body, sample.AccountKey))
 	must(err)
+	if e.Recovered {
+		return store.Delivery{
+			Source: store.RecoveredSource, Envelope: &envelope, Payload: body, Signature: []byte{}, ReceivedAt: time.Now(),
+		}
+	}
 	return store.Delivery{
 		Source: e.source(), Envelope: &envelope, Payload: body,
 		Signature: signature, KeyID: lumin.KeyID(sample.AccountKey), ReceivedAt: time.Now(),

@@ -78,11 +78,14 @@ func checkArguments(t testing.TB, registry *worker.Registry, jobType worker.JobT
 	if err := registry.Err(); err != nil {
 		t.Fatalf("the program would not start: %v", err)
 	}
-	if !store.ValidSource(event.source()) {
+	if !event.Recovered && !store.ValidSource(event.source()) {
 		t.Fatalf("%q is not a source: give account or app:NAME", event.source())
 	}
 	eventType := event.delivery(t).Envelope.EventType
 	if len(registry.Route(event.source(), eventType)) == 0 {
+		if event.Recovered && !jobType.Recovered() {
+			t.Fatalf("%s refuses recovered events: its Recovered method returns false", jobType.Kind())
+		}
 		sources := "all sources"
 		if named := jobType.Sources(); len(named) > 0 {
 			sources = strings.Join(named, ", ")

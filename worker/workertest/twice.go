@@ -85,7 +85,7 @@ func (s *session) repeat(event Event, same func(what string)) {
 	s.drive(s.worked, nil)
 	same("the event was delivered again")
 	if source, found := s.otherSource(event); found {
-		event.Source = source
+		event.Source, event.Recovered = source, false
 		s.deliver(event)
 		s.drive(s.worked, nil)
 		same(source + " reported the event as well")

@@ -195,3 +195,28 @@ func TestOutside(t *testing.T) {
 		t.Errorf("effects %v", got)
 	}
 }
+
+// refusing is a job type that refuses recovered events.
+type refusing struct{ *txJob }
+
+func (refusing) Recovered() bool { return false }
+
+func TestTwiceWithRecoveredEvent(t *testing.T) {
+	t.Parallel()
+	db := workertest.NewDatabase(t, effectsTable)
+	recovered := workertest.Event{Recovered: true}
+	result := workertest.Twice(t, db, inserts(), recovered, count(t, db))
+	workertest.Succeeded(t, result)
+	if e := result.Event; !e.Recovered || e.Source != "recovered" || len(e.Signature) != 0 || !strings.Contains(string(e.Payload), `"recovered":{`) {
+		t.Errorf("event %+v", e)
+	}
+	const repeatedSQL = `SELECT string_agg(differs || ' ' || count, ', ' ORDER BY differs) FROM lumin.redeliveries`
+	var repeated string
+	if err := db.Pool.QueryRow(t.Context(), repeatedSQL).Scan(&repeated); err != nil || repeated != "nothing 1, recovered 1" {
+		t.Errorf("redeliveries %q, %v: want the second is the original", repeated, err)
+	}
+	got := failures(t, func(t testing.TB) { db.Run(t, refusing{inserts()}, recovered) })
+	if !strings.Contains(got, "refuses recovered events") {
+		t.Errorf("failures %q", got)
+	}
+}

@@ -1,9 +1,10 @@
 SELECT e.event_key, e.id, '', 0::bigint
 FROM lumin.events e
-CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t
+CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources, @type_recovered::boolean AS recovered) t
 WHERE e.signature_request_id IS NOT NULL
+  AND NOT e.late
   AND (t.events = '{}' OR e.event_type = ANY (t.events))
-  AND (t.sources = '{}' OR e.source = ANY (t.sources))
+  AND CASE WHEN e.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR e.source = ANY (t.sources) END
   AND e.payload_removed_at IS NULL
   AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
   AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))

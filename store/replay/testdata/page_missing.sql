@@ -1,10 +1,11 @@
 WITH held AS MATERIALIZED (
     SELECT e.event_key, t.kind, e.id
     FROM lumin.events e
-    JOIN lumin.job_types t ON t.kind = ANY (@kinds::text[])
+    JOIN lumin.job_types t ON cardinality(@kinds::text[]) = 0 OR t.kind = ANY (@kinds)
     WHERE e.signature_request_id IS NOT NULL
+      AND NOT e.late
       AND (t.events = '{}' OR e.event_type = ANY (t.events))
-      AND (t.sources = '{}' OR e.source = ANY (t.sources))
+      AND CASE WHEN e.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR e.source = ANY (t.sources) END
       AND e.payload_removed_at IS NULL
       AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
       AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))

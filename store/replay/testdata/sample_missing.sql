@@ -2,14 +2,16 @@ WITH p AS (
     SELECT t.kind, round(sum(1.0 / (
         SELECT count(*) FROM lumin.events c
         WHERE c.event_key = e.event_key
-          AND (t.sources = '{}' OR c.source = ANY (t.sources))
+          AND NOT c.late
+          AND CASE WHEN c.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR c.source = ANY (t.sources) END
           AND c.payload_removed_at IS NULL
     )))::bigint AS n, min(e.id) AS first_id, max(e.id) AS last_id
     FROM lumin.events e TABLESAMPLE SYSTEM (@percent::float4)
-    CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources) t
+    CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources, @type_recovered::boolean AS recovered) t
     WHERE e.signature_request_id IS NOT NULL
+      AND NOT e.late
       AND (t.events = '{}' OR e.event_type = ANY (t.events))
-      AND (t.sources = '{}' OR e.source = ANY (t.sources))
+      AND CASE WHEN e.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR e.source = ANY (t.sources) END
       AND e.payload_removed_at IS NULL
       AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
       AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))

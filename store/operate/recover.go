@@ -1,0 +1,132 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
+	"lumin-ingest/lumin"
+	"lumin-ingest/store"
+	"lumin-ingest/store/erasure"
+)
+
+// Worker is the Actor.Via of what a program recovers periodically.
+const Worker = "worker"
+
+// ErrErased refuses to recover an event of a signature request that was erased.
+var ErrErased = errors.New("the signature request was erased")
+
+// Recover records an event with its runs and a row of the log, in one transaction;
+// see [store.Store.RecoverTx]. id and t are those in the payload. Without a new event
+// there is no row. The error is [ErrErased] if an erasure names the signature
+// request.
+func (o *Operator) Recover(ctx context.Context, by Actor, id string, t lumin.EventType, r store.Recovery) (receipt store.Receipt, err error) {
+	err = pgx.BeginTxFunc(ctx, o.pool, query.ReadCommitted, func(tx pgx.Tx) error {
+		if receipt, err = o.store.RecoverTx(ctx, tx, r); err != nil || receipt.Status != store.Recorded {
+			return err
+		}
+		// Only now, because an erasure that is ordered later waits for this
+		// transaction.
+		erased, err := erasure.Erased(ctx, tx, []string{id})
+		if err != nil {
+			return err
+		}
+		if len(erased) > 0 {
+			return ErrErased
+		}
+		_, err = tx.Exec(ctx, `
+			INSERT INTO lumin.audit_log (actor, via, from_address, action, subject, outcome, finished_at)
+			VALUES ($1, $2, $3, 'recover_event', jsonb_build_object('event', $4::bigint, 'event_type', $5::text), 'done', now())`,
+			by.Name, by.Via, by.From, receipt.EventID, string(t))
+		if err != nil {
+			return fmt.Errorf("write the audit log: %w", err)
+		}
+		return nil
+	})
+	return receipt, err
+}
+
+// Pass is a pass of recover in the log. Its row remembers how far the pass has
+// come, so that another one can continue after a crash.
+type Pass struct {
+	Progress
+	id int64
+	o  *Operator
+}
+
+// Progress is how far a pass of recover has come.
+type Progress struct {
+	Checked  int    `json:"checked"`         // signature requests
+	Recorded int    `json:"recorded"`        // events
+	Failed   int    `json:"failed"`          // signature requests without a usable answer
+	After    string `json:"after,omitempty"` // the last signature request; empty at the end of the pass
+}
+
+// resumeWithin is how long a pass can be continued. What was open at its beginning
+// may have ended since.
+const resumeWithin = 24 * time.Hour
+
+// lastPassSQL finds the newest pass of the same subject.
+const lastPassSQL = `
+SELECT result FROM lumin.audit_log
+WHERE action = 'recover' AND subject = $1 AND at > now() - make_interval(secs => $2) ORDER BY id DESC LIMIT 1`
+
+// BeginPass writes the row of a pass of recover. subject says which signature
+// requests it is about, and becomes a JSON object. If the newest pass with the
+// same subject was stopped before its end within a day, the new one has its
+// Progress.
+func (o *Operator) BeginPass(ctx context.Context, by Actor, subject any, reason string) (*Pass, error) {
+	about, err := object(subject)
+	if err != nil {
+		return nil, fmt.Errorf("write the audit log: %w", err)
+	}
+	p := &Pass{o: o}
+	var last json.RawMessage
+	err = o.pool.QueryRow(ctx, lastPassSQL, about, resumeWithin.Seconds()).Scan(&last)
+	switch {
+	case err == nil:
+		err = json.Unmarshal(last, &p.Progress)
+	case errors.Is(err, pgx.ErrNoRows):
+		err = nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the last pass in the audit log: %w", err)
+	}
+	if p.After == "" {
+		p.Progress = Progress{}
+	}
+	if p.id, err = o.begin(ctx, by, Change{"recover", subject, reason}); err != nil {
+		return nil, err
+	}
+	return p, p.Save(ctx)
+}
+
+// Save stores how far the pass has come.
+func (p *Pass) Save(ctx context.Context) error {
+	stored, err := object(p.Progress)
+	if err == nil {
+		_, err = p.o.pool.Exec(ctx, `UPDATE lumin.audit_log SET result = $2 WHERE id = $1`, p.id, stored)
+	}
+	if err != nil {
+		return fmt.Errorf("store the progress in the audit log: %w", err)
+	}
+	return nil
+}
+
+// Finish stores the outcome. Without an error the pass came to its end.
+func (p *Pass) Finish(ctx context.Context, failure error) error {
+	if failure == nil {
+		p.After = ""
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
+	defer cancel()
+	if err := p.o.finish(ctx, p.id, p.Progress, failure); err != nil {
+		return fmt.Errorf("row %d of the audit log lacks the outcome: %w", p.id, err)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lumin-ingest/internal/query"
+	"lumin-ingest/lumin"
+)
+
+// A recovery and the recordings of its original exclude each other by one advisory
+// lock. A transaction that may record such an event takes it shared, and a recovery
+// takes it exclusively. Both take it in a statement before the one that looks,
+// because a statement does not see what was committed after it began. The key is
+// arbitrary.
+const (
+	recoveryLock        = `7263921056001227`
+	excludeRecoveryCall = `pg_catalog.pg_advisory_xact_lock_shared(` + recoveryLock + `)`
+)
+
+// Bounds on a recovery. Recordings wait for a recovery that holds the lock or waits
+// for it.
+const (
+	recoveryLockTimeout = 200 * time.Millisecond
+	recoveryIdleTimeout = 2 * time.Second // then the server ends the session of a program that hangs
+)
+
+// recoveryLockSQL takes the lock. The timeouts precede the call that they bound, and
+// hold until the transaction ends.
+const recoveryLockSQL = `
+SELECT pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true),
+       pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true), pg_catalog.pg_advisory_xact_lock(` + recoveryLock + `)`
+
+// recoveryLookSQL finds what stands in the way of a recovery: a stored event of any
+// source, and programs that would not recognize the original. Migration 27 made
+// programs recognize it. A program that was not seen for a minute has ended.
+const recoveryLookSQL = `
+SELECT (SELECT id FROM (SELECT id FROM lumin.events WHERE signature_request_id = $1 AND event_type = $2 OFFSET 0) e ORDER BY id LIMIT 1),
+       (SELECT count(*) FROM lumin.programs
+        WHERE role <> 'worker' AND last_seen >= now() - interval '1 minute' AND coalesce(schema_version, 0) < 27)`
+
+// Recovery is an event to recover.
+type Recovery struct {
+	// Payload is its body. The signature request, the type and the time of the event
+	// are in it, as in a delivery. See [lumin.EventType.Recoverable] for the types.
+	Payload     []byte
+	RecoveredAt time.Time // becomes the time of receipt
+}
+
+// Errors of [Store.RecoverTx]. Nothing is recorded then.
+var (
+	// ErrRecoveryBusy means that recordings did not let the recovery in. It can be
+	// tried again in another transaction after a second.
+	ErrRecoveryBusy = errors.New("deliveries are being recorded at this moment")
+
+	// ErrOlderProgram means that a running program would not recognize the original
+	// of a recovered event, so job types could run twice.
+	ErrOlderProgram = errors.New("a program of an older version receives deliveries: update it, or stop it and wait a minute")
+)
+
+// RecoverTx records an event that no source has reported, with runs and jobs for
+// all job types that subscribe to its type and do not refuse recovered events. They
+// are those in lumin.job_types, so job types of other programs run too.
+//
+// If any source has reported an event of this type for the signature request, or if
+// one was recovered, nothing is recorded: the receipt is a Duplicate with the id of
+// that event. Should the original of a recovered event be delivered later, it counts
+// as a redelivery of the recovered one.
+//
+// Recordings wait until tx ends, so end it at once. If it stays idle for two
+// seconds, the server ends the session. After an error, roll it back.
+func (s *Store) RecoverTx(ctx context.Context, tx pgx.Tx, r Recovery) (Receipt, error) {
+	envelope, err := lumin.DecodeEnvelope(r.Payload)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("recover an event: %w", err)
+	}
+	if !envelope.EventType.Recoverable() {
+		return Receipt{}, fmt.Errorf("recover an event: events of type %s cannot be recovered", envelope.EventType)
+	}
+	if err := LockForRecovery(ctx, tx); err != nil {
+		return Receipt{}, err
+	}
+	var (
+		stored *int64
+		older  int
+	)
+	err = tx.QueryRow(ctx, recoveryLookSQL, envelope.SignatureRequestID, string(envelope.EventType)).Scan(&stored, &older)
+	switch {
+	case err != nil:
+		return Receipt{}, fmt.Errorf("look for the event to recover: %w", err)
+	case stored != nil:
+		return Receipt{EventID: *stored, Status: Duplicate}, nil
+	case older > 0:
+		return Receipt{}, ErrOlderProgram
+	}
+	jobs, err := RecoveredJobs(ctx, tx, envelope.EventType)
+	if err != nil {
+		return Receipt{}, err
+	}
+	d := Delivery{
+		Source: RecoveredSource, Envelope: &envelope, Payload: r.Payload, Signature: []byte{},
+		ReceivedAt: r.RecoveredAt, Jobs: jobs,
+	}
+	receipts, err := s.recordInto(ctx, tx, []Delivery{d}, 0)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// LockForRecovery keeps transactions from recording events of the types that can be
+// recovered, until tx ends: see [Store.RecoverTx] for its bounds. The error is
+// [ErrRecoveryBusy] if such transactions are under way.
+func LockForRecovery(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, recoveryLockSQL, milliseconds(recoveryLockTimeout), milliseconds(flushTimeout), milliseconds(recoveryIdleTimeout))
+	switch {
+	case isBlocking(err):
+		return fmt.Errorf("%w: %w", ErrRecoveryBusy, err)
+	case err != nil:
+		return fmt.Errorf("exclude recordings: %w", err)
+	}
+	return nil
+}
+
+// ExcludeRecovery keeps recoveries out until tx ends. A transaction that records
+// events of the types that can be recovered must call it before it looks for recovered
+// ones.
+func ExcludeRecovery(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, `SELECT `+excludeRecoveryCall); err != nil {
+		return fmt.Errorf("exclude a recovery: %w", err)
+	}
+	return nil
+}
+
+// RecoveredJobs returns the jobs that a recovered event of a type gets.
+func RecoveredJobs(ctx context.Context, db query.DB, eventType lumin.EventType) ([]JobSpec, error) {
+	return query.Structs[JobSpec](ctx, db, "list job types of a recovered event", `
+		SELECT kind, queue, coalesce(max_attempts, 10)::integer, coalesce(priority, 1)::integer FROM lumin.job_types
+		WHERE recovered AND (events = '{}' OR $1 = ANY (events)) ORDER BY kind`, string(eventType))
+}
