@@ -1,56 +1,54 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store/signaturerequest"
+	"lumin-ingest/worker/jobs/internal/lookup"
 	"lumin-ingest/worker/jobs/internal/merge"
 )
 
-// pass is one Run.
+// pass is one Run, or the part of it in a pass of another package.
 type pass struct {
 	*Reconciler
-	since    time.Time
-	limiter  *rate.Limiter
-	sum      Summary
-	failures int // consecutive failures
+	lookup *lookup.Pass
+	since  time.Time
+	sum    Summary
 
-	known   bool      // Lumin knows at least one signature request
 	unknown []missing // collected until Lumin knows one
 }
 
 // check requests and compares one signature request. An error ends the pass.
 func (p *pass) check(ctx context.Context, id string) error {
-	asked := p.now()
-	reported, asOf, err := p.request(ctx, id)
-	if ctx.Err() != nil {
-		return ctx.Err()
+	answer, err := p.lookup.Ask(ctx, id)
+	switch {
+	case errors.Is(err, lookup.ErrSkip):
+		return p.markChecked(ctx, id)
+	case err != nil:
+		return err
 	}
-	unknown := isUnknown(err)
-	if err == nil {
-		err = checkID(id, reported)
+	return p.take(ctx, answer)
+}
+
+// take compares an answer with the row of its signature request.
+func (p *pass) take(ctx context.Context, answer lookup.Answer) error {
+	if answer.Unknown {
+		return p.missing(ctx, missing{answer.ID, answer.Asked})
 	}
-	if err != nil && !unknown {
-		return p.fail(ctx, id, err)
-	}
-	p.failures = 0
-	p.sum.Checked++
-	if unknown {
-		return p.missing(ctx, missing{id, asked})
-	}
-	p.known = true
 	if err := p.markGone(ctx); err != nil {
 		return err
 	}
-	return p.compare(ctx, id, reported, asOf)
+	return p.compare(ctx, answer.ID, answer.SignatureRequest, answer.AsOf)
+}
+
+// summary returns the counts so far.
+func (p *pass) summary() Summary {
+	sum := p.sum
+	sum.Checked, sum.Failed, sum.Cause = p.lookup.Checked, p.lookup.Failed, p.lookup.Cause
+	return sum
 }
 
 // compare compares Lumin's values with the row. It updates the row if Repair is
@@ -79,50 +77,6 @@ func (p *pass) compare(ctx context.Context, id string, reported lumin.SignatureR
 		p.report(d)
 	}
 	return nil
-}
-
-// request requests a signature request from Lumin within the rate limit. After
-// a 429 it waits for Retry-After, from a second to maxPause, and tries again.
-func (p *pass) request(ctx context.Context, id string) (reported lumin.SignatureRequest, asOf time.Time, err error) {
-	for try := 1; ; try++ {
-		if err := p.limiter.Wait(ctx); err != nil {
-			return reported, asOf, err
-		}
-		reported, asOf, err = p.Lumin.SignatureRequest(ctx, id)
-		var refused *lumin.APIError
-		if !errors.As(err, &refused) || refused.StatusCode != http.StatusTooManyRequests || try == maxInARow {
-			return reported, asOf, err
-		}
-		select {
-		case <-ctx.Done():
-			return reported, asOf, ctx.Err()
-		case <-time.After(min(max(refused.RetryAfter, time.Second), maxPause)):
-		}
-	}
-}
-
-// fail skips a signature request that failed. It ends the pass instead if the
-// error is likely to affect all of them: a wrong key, too many requests, an API
-// that never answered, or maxInARow consecutive failures.
-func (p *pass) fail(ctx context.Context, id string, err error) error {
-	var refused *lumin.APIError
-	errors.As(err, &refused)
-	p.sum.Failed++
-	p.sum.Cause = cmp.Or(p.sum.Cause, err.Error())
-	onlyThisOne := refused != nil && !refused.Temporary() || errors.Is(err, lumin.ErrInvalidID)
-	switch {
-	case refused != nil && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden),
-		refused != nil && refused.StatusCode == http.StatusTooManyRequests,
-		errors.Is(err, lumin.ErrNoAnswer) && p.sum.Checked == 0 && p.sum.Failed == 1:
-		return err
-	case onlyThisOne:
-		p.failures = 0
-	default:
-		if p.failures++; p.failures >= maxInARow {
-			return fmt.Errorf("%d signature requests one after the other: %w", p.failures, err)
-		}
-	}
-	return p.markChecked(ctx, id)
 }
 
 func (p *pass) markChecked(ctx context.Context, id string) error {

@@ -3,17 +3,16 @@ package reconcile
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/riverqueue/river"
-	"golang.org/x/time/rate"
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/signaturerequest"
 	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs/internal/lookup"
 )
 
 // Reconciler compares lumin.signature_requests with Lumin's API. The package
@@ -41,7 +40,7 @@ type Reconciler struct {
 
 // DefaultRate checks 5,400 signature requests per hour. Lumin publishes no
 // limits. A draft of its documentation allowed 3,000 requests in 30 minutes.
-const DefaultRate = 1.5
+const DefaultRate = lookup.DefaultRate
 
 // Difference is a field whose value at Lumin differs from
 // lumin.signature_requests. It contains the two values of a status, a signing
@@ -74,25 +73,12 @@ func (s Summary) Settled() bool {
 	return s.Differ == s.Repaired && s.Unknown == 0 && s.Failed == 0
 }
 
-const (
-	pageSize = 100
-
-	// maxInARow is how many consecutive failures end a pass. It is also how
-	// many times one request is made while Lumin answers 429.
-	maxInARow = 5
-
-	// maxUnknown is how many signature requests may be unknown to Lumin while
-	// it knows none.
-	maxUnknown = 20
-
-	// maxPause is the longest wait after a 429.
-	maxPause = 10 * time.Minute
-)
+const pageSize = 100
 
 // ErrAllUnknown is the error of a pass in which Lumin knew none of the
 // signature requests. LUMIN_API_KEY may belong to another workspace, or the URL
 // may be wrong. Therefore no signature request is marked as gone.
-var ErrAllUnknown = errors.New("none of the signature requests is known to Lumin")
+var ErrAllUnknown = lookup.ErrAllUnknown
 
 // Run checks the signature requests that are neither finished nor gone. It
 // skips those that were already checked since the given time, which is usually
@@ -109,18 +95,18 @@ var ErrAllUnknown = errors.New("none of the signature requests is known to Lumin
 // the error is ErrAllUnknown. If the API does not respond to the first request,
 // Run returns immediately.
 func (r *Reconciler) Run(ctx context.Context, since time.Time) (sum Summary, err error) {
-	p := &pass{Reconciler: r, since: since, limiter: rate.NewLimiter(rate.Limit(r.rate()), 1)}
+	p := &pass{Reconciler: r, since: since, lookup: lookup.New(r.Lumin, r.Store.Pool(), r.Rate)}
 	for {
 		ids, err := signaturerequest.Unchecked(ctx, r.Store.Pool(), since, pageSize)
 		if err == nil && len(ids) == 0 {
 			err = p.finish(ctx)
 		}
 		if err != nil || len(ids) == 0 {
-			return p.sum, err
+			return p.summary(), err
 		}
 		for _, id := range ids {
 			if err := p.check(ctx, id); err != nil {
-				return p.sum, err
+				return p.summary(), err
 			}
 		}
 	}
@@ -131,11 +117,8 @@ const (
 	sliceLength  = 4 * time.Minute
 )
 
-// Periodic returns periodic work that checks all signature requests every so
-// often, in slices of four minutes. Each slice logs its result. Differences are
-// logged too, unless Report is set.
-func (r *Reconciler) Periodic(every time.Duration, logger *slog.Logger) worker.Periodic {
-	var since time.Time // start of the current pass; zero between passes
+// Logged returns a copy that logs each difference, unless Report is set.
+func (r *Reconciler) Logged(logger *slog.Logger) *Reconciler {
 	logged := *r
 	if logged.Report == nil {
 		logged.Report = func(d Difference) {
@@ -143,6 +126,15 @@ func (r *Reconciler) Periodic(every time.Duration, logger *slog.Logger) worker.P
 				"ours", d.Ours, "lumins", d.Lumins, "repaired", d.Repaired)
 		}
 	}
+	return &logged
+}
+
+// Periodic returns periodic work that checks all signature requests every so
+// often, in slices of four minutes. Each slice logs its result. Differences are
+// logged too, unless Report is set.
+func (r *Reconciler) Periodic(every time.Duration, logger *slog.Logger) worker.Periodic {
+	var since time.Time // start of the current pass; zero between passes
+	logged := r.Logged(logger)
 	return worker.Periodic{Kind: "reconcile", Every: every, Timeout: sliceTimeout, Work: func(ctx context.Context) error {
 		if since.IsZero() {
 			since = time.Now()
@@ -162,11 +154,4 @@ func (r *Reconciler) Periodic(every time.Duration, logger *slog.Logger) worker.P
 		since = time.Time{}
 		return err
 	}}
-}
-
-func (r *Reconciler) rate() float64 {
-	if r.Rate > 0 {
-		return r.Rate
-	}
-	return DefaultRate
 }

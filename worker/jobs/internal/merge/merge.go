@@ -9,6 +9,8 @@ package merge
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"lumin-ingest/lumin"
@@ -137,4 +139,15 @@ func rank(t lumin.EventType) int {
 	default: // undocumented, such as signature_request_sent
 		return 2
 	}
+}
+
+// SeenTypes returns event types that have set a field of the row. Each of these
+// events was stored, although retention may have removed it since.
+func SeenTypes(row signaturerequest.Row) (types []string) {
+	for _, version := range row.Versions {
+		if t := version[strings.LastIndex(version, "/")+1:]; t != "" && !slices.Contains(types, t) {
+			types = append(types, t)
+		}
+	}
+	return types
 }

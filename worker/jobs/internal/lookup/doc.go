@@ -1,0 +1,18 @@
+// Package lookup asks Lumin's API about many signature requests, one after the
+// other. Reconcile and recover share it, so that both keep to one rate and end
+// for the same reasons.
+//
+//	pass := lookup.New(client, pool, lookup.DefaultRate)
+//	answer, err := pass.Ask(ctx, id)
+//	if errors.Is(err, lookup.ErrSkip) {
+//		continue // this one failed, and is counted
+//	}
+//
+// It guarantees:
+//
+//   - Requests keep to the rate. After a 429, the pass waits for Retry-After.
+//   - The failure of one signature request does not end the pass. A wrong key, an
+//     API that does not answer, and several failures in a row do.
+//   - "Lumin does not know it" counts as an answer only together with proof that
+//     the key and the address are right: see [Pass.Confirm].
+package lookup
