@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -35,6 +36,8 @@ type Env struct {
 	// LUMIN_API_KEY is not set; then LuminAPIKey is empty.
 	Lumin       *lumin.Client
 	LuminAPIKey string
+
+	retainEvents time.Duration // RETAIN_EVENTS, for what is built in
 }
 
 // JobTypes returns a registry with the job types of a program. Main adds the
@@ -92,6 +95,7 @@ type commands struct {
 	AuditLog  auditLogCommand  `cmd:"" help:"List the changes that people made: who, what, from where and why."`
 	Token     tokenCommand     `cmd:"" help:"Make a token for the dashboard and its API."`
 	Reconcile reconcileCommand `cmd:"" help:"Compare the state of open signature requests with Lumin's API."`
+	Recover   recoverCommand   `cmd:"" help:"Record the events that Lumin has given up delivering, as far as its API proves them."`
 	Keys      keysCommand      `cmd:"" help:"Show the configured keys, and when each was first and last used."`
 	Sign      signCommand      `cmd:"" help:"Compute the X-Signature of a body."`
 	Verify    verifyCommand    `cmd:"" help:"Check the X-Signature of a body."`

@@ -96,6 +96,7 @@ func printAudit(out io.Writer, a audit.Result, keyrings map[string]*lumin.Keyrin
 	table(out, []string{"AUDIT", ""}, [][]string{
 		{"events", strconv.FormatInt(a.Checked+a.Removed, 10)},
 		{"checked", strconv.FormatInt(a.Checked, 10)},
+		{"of these recovered, without a signature", strconv.FormatInt(a.Recovered, 10)},
 		{"of these under a key since revoked", strconv.FormatInt(events, 10)},
 		{"of these under a key not configured here", strconv.FormatInt(eventsElsewhere, 10)},
 		{"without a body to check", strconv.FormatInt(a.Removed, 10)},
@@ -123,6 +124,7 @@ type tamperedLine struct {
 // auditLine is the last line of the JSON output.
 type auditLine struct {
 	Checked      int64         `json:"checked"`
+	Recovered    int64         `json:"recovered"` // of the checked ones: they have no signature
 	Redeliveries int64         `json:"redeliveries"`
 	Removed      int64         `json:"removed"`
 	Tampered     int64         `json:"tampered"`
@@ -140,7 +142,7 @@ type revokedLine struct {
 
 func auditJSON(a audit.Result, keyrings map[string]*lumin.Keyring) auditLine {
 	revoked, elsewhere, _, _ := unchecked(a, keyrings)
-	return auditLine{a.Checked, a.Redeliveries, a.Removed, a.Tampered, useLines(revoked), useLines(elsewhere)}
+	return auditLine{a.Checked, a.Recovered, a.Redeliveries, a.Removed, a.Tampered, useLines(revoked), useLines(elsewhere)}
 }
 
 func useLines(uses []audit.RevokedKey) []revokedLine {

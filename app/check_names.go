@@ -75,15 +75,20 @@ func unknownEventType(name string, stored []string) error {
 	return advice.Usage(fmt.Sprintf("Lumin documents no event type %q, and no stored event has it", name), "%s", didYouMean(shortEventType(name), known))
 }
 
+// checkStoredSource refuses names that no stored event can have as its source.
+func checkStoredSource(names ...string) error {
+	return checkSource(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == store.RecoveredSource })...)
+}
+
 // checkSources refuses sources of which no event is stored, unless a secret is
 // configured here or a job type subscribes to it.
 func checkSources(ctx context.Context, w operatorWindow, names []string) error {
-	if err := checkSource(names...); err != nil {
+	if err := checkStoredSource(names...); err != nil {
 		return err
 	}
 	var known []string
 	for _, name := range names {
-		if name == store.AccountSource {
+		if name == store.AccountSource || name == store.RecoveredSource {
 			continue
 		}
 		if known == nil {

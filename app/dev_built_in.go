@@ -23,7 +23,7 @@ type devBuiltIn struct {
 // env returns the Env of job types in dev. Without an API key, its client uses
 // a stand-in for Lumin's API.
 func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
-	for _, name := range []string{"FORWARD_URLS", "ARCHIVE_URL", "RECONCILE_EVERY"} {
+	for _, name := range []string{"FORWARD_URLS", "ARCHIVE_URL", "RECONCILE_EVERY", "RECOVER_EVERY"} {
 		if os.Getenv(name) != "" {
 			fmt.Fprintf(std.out, "%[1]s is set, but dev ignores it: set DEV_%[1]s, or the flag\n", name)
 		}
@@ -41,7 +41,7 @@ func (s *devBuiltIn) env(std streams) (env Env, closeAPI func(), err error) {
 		closeAPI()
 		return env, nil, err
 	}
-	if s.ForwardURLs != "" || s.ArchiveURL != "" || s.ReconcileEvery != 0 {
+	if s.ForwardURLs != "" || s.ArchiveURL != "" || s.ReconcileEvery != 0 || s.RecoverEvery != 0 {
 		fmt.Fprintf(std.out, "A stand-in for Lumin's API at %s answers that every signature request is approved. Set DEV_LUMIN_API_KEY to use Lumin's API\n", url)
 	}
 	return env, closeAPI, nil

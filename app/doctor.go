@@ -262,6 +262,10 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	late, err := store.CountWaitingLate(ctx, st.Pool())
+	if err != nil {
+		return nil, err
+	}
 	holders, err := doctor.Holders(ctx, st.Pool(), longHolders)
 	if err != nil {
 		return nil, err
@@ -275,7 +279,7 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 		return nil, err
 	}
 	return slices.Concat(examinePrograms(programs, kinds), []finding{examineConnections(connections)}, examineStuck(programs), examineComplaints(queue),
-		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided)}, examineHolders(holders, hidden)), nil
+		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided), examineLate(late)}, examineHolders(holders, hidden)), nil
 }
 
 // examinePrograms compares the running programs with all job types that were

@@ -21,7 +21,7 @@ type unknownSetting struct {
 // settingPrefixes begin the names of this program's settings. Few other
 // programs use them.
 func settingPrefixes() []string {
-	return []string{"LUMIN_", "FORWARD_", "ARCHIVE_", "RETAIN_", "RECONCILE_", "ADMIN_LISTEN_", "ADMIN_DATABASE_", "ADMIN_TOKEN", "ADMIN_USER_", "ADMIN_TRUSTED_", "ADMIN_HOSTS", "ADMIN_URL", "MAX_EVENT_", "ALERT_"}
+	return []string{"LUMIN_", "FORWARD_", "ARCHIVE_", "RETAIN_", "RECONCILE_", "RECOVER_", "ADMIN_LISTEN_", "ADMIN_DATABASE_", "ADMIN_TOKEN", "ADMIN_USER_", "ADMIN_TRUSTED_", "ADMIN_HOSTS", "ADMIN_URL", "MAX_EVENT_", "ALERT_"}
 }
 
 // serviceLink matches the variables that Kubernetes sets for each service: a

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
@@ -16,6 +17,7 @@ type eventsCommand struct {
 	Tail    eventsTailCommand    `cmd:"" help:"Show the newest events last. With -f, also each new event as it is recorded."`
 	Show    eventsShowCommand    `cmd:"" help:"Show one event, its redeliveries and its runs."`
 	Payload eventsPayloadCommand `cmd:"" help:"Print the exact bytes that were signed."`
+	Import  eventsImportCommand  `cmd:"" help:"Import events that \"events list --output json --payload\" has written in another database."`
 }
 
 type eventsListCommand struct {
@@ -26,7 +28,7 @@ type eventsListCommand struct {
 	Before      *int64 `placeholder:"ID" help:"Only events older than this one: the next page."`
 	After       *int64 `placeholder:"ID" help:"Only events newer than this one: the next page with --oldest-first."`
 	OldestFirst bool   `help:"Show the oldest first."`
-	Payload     bool   `help:"Add the exact body in base64, its signature and key id. Needs --output=json. Bodies hold personal data."`
+	Payload     bool   `help:"Add the exact bodies in base64, also of redeliveries, with signatures and key ids, for \"events import\". Needs --output=json. Bodies hold personal data."`
 	Limit       *int   `placeholder:"N" help:"Show at most N. By default 50 in a table, and all as json."`
 }
 
@@ -112,8 +114,17 @@ func eventCells(e store.EventSummary) []string {
 	}
 	return []string{
 		strconv.FormatInt(e.ID, 10), timeCell(&e.ReceivedAt), e.Source, eventType, textCell(e.SignatureRequestID),
-		strconv.FormatInt(e.Redeliveries, 10), e.Runs.String(),
+		strconv.FormatInt(e.Redeliveries, 10), eventRunsCell(e),
 	}
+}
+
+// eventRunsCell returns the runs of an event. The runs of a late event were created
+// later, if at all.
+func eventRunsCell(e store.EventSummary) string {
+	if !e.Late {
+		return e.Runs.String()
+	}
+	return strings.TrimSuffix("late, "+e.Runs.String(), ", ")
 }
 
 // allEvents returns the events that match. There must be few: the filter has a limit

@@ -108,13 +108,23 @@ func printEvent(w io.Writer, e store.EventDetails) {
 		{"signature request", textCell(e.SignatureRequestID)}, {"event time", timeCell(e.EventTime)},
 		{"received", timeCell(&e.ReceivedAt)}, {"payload", payload}, {"signed with key", e.KeyID},
 	}
+	if e.KeyID == "" {
+		facts[len(facts)-1][1] = "none: it was recovered, so Lumin has not signed it"
+	}
+	if e.Late {
+		facts = append(facts, []string{"late", "too old when it arrived, so it was stored without runs"})
+	}
 	if e.PromotedFrom != nil {
 		facts = append(facts, []string{"promoted from", strconv.FormatInt(*e.PromotedFrom, 10)})
 	}
 	table(w, []string{"EVENT", strconv.FormatInt(e.ID, 10)}, facts)
 	var rows [][]string
 	for _, d := range e.Repeated {
-		rows = append(rows, []string{d.Differs, strconv.FormatInt(d.Count, 10), timeCell(&d.FirstAt), timeCell(&d.LastAt)})
+		differs := d.Differs
+		if differs == "recovered" {
+			differs = "it is the original"
+		}
+		rows = append(rows, []string{differs, strconv.FormatInt(d.Count, 10), timeCell(&d.FirstAt), timeCell(&d.LastAt)})
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(w)

@@ -27,16 +27,21 @@ type dismissSettings struct {
 }
 
 type failuresDismissCommand struct {
-	All bool `help:"All failed runs, if no other filter is given."`
+	All  bool `help:"All failed runs, if no other filter is given."`
+	Late bool `help:"Late events instead of failed runs: all of them, or those that match the other filters. They then wait for no decision any more."`
 	dismissSettings
-	Reason string `help:"Why the runs will never succeed. It is stored with each run, so do not name a person in it."`
+	Reason string `help:"Why the runs will never succeed, or why the events need none. It is stored with each run, so do not name a person in it."`
 	actorSettings
 }
 
 func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
-	filter, err := c.failedFilter(c.All, "dismiss")
+	filter, err := c.dismissFilter()
 	if err != nil {
 		return err
+	}
+	texts := runChange{heading: "FAILED RUNS", empty: "nothing to dismiss: no failed run matches"}
+	if c.Late {
+		texts = runChange{heading: "RUNS OF LATE EVENTS", empty: "nothing to dismiss: no late event without a run matches"}
 	}
 	if !c.DryRun {
 		err := checkReason(c.Reason, "give --reason, why these runs will never succeed; or see the plan first with --dry-run")
@@ -45,7 +50,7 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	return c.carryOut(ctx, std, c.actorSettings, filter, runChange{
-		verb: "dismiss", heading: "FAILED RUNS", empty: "nothing to dismiss: no failed run matches",
+		verb: "dismiss", heading: texts.heading, empty: texts.empty,
 		done: "dismissed; \"failures --dismissed\" lists them, \"failures restore\" brings them back",
 		plan: func(w operatorWindow, filter replay.Filter) (window.Plan, error) {
 			return w.PlanDismissal(ctx, filter, c.Exact)
@@ -54,6 +59,23 @@ func (c *failuresDismissCommand) Run(ctx context.Context, std streams) error {
 			return w.Dismiss(ctx, filter, c.Reason)
 		},
 	})
+}
+
+// dismissFilter returns the filter that the flags make.
+func (c *failuresDismissCommand) dismissFilter() (replay.Filter, error) {
+	if !c.Late {
+		return c.failedFilter(c.All, "dismiss")
+	}
+	if c.All {
+		return replay.Filter{}, advice.Usage("--all and --late are given", "give only one of the two; --late alone is all late events")
+	}
+	filter, err := c.filter(replay.Late)
+	if err == nil {
+		if invalid := filter.Validate(); invalid != nil {
+			err = advice.Usage(invalid.Error(), "\"failures dismiss --help\" explains the filters")
+		}
+	}
+	return filter, err
 }
 
 type failuresRestoreCommand struct {

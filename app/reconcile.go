@@ -2,14 +2,11 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	"lumin-ingest/internal/advice"
-	"lumin-ingest/lumin"
 	"lumin-ingest/worker/jobs/reconcile"
 )
 
@@ -22,12 +19,9 @@ type reconcileCommand struct {
 	Rate   float64 `default:"1.5" help:"At most this many requests to Lumin per second. Lumin publishes no limit; a draft of its documentation had 3,000 in 30 minutes."`
 }
 
-// maxReconcileRate is far above any limit that Lumin may have.
-const maxReconcileRate = 100
-
 func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
-	if !(c.Rate > 0 && c.Rate <= maxReconcileRate) { // NaN is neither
-		return advice.Usage(fmt.Sprintf("--rate is %v", c.Rate), "give more than 0 and at most %d requests per second; the default is 1.5", maxReconcileRate)
+	if err := checkRate(c.Rate); err != nil {
+		return err
 	}
 	client, _, err := c.client()
 	if err != nil {
@@ -56,29 +50,13 @@ func (c *reconcileCommand) Run(ctx context.Context, std streams) error {
 	}
 	switch {
 	case err != nil:
-		return c.explain(err)
+		return explainPass(err, c.LuminAPIURL, "reconcile")
 	case sum.Settled():
 		return nil
 	case sum.Failed > 0:
 		return advice.Add(fmt.Errorf("%d signature requests got no usable answer; the first one: %s", sum.Failed, sum.Cause), "run reconcile again: it requests these first")
 	}
 	return advice.Add(fmt.Errorf("%d signature requests differ", sum.Differ-sum.Repaired), "--repair stores the state that Lumin reports")
-}
-
-// explain adds advice to the error that ended a pass.
-func (c *reconcileCommand) explain(err error) error {
-	var refused *lumin.APIError
-	switch {
-	case errors.Is(err, reconcile.ErrAllUnknown):
-		return advice.Add(err, "check LUMIN_API_URL, and that LUMIN_API_KEY belongs to the workspace that sends the deliveries; if the signature requests are really gone, --gone marks them")
-	case errors.Is(err, lumin.ErrNoAnswer):
-		return advice.Add(fmt.Errorf("%s cannot be reached: %w", c.LuminAPIURL, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; the next pass begins with the signature requests that were not checked")
-	case !errors.As(err, &refused):
-		return err
-	case refused.StatusCode == http.StatusUnauthorized, refused.StatusCode == http.StatusForbidden:
-		return advice.Add(err, "set LUMIN_API_KEY to a key of the workspace that is valid for the API at LUMIN_API_URL")
-	}
-	return advice.Add(err, "run reconcile again later: it begins with the signature requests that were not checked")
 }
 
 func differenceLine(d reconcile.Difference) string {

@@ -19,6 +19,7 @@ type replayCommand struct {
 	Retrying     bool `xor:"status" help:"Runs that wait for their next attempt. They get it now."`
 	Cancelled    bool `xor:"status" help:"Cancelled runs."`
 	Missing      bool `xor:"status" help:"Events that were stored before the job types in --kind were registered, the oldest first."`
+	Late         bool `xor:"status" help:"Late events, which were stored without running job types: see LATE_EVENTS. All job types that subscribe to them, or those in --kind; the oldest event first."`
 	Succeeded    bool `xor:"status" help:"Succeeded runs. Their effects happen once more. Needs another filter."`
 	Unrecognized bool `xor:"status" help:"Unrecognized events. They are decoded again, which helps after an upgrade."`
 	runFilter
@@ -34,7 +35,7 @@ type replayCommand struct {
 func (c *replayCommand) status() replay.Status {
 	for status, given := range map[replay.Status]bool{
 		replay.Failed: c.Failed, replay.Retrying: c.Retrying, replay.Cancelled: c.Cancelled,
-		replay.Missing: c.Missing, replay.Succeeded: c.Succeeded, replay.Unrecognized: c.Unrecognized,
+		replay.Missing: c.Missing, replay.Late: c.Late, replay.Succeeded: c.Succeeded, replay.Unrecognized: c.Unrecognized,
 	} {
 		if given {
 			return status
@@ -124,6 +125,8 @@ func replayTargets(status replay.Status) string {
 	switch status {
 	case replay.Missing:
 		return "stored event without a run"
+	case replay.Late:
+		return "late event without a run"
 	case replay.Unrecognized:
 		return "unrecognized event that can be decoded now"
 	case "":

@@ -15,7 +15,7 @@ import (
 type runFilter struct {
 	Kind             []string `help:"Only of these job types."`
 	EventType        []string `placeholder:"TYPE" help:"Only of these event types, such as signature_request_approved or approved for short."`
-	Source           []string `help:"Only of events that came from at least one of these sources: account or app:NAME."`
+	Source           []string `help:"Only of events that came from at least one of these sources: account, app:NAME or recovered."`
 	SignatureRequest []string `sep:"none" placeholder:"ID" help:"Only of these signature requests. Repeat the flag for each."`
 	Event            []int64  `placeholder:"ID" help:"Only of these events."`
 	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, by the fingerprints that \"failures\" shows."`
@@ -61,7 +61,7 @@ func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 	if err := f.checkTimes(); err != nil {
 		return filter, err
 	}
-	return filter, checkSource(f.Source...)
+	return filter, checkStoredSource(f.Source...)
 }
 
 // checkNames refuses names and ids in a filter that do not exist, and completes

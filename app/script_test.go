@@ -45,7 +45,7 @@ import (
 //	occupy NAME        listens on a port; sets NAME to its address
 //	lumin-api          starts a stand-in for Lumin's API; sets LUMIN_API_URL and
 //	                   LUMIN_API_KEY
-//	lumin-status ID S  the stand-in reports status S for signature request ID
+//	lumin-status ID S [AGO]  the stand-in reports status S for signature request ID, since AGO
 //
 // The condition [api] holds in [TestScriptsOnServer].
 func TestScripts(t *testing.T) {
@@ -136,10 +136,10 @@ func (s *script) owner() string { return cmp.Or(s.Getenv("OWNER_URL"), s.Getenv(
 func (s *script) environment(args ...string) []string {
 	var env []string
 	for _, name := range []string{
-		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LUMIN_INGEST_SERVER", "LUMIN_INGEST_TOKEN", "LUMIN_INGEST_TOKEN_FILE", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE",
+		"DATABASE_URL", "DATABASE_URL_FILE", "DEV_DATABASE_URL", "LUMIN_INGEST_SERVER", "LUMIN_INGEST_TOKEN", "LUMIN_INGEST_TOKEN_FILE", "LISTEN_ADDR", "PORT", "ADMIN_LISTEN_ADDR", "MAX_EVENT_AGE", "LATE_EVENTS",
 		"LUMIN_ACCOUNT_API_KEYS", "LUMIN_ACCOUNT_API_KEYS_FILE", "LUMIN_APP_SECRETS", "LUMIN_APP_SECRETS_FILE",
 		"LUMIN_API_KEY", "LUMIN_API_KEY_FILE", "LUMIN_API_URL", "LUMIN_ROLE", "WORKERS", "QUEUES", "TEST_JOBS",
-		"FORWARD_URLS", "FORWARD_SECRETS", "FORWARD_ALLOW_NETWORKS", "ARCHIVE_URL", "ARCHIVE_FILES", "RECONCILE_EVERY", "RECONCILE_REPAIR", "SIGNATURE_REQUEST_STATE", "ALERT_WEBHOOK_URL",
+		"FORWARD_URLS", "FORWARD_SECRETS", "FORWARD_ALLOW_NETWORKS", "ARCHIVE_URL", "ARCHIVE_FILES", "RECONCILE_EVERY", "RECONCILE_REPAIR", "RECOVER_EVERY", "SIGNATURE_REQUEST_STATE", "ALERT_WEBHOOK_URL",
 		"MAX_BODY_MEMORY", "TRUSTED_PROXIES", "RETAIN_PAYLOADS", "RETAIN_EVENTS", "DRAIN_DELAY", "TLS_CERT_FILE", "TLS_KEY_FILE", "LOG_LEVEL", "LOG_FORMAT", "PATH", "HOME", "GORACE",
 	} {
 		if value := s.Getenv(name); value != "" {
@@ -210,7 +210,13 @@ func (s *script) luminAPI([]string) {
 }
 
 func (s *script) luminStatus(args []string) {
-	s.api.SetRequest(args[0], map[string]any{"status": args[1]})
+	members := map[string]any{"status": args[1]}
+	if len(args) > 2 { // how long ago the status changed
+		ago, err := time.ParseDuration(args[2])
+		s.Check(err)
+		members["updated_at"] = int(time.Now().Add(-ago).UnixMilli())
+	}
+	s.api.SetRequest(args[0], members)
 	s.api.SetFile(args[0], lumin.FileAgreement, luminapi.PDF(5000))
 }
 

@@ -37,7 +37,8 @@ type serveCommand struct {
 	Workers         *int           `env:"WORKERS" placeholder:"N" help:"Number of jobs that each queue runs at once. By default 16, and in a queue of a transactional job type two for each CPU, 4 to 16."`
 	Queue           map[string]int `env:"QUEUES" mapsep:"," placeholder:"NAME=N,..." help:"Number of jobs that these queues run at once, instead of WORKERS."`
 	DrainDelay      time.Duration  `env:"DRAIN_DELAY" default:"5s" help:"How long to keep receiving after a stop signal, while /readyz already answers 503. A second signal skips the rest."`
-	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Refuse deliveries of events older than this; 0 accepts any age. Lumin's retries come up to 30 h 20 min late."`
+	MaxEventAge     time.Duration  `env:"MAX_EVENT_AGE" default:"48h" help:"Events older than this are late; 0 accepts any age. Lumin's retries come up to 30 h 20 min after the event."`
+	LateEvents      string         `env:"LATE_EVENTS" enum:"refuse,store" default:"refuse" help:"refuse: answer deliveries of late events with 400; store: answer 200 and keep them without running job types, for replay --late."`
 }
 
 // listenSettings are the addresses of the listeners.
@@ -91,7 +92,7 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 		Logger: logger, HandleSignals: true,
 		Public: service.Address{HostPort: c.publicAddr("")}, Admin: service.Address{HostPort: c.adminAddr()},
 		Ingest: c.Role != "worker", Work: c.Role != "ingest",
-		MaxWorkers: c.maxWorkers(), Queues: c.Queue, MaxEventAge: c.MaxEventAge, DrainDelay: c.DrainDelay,
+		MaxWorkers: c.maxWorkers(), Queues: c.Queue, MaxEventAge: c.MaxEventAge, StoreLate: c.LateEvents == "store", DrainDelay: c.DrainDelay,
 	}
 	if err := c.checkRanges(); err != nil {
 		return cfg, err
@@ -131,7 +132,7 @@ func (c *serveCommand) config(ctx context.Context, logger *slog.Logger, jobTypes
 			cfg.ReadSources = c.keyrings
 		}
 	}
-	var env Env
+	env := Env{retainEvents: c.RetainEvents.d}
 	if env.Lumin, env.LuminAPIKey, err = c.client(); err != nil {
 		return cfg, err
 	}

@@ -131,7 +131,7 @@ func FuzzURLs(f *testing.F) {
 // two lines, and none shows a value that looks like a secret.
 func FuzzServeSettings(f *testing.F) {
 	names := []string{
-		"--workers", "--queue", "--drain-delay", "--max-event-age", "--log-level", "--log-format", "--role", "--trusted-proxies", "--max-body-memory",
+		"--workers", "--queue", "--drain-delay", "--max-event-age", "--late-events", "--log-level", "--log-format", "--role", "--trusted-proxies", "--max-body-memory",
 		"--retain-payloads", "--retain-events", "--listen-addr", "--port", "--admin-listen-addr", "--reconcile-every", "--archive-files", "--signature-request-state",
 	}
 	for n := range names {

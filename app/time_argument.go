@@ -10,7 +10,10 @@ import (
 
 // when is a point in time on the command line: a time, a day, or how long ago.
 // The time is not embedded, because its own parsers would take precedence.
-type when struct{ at *time.Time }
+type when struct {
+	at   *time.Time
+	text string // as it was written
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (w *when) UnmarshalText(text []byte) error {
@@ -18,7 +21,7 @@ func (w *when) UnmarshalText(text []byte) error {
 	if err != nil {
 		return err
 	}
-	w.at = &at
+	w.at, w.text = &at, string(text)
 	return nil
 }
 

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"os"
 
 	apiclient "lumin-ingest/admin/api/client"
 	"lumin-ingest/admin/window"
@@ -115,11 +117,21 @@ type windowSettings struct {
 	databaseSettings
 	Server    string `name:"server" env:"LUMIN_INGEST_SERVER" placeholder:"URL" help:"URL of the admin listener of a running program, to use its API instead of the database."`
 	Token     string `name:"token" hidden:"" env:"LUMIN_INGEST_TOKEN" help:"Token for the server."`
+	PlainHTTP bool   `name:"plain-http" env:"LUMIN_INGEST_PLAIN_HTTP" help:"Send the token also over plain HTTP to another machine. Only for a network that you trust."`
 	TokenFile string `name:"token-file" env:"LUMIN_INGEST_TOKEN_FILE" placeholder:"FILE" help:"File that holds the token for the server. Not needed on the machine of a server that has no tokens."`
 }
 
 // remote reports whether the command works on a server.
 func (s windowSettings) remote() bool { return s.Server != "" }
+
+// AfterApply warns about a file with a token that everyone on this machine can read.
+func (s windowSettings) AfterApply(std streams) error {
+	info, err := os.Stat(s.TokenFile)
+	if s.remote() && err == nil && info.Mode().Perm()&0o004 != 0 {
+		fmt.Fprintf(std.err, "%s: every user of this machine can read %s: run \"chmod o-r\" on it\n", programName(), s.TokenFile)
+	}
+	return nil // openWindow reports a file that cannot be read
+}
 
 // openWindow connects to the server or to the database, to read. The returned
 // function ends that.
@@ -149,9 +161,12 @@ func (s windowSettings) api() (*apiclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := apiclient.New(apiclient.Config{Server: s.Server, Token: token})
-	if errors.Is(err, apiclient.ErrServer) {
+	c, err := apiclient.New(apiclient.Config{Server: s.Server, Token: token, PlainHTTP: s.PlainHTTP})
+	switch {
+	case errors.Is(err, apiclient.ErrServer):
 		return nil, advice.Usage(err.Error(), "write it like https://ingest.example.com, without a user, a query or a fragment")
+	case errors.Is(err, apiclient.ErrPlainHTTP):
+		return nil, advice.Usage(err.Error(), "write https:// in --server, or reach the server through a tunnel; --plain-http allows it in a network that you trust")
 	}
 	return c, err
 }
@@ -161,5 +176,5 @@ func (s windowSettings) needDatabase(what string) error {
 	if !s.remote() {
 		return nil
 	}
-	return advice.Usage(what+" needs the database", "leave out --server and set DATABASE_URL")
+	return advice.Usage(what+" needs the database", "leave out --server, or unset LUMIN_INGEST_SERVER, and set DATABASE_URL")
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"lumin-ingest/internal/measure"
 	"lumin-ingest/lumin"
+	"lumin-ingest/store"
 )
 
 func TestFreshness(t *testing.T) {
@@ -53,6 +55,65 @@ func TestFreshness(t *testing.T) {
 				t.Errorf("logged %v", line)
 			}
 		})
+	}
+}
+
+// With StoreLate, an event that is too old is recorded as late and without jobs,
+// up to the millisecond. Others are treated as without it.
+func TestStoreLate(t *testing.T) {
+	t.Parallel()
+	const max, ahead = 48 * time.Hour, 10 * time.Minute
+	for _, test := range []struct {
+		name   string
+		age    time.Duration // of the event when it arrives
+		maxAge time.Duration
+		want   store.Status // "": refused
+	}{
+		{"new", 0, max, store.Recorded},
+		{"at the limit", max, max, store.Recorded},
+		{"just too old", max + time.Millisecond, max, store.Late},
+		{"years old", 10 * 365 * 24 * time.Hour, max, store.Late},
+		{"years old and no limit", 10 * 365 * 24 * time.Hour, 0, store.Recorded},
+		{"from the future", -ahead - time.Millisecond, max, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(cfg *Config) { cfg.MaxEventAge, cfg.StoreLate = test.maxAge, true })
+			r.record = func(_ context.Context, d store.Delivery) (store.Receipt, error) {
+				if d.Late {
+					return store.Receipt{EventID: 17, Status: store.Late}, nil
+				}
+				return store.Receipt{EventID: 17, Status: store.Recorded}, nil
+			}
+			r.setClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+			response := r.postAccount(bodyAt(r.now().Add(-test.age)))
+			if test.want == "" {
+				wantProblem(t, response.Result(), 400, "timestamp_in_future")
+				return
+			}
+			wantReceipt(t, response, `{"id":17,"status":"`+string(test.want)+`"}`)
+			late := test.want == store.Late
+			if got := r.deliveries(); len(got) != 1 || got[0].Late != late || (len(got[0].Jobs) == 0) != late || got[0].Envelope == nil {
+				t.Errorf("recorded %+v", got)
+			}
+			if got := r.metric("lumin_deliveries_total", "source=account", "result="+string(test.want), "reason="); got != 1 {
+				t.Errorf("counted %v", got)
+			}
+			if line := r.output.only(t); line["result"] != string(test.want) || line["event_type"] != "signature_request_signed" || line["level"] != "INFO" {
+				t.Errorf("logged %v", line)
+			}
+		})
+	}
+}
+
+// StoreLate does not make a forged delivery acceptable.
+func TestStoreLateVerifies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(cfg *Config) { cfg.StoreLate = true })
+	body := bodyAt(r.now().Add(-1000 * time.Hour))
+	wantProblem(t, r.post("/webhooks/account", body, lumin.Sign([]byte(body), "another_key_of_16")).Result(), 401, "signature_mismatch")
+	if r.deliveries() != nil {
+		t.Error("recorded")
 	}
 }
 

@@ -122,7 +122,7 @@ func answerTo(receipt store.Receipt, err error) answer {
 
 	case errors.Is(err, errTimestampExpired):
 		return problem(http.StatusBadRequest, "timestamp_expired",
-			"event_time is older than MAX_EVENT_AGE allows. Check the clock of the receiving machine. To accept older events, raise MAX_EVENT_AGE, or set it to 0 for no limit.")
+			"event_time is older than MAX_EVENT_AGE allows. Check the clock of the receiving machine. To keep such events without running job types, set LATE_EVENTS=store. To accept older events, raise MAX_EVENT_AGE, or set it to 0 for no limit.")
 	case errors.Is(err, errTimestampInFuture):
 		return problem(http.StatusBadRequest, "timestamp_in_future",
 			"event_time is more than 10 minutes in the future. Check the clock of the receiving machine.")

@@ -80,11 +80,14 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	}
 	if err == nil {
 		d.eventType = envelope.EventType
-		if err := h.checkAge(envelope.EventTime, d.receivedAt); err != nil {
-			return err
-		}
 		verified.Envelope = &envelope
-		verified.Jobs = h.route(d.source.name, envelope.EventType)
+		if err := h.checkAge(envelope.EventTime, d.receivedAt); errors.Is(err, errTimestampExpired) && h.storeLate {
+			verified.Late = true
+		} else if err != nil {
+			return err
+		} else {
+			verified.Jobs = h.route(d.source.name, envelope.EventType)
+		}
 	} else {
 		d.unrecognized = reason(err)
 	}

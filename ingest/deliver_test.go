@@ -84,6 +84,8 @@ func TestReceipts(t *testing.T) {
 		{store.Receipt{EventID: 2, Status: store.Duplicate}, `{"id":2,"status":"duplicate"}`, 0, 0},
 		{store.Receipt{EventID: 3, Status: store.Duplicate, Conflict: true}, `{"id":3,"status":"duplicate"}`, 1, 0},
 		{store.Receipt{EventID: 4, Status: store.Duplicate, Conflict: true, AnotherActor: true}, `{"id":4,"status":"duplicate"}`, 0, 1},
+		{store.Receipt{EventID: 5, Status: store.Duplicate, Recovered: true}, `{"id":5,"status":"duplicate"}`, 0, 0},
+		{store.Receipt{EventID: 6, Status: store.Late}, `{"id":6,"status":"late"}`, 0, 0},
 	} {
 		t.Run(fmt.Sprint(test.receipt), func(t *testing.T) {
 			t.Parallel()
@@ -92,6 +94,9 @@ func TestReceipts(t *testing.T) {
 			wantReceipt(t, r.postAccount(documentedBody), test.want)
 			if got := r.metric("lumin_deliveries_total", "source=account", "result="+string(test.receipt.Status), "reason="); got != 1 {
 				t.Errorf("counted %v", got)
+			}
+			if got := r.output.only(t)["recovered"]; (got == true) != test.receipt.Recovered {
+				t.Errorf("logged recovered: %v", got)
 			}
 			for kind, want := range map[string]float64{"content": test.content, "another_actor": test.actors} {
 				if got := r.metric("lumin_conflicts_total", "source=account", "kind="+kind); got != want {

@@ -43,6 +43,10 @@ type Config struct {
 	// last retry comes 30 h 20 min after the first attempt.
 	MaxEventAge time.Duration
 
+	// StoreLate records events above MaxEventAge as late instead of refusing
+	// them. They get no jobs, because a person decides about them.
+	StoreLate bool
+
 	// MaxBodyMemory limits the memory of all bodies that are being read or
 	// recorded, in bytes. 0 means DefaultBodyMemory, and any other value below
 	// MinBodyMemory is invalid. The first 16 KiB of a body are not counted, so
@@ -100,6 +104,7 @@ type Handler struct {
 	recordTimeout time.Duration
 	route         func(string, lumin.EventType) []store.JobSpec
 	maxEventAge   time.Duration
+	storeLate     bool
 	answered      func(Answered)
 }
 
@@ -115,6 +120,7 @@ func New(cfg Config) (*Handler, error) {
 		recordTimeout: recordTimeout,
 		route:         cfg.Route,
 		maxEventAge:   cfg.MaxEventAge,
+		storeLate:     cfg.StoreLate,
 		answered:      cfg.Answered,
 		tracer:        cfg.Tracer,
 	}

@@ -25,7 +25,7 @@ func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took tim
 	case a.status != http.StatusOK:
 		level = slog.LevelWarn
 	}
-	attrs := append(make([]slog.Attr, 0, 14),
+	attrs := append(make([]slog.Attr, 0, 15),
 		slog.String("source", d.sourceName()),
 		slog.Int("status", a.status),
 		slog.String("result", a.result),
@@ -44,6 +44,9 @@ func (h *Handler) log(c echo.Context, d *delivery, a answer, err error, took tim
 	}
 	if d.receipt.Conflict {
 		attrs = append(attrs, slog.Bool("conflict", true))
+	}
+	if d.receipt.Recovered {
+		attrs = append(attrs, slog.Bool("recovered", true))
 	}
 	if d.eventType != "" {
 		attrs = append(attrs, slog.String("event_type", string(d.eventType)))

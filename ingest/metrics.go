@@ -81,7 +81,7 @@ func (m *metrics) refusedByHTTP(status string) {
 // expect creates the counters of a source with 0, so that rates include the
 // first delivery, and alerts the first that is unavailable. The counters of a removed source stay.
 func (m *metrics) expect(source string) {
-	for _, status := range []store.Status{store.Recorded, store.Duplicate, store.Unrecognized} {
+	for _, status := range []store.Status{store.Recorded, store.Duplicate, store.Unrecognized, store.Late} {
 		m.deliveries.WithLabelValues(source, string(status), "")
 	}
 	for _, err := range []error{errTooManyBodies, store.ErrOverloaded, store.ErrUnavailable, store.ErrTimeout, errPanicked} {

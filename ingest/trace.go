@@ -18,7 +18,7 @@ func (h *Handler) trace(c echo.Context, d *delivery, a answer, took time.Duratio
 	}
 	h.tracer.Delivery(tracing.Delivery{
 		Key: d.key, Source: d.sourceName(), EventType: string(d.eventType),
-		First:  d.receipt.Status == store.Recorded || d.receipt.Status == store.Unrecognized,
+		First:  d.receipt.Status != store.Duplicate,
 		Result: a.result, Status: a.status, EventID: d.receipt.EventID,
 		From: d.receivedAt, To: d.receivedAt.Add(took), Header: c.Request().Header,
 	})

@@ -16,6 +16,7 @@ const conflictsTag = "Conflicts"
 // ConflictList is a list of conflicts.
 type ConflictList struct {
 	Conflicts []conflict.Row `json:"conflicts"`
+	More      bool           `json:"more"`
 }
 
 // ConflictID names a conflict.
@@ -53,12 +54,14 @@ func (a *api) conflicts() {
 		Undecided    bool      `query:"undecided" doc:"Only conflicts that are neither promoted nor dismissed."`
 		Since        time.Time `query:"since" doc:"Only conflicts delivered at this time or later."`
 		Limit        int       `query:"limit" default:"50" minimum:"1" maximum:"1000" doc:"The most conflicts to list."`
-	}) (ConflictList, error) {
-		rows, err := a.window.Conflicts(ctx, conflict.Filter{
-			EventID: in.EventID, Source: in.Source, SignatureRequestID: in.Request, AnotherActor: in.AnotherActor,
-			Undecided: in.Undecided, Since: timeOf(in.Since), Limit: in.Limit,
+	}) (l ConflictList, err error) {
+		l.Conflicts, l.More, err = cut(in.Limit, func(limit int) ([]conflict.Row, error) {
+			return a.window.Conflicts(ctx, conflict.Filter{
+				EventID: in.EventID, Source: in.Source, SignatureRequestID: in.Request, AnotherActor: in.AnotherActor,
+				Undecided: in.Undecided, Since: timeOf(in.Since), Limit: limit,
+			})
 		})
-		return ConflictList{rows}, err
+		return l, err
 	})
 	add(a, operation{
 		id: "show-signers", method: http.MethodGet, path: "/conflicts/signers", tag: conflictsTag, role: access.Read,

@@ -27,6 +27,8 @@ func (a *api) describeAPI() {
 	describeProperties(schemas)
 	optional(schemas["EventSummary"], "key_id", "signature", "payload", "payload_removed_at")
 	optional(schemas["EventDetails"], "signature", "payload")
+	nullable(schemas["Plan"], "left_out")
+	nullable(schemas["Request"], "latest")
 	for _, item := range doc.Paths {
 		for _, op := range operationsOf(item) {
 			addExamples(schemas, op)
@@ -46,6 +48,8 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Replay" + name
 	case "erasure":
 		return "Erasure" + name
+	case "alerts":
+		return "Alert"
 	case "conflict":
 		return "Conflict"
 	case "operate":
@@ -66,6 +70,15 @@ func optional(s *huma.Schema, names ...string) {
 		}
 	}
 	s.Required = required
+}
+
+// nullable marks properties that are null in place of an object. huma marks only those
+// of simple types.
+func nullable(s *huma.Schema, names ...string) {
+	for _, name := range names {
+		p := s.Properties[name]
+		s.Properties[name] = &huma.Schema{Description: p.Description, AnyOf: []*huma.Schema{{Ref: p.Ref}, {Type: "null"}}}
+	}
 }
 
 // document serves the OpenAPI document and a page made from it.

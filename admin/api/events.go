@@ -26,10 +26,11 @@ type EventPage struct {
 
 // EventQuery chooses events.
 type EventQuery struct {
-	Source             string    `query:"source" maxLength:"100" doc:"Only of this source: account or app:NAME."`
+	Source             string    `query:"source" maxLength:"100" doc:"Only of this source: account, app:NAME or recovered."`
 	EventType          string    `query:"event_type" maxLength:"200" doc:"Only of this event type, such as signature_request_approved."`
 	SignatureRequestID string    `query:"signature_request_id" maxLength:"1000" doc:"Only of this signature request."`
 	Unrecognized       bool      `query:"unrecognized" doc:"Only events without a usable identity, which no job type gets."`
+	Late               bool      `query:"late" doc:"Only late events, which were stored without runs."`
 	Since              time.Time `query:"received_since" doc:"Only events received at this time or later."`
 	Until              time.Time `query:"received_until" doc:"Only events received before this time."`
 	Before             int64     `query:"before" minimum:"0" doc:"Only events that come before the event with this id."`
@@ -77,7 +78,7 @@ func (a *api) listEvents(ctx context.Context, in *struct {
 	Page
 }) (EventPage, error) {
 	f := store.EventFilter{
-		Source: in.Source, EventType: in.EventType, SignatureRequestID: in.SignatureRequestID, Unrecognized: in.Unrecognized,
+		Source: in.Source, EventType: in.EventType, SignatureRequestID: in.SignatureRequestID, Unrecognized: in.Unrecognized, Late: in.Late,
 		ReceivedSince: timeOf(in.Since), ReceivedUntil: timeOf(in.Until), OldestFirst: in.Order == "oldest", Limit: in.Limit,
 	}
 	for id, position := range map[*int64]*store.EventPosition{&in.Before: &f.Before, &in.After: &f.After} {

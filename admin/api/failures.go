@@ -13,6 +13,7 @@ import (
 // FailureGroups are groups of runs with the same job type and error.
 type FailureGroups struct {
 	Groups  []failures.Group `json:"groups"`
+	More    bool             `json:"more"`
 	Exact   bool             `json:"exact"`
 	MayMiss int64            `json:"may_miss"`
 }
@@ -31,6 +32,7 @@ type Changed struct {
 // FollowUpList is a list of failed follow-up jobs.
 type FollowUpList struct {
 	FollowUps []failures.FollowUp `json:"follow_ups"`
+	More      bool                `json:"more"`
 	Kinds     []string            `json:"registered_kinds"`
 }
 
@@ -54,9 +56,9 @@ func (a *api) failures() {
 func (a *api) dismissals() {
 	add(a, operation{
 		id: "plan-dismissal", method: http.MethodPost, path: "/dismissals/plan", tag: failuresTag, role: access.Read,
-		summary: "Plan a dismissal", description: "Counts the failed runs that a dismissal with this filter would reach now.",
+		summary: "Plan a dismissal", description: "Counts the failed runs, or with the status late the runs that late events lack, that a dismissal with this filter would reach now.",
 	}, func(ctx context.Context, in *struct{ Body PlanRequest }) (plan window.Plan, err error) {
-		filter, err := in.Body.Filter.failed()
+		filter, err := in.Body.Filter.dismissible()
 		if err != nil {
 			return plan, err
 		}
@@ -64,10 +66,10 @@ func (a *api) dismissals() {
 	})
 	order(a, operation{
 		id: "dismiss", method: http.MethodPost, path: "/dismissals", tag: failuresTag, role: access.Operate,
-		summary:     "Dismiss failed runs",
-		description: "Takes failed runs off the list of failures. Replays leave them out. Needs a reason, which is stored with each run.",
+		summary:     "Dismiss failed runs or late events",
+		description: "Takes failed runs off the list of failures. Replays leave them out. With the status late, late events get dismissed runs, and wait for no decision any more. Needs a reason, which is stored with each run.",
 	}, func(ctx context.Context, w *window.Window, _ string, in DismissRequest) (Changed, error) {
-		filter, err := in.Filter.failed()
+		filter, err := in.Filter.dismissible()
 		if err != nil {
 			return Changed{}, err
 		}
@@ -114,11 +116,15 @@ func (a *api) listFailures(ctx context.Context, in *struct {
 	Since time.Time `query:"since" doc:"Only of runs whose last attempt failed at this time or later."`
 	Limit int       `query:"limit" default:"20" minimum:"1" maximum:"1000" doc:"The most groups to list."`
 	Exact bool      `query:"exact" doc:"Count every run, even if that takes long. Otherwise the numbers of a large database are estimates."`
-}) (FailureGroups, error) {
-	groups, err := a.window.Failures(ctx, window.FailureFilter{
-		State: in.State, Kinds: in.Kinds, Since: timeOf(in.Since), Limit: in.Limit, Exact: in.Exact,
+}) (g FailureGroups, err error) {
+	g.Groups, g.More, err = cut(in.Limit, func(limit int) ([]failures.Group, error) {
+		all, err := a.window.Failures(ctx, window.FailureFilter{
+			State: in.State, Kinds: in.Kinds, Since: timeOf(in.Since), Limit: limit, Exact: in.Exact,
+		})
+		g.Exact, g.MayMiss = all.Exact, all.MayMiss
+		return all.Groups, err
 	})
-	return FailureGroups(groups), err
+	return g, err
 }
 
 func (a *api) followUps() {
@@ -129,7 +135,10 @@ func (a *api) followUps() {
 		Kinds []string `query:"job_kind,explode" maxItems:"100" doc:"Only of these kinds. May be repeated."`
 		Limit int      `query:"limit" default:"20" minimum:"1" maximum:"1000" doc:"The most jobs to list."`
 	}) (l FollowUpList, err error) {
-		if l.FollowUps, err = a.window.FollowUps(ctx, in.Kinds, in.Limit); err != nil {
+		l.FollowUps, l.More, err = cut(in.Limit, func(limit int) ([]failures.FollowUp, error) {
+			return a.window.FollowUps(ctx, in.Kinds, limit)
+		})
+		if err != nil {
 			return l, err
 		}
 		l.Kinds, err = a.window.FollowUpKinds(ctx)

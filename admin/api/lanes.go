@@ -14,6 +14,7 @@ const lanesTag = "Lanes"
 // LaneList is a list of lanes.
 type LaneList struct {
 	Lanes []lanes.Lane `json:"lanes"`
+	More  bool         `json:"more"`
 }
 
 // LanePolicies are what each ordered job type does after a failure.
@@ -45,9 +46,11 @@ func (a *api) lanes() {
 		Request string   `query:"signature_request_id" maxLength:"1000" doc:"Only of this signature request."`
 		Held    bool     `query:"held" doc:"Only lanes that a failed run holds."`
 		Limit   int      `query:"limit" default:"50" minimum:"1" maximum:"1000" doc:"The most lanes to list."`
-	}) (LaneList, error) {
-		list, err := a.window.Lanes(ctx, lanes.Filter{Kinds: in.Kinds, SignatureRequestID: in.Request, Held: in.Held, Limit: in.Limit})
-		return LaneList{list}, err
+	}) (l LaneList, err error) {
+		l.Lanes, l.More, err = cut(in.Limit, func(limit int) ([]lanes.Lane, error) {
+			return a.window.Lanes(ctx, lanes.Filter{Kinds: in.Kinds, SignatureRequestID: in.Request, Held: in.Held, Limit: limit})
+		})
+		return l, err
 	})
 	add(a, operation{
 		id: "show-lane", method: http.MethodGet, path: "/lanes/one", tag: lanesTag, role: access.Read,

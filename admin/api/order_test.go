@@ -87,6 +87,33 @@ func TestOrderAfterCrash(t *testing.T) {
 	}
 }
 
+// A cancellation whose answer was lost gets the same answer when it is sent again. The
+// key belongs to one replay.
+func TestRepeatedCancellation(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "greet"))
+	r.fail()
+	for range 2 {
+		if a := r.call("operate", http.MethodPost, "/replays", replayFailed); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	for _, test := range []struct{ path, key, want string }{
+		{"/replays/1/cancel", "one", `{"done":true}`},
+		{"/replays/1/cancel", "one", `{"done":true}`},
+		{"/replays/1/cancel", "two", `"code":"replay_ended"`},
+		{"/replays/2/cancel", "one", `"code":"key_reused"`},
+	} {
+		if a := r.call("operate", http.MethodPost, test.path, `{"reason":"too early"}`, "Idempotency-Key", test.key); !strings.Contains(a.body, test.want) {
+			t.Errorf("%s with the key %s: %d %s", test.path, test.key, a.status, a.body)
+		}
+	}
+	if n := pgtest.Value[int64](t, r.store.Pool(), `SELECT count(*) FROM lumin.replays WHERE state <> 'cancelled'`); n != 1 {
+		t.Errorf("%d replays are left", n)
+	}
+}
+
 // An order that failed can be sent again with its key.
 func TestRefusedOrderIsNotRemembered(t *testing.T) {
 	t.Parallel()

@@ -53,6 +53,8 @@ func exampleOf(schemas map[string]*huma.Schema, s *huma.Schema) any {
 	switch {
 	case len(s.Examples) > 0:
 		return s.Examples[0]
+	case len(s.AnyOf) > 0:
+		return exampleOf(schemas, s.AnyOf[0])
 	case s.Type == huma.TypeObject:
 		object := map[string]any{}
 		for name, member := range s.Properties {

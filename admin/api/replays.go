@@ -12,8 +12,10 @@ import (
 )
 
 var (
-	errFailedOnly   = errors.New("only failed runs can be dismissed and restored: leave status out, or give failed")
-	errRetryingOnly = errors.New("only retrying runs can be cancelled: give the status retrying")
+	errFailedOnly = errors.New("only dismissed runs can be restored: leave status out, or give failed")
+
+	errDismissibleOnly = errors.New("only failed runs and late events can be dismissed: leave status out, or give failed or late")
+	errRetryingOnly    = errors.New("only retrying runs can be cancelled: give the status retrying")
 )
 
 // ReplayRequest orders a replay.
@@ -31,6 +33,7 @@ type Ordered struct {
 // ReplayList is a list of replays.
 type ReplayList struct {
 	Replays []replay.Order `json:"replays"`
+	More    bool           `json:"more"`
 }
 
 // ReplayDetails is a replay with the states of its runs.
@@ -83,9 +86,9 @@ func (a *api) replays() {
 		summary: "List replays", description: "Lists replays, the newest first.",
 	}, func(ctx context.Context, in *struct {
 		Limit int `query:"limit" default:"20" minimum:"1" maximum:"1000" doc:"The most replays to list."`
-	}) (ReplayList, error) {
-		orders, err := a.window.Replays(ctx, in.Limit)
-		return ReplayList{orders}, err
+	}) (l ReplayList, err error) {
+		l.Replays, l.More, err = cut(in.Limit, func(limit int) ([]replay.Order, error) { return a.window.Replays(ctx, limit) })
+		return l, err
 	})
 	add(a, operation{
 		id: "show-replay", method: http.MethodGet, path: "/replays/{id}", tag: replaysTag, role: access.Read,
@@ -97,15 +100,11 @@ func (a *api) replays() {
 		d.RunCounts, err = a.window.ReplayRuns(ctx, in.ID)
 		return d, err
 	})
-	add(a, operation{
+	changeOrder(a, operation{
 		id: "cancel-replay", method: http.MethodPost, path: "/replays/{id}/cancel", tag: replaysTag, role: access.Operate,
 		summary:     "Cancel a replay",
 		description: "Ends a replay. A running worker restores every run whose job has not started.",
-		errors:      []int{http.StatusNotFound, http.StatusConflict},
-	}, func(ctx context.Context, in *struct {
-		ReplayID
-		Body ReasonRequest
-	}) (Done, error) {
-		return Done{true}, a.as(ctx).CancelReplay(ctx, in.ID, in.Body.Reason)
+	}, func(ctx context.Context, w *window.Window, id int64, in ReasonRequest) (Done, error) {
+		return Done{true}, w.CancelReplay(ctx, id, in.Reason)
 	})
 }

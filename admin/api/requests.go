@@ -19,12 +19,13 @@ type SearchQuery struct {
 	State              string    `query:"state" enum:",failed,retrying,pending,parked,succeeded,cancelled,dismissed" doc:"Only events with a run in this state."`
 	Kind               string    `query:"job_kind" maxLength:"200" doc:"Only events with a run of this job type."`
 	Fingerprint        string    `query:"error_fingerprint" maxLength:"100" doc:"Only events with a run that has this error."`
-	Source             string    `query:"source" maxLength:"100" doc:"Only of this source: account or app:NAME."`
+	Source             string    `query:"source" maxLength:"100" doc:"Only of this source: account, app:NAME or recovered."`
 	EventType          string    `query:"event_type" maxLength:"200" doc:"Only of this event type."`
 	SignatureRequestID string    `query:"signature_request_id" maxLength:"1000" doc:"Only of this signature request."`
 	Since              time.Time `query:"received_since" doc:"Only events received at this time or later."`
 	Until              time.Time `query:"received_until" doc:"Only events received before this time."`
 	Unrecognized       bool      `query:"unrecognized" doc:"Only events without a usable identity."`
+	Late               bool      `query:"late" doc:"Only late events, which were stored without runs."`
 }
 
 // HistoryQuery chooses a stretch of time.
@@ -80,7 +81,7 @@ func (a *api) searchEvents(ctx context.Context, in *struct {
 	q := in.SearchQuery
 	page, err := a.window.Search(ctx, store.Search{
 		ID: strings.TrimSpace(q.ID), State: q.State, Kind: q.Kind, Fingerprint: q.Fingerprint, Source: q.Source, EventType: q.EventType,
-		SignatureRequestID: q.SignatureRequestID, ReceivedSince: timeOf(q.Since), ReceivedUntil: timeOf(q.Until), Unrecognized: q.Unrecognized,
+		SignatureRequestID: q.SignatureRequestID, ReceivedSince: timeOf(q.Since), ReceivedUntil: timeOf(q.Until), Unrecognized: q.Unrecognized, Late: q.Late,
 	}, position, in.Limit)
 	p.Events = page.Events
 	if page.Next != nil {

@@ -18,24 +18,33 @@ import (
 	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
+	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/once"
 )
 
-// rig is an API on a database of its own.
+// rig is an API on a database of its own. The API has the rights of lumin_admin, and
+// no others.
 type rig struct {
 	testing.TB
-	store *store.Store
+	store *store.Store // with the rights of the owner
 	url   string
 }
 
 func newRig(tb testing.TB) *rig {
 	tb.Helper()
-	st, err := store.New(pgtest.Pool(tb, pgtest.New(tb)), slog.New(slog.DiscardHandler))
+	database := pgtest.New(tb)
+	pgtest.UseRoles(tb, database)
+	return &rig{TB: tb, store: open(tb, database), url: serve(tb, open(tb, pgtest.Login(tb, database, migrations.Admin)))}
+}
+
+func open(tb testing.TB, database string) *store.Store {
+	tb.Helper()
+	st, err := store.New(pgtest.Pool(tb, database), slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &rig{TB: tb, store: st, url: serve(tb, st)}
+	return st
 }
 
 // serve serves the API of a store. The role of a caller is the token that it sends.

@@ -11,7 +11,7 @@ const failuresTag, replaysTag = "Failures", "Replays"
 // RunFilter chooses runs. It has the fields of [replay.Filter]; each may be left
 // out.
 type RunFilter struct {
-	Status              replay.Status `json:"status,omitempty" enum:",failed,retrying,cancelled,missing,succeeded,unrecognized"`
+	Status              replay.Status `json:"status,omitempty" enum:",failed,retrying,cancelled,missing,late,succeeded,unrecognized"`
 	Kinds               []string      `json:"job_kinds,omitempty" maxItems:"1000"`
 	EventTypes          []string      `json:"event_types,omitempty" maxItems:"1000"`
 	Sources             []string      `json:"sources,omitempty" maxItems:"1000"`
@@ -44,6 +44,15 @@ func (f RunFilter) failed() (replay.Filter, error) {
 	filter, err := f.filter()
 	if err == nil && filter.Status != "" && filter.Status != replay.Failed {
 		err = invalid{errFailedOnly}
+	}
+	return filter, err
+}
+
+// dismissible is like filter. The filter may choose failed runs or late events only.
+func (f RunFilter) dismissible() (replay.Filter, error) {
+	filter, err := f.filter()
+	if err == nil && filter.Status != "" && filter.Status != replay.Failed && filter.Status != replay.Late {
+		err = invalid{errDismissibleOnly}
 	}
 	return filter, err
 }

@@ -15,6 +15,7 @@ type TailRequest struct {
 	Source             string `json:"source,omitempty" maxLength:"100"`
 	EventType          string `json:"event_type,omitempty" maxLength:"200"`
 	SignatureRequestID string `json:"signature_request_id,omitempty" maxLength:"1000"`
+	Late               bool   `json:"late,omitempty"`
 	Lines              int    `json:"lines,omitempty" minimum:"0" maximum:"1000"`
 	Cursor             string `json:"cursor,omitempty"`
 }
@@ -31,7 +32,7 @@ func (a *api) tail() {
 		summary:     "Follow events",
 		description: "Without a cursor, returns the newest events, as many as lines says. With the cursor of the answer before, and the same filter, returns the events that were recorded since then, in the order of their ids: each event once, even if transactions commit in another order.",
 	}, func(ctx context.Context, in *struct{ Body TailRequest }) (TailPage, error) {
-		f := store.EventFilter{Source: in.Body.Source, EventType: in.Body.EventType, SignatureRequestID: in.Body.SignatureRequestID, Limit: in.Body.Lines}
+		f := store.EventFilter{Source: in.Body.Source, EventType: in.Body.EventType, SignatureRequestID: in.Body.SignatureRequestID, Late: in.Body.Late, Limit: in.Body.Lines}
 		if in.Body.Cursor == "" {
 			state, events, err := a.window.BeginTail(ctx, f)
 			return TailPage{events, tailCursor(state)}, err

@@ -10,7 +10,7 @@ import (
 // config is the configuration of a rig's pages.
 func (r *rig) config() pages.Config {
 	return pages.Config{
-		Store: r.store, Operator: operate.New(r.store),
+		Store: r.admin, Operator: operate.New(r.admin),
 		Caller: func(context.Context) pages.Caller { return r.caller },
 	}
 }

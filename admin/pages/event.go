@@ -3,6 +3,7 @@ package pages
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
@@ -19,6 +20,35 @@ type eventData struct {
 	Copies []store.EventSummary // of the same event key, from other sources
 	Bodies []otherBody
 	Body   body
+
+	Recovered *recovery // nil unless the event is recovered
+	Waits     bool      // it is late, and no run was created
+}
+
+// recovery is what the body of a recovered event says about its recovery.
+type recovery struct {
+	By  string `json:"by"`
+	API string `json:"api"`
+}
+
+// recoveryOf reads who recovered an event. It is empty if the body was removed or
+// may not be read.
+func (p *Pages) recoveryOf(ctx context.Context, e store.EventDetails) (*recovery, error) {
+	var envelope struct {
+		Recovered recovery `json:"recovered"`
+	}
+	switch {
+	case e.Source != store.RecoveredSource:
+		return nil, nil //nolint:nilnil // documented
+	case e.PayloadSize == nil || e.PayloadRemovedAt != nil:
+		return &envelope.Recovered, nil
+	}
+	payload, err := p.cfg.Store.Payload(ctx, e.ID)
+	if errors.Is(err, store.ErrPayloadRemoved) {
+		err = nil
+	}
+	_ = json.Unmarshal(payload, &envelope) // what it has read is shown
+	return &envelope.Recovered, err
 }
 
 // event shows one event.
@@ -46,6 +76,10 @@ func (p *Pages) showEvent(c echo.Context, revealed bool) error {
 		return err
 	}
 	if data.Runs, err = p.runsOf(ctx, data.Event); err != nil {
+		return err
+	}
+	data.Waits = data.Event.Late && len(data.Event.RunsByKind) == 0
+	if data.Recovered, err = p.recoveryOf(ctx, data.Event); err != nil {
 		return err
 	}
 	if data.Copies, err = p.copiesOf(ctx, data.Event); err != nil {

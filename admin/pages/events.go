@@ -17,8 +17,11 @@ import (
 // eventsShown is how many events a page lists.
 const eventsShown = 50
 
-// unrecognizedState is a choice of the state filter that no run has.
-const unrecognizedState = "unrecognized"
+// unrecognizedState and lateState are choices of the state filter that no run has.
+const (
+	unrecognizedState = "unrecognized"
+	lateState         = "late"
+)
 
 // eventsData is what events.html shows.
 type eventsData struct {
@@ -54,7 +57,7 @@ func (p *Pages) events(c echo.Context) error {
 	data := eventsData{Form: eventsForm{
 		ID: clean(c, "id"), State: clean(c, "state"), Kind: clean(c, "kind"), Type: clean(c, "type"), Source: clean(c, "source"),
 		Request: clean(c, "request"), Error: clean(c, "error"), Since: clean(c, "since"), Until: clean(c, "until"),
-	}, States: append(store.SearchStates(), unrecognizedState), Limit: eventsShown}
+	}, States: append(store.SearchStates(), unrecognizedState, lateState), Limit: eventsShown}
 	search, err := data.Form.search()
 	if err != nil {
 		return err
@@ -109,9 +112,12 @@ func (f eventsForm) search() (s store.Search, err error) {
 		ID: strings.TrimSpace(f.ID), State: f.State, Kind: f.Kind, Fingerprint: f.Error,
 		Source: f.Source, EventType: f.Type, SignatureRequestID: f.Request,
 	}
-	if s.State == unrecognizedState {
+	switch {
+	case s.State == unrecognizedState:
 		s.State, s.Unrecognized = "", true
-	} else if s.State != "" && !slices.Contains(store.SearchStates(), s.State) {
+	case s.State == lateState:
+		s.State, s.Late = "", true
+	case s.State != "" && !slices.Contains(store.SearchStates(), s.State):
 		return s, badRequest("There is no state of this name. Choose another state.")
 	}
 	if s.ReceivedSince, err = timeField(f.Since); err != nil {
@@ -125,6 +131,23 @@ func (f eventsForm) search() (s store.Search, err error) {
 func (f eventsForm) path(from string) string {
 	return path("/events", "id", f.ID, "state", f.State, "kind", f.Kind, "type", f.Type, "source", f.Source,
 		"request", f.Request, "error", f.Error, "since", f.Since, "until", f.Until, "from", from)
+}
+
+// Late reports whether the filters choose late events that a plan can choose too: a
+// late event that waits has no run, so none of a job type or with an error.
+func (f eventsForm) Late() bool { return f.State == lateState && f.ID+f.Kind+f.Error == "" }
+
+// LatePlan is the address of the plan to replay or dismiss the late events that
+// match.
+func (f eventsForm) LatePlan(do string) string {
+	bound := func(text string) string {
+		if at, err := timeField(text); err == nil && at != nil {
+			return at.Format(time.RFC3339Nano)
+		}
+		return ""
+	}
+	return path("/plan", "do", do, "status", lateState, "type", f.Type, "source", f.Source,
+		"request", f.Request, "since", bound(f.Since), "until", bound(f.Until), "back", f.path(""))
 }
 
 // timeField reads a time in UTC, as browsers send it or in RFC 3339. Empty is nil.

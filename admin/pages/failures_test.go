@@ -180,6 +180,7 @@ func TestLogOfFailure(t *testing.T) {
 	r.exec(`ALTER TABLE lumin.audit_log RENAME TO audit_rows`)
 	r.exec(`INSERT INTO lumin.audit_rows (actor, via, action) VALUES ('ann', 'api', 'test')`)
 	r.exec(`CREATE VIEW lumin.audit_log AS SELECT * FROM lumin.audit_rows WHERE lumin.boom()`)
+	r.exec(`GRANT SELECT ON lumin.audit_log TO lumin_admin`)
 	var log strings.Builder
 	cfg := r.config()
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))

@@ -17,29 +17,37 @@ import (
 	"lumin-ingest/admin/pages"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
+	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
 )
 
 // rig is a dashboard on a database of its own.
 type rig struct {
-	*testing.T
-	store  *store.Store
+	testing.TB
+	store  *store.Store // with the rights of the owner
+	admin  *store.Store // of the dashboard, with the rights of lumin_admin and no others
 	echo   *echo.Echo
 	caller pages.Caller
 }
 
-func newRig(t *testing.T) *rig {
-	t.Helper()
-	pool := pgtest.Pool(t, pgtest.New(t))
-	st, err := store.New(pool, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{T: t, store: st, echo: echo.New(), caller: pages.Caller{Name: "ann", MayOperate: true, MayErase: true}}
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	database := pgtest.New(tb)
+	pgtest.UseRoles(tb, database)
+	r := &rig{TB: tb, store: open(tb, database), admin: open(tb, pgtest.Login(tb, database, migrations.Admin)), echo: echo.New(), caller: pages.Caller{Name: "ann", MayOperate: true, MayErase: true}}
 	r.echo.Logger.SetOutput(io.Discard)
 	pages.New(r.config()).Register(r.echo.Group(""))
 	return r
+}
+
+func open(tb testing.TB, database string) *store.Store {
+	tb.Helper()
+	st, err := store.New(pgtest.Pool(tb, database), slog.New(slog.DiscardHandler))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return st
 }
 
 // page is an answer.

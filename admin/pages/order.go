@@ -61,7 +61,7 @@ func parseOrder(v url.Values) (o order, err error) {
 func (o order) check() error {
 	switch {
 	case o.Do == doReplay:
-	case o.Do == doDismiss && (o.Filter.Status == "" || o.Filter.Status == replay.Failed):
+	case o.Do == doDismiss && (o.Filter.Status == "" || o.Filter.Status == replay.Failed || o.Filter.Status == replay.Late):
 	case o.Do == doRestore, o.Do == doCancel && o.Filter.Status == replay.Retrying:
 	default:
 		return badRequest("This action does not exist for these runs.")
@@ -181,8 +181,8 @@ func (o order) runs() string {
 		return "dismissed runs"
 	case o.Filter.Status == "":
 		return "failed runs"
-	case o.Filter.Status == replay.Unrecognized:
-		return "unrecognized events"
+	case o.Filter.Status == replay.Unrecognized, o.Filter.Status == replay.Late:
+		return string(o.Filter.Status) + " events"
 	}
 	return string(o.Filter.Status) + " runs"
 }
@@ -197,15 +197,20 @@ func (o order) title() string {
 
 // points says what the action does.
 func (o order) points() []string {
-	switch o.Do {
-	case doDismiss:
+	switch {
+	case o.Do == doDismiss && o.Filter.Status == replay.Late:
+		return []string{
+			"Dismissed late events wait for no decision any more, and no job type runs. They stay in the list of late events.",
+			"Each job type gets a dismissed run. Restored, it counts as failed, and can be replayed.",
+		}
+	case o.Do == doDismiss:
 		return []string{
 			"Dismissed runs leave the list of failures. Replays skip them, and retention removes their events.",
 			"They can be restored while their event is stored.",
 		}
-	case doRestore:
+	case o.Do == doRestore:
 		return []string{"Restored runs are failed again, with their errors. They can be replayed then."}
-	case doCancel:
+	case o.Do == doCancel:
 		return []string{
 			"Runs that wait for their next attempt are cancelled, and no further attempt is made.",
 			"An attempt that is running goes on. Cancelled runs can be replayed.",
@@ -218,6 +223,11 @@ func (o order) points() []string {
 		return []string{"The next attempt is made now."}
 	case replay.Missing:
 		return []string{"Each event gets the run that it lacks, the oldest event first."}
+	case replay.Late:
+		return []string{
+			"These events were older than MAX_EVENT_AGE when they arrived, so no job type has run. Each event gets its runs now, the oldest event first.",
+			"Check first that no one has done by hand what the job types do.",
+		}
 	case replay.Unrecognized:
 		return []string{"The bodies are decoded again. An event that has an identity now is stored, and gets its runs."}
 	}

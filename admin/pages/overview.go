@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/conflict"
 	"lumin-ingest/store/failures"
 )
@@ -80,6 +81,15 @@ func (p *Pages) facts(ctx context.Context) (f facts, err error) {
 		return f, err
 	}
 	f.Conflicts = len(open)
+	if f.Alerts, err = alerts.List(ctx, pool, 0); err != nil {
+		return f, err
+	}
+	if f.Sending, err = alerts.ReadSending(ctx, pool); err != nil {
+		return f, err
+	}
+	if f.Late, err = store.CountWaitingLate(ctx, pool); err != nil {
+		return f, err
+	}
 	if p.cfg.Warnings != nil {
 		f.Warnings = p.cfg.Warnings()
 	}

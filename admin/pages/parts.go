@@ -177,7 +177,7 @@ func tone(state string) string {
 		return "ok"
 	case "failed", "held", "rejected", "discarded", "refused", "missing", "bad":
 		return "bad"
-	case "retrying", "conflict", "unrecognized", "warn", "undecided", "retryable":
+	case "retrying", "conflict", "unrecognized", "late", "warn", "undecided", "retryable":
 		return "warn"
 	case "running", "pending", "ordered", "redelivered", "available":
 		return "busy"

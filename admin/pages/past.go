@@ -89,7 +89,7 @@ func (all *past) readDeliveries(ctx context.Context, p *Pages, f frame, r histor
 	if err != nil {
 		return err
 	}
-	shown := byName(r.Steps(), [][2]string{{"recorded", "ok"}, {"duplicate", "busy"}, {"unrecognized", "warn"}, {"refused", "bad"}, {"unavailable", "wait"}})
+	shown := byName(r.Steps(), [][2]string{{"recorded", "ok"}, {"duplicate", "busy"}, {"unrecognized", "warn"}, {"late", "warn"}, {"refused", "bad"}, {"unavailable", "wait"}})
 	for _, point := range points {
 		add(shown, point.Result, r.Index(point.At), point.Deliveries)
 		all.Delivered += point.Deliveries

@@ -56,6 +56,7 @@ func (p *Pages) answerErrors(next echo.HandlerFunc) echo.HandlerFunc {
 func (p *Pages) problemOf(err error) *problem {
 	var shown *problem
 	var refused *echo.HTTPError
+	var refusedValue *pgconn.PgError
 	var away *pgconn.ConnectError
 	switch {
 	case errors.As(err, &shown):
@@ -66,6 +67,8 @@ func (p *Pages) problemOf(err error) *problem {
 		return &problem{Status: refused.Code, Title: http.StatusText(refused.Code), Text: "The program does not answer this request.", Do: link{"Go to the overview", "/"}}
 	case hasCode(err, pgerrcode.InsufficientPrivilege):
 		return &problem{Status: http.StatusForbidden, Title: "The program may not read this", Text: "The database role of this program lacks a right. Grant it the role lumin_admin to use all pages; the log names the missing right."}
+	case errors.As(err, &refusedValue) && pgerrcode.IsDataException(refusedValue.Code):
+		return &problem{Status: http.StatusBadRequest, Title: "This address is invalid", Text: "A part of it is out of range, or has characters that the database cannot hold.", Do: link{"Go to the overview", "/"}}
 	case errors.As(err, &away):
 		return &problem{Status: http.StatusServiceUnavailable, Title: "The database does not answer", Text: "Deliveries are refused meanwhile, and Lumin repeats them. Check the database, then reload this page.", Do: link{"Show the readiness checks", "/readyz"}}
 	case errors.Is(err, context.DeadlineExceeded):

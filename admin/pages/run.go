@@ -56,7 +56,7 @@ func (p *Pages) runsOf(ctx context.Context, e store.EventDetails) ([]runData, er
 // that a replay cannot choose.
 func replayable(status string) string {
 	switch status {
-	case "failed", "retrying", "cancelled", "succeeded", "missing":
+	case "failed", "retrying", "cancelled", "succeeded", "missing", "late":
 		return status
 	}
 	return ""
@@ -115,6 +115,8 @@ func lastStep(r store.RunStory) (step, bool) {
 		}
 	case "missing":
 		return step{State: "missing", Text: "The job type subscribes to this event, but the event is older than the job type or was stored without it"}, true
+	case "late":
+		return step{State: "late", Text: "The event was too old when it arrived, so no run was created. Replay it to run the job type"}, true
 	}
 	return step{}, false
 }

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"time"
 
+	"lumin-ingest/store"
+	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/failures"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/workload"
@@ -30,7 +32,10 @@ type facts struct {
 	Held      []lanes.Held
 	Failed    failures.Groups
 	LastEvent *time.Time
-	Conflicts int // undecided ones; a list of at most conflictsCounted
+	Conflicts int           // undecided ones; a list of at most conflictsCounted
+	Alerts    []alerts.Open // the newest first
+	Sending   alerts.Sending
+	Late      store.WaitingLate
 	Warnings  []string
 	Sources   []SourceLine
 	Now       time.Time
@@ -52,7 +57,7 @@ const (
 // judge returns the verdict. What stops the most work comes first.
 func judge(f facts) verdict {
 	var all []finding
-	for _, look := range []func(facts) []finding{programFindings, warningFindings, sourceFindings, laneFindings, failureFindings, queueFindings, pendingFindings, conflictFindings} {
+	for _, look := range []func(facts) []finding{programFindings, warningFindings, sourceFindings, laneFindings, failureFindings, queueFindings, pendingFindings, conflictFindings, lateFindings, alertFindings, sendingFindings} {
 		all = append(all, look(f)...)
 	}
 	if len(all) == 0 {
@@ -188,4 +193,15 @@ func conflictFindings(f facts) []finding {
 		return []finding{{"warn", fmt.Sprintf("At least %d conflicts wait for a decision.", f.Conflicts), link{"Decide", "/conflicts"}}}
 	}
 	return []finding{{"warn", plural(f.Conflicts, "conflict waits", "conflicts wait") + " for a decision.", link{"Decide", "/conflicts"}}}
+}
+
+func lateFindings(f facts) []finding {
+	if f.Late.Events == 0 {
+		return nil
+	}
+	text := plural(f.Late.Events, "late event waits", "late events wait") + " for a decision: no job type has run."
+	if f.Late.More {
+		text = "At least " + text
+	}
+	return []finding{{"warn", text, link{"Replay or dismiss", path("/events", "state", lateState)}}}
 }

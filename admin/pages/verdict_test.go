@@ -1,14 +1,21 @@
 package pages
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"lumin-ingest/store"
+	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/failures"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/workload"
 )
+
+func alert(key string, seen time.Time) alerts.Open {
+	return alerts.Open{Alert: alerts.Alert{Key: key, Text: "something is wrong.", Page: "/sources"}, SeenAt: seen}
+}
 
 func TestVerdict(t *testing.T) {
 	t.Parallel()
@@ -39,6 +46,13 @@ func TestVerdict(t *testing.T) {
 		"a stranger":       {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 2}} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
 		"a conflict":       {func(f *facts) { f.Conflicts = 1 }, "warn", "1 conflict waits for a decision.", 0},
 		"many conflicts":   {func(f *facts) { f.Conflicts = conflictsCounted }, "warn", "At least 100 conflicts wait for a decision.", 0},
+		"an alert":         {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now)} }, "warn", "Something is wrong.", 0},
+		"a judged alert":   {func(f *facts) { f.Alerts = []alerts.Open{alert("failure/book/1f2e", now)} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a stale alert":    {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now.Add(-time.Hour))} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"many alerts":      {func(f *facts) { f.Alerts = slices.Repeat([]alerts.Open{alert("silence/account", now)}, 12) }, "warn", "Something is wrong.", alertsShown},
+		"no webhook":       {func(f *facts) { f.Sending.Failures = 3 }, "warn", "Alerts do not arrive: the webhook has not accepted the last 3 messages.", 0},
+		"a late event":     {func(f *facts) { f.Late = store.WaitingLate{Events: 1} }, "warn", "1 late event waits for a decision: no job type has run.", 0},
+		"many late events": {func(f *facts) { f.Late = store.WaitingLate{Events: 400, More: true} }, "warn", "At least 400 late events wait for a decision: no job type has run.", 0},
 		"a paused queue":   {func(f *facts) { f.Queues = []workload.Queue{{Name: "slow", PausedAt: ago(time.Hour), Queued: 3}} }, "warn", "Queue slow is paused, for 1 h. 3 jobs wait in it.", 0},
 		"an unknown kind":  {func(f *facts) { f.JobTypes[0] = workload.JobType{Kind: "old", Queued: 1} }, "bad", "1 run waits of old, which no running program has registered.", 0},
 		"a backlog":        {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Hour) }, "warn", "5 runs of book are queued; the oldest pending run has waited for 1 h.", 0},

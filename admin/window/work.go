@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/conflict"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/workload"
@@ -65,6 +66,9 @@ type Status struct {
 	HeldLanes []HeldLanes `json:"held_lanes"`
 	Programs  []Program   `json:"programs"`
 
+	// Alerts are those that hold, the newest first, if a program examines them.
+	Alerts []alerts.Open `json:"alerts"`
+
 	// Undecided counts conflicts between two signers without a decision.
 	Undecided int64 `json:"undecided_conflicts"`
 }
@@ -94,6 +98,9 @@ func (w *Window) Status(ctx context.Context) (s Status, err error) {
 	}
 	for _, h := range held {
 		s.HeldLanes = append(s.HeldLanes, HeldLanes(h))
+	}
+	if s.Alerts, err = alerts.List(ctx, w.pool, 0); err != nil {
+		return s, err
 	}
 	s.Undecided, err = conflict.UndecidedActors(ctx, w.pool)
 	return s, err

@@ -102,6 +102,10 @@ type Config struct {
 	// MaxEventAge is the age above which an event is refused. 0: no limit.
 	MaxEventAge time.Duration
 
+	// StoreLate stores events above MaxEventAge without running job types, instead
+	// of refusing them.
+	StoreLate bool
+
 	// MaxBodyMemory bounds the memory of all bodies that are being received, in
 	// bytes. 0: the default of package ingest.
 	MaxBodyMemory int64

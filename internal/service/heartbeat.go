@@ -10,6 +10,7 @@ import (
 
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/version"
+	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
 )
 
@@ -40,7 +41,7 @@ func (s *Service) startHeartbeat() *heartbeat {
 	program := catalog.Program{
 		ID: s.id, Host: "unknown", PID: os.Getpid(), Role: s.cfg.role(), Version: version.String(),
 		Kinds: s.cfg.Registry.Kinds(), OtherKinds: s.cfg.Registry.OtherKinds(),
-		Connections: s.cfg.connections(),
+		Connections: s.cfg.connections(), SchemaVersion: store.SchemaVersion(),
 	}
 	if host, err := os.Hostname(); err == nil {
 		program.Host = host

@@ -22,6 +22,7 @@ import (
 	"lumin-ingest/internal/machine"
 	"lumin-ingest/internal/pgopen"
 	"lumin-ingest/store"
+	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/replay"
@@ -101,7 +102,12 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		admin.NewRunCollector(s.store.OldestPending), admin.NewRunCountCollector(counting, s.store.UnsettledRuns),
 		admin.NewQueueCollector(counting, s.store.QueueDepths), admin.NewDatabaseCollector(counting, s.store.DatabaseLoad),
 		admin.NewReplayCollector(counting, func(ctx context.Context) (replay.Open, error) { return replay.CountOpen(ctx, s.store.Pool()) }),
-		admin.NewLaneCollector(counting, func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, s.store.Pool()) }))
+		admin.NewLateCollector(counting, func(ctx context.Context) (store.WaitingLate, error) {
+			return store.CountWaitingLate(ctx, s.store.Pool())
+		}),
+		admin.NewLaneCollector(counting, func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, s.store.Pool()) }),
+		admin.NewContractCollector(counting, func(ctx context.Context) (int64, error) { return alerts.CountUndownloadable(ctx, s.store.Pool()) }),
+		admin.NewRecoveredCollector(counting, s.store.RecoveredCounts))
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
@@ -118,7 +124,7 @@ func (s *Service) newReceiver(ctx context.Context) (err error) {
 	s.readiness = store.NewReadiness(s.recorder)
 	s.handler, err = ingest.New(ingest.Config{
 		Sources: s.cfg.Sources, Record: s.recorder.Record, Route: s.cfg.Registry.Route,
-		MaxEventAge: s.cfg.MaxEventAge, Logger: s.cfg.Logger, Registerer: s.registry,
+		MaxEventAge: s.cfg.MaxEventAge, StoreLate: s.cfg.StoreLate, Logger: s.cfg.Logger, Registerer: s.registry,
 		Answered:      s.answered,
 		MaxBodyMemory: s.cfg.MaxBodyMemory, TrustedProxies: s.cfg.TrustedProxies, Tracer: s.cfg.Tracer,
 	})

@@ -10,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -26,6 +27,10 @@ type Config struct {
 	// Token is sent with each request. Empty: none, for a server on the loopback
 	// interface that needs none.
 	Token string
+
+	// PlainHTTP allows to send the token over plain HTTP to any host. Without it, only
+	// a loopback address gets a token over plain HTTP.
+	PlainHTTP bool
 
 	// Transport sends the requests. nil: http.DefaultTransport.
 	Transport http.RoundTripper
@@ -54,12 +59,19 @@ const (
 // ErrServer refuses an invalid URL of a server.
 var ErrServer = errors.New("the URL of the server is invalid")
 
+// ErrPlainHTTP refuses to send a token over plain HTTP: who reads the network could
+// use it.
+var ErrPlainHTTP = errors.New("the token would go to another machine over plain HTTP")
+
 // New returns a Client. It does not connect. The error is [ErrServer] for an
-// invalid URL.
+// invalid URL, and [ErrPlainHTTP] for one that a token must not be sent to.
 func New(cfg Config) (*Client, error) {
 	u, err := url.Parse(strings.TrimSpace(cfg.Server))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, ErrServer // not quoted: it may contain a password
+	}
+	if u.Scheme == "http" && cfg.Token != "" && !cfg.PlainHTTP && !loopback(u.Hostname()) {
+		return nil, ErrPlainHTTP
 	}
 	return &Client{
 		base: strings.TrimSuffix(u.String(), "/") + api.Prefix, host: u.Host, token: cfg.Token,
@@ -69,6 +81,11 @@ func New(cfg Config) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
 // get reads an answer into out.

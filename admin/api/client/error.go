@@ -2,15 +2,14 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-
-	"crypto/tls"
-	"crypto/x509"
 
 	"lumin-ingest/admin/api"
 	"lumin-ingest/internal/advice"
@@ -101,6 +100,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 
 // refusal makes an error of an answer that is none of success.
 func (c *Client) refusal(r *http.Response, answer []byte) error {
+	if r.StatusCode/100 == 3 {
+		return c.elsewhere(r)
+	}
 	e := &Error{}
 	if !isJSON(r) || json.Unmarshal(answer, &e.Problem) != nil || e.Problem.Code == "" {
 		if r.StatusCode >= http.StatusInternalServerError {
@@ -110,6 +112,8 @@ func (c *Client) refusal(r *http.Response, answer []byte) error {
 	}
 	e.Problem.Status = r.StatusCode
 	switch {
+	case r.StatusCode == http.StatusUnauthorized && c.token == "":
+		return advice.Add(e.as("the server %s needs a token", c.host), "name a file with a valid token by --token-file; \"token new\" on the server makes one")
 	case r.StatusCode == http.StatusUnauthorized:
 		return advice.Add(e.as("the server %s does not accept the token", c.host), "name a file with a valid token by --token-file; \"token new\" on the server makes one")
 	case e.Problem.Code == "role_missing":
@@ -131,6 +135,17 @@ func (c *Client) refusal(r *http.Response, answer []byte) error {
 func (e *Error) as(format string, args ...any) *Error {
 	e.Problem.Detail = fmt.Sprintf(format, args...)
 	return e
+}
+
+// elsewhere is the error for a redirection. It is not followed: the other host would
+// get the token. Only the host is shown, because the rest may hold a secret.
+func (c *Client) elsewhere(r *http.Response) error {
+	to, err := r.Location()
+	if err != nil {
+		return c.stranger()
+	}
+	return advice.Add(fmt.Errorf("the server %s redirects to %s://%s", c.host, to.Scheme, to.Host),
+		"write the final address in --server, if you trust it; behind a proxy with a sign-in page, name the program itself")
 }
 
 // stranger is the error for an answer that this API never gives.

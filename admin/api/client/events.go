@@ -53,6 +53,7 @@ func eventQuery(f store.EventFilter) url.Values {
 	setID(q, "before", f.Before.ID)
 	setID(q, "after", f.After.ID)
 	setFlag(q, "unrecognized", f.Unrecognized)
+	setFlag(q, "late", f.Late)
 	if f.OldestFirst {
 		q.Set("order", "oldest")
 	}

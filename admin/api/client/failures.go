@@ -17,7 +17,7 @@ func (c *Client) Failures(ctx context.Context, f window.FailureFilter) (failures
 	setFlag(q, "exact", f.Exact)
 	var groups api.FailureGroups
 	err := c.get(ctx, "/failures", q, &groups)
-	return failures.Groups(groups), err
+	return failures.Groups{Groups: groups.Groups, Exact: groups.Exact, MayMiss: groups.MayMiss}, err
 }
 
 // AnyDismissed reports whether any run is dismissed.

@@ -25,7 +25,7 @@ type tail struct {
 // Tail returns the newest events that match, and a Tail for the events after them.
 func (c *Client) Tail(ctx context.Context, f store.EventFilter) (window.Tail, []store.EventSummary, error) {
 	t := &tail{c, api.TailRequest{
-		Source: f.Source, EventType: f.EventType, SignatureRequestID: f.SignatureRequestID, Lines: min(f.Limit, maxPage),
+		Source: f.Source, EventType: f.EventType, SignatureRequestID: f.SignatureRequestID, Late: f.Late, Lines: min(f.Limit, maxPage),
 	}}
 	events, err := t.Next(ctx)
 	return t, events, err
