@@ -130,8 +130,12 @@ examples: ## build, vet and test the examples (separate modules) against this ch
 monitoring: ## test the alert rules and the dashboard in docs/monitoring (a separate module); with a prometheus in the path, also against it
 	cd tools/monitoring && go vet ./... && go test $(RACE) -timeout 10m ./...
 
+.PHONY: openapi
+openapi: ## test the document of the API, its examples and its answers with a validator (a separate module)
+	cd tools/openapi && go vet ./... && go test $(RACE) -timeout 10m ./...
+
 .PHONY: check
-check: fmt vet lint licenses model test test-memory examples monitoring bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, memory, the examples, monitoring and a short benchmark
+check: fmt vet lint licenses model test test-memory examples monitoring openapi bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, memory, the examples, monitoring, the document of the API and a short benchmark
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted

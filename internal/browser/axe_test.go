@@ -69,7 +69,8 @@ func (p *person) check(name, axe string) {
 }
 
 // hostile adds events with texts that try to break pages, a conflict, an unrecognized
-// event, a replay, and deliveries that are signed with an unknown key.
+// event, a replay, deliveries that are signed with an unknown key, failed follow-up
+// jobs, and an alert.
 func (d *dashboard) hostile(request string) {
 	d.Helper()
 	body := string(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: request}.Body())
@@ -82,6 +83,14 @@ func (d *dashboard) hostile(request string) {
 	pgtest.Exec(d, d.pool, `SELECT lumin.replay(job_kinds => '{note_event}', status => 'succeeded', event_ids => '{1}', reason => '<b>why</b>')`)
 	d.send([]byte(body), "another key", http.StatusUnauthorized)
 	d.send([]byte(body), "another key", http.StatusUnauthorized)
+	d.deliver(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: strings.Repeat("0123456789abcdef", 16)}.Body(), 1)
+	pgtest.Exec(d, d.pool, `INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ('send_copy', 'follow_up', 'mail')`)
+	pgtest.Exec(d, d.pool, `
+		INSERT INTO lumin.river_job (kind, args, max_attempts, queue, state, attempt, finalized_at, errors)
+		SELECT 'send_copy', '{}', 3, 'mail', 'discarded', 3, now(), ARRAY[jsonb_build_object('error', '<b>the mail server</b> answered 500')] FROM generate_series(1, 2)`)
+	pgtest.Exec(d, d.pool, `
+		INSERT INTO lumin.alerts (key, condition, text, page)
+		VALUES ('silence/app:crm', 'silence', 'source app:crm has had no new event for 3d. Check the webhook at Lumin.', '/sources')`)
 }
 
 // paths are all pages, by name.
@@ -93,6 +102,7 @@ func (d *dashboard) paths(request string) map[string]string {
 	return map[string]string{
 		"overview": "/", "failures": "/failures", "replays": "/replays", "replay": fmt.Sprintf("/replays/%d", replayed), "lanes": "/lanes",
 		"job-types": "/job-types", "queues": "/queues",
+		"retry":   pgtest.Value[string](d, d.pool, `SELECT '/follow-ups/retry?job=' || max(job_id) FROM lumin.failed_follow_ups`),
 		"plan":    "/plan?" + url.Values{"do": {"replay"}, "status": {"failed"}, "kind": {"book_invoice"}, "back": {event}}.Encode(),
 		"dismiss": "/plan?" + url.Values{"do": {"dismiss"}, "status": {"failed"}, "kind": {"book_invoice"}, "back": {"/failures"}}.Encode(),
 		"events":  "/events", "events-filtered": "/events?state=failed&kind=book_invoice", "events-none": "/events?id=none",

@@ -172,6 +172,12 @@ func TestComposeProgram(t *testing.T) {
 	if server.Image != migrate.Image {
 		t.Errorf("server uses image %s, migrate uses %s", server.Image, migrate.Image)
 	}
+	for variable := range theProgram(t).settings() {
+		about := strings.HasPrefix(variable, "ADMIN_") || strings.HasPrefix(variable, "ALERT_")
+		if _, passed := server.Environment[variable]; about && !passed && !strings.HasSuffix(variable, "_FILE") && variable != "ADMIN_LISTEN_ADDR" {
+			t.Errorf("the server does not get %s", variable) // the image sets ADMIN_LISTEN_ADDR
+		}
+	}
 	published := map[string]string{}
 	for _, port := range server.Ports {
 		published[port.Published] = port.HostIP
@@ -205,8 +211,9 @@ func checkProgram(t *testing.T, s types.ServiceConfig) {
 	}
 	settings := theProgram(t).settings()
 	for variable, given := range s.Environment {
-		// The PostgreSQL driver reads PGPASSWORD.
-		if !settings[variable] && variable != "PGPASSWORD" {
+		// The PostgreSQL driver reads PGPASSWORD. OpenTelemetry's variables are no flags.
+		traced := strings.HasPrefix(variable, "OTEL_") && strings.Contains(read(t, "docs/operate.md"), "`"+variable+"`")
+		if !settings[variable] && variable != "PGPASSWORD" && !traced {
 			t.Errorf("%s is not a setting of the program", variable)
 		}
 		if given == nil {

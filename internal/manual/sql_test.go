@@ -53,6 +53,10 @@ INSERT INTO lumin.job_types (kind, events, sources, transactional, queue, when_f
 INSERT INTO lumin.runs (event_key, job_kind, event_id, state) SELECT event_key, 'number_steps', id, 'parked' FROM lumin.events WHERE id = 3;
 DELETE FROM lumin.runs WHERE event_id = 99;
 UPDATE lumin.runs SET rerun = 1 WHERE event_id = 101;
+UPDATE lumin.events SET late = true WHERE id BETWEEN 105 AND 110;
+DELETE FROM lumin.runs WHERE event_id = 105;
+UPDATE lumin.events SET source = 'recovered', signature = '', key_id = '' WHERE id = 112;
+UPDATE lumin.redeliveries SET differs = 'recovered', source = 'account' WHERE event_id = 112;
 UPDATE lumin.redeliveries SET payload = '{}', signature = '\x00', key_id = 'k', promoted_key = gen_random_uuid() WHERE event_id = 301;
 SELECT lumin.dismiss_failure(event_key, job_kind, 'test data') FROM lumin.failed_runs WHERE event_id BETWEEN 200 AND 1000;
 INSERT INTO lumin.delivery_hours (hour, source, result, reason, deliveries, seconds, times) VALUES (date_trunc('hour', now()), 'account', 'recorded', '', 1, 0.004, '{0,0,1}');

@@ -99,12 +99,17 @@ func sameNames(t *testing.T, what string, named, exist []string) {
 }
 
 func matches(pattern, text string) []string {
+	found := matchesInOrder(pattern, text)
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+func matchesInOrder(pattern, text string) []string {
 	var found []string
 	for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 		found = append(found, match[1])
 	}
-	slices.Sort(found)
-	return slices.Compact(found)
+	return found
 }
 
 // The page on job types has a row for each default, with its value.
@@ -114,7 +119,7 @@ func TestDefaultsTable(t *testing.T) {
 	d := worker.Defaults{}
 	want := map[string]string{
 		"MaxAttempts": strconv.Itoa(d.MaxAttempts()), "Timeout": fmt.Sprintf("%.0f s", d.Timeout().Seconds()),
-		"Backoff": fmt.Sprintf("%.0f s", d.Backoff(1).Seconds()), "Sources": "all", "Queue": "`" + d.Queue() + "`",
+		"Backoff": fmt.Sprintf("%.0f s", d.Backoff(1).Seconds()), "Sources": "all", "Recovered": strconv.FormatBool(d.Recovered()), "Queue": "`" + d.Queue() + "`",
 		"Priority": strconv.Itoa(d.Priority()), "BatchLimits": "64",
 		"WhenFailed": map[worker.LanePolicy]string{worker.HoldLane: "`HoldLane`"}[d.WhenFailed()],
 	}

@@ -118,11 +118,17 @@ func alertTests() map[string]alertTest {
 			bad:  "lumin_delivery_seconds_bucket{source=\"account\",le=\"1\"} 0+98x120\n  lumin_delivery_seconds_bucket{source=\"account\",le=\"10\"} 0+100x120\n  lumin_delivery_seconds_bucket{source=\"account\",le=\"+Inf\"} 0+100x120",
 			good: "lumin_delivery_seconds_bucket{source=\"account\",le=\"1\"} 0+100x120\n  lumin_delivery_seconds_bucket{source=\"account\",le=\"10\"} 0+100x120\n  lumin_delivery_seconds_bucket{source=\"account\",le=\"+Inf\"} 0+100x120",
 		},
-		"LuminFailedRuns":    {bad: `lumin_failed_runs{kind="book"} 1x120`, good: `lumin_failed_runs{kind="book"} 0x120`},
-		"LuminOldPendingRun": {bad: `lumin_oldest_pending_run_age_seconds 14401x120`, good: `lumin_oldest_pending_run_age_seconds 14400x120`},
-		"LuminBacklog":       {bad: `lumin_oldest_queued_job_age_seconds{queue="default"} 601x120`, good: `lumin_oldest_queued_job_age_seconds{queue="default"} 600x120`},
-		"LuminHeldLane":      {bad: `lumin_held_lanes{kind="book"} 1x120`, good: `lumin_held_lanes{kind="book"} 0x120`},
-		"LuminJobsOverdue":   {bad: `lumin_jobs_overdue{kind="book",queue="default"} 1x120`, good: `lumin_jobs_overdue{kind="book",queue="default"} 0x120`},
+		"LuminFailedRuns":              {bad: `lumin_failed_runs{kind="book"} 1x120`, good: `lumin_failed_runs{kind="book"} 0x120`},
+		"LuminOldPendingRun":           {bad: `lumin_oldest_pending_run_age_seconds 14401x120`, good: `lumin_oldest_pending_run_age_seconds 14400x120`},
+		"LuminBacklog":                 {bad: `lumin_oldest_queued_job_age_seconds{queue="default"} 601x120`, good: `lumin_oldest_queued_job_age_seconds{queue="default"} 600x120`},
+		"LuminUndownloadableContracts": {bad: `lumin_undownloadable_contracts 1x120`, good: `lumin_undownloadable_contracts 0x120`},
+		"LuminLateEvents":              {bad: `lumin_waiting_late_events 1x120`, good: `lumin_waiting_late_events 0x120`},
+		"LuminHeldLane":                {bad: `lumin_held_lanes{kind="book"} 1x120`, good: `lumin_held_lanes{kind="book"} 0x120`},
+		"LuminEventsRecovered": {
+			bad:  `lumin_recovered_events{event_type="signature_request_approved"} 3x118 4 4`,
+			good: `lumin_recovered_events{event_type="signature_request_approved"} 4x120`,
+		},
+		"LuminJobsOverdue": {bad: `lumin_jobs_overdue{kind="book",queue="default"} 1x120`, good: `lumin_jobs_overdue{kind="book",queue="default"} 0x120`},
 		// Of two programs, the one with the latest success counts.
 		"LuminSweepStopped": {
 			bad:  "lumin_housekeeping_last_success_timestamp_seconds{task=\"sweep\",instance=\"a\"} 6000x120\n  lumin_housekeeping_last_success_timestamp_seconds{task=\"sweep\",instance=\"b\"} 100x120",

@@ -71,8 +71,8 @@ func startService(t *testing.T) running {
 	r := running{address: s.AdminAddr()}
 	wait.Within(t, time.Minute, "the counts of the database are there", func() bool {
 		r.names = scrape(t, r.address)
-		return r.names["lumin_failed_runs"] && r.names["lumin_held_lanes"] && r.names["lumin_queued_jobs"] &&
-			r.names["lumin_open_replays"] && r.names["lumin_database_size_bytes"] && r.names["lumin_source_last_verified_timestamp_seconds"]
+		return r.names["lumin_failed_runs"] && r.names["lumin_held_lanes"] && r.names["lumin_recovered_events"] && r.names["lumin_queued_jobs"] && r.names["lumin_undownloadable_contracts"] &&
+			r.names["lumin_open_replays"] && r.names["lumin_waiting_late_events"] && r.names["lumin_database_size_bytes"] && r.names["lumin_source_last_verified_timestamp_seconds"]
 	})
 	return r
 }
