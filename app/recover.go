@@ -190,7 +190,7 @@ func (c *recoverCommand) result(ctx context.Context, sum recovery.Summary, err e
 	case c.DryRun && left > 0:
 		return advice.Add(fmt.Errorf("%s can be recovered", events(left)), "\"%s recover\" records them", invocation())
 	case given && len(sum.Unknown) > 0:
-		return advice.Add(fmt.Errorf("Lumin does not know %d of the given signature requests", len(sum.Unknown)), "compare these ids with your own system")
+		return advice.Add(fmt.Errorf("not known to Lumin: %d of the given signature requests", len(sum.Unknown)), "compare these ids with your own system")
 	}
 	return nil
 }

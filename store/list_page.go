@@ -17,7 +17,9 @@ const boundsSQL = `
 
 // directSQL reads a page along the times of receipt, or all events of a signature
 // request.
-const directSQL = `SELECT e.id, e.received_at FROM lumin.events e
+const directSQL = `SELECT e.id, e.received_at FROM lumin.events e` + matchesSQL
+
+const matchesSQL = `
 WHERE (@source = '' OR e.source = @source)
   AND (@type = '' OR e.event_type = @type)
   AND (@request = '' OR e.signature_request_id = @request)
@@ -27,7 +29,7 @@ ORDER BY e.received_at DESC, e.id DESC LIMIT @limit`
 
 // lateSQL reads a page of late events. There are few, and they have an index of
 // their own. Without OFFSET 0 the planner could search for them among all events.
-var lateSQL = strings.Replace(directSQL, `FROM lumin.events e`, `FROM (SELECT * FROM lumin.events WHERE late OFFSET 0) e`, 1)
+const lateSQL = `SELECT e.id, e.received_at FROM (SELECT * FROM lumin.events WHERE late OFFSET 0) e` + matchesSQL
 
 // Events of a source or of a type are read in the order of events_list_idx, which
 // begins with the type and the source. A page is therefore merged from one page of

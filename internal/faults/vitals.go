@@ -175,7 +175,7 @@ const enoughSamples = 5
 // start. A role without two such sixths that are apart is left out. A period shorter
 // than flatFrom may lack all.
 func (s *scene) flat(v *vitalSigns, from, to time.Time) {
-	compared := 0
+	names, compared := [6]string{"first", "second", "third", "fourth", "fifth", "last"}, 0
 	for _, role := range []string{"all", "ingest", "worker"} {
 		for _, gauge := range []string{goroutines, descriptors, memory} {
 			sixths := v.sixths(role, gauge, from, to)
@@ -189,8 +189,8 @@ func (s *scene) flat(v *vitalSigns, from, to time.Time) {
 				name, unit, scale = "role "+role+": resident memory", "MiB", 1<<20
 			}
 			before, after := median(sixths[early])/scale, median(sixths[late])/scale
-			s.out.figure(name+", "+sixthNames[early]+" sixth", before, unit)
-			name += ", " + sixthNames[late] + " sixth"
+			s.out.figure(name+", "+names[early]+" sixth", before, unit)
+			name += ", " + names[late] + " sixth"
 			if to.Sub(from) < flatFrom {
 				s.out.figure(name, after, unit)
 			} else {
@@ -202,8 +202,6 @@ func (s *scene) flat(v *vitalSigns, from, to time.Time) {
 		s.problem("no role was sampled often enough in two sixths that are apart")
 	}
 }
-
-var sixthNames = [6]string{"first", "second", "third", "fourth", "fifth", "last"}
 
 // sixths returns the sorted values of a gauge in each sixth of a period.
 func (v *vitalSigns) sixths(role, gauge string, from, to time.Time) (values [6][]float64) {

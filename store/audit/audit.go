@@ -191,7 +191,7 @@ func (a *auditor) event(e *event) error {
 }
 
 func (a *auditor) checkBody(e *event) string {
-	what := ""
+	var what string
 	if e.recovered {
 		a.Recovered++
 		what = e.checkRecovered()

@@ -172,7 +172,8 @@ func (p *pass) record(ctx context.Context, f found) (eventID int64, err error) {
 	envelope := envelopeOf(f.SignatureRequestID, f.EventType, f.Since)
 	body, err := payload(envelope, f.object, origin{At: f.asOf.UnixMilli(), By: p.By.Name, API: p.Lumin.BaseURL()})
 	if err != nil {
-		return 0, p.failed(err)
+		p.failed(err)
+		return 0, nil
 	}
 	for try := 1; ; try++ {
 		receipt, err := p.operator.Recover(ctx, p.By, f.SignatureRequestID, f.EventType, store.Recovery{Payload: body, RecoveredAt: time.Now()})
@@ -198,10 +199,9 @@ func (p *pass) record(ctx context.Context, f found) (eventID int64, err error) {
 }
 
 // failed counts a failure that concerns one signature request only.
-func (p *pass) failed(err error) error {
+func (p *pass) failed(err error) {
 	p.sum.Failed++
 	p.sum.Cause = cmp.Or(p.sum.Cause, err.Error())
-	return nil
 }
 
 // summary returns the counts so far.
