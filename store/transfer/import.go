@@ -129,7 +129,9 @@ func (i *Importer) line(ctx context.Context, number int64, line []byte) error {
 		i.result.Stored++
 		return nil
 	}
-	if len(i.batch) > 0 && i.size+e.size > maxBatchBytes {
+	// A statement does not see its own rows, so a recovered event and its original
+	// must not share one: both would be stored.
+	if n := len(i.batch); n > 0 && (i.size+e.size > maxBatchBytes || i.batch[n-1].recovered() != e.recovered()) {
 		if err := i.flush(ctx); err != nil {
 			return err
 		}

@@ -278,6 +278,50 @@ func TestImportBesideOthers(t *testing.T) {
 	}
 }
 
+// Files of two databases may hold a recovered event and its original side by side.
+// Only the first of them is stored, and has a run.
+func TestImportRecoveredBesideOriginal(t *testing.T) {
+	t.Parallel()
+	delivered, made := storetest.New(t), storetest.New(t)
+	storetest.Record(t, delivered, approved(5), approved(6))
+	for _, n := range []int{5, 6} {
+		recoverAt(t, made, approved(n), 1694664209999)
+	}
+	originals, recovered := export(t, delivered, true), export(t, made, true)
+	for name, lines := range map[string][]string{
+		"originals first": slices.Concat(originals, recovered),
+		"recovered first": slices.Concat(recovered, originals),
+		"by turns":        {originals[0], recovered[0], recovered[1], originals[1]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := storetest.New(t)
+			storetest.Register(t, to, "book")
+			result := mustImport(t, to, lines, true)
+			if result.Imported != 2 || result.Superseded != 2 || result.Runs != 2 {
+				t.Errorf("%+v", result)
+			}
+			if got, want := storetest.Count(t, to), (storetest.Tally{Events: 2, Runs: 2, Jobs: 2}); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// recoverAt recovers the event of a delivery with another time.
+func recoverAt(tb testing.TB, s *store.Store, d store.Delivery, at int64) {
+	tb.Helper()
+	err := pgx.BeginFunc(tb.Context(), s.Pool(), func(tx pgx.Tx) error {
+		_, err := s.RecoverTx(tb.Context(), tx, store.Recovery{RecoveredAt: time.Now(), Payload: fmt.Appendf(nil,
+			`{"event":{"event_time":%d,"event_type":%q},"signature_request":{"signature_request_id":%q},"recovered":{}}`,
+			at, string(d.Envelope.EventType), d.Envelope.SignatureRequestID)})
+		return err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // An import that is interrupted anywhere goes on when it is repeated.
 func TestInterruptedImport(t *testing.T) {
 	t.Parallel()

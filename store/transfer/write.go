@@ -124,7 +124,7 @@ func (i *Importer) writeTx(ctx context.Context, tx pgx.Tx, events []*event) (don
 // lock keeps the originals of recovered events apart from them: see
 // [store.Store.RecoverTx].
 func lock(ctx context.Context, tx pgx.Tx, events []*event) error {
-	if slices.ContainsFunc(events, func(e *event) bool { return e.Source == store.RecoveredSource }) {
+	if slices.ContainsFunc(events, (*event).recovered) {
 		return store.LockForRecovery(ctx, tx)
 	}
 	if slices.ContainsFunc(events, (*event).recoverable) {
@@ -132,6 +132,8 @@ func lock(ctx context.Context, tx pgx.Tx, events []*event) error {
 	}
 	return nil
 }
+
+func (e *event) recovered() bool { return e.Source == store.RecoveredSource }
 
 func (e *event) recoverable() bool { return e.named() != nil && e.named().EventType.Recoverable() }
 
