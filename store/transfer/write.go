@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"lumin-ingest/internal/query"
+	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
 
@@ -63,9 +65,12 @@ func (i *Importer) write(ctx context.Context, events []*event) error {
 	}
 }
 
+// errErasure means that an erasure was ordered while the events were being stored.
+var errErasure = errors.New("an erasure was ordered at this moment")
+
 func isBlocked(err error) bool {
 	var refused *pgconn.PgError
-	return errors.Is(err, store.ErrRecoveryBusy) || errors.As(err, &refused) &&
+	return errors.Is(err, store.ErrRecoveryBusy) || errors.Is(err, errErasure) || errors.As(err, &refused) &&
 		slices.Contains([]string{pgerrcode.DeadlockDetected, pgerrcode.SerializationFailure, pgerrcode.LockNotAvailable}, refused.Code)
 }
 
@@ -92,6 +97,11 @@ func (i *Importer) writeTx(ctx context.Context, tx pgx.Tx, events []*event) (don
 	inserted, err := insertEvents(ctx, tx, events, erased)
 	if err != nil {
 		return done, err
+	}
+	// An erasure does not wait for a transaction that has not written to lumin.events
+	// yet. One that was ordered since the first look may have come to its end.
+	if now, err := erasedRequests(ctx, tx, events); err != nil || len(now) > len(erased) {
+		return done, cmp.Or(err, errErasure)
 	}
 	done.Imported = int64(len(inserted))
 	for _, e := range inserted {
@@ -133,6 +143,19 @@ func lock(ctx context.Context, tx pgx.Tx, events []*event) error {
 	return nil
 }
 
+// request returns the signature request that the event is about; nil if none is known.
+// The body of an unrecognized event may name it, if an older program recorded the event.
+func (e *event) request() *string {
+	if e.SignatureRequestID != nil || e.Payload == nil {
+		return e.SignatureRequestID
+	}
+	envelope, err := lumin.DecodeEnvelope(e.Payload)
+	if err != nil {
+		return nil
+	}
+	return &envelope.SignatureRequestID
+}
+
 func (e *event) recovered() bool { return e.Source == store.RecoveredSource }
 
 func (e *event) recoverable() bool { return e.named() != nil && e.named().EventType.Recoverable() }
@@ -143,8 +166,8 @@ func (e *event) identity() identity { return identity{e.key, e.Source} }
 func erasedRequests(ctx context.Context, tx pgx.Tx, events []*event) ([]string, error) {
 	requests := []string{}
 	for _, e := range events {
-		if e.SignatureRequestID != nil {
-			requests = append(requests, *e.SignatureRequestID)
+		if id := e.request(); id != nil {
+			requests = append(requests, *id)
 		}
 	}
 	return query.Column[string](ctx, tx, "find erased signature requests", `
@@ -193,7 +216,8 @@ func insertEvents(ctx context.Context, tx pgx.Tx, events []*event, erased []stri
 		keys[k], sources[k], requests[k], types[k], times[k], removed[k] = e.key, e.Source, e.SignatureRequestID, e.EventType, e.EventTime, e.PayloadRemovedAt
 		payloads[k], sums[k], signatures[k], keyIDs[k], received[k] = e.Payload, e.sha256, e.signature, e.KeyID, e.ReceivedAt
 		late[k], recoverable[k] = e.Late, e.recoverable()
-		gone[k] = e.SignatureRequestID != nil && slices.Contains(erased, *e.SignatureRequestID)
+		id := e.request()
+		gone[k] = id != nil && slices.Contains(erased, *id)
 		byIdentity[e.identity()] = e
 	}
 	return query.Rows(ctx, tx, "insert events", func(row pgx.CollectableRow) (i imported, err error) {
