@@ -20,10 +20,20 @@ const (
 // so often, in slices of four minutes. Each slice continues where the last one
 // stopped, and logs its result and each recorded event.
 func (r *Recoverer) Periodic(every time.Duration, logger *slog.Logger) worker.Periodic {
-	var last string // signature request of the current pass; empty between passes
+	var (
+		last string    // signature request of the current pass; empty between passes
+		at   time.Time // when the last slice here ended
+	)
+	// Slices of one pass follow each other at once, unless another program has one in
+	// between. Much later, that has ended the pass, and this is another one.
+	fresh := max(every/2, 2*cmp.Or(r.slice, sliceTimeout))
 	return worker.Periodic{Kind: "recover", Every: every, Timeout: sliceTimeout, Work: func(ctx context.Context) error {
 		slice, cancel := context.WithTimeout(ctx, cmp.Or(r.slice, sliceLength))
 		defer cancel()
+		if time.Since(at) > fresh {
+			last = ""
+		}
+		defer func() { at = time.Now() }()
 		sliced := *r
 		if r.Reconcile != nil {
 			sliced.Reconcile = r.Reconcile.Logged(logger)

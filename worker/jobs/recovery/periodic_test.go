@@ -85,3 +85,33 @@ func TestRecoverPeriodic(t *testing.T) {
 		t.Errorf("the next pass: %v, %d requests", err, len(r.api.Requests(luminapi.API)))
 	}
 }
+
+// If another program has finished the pass, the next one begins at its beginning.
+func TestRecoverPeriodicElsewhere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, id := range []string{"a", "b"} {
+		r.at(id, lumin.StatusWaitingForOthers, twoDaysAgo())
+		r.event(lumin.SignatureRequestCreated, id, `"status":"NEED_TO_SIGN"`, twoDaysAgo())
+	}
+	r.WaitQuiet(t)
+	r.Sliced(time.Second)
+	one := r.Periodic(time.Second, slog.New(slog.DiscardHandler))
+	other := r.Periodic(time.Second, slog.New(slog.DiscardHandler))
+	r.api.Next(luminapi.Fine(), luminapi.Silent())
+	var snooze *river.JobSnoozeError
+	if err := one.Work(t.Context()); !errors.As(err, &snooze) {
+		t.Fatalf("a slice that was cut off: %v", err)
+	}
+	if err := other.Work(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2100 * time.Millisecond) // longer than two slices
+	before := len(r.api.Requests(luminapi.API))
+	if err := one.Work(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.api.Requests(luminapi.API)) - before; n != 2 {
+		t.Errorf("the next pass asks about %d signature requests, want both", n)
+	}
+}
