@@ -58,6 +58,11 @@ type limits struct {
 	since  time.Time     // zero: no limit
 }
 
+// retainMargin is how much earlier a happening counts as too old than retention
+// removes events: the clocks of Lumin and of the database may differ, and Lumin may
+// change the time of a finished signature request.
+const retainMargin = 24 * time.Hour
+
 // judge decides about happenings at a time, by an answer of Lumin at another. at
 // is nil if the answer does not say when they happened; then they count as of the
 // answer.
@@ -69,7 +74,7 @@ func (l limits) judge(at *time.Time, asOf time.Time) (when time.Time, v verdict)
 		return asOf, record
 	}
 	switch {
-	case l.retain > 0 && at.Before(asOf.Add(-l.retain)):
+	case l.retain > 0 && at.Before(asOf.Add(retainMargin-l.retain)):
 		return *at, tooOld
 	case at.Before(l.since):
 		return *at, before

@@ -202,7 +202,7 @@ func TestRecoverLeavesOut(t *testing.T) {
 	r := newRig(t)
 	now := time.Now()
 	r.at("young", lumin.StatusApproved, now.Add(-30*time.Hour))
-	r.at("old", lumin.StatusRejected, now.Add(-401*24*time.Hour))
+	r.at("old", lumin.StatusRejected, now.Add(-400*24*time.Hour+12*time.Hour)) // less than a day before retention
 	r.at("before", lumin.StatusRejected, now.Add(-10*24*time.Hour))
 	r.at("erased", lumin.StatusRejected, twoDaysAgo())
 	for _, members := range []map[string]any{{}, {"updated_at": int(now.Unix())}, {"updated_at": "soon"}} {
