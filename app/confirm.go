@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// errNoTerminal means that nobody can be asked.
+// errNoTerminal means that there is no one to ask.
 var errNoTerminal = errors.New("standard input and standard error are not a terminal")
 
 // confirm asks a question on the terminal, and reports whether the answer is yes.

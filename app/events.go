@@ -17,7 +17,7 @@ type eventsCommand struct {
 	Tail    eventsTailCommand    `cmd:"" help:"Show the newest events last. With -f, also each new event as it is recorded."`
 	Show    eventsShowCommand    `cmd:"" help:"Show one event, its redeliveries and its runs."`
 	Payload eventsPayloadCommand `cmd:"" help:"Print the exact bytes that were signed."`
-	Import  eventsImportCommand  `cmd:"" help:"Import events that \"events list --output json --payload\" has written in another database."`
+	Import  eventsImportCommand  `cmd:"" help:"Import events that \"events list --output json --payload\" has exported from another database."`
 }
 
 type eventsListCommand struct {
@@ -28,7 +28,7 @@ type eventsListCommand struct {
 	Before      *int64 `placeholder:"ID" help:"Only events older than this one: the next page."`
 	After       *int64 `placeholder:"ID" help:"Only events newer than this one: the next page with --oldest-first."`
 	OldestFirst bool   `help:"Show the oldest first."`
-	Payload     bool   `help:"Add the exact bodies in base64, also of redeliveries, with signatures and key ids, for \"events import\". Needs --output=json. Bodies hold personal data."`
+	Payload     bool   `help:"Add the exact bodies in base64, also those of redeliveries, with their signatures and key ids, for \"events import\". Needs --output=json. Bodies hold personal data."`
 	Limit       *int   `placeholder:"N" help:"Show at most N. By default 50 in a table, and all as json."`
 }
 

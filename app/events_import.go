@@ -20,10 +20,10 @@ type eventsImportCommand struct {
 	databaseSettings
 	actorSettings
 	outputSettings
-	File      string `arg:"" help:"File to read, or - for the standard input."`
-	Runs      string `default:"none" enum:"none,missing" help:"none, or missing: each imported event gets runs of the job types that subscribe to it, as in a replay of missing runs."`
-	OnDamaged string `default:"stop" enum:"stop,skip" help:"What to do at a damaged line. stop: import the lines before it. skip: name it and go on; the exit code is 1 in the end."`
-	Reason    string `help:"Why, for the audit log."`
+	File      string `arg:"" help:"File to read, or - for standard input."`
+	Runs      string `default:"none" enum:"none,missing" help:"none: no job type runs. missing: each imported event gets runs of the job types that subscribe to it, as with replay --missing."`
+	OnDamaged string `default:"stop" enum:"stop,skip" help:"What to do at a damaged line. stop: import the lines before it. skip: report it and continue; the exit code is then 1."`
+	Reason    string `help:"Reason for the import. It is stored in the audit log."`
 }
 
 func (c *eventsImportCommand) Run(ctx context.Context, std streams) error {
@@ -60,7 +60,7 @@ func (c *eventsImportCommand) open(std streams) (in io.Reader, size int64, close
 	}
 	file, err := os.Open(c.File)
 	if err != nil {
-		return nil, 0, nil, advice.Usage(err.Error(), "give a file that \"events list --output json --payload\" has written, or -")
+		return nil, 0, nil, advice.Usage(err.Error(), "give a file that \"events list --output json --payload\" has written, or - for standard input")
 	}
 	size = -1
 	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
@@ -131,11 +131,11 @@ func (c *eventsImportCommand) explain(ctx context.Context, r transfer.Result, er
 	case errors.As(err, &damaged):
 		return advice.Add(err, "the lines before it are imported; repair the line and import the file again, or use --on-damaged skip")
 	case err != nil && ctx.Err() != nil:
-		return advice.Add(errors.New("interrupted"), "import the file again: what is stored is left as it is")
+		return advice.Add(errors.New("interrupted"), "import the file again: events that are stored do not change")
 	case err != nil:
-		return advice.Add(err, "import the file again: what is stored is left as it is")
+		return advice.Add(err, "import the file again: events that are stored do not change")
 	case r.Damaged > 0:
-		return advice.Add(fmt.Errorf("%d damaged lines were skipped", r.Damaged), "export these events again, and import them")
+		return advice.Add(fmt.Errorf("damaged lines skipped: %d", r.Damaged), "export these events again, and import them")
 	}
 	return nil
 }

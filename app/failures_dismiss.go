@@ -28,9 +28,9 @@ type dismissSettings struct {
 
 type failuresDismissCommand struct {
 	All  bool `help:"All failed runs, if no other filter is given."`
-	Late bool `help:"Late events instead of failed runs: all of them, or those that match the other filters. They then wait for no decision any more."`
+	Late bool `help:"Late events instead of failed runs: all of them, or those that match the other filters. They then no longer wait for a decision, and no job type runs."`
 	dismissSettings
-	Reason string `help:"Why the runs will never succeed, or why the events need none. It is stored with each run, so do not name a person in it."`
+	Reason string `help:"Why the runs will never succeed, or why the late events need no runs. It is stored with each run, so do not name a person in it."`
 	actorSettings
 }
 

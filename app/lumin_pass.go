@@ -23,6 +23,10 @@ func checkRate(rate float64) error {
 
 // explainPass adds advice to the error that ended a pass over Lumin's API.
 func explainPass(err error, url, command string) error {
+	again := "it begins with the signature requests that were not checked"
+	if command == "recover" {
+		again = "nothing is recorded twice, and with --yes it continues where it stopped"
+	}
 	var refused *lumin.APIError
 	switch {
 	case errors.Is(err, reconcile.ErrAllUnknown):
@@ -32,11 +36,11 @@ func explainPass(err error, url, command string) error {
 		}
 		return advice.Add(err, "%s", remedy)
 	case errors.Is(err, lumin.ErrNoAnswer):
-		return advice.Add(fmt.Errorf("%s cannot be reached: %w", url, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; the next pass begins with the signature requests that were not checked")
+		return advice.Add(fmt.Errorf("%s cannot be reached: %w", url, err), "check LUMIN_API_URL, and the DNS, proxy and firewall of this machine; then run %s again: %s", command, again)
 	case !errors.As(err, &refused):
 		return err
 	case refused.StatusCode == http.StatusUnauthorized, refused.StatusCode == http.StatusForbidden:
 		return advice.Add(err, "set LUMIN_API_KEY to a key of the workspace that is valid for the API at LUMIN_API_URL")
 	}
-	return advice.Add(err, "run %s again later: it begins with the signature requests that were not checked", command)
+	return advice.Add(err, "run %s again later: %s", command, again)
 }

@@ -19,16 +19,16 @@ type recoverCommand struct {
 	databaseSettings
 	luminSettings
 	outputSettings
-	SignatureRequest []string `sep:"none" placeholder:"ID" help:"Only these signature requests, known here or not. Repeat the flag for each. Without it and --ids-from: all in lumin.signature_requests that are open, or lack the event of their end."`
+	SignatureRequest []string `sep:"none" placeholder:"ID" help:"Only these signature requests, known here or not. Repeat the flag for each. Without it and --ids-from: all in lumin.signature_requests that are open, or have ended without the event of their end."`
 	IDsFrom          string   `name:"ids-from" placeholder:"FILE" help:"Signature requests from a file, or - for standard input: one id a line. Blank lines and lines that begin with # are ignored."`
 	Since            when     `placeholder:"TIME" help:"Only what happened since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
-	Now              bool     `help:"Also recover what Lumin may still deliver, and what has no time. The original is then a redelivery of the recovered event."`
-	RetainEvents     age      `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"Same as for serve. What happened longer ago is not recovered: its event may have been stored and removed."`
+	Now              bool     `help:"Also recover events that Lumin may still deliver, and events without a time in its answer. If the original arrives later, it counts as a redelivery."`
+	RetainEvents     age      `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"The same as for serve. What happened longer ago is not recovered: its event may have been stored and removed."`
 	Rate             float64  `default:"1.5" help:"At most this many requests to Lumin per second. Lumin publishes no limit; a draft of its documentation had 3,000 in 30 minutes."`
 	Reason           string   `help:"Reason for the recovery. It is stored in the audit log."`
 	actorSettings
-	DryRun bool `help:"Print the plan and change nothing. Exits with 1 if events are missing."`
-	Yes    bool `help:"Record each event as soon as it is found. Without this flag the plan is printed first, and on a terminal you are asked."`
+	DryRun bool `help:"Print the plan and change nothing. Exits with 1 if events can be recovered."`
+	Yes    bool `help:"Record each event as soon as it is found. Without this flag, the plan is printed first. On a terminal you are then asked; elsewhere nothing is recorded."`
 }
 
 func (c *recoverCommand) Run(ctx context.Context, std streams) error {
@@ -79,7 +79,7 @@ func (c *recoverCommand) record(ctx context.Context, r *recovery.Recoverer, ids 
 		return err
 	}
 	if pass.After != "" {
-		out.note("continuing a recovery that was stopped after %d signature requests; it had recorded %d events", pass.Checked, pass.Recorded)
+		out.note("continuing a recovery that was stopped: %s checked, %s recorded before", signatureRequests(pass.Checked), events(pass.Recorded))
 	}
 	before := pass.Progress
 	r.Progress = func(p recovery.Progress) {
@@ -98,7 +98,7 @@ func (c *recoverCommand) record(ctx context.Context, r *recovery.Recoverer, ids 
 	}
 	out.summary(sum)
 	if err == nil && sum.Failed == 0 && before.Failed > 0 {
-		return advice.Add(fmt.Errorf("%d signature requests got no usable answer before the recovery was stopped", before.Failed), "run recover again: it asks about all of them")
+		return advice.Add(fmt.Errorf("%s got no usable answer before the recovery was stopped", signatureRequests(before.Failed)), "run recover again: it asks about all of them")
 	}
 	return c.result(ctx, sum, err, ids != nil)
 }
@@ -186,7 +186,7 @@ func (c *recoverCommand) result(ctx context.Context, sum recovery.Summary, err e
 	case err != nil:
 		return c.explain(ctx, err, events(sum.Recorded)+" recorded")
 	case sum.Failed > 0:
-		return advice.Add(fmt.Errorf("%d signature requests got no usable answer; the first one: %s", sum.Failed, sum.Cause), "run recover again")
+		return advice.Add(fmt.Errorf("%s got no usable answer; the first error: %s", signatureRequests(sum.Failed), sum.Cause), "run recover again")
 	case c.DryRun && left > 0:
 		return advice.Add(fmt.Errorf("%s can be recovered", events(left)), "\"%s recover\" records them", invocation())
 	case given && len(sum.Unknown) > 0:

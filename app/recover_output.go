@@ -84,7 +84,7 @@ func (o *recoverOutput) plan(sum recovery.Summary) {
 	}
 	empty := "nothing to recover"
 	if !o.given && sum.Checked == 0 && sum.TooOld == 0 && sum.Erased == 0 && sum.Failed == 0 {
-		empty += ": lumin.signature_requests has none that is open or lacks an event; --ids-from names others"
+		empty += ": lumin.signature_requests has no signature request that is open or lacks an event; --ids-from names others"
 	}
 	listing[recovery.Finding]{
 		empty:    empty,
@@ -121,7 +121,7 @@ func (o *recoverOutput) summary(sum recovery.Summary) {
 		_ = printJSON(o.out, sum)
 		return
 	}
-	fmt.Fprintf(o.out, "%s recorded, %d signature requests checked\n", events(sum.Recorded), sum.Checked)
+	fmt.Fprintf(o.out, "%s recorded, %s checked\n", events(sum.Recorded), signatureRequests(sum.Checked))
 	o.leftOut(sum)
 }
 
@@ -146,7 +146,7 @@ func (o *recoverOutput) leftOut(sum recovery.Summary) {
 		{sum.Retried, "events that Lumin may still deliver" + until},
 		{sum.Stored, "events that are stored already"},
 		{sum.Open, "signature requests that have not ended"},
-		{sum.NoFile, "events downloadable: the file cannot be had"},
+		{sum.NoFile, "events downloadable: the file cannot be downloaded"},
 		{sum.NoTime, "events without a time in Lumin's answer: --now records them"},
 		{sum.TooOld, "events older than RETAIN_EVENTS, which may have been stored and removed"},
 		{sum.Before, "events before --since"},
@@ -184,4 +184,12 @@ func events(n int) string {
 		return "1 event"
 	}
 	return strconv.Itoa(n) + " events"
+}
+
+// signatureRequests formats a number of signature requests.
+func signatureRequests(n int) string {
+	if n == 1 {
+		return "1 signature request"
+	}
+	return strconv.Itoa(n) + " signature requests"
 }
