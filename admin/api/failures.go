@@ -67,7 +67,7 @@ func (a *api) dismissals() {
 	order(a, operation{
 		id: "dismiss", method: http.MethodPost, path: "/dismissals", tag: failuresTag, role: access.Operate,
 		summary:     "Dismiss failed runs or late events",
-		description: "Takes failed runs off the list of failures. Replays leave them out. With the status late, late events get dismissed runs, and wait for no decision any more. Needs a reason, which is stored with each run.",
+		description: "Takes failed runs off the list of failures. Replays leave them out. With the status late, late events get dismissed runs, so they no longer wait for a decision. Needs a reason, which is stored with each run.",
 	}, func(ctx context.Context, w *window.Window, _ string, in DismissRequest) (Changed, error) {
 		filter, err := in.Filter.dismissible()
 		if err != nil {

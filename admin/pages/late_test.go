@@ -43,7 +43,7 @@ func TestLateEvents(t *testing.T) {
 	}
 
 	// The others are dismissed from the list.
-	dismiss := r.get(list.link("Dismiss…")).want(200, "Dismiss late events", "wait for no decision any more", "Dismiss 3 runs")
+	dismiss := r.get(list.link("Dismiss…")).want(200, "Dismiss late events", "no longer wait for a decision", "Dismiss 3 runs")
 	form := dismiss.fields("/plan")
 	form.Set("reason", "booked by hand")
 	r.post("/plan", form).follow().want(200, "request-3", "dismissed book")

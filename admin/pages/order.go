@@ -200,8 +200,8 @@ func (o order) points() []string {
 	switch {
 	case o.Do == doDismiss && o.Filter.Status == replay.Late:
 		return []string{
-			"Dismissed late events wait for no decision any more, and no job type runs. They stay in the list of late events.",
-			"Each job type gets a dismissed run. Restored, it counts as failed, and can be replayed.",
+			"Dismissed late events no longer wait for a decision, and no job type runs. They stay in the list of late events.",
+			"Each job type gets a dismissed run. A run that is restored counts as failed, and can be replayed.",
 		}
 	case o.Do == doDismiss:
 		return []string{
