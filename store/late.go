@@ -11,13 +11,12 @@ import (
 type WaitingLate struct {
 	Events int64
 
-	// More is true if only the newest late events were looked at, so that others
-	// may wait too.
+	// More is true if only the newest late events were examined. Others may wait too.
 	More bool
 }
 
-// lateLooks bounds the late events that are looked at. Their runs are looked up one
-// by one, which takes some 20 ms for so many.
+// lateLooks bounds the late events that are examined. Their runs are looked up one by
+// one, which takes about 20 ms for this number.
 const lateLooks = 5000
 
 // waitingLateSQL counts an event with several late copies once. A dismissed event
@@ -34,8 +33,8 @@ SELECT (SELECT count(DISTINCT l.event_key) FROM looked l
                       WHERE (t.events = '{}' OR l.event_type = ANY (t.events)) AND (t.sources = '{}' OR l.source = ANY (t.sources)))),
        (SELECT count(*) FROM looked) = $1`
 
-// CountWaitingLate counts late events that wait for a decision, at most the newest
-// 5,000. Its duration does not grow with the number of other events.
+// CountWaitingLate counts the late events that wait for a decision, among the newest
+// 5,000 late events. Its duration does not grow with the number of other events.
 func CountWaitingLate(ctx context.Context, db query.DB) (WaitingLate, error) {
 	return query.Struct[WaitingLate](ctx, db, "count late events", waitingLateSQL, lateLooks)
 }

@@ -22,8 +22,8 @@ const (
 	excludeRecoveryCall = `pg_catalog.pg_advisory_xact_lock_shared(` + recoveryLock + `)`
 )
 
-// Bounds on a recovery. Recordings wait for a recovery that holds the lock or waits
-// for it.
+// Bounds on a recovery. Recordings wait while a recovery holds the lock or waits for
+// it.
 const (
 	recoveryLockTimeout = 200 * time.Millisecond
 	recoveryIdleTimeout = 2 * time.Second // then the server ends the session of a program that hangs
@@ -35,9 +35,9 @@ const recoveryLockSQL = `
 SELECT pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true),
        pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true), pg_catalog.pg_advisory_xact_lock(` + recoveryLock + `)`
 
-// recoveryLookSQL finds what stands in the way of a recovery: a stored event of any
-// source, and programs that would not recognize the original. Migration 27 made
-// programs recognize it. A program that was not seen for a minute has ended.
+// recoveryLookSQL finds what prevents a recovery: a stored event of any source, and
+// programs that would not recognize the original. Programs recognize it since
+// migration 27. A program that was not seen for a minute has ended.
 const recoveryLookSQL = `
 SELECT (SELECT id FROM (SELECT id FROM lumin.events WHERE signature_request_id = $1 AND event_type = $2 OFFSET 0) e ORDER BY id LIMIT 1),
        (SELECT count(*) FROM lumin.programs
@@ -53,23 +53,23 @@ type Recovery struct {
 
 // Errors of [Store.RecoverTx]. Nothing is recorded then.
 var (
-	// ErrRecoveryBusy means that recordings did not let the recovery in. It can be
-	// tried again in another transaction after a second.
+	// ErrRecoveryBusy means that recordings held the lock for too long. The recovery
+	// can be tried again in another transaction after a second.
 	ErrRecoveryBusy = errors.New("deliveries are being recorded at this moment")
 
 	// ErrOlderProgram means that a running program would not recognize the original
-	// of a recovered event, so job types could run twice.
+	// of a recovered event, so job types could run twice for one event.
 	ErrOlderProgram = errors.New("a program of an older version receives deliveries: update it, or stop it and wait a minute")
 )
 
-// RecoverTx records an event that no source has reported, with runs and jobs for
-// all job types that subscribe to its type and do not refuse recovered events. They
-// are those in lumin.job_types, so job types of other programs run too.
+// RecoverTx records an event that no source has reported. It creates runs and jobs for
+// all job types in lumin.job_types that subscribe to the event type and do not refuse
+// recovered events. So job types of other programs run too.
 //
-// If any source has reported an event of this type for the signature request, or if
-// one was recovered, nothing is recorded: the receipt is a Duplicate with the id of
-// that event. Should the original of a recovered event be delivered later, it counts
-// as a redelivery of the recovered one.
+// If an event of this type is stored for the signature request, from any source or
+// recovered, nothing is recorded: the receipt is a Duplicate with the id of that event.
+// If the original of a recovered event is delivered later, it counts as a redelivery
+// of the recovered event.
 //
 // Recordings wait until tx ends, so end it at once. If it stays idle for two
 // seconds, the server ends the session. After an error, roll it back.

@@ -1,6 +1,6 @@
 -- Recovered events, late events, and job types that refuse recovered ones. These
--- statements take milliseconds: columns with a constant default are added without
--- reading a table. See 0028 for the indexes.
+-- statements take milliseconds, because a column with a constant default is added
+-- without reading the table. See 0028 for the indexes.
 
 ALTER TABLE lumin.events ADD COLUMN late boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN lumin.events.late IS 'The first delivery was authentic but older than MAX_EVENT_AGE. It was stored without runs.';

@@ -1,16 +1,19 @@
 // Package transfer imports events into a database, from the lines that
-// "events list --output json --payload" has written in another one.
+// "events list --output json --payload" has exported from another one.
 //
 //	i := transfer.Importer{Store: st, Runs: false}
 //	result, err := i.Import(ctx, file)
 //
 // Each event keeps its event key, source, time of receipt, signature and
-// redeliveries, so job types get the same idempotency keys. An event gets another id;
-// relations between events are found again by event key and source, whichever of two
-// related events comes first.
+// redeliveries, so job types get the same idempotency keys. Each event gets a new id.
+// Relations between events are found again by event key and source, in whatever order
+// the events are imported.
 //
-// It guarantees that a line is checked before anything of it is stored, that an
-// event and all that belongs to it are stored in one transaction, and that nothing
-// changes for an event that is stored already. So an import can be repeated, and goes
-// on where it was interrupted. Memory does not grow with the number of lines.
+// It guarantees:
+//
+//   - A line is checked before anything of it is stored.
+//   - An event and all that belongs to it are stored in one transaction.
+//   - Nothing changes for an event that is stored already. So an import that was
+//     interrupted can be repeated.
+//   - Memory does not grow with the number of lines.
 package transfer

@@ -21,7 +21,8 @@ type Importer struct {
 	Runs bool
 
 	// Damaged is called for each line that cannot be imported. If it returns nil, the
-	// import goes on without the line; an error ends it. nil: a damaged line ends it.
+	// import continues without that line; an error ends the import. If Damaged is nil,
+	// the first damaged line ends the import.
 	Damaged func(*DamagedLine) error
 
 	// Progress is called after each transaction; nil: never.
@@ -44,11 +45,11 @@ type Result struct {
 	Runs         int64 `json:"runs"`
 
 	// Bodiless counts imported events whose body was left out, because an erasure or
-	// retention has removed it in this database.
+	// retention has removed it in this database, or the signature request was erased.
 	Bodiless int64 `json:"bodies_left_out"`
 
-	// Superseded counts events that were left out: originals of an event that was
-	// recovered in this database, and recovered events whose original it has.
+	// Superseded counts events that were left out: originals of events that were
+	// recovered in this database, and recovered events whose original is stored here.
 	Superseded int64 `json:"superseded"`
 
 	Damaged int64 `json:"damaged"`
@@ -74,8 +75,9 @@ const (
 
 var errTooLong = fmt.Errorf("it is longer than %d MiB", maxLine>>20)
 
-// Import imports all lines of r. Empty lines are ignored. If it returns an error, the
-// lines before are imported. To import the same lines once more does no harm.
+// Import imports all lines of r. Empty lines are ignored. The lines before a
+// [DamagedLine] that ends the import are stored; after another error, some of the lines
+// may be. Importing the same lines again changes nothing that is stored.
 func (i *Importer) Import(ctx context.Context, r io.Reader) (Result, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	for number := int64(1); ; number++ {

@@ -1,8 +1,8 @@
 // Package recovery records the events that Lumin has given up delivering. After
 // an outage longer than Lumin's retries, the state of a signature request at
 // Lumin shows what must have happened, but no event says so. Recovery asks
-// Lumin's API, and records an event for each happening that is certain from the
-// answer and that no source has reported. The job types then run as usual.
+// Lumin's API, and records each event that the answer proves and that no source
+// has reported. The job types then run as usual.
 //
 // Programs that start with app.Main do this periodically if RECOVER_EVERY is
 // set, and once with the command recover. Import this package to do it in Go:
@@ -12,13 +12,13 @@
 //
 // It guarantees:
 //
-//   - Only what is certain is recorded: approved, declined, canceled and invalid
-//     by the status, and downloadable once the file can be had.
-//   - Nothing is recorded that any source has reported, however often and from
-//     however many programs it is called. If the original arrives later, it is a
-//     redelivery of the recovered event.
+//   - Only what the answer proves is recorded: approved, declined, canceled and
+//     invalid by the status, and downloadable once the file can be downloaded.
+//   - Nothing is recorded that any source has reported. This holds for any number
+//     of calls, from any number of programs. If the original arrives later, it
+//     counts as a redelivery of the recovered event.
 //   - Nothing is recorded while Lumin may still deliver it, unless Now is set.
-//   - Erased signature requests are left alone. So is what is older than retention
-//     keeps events: its event may have been stored, worked and removed.
+//   - Erased signature requests are left out. So are events older than Retain:
+//     they may have been stored, worked and removed.
 //   - A pass may be stopped at any time. The next one records what is left.
 package recovery

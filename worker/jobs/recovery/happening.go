@@ -8,8 +8,8 @@ import (
 	"lumin-ingest/store/signaturerequest"
 )
 
-// Wait is how long Lumin may still deliver an event after it happened. Its last
-// attempt comes after [lumin.RetryWindow]. Each of the seven attempts may take 30
+// Wait is how long after an event Lumin may still deliver it. The last attempt
+// comes after [lumin.RetryWindow]. Each of the seven attempts may take 30
 // seconds more, and downloadable happens a little after the status changed.
 const Wait = 31 * time.Hour
 

@@ -16,8 +16,8 @@ const (
 	sliceLength  = 4 * time.Minute
 )
 
-// Periodic returns periodic work that goes through lumin.signature_requests every
-// so often, in slices of four minutes. Each slice continues where the last one
+// Periodic returns periodic work that goes through lumin.signature_requests at
+// this interval, in slices of four minutes. Each slice continues where the last one
 // stopped, and logs its result and each recorded event.
 func (r *Recoverer) Periodic(every time.Duration, logger *slog.Logger) worker.Periodic {
 	var (

@@ -21,11 +21,11 @@ type Recoverer struct {
 	By    operate.Actor // who recovers, for the audit log and for the payloads
 
 	// Retain is how long retention keeps events. What happened longer ago is not
-	// recovered. 0 means forever.
+	// recovered. 0 means forever, so that age excludes nothing.
 	Retain time.Duration
 
-	// Now recovers although Lumin may still deliver, and although an answer does
-	// not say when the status changed.
+	// Now also recovers events that Lumin may still deliver, and events of answers
+	// that do not say when the status changed.
 	Now bool
 
 	// Since leaves out what happened before. The zero time means no limit.
@@ -35,7 +35,7 @@ type Recoverer struct {
 	Rate float64
 
 	// Reconcile gets each answer as well, so that nothing is asked twice. Its own
-	// Rate is not used. nil: the answers are only used to recover.
+	// Rate is not used. nil means that the answers are only used to recover.
 	Reconcile *reconcile.Reconciler
 
 	// Progress is called before each signature request, and at the end. It may be
@@ -75,7 +75,7 @@ type Summary struct {
 
 	// Signature requests without an event to record, and why.
 	Open    int      `json:"open"`
-	Unknown []string `json:"unknown"` // at Lumin
+	Unknown []string `json:"unknown"` // Lumin does not know them
 	Erased  int      `json:"erased"`  // and therefore not asked about
 	Failed  int      `json:"failed"`  // without a usable answer, or not recorded
 
@@ -84,7 +84,7 @@ type Summary struct {
 	Retried      int        `json:"may_be_retried"`
 	RetriedUntil *time.Time `json:"may_be_retried_until,omitempty"` // the latest of these times
 	NoTime       int        `json:"without_time"`                   // the answer does not say when the status changed
-	NoFile       int        `json:"without_file"`                   // approved, and the file cannot be had
+	NoFile       int        `json:"without_file"`                   // approved, and the file cannot be downloaded
 	TooOld       int        `json:"too_old"`                        // retention may have removed them
 	Before       int        `json:"before_since"`
 
@@ -99,9 +99,9 @@ var ErrAllUnknown = lookup.ErrAllUnknown
 
 // Selection chooses the signature requests of a pass.
 type Selection struct {
-	// IDs are these signature requests, sorted and without repetitions, whether
-	// an event of them has arrived or not. nil chooses those of
-	// lumin.signature_requests that are open, or lack the event of their end.
+	// IDs names signature requests, sorted and without repetitions, whether or not
+	// any of their events has arrived. nil chooses those of lumin.signature_requests
+	// that are open, or have ended without the event of their end.
 	IDs []string
 
 	// After leaves out signature requests up to this one. It continues a pass

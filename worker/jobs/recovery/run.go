@@ -32,7 +32,7 @@ func (r *Recoverer) Run(ctx context.Context, s Selection, report func(Finding)) 
 	return p.summary(), err
 }
 
-// Plan is what a pass has found. Nothing of it is recorded yet.
+// Plan holds the events that a pass has found. Record records them.
 type Plan struct {
 	pass  *pass
 	found []found
@@ -71,8 +71,9 @@ func (pl *Plan) keep(f found) {
 // Summary counts what the plan found, and what Record has recorded of it.
 func (pl *Plan) Summary() Summary { return pl.pass.summary() }
 
-// Record records the events of the plan. What was reported or erased meanwhile is
-// left out. It may be stopped at any time.
+// Record records the events of the plan. Events that were reported meanwhile, and
+// those of signature requests that were erased, are left out. Record may be stopped
+// at any time.
 func (pl *Plan) Record(ctx context.Context, report func(Finding)) error {
 	p := pl.pass
 	p.progress = Progress{Total: len(pl.found)}
