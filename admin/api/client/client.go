@@ -28,7 +28,7 @@ type Config struct {
 	// interface that needs none.
 	Token string
 
-	// PlainHTTP allows to send the token over plain HTTP to any host. Without it, only
+	// PlainHTTP allows sending the token over plain HTTP to any host. Without it, only
 	// a loopback address gets a token over plain HTTP.
 	PlainHTTP bool
 
@@ -59,8 +59,8 @@ const (
 // ErrServer refuses an invalid URL of a server.
 var ErrServer = errors.New("the URL of the server is invalid")
 
-// ErrPlainHTTP refuses to send a token over plain HTTP: who reads the network could
-// use it.
+// ErrPlainHTTP refuses to send a token over plain HTTP: anyone who reads the network
+// could use it.
 var ErrPlainHTTP = errors.New("the token would go to another machine over plain HTTP")
 
 // New returns a Client. It does not connect. The error is [ErrServer] for an
