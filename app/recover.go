@@ -22,7 +22,7 @@ type recoverCommand struct {
 	SignatureRequest []string `sep:"none" placeholder:"ID" help:"Only these signature requests, known here or not. Repeat the flag for each. Without it and --ids-from: all in lumin.signature_requests that are open, or have ended without the event of their end."`
 	IDsFrom          string   `name:"ids-from" placeholder:"FILE" help:"Signature requests from a file, or - for standard input: one id a line. Blank lines and lines that begin with # are ignored."`
 	Since            when     `placeholder:"TIME" help:"Only what happened since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
-	Now              bool     `help:"Also recover events that Lumin may still deliver, and events without a time in its answer. If the original arrives later, it counts as a redelivery."`
+	Now              bool     `help:"Also recover events that Lumin may still deliver, and events without a time in Lumin's answer. If the original arrives later, it counts as a redelivery."`
 	RetainEvents     age      `env:"RETAIN_EVENTS" default:"400d" placeholder:"AGE" help:"The same as for serve. What happened longer ago is not recovered: its event may have been stored and removed."`
 	Rate             float64  `default:"1.5" help:"At most this many requests to Lumin per second. Lumin publishes no limit; a draft of its documentation had 3,000 in 30 minutes."`
 	Reason           string   `help:"Reason for the recovery. It is stored in the audit log."`

@@ -13,7 +13,7 @@ import (
 	"lumin-ingest/internal/advice"
 )
 
-// maxIDLine is longer than any id, so that a long line is named as such.
+// maxIDLine is longer than any id, so that an error can say that a line is too long.
 const maxIDLine = 64 << 10
 
 // readIDs reads ids of signature requests from a file, or from in if the name is

@@ -17,8 +17,8 @@ var ErrNoReason = errors.New("a dismissal needs a reason")
 // Dismiss removes the failed runs that match from the list of failures, and
 // stores the reason and the person who dismissed them. Replays skip dismissed
 // runs, and retention removes their events. With the status Late, it creates the
-// runs that late events lack, as dismissed ones: the events then wait for no
-// decision any more. Dismiss returns how many runs it dismissed, even with an
+// runs that late events lack, as dismissed ones: the events then no longer wait
+// for a decision. Dismiss returns how many runs it dismissed, even with an
 // error, and may be called again at any time.
 func (s *Store) Dismiss(ctx context.Context, f Filter, reason, by string) (runs int64, err error) {
 	if strings.TrimSpace(reason) == "" {

@@ -25,8 +25,8 @@ const (
 	// excludes late events, and events whose body has been removed.
 	Missing Status = "missing"
 
-	// Late stands for events that were too old when they arrived, and so were
-	// stored without runs. A replay creates the runs of the job types that
+	// Late stands for events that were stored without runs, because they were too
+	// old when they arrived. A replay creates the runs of the job types that
 	// subscribe to them, or only of the given ones, like Missing.
 	Late Status = "late"
 
