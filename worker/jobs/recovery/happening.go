@@ -58,9 +58,9 @@ type limits struct {
 	since  time.Time     // zero: no limit
 }
 
-// retainMargin is how much earlier a happening counts as too old than retention
-// removes events: the clocks of Lumin and of the database may differ, and Lumin may
-// change the time of a finished signature request.
+// retainMargin is how long before retention removes an event it counts as too old:
+// the clocks of Lumin and of the database may differ, and Lumin may change the time of
+// a finished signature request.
 const retainMargin = 24 * time.Hour
 
 // judge decides about happenings at a time, by an answer of Lumin at another. at

@@ -20,8 +20,8 @@ type Recoverer struct {
 	Lumin *lumin.Client
 	By    operate.Actor // who recovers, for the audit log and for the payloads
 
-	// Retain is how long retention keeps events. What happened longer ago is not
-	// recovered. 0 means forever, so that age excludes nothing.
+	// Retain is how long retention keeps events. What happened longer ago, less a day
+	// of margin, is not recovered. 0 means forever: nothing is too old.
 	Retain time.Duration
 
 	// Now also recovers events that Lumin may still deliver, and events of answers
