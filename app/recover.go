@@ -93,6 +93,9 @@ func (c *recoverCommand) record(ctx context.Context, r *recovery.Recoverer, ids 
 		pass.Recorded++
 		out.recorded(f)
 	})
+	if errors.Is(err, recovery.ErrAllUnknown) {
+		pass.Progress = before // with the right key, the same ones are asked about
+	}
 	if finished := pass.Finish(ctx, err); err == nil {
 		err = finished
 	}
