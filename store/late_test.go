@@ -140,7 +140,7 @@ func TestLateAndRecovered(t *testing.T) {
 	r := newRecorder(t, s)
 	registerAll(t, s)
 	recovered := mustRecover(t, s, recovery(1, lumin.SignatureRequestApproved))
-	if got, want := mustRecord(t, r, late(original(1, lumin.SignatureRequestApproved))), (store.Receipt{EventID: recovered.EventID, Status: store.Duplicate}); got != want {
+	if got, want := mustRecord(t, r, late(original(1, lumin.SignatureRequestApproved))), (store.Receipt{EventID: recovered.EventID, Status: store.Duplicate, Recovered: true}); got != want {
 		t.Errorf("original: %+v, want %+v", got, want)
 	}
 	stored := mustRecord(t, r, late(original(2, lumin.SignatureRequestApproved)))
