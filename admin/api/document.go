@@ -25,8 +25,8 @@ func (a *api) describeAPI() {
 	}}
 	schemas := doc.Components.Schemas.Map()
 	describeProperties(schemas)
-	optional(schemas["EventSummary"], "key_id", "signature", "payload", "payload_removed_at")
-	optional(schemas["EventDetails"], "signature", "payload")
+	optional(schemas["EventSummary"], "key_id", "signature", "payload", "payload_sha256", "payload_removed_at")
+	optional(schemas["EventDetails"], "signature", "payload", "payload_sha256")
 	nullable(schemas["Plan"], "left_out")
 	nullable(schemas["Request"], "latest")
 	for _, item := range doc.Paths {
