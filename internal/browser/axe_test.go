@@ -81,9 +81,9 @@ func (d *dashboard) hostile(request string) {
 	}
 	d.deliver([]byte(`{"unknown":"<img src=x onerror=alert(1)>"}`), 1)
 	pgtest.Exec(d, d.pool, `SELECT lumin.replay(job_kinds => '{note_event}', status => 'succeeded', event_ids => '{1}', reason => '<b>why</b>')`)
-	d.send([]byte(body), "another key", http.StatusUnauthorized)
-	d.send([]byte(body), "another key", http.StatusUnauthorized)
 	d.deliver(sample.Delivery{EventType: lumin.SignatureRequestSigned, SignatureRequestID: strings.Repeat("0123456789abcdef", 16)}.Body(), 1)
+	d.send([]byte(body), "another key", http.StatusUnauthorized)
+	d.send([]byte(body), "another key", http.StatusUnauthorized)
 	pgtest.Exec(d, d.pool, `INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ('send_copy', 'follow_up', 'mail')`)
 	pgtest.Exec(d, d.pool, `
 		INSERT INTO lumin.river_job (kind, args, max_attempts, queue, state, attempt, finalized_at, errors)
