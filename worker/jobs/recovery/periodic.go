@@ -27,13 +27,17 @@ func (r *Recoverer) Periodic(every time.Duration, logger *slog.Logger) worker.Pe
 	// Slices of one pass follow each other at once, unless another program has one in
 	// between. Much later, that has ended the pass, and this is another one.
 	fresh := max(every/2, 2*cmp.Or(r.slice, sliceTimeout))
+	clock := r.clock
+	if clock == nil {
+		clock = time.Now
+	}
 	return worker.Periodic{Kind: "recover", Every: every, Timeout: sliceTimeout, Work: func(ctx context.Context) error {
 		slice, cancel := context.WithTimeout(ctx, cmp.Or(r.slice, sliceLength))
 		defer cancel()
-		if time.Since(at) > fresh {
+		if clock().Sub(at) > fresh {
 			last = ""
 		}
-		defer func() { at = time.Now() }()
+		defer func() { at = clock() }()
 		sliced := *r
 		if r.Reconcile != nil {
 			sliced.Reconcile = r.Reconcile.Logged(logger)

@@ -96,6 +96,8 @@ func TestRecoverPeriodicElsewhere(t *testing.T) {
 	}
 	r.WaitQuiet(t)
 	r.Sliced(time.Second)
+	now := time.Now()
+	r.Clock(func() time.Time { return now })
 	one := r.Periodic(time.Second, slog.New(slog.DiscardHandler))
 	other := r.Periodic(time.Second, slog.New(slog.DiscardHandler))
 	r.api.Next(luminapi.Fine(), luminapi.Silent())
@@ -106,7 +108,7 @@ func TestRecoverPeriodicElsewhere(t *testing.T) {
 	if err := other.Work(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2100 * time.Millisecond) // longer than two slices
+	now = now.Add(3 * time.Second) // longer than two slices
 	before := len(r.api.Requests(luminapi.API))
 	if err := one.Work(t.Context()); err != nil {
 		t.Fatal(err)

@@ -42,7 +42,8 @@ type Recoverer struct {
 	// nil.
 	Progress func(Progress)
 
-	slice time.Duration // of Periodic; 0 means sliceLength
+	slice time.Duration    // of Periodic; 0 means sliceLength
+	clock func() time.Time // of Periodic; nil means time.Now
 }
 
 // Progress is how far a pass has come.
