@@ -77,11 +77,11 @@ const lateLook = 5 * time.Minute
 func sendingText(s alerts.Sending, now time.Time) string {
 	switch {
 	case s.LookedAt == nil:
-		return "no program sends alerts: set ALERT_WEBHOOK_URL for the programs that run jobs"
+		return "no program sends alerts: set ALERT_WEBHOOK_URL for all programs"
 	case s.Failures > 0:
 		return fmt.Sprintf("the webhook has not accepted %d messages in a row (%s); the next attempt is at %s", s.Failures, s.Error, timeCell(s.NextAt))
 	case now.Sub(*s.LookedAt) > lateLook:
-		return fmt.Sprintf("no program has looked since %s: check that a program that runs jobs is running, with ALERT_WEBHOOK_URL", timeCell(s.LookedAt))
+		return fmt.Sprintf("no program has looked since %s: check that a program with ALERT_WEBHOOK_URL is running", timeCell(s.LookedAt))
 	}
 	return fmt.Sprintf("alerts are examined and sent; last at %s", timeCell(s.LookedAt))
 }

@@ -54,6 +54,9 @@ func (c *recoverCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer closeStore()
+	if err := store.CheckPrograms(ctx, st.Pool()); err != nil {
+		return c.explain(ctx, err, "nothing is recorded")
+	}
 	r := &recovery.Recoverer{
 		Store: st, Lumin: client, By: operate.Actor{Name: c.actor(), Via: operate.Command},
 		Retain: c.RetainEvents.d, Now: c.Now, Rate: c.Rate,
@@ -79,7 +82,7 @@ func (c *recoverCommand) record(ctx context.Context, r *recovery.Recoverer, ids 
 		return err
 	}
 	if pass.After != "" {
-		out.note("continuing a recovery that was stopped: %s checked, %s recorded before", signatureRequests(pass.Checked), events(pass.Recorded))
+		out.note("continuing a recovery that was stopped, or that another person runs: %s checked, %s recorded before", signatureRequests(pass.Checked), events(pass.Recorded))
 	}
 	before := pass.Progress
 	r.Progress = func(p recovery.Progress) {
@@ -99,7 +102,7 @@ func (c *recoverCommand) record(ctx context.Context, r *recovery.Recoverer, ids 
 	if finished := pass.Finish(ctx, err); err == nil {
 		err = finished
 	}
-	out.summary(sum)
+	out.summary(sum, err == nil)
 	if err == nil && sum.Failed == 0 && before.Failed > 0 {
 		return advice.Add(fmt.Errorf("%s got no usable answer before the recovery was stopped", signatureRequests(before.Failed)), "run recover again: it asks about all of them")
 	}
@@ -112,11 +115,11 @@ func (c *recoverCommand) plan(ctx context.Context, std streams, r *recovery.Reco
 	plan, err := r.Plan(ctx, recovery.Selection{IDs: ids}, out.planned)
 	if err != nil {
 		if plan != nil {
-			out.plan(plan.Summary())
+			out.plan(plan.Summary(), false)
 		}
 		return c.explain(ctx, err, "nothing is recorded")
 	}
-	out.plan(plan.Summary())
+	out.plan(plan.Summary(), true)
 	switch {
 	case c.DryRun:
 		out.unchanged()
@@ -150,7 +153,7 @@ func (c *recoverCommand) recordPlan(ctx context.Context, r *recovery.Recoverer, 
 	if finished := pass.Finish(ctx, err); err == nil {
 		err = finished
 	}
-	out.summary(plan.Summary())
+	out.summary(plan.Summary(), err == nil)
 	return c.result(ctx, plan.Summary(), err, ids != nil)
 }
 
@@ -204,7 +207,7 @@ func (c *recoverCommand) explain(ctx context.Context, err error, done string) er
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return advice.Add(errors.New("interrupted: "+done), "run the same command again: nothing is recorded twice, and with --yes it continues where it stopped")
 	case errors.Is(err, store.ErrOlderProgram):
-		return advice.Add(err, "\"%s doctor\" lists the programs; then run recover again", invocation())
+		return advice.Add(err, "update it, or stop it and wait a minute; then run recover again")
 	}
 	return explainPass(err, c.LuminAPIURL, "recover")
 }

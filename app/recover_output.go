@@ -71,30 +71,42 @@ func (o *recoverOutput) clear() {
 // planned takes an event of a plan.
 func (o *recoverOutput) planned(f recovery.Finding) { o.findings = append(o.findings, f) }
 
-// plan prints the events that would be recorded, and what is left out.
-func (o *recoverOutput) plan(sum recovery.Summary) {
+// plan prints the events that would be recorded, and what is left out. An error has
+// ended a plan that is not whole.
+func (o *recoverOutput) plan(sum recovery.Summary, whole bool) {
 	o.clear()
 	o.bar = nil
 	if o.json {
 		for _, f := range o.findings {
 			_ = printJSON(o.out, f)
 		}
-		_ = printJSON(o.out, sum)
+		if whole {
+			_ = printJSON(o.out, sum)
+		}
 		return
 	}
-	empty := "nothing to recover"
-	if !o.given && sum.Checked == 0 && sum.TooOld == 0 && sum.Erased == 0 && sum.Failed == 0 {
-		empty += ": lumin.signature_requests has no signature request that is open or lacks an event; --ids-from names others"
+	if whole || len(o.findings) > 0 {
+		listing[recovery.Finding]{
+			empty:    o.nothing(sum),
+			headings: []string{"SIGNATURE REQUEST", eventTypeHeading, "STATE SINCE", "JOB TYPES"},
+			cells: func(f recovery.Finding) []string {
+				return []string{f.SignatureRequestID, string(f.EventType), timeCell(&f.Since), jobTypesCell(f)}
+			},
+			cut: []string{"SIGNATURE REQUEST", "JOB TYPES"},
+		}.table(o.out, o.findings)
 	}
-	listing[recovery.Finding]{
-		empty:    empty,
-		headings: []string{"SIGNATURE REQUEST", eventTypeHeading, "STATE SINCE", "JOB TYPES"},
-		cells: func(f recovery.Finding) []string {
-			return []string{f.SignatureRequestID, string(f.EventType), timeCell(&f.Since), jobTypesCell(f)}
-		},
-		cut: []string{"SIGNATURE REQUEST", "JOB TYPES"},
-	}.table(o.out, o.findings)
 	o.leftOut(sum)
+	if !whole {
+		fmt.Fprintln(o.out, "the plan is not complete")
+	}
+}
+
+// nothing says that there is nothing to recover.
+func (o *recoverOutput) nothing(sum recovery.Summary) string {
+	if !o.given && sum.Checked == 0 && sum.TooOld == 0 && sum.Erased == 0 && sum.Failed == 0 {
+		return "nothing to recover: lumin.signature_requests has no signature request that is open or lacks an event; --ids-from names others"
+	}
+	return "nothing to recover"
 }
 
 func jobTypesCell(f recovery.Finding) string {
@@ -111,17 +123,21 @@ func (o *recoverOutput) recorded(f recovery.Finding) {
 		_ = printJSON(o.out, f)
 		return
 	}
-	fmt.Fprintln(o.out, printable(fmt.Sprintf("%s: %s since %s is event %d", f.SignatureRequestID, f.EventType, f.Since.UTC().Format(utcTime), f.EventID)))
+	fmt.Fprintln(o.out, printable(fmt.Sprintf("%s: %s since %s is event %d", f.SignatureRequestID, f.EventType, timeText(o.out, f.Since), f.EventID)))
 }
 
-// summary prints the counts of a pass.
-func (o *recoverOutput) summary(sum recovery.Summary) {
+// summary prints the counts of a pass. An error has ended one that is not whole.
+func (o *recoverOutput) summary(sum recovery.Summary, whole bool) {
 	o.clear()
 	if o.json {
 		_ = printJSON(o.out, sum)
 		return
 	}
-	fmt.Fprintf(o.out, "%s recorded, %s checked\n", events(sum.Recorded), signatureRequests(sum.Checked))
+	if whole && sum.Checked == 0 {
+		fmt.Fprintln(o.out, o.nothing(sum))
+	} else {
+		fmt.Fprintf(o.out, "%s recorded, %s checked\n", events(sum.Recorded), signatureRequests(sum.Checked))
+	}
 	o.leftOut(sum)
 }
 
@@ -136,7 +152,7 @@ func (o *recoverOutput) unchanged() {
 func (o *recoverOutput) leftOut(sum recovery.Summary) {
 	until := ""
 	if sum.RetriedUntil != nil {
-		until = ", until " + sum.RetriedUntil.UTC().Format(utcTime)
+		until = ", until " + timeText(o.out, *sum.RetriedUntil)
 	}
 	var rows [][]string
 	for _, r := range []struct {
@@ -164,11 +180,10 @@ func (o *recoverOutput) leftOut(sum recovery.Summary) {
 	}
 }
 
-// unknown lists the first of the given signature requests that Lumin does not
-// know.
+// unknown lists the first of the signature requests that Lumin does not know.
 func (o *recoverOutput) unknown(ids []string) string {
 	const shown = 10
-	if !o.given || len(ids) == 0 {
+	if len(ids) == 0 {
 		return ""
 	}
 	text := ": " + strings.Join(ids[:min(len(ids), shown)], ", ")

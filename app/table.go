@@ -197,6 +197,15 @@ func localTime(cell string, zone *time.Location) string {
 	return at.In(zone).Format(zonedTime)
 }
 
+// timeText formats a time outside a table, as the tables on the same output do.
+func timeText(w io.Writer, t time.Time) string {
+	cell := timeCell(&t)
+	if widthOf(w) > 0 {
+		cell = localTime(cell, time.Local) //nolint:gosmopolitan // the zone of the person at the terminal
+	}
+	return cell
+}
+
 func textCell(s *string) string {
 	if s == nil {
 		return "-"

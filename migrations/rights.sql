@@ -31,7 +31,9 @@ SELECT grantee, object, privilege, columns::text[] FROM (VALUES
     ('lumin_ingest', 'attempt_minutes', 'SELECT, INSERT, UPDATE, DELETE', NULL),
     ('lumin_ingest', 'attempt_hours', 'SELECT, INSERT, UPDATE, DELETE', NULL),
     ('lumin_ingest', 'backlog_minutes', 'SELECT, INSERT, UPDATE, DELETE', NULL),
-    ('lumin_ingest', 'alerts', 'SELECT, INSERT, UPDATE', NULL), -- mismatched signatures, and the certificate
+    ('lumin_ingest', 'alerts', 'SELECT, INSERT, UPDATE, DELETE', NULL), -- what it reports; and while no program runs jobs, it sends
+    ('lumin_ingest', 'alert_sending', 'SELECT, INSERT, UPDATE', NULL),
+    ('lumin_ingest', 'river_queue', 'SELECT', NULL), -- for the backlog
     ('lumin_ingest', 'schema_migrations', 'SELECT', NULL),
     ('lumin_ingest', 'river_migration', 'SELECT', NULL),
     ('lumin_ingest', 'error_fingerprint', 'EXECUTE', NULL),

@@ -35,13 +35,18 @@ const recoveryLockSQL = `
 SELECT pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true),
        pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true), pg_catalog.pg_advisory_xact_lock(` + recoveryLock + `)`
 
+// olderProgramsSQL names programs that would not recognize the original of a
+// recovered event. Programs recognize it since migration 27. A program that was not
+// seen for a minute has ended.
+const olderProgramsSQL = `
+SELECT coalesce(string_agg(format('%s (process %s)', host, pid), ', ' ORDER BY host, pid), '') FROM lumin.programs
+WHERE role <> 'worker' AND last_seen >= now() - interval '1 minute' AND coalesce(schema_version, 0) < 27`
+
 // recoveryLookSQL finds what prevents a recovery: a stored event of any source, and
-// programs that would not recognize the original. Programs recognize it since
-// migration 27. A program that was not seen for a minute has ended.
+// older programs.
 const recoveryLookSQL = `
 SELECT (SELECT id FROM (SELECT id FROM lumin.events WHERE signature_request_id = $1 AND event_type = $2 OFFSET 0) e ORDER BY id LIMIT 1),
-       (SELECT count(*) FROM lumin.programs
-        WHERE role <> 'worker' AND last_seen >= now() - interval '1 minute' AND coalesce(schema_version, 0) < 27)`
+       (` + olderProgramsSQL + `)`
 
 // Recovery is an event to recover.
 type Recovery struct {
@@ -57,9 +62,9 @@ var (
 	// can be tried again in another transaction after a second.
 	ErrRecoveryBusy = errors.New("deliveries are being recorded at this moment")
 
-	// ErrOlderProgram means that a running program would not recognize the original
+	// ErrOlderProgram means that running programs would not recognize the original
 	// of a recovered event, so job types could run twice for one event.
-	ErrOlderProgram = errors.New("a program of an older version receives deliveries: update it, or stop it and wait a minute")
+	ErrOlderProgram = errors.New("programs of an older version receive deliveries")
 )
 
 // RecoverTx records an event that no source has reported. It creates runs and jobs for
@@ -86,7 +91,7 @@ func (s *Store) RecoverTx(ctx context.Context, tx pgx.Tx, r Recovery) (Receipt, 
 	}
 	var (
 		stored *int64
-		older  int
+		older  string
 	)
 	err = tx.QueryRow(ctx, recoveryLookSQL, envelope.SignatureRequestID, string(envelope.EventType)).Scan(&stored, &older)
 	switch {
@@ -94,8 +99,8 @@ func (s *Store) RecoverTx(ctx context.Context, tx pgx.Tx, r Recovery) (Receipt, 
 		return Receipt{}, fmt.Errorf("look for the event to recover: %w", err)
 	case stored != nil:
 		return Receipt{EventID: *stored, Status: Duplicate}, nil
-	case older > 0:
-		return Receipt{}, ErrOlderProgram
+	case older != "":
+		return Receipt{}, fmt.Errorf("%w: %s", ErrOlderProgram, older)
 	}
 	jobs, err := RecoveredJobs(ctx, tx, envelope.EventType)
 	if err != nil {
@@ -110,6 +115,16 @@ func (s *Store) RecoverTx(ctx context.Context, tx pgx.Tx, r Recovery) (Receipt, 
 		return Receipt{}, err
 	}
 	return receipts[0], nil
+}
+
+// CheckPrograms returns [ErrOlderProgram] if nothing can be recovered because of the
+// programs that are running. RecoverTx checks the same.
+func CheckPrograms(ctx context.Context, db query.DB) error {
+	older, err := query.Rows(ctx, db, "look for older programs", pgx.RowTo[string], olderProgramsSQL)
+	if err == nil && older[0] != "" {
+		err = fmt.Errorf("%w: %s", ErrOlderProgram, older[0])
+	}
+	return err
 }
 
 // LockForRecovery keeps transactions from recording events of the types that can be

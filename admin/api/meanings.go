@@ -225,7 +225,7 @@ func programProperties() map[string]property {
 		"pending_since":        {"Since when the oldest of them has waited; null if none waits.", nil},
 		"held_lanes":           {"One object for each job type whose failed runs hold lanes.", nil},
 		"held":                 {"How many lanes are held.", 1},
-		"alerts":               {"One object for each alert that holds, the newest first. Empty if no program with ALERT_WEBHOOK_URL runs jobs.", nil},
+		"alerts":               {"One object for each alert that holds, the newest first.", nil},
 		"key":                  {"The condition and what it is about.", "silence/account"},
 		"text":                 {"What is wrong, and what to do.", "source account has had no new event for 3d."},
 		"page":                 {"The page of the dashboard about it, as a path; empty if none fits.", "/sources"},

@@ -12,6 +12,7 @@ import (
 
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/store/alerts"
+	"lumin-ingest/store/catalog"
 )
 
 const (
@@ -36,6 +37,10 @@ type Config struct {
 	// Own returns the alerts that only this program can know of. nil: there are none.
 	Own func(context.Context) ([]alerts.Alert, error)
 
+	// ReceiveOnly is for a program that only receives: it examines and sends only while
+	// no program runs jobs, and then only the backlog, with what others have reported.
+	ReceiveOnly bool
+
 	// Every is the time between two rounds. 0 means [alerts.ReportEvery].
 	Every time.Duration
 
@@ -49,13 +54,14 @@ type Sender struct {
 	id       [16]byte // of this program
 	examiner *alerts.Examiner
 	messages *prometheus.CounterVec
+	holds    bool              // the sending, as far as it knows
 	failing  map[string]string // what failed in the last round, and its error
 	cancel   context.CancelFunc
 	ended    chan struct{}
 }
 
-// Start starts a Sender. Without a URL it only reports what Own returns. The caller
-// must stop it.
+// Start starts a Sender. Without a URL it sends nothing, and examines unless another
+// program does. The caller must stop it.
 func Start(cfg Config) *Sender {
 	cfg.Every = cmp.Or(cfg.Every, alerts.ReportEvery)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -91,29 +97,64 @@ func (s *Sender) run(ctx context.Context) {
 	}
 }
 
-// round reports, and examines and sends unless another program does.
+// round reports, and examines and sends unless another program does. What is stored
+// is on the dashboard, even if no program sends it.
 func (s *Sender) round(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	s.note(ctx, "report this program's alerts", s.report(ctx))
-	if s.cfg.URL == "" {
-		return
-	}
-	held, err := alerts.Hold(ctx, s.cfg.Pool, s.id, holdFactor*s.cfg.Every)
+	examine, err := s.turn(ctx)
 	s.note(ctx, "examine alerts", err)
-	if !held {
+	if examine == nil {
 		return
 	}
-	findings := s.examiner.Examine(ctx)
+	findings := examine(ctx)
 	for _, f := range findings {
 		s.note(ctx, "examine the condition "+f.Condition, f.Err)
 	}
 	s.note(ctx, "store alerts", alerts.Store(ctx, s.cfg.Pool, findings))
+	if s.cfg.URL == "" {
+		return
+	}
 	sent, err := alerts.Send(ctx, s.cfg.Pool, s.id, s.post)
 	s.note(ctx, "send alerts", err)
 	if sent {
 		s.messages.WithLabelValues("sent").Inc()
 	}
+}
+
+// turn makes this program the one that examines and sends, if it may be. It returns
+// what it has to examine then, or nil.
+func (s *Sender) turn(ctx context.Context) (examine func(context.Context) []alerts.Finding, err error) {
+	examine = s.examiner.Examine
+	if s.cfg.ReceiveOnly {
+		works, err := catalog.Works(ctx, s.cfg.Pool)
+		if err != nil {
+			return nil, err
+		}
+		if works {
+			return nil, s.release(ctx)
+		}
+		examine = s.examiner.ExamineBacklog
+	}
+	hold := alerts.Hold
+	if s.cfg.URL == "" {
+		hold = alerts.Watch
+	}
+	if s.holds, err = hold(ctx, s.cfg.Pool, s.id, holdFactor*s.cfg.Every); !s.holds {
+		return nil, err
+	}
+	return examine, nil
+}
+
+// release lets another program examine and send.
+func (s *Sender) release(ctx context.Context) error {
+	if !s.holds {
+		return nil
+	}
+	err := alerts.Release(ctx, s.cfg.Pool, s.id)
+	s.holds = err != nil
+	return err
 }
 
 func (s *Sender) post(ctx context.Context, m alerts.Message) error {
@@ -168,12 +209,9 @@ func (s *Sender) note(ctx context.Context, what string, err error) {
 func (s *Sender) Stop() {
 	s.cancel()
 	<-s.ended
-	if s.cfg.URL == "" {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
-	if err := alerts.Release(ctx, s.cfg.Pool, s.id); err != nil {
+	if err := s.release(ctx); err != nil {
 		s.cfg.Logger.Debug("another program sends alerts only in some minutes", "reason", errtext.OneLine(err))
 	}
 }

@@ -99,7 +99,7 @@ func openScenario() Scenario {
 	return Scenario{
 		ID: "T14", Name: "another session leaves a transaction with a snapshot open, so that VACUUM removes nothing",
 		Size:  "4 min each under 50 and 500 jobs/s; p99 of deliveries < 1 s",
-		setup: setup{programs: 2, rate: 10, noReplays: true, env: []string{SteadyVariable + "=1"}},
+		setup: setup{programs: 2, rate: 10, noReplays: true, env: []string{SteadyVariable + "=1", "WORKERS=32"}},
 		inject: func(ctx context.Context, s *scene) error {
 			for _, rate := range []int{10, 100} { // five jobs each
 				name := fmt.Sprintf("at %d jobs/s", 5*rate)

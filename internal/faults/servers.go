@@ -48,6 +48,8 @@ type servers struct {
 	mu      sync.Mutex
 	primary *pgdev.Server
 	standby *pgdev.Server // nil if there is none
+	kept    *pgx.Conn     // an idle connection to keptOf, or nil
+	keptOf  *pgdev.Server
 }
 
 // startServers starts a primary with a migrated database, one proxy per program
@@ -200,7 +202,16 @@ func (s *servers) query(ctx context.Context, f func(context.Context, *pgx.Conn) 
 func (s *servers) queryWithin(ctx context.Context, within time.Duration, f func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	config, err := pgx.ParseConfig(s.current().DatabaseURL(database))
+	server := s.current()
+	if conn := s.take(server); conn != nil {
+		err := f(ctx, conn)
+		if !conn.IsClosed() || ctx.Err() != nil {
+			s.keep(server, conn)
+			return err
+		}
+		// A fault has ended the session since its last use.
+	}
+	config, err := pgx.ParseConfig(server.DatabaseURL(database))
 	if err != nil {
 		return err
 	}
@@ -209,8 +220,36 @@ func (s *servers) queryWithin(ctx context.Context, within time.Duration, f func(
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer s.keep(server, conn)
 	return f(ctx, conn)
+}
+
+// take returns the connection that was kept, or nil. Queries are frequent, and a new
+// connection would cost the server more than most of them.
+func (s *servers) take(server *pgdev.Server) *pgx.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conn := s.kept
+	if conn == nil || s.keptOf != server {
+		return nil
+	}
+	s.kept = nil
+	return conn
+}
+
+// keep keeps a connection for the next query, unless it is broken or another is kept.
+func (s *servers) keep(server *pgdev.Server, conn *pgx.Conn) {
+	s.mu.Lock()
+	surplus := conn
+	if !conn.IsClosed() && (s.kept == nil || s.keptOf != server) {
+		surplus, s.kept, s.keptOf = s.kept, conn, server
+	}
+	s.mu.Unlock()
+	if surplus != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the server may be stopped
+		defer cancel()
+		_ = surplus.Close(ctx) // the server ends the session anyway
+	}
 }
 
 // insist is like query, but repeats it while the server is still recovering
@@ -337,6 +376,9 @@ func (s *servers) each(do func(*pgproxy.Proxy)) {
 
 func (s *servers) close() error {
 	s.each((*pgproxy.Proxy).Close)
+	if conn := s.take(s.keptOf); conn != nil {
+		_ = conn.PgConn().Conn().Close() // the server ends the session
+	}
 	var errs []error
 	for _, server := range []*pgdev.Server{s.standby, s.primary} {
 		if server != nil {

@@ -16,13 +16,10 @@ import (
 // between them, that suggests a rotated key. A single one can come from anyone.
 const mismatchesOfRotation = 10
 
-// startAlerts starts what reports, examines and sends. A program that only receives
-// reports what it alone knows: its role may not read what else is examined.
+// startAlerts starts what reports, examines and sends.
 func (s *Service) startAlerts() *alerting.Sender {
-	cfg := alerting.Config{Settings: s.cfg.Alerts, Pool: s.store.Pool(), Logger: s.cfg.Logger, Registerer: s.registry, Every: s.cfg.alertsEvery}
-	if !s.cfg.Work {
-		cfg.URL = ""
-	}
+	cfg := alerting.Config{Settings: s.cfg.Alerts, Pool: s.store.Pool(), Logger: s.cfg.Logger, Registerer: s.registry, Every: s.cfg.alertsEvery,
+		ReceiveOnly: !s.cfg.Work}
 	if s.handler != nil {
 		known := mismatches{sources: s.handler.Sources, lastEvents: s.lastEvents, growth: map[string]growth{}}
 		cfg.Own = func(ctx context.Context) ([]alerts.Alert, error) {

@@ -15,6 +15,7 @@ import (
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/testcert"
 	"lumin-ingest/internal/wait"
+	"lumin-ingest/migrations"
 	"lumin-ingest/store/alerts"
 )
 
@@ -55,6 +56,55 @@ func TestRotatedKeyIsSent(t *testing.T) {
 	wait.Until(t, "the working program logs it", func() bool { return working.log.First("sent alerts") != nil })
 	if receiving.log.First("sent alerts") != nil {
 		t.Error("the receiving program has sent alerts")
+	}
+}
+
+// While no program runs jobs, one that only receives sends that they wait. It ends
+// when one does, which then says that it is resolved.
+func TestReceiverSendsBacklog(t *testing.T) {
+	t.Parallel()
+	messages := make(chan string, 10)
+	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		messages <- string(body)
+	}))
+	defer webhook.Close()
+	url := pgtest.New(t)
+	pgtest.UseRoles(t, url)
+	conn := pgtest.Conn(t, url)
+	start := func(work bool, role migrations.Role) *testService {
+		login := pgtest.Login(t, url, role)
+		return startService(t, login, func(cfg *Config) {
+			cfg.Ingest, cfg.Work, cfg.alertsEvery, cfg.JobsDB = !work, work, 100*time.Millisecond, pgtest.Pool(t, login)
+			cfg.Alerts = alerting.Settings{URL: webhook.URL, Format: alerting.Text, Name: "test"}
+		})
+	}
+	receiving := start(false, migrations.Ingest)
+	receiving.waitReady(t)
+	if status := receiving.deliver(t, accountKey); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	pgtest.Exec(t, conn, `UPDATE lumin.river_job SET scheduled_at = now() - interval '11 minutes'`)
+	message := ""
+	select {
+	case message = <-messages:
+	case <-time.After(time.Minute):
+		t.Fatal("no message has arrived")
+	}
+	if want := "has been waiting for a worker for 11m. No program that runs jobs is running: start one."; !strings.Contains(message, want) {
+		t.Errorf("%q, want %q", message, want)
+	}
+	holder := func() string {
+		return pgtest.Value[string](t, conn, `SELECT coalesce((SELECT holder::text FROM lumin.alert_sending WHERE held_until > now()), '')`)
+	}
+	first := holder()
+	start(true, migrations.Worker)
+	wait.Until(t, "the working program takes over, and finds that the jobs are worked", func() bool {
+		now := holder()
+		return now != "" && now != first && pgtest.Value[bool](t, conn, `SELECT resolved_at IS NOT NULL FROM lumin.alerts WHERE condition = 'backlog'`)
+	})
+	if text := receiving.log.String(); strings.Contains(text, "permission denied") {
+		t.Error(text)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
+	"lumin-ingest/store/catalog"
 )
 
 // waitingJob is the job of a queue that has been due for longest.
@@ -43,6 +44,10 @@ func (x *Examiner) backlog(ctx context.Context) (f Finding, err error) {
 	if err != nil {
 		return f, err
 	}
+	works, err := catalog.Works(ctx, x.pool)
+	if err != nil {
+		return f, err
+	}
 	longest := time.Duration(0)
 	for _, w := range waiting {
 		age := time.Duration(w.Seconds * float64(time.Second))
@@ -51,7 +56,10 @@ func (x *Examiner) backlog(ctx context.Context) (f Finding, err error) {
 			continue
 		}
 		remedy := "Check that a program works the job type " + w.Kind + ", and that its workers are not held up."
-		if w.Paused {
+		switch {
+		case !works:
+			remedy = "No program that runs jobs is running: start one."
+		case w.Paused:
 			remedy = "The queue is paused: resume it."
 		}
 		f.Alerts = append(f.Alerts, Alert{

@@ -71,6 +71,12 @@ func (x *Examiner) Examine(ctx context.Context) []Finding {
 	return findings
 }
 
+// ExamineBacklog examines the one condition that a program which only receives has
+// the rights to examine.
+func (x *Examiner) ExamineBacklog(ctx context.Context) []Finding {
+	return []Finding{examineOne(ctx, Backlog, x.backlog)}
+}
+
 func examineOne(ctx context.Context, name string, examine func(context.Context) (Finding, error)) Finding {
 	ctx, cancel := context.WithTimeout(ctx, conditionTimeout)
 	defer cancel()

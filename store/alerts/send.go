@@ -31,16 +31,27 @@ const (
 // Hold makes a program the one that examines and sends, for the given time, unless
 // another is. It reports whether it is.
 func Hold(ctx context.Context, pool *pgxpool.Pool, program [16]byte, length time.Duration) (bool, error) {
+	return hold(ctx, pool, program, length, 0)
+}
+
+// Watch makes a program the one that examines and sends nothing, unless another has
+// examined within the given time. It reports whether it is. A program that calls
+// Hold takes over at once.
+func Watch(ctx context.Context, pool *pgxpool.Pool, program [16]byte, within time.Duration) (bool, error) {
+	return hold(ctx, pool, program, 0, within)
+}
+
+func hold(ctx context.Context, pool *pgxpool.Pool, program [16]byte, length, patience time.Duration) (bool, error) {
 	tag, err := pool.Exec(ctx, `
 		INSERT INTO lumin.alert_sending AS s (holder, held_until) VALUES ($1, now() + make_interval(secs => $2))
 		ON CONFLICT (single) DO UPDATE SET holder = EXCLUDED.holder, held_until = EXCLUDED.held_until
-		WHERE s.holder = EXCLUDED.holder OR s.held_until < now()`, program, length.Seconds())
+		WHERE s.holder = EXCLUDED.holder OR s.held_until < now() - make_interval(secs => $3)`, program, length.Seconds(), patience.Seconds())
 	var refused *pgconn.PgError
 	switch {
 	case errors.As(err, &refused) && refused.Code == pgerrcode.LockNotAvailable: // another program is sending
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("become the program that sends alerts: %w", err)
+		return false, fmt.Errorf("become the program that examines alerts: %w", err)
 	}
 	return tag.RowsAffected() == 1, nil
 }
@@ -48,7 +59,7 @@ func Hold(ctx context.Context, pool *pgxpool.Pool, program [16]byte, length time
 // Release lets another program take over at once.
 func Release(ctx context.Context, pool *pgxpool.Pool, program [16]byte) error {
 	if _, err := pool.Exec(ctx, `UPDATE lumin.alert_sending SET held_until = '-infinity' WHERE holder = $1`, program); err != nil {
-		return fmt.Errorf("leave the sending of alerts to another program: %w", err)
+		return fmt.Errorf("leave the alerts to another program: %w", err)
 	}
 	return nil
 }

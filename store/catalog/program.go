@@ -96,6 +96,17 @@ func KindsAtWork(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
 	return kinds, nil
 }
 
+// Works reports whether a program that works jobs has been seen within [SeenWithin].
+func Works(ctx context.Context, pool *pgxpool.Pool) (works bool, err error) {
+	err = pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM lumin.programs WHERE role <> 'ingest' AND last_seen >= now() - make_interval(secs => $1))`,
+		SeenWithin.Seconds()).Scan(&works)
+	if err != nil {
+		return false, fmt.Errorf("look for programs that run jobs: %w", err)
+	}
+	return works, nil
+}
+
 // Programs lists the programs that were seen within the given time, the oldest
 // first.
 func Programs(ctx context.Context, pool *pgxpool.Pool, within time.Duration) ([]Program, error) {
