@@ -74,6 +74,10 @@ test-browser: ## test the dashboard in an installed Chromium, with axe-core from
 test-memory: ## test the memory use when idle and under a flood, without the race detector, which would distort it
 	go test -count 1 -run 'IdleMemory|FloodMemory|HostileCallers' ./app
 
+.PHONY: test-hmac
+test-hmac: ## compare the check of signatures with another HMAC in a million random cases, without the race detector, which would be slow
+	go test -count 1 -run VerifyAgrees ./lumin
+
 .PHONY: test-hostile
 test-hostile: ## test that deliveries succeed during HOSTILE (2000) hostile connections, without the race detector; prints a line of JSON
 	LUMIN_TEST_HOSTILE=$(HOSTILE) go test -count 1 -v -run TestHostileCallers ./app | grep -v '^ *{"time'
@@ -96,7 +100,7 @@ test-together: ## test ingest, replays, retention and erasures at the same time,
 
 .PHONY: test-faults
 test-faults: ## inject kills, failovers and broken connections for FAULTS_FOR (10m), then check that nothing is lost or doubled; SEED=n repeats a run
-	LUMIN_TEST_FAULTS_FOR=$(FAULTS_FOR) LUMIN_TEST_FAULTS_RATE=$(FAULTS_RATE) LUMIN_TEST_FAULTS_SEED=$(SEED) \
+	LUMIN_TEST_FAULTS_FOR=$(FAULTS_FOR) LUMIN_TEST_FAULTS_RATE=$(FAULTS_RATE) LUMIN_TEST_SEED=$(SEED) \
 		go test -count 1 -v -timeout 24h -run 'TestManyFaults$$' ./internal/faults
 
 .PHONY: test-broken
@@ -135,7 +139,7 @@ openapi: ## test the document of the API, its examples and its answers with a va
 	cd tools/openapi && go vet ./... && go test $(RACE) -timeout 10m ./...
 
 .PHONY: check
-check: fmt vet lint licenses model test test-memory examples monitoring openapi bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, memory, the examples, monitoring, the document of the API and a short benchmark
+check: fmt vet lint licenses model test test-hmac test-memory examples monitoring openapi bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, signatures, memory, the examples, monitoring, the document of the API and a short benchmark
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted

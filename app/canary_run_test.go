@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -314,29 +313,4 @@ func (r *canaryRun) provokeFailures() {
 	eventually(r.t, 30*time.Second, "leaky_cancel is cancelled", func() bool {
 		return number(r.t, db, `SELECT count(*) FROM lumin.runs WHERE job_kind = 'leaky_cancel' AND state = 'cancelled'`) > 0
 	})
-}
-
-// runCommands runs the commands that show something, and collects what they
-// print.
-func (r *canaryRun) runCommands(databaseURL string) {
-	c := r.canaries
-	secrets := []string{"--lumin-account-api-keys", c["account key"], "--lumin-app-secrets", "demo=" + c["app secret"]}
-	api := []string{"--lumin-api-key", c["API key"], "--lumin-api-url", r.elsewhere.URL}
-	for _, args := range [][]string{
-		{"events", "list"}, {"events", "list", "--unrecognized"}, {"events", "tail"}, {"events", "show", "request-1"}, {"events", "show", "1"}, {"conflicts", "list"}, {"conflicts", "show", "1"},
-		{"failures"}, {"follow-ups", "list"}, {"lanes", "list"}, {"alerts", "list"}, {"alerts", "check"}, {"replays", "list"}, {"replay", "--failed", "--dry-run"}, {"replay", "--failed"},
-		{"replays", "show", "1"}, {"retention", "--retain-events", "30d", "--retain-payloads", "30d", "--dry-run"}, {"erase", "--signature-request", "request-1", "--reason", "asked by " + c["email"], "--dry-run"},
-		slices.Concat([]string{"doctor", "--public-url", "http://" + r.PublicAddr()}, secrets), slices.Concat([]string{"audit"}, secrets), slices.Concat([]string{"keys"}, secrets),
-		slices.Concat([]string{"reconcile"}, api), slices.Concat([]string{"replay", "--failed", "--try", "--yes"}, api),
-	} {
-		for _, output := range []string{"table", "json"} {
-			all := append(slices.Clone(args), "--database-url", databaseURL, "--output", output)
-			var out, errs bytes.Buffer
-			code := run(context.Background(), all, streams{in: strings.NewReader(""), out: &out, err: &errs}, r.jobTypes)
-			if code == 2 {
-				r.t.Errorf("%v was called wrongly: %s", args[:min(2, len(args))], &errs)
-			}
-			r.collect(fmt.Sprintf("output of %v (%s)", args[:min(2, len(args))], output), out.String()+errs.String())
-		}
-	}
 }

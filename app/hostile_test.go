@@ -20,7 +20,10 @@ import (
 
 // hostileResult is what TestHostileCallers prints as JSON.
 type hostileResult struct {
-	Connections int            `json:"connections"`
+	Callers     int            `json:"callers"`
+	Connections int            `json:"connections"` // of the callers, open at the same time
+	Made        int            `json:"connections_made"`
+	NotMade     int            `json:"connections_not_made"`
 	Seconds     float64        `json:"seconds"`
 	Answers     map[string]int `json:"answers"` // to hostile callers, by status
 	Deliveries  int            `json:"deliveries"`
@@ -33,30 +36,32 @@ type hostileResult struct {
 
 // TestHostileCallers delivers while hostile callers use connections, memory and
 // time. Each delivery is answered 200, nothing else is recorded, and afterwards
-// everything is released. LUMIN_TEST_HOSTILE is the number of connections: see
-// make test-hostile.
+// everything is released. LUMIN_TEST_HOSTILE is the number of callers, each with a
+// connection: see make test-hostile.
 func TestHostileCallers(t *testing.T) {
 	t.Parallel()
-	connections, duration := 160, 4*time.Second
+	callers, duration := 160, 4*time.Second
 	if full, err := strconv.Atoi(os.Getenv("LUMIN_TEST_HOSTILE")); err == nil {
-		connections, duration = full, 30*time.Second
+		callers, duration = full, 30*time.Second
 	}
 	url := newDatabase(t)
 	p := startProgram(t, serveEnv(url), "serve")
 	p.waitReady()
-	result := hostileResult{Connections: connections}
+	result := hostileResult{Callers: callers}
 	result.Goroutines[0], result.Descriptors[0] = p.gauge("go_goroutines"), p.gauge("process_open_fds")
 
 	ctx, cancel := context.WithTimeout(t.Context(), duration)
 	defer cancel()
 	start := time.Now()
-	flooded := make(chan map[string]int)
+	flooded := make(chan hostile.Flooded)
 	go func() {
 		b := string(body(sample.Delivery{EventType: lumin.SignatureRequestSigned}))
-		flooded <- hostile.Flood(ctx, strings.TrimPrefix(p.public(), "http://"), connections, b, strings.Repeat("0", 64))
+		flooded <- hostile.Flood(ctx, strings.TrimPrefix(p.public(), "http://"), callers, b, strings.Repeat("0", 64))
 	}()
 	took := deliverUntil(ctx, t, p.public())
-	result.Answers, result.Seconds = <-flooded, time.Since(start).Seconds()
+	flood := <-flooded
+	result.Seconds, result.Answers = time.Since(start).Seconds(), flood.Answers
+	result.Connections, result.Made, result.NotMade = flood.Peak, flood.Made, flood.NotMade
 	result.Deliveries = len(took)
 	result.P50 = float64(took[len(took)/2].Microseconds()) / 1000
 	result.P99 = float64(took[len(took)*99/100].Microseconds()) / 1000
@@ -83,6 +88,9 @@ func checkHostile(t *testing.T, p *program, result *hostileResult) {
 	t.Logf("%s", line)
 	if result.Answers["400"] == 0 || result.Answers["401"] == 0 || result.Answers["431"] == 0 {
 		t.Errorf("the flood was answered %v", result.Answers)
+	}
+	if result.Connections < result.Callers/2 {
+		t.Errorf("only %d connections of %d callers were open at the same time; %d could not be made", result.Connections, result.Callers, result.NotMade)
 	}
 	if full := os.Getenv("LUMIN_TEST_HOSTILE") != ""; !raceDetector && (result.MemoryMiB >= 256 || full && result.P99 >= 1000) {
 		t.Error("more than 256 MiB, or a p99 above 1 s")

@@ -47,51 +47,59 @@ func armTrap(tb testing.TB, admin *pgxpool.Pool, n int) {
 	pgtest.Exec(tb, admin, fmt.Sprintf(`UPDATE trap.moment SET n = %d; SELECT setval('trap.commands', 1, false)`, n))
 }
 
-// If a migration is killed at any point, the next up or down continues. This
-// holds for our migrations, River's and the triggers. LUMIN_TEST_MIGRATION_KILLS
-// is the number of points.
+// If a migration is killed at any command, no mark is left, and the next up or
+// down continues. This holds for our migrations, River's and the triggers.
+// LUMIN_TEST_MIGRATION_KILLS is the number of commands in each direction; more than
+// there are means all.
 func TestKilledAtEachStatement(t *testing.T) {
 	t.Parallel()
 	address := pgtest.NewEmpty(t)
 	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
 	pgtest.Exec(t, admin, trapSQL)
-	armTrap(t, admin, 0)
-	up(t, address)
-	commands := pgtest.Value[int](t, admin, `SELECT last_value FROM trap.commands`)
-	down(t, address, len(versions(t)))
-	if commands < 80 {
-		t.Fatalf("the trap counted %d commands", commands)
+	count := func(migrate func()) int {
+		armTrap(t, admin, 0)
+		migrate()
+		return pgtest.Value[int](t, admin, `SELECT last_value FROM trap.commands`)
 	}
-	// A prime step, so that the moments fall into every migration.
-	step, killed := 11, 0
-	if n := measure.Size(t, "LUMIN_TEST_MIGRATION_KILLS", 0); n > 0 {
-		step = max(1, commands/n)
+	ups := count(func() { up(t, address) })
+	downs := count(func() { down(t, address, len(versions(t))) })
+	if ups < 80 || downs < 40 {
+		t.Fatalf("the trap counted %d and %d commands", ups, downs)
 	}
-	for moment := 1; moment < commands; moment += step {
-		killed += 2
+	most := max(ups, downs)
+	moments := min(most, measure.Size(t, "LUMIN_TEST_MIGRATION_KILLS", most/11))
+	unmarked := 0
+	for n := range moments {
+		moment := 1 + n*ups/moments
 		armTrap(t, admin, moment)
 		if err := migrations.Up(t.Context(), address); err == nil {
-			t.Fatalf("moment %d: up was not killed", moment)
+			t.Fatalf("command %d: up was not killed", moment)
 		}
 		if s := status(t, admin); s.Dirty || s.Current() {
-			t.Fatalf("moment %d: %+v", moment, s)
+			t.Fatalf("command %d: %+v", moment, s)
 		}
 		armTrap(t, admin, 0)
 		up(t, address)
 		checkTriggers(t, admin)
-		armTrap(t, admin, moment%40+1)
+		moment = 1 + n*downs/moments
+		armTrap(t, admin, moment)
 		if err := migrations.Down(t.Context(), address, len(versions(t))); err == nil {
-			t.Fatalf("moment %d: down was not killed", moment)
+			t.Fatalf("command %d: down was not killed", moment)
+		}
+		if s := status(t, admin); s.Dirty {
+			t.Fatalf("command %d of down: %+v", moment, s)
 		}
 		armTrap(t, admin, 0)
 		down(t, address, max(1, len(slices.DeleteFunc(versions(t), func(v int) bool { return v > status(t, admin).Version }))))
 		if schemaExists(t, admin) {
-			t.Fatalf("moment %d: schema lumin is still there", moment)
+			t.Fatalf("command %d: schema lumin is still there", moment)
 		}
+		unmarked += 2
 	}
-	measure.Log(t, "faults", float64(killed), "")
-	measure.Log(t, "commands of all migrations", float64(commands), "")
-	measure.Log(t, "migrations that were reported as dirty after a kill", float64(killed/2), "")
+	measure.Log(t, "faults", float64(2*moments), "")
+	measure.Log(t, "commands of all migrations, up", float64(ups), "")
+	measure.Log(t, "commands of all migrations, down", float64(downs), "")
+	measure.Log(t, "kills that left no mark, and after which the next migration continued", float64(unmarked), "")
 }
 
 // Programs up to version 4 marked the version table before each migration. A

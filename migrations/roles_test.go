@@ -247,6 +247,11 @@ func wantRefused(t *testing.T, conn *pgx.Conn, objects []schemaObject) {
 		AND (has_table_privilege(oid, 'TRUNCATE, REFERENCES, TRIGGER') OR has_table_privilege(oid, 'SELECT WITH GRANT OPTION'))`); n > 0 {
 		t.Errorf("%d tables with a right that no one needs", n)
 	}
+	if views := pgtest.Value[string](t, conn, `
+		SELECT coalesce(string_agg(relname, ' '), '') FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'lumin')
+		AND relkind = 'v' AND (has_table_privilege(oid, 'INSERT, UPDATE, DELETE') OR has_any_column_privilege(oid, 'INSERT, UPDATE'))`); views != "" {
+		t.Errorf("views that may be written: %s", views)
+	}
 }
 
 // Granting again changes nothing. Rights that someone else has granted to a

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"lumin-ingest/store"
 )
 
 // Explained lists the names that properties explains.
@@ -14,11 +16,14 @@ func MakeCursor(list string, at time.Time, id int64) string {
 	return cursor{List: list, At: at, ID: id}.String()
 }
 
-// ParseCursor reads it.
-func ParseCursor(list, text string) (time.Time, int64, error) {
+// RemakeCursor reads it and makes it again.
+func RemakeCursor(list, text string) (string, error) {
 	c, err := parseCursor(list, text)
-	return c.At, c.ID, err
+	return c.String(), err
 }
 
-// ParseTailCursor reads the cursor of a tail.
-func ParseTailCursor(text string) { _, _ = parseTailCursor(text) }
+// MakeTailCursor makes the cursor of a tail.
+func MakeTailCursor(s store.TailState) string { return tailCursor(s) }
+
+// ParseTailCursor reads it.
+func ParseTailCursor(text string) (store.TailState, error) { return parseTailCursor(text) }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,10 +17,11 @@ import (
 // bench carries out rows.
 type bench struct {
 	options
-	self   string   // path of this command
-	older  []string // the older program; nil until a row needs it
-	folder string   // for what is built
-	result result
+	self    string   // path of this command
+	older   []string // the older program; nil until a row needs it
+	olderIs string   // its commit
+	folder  string   // for what is built
+	result  result
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
@@ -80,6 +80,9 @@ func (b *bench) row(ctx context.Context, r row) rowResult {
 		out.Problems = append(out.Problems, err.Error())
 	}
 	done.Outcome, done.Passed = out, out.Passed()
+	if r.id == upgradeRow {
+		done.Older = b.olderIs
+	}
 	done.Lasted = time.Since(begin).Round(time.Second).Seconds()
 	done.PerEvent, done.PerFault = ruleOfThree(out, out.Events), ruleOfThree(out, out.Faults)
 	if done.Passed {
@@ -95,9 +98,10 @@ func (b *bench) row(ctx context.Context, r row) rowResult {
 }
 
 // ruleOfThree returns the rate below which failures are with 95 % confidence,
-// after so many trials without one. 0 means that there is no such bound.
+// after so many trials without one. 0 means that there is no such bound, as in a
+// row that may lose deliveries.
 func ruleOfThree(out *faults.Outcome, trials int) float64 {
-	if trials == 0 || out.Lost+out.Doubled+out.Violations > 0 {
+	if trials == 0 || out.Loses || out.Lost+out.Doubled+out.Violations > 0 {
 		return 0
 	}
 	return 3 / float64(trials)
@@ -115,48 +119,6 @@ func (b *bench) command(r row) string {
 	return text
 }
 
-// upgradeRow is the row that needs an older program.
-const upgradeRow = "T16"
-
-// withoutMigrations is how many of the newest migrations the older program does
-// not know if no commit is named.
-const withoutMigrations = 2
-
-// buildOlder builds the older program: that of a commit, or the last commit
-// without its newest migrations.
-func (b *bench) buildOlder(ctx context.Context) error {
-	source := filepath.Join(b.folder, "source")
-	const script = `set -e
-root=$(git rev-parse --show-toplevel)
-mkdir "$2"
-git -C "$root" archive "$1" | tar -x -C "$2"`
-	named := b.before
-	if named == "" {
-		named = "HEAD"
-	}
-	if err := command(ctx, "", "sh", "-c", script, "extract", named, source); err != nil {
-		return fmt.Errorf("read commit %s: %w", named, err)
-	}
-	if b.before == "" {
-		files, err := filepath.Glob(filepath.Join(source, "migrations", "sql", "*.sql"))
-		if err != nil {
-			return err
-		}
-		slices.Sort(files)
-		for _, file := range files[max(0, len(files)-2*withoutMigrations):] { // up and down
-			if err := os.Remove(file); err != nil {
-				return err
-			}
-		}
-	}
-	program := filepath.Join(b.folder, "older")
-	if err := command(ctx, source, "go", "build", "-buildvcs=false", "-o", program, "./internal/chaos"); err != nil {
-		return fmt.Errorf("build the older program: %w", err)
-	}
-	b.older = []string{program, "serve"}
-	return nil
-}
-
 // command runs a program in a folder; "" is the current one.
 func command(ctx context.Context, folder, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -164,7 +126,7 @@ func command(ctx context.Context, folder, name string, args ...string) error {
 	return cmd.Run()
 }
 
-// commit returns the commit of the checkout, if git can say it.
+// commit returns the commit of the checkout, if git knows it.
 func commit(ctx context.Context) string {
 	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12").Output()
 	if err != nil {

@@ -91,6 +91,24 @@ func TestReadTest(t *testing.T) {
 	}
 }
 
+// A row in which losses are expected counts them, and has no bound. The others
+// must not lose anything.
+func TestRowThatLoses(t *testing.T) {
+	t.Parallel()
+	out := &faults.Outcome{ID: "T8a", Name: "a row", Size: "1", Seed: 1, Scale: 1, Events: 1000, Faults: 30, Loses: true}
+	for lost, want := range map[int]string{
+		0:  "| [T8a](#t8a-seed-1) | 1,000 | 30 | 0 | – | – | – | – | – | – | 1 | passed: losses were expected |",
+		93: "| [T8a](#t8a-seed-1) | 1,000 | 30 | 93 | – | – | – | – | – | – | 1 | passed: losses were expected |",
+	} {
+		out.Lost = lost
+		done := rowResult{Outcome: out, Passed: out.Passed(), PerEvent: ruleOfThree(out, out.Events), PerFault: ruleOfThree(out, out.Faults), Older: "c0ffee"}
+		page := result{Rows: []rowResult{done}}.markdown()
+		if !strings.Contains(page, want) || !strings.Contains(page, "is that of commit c0ffee.") {
+			t.Errorf("the page does not contain %q:\n%s", want, page)
+		}
+	}
+}
+
 // A row replaces the same row with the same seed. Other rows stay.
 func TestPublish(t *testing.T) {
 	t.Parallel()

@@ -59,7 +59,7 @@ type options struct {
 	seed   uint64
 	scale  float64
 	out    string // folder; empty writes none
-	before string // commit of the older program for T16; empty: this one without its newest migrations
+	before string // commit of the older program for T16; empty: the last one without the newest migrations
 	list   bool
 }
 
@@ -69,7 +69,7 @@ func parse(args []string) (o options, err error) {
 	flags.Uint64Var(&o.seed, "seed", 0, "seed for all random decisions; 0 draws one")
 	flags.Float64Var(&o.scale, "scale", 1, "fraction of the sizes in the plan, above 0 and up to 1")
 	flags.StringVar(&o.out, "out", "", "folder for result.json and result.md; none by default")
-	flags.StringVar(&o.before, "before", "", "`commit` of the older program for T16; by default the last commit without its newest migrations")
+	flags.StringVar(&o.before, "before", "", "`commit` of the older program for T16; by default the last one without the newest migrations")
 	flags.BoolVar(&o.list, "list", false, "list the rows and their sizes")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -39,6 +39,7 @@ type machine struct {
 type rowResult struct {
 	*faults.Outcome
 	Commit   string  `json:"commit"`
+	Older    string  `json:"older,omitempty"` // commit of the older program, in T16
 	Date     string  `json:"date"`
 	Command  string  `json:"command"`
 	Passed   bool    `json:"passed"`

@@ -54,8 +54,8 @@ func tests() []test {
 		},
 		{
 			id: "T16k", name: "the connection of a migration is ended at a statement; the next migration continues",
-			size: "at about 100 statements of all migrations, up and down", run: "^TestKilledAtEachStatement$", folder: "./migrations",
-			variable: "LUMIN_TEST_MIGRATION_KILLS", full: 100,
+			size: "at each command of all migrations that creates, changes or drops something, up and down", run: "^TestKilledAtEachStatement$", folder: "./migrations",
+			variable: "LUMIN_TEST_MIGRATION_KILLS", full: 1000,
 		},
 		{
 			id: "T18", name: "negative controls: broken builds, which the invariants must notice",

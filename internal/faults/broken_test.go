@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lumin-ingest/internal/faults"
+	"lumin-ingest/internal/measure"
 )
 
 // breakage is a change to the program that breaks one of its promises. The
@@ -126,12 +127,20 @@ func TestBrokenBuilds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			measure.Log(t, b.name+": faults", float64(caught.Faults), "")
+			measure.Log(t, b.name+": checks", float64(caught.Checks), "")
 			expected := func(v faults.Violation) bool { return slices.Contains(b.notice, v.Checker) }
 			if len(b.notice) == 0 && (len(caught.Violations) > 0 || caught.Checks < 10 || caught.Faults < 5) {
 				t.Error("a program that is not broken was caught, or hardly tried")
 			}
-			if len(b.notice) > 0 && !slices.ContainsFunc(caught.Violations, expected) {
-				t.Errorf("not caught by any of %q", b.notice)
+			if len(b.notice) > 0 {
+				measure.Log(t, b.name+": noticed after", caught.After.Seconds(), "s")
+				if !slices.ContainsFunc(caught.Violations, expected) {
+					t.Errorf("not caught by any of %q", b.notice)
+				}
+				if caught.After > catchBound { // the last check may end later
+					t.Errorf("caught after %s, more than %s", caught.After, catchBound)
+				}
 			}
 		})
 	}

@@ -94,7 +94,7 @@ func (r *runner) injectOnly(ctx context.Context) error {
 			if ctx.Err() != nil {
 				break
 			}
-			if _, err := r.inject(ctx, d); err != nil {
+			if _, err := r.inject(ctx, d); err != nil && !errors.Is(err, errMissed) {
 				return err
 			}
 			pause(ctx, d.gap)

@@ -5,6 +5,7 @@ package faults
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
@@ -151,16 +152,26 @@ func (c *clients) body(rng *rand.Rand) []byte {
 		if rng.IntN(6) == 0 {
 			count = 3 + rng.IntN(4)
 		}
-		request, now, first := sample.RandomHex(20), time.Now(), rng.IntN(len(types))
+		request, now, first := randomHex(rng, 20), time.Now(), rng.IntN(len(types))
 		for n := range count {
-			at := now.Add(time.Duration(n/2) * time.Millisecond)
-			c.bodies = append(c.bodies, sample.Delivery{EventType: types[(first+n)%len(types)], SignatureRequestID: request, At: at}.Body())
+			c.bodies = append(c.bodies, sample.Delivery{
+				EventType: types[(first+n)%len(types)], SignatureRequestID: request, At: now.Add(time.Duration(n/2) * time.Millisecond), Token: randomHex(rng, 8),
+			}.Body())
 		}
 		rng.Shuffle(count, func(i, j int) { c.bodies[i], c.bodies[j] = c.bodies[j], c.bodies[i] })
 	}
 	body := c.bodies[0]
 	c.bodies = c.bodies[1:]
 	return body
+}
+
+// randomHex returns n bytes, which the seed decides, in hexadecimal digits.
+func randomHex(rng *rand.Rand, n int) string {
+	raw := make([]byte, n)
+	for i := range raw {
+		raw[i] = byte(rng.Uint32())
+	}
+	return hex.EncodeToString(raw)
 }
 
 // deliver repeats a delivery until it is answered 200. It alternates between

@@ -41,6 +41,10 @@ type shot struct {
 	after func(ctx context.Context) error // cleans up; nil if there is nothing to do
 }
 
+// errMissed is the error of a fault that hit nothing, such as a COMMIT to break
+// that was not sent. Such a fault does not count.
+var errMissed = errors.New("the fault hit nothing")
+
 // All returns all faults.
 func All() []Fault {
 	return []Fault{
@@ -242,16 +246,19 @@ func backendKill(r *runner, rng *rand.Rand) shot {
 	}
 }
 
-// killBackend kills a backend of the programs with SIGKILL. which chooses it.
+// killBackend kills a backend of the programs with SIGKILL. which chooses it. It
+// waits until there is one.
 func (r *runner) killBackend(ctx context.Context, which uint32) error {
 	var pids []int
 	err := r.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, _ := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE usename = $1 ORDER BY backend_start`, login)
 		var err error
-		pids, err = pgx.CollectRows(rows, pgx.RowTo[int])
+		if pids, err = pgx.CollectRows(rows, pgx.RowTo[int]); err == nil && len(pids) == 0 {
+			err = errMissed
+		}
 		return err
 	})
-	if err != nil || len(pids) == 0 {
+	if err != nil {
 		return err
 	}
 	return r.servers.current().KillBackend(ctx, pids[int(which)%len(pids)])
@@ -262,16 +269,21 @@ func backendsTerminate(r *runner, rng *rand.Rand) shot {
 	return shot{
 		what: fmt.Sprintf("pg_terminate_backend for %.0f %% of the connections, %d times", 100*share, times),
 		do: func(ctx context.Context) error {
+			var ended int64
 			for range times {
 				err := r.servers.insist(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-					_, err := conn.Exec(ctx, `
+					tag, err := conn.Exec(ctx, `
 						SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND random() <= $2`, login, share)
+					ended += tag.RowsAffected()
 					return err
 				})
 				if err != nil {
 					return err
 				}
 				pause(ctx, 200*time.Millisecond)
+			}
+			if ended == 0 {
+				return errMissed
 			}
 			return nil
 		},

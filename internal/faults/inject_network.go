@@ -82,6 +82,7 @@ func commitFault(fault pgproxy.Fault, what string) func(*runner, *rand.Rand) sho
 			do: func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeout(ctx, strikeTimeout)
 				defer cancel()
+				total := 0
 				for _, proxy := range proxies {
 					struck := proxy.Struck()
 					proxy.AtCommit(fault, times)
@@ -89,6 +90,11 @@ func commitFault(fault pgproxy.Fault, what string) func(*runner, *rand.Rand) sho
 						pause(ctx, 20*time.Millisecond)
 					}
 					proxy.AtCommit(pgproxy.Pass, 0)
+					total += proxy.Struck() - struck
+				}
+				r.note("%d COMMITs were hit", total)
+				if total == 0 {
+					return errMissed
 				}
 				return nil
 			},

@@ -51,6 +51,9 @@ func jobRescue(r *runner, rng *rand.Rand) shot {
 				rescued += count
 			}
 			r.note("%d jobs were given to another worker", rescued)
+			if rescued == 0 {
+				return errMissed
+			}
 			return nil
 		},
 	}

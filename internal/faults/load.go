@@ -35,9 +35,17 @@ const (
 // Variables of the environment of the program that decide how its job types
 // behave.
 const (
+	SeedVariable   = "FAULTS_SEED"   // decides with the key of an event which of its jobs fail by chance
 	SteadyVariable = "FAULTS_STEADY" // if it is set, job types do not fail by chance
 	SlowVariable   = "FAULTS_SLOW"   // the longest time that EffectKind waits after its effect, such as 2s
 	PoisonVariable = "FAULTS_POISON" // a file: while it exists, PanicKind, NULKind and HangKind misbehave for some events
+)
+
+// Errors with which the job types fail by chance. The program may fail runs with
+// another error only because of a fault.
+const (
+	FailText  = "not at all"    // for good
+	RetryText = "not this time" // the attempt
 )
 
 // Job types that the program has if PoisonVariable is set. They leave no effects.

@@ -23,10 +23,12 @@ type Outcome struct {
 	Attempts   int `json:"attempts"`
 	Faults     int `json:"faults"`
 	Effects    int `json:"effects"`
-	Lost       int `json:"lost"`
+	Lost       int `json:"lost"` // acknowledged deliveries that are not stored; if Loses, after each fault
 	Doubled    int `json:"doubled"`
 	Violations int `json:"violations"`
 	Damages    int `json:"damages"` // falsifications that were noticed
+
+	Loses bool `json:"loses,omitempty"` // losses are expected, so they are no problem, and the invariants are not checked
 
 	First200   *Spread   `json:"first_200,omitempty"`   // after the end of a fault
 	LastEffect *Spread   `json:"last_effect,omitempty"` // after the last fault of a burst: all earlier work is done
@@ -85,10 +87,14 @@ func (s *scene) finish(result *Result) {
 	}
 	o.Events, o.Attempts = result.Counts.Acknowledged, result.Counts.Attempts
 	o.Faults, o.Effects, o.Lost, o.Doubled, o.Damages = len(s.rows)+s.more, result.Effects, result.Lost, result.Doubled, result.Damages
+	if s.cfg.loses {
+		o.Loses, o.Lost = true, s.lost
+	}
 	for _, v := range result.Violations {
 		o.Violations += v.Count
 		o.Problems = append(o.Problems, v.String())
 	}
+	s.failures(result)
 	o.Lasted = result.Lasted.Seconds()
 	o.First200 = s.spread("the first 200", s.scenario.first200, func(row *Row) time.Duration {
 		at, found := s.ledger.firstAck(row.ended)
@@ -101,6 +107,21 @@ func (s *scene) finish(result *Result) {
 	o.Problems = append(o.Problems, s.allProblems()...)
 	if o.Events == 0 || o.Faults == 0 {
 		o.Problems = append(o.Problems, "too few events happened to prove anything")
+	}
+}
+
+// failures adds how often runs failed for good. The run replays them, so that I6
+// holds in the end. If the job types do not fail by chance, no run may fail.
+func (s *scene) failures(result *Result) {
+	if s.cfg.loses { // not counted
+		return
+	}
+	s.out.figure("runs failed for good with an error of their job type", float64(result.FailedByDesign), "")
+	const name = "runs failed for good with another error"
+	if slices.Contains(s.scenario.setup.env, SteadyVariable+"=1") {
+		s.atMost(name, float64(result.FailedOtherwise), 0, "")
+	} else {
+		s.out.figure(name, float64(result.FailedOtherwise), "")
 	}
 }
 

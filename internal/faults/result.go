@@ -42,6 +42,11 @@ type Result struct {
 	Doubled int           `json:"doubled"` // effects that took place twice
 	Damages int           `json:"damages"` // falsifications that were noticed; 0 if there were violations
 
+	// How often a run failed for good, until everything was settled: with an error
+	// that its job type returns on purpose, and with another one.
+	FailedByDesign  int `json:"failed_by_design"`
+	FailedOtherwise int `json:"failed_otherwise"`
+
 	Histories  Histories   `json:"histories"`
 	Violations []Violation `json:"violations"`
 	Problems   []string    `json:"problems"`
@@ -80,6 +85,7 @@ func (r *Result) Markdown() string {
 		r.Seed, r.Lasted, len(r.Rows), r.Counts.Attempts, r.Counts.Deliveries, r.Counts.Acknowledged, r.Counts.Redelivered, r.Replays)
 	fmt.Fprintf(&text, "%d events and %d effects are stored; %d lost, %d doubled, %d invariants violated. %d of %d falsifications noticed.\n",
 		r.Events, r.Effects, r.Lost, r.Doubled, len(r.Violations), r.Damages, len(damages))
+	fmt.Fprintf(&text, "Runs failed for good %d times with an error of their job type and %d times with another one.\n", r.FailedByDesign, r.FailedOtherwise)
 	fmt.Fprintf(&text, "The histories of %d events have %d operations, at most %d of one event; the search took %s, the longest for one event %s. %d falsifications noticed.\n",
 		r.Histories.Events, r.Histories.Operations, r.Histories.Most,
 		r.Histories.Took.Round(time.Millisecond), r.Histories.Longest.Round(time.Microsecond), r.Histories.Falsified)

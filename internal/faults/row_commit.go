@@ -63,7 +63,7 @@ func (s *scene) breakCommits(ctx context.Context, name string, strike pgproxy.St
 	t := s.ledger.traffic(begin, time.Now(), nil)
 	s.out.figure(fmt.Sprintf("%s: faults", name), float64(total), "")
 	s.out.figure(fmt.Sprintf("%s: answers 200", name), float64(t.answered), "")
-	s.out.figure(fmt.Sprintf("%s: answers 503 or none", name), float64(t.refused), "")
+	s.out.figure(fmt.Sprintf("%s: answers 503 or none", name), float64(t.failed()), "")
 	return nil
 }
 

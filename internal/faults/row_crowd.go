@@ -33,7 +33,7 @@ func exhaustScenario() Scenario {
 			}
 			before := s.calm(ctx)
 			var worst time.Duration
-			var refused int
+			var refused, silent int
 			for range s.count(5, 1) {
 				begin := time.Now()
 				err := s.hit(ctx, "all connections taken", func(ctx context.Context) error {
@@ -42,14 +42,16 @@ func exhaustScenario() Scenario {
 				if err != nil {
 					return err
 				}
-				t := s.ledger.traffic(begin, s.rows[len(s.rows)-1].ended, nil)
-				worst, refused = max(worst, t.worst), refused+t.refused
+				ended := s.rows[len(s.rows)-1].ended
 				if err := s.recover(ctx); err != nil {
 					return err
 				}
+				t := s.ledger.traffic(begin, ended, nil)
+				worst, refused, silent = max(worst, t.worst), refused+t.refused, silent+t.silent
 			}
 			s.atMost("slowest answer without connections", seconds(worst), 10, "s")
-			s.atLeast("answers 503 or none", float64(refused), 1)
+			s.atMost("attempts without an answer", float64(silent), 0, "")
+			s.atLeast("answers 503", float64(refused), 1)
 			s.back(ctx, before)
 			return nil
 		},
@@ -112,19 +114,26 @@ func openScenario() Scenario {
 				if err != nil {
 					return err
 				}
-				row := s.rows[len(s.rows)-1]
-				t := s.ledger.traffic(row.ended.Add(-row.Lasted), row.ended, nil)
-				s.atMost("p99 of deliveries "+name+" during", milliseconds(t.p99), 1000, "ms")
-				s.atMost("deliveries "+name+" not answered 200", float64(t.refused), 0, "")
 				if err := s.recover(ctx); err != nil {
 					return err
 				}
+				row := s.rows[len(s.rows)-1]
+				t := s.ledger.traffic(row.ended.Add(-row.Lasted), row.ended, nil)
+				s.atMost("p99 of deliveries "+name+" during", milliseconds(t.p99), 1000, "ms")
+				s.atMost("deliveries "+name+" not answered 200", float64(t.failed()), 0, "")
+				s.enough("deliveries "+name+" answered 200", t.answered, row.Lasted)
 				pause(ctx, 10*time.Second)
 				s.atMost("p99 of deliveries "+name+" afterwards", s.p99(10*time.Second), 1000, "ms")
 			}
 			return nil
 		},
 	}
+}
+
+// enough requires half of the answers 200 that the rate of the clients allows in
+// a time. Without answers, neither a time nor a refusal could be too much.
+func (s *scene) enough(name string, answered int, in time.Duration) {
+	s.atLeast(name, float64(answered), max(1, in.Seconds()*float64(s.clients.rate.Load())/2))
 }
 
 // leaveOpen holds a transaction with a snapshot and a transaction id open.

@@ -106,13 +106,13 @@ func (s *scene) fillDisk(ctx context.Context, disk *smallDisk, fails func() bool
 		}
 		ended := s.rows[len(s.rows)-1].ended
 		taken += s.ledger.firstAcks(full, ended)
-		refused += s.ledger.traffic(full, ended, nil).refused
 		if err := s.resume(ctx); err != nil {
 			return err
 		}
 		if err := s.recover(ctx); err != nil {
 			return err
 		}
+		refused += s.ledger.traffic(full, ended, nil).failed()
 	}
 	s.atMost("new events answered 200 while full", float64(taken), 0, "")
 	s.atLeast("answers 503 or none while full", float64(refused), 1)

@@ -62,6 +62,7 @@ func asynchronousScenario() Scenario {
 					return err
 				}
 				lost[behind] = append(lost[behind], float64(missing))
+				s.lost += missing
 				if err := s.acked(ctx); err != nil {
 					return err
 				}

@@ -119,7 +119,7 @@ func pauseScenario() Scenario {
 		setup:    setup{programs: 2, rate: 40},
 		first200: workingBound,
 		inject: func(ctx context.Context, s *scene) error {
-			var worst time.Duration
+			var worst, waited time.Duration
 			for range s.count(6, 1) {
 				for _, f := range []struct {
 					name   string
@@ -134,13 +134,15 @@ func pauseScenario() Scenario {
 					if err := s.recover(ctx); err != nil {
 						return err
 					}
-					worst = max(worst, s.ledger.traffic(begin, ended, nil).worst)
+					t := s.ledger.traffic(begin, ended, nil)
+					worst, waited = max(worst, t.worst), max(waited, t.waited)
 					if err := s.firstEffect(ctx, f.name, ended); err != nil {
 						return err
 					}
 				}
 			}
 			s.atMost("slowest answer to a delivery sent during a pause", seconds(worst), answerBound.Seconds(), "s")
+			s.out.figure("the same with the time in which the program was stopped", seconds(waited), "s")
 			return nil
 		},
 	}

@@ -15,29 +15,33 @@ import (
 func workerScenario() Scenario {
 	return Scenario{
 		ID: "T12", Name: "a worker is killed in mid-job, or stopped with SIGSTOP beyond the time of rescue and continued",
-		Size: "500 jobs at work when their worker was hit; one in ten hits is a stop",
+		Size: "500 jobs at work when their worker was hit; every other hit is a stop",
 		setup: setup{
 			programs: 3, roles: []string{"ingest", "worker", "worker"}, rate: 40,
 			env: []string{SteadyVariable + "=1", SlowVariable + "=2s", "WORKERS=32"},
 		},
 		lastEffect: killedBound,
 		inject: func(ctx context.Context, s *scene) error {
-			total, at := s.count(500, 20), 0
+			total, at := s.count(500, 20), map[bool]int{} // by whether it was a stop
 			const burst = 3
-			for n := 0; at < total; n++ {
+			for n, done := 0, false; !done; n++ {
 				pause(ctx, between(s.rng, 2*time.Second, 4*time.Second))
-				hit, err := s.hitWorker(ctx, n%10 == 1)
+				stop := n%2 == 1
+				hit, err := s.hitWorker(ctx, stop)
 				if err != nil {
 					return err
 				}
-				at += hit
-				if n%burst == burst-1 || at >= total {
+				at[stop] += hit
+				done = at[false]+at[true] >= total && at[true] > 0
+				if n%burst == burst-1 || done {
 					if err := s.recover(ctx); err != nil {
 						return err
 					}
 				}
 			}
-			s.atLeast("jobs at work when their worker was hit", float64(at), float64(total))
+			s.atLeast("jobs at work when their worker was hit", float64(at[false]+at[true]), float64(total))
+			s.atLeast("of these when it was killed", float64(at[false]), 1)
+			s.atLeast("of these when it was stopped", float64(at[true]), 1)
 			return nil
 		},
 	}

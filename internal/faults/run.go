@@ -110,7 +110,7 @@ func (r *runner) prepare(ctx context.Context) (err error) {
 	if r.servers, err = startServers(ctx, r.cfg); err != nil {
 		return err
 	}
-	env := append([]string{CallsVariable + "=" + r.cfg.callsFile()}, r.cfg.Env...)
+	env := append([]string{CallsVariable + "=" + r.cfg.callsFile(), fmt.Sprintf("%s=%d", SeedVariable, r.cfg.Seed)}, r.cfg.Env...)
 	if r.cfg.poison {
 		env = append(env, PoisonVariable+"="+r.cfg.poisonFile())
 	}
@@ -291,7 +291,8 @@ func (r *runner) check(ctx context.Context, result *Result) error {
 		if _, err := conn.Exec(ctx, `ANALYZE`); err != nil {
 			return err
 		}
-		if err := conn.QueryRow(ctx, totalsSQL).Scan(&result.Events, &result.Effects, &result.Lost, &result.Doubled); err != nil {
+		if err := conn.QueryRow(ctx, totalsSQL, []string{FailText, RetryText}, []string{PanicKind, NULKind, HangKind}).Scan(
+			&result.Events, &result.Effects, &result.Lost, &result.Doubled, &result.FailedByDesign, &result.FailedOtherwise); err != nil {
 			return fmt.Errorf("count: %w", err)
 		}
 		r.note("%d deliveries are loaded beside the database", result.Counts.Deliveries)
@@ -314,14 +315,19 @@ func (r *runner) check(ctx context.Context, result *Result) error {
 	})
 }
 
-// totalsSQL counts events, effects, lost events and doubled effects.
+// totalsSQL counts events, effects, lost events, doubled effects, and final
+// failures of runs. Replays do not change the failures. Those with one of the
+// errors in $1, or of one of the job types in $2, are by design.
 const totalsSQL = `
 SELECT (SELECT count(*) FROM lumin.events),
        (SELECT count(*) FROM faults.effects),
        (SELECT count(*) FROM faults.ledger l WHERE l.acks > 0 AND NOT EXISTS (
            SELECT FROM lumin.events e WHERE e.event_key = l.event_key AND e.source = l.source)),
        (SELECT count(*) FROM (
-           SELECT FROM faults.effects GROUP BY event_key, job_kind, rerun HAVING count(*) > 1) twice)`
+           SELECT FROM faults.effects GROUP BY event_key, job_kind, rerun HAVING count(*) > 1) twice),
+       count(*) FILTER (WHERE f.by_design), count(*) FILTER (WHERE NOT f.by_design)
+FROM (SELECT job_kind = ANY ($2) OR coalesce(errors[cardinality(errors)] ->> 'error' = ANY ($1), false) AS by_design
+      FROM lumin.failures) f`
 
 // close ends everything that the run has started.
 func (r *runner) close() error {

@@ -15,6 +15,7 @@ import (
 
 	"lumin-ingest/internal/faults"
 	"lumin-ingest/internal/faults/subject"
+	"lumin-ingest/internal/measure"
 )
 
 // programVariable turns the test binary into the program under test.
@@ -37,20 +38,32 @@ func config(t *testing.T) faults.Config {
 	}
 	return faults.Config{
 		Program: []string{binary, "serve"}, Env: []string{programVariable + "=1"},
-		Folder: t.TempDir(), Seed: setting(t, "SEED", rand.Uint64N(1_000_000)), Rate: int(setting(t, "RATE", 60)), Log: t.Logf,
+		Folder: t.TempDir(), Seed: seed(t), Rate: int(setting(t, "RATE", 60)), Log: t.Logf,
 	}
 }
 
 // setting returns a number from the environment.
 func setting(t *testing.T, name string, otherwise uint64) uint64 {
 	t.Helper()
-	text := os.Getenv("LUMIN_TEST_FAULTS_" + name)
+	return number(t, "LUMIN_TEST_FAULTS_"+name, otherwise)
+}
+
+// seed returns the seed of a run. It is in the same variable as that of other
+// tests, or is drawn.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	return number(t, measure.SeedVariable, rand.Uint64N(1_000_000))
+}
+
+func number(t *testing.T, variable string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(variable)
 	if text == "" {
 		return otherwise
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		t.Fatalf("LUMIN_TEST_FAULTS_%s: %v", name, err)
+		t.Fatalf("%s: %v", variable, err)
 	}
 	return n
 }
@@ -95,10 +108,10 @@ func keep(t *testing.T, folder string) {
 // both would be slower than their deliveries.
 func TestFewFaults(t *testing.T) {
 	cfg := config(t)
-	cfg.InOrder, cfg.Rate = true, 20
+	cfg.InOrder, cfg.Standby, cfg.Rate = true, true, 20
 	var err error
-	cfg.Faults, err = faults.Named("network-cut", "commit-request-lost", "program-terminate", "commit-reply-lost", "commit-request-lost",
-		"server-restart", "commit-reply-lost", "commit-request-lost", "backends-terminate")
+	cfg.Faults, err = faults.Named("network-cut", "commit-request-lost", "program-terminate", "commit-reply-lost", "program-kill",
+		"commit-request-lost", "server-restart", "commit-reply-lost", "failover", "commit-request-lost", "server-immediate", "backends-terminate")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +130,7 @@ func TestScenario(t *testing.T) {
 	folder := t.TempDir()
 	out, err := row.Run(context.WithoutCancel(t.Context()), faults.Options{
 		Program: []string{binary, "serve"}, Env: []string{programVariable + "=1"},
-		Folder: folder, Seed: setting(t, "SEED", rand.Uint64N(1_000_000)), Scale: 0.001, Log: t.Logf,
+		Folder: folder, Seed: seed(t), Scale: 0.001, Log: t.Logf,
 	})
 	if err != nil || !out.Passed() {
 		keep(t, folder)

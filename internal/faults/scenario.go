@@ -101,6 +101,7 @@ type scene struct {
 	out      *Outcome
 
 	more   int                     // faults beyond one per row
+	lost   int                     // acknowledged deliveries that a scenario which may lose some has counted
 	locked map[lumin.EventKey]bool // events that another session has locked
 	from   time.Time               // when a fault begins to count
 	to     time.Time               // when it ceases to count; zero for its end

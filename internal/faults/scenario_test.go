@@ -29,11 +29,11 @@ func TestTraffic(t *testing.T) {
 	l.answerLater(d, start.Add(31*time.Second), 28*time.Second, answer{})
 	l.answerLater(&Delivery{Key: lumin.EventKey{2}, Source: accountSource, Forged: true}, start, time.Minute, answer{status: 401})
 	got := l.traffic(start, start.Add(time.Hour), nil)
-	if want := (traffic{100, 2, 99 * time.Millisecond, 9 * time.Second}); got != want {
+	if want := (traffic{100, 1, 1, 99 * time.Millisecond, 9 * time.Second, 9 * time.Second}); got != want || got.failed() != 2 {
 		t.Errorf("traffic %+v, want %+v", got, want)
 	}
 	got = l.traffic(start.Add(90*time.Second), start.Add(time.Hour), nil)
-	if want := (traffic{10, 0, 100 * time.Millisecond, 100 * time.Millisecond}); got != want {
+	if want := (traffic{10, 0, 0, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond}); got != want {
 		t.Errorf("traffic of the last seconds %+v, want %+v", got, want)
 	}
 	if got := l.traffic(start, start.Add(time.Hour), func(id identity) bool { return id.key == d.Key }); got != (traffic{}) {
@@ -100,6 +100,54 @@ func TestOutcomeOfViolation(t *testing.T) {
 	}
 	if s.out.Violations != 3 {
 		t.Errorf("%d violations", s.out.Violations)
+	}
+}
+
+// In a scenario that may lose deliveries, losses are counted and no problem.
+func TestOutcomeOfExpectedLoss(t *testing.T) {
+	t.Parallel()
+	s := newTestScene(t)
+	s.cfg.loses, s.lost = true, 5
+	ended := time.Now()
+	s.rows = []*Row{{Fault: "f", ended: ended, LastEffect: unmeasured, Ready: unmeasured}}
+	s.ledger.answerLater(&Delivery{Key: lumin.EventKey{1}, Source: accountSource}, ended.Add(time.Millisecond), time.Second, answer{status: 200, id: 1})
+	s.finish(&Result{Counts: s.ledger.Counts()})
+	if !s.out.Passed() || !s.out.Loses || s.out.Lost != 5 || len(s.out.Measures) > 0 {
+		t.Errorf("outcome %+v", s.out)
+	}
+}
+
+// A run that failed without a reason of its job type is a problem only if the job
+// types do not fail by chance. Otherwise a fault may have used up its attempts.
+func TestOutcomeOfFailedRuns(t *testing.T) {
+	t.Parallel()
+	for _, steady := range []bool{false, true} {
+		s := newTestScene(t)
+		if steady {
+			s.scenario.setup.env = []string{"WORKERS=8", SteadyVariable + "=1"}
+		}
+		if s.failures(&Result{FailedByDesign: 7}); len(s.problems) > 0 {
+			t.Errorf("steady %t: %q", steady, s.problems)
+		}
+		if s.failures(&Result{FailedOtherwise: 1}); len(s.problems) > 0 != steady {
+			t.Errorf("steady %t: %q", steady, s.problems)
+		}
+	}
+}
+
+// Too few answers are a problem: they would make every bound hold.
+func TestEnough(t *testing.T) {
+	t.Parallel()
+	s := newTestScene(t)
+	s.clients = newClients(s.ledger, 1, 40, nil)
+	if s.enough("many", 200, 10*time.Second); len(s.problems) > 0 {
+		t.Errorf("200 answers in 10 s: %q", s.problems)
+	}
+	if s.enough("few", 199, 10*time.Second); len(s.problems) == 0 {
+		t.Error("199 answers in 10 s are enough")
+	}
+	if s.enough("none", 0, 0); len(s.problems) != 2 {
+		t.Error("no answer is enough")
 	}
 }
 

@@ -4,8 +4,10 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,6 +92,9 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 			bound = killedBound
 		}
 		row, err := r.inject(ctx, d)
+		if errors.Is(err, errMissed) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -102,6 +107,9 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 		}
 	}
 	watches.Wait()
+	if len(rows) == 0 {
+		return nil
+	}
 	// If neither side ended these connections, they would use up the server's
 	// limit.
 	r.servers.each((*pgproxy.Proxy).CutSilent)
@@ -109,7 +117,8 @@ func (r *runner) injectBurst(ctx context.Context, drawn []draw) error {
 	return nil
 }
 
-// inject injects one fault and returns when it has ended.
+// inject injects one fault and returns when it has ended. A fault that missed has
+// no row.
 func (r *runner) inject(ctx context.Context, d draw) (*Row, error) {
 	row := &Row{Fault: d.fault.Name, What: d.shot.what, At: time.Since(r.started)}
 	r.mu.Lock()
@@ -117,6 +126,12 @@ func (r *runner) inject(ctx context.Context, d draw) (*Row, error) {
 	r.mu.Unlock()
 	r.note("%s: %s", row.Fault, row.What)
 	if err := d.shot.do(ctx); err != nil {
+		if errors.Is(err, errMissed) {
+			r.note("%s: %v, and does not count", row.Fault, err)
+			r.mu.Lock()
+			r.rows = slices.DeleteFunc(r.rows, func(one *Row) bool { return one == row })
+			r.mu.Unlock()
+		}
 		return nil, fmt.Errorf("inject %s (%s): %w", row.Fault, row.What, err)
 	}
 	row.ended = time.Now()

@@ -3,6 +3,9 @@
 package faults
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +65,31 @@ func TestFaultsInOrder(t *testing.T) {
 	}
 	if _, err := Named("network-cut", "sabotage"); err == nil {
 		t.Error("a fault that does not exist was found")
+	}
+}
+
+// A fault that hit nothing is no fault of the run, and ends no burst.
+func TestMissedFault(t *testing.T) {
+	t.Parallel()
+	r := &runner{cfg: Config{Log: func(string, ...any) {}}, started: time.Now(), servers: &servers{}}
+	var tried []string
+	fault := func(name string, err error) draw {
+		return draw{fault: Fault{Name: name}, shot: shot{do: func(context.Context) error {
+			tried = append(tried, name)
+			return err
+		}}}
+	}
+	if err := r.injectBurst(t.Context(), []draw{fault("one", errMissed), fault("two", fmt.Errorf("wrapped: %w", errMissed))}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.inject(t.Context(), fault("three", nil)); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.inject(t.Context(), fault("four", errMissed)); !errors.Is(err, errMissed) {
+		t.Errorf("missed: %v", err)
+	}
+	if len(tried) != 4 || len(r.rows) != 1 || r.rows[0].Fault != "three" {
+		t.Errorf("tried %q, %d rows", tried, len(r.rows))
 	}
 }
 

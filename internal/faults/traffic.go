@@ -10,14 +10,20 @@ import (
 // traffic summarizes the attempts of a period.
 type traffic struct {
 	answered int           // 200
-	refused  int           // 503 or no answer
+	refused  int           // 503, or another answer that the ledger reports
+	silent   int           // no answer
 	p99      time.Duration // of the answers 200
 	worst    time.Duration // of all answers, without the time in which the program was stopped
+	waited   time.Duration // by a client for an answer, with that time
 }
 
+// failed counts the attempts that were not answered 200.
+func (t traffic) failed() int { return t.refused + t.silent }
+
 // traffic summarizes the attempts with a valid signature that were sent in a
-// period and have ended. With except, the deliveries for which it holds do not
-// count.
+// period and have ended. It must be read when all of them have, or else the
+// slowest are missing: after a recovery, all deliveries have been answered. With
+// except, the deliveries for which it holds do not count.
 func (l *Ledger) traffic(from, to time.Time, except func(identity) bool) traffic {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -28,15 +34,17 @@ func (l *Ledger) traffic(from, to time.Time, except func(identity) bool) traffic
 			continue
 		}
 		length := a.answered.Sub(a.sent)
-		if a.status == 200 {
+		switch a.status {
+		case 0:
+			t.silent++
+			continue
+		case 200:
 			t.answered++
 			took = append(took, length)
-		} else {
+		default:
 			t.refused++
 		}
-		if a.status != 0 {
-			t.worst = max(t.worst, a.took)
-		}
+		t.worst, t.waited = max(t.worst, a.took), max(t.waited, length)
 	}
 	if slices.Sort(took); len(took) > 0 {
 		t.p99 = took[(len(took)*99-1)/100]

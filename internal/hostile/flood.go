@@ -12,9 +12,8 @@ import (
 // Flood keeps n hostile connections open to a public listener until ctx ends:
 // slow headers, bodies that stall, short header lines, callers that read no
 // answer, endless requests, and the cases of [Requests]. A connection that was
-// closed is replaced. signature must not be valid for body. Flood returns how
-// many answers there were, by status.
-func Flood(ctx context.Context, address string, n int, body, signature string) map[string]int {
+// closed is replaced. signature must not be valid for body.
+func Flood(ctx context.Context, address string, n int, body, signature string) Flooded {
 	f := &flood{answers: map[string]int{}, cases: Requests(body, signature), endless: EndlessRequests(signature)}
 	kinds := f.kinds(ctx)
 	var callers sync.WaitGroup
@@ -22,7 +21,7 @@ func Flood(ctx context.Context, address string, n int, body, signature string) m
 		callers.Go(func() {
 			time.Sleep(time.Duration(i) * ramp)
 			for turn := i / len(kinds); ctx.Err() == nil; turn++ {
-				call(ctx, address, func(conn net.Conn) { kinds[i%len(kinds)](conn, turn) })
+				f.call(ctx, address, func(conn net.Conn) { kinds[i%len(kinds)](conn, turn) })
 				select {
 				case <-ctx.Done():
 				case <-time.After(pause):
@@ -31,7 +30,15 @@ func Flood(ctx context.Context, address string, n int, body, signature string) m
 		})
 	}
 	callers.Wait()
-	return f.answers
+	return Flooded{Answers: f.answers, Peak: f.peak, Made: f.made, NotMade: f.notMade}
+}
+
+// Flooded says what a flood did.
+type Flooded struct {
+	Answers map[string]int // by status
+	Peak    int            // connections that were open at the same time
+	Made    int            // connections
+	NotMade int            // attempts to connect that failed before the flood ended
 }
 
 const (
@@ -49,20 +56,44 @@ type flood struct {
 	cases   []Case
 	endless []Endless
 
-	mu      sync.Mutex
-	answers map[string]int
+	mu                        sync.Mutex
+	answers                   map[string]int
+	open, peak, made, notMade int // connections
 }
 
 // call uses one connection.
-func call(ctx context.Context, address string, use func(net.Conn)) {
+func (f *flood) call(ctx context.Context, address string, use func(net.Conn)) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
+	if !f.count(ctx, err) {
 		return
 	}
+	defer f.closed()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	defer conn.Close()
 	use(conn)
+}
+
+// count counts an attempt to connect, and reports whether there is a connection.
+func (f *flood) count(ctx context.Context, err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		if ctx.Err() == nil {
+			f.notMade++
+		}
+		return false
+	}
+	f.made++
+	f.open++
+	f.peak = max(f.peak, f.open)
+	return true
+}
+
+func (f *flood) closed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open--
 }
 
 // kinds returns what callers do on a connection, as often as it is in the list.

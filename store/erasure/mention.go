@@ -21,10 +21,14 @@ type mention struct {
 	scratch []byte
 }
 
-// newMention returns a mention of a word in any of its spellings.
+// newMention returns a mention of a word in any of its spellings. No text contains
+// an empty word.
 func newMention(spellings ...string) *mention {
 	m := &mention{}
 	for _, word := range spellings {
+		if word == "" {
+			continue
+		}
 		m.words = append(m.words, norm.NFC.Bytes([]byte(strings.ToLower(norm.NFC.String(word)))))
 	}
 	return m

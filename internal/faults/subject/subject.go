@@ -4,8 +4,8 @@
 // job types that package faults describes.
 //
 // Use it in a binary that starts itself as the program under test. The environment
-// variables [faults.SteadyVariable], [faults.SlowVariable] and
-// [faults.PoisonVariable] decide how the job types behave.
+// variables [faults.SeedVariable], [faults.SteadyVariable], [faults.SlowVariable]
+// and [faults.PoisonVariable] decide how the job types behave.
 //
 //	if os.Getenv("FAULTS_PROGRAM") != "" {
 //		subject.Main() // does not return
@@ -14,9 +14,7 @@ package subject
 
 import (
 	"context"
-	"errors"
 	"io"
-	"math/rand/v2"
 	"os"
 	"time"
 
@@ -38,34 +36,26 @@ func Main() {
 }
 
 func jobTypes(context.Context, app.Env) (*worker.Registry, error) {
+	steady := os.Getenv(faults.SteadyVariable) != ""
+	by := unsteady{chance: newChance(os.Getenv(faults.SeedVariable), steady)}
 	registry := worker.NewRegistry()
-	registry.AddTx(effect{})
-	registry.AddBatch(effects{})
-	registry.AddOrdered(orderedEffect{})
-	registry.Add(callee{path: os.Getenv(faults.CallsVariable)})
+	registry.AddTx(effect{by})
+	registry.AddBatch(effects{by})
+	registry.AddOrdered(orderedEffect{by})
+	registry.Add(callee{unsteady: by, path: os.Getenv(faults.CallsVariable)})
 	addPoison(registry)
 	return registry, nil
 }
 
 // unsteady is common to the job types: unless SteadyVariable is set, they
 // sometimes fail after their effect, and rarely fail permanently.
-type unsteady struct{ worker.Defaults }
+type unsteady struct {
+	worker.Defaults
+	*chance
+}
 
 func (unsteady) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 func (unsteady) Backoff(int) time.Duration { return time.Second }
-
-func (unsteady) coin() error {
-	if os.Getenv(faults.SteadyVariable) != "" {
-		return nil
-	}
-	switch n := rand.IntN(100); {
-	case n < 2:
-		return worker.JobFail(errors.New("not at all"))
-	case n < 7:
-		return errors.New("not this time")
-	}
-	return nil
-}
 
 type effect struct{ unsteady }
 
@@ -77,15 +67,15 @@ func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	if err != nil {
 		return err
 	}
-	if err := linger(ctx); err != nil {
+	if err := t.linger(ctx, e); err != nil {
 		return err
 	}
-	return t.coin()
+	return t.coin(e)
 }
 
 // linger waits up to the time in SlowVariable, so that a job can be hit between
 // its effect and its commit.
-func linger(ctx context.Context) error {
+func (c *chance) linger(ctx context.Context, e *worker.Event) error {
 	longest, _ := time.ParseDuration(os.Getenv(faults.SlowVariable)) // 0 if it is not set
 	if longest <= 0 {
 		return nil
@@ -93,7 +83,7 @@ func linger(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(rand.N(longest)):
+	case <-time.After(time.Duration(c.draw(e, "linger").Int64N(int64(longest)))):
 		return nil
 	}
 }
@@ -107,7 +97,7 @@ func (t effects) WorkBatch(ctx context.Context, tx pgx.Tx, events []*worker.Even
 		_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
 			[16]byte(e.Key), faults.BatchKind, e.Rerun)
 		if err == nil {
-			err = t.coin()
+			err = t.coin(e)
 		}
 		if err != nil {
 			return err
@@ -129,7 +119,7 @@ func (t orderedEffect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) e
 	if err != nil {
 		return err
 	}
-	return t.coin()
+	return t.coin(e)
 }
 
 type callee struct {
@@ -143,5 +133,5 @@ func (t callee) Work(_ context.Context, e *worker.Event) error {
 	if err := faults.NoteCall(t.path, e.Key, e.Rerun); err != nil {
 		return err
 	}
-	return t.coin()
+	return t.coin(e)
 }
