@@ -165,6 +165,12 @@ bench: ## measure the program against references, into docs/performance; takes a
 bench-quick: ## check in short turns of the benchmark that events, runs, effects and answers are equal in number
 	go run ./internal/bench -quick
 
+EVENTS ?= 1000000
+.PHONY: bench-dashboard
+bench-dashboard: ## measure what ten open dashboards cost ingest, and how fast each page is with EVENTS (1000000) events; on a quiet machine
+	go run ./internal/bench -scenario p13 $(BENCH)
+	LUMIN_TEST_EVENTS=$(EVENTS) go test -count 1 -v -timeout 1h -run 'TestSpeed$$' ./admin/pages
+
 .PHONY: bench-go
 bench-go: ## run the Go benchmarks for BENCHTIME (2s) each
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./lumin ./store ./worker

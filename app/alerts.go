@@ -19,29 +19,25 @@ type alertsCommand struct {
 }
 
 type alertsListCommand struct {
-	databaseSettings
-	outputSettings
+	listSettings
 	ResolvedWithin time.Duration `default:"0s" placeholder:"DURATION" help:"Also alerts that were resolved within this time, such as 24h. They are kept for seven days."`
 }
 
 func (c *alertsListCommand) Run(ctx context.Context, std streams) error {
-	st, closeStore, err := c.openStore(ctx)
+	w, closeWindow, err := c.openWindow(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
-	open, err := alerts.List(ctx, st.Pool(), c.ResolvedWithin)
+	defer closeWindow()
+	all, err := w.Alerts(ctx, c.ResolvedWithin)
 	if err != nil {
 		return err
 	}
-	if err := alertListing().print(std.out, c.outputSettings, open); err != nil || c.json() {
+	if err := alertListing().print(std.out, c.outputSettings, all.Alerts); err != nil || c.json() {
 		return err
 	}
-	sending, err := alerts.ReadSending(ctx, st.Pool())
-	if err == nil {
-		fmt.Fprintln(std.err, sendingText(sending, time.Now()))
-	}
-	return err
+	fmt.Fprintln(std.err, sendingText(all.Sending, time.Now()))
+	return nil
 }
 
 func alertListing() listing[alerts.Open] {

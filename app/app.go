@@ -87,6 +87,8 @@ type commands struct {
 	FollowUps followUpsCommand `cmd:"" help:"List follow-up jobs that have failed for good, and put them back into the queue."`
 	Replay    replayCommand    `cmd:"" help:"Repeat failed runs, or other runs that the filters choose."`
 	Replays   replaysCommand   `cmd:"" help:"List, watch and cancel replays."`
+	Queues    queuesCommand    `cmd:"" help:"List queues and their jobs; pause and resume a queue."`
+	Status    statusCommand    `cmd:"" help:"Show what waits, runs and has failed, and what needs attention."`
 	Alerts    alertsCommand    `cmd:"" help:"List the alerts that hold, examine their conditions, and test the webhook."`
 	Doctor    doctorCommand    `cmd:"" help:"Check the database, its queue and the public URL, and show a remedy for each problem."`
 	Retention retentionCommand `cmd:"" help:"Remove bodies and events that are past their retention age. A running worker does this automatically."`

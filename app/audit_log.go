@@ -15,7 +15,7 @@ type auditLogCommand struct {
 	listSettings
 	Actor  string `placeholder:"WHO" help:"Only changes of this person, token or program."`
 	Action string `help:"Only this kind of change, such as replay, dismiss, erase or reveal."`
-	Via    string `enum:"dashboard,api,command,sql," default:"" help:"Only changes that came this way: dashboard, api, command or sql."`
+	Via    string `enum:"dashboard,api,command,sql,worker," default:"" help:"Only changes that came this way: dashboard, api, command, sql, or worker for what a program recovers periodically."`
 	Failed bool   `help:"Only changes that failed."`
 	Since  when   `placeholder:"TIME" help:"Only changes since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
 	Until  when   `placeholder:"TIME" help:"Only changes before then."`

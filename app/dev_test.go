@@ -79,6 +79,7 @@ func TestDev(t *testing.T) {
 				t.Errorf("dev does not print %s", want)
 			}
 		}
+		wantSampleData(t, out)
 		// The example in Lumin's documentation is from 2023.
 		webhook := regexp.MustCompile(`POST (http://\S+/webhooks/account)`).FindStringSubmatch(out)
 		if webhook == nil {
@@ -95,6 +96,26 @@ func TestDev(t *testing.T) {
 			t.Errorf("Ctrl-C ended it with %d", code)
 		}
 		wantNothingLeft(t, dir)
+	}
+}
+
+// wantSampleData checks that the last lines of dev have the address of the dashboard,
+// and that it shows the sample data.
+func wantSampleData(t *testing.T, out string) {
+	t.Helper()
+	_, end, _ := strings.Cut(out, "\nLook at it:\n")
+	dashboard := regexp.MustCompile(`^  (http://127\.0\.0\.1:\d+)/   the dashboard   sample data; its pictures of the last month are made up\n`).FindStringSubmatch(end)
+	if dashboard == nil || !strings.HasSuffix(end, "\nServing until Ctrl-C.\n") {
+		t.Fatalf("dev ends with %q", end)
+	}
+	for path, want := range map[string]string{
+		"/?range=month": `id="deliveries-table"`, "/failures": `>demo_mail</a>`, "/failures?state=dismissed": "test data of the demo",
+		"/conflicts": `href="/events/`, "/unrecognized": `href="/events/`, "/lanes": `aria-label="Skip event `,
+	} {
+		eventually(t, 30*time.Second, path+" of the dashboard has "+want, func() bool {
+			status, page := get(dashboard[1] + path)
+			return status == http.StatusOK && strings.Contains(page, want)
+		})
 	}
 }
 

@@ -73,7 +73,7 @@ func (c *eventsImportCommand) open(std streams) (in io.Reader, size int64, close
 func (c *eventsImportCommand) carryOut(ctx context.Context, st *store.Store, importer *transfer.Importer, in io.Reader) (result transfer.Result, err error) {
 	subject := map[string]string{"runs": c.Runs, "on_damaged": c.OnDamaged}
 	by := operate.Actor{Name: c.actor(), Via: operate.Command}
-	err = operate.New(st).Do(ctx, by, operate.Change{Action: "import", Subject: subject, Reason: c.Reason}, func(ctx context.Context) (any, error) {
+	err = operate.New(st).Do(ctx, by, operate.Change{Action: operate.ActionImport, Subject: subject, Reason: c.Reason}, func(ctx context.Context) (any, error) {
 		result, err = importer.Import(ctx, in)
 		return result, err
 	})

@@ -60,6 +60,8 @@ func (c *eventsShowCommand) find(ctx context.Context, w operatorWindow) ([]store
 	if c.Job != 0 {
 		events, err := w.EventsByJob(ctx, c.Job)
 		switch {
+		case errors.Is(err, store.ErrNotFound) && c.remote():
+			return nil, advice.Usage(err.Error(), "the queue does not have the job, and a server does not search all runs for it: use DATABASE_URL instead of --server")
 		case errors.Is(err, store.ErrNotFound):
 			return nil, advice.Usage(err.Error(), "the job is not in the queue and not in a run; a run keeps only the id of its last job")
 		case errors.Is(err, store.ErrNoRun):

@@ -28,7 +28,7 @@ func (c *replaysListCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	return list(ctx, std, c.listSettings, replayListing(), func(w operatorWindow) ([]replay.Order, error) {
-		return w.Replays(ctx, c.Limit)
+		return w.Replays(ctx, 0, c.Limit)
 	})
 }
 

@@ -22,7 +22,7 @@ import (
 func TestScriptsOnServer(t *testing.T) {
 	t.Parallel()
 	var files []string
-	for _, name := range []string{"conflicts", "erase", "events", "follow_ups", "keys", "lanes", "late", "replay"} {
+	for _, name := range []string{"conflicts", "erase", "events", "follow_ups", "keys", "lanes", "late", "queues", "replay"} {
 		files = append(files, filepath.Join("testdata", name+".txtar"))
 	}
 	testscript.Run(t, scriptParams(testscript.Params{Files: files}, true))

@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -45,6 +48,8 @@ import (
 //	occupy NAME        listens on a port; sets NAME to its address
 //	lumin-api          starts a stand-in for Lumin's API; sets LUMIN_API_URL and
 //	                   LUMIN_API_KEY
+//	webhook            starts a webhook for alerts; sets ALERT_WEBHOOK_URL to its URL
+//	received           prints what the webhook was sent
 //	lumin-status ID S [AGO]  the stand-in reports status S for signature request ID, since AGO
 //
 // The condition [api] holds in [TestScriptsOnServer].
@@ -62,6 +67,7 @@ func scriptParams(params testscript.Params, onServer bool) testscript.Params {
 		"server": (*script).server, "stop-server": (*script).stopServer,
 		"deliver": (*script).deliver, "settled": (*script).settled,
 		"sql": (*script).sql, "sql-until": (*script).sqlUntil, "occupy": (*script).occupy, "metric": (*script).metric,
+		"webhook": (*script).webhook, "received": (*script).received,
 		"lumin-api": (*script).luminAPI, "lumin-status": (*script).luminStatus,
 	} {
 		commands[name] = func(ts *testscript.TestScript, negated bool, args []string) {
@@ -98,6 +104,7 @@ type script struct {
 	onServer bool // commands of operators use an API
 	running  *program
 	api      *luminapi.Server
+	hook     chan string // what the webhook was sent
 }
 
 func (s *script) database(args []string) {
@@ -200,6 +207,23 @@ func (s *script) deliver(args []string) {
 	content := []byte(s.ReadFile(args[0]))
 	r := mustPost(s.tb, s.Getenv("SERVER")+"/webhooks/account", content, lumin.Sign(content, s.Getenv("LUMIN_ACCOUNT_API_KEYS")))
 	fmt.Fprintln(s.Stdout(), r.code, strings.TrimSpace(r.body))
+}
+
+func (s *script) webhook([]string) {
+	got := make(chan string, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		got <- fmt.Sprintln(r.Method, r.Header.Get("Content-Type"), string(body), err)
+	}))
+	s.Defer(server.Close)
+	s.hook = got
+	s.Setenv("ALERT_WEBHOOK_URL", server.URL+"/verysecret")
+}
+
+func (s *script) received([]string) {
+	for range len(s.hook) {
+		fmt.Fprint(s.Stdout(), <-s.hook)
+	}
 }
 
 func (s *script) luminAPI([]string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"time"
 
 	apiclient "lumin-ingest/admin/api/client"
 	"lumin-ingest/admin/window"
@@ -30,6 +31,7 @@ type operatorWindow interface {
 	laneKeeper
 	conflictDecider
 	eraser
+	workReader
 	Keys(ctx context.Context) ([]window.KeyUse, error)
 	AuditLog(ctx context.Context, f operate.Filter) ([]operate.Row, error)
 }
@@ -73,7 +75,7 @@ type failureKeeper interface {
 type replayer interface {
 	PlanReplay(ctx context.Context, f replay.Filter, exact bool) (window.Plan, error)
 	Replay(ctx context.Context, n replay.NewOrder) (id int64, err error)
-	Replays(ctx context.Context, limit int) ([]replay.Order, error)
+	Replays(ctx context.Context, before int64, limit int) ([]replay.Order, error)
 	ReplayOrder(ctx context.Context, id int64) (replay.Order, error)
 	ReplayRuns(ctx context.Context, id int64) ([]store.RunCount, error)
 	CancelReplay(ctx context.Context, id int64, reason string) error
@@ -93,6 +95,15 @@ type conflictDecider interface {
 	Signers(ctx context.Context, c conflict.Row, reveal bool) (window.Signers, error)
 	Promote(ctx context.Context, c conflict.Row, reason string) (eventID int64, err error)
 	DismissConflict(ctx context.Context, c conflict.Row, reason string) error
+}
+
+// workReader reads what waits and what is wrong, and controls queues.
+type workReader interface {
+	Status(ctx context.Context) (window.Status, error)
+	Alerts(ctx context.Context, resolvedWithin time.Duration) (window.Alerts, error)
+	Queues(ctx context.Context) ([]window.Queue, error)
+	PauseQueue(ctx context.Context, queue, reason string) error
+	ResumeQueue(ctx context.Context, queue, reason string) error
 }
 
 // eraser plans and orders erasures.

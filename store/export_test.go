@@ -156,7 +156,7 @@ type Query struct {
 func (f Search) Queries() []Query {
 	const limit = 50
 	if f.ID != "" {
-		return []Query{{searchIDSQL(), f.idArgs(limit)}}
+		return []Query{{searchIDSQL, f.idArgs(SearchPosition{})}}
 	}
 	if list, ok := runListOf(f.State); ok && f.SignatureRequestID == "" {
 		args := f.runArgs(SearchPosition{}, limit)

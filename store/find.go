@@ -72,17 +72,20 @@ func (s *Store) EventsByJob(ctx context.Context, jobID int64) ([]EventSummary, e
 // [Store.EventsByJob] it looks only into the queue. The error is ErrNotFound if the
 // queue no longer has the job, and ErrNoRun if the job has no run.
 func (s *Store) EventOfJob(ctx context.Context, jobID int64) (id int64, err error) {
-	var found *int64
+	var (
+		kind  string
+		found *int64
+	)
 	err = s.pool.QueryRow(ctx, `
-		SELECT (SELECT r.event_id FROM lumin.runs r WHERE r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind)
-		FROM lumin.river_job j WHERE j.id = $1`, jobID).Scan(&found)
+		SELECT j.kind, (SELECT r.event_id FROM lumin.runs r WHERE r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind)
+		FROM lumin.river_job j WHERE j.id = $1`, jobID).Scan(&kind, &found)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return 0, fmt.Errorf("job %d: %w", jobID, ErrNotFound)
 	case err != nil:
 		return 0, fmt.Errorf("find job %d: %w", jobID, err)
 	case found == nil:
-		return 0, fmt.Errorf("job %d: %w", jobID, ErrNoRun)
+		return 0, fmt.Errorf("job %d, of kind %s: %w", jobID, kind, ErrNoRun)
 	}
 	return *found, nil
 }

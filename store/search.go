@@ -50,10 +50,12 @@ func (s Search) ofRun() bool { return s.State != "" || s.Kind != "" || s.Fingerp
 // SearchPosition is the place at which a page ended. The zero position is the
 // beginning. A position belongs to the search that it came from.
 type SearchPosition struct {
-	At   time.Time // when the event was received, or the run became pending
+	At   time.Time // when the event was received or happened, or the run became pending
 	ID   int64     // of an event
 	Key  lumin.EventKey
 	Kind string // of a run; empty after the last run of Key
+
+	Request string // a signature request id; only of a search for the beginning of an id
 }
 
 // SearchPage is one page of a search.
@@ -80,6 +82,10 @@ const (
 // receipt, by event time if the state chooses runs that are finished or retrying,
 // or by the time since when they are pending. Copies of an event from several
 // sources are returned together, and may exceed the limit.
+//
+// A search for an id follows the order of the ids: first events with exactly this
+// number, then event keys, then signature requests. Each of its pages has its newest
+// event first.
 func (s *Store) Search(ctx context.Context, f Search, from SearchPosition, limit int) (SearchPage, error) {
 	for _, text := range []string{f.ID, f.State, f.Kind, f.Fingerprint, f.Source, f.EventType, f.SignatureRequestID} {
 		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
@@ -87,7 +93,7 @@ func (s *Store) Search(ctx context.Context, f Search, from SearchPosition, limit
 		}
 	}
 	if f.ID != "" {
-		return s.searchByID(ctx, f, limit)
+		return s.searchByID(ctx, f, from, limit)
 	}
 	if list, ok := runListOf(f.State); ok && f.SignatureRequestID == "" {
 		return s.searchRuns(ctx, list, f, from, limit)

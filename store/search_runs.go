@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -141,48 +140,4 @@ FROM lumin.events e WHERE e.event_key = ANY (@keys)`+ofEventSQL+`
 ORDER BY e.id`, pgx.QueryExecModeCacheDescribe, args)
 	slices.SortStableFunc(events, func(a, b EventSummary) int { return place[a.Key] - place[b.Key] })
 	return events, err
-}
-
-// searchByID looks for an id in the indexes.
-func (s *Store) searchByID(ctx context.Context, f Search, limit int) (page SearchPage, err error) {
-	args := f.idArgs(limit)
-	found, err := query.Structs[EventPosition](ctx, s.pool, "search an id", searchIDSQL(), pgx.QueryExecModeCacheDescribe, args)
-	if err != nil {
-		return page, err
-	}
-	if page.Stopped = len(found) > limit; page.Stopped {
-		found = found[:limit]
-	}
-	page.Events, err = s.newestByID(ctx, found)
-	return page, err
-}
-
-// idArgs are the parameters of searchIDSQL.
-func (f Search) idArgs(limit int) pgx.NamedArgs {
-	args := f.args()
-	number, first, last := parseID(f.ID)
-	args["id"], args["number"], args["first"], args["last"] = f.ID, number, first, last
-	args["looks"], args["page"] = cmp.Or(f.looks, eventLooks), limit+1
-	return args
-}
-
-// searchIDSQL finds beginnings of signature request ids by a range that ends behind
-// every id of ASCII letters and digits.
-func searchIDSQL() string {
-	return fmt.Sprintf(`
-SELECT e.received_at, e.id FROM lumin.events e
-WHERE e.id = ANY (ARRAY(
-        SELECT e.id FROM lumin.events e WHERE e.id = @number
-        UNION
-        (SELECT e.id FROM lumin.events e WHERE e.event_key >= @first::uuid AND e.event_key <= @last::uuid LIMIT @looks)
-        UNION
-        (SELECT e.id FROM lumin.events e
-         WHERE e.signature_request_id >= @id AND e.signature_request_id <= @id || 'zzzzzzzzzz' AND starts_with(e.signature_request_id, @id) LIMIT @looks)
-        UNION
-        (SELECT e.id FROM lumin.events e
-         WHERE e.event_key = (SELECT lumin.run_key(j.args) FROM lumin.river_job j WHERE j.id = @number))
-    ))%s
-  AND (@any_run OR EXISTS (
-      SELECT FROM (SELECT * FROM lumin.runs q WHERE q.event_key = e.event_key OFFSET 0) r WHERE true%s))
-ORDER BY e.received_at DESC, e.id DESC LIMIT @page`, ofEventSQL, ofRunSQL)
 }

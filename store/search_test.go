@@ -129,8 +129,38 @@ func TestSearchByID(t *testing.T) {
 			t.Errorf("%q: found %v, want %v", test.id, got, want)
 		}
 	}
-	if page, err := s.Search(t.Context(), store.Search{ID: "request-"}, store.SearchPosition{}, 5); err != nil || len(page.Events) != 5 || !page.Stopped {
-		t.Errorf("%d events, stopped %t, %v", len(page.Events), page.Stopped, err)
+}
+
+// A search for the beginning of an id finds each event that matches the other filters
+// too, once, on pages that follow each other.
+func TestSearchByIDPages(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Exec(t, s.Pool(), searchFillSQL)
+	job := storetest.Value[string](t, s.Pool(), `SELECT max(id)::text FROM lumin.river_job`)
+	for _, f := range []store.Search{
+		{ID: "request-"}, {ID: "request-", State: "failed"}, {ID: "request-3", State: "succeeded", Kind: "send"}, {ID: "request-", Source: "app:crm", State: "parked"},
+		{ID: "request-", EventType: "type-1"}, {ID: "request-7", SignatureRequestID: "request-7"}, {ID: "0000"}, {ID: "0000", State: "failed"}, {ID: "0000", Source: "app:crm"},
+		{ID: "0000", Unrecognized: true}, {ID: job}, {ID: "request-", State: "dismissed", Kind: "none"},
+	} {
+		want := storetest.Value[[]int64](t, s.Pool(), `
+			SELECT coalesce(array_agg(e.id ORDER BY e.id), '{}') FROM lumin.events e
+			WHERE (e.event_key::text LIKE $1 || '%' AND length($1) > 3 OR starts_with(e.signature_request_id, $1) OR e.id::text = $1
+			       OR e.event_key = (SELECT (j.args ->> 'event_key')::uuid FROM lumin.river_job j WHERE j.id::text = $1))
+			  AND ($2 = '' OR e.source = $2) AND ($3 = '' OR e.event_type = $3) AND ($4 = '' OR e.signature_request_id = $4)
+			  AND (NOT $5 OR e.signature_request_id IS NULL)
+			  AND (($6 = '' AND $7 = '') OR EXISTS (
+			      SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND ($6 = '' OR r.state = $6) AND ($7 = '' OR r.job_kind = $7)))`,
+			f.ID, f.Source, f.EventType, f.SignatureRequestID, f.Unrecognized, f.State, f.Kind)
+		for _, looks := range []int{11, 10000} {
+			got := searchAll(t, s, f.Looking(looks), 7)
+			if slices.Sort(got); !slices.Equal(got, want) {
+				t.Errorf("%+v looks %d\nfound %v\nwant  %v", f, looks, got, want)
+			}
+		}
+		if len(want) == 0 && f.Kind != "none" {
+			t.Errorf("%+v: no event matches, so nothing is tested", f)
+		}
 	}
 }
 

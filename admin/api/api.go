@@ -1,10 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -21,12 +23,21 @@ import (
 // parameter changes its meaning.
 const Prefix = "/api/v1"
 
-// Config configures the API. Every field must be set.
+// Config configures the API. A field must be set unless its comment says otherwise.
 type Config struct {
 	Window *window.Window
 	Orders *once.Orders // of the same database
 	Logger *slog.Logger // receives internal errors
+
+	// Sources returns the sources that the program receives. nil: none.
+	Sources func() []SourceUse
+
+	// Timeout bounds an operation that is no order. 0: 20 s. The admin listener
+	// answers within 30 s.
+	Timeout time.Duration
 }
+
+const defaultTimeout = 20 * time.Second
 
 // api holds what the operations share.
 type api struct {
@@ -34,6 +45,9 @@ type api struct {
 	window *window.Window
 	orders *once.Orders
 	logger *slog.Logger
+
+	sources func() []SourceUse
+	timeout time.Duration // of an operation that is no order
 }
 
 // Register adds the API to a group of e at [Prefix].
@@ -47,7 +61,7 @@ func Register(e *echo.Echo, g *echo.Group, cfg Config) {
 	config.RejectUnknownQueryParameters = true
 	format := huma.Format{Marshal: jsonline.Write, Unmarshal: huma.DefaultJSONFormat.Unmarshal}
 	config.Formats = map[string]huma.Format{"application/json": format, "json": format}
-	a := &api{huma: humaecho.NewWithGroup(e, g, config), window: cfg.Window, orders: cfg.Orders, logger: cfg.Logger}
+	a := &api{huma: humaecho.NewWithGroup(e, g, config), window: cfg.Window, orders: cfg.Orders, logger: cfg.Logger, sources: cfg.Sources, timeout: cmp.Or(cfg.Timeout, defaultTimeout)}
 	a.names()
 	a.events()
 	a.payloads()
@@ -73,15 +87,19 @@ type operation struct {
 	description string
 	role        access.Role // that a caller needs
 	errors      []int       // statuses, beside those that every operation has
+	tooSlow     string      // what to do after a timeout; empty: try later, or choose fewer rows
 }
 
 // reply is an answer as huma expects it.
 type reply[T any] struct{ Body T }
 
 // add adds an operation. do gets the parameters, which huma has checked against
-// the tags of I, and returns the body of the answer.
+// the tags of I, and returns the body of the answer. It has a bounded time, because
+// operations share a few connections.
 func add[I, T any](a *api, op operation, do func(context.Context, *I) (T, error)) {
 	huma.Register(a.huma, a.describe(op), func(ctx context.Context, in *I) (*reply[T], error) {
+		ctx, cancel := context.WithTimeout(ctx, a.timeout)
+		defer cancel()
 		body, err := do(ctx, in)
 		if err != nil {
 			return nil, a.problemOf(ctx, op, err)

@@ -38,6 +38,19 @@ type QueueRequest struct {
 	Reason string `json:"reason,omitempty" maxLength:"1000"`
 }
 
+// SourceUse is a source that this program receives, and what it knows about it.
+type SourceUse struct {
+	Source          string     `json:"source"`
+	LastVerified    *time.Time `json:"last_verified_at"`
+	MismatchesSince int64      `json:"mismatches_since"`
+	KeyIDs          []string   `json:"key_ids"`
+}
+
+// SourceList is a list of sources.
+type SourceList struct {
+	Sources []SourceUse `json:"configured_sources"`
+}
+
 // AuditPage is a page of the audit log.
 type AuditPage struct {
 	Changes []operate.Row `json:"changes"`
@@ -48,7 +61,7 @@ type AuditPage struct {
 type AuditQuery struct {
 	Actor  string    `query:"actor" maxLength:"200" doc:"Only changes by this person."`
 	Action string    `query:"action" maxLength:"100" doc:"Only this kind of change, such as replay."`
-	Via    string    `query:"via" enum:",dashboard,api,command,sql" doc:"Only changes that came this way."`
+	Via    string    `query:"via" enum:",dashboard,api,command,sql,worker" doc:"Only changes that came this way."`
 	Failed bool      `query:"failed" doc:"Only changes that failed."`
 	Since  time.Time `query:"since" doc:"Only changes at this time or later."`
 	Until  time.Time `query:"until" doc:"Only changes before this time."`
@@ -61,6 +74,23 @@ func (a *api) catalog() {
 	}, func(ctx context.Context, _ *struct{}) (KeyList, error) {
 		keys, err := a.window.Keys(ctx)
 		return KeyList{keys}, err
+	})
+	add(a, operation{
+		id: "list-sources", method: http.MethodGet, path: "/sources", tag: programsTag, role: access.Read,
+		summary: "List configured sources", description: "Lists the sources that this program receives: the keys of each, when it last verified a delivery, and how many signatures matched none of the keys since. Other programs of the database are not asked.",
+	}, func(context.Context, *struct{}) (l SourceList, err error) {
+		if a.sources != nil {
+			l.Sources = a.sources()
+		}
+		return l, nil
+	})
+	add(a, operation{
+		id: "list-alerts", method: http.MethodGet, path: "/alerts", tag: programsTag, role: access.Read,
+		summary: "List alerts", description: "Lists the alerts that hold, and those that were resolved recently, the newest first, and how their sending goes. Alerts are kept for seven days after they were resolved.",
+	}, func(ctx context.Context, in *struct {
+		Resolved int `query:"resolved_within_seconds" minimum:"0" maximum:"604800" doc:"Also alerts that were resolved within this time."`
+	}) (window.Alerts, error) {
+		return a.window.Alerts(ctx, time.Duration(in.Resolved)*time.Second)
 	})
 	add(a, operation{
 		id: "list-programs", method: http.MethodGet, path: "/programs", tag: programsTag, role: access.Read,

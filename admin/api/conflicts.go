@@ -17,6 +17,17 @@ const conflictsTag = "Conflicts"
 type ConflictList struct {
 	Conflicts []conflict.Row `json:"conflicts"`
 	More      bool           `json:"more"`
+	Next      *string        `json:"next"`
+}
+
+// ConflictQuery chooses conflicts.
+type ConflictQuery struct {
+	EventID      int64     `query:"event_id" minimum:"0" doc:"Only of this event."`
+	Source       string    `query:"source" maxLength:"100" doc:"Only of this source: account or app:NAME."`
+	Request      string    `query:"signature_request_id" maxLength:"1000" doc:"Only of this signature request."`
+	AnotherActor bool      `query:"another_actor" doc:"Only conflicts whose two bodies name different signers."`
+	Undecided    bool      `query:"undecided" doc:"Only conflicts that are neither promoted nor dismissed."`
+	Since        time.Time `query:"since" doc:"Only conflicts delivered at this time or later."`
 }
 
 // ConflictID names a conflict.
@@ -46,23 +57,7 @@ func (a *api) conflicts() {
 	add(a, operation{
 		id: "list-conflicts", method: http.MethodGet, path: "/conflicts", tag: conflictsTag, role: access.Read,
 		summary: "List conflicts", description: "Lists redeliveries whose content differs from the first delivery, the last delivered first.",
-	}, func(ctx context.Context, in *struct {
-		EventID      int64     `query:"event_id" minimum:"0" doc:"Only of this event."`
-		Source       string    `query:"source" maxLength:"100" doc:"Only of this source: account or app:NAME."`
-		Request      string    `query:"signature_request_id" maxLength:"1000" doc:"Only of this signature request."`
-		AnotherActor bool      `query:"another_actor" doc:"Only conflicts whose two bodies name different signers."`
-		Undecided    bool      `query:"undecided" doc:"Only conflicts that are neither promoted nor dismissed."`
-		Since        time.Time `query:"since" doc:"Only conflicts delivered at this time or later."`
-		Limit        int       `query:"limit" default:"50" minimum:"1" maximum:"1000" doc:"The most conflicts to list."`
-	}) (l ConflictList, err error) {
-		l.Conflicts, l.More, err = cut(in.Limit, func(limit int) ([]conflict.Row, error) {
-			return a.window.Conflicts(ctx, conflict.Filter{
-				EventID: in.EventID, Source: in.Source, SignatureRequestID: in.Request, AnotherActor: in.AnotherActor,
-				Undecided: in.Undecided, Since: timeOf(in.Since), Limit: limit,
-			})
-		})
-		return l, err
-	})
+	}, a.listConflicts)
 	add(a, operation{
 		id: "show-signers", method: http.MethodGet, path: "/conflicts/signers", tag: conflictsTag, role: access.Read,
 		summary: "Show the signers of a conflict", description: "Shows which signers the two bodies name, with masked addresses.", errors: []int{http.StatusNotFound},
@@ -102,6 +97,29 @@ func (a *api) conflicts() {
 		}
 		return d, err
 	})
+}
+
+func (a *api) listConflicts(ctx context.Context, in *struct {
+	ConflictQuery
+	Page
+}) (l ConflictList, err error) {
+	list := listOf("list-conflicts", in.ConflictQuery)
+	from, err := parseCursor(list, in.Cursor)
+	if err != nil {
+		return l, err
+	}
+	l.Conflicts, l.More, err = cut(in.Limit, func(limit int) ([]conflict.Row, error) {
+		return a.window.Conflicts(ctx, conflict.Filter{
+			EventID: in.EventID, Source: in.Source, SignatureRequestID: in.Request, AnotherActor: in.AnotherActor,
+			Undecided: in.Undecided, Since: timeOf(in.Since), After: conflict.Position{LastAt: from.At, EventID: from.ID, Body: from.Text}, Limit: limit,
+		})
+	})
+	if l.More {
+		last := l.Conflicts[len(l.Conflicts)-1]
+		next := cursor{List: list, At: last.LastAt.UTC(), ID: last.EventID, Text: last.Body}.String()
+		l.Next = &next
+	}
+	return l, err
 }
 
 // conflict finds a conflict.

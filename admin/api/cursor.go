@@ -18,6 +18,7 @@ type cursor struct {
 	ID   int64     `json:"i,omitzero"` // of the last row
 	Key  string    `json:"k,omitzero"` // of the last run
 	Kind string    `json:"j,omitzero"` // of the last run
+	Text string    `json:"r,omitzero"` // the signature request or body of the last row
 }
 
 var errCursor = invalid{errors.New("the cursor does not belong to this list: leave it out to begin again, and keep the filter the same for each page")}

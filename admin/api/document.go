@@ -9,6 +9,7 @@ import (
 	"path"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/labstack/echo/v4"
@@ -49,7 +50,7 @@ func schemaName(t reflect.Type, hint string) string {
 	case "erasure":
 		return "Erasure" + name
 	case "alerts":
-		return "Alert"
+		return "Alert" + strings.TrimPrefix(name, "Open")
 	case "conflict":
 		return "Conflict"
 	case "operate":

@@ -34,7 +34,8 @@ func (a *api) erasures() {
 	add(a, operation{
 		id: "plan-erasure", method: http.MethodPost, path: "/erasures/plan", tag: erasuresTag, role: access.Erase,
 		summary:     "Plan an erasure",
-		description: "Finds the data of signature requests, or of all signature requests that mention an address, and changes nothing. The search for an address reads every body, and ends after 25 s; in a large database, use the command erase with DATABASE_URL.",
+		description: "Finds the data of signature requests, or of all signature requests that mention an address, and changes nothing. The search for an address reads every body, and ends with a timeout after 20 s; in a large database, use the command erase with DATABASE_URL.",
+		tooSlow:     "use the command erase with DATABASE_URL: its search has no time limit",
 		errors:      []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *struct{ Body ErasureRequest }) (erasure.Plan, error) {
 		subject := erasure.Subject{SignatureRequestIDs: in.Body.SignatureRequestIDs, Email: in.Body.Email}
@@ -64,6 +65,7 @@ func (a *api) erasures() {
 	add(a, operation{
 		id: "continue-erasure", method: http.MethodPost, path: "/erasures/{id}/continue", tag: erasuresTag, role: access.Erase,
 		summary: "Continue an erasure", description: "Carries out what is possible of an erasure now, without waiting for a worker, and shows it.", errors: []int{http.StatusNotFound},
+		tooSlow: "call it again: it goes on where it stopped; or let a worker carry the order out",
 	}, func(ctx context.Context, in *ErasureID) (erasure.Order, error) {
 		if _, err := a.window.Erasure(ctx, in.ID); err != nil {
 			return erasure.Order{}, err

@@ -15,7 +15,7 @@ const eventsTag = "Events"
 // Page is the part of a list's parameters that all lists share.
 type Page struct {
 	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"1000" doc:"The most rows of a page."`
-	Cursor string `query:"cursor" maxLength:"200" doc:"The value next of the previous page. Without it, the list begins."`
+	Cursor string `query:"cursor" maxLength:"4000" doc:"The value next of the previous page. Without it, the list begins."`
 }
 
 // EventPage is a page of events.
@@ -63,13 +63,17 @@ func (a *api) events() {
 	add(a, operation{
 		id: "find-event-by-job", method: http.MethodGet, path: "/jobs/{id}/events", tag: eventsTag, role: access.Read,
 		summary:     "Find the event of a job",
-		description: "Finds the event that a job of the queue works on, or has worked on.",
+		description: "Finds the event that a job works on, or has worked on. The queue keeps a finished job for some days: after that, it is not found.",
 		errors:      []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *struct {
 		ID int64 `path:"id" doc:"The job's id, as in River."`
 	}) (EventPage, error) {
-		events, err := a.window.EventsByJob(ctx, in.ID)
-		return EventPage{Events: events}, err
+		id, err := a.window.EventOfJob(ctx, in.ID)
+		if err != nil {
+			return EventPage{}, err
+		}
+		event, err := a.window.Event(ctx, id)
+		return EventPage{Events: []store.EventSummary{event.EventSummary}}, err
 	})
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -155,7 +156,7 @@ func (a *api) problemOf(ctx context.Context, op operation, err error) *Problem {
 		return withHint(newProblem(http.StatusForbidden, "database_right_missing", "The database role of this server may not do this."),
 			"its login needs the role lumin_admin beside its other roles; \"migrate roles\" creates it")
 	case ctx.Err() != nil, errors.As(err, &server) && (server.Code == pgerrcode.QueryCanceled || server.Code == pgerrcode.LockNotAvailable):
-		return withHint(newProblem(http.StatusServiceUnavailable, "timeout", "The database took too long."), "try again later, or select fewer rows")
+		return withHint(newProblem(http.StatusServiceUnavailable, "timeout", "The database took too long."), cmp.Or(op.tooSlow, "try again later, or select fewer rows"))
 	case unavailable(err):
 		a.logger.Warn("an operation of the API failed", "operation", op.id, "error", redact.Text(errtext.OneLine(err)))
 		return withHint(newProblem(http.StatusServiceUnavailable, "database_unavailable", "The database does not answer."), "try again later; /readyz shows the problem")

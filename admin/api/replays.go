@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -34,6 +35,7 @@ type Ordered struct {
 type ReplayList struct {
 	Replays []replay.Order `json:"replays"`
 	More    bool           `json:"more"`
+	Next    *string        `json:"next"`
 }
 
 // ReplayDetails is a replay with the states of its runs.
@@ -84,12 +86,7 @@ func (a *api) replays() {
 	add(a, operation{
 		id: "list-replays", method: http.MethodGet, path: "/replays", tag: replaysTag, role: access.Read,
 		summary: "List replays", description: "Lists replays, the newest first.",
-	}, func(ctx context.Context, in *struct {
-		Limit int `query:"limit" default:"20" minimum:"1" maximum:"1000" doc:"The most replays to list."`
-	}) (l ReplayList, err error) {
-		l.Replays, l.More, err = cut(in.Limit, func(limit int) ([]replay.Order, error) { return a.window.Replays(ctx, limit) })
-		return l, err
-	})
+	}, a.listReplays)
 	add(a, operation{
 		id: "show-replay", method: http.MethodGet, path: "/replays/{id}", tag: replaysTag, role: access.Read,
 		summary: "Show a replay", description: "Shows a replay and the states of its runs.", errors: []int{http.StatusNotFound},
@@ -107,4 +104,24 @@ func (a *api) replays() {
 	}, func(ctx context.Context, w *window.Window, id int64, in ReasonRequest) (Done, error) {
 		return Done{true}, w.CancelReplay(ctx, id, in.Reason)
 	})
+}
+
+func (a *api) listReplays(ctx context.Context, in *struct {
+	Before int64  `query:"before" minimum:"0" doc:"Only replays that are older than the one with this id."`
+	Limit  int    `query:"limit" default:"20" minimum:"1" maximum:"1000" doc:"The most replays of a page."`
+	Cursor string `query:"cursor" maxLength:"4000" doc:"The value next of the previous page. Without it, the list begins."`
+}) (l ReplayList, err error) {
+	list := listOf("list-replays", in.Before)
+	from, err := parseCursor(list, in.Cursor)
+	if err != nil {
+		return l, err
+	}
+	l.Replays, l.More, err = cut(in.Limit, func(limit int) ([]replay.Order, error) {
+		return a.window.Replays(ctx, cmp.Or(from.ID, in.Before), limit)
+	})
+	if l.More {
+		next := cursor{List: list, ID: l.Replays[len(l.Replays)-1].ID}.String()
+		l.Next = &next
+	}
+	return l, err
 }

@@ -40,7 +40,7 @@ func (a *api) requests() {
 	add(a, operation{
 		id: "search-events", method: http.MethodGet, path: "/events/search", tag: eventsTag, role: access.Read,
 		summary:     "Search events",
-		description: "Finds events by the state of their runs and by parts of ids, the newest first. A page looks at a bounded number of rows, so it may have few events, or none, and still a next page.",
+		description: "Finds events by the state of their runs and by parts of ids, the newest first. A page looks at a bounded number of rows, so it may have few events, or none, and still a next page. With an id, pages follow the order of the ids.",
 	}, a.searchEvents)
 	add(a, operation{
 		id: "show-signature-request", method: http.MethodGet, path: "/signature-requests/one", tag: eventsTag, role: access.Read,
@@ -59,7 +59,7 @@ func (a *api) requests() {
 	add(a, operation{
 		id: "show-history", method: http.MethodGet, path: "/history", tag: programsTag, role: access.Read,
 		summary:     "Show the history",
-		description: "Counts deliveries and attempts with their durations, by the minute for up to three hours, by the hour for up to eight days, and otherwise by the day. It is kept for 30 days. A step without anything has no point.",
+		description: "Counts deliveries and attempts with their durations, in steps and in total, and how long the oldest pending run had waited: by the minute for up to three hours, by the hour for up to eight days, and otherwise by the day. It is kept for 30 days. A step without anything has no point.",
 	}, a.showHistory)
 }
 
@@ -72,7 +72,7 @@ func (a *api) searchEvents(ctx context.Context, in *struct {
 	if err != nil {
 		return p, err
 	}
-	position := store.SearchPosition{At: from.At, ID: from.ID, Kind: from.Kind}
+	position := store.SearchPosition{At: from.At, ID: from.ID, Kind: from.Kind, Request: from.Text}
 	if from.Key != "" {
 		if position.Key, err = lumin.ParseEventKey(from.Key); err != nil {
 			return p, errCursor
@@ -85,7 +85,7 @@ func (a *api) searchEvents(ctx context.Context, in *struct {
 	}, position, in.Limit)
 	p.Events = page.Events
 	if page.Next != nil {
-		next := cursor{List: list, At: page.Next.At.UTC(), ID: page.Next.ID, Kind: page.Next.Kind}
+		next := cursor{List: list, At: page.Next.At.UTC(), ID: page.Next.ID, Kind: page.Next.Kind, Text: page.Next.Request}
 		if page.Next.Key != (lumin.EventKey{}) {
 			next.Key = page.Next.Key.String()
 		}

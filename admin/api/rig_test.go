@@ -48,7 +48,10 @@ func open(tb testing.TB, database string) *store.Store {
 }
 
 // serve serves the API of a store. The role of a caller is the token that it sends.
-func serve(tb testing.TB, st *store.Store) string {
+func serve(tb testing.TB, st *store.Store) string { return serveWithin(tb, st, 0) }
+
+// serveWithin is like serve, with a timeout of operations.
+func serveWithin(tb testing.TB, st *store.Store, timeout time.Duration) string {
 	tb.Helper()
 	e := echo.New()
 	g := e.Group(api.Prefix, func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -65,7 +68,7 @@ func serve(tb testing.TB, st *store.Store) string {
 			return next(c)
 		}
 	})
-	api.Register(e, g, api.Config{Window: window.New(st), Orders: once.New(st.Pool()), Logger: slog.New(slog.DiscardHandler)})
+	api.Register(e, g, api.Config{Window: window.New(st), Orders: once.New(st.Pool()), Logger: slog.New(slog.DiscardHandler), Timeout: timeout, Sources: receivedSources})
 	server := httptest.NewServer(e)
 	tb.Cleanup(server.Close)
 	return server.URL

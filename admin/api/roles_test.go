@@ -19,7 +19,7 @@ func neededRoles() map[string]string {
 		"list-lanes": "read", "show-lane": "read", "list-lane-policies": "read", "skip-lane": "operate",
 		"list-conflicts": "read", "show-signers": "read", "reveal-signers": "operate", "decide-conflict": "operate",
 		"plan-erasure": "erase", "erase": "erase", "show-erasure": "read", "continue-erasure": "erase",
-		"list-keys": "read", "list-programs": "read", "list-job-types": "read", "list-queues": "read",
+		"list-keys": "read", "list-programs": "read", "list-job-types": "read", "list-queues": "read", "list-sources": "read", "list-alerts": "read",
 		"pause-queue": "operate", "resume-queue": "operate", "list-changes": "read",
 	}
 }

@@ -3,24 +3,33 @@
 
 const seconds = (region) => Math.max(2, Number(region.dataset.live) || 5);
 
-// A region is left alone while it is in use: an open menu or form in it would
-// be lost.
-function inUse(region) {
-  const focus = document.activeElement;
-  return region.contains(focus) && focus.matches("input, select, textarea");
+// key says what an element is about: of a row, its first action or link.
+const key = (e) => e.id || (e.localName === "tr" && (e.querySelector(".actions a") ?? e.querySelector("a"))?.getAttribute("href")) || e.localName;
+
+// counterpart finds, from a node on, the one that is about the same as a newer one.
+function counterpart(at, newer) {
+  if (newer.nodeType !== Node.ELEMENT_NODE) return at?.nodeType === newer.nodeType ? at : null;
+  while (at && (at.nodeType !== Node.ELEMENT_NODE || key(at) !== key(newer))) at = at.nextSibling;
+  return at;
 }
 
-// swap replaces a region by the one of the same id in a newer page. What was
-// opened stays open, and the focus stays where it was.
-function swap(region, page) {
-  const next = page.getElementById(region.id);
-  if (!next || inUse(region) || next.innerHTML === region.innerHTML) return;
-  const open = [...region.querySelectorAll("details[open][id]")].map((d) => d.id);
-  const focused = region.contains(document.activeElement) && document.activeElement.id;
-  region.replaceChildren(...document.importNode(next, true).childNodes);
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  prepare(region);
+// update makes a node equal to a newer one. It changes only what differs, so the
+// focus, selected text and what was opened are kept.
+function update(old, newer) {
+  if (old.isEqualNode(newer)) return;
+  if (old.nodeType !== Node.ELEMENT_NODE) return void (old.data = newer.data);
+  for (const { name, value } of newer.attributes) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes]) if (name !== "open" && !newer.hasAttribute(name)) old.removeAttribute(name);
+  let at = old.firstChild;
+  const removeTo = (end) => { while (at !== end) { const gone = at; at = at.nextSibling; gone.remove(); } };
+  for (const child of [...newer.childNodes]) {
+    const same = counterpart(at, child);
+    if (!same) { old.insertBefore(child, at); continue; }
+    removeTo(same);
+    update(same, child);
+    at = same.nextSibling;
+  }
+  removeTo(null);
 }
 
 let timer, waiting = 0;
@@ -39,7 +48,11 @@ async function refresh() {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error", signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(String(answer.status));
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const region of document.querySelectorAll("[data-live][id]")) swap(region, page);
+    prepare(page);
+    for (const region of document.querySelectorAll("[data-live][id]")) {
+      const newer = page.getElementById(region.id);
+      if (newer) update(region, newer);
+    }
     waiting = 0;
   } catch {
     waiting++;
@@ -49,11 +62,10 @@ async function refresh() {
   schedule();
 }
 
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refreshNow()));
-
-function refreshNow() {
-  if (document.querySelector("[data-live]")) refresh();
-}
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(timer);
+  if (!document.hidden && document.querySelector("[data-live]")) refresh();
+});
 
 // Copy buttons are hidden without the script. data-copy holds the id of the
 // element with the text, or data-text the text.

@@ -10,7 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-//go:embed app.css app.js icon.svg
+//go:embed app.css app.js icon.svg river.css river.js
 var files embed.FS
 
 // Prefix is the path under which the files are served.
@@ -26,11 +26,13 @@ func all() []file {
 		{"app.css", "text/css; charset=utf-8"},
 		{"app.js", "text/javascript; charset=utf-8"},
 		{"icon.svg", "image/svg+xml"},
+		{"river.css", "text/css; charset=utf-8"},
+		{"river.js", "text/javascript; charset=utf-8"},
 	}
 }
 
-// Path returns the path of a file: app.css, app.js or icon.svg. It contains a
-// hash of the content. It panics for any other name.
+// Path returns the path of a file, such as app.css. It contains a hash of the
+// content. It panics for a name that is none of a file.
 func Path(name string) string {
 	sum := sha256.Sum256(content(name))
 	return Prefix + hex.EncodeToString(sum[:6]) + "/" + name

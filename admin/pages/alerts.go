@@ -3,9 +3,11 @@ package pages
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"lumin-ingest/store/alerts"
+	"lumin-ingest/store/workload"
 )
 
 const (
@@ -17,16 +19,27 @@ const (
 	forgottenAlert = 5 * time.Minute
 )
 
-// judged are the conditions that the verdict finds out without alerts, from newer
-// facts.
-func judged() []string {
-	return []string{alerts.Failure, alerts.Backlog, alerts.Lane, alerts.Workers, alerts.Mismatch}
+// judges reports whether other findings answer an alert from newer facts: they name
+// its condition, or it has ended.
+func (f facts) judges(a alerts.Open) bool {
+	_, about, _ := strings.Cut(a.Key, "/")
+	switch a.Condition() {
+	case alerts.Failure, alerts.Lane, alerts.Workers:
+		return true
+	case alerts.Mismatch: // Sources has only what this program receives
+		return slices.ContainsFunc(f.Sources, func(s SourceLine) bool { return s.Source == about && s.MismatchesSince >= manyMismatches })
+	case alerts.Backlog: // of any jobs, also of those without runs
+		waits := slices.ContainsFunc(f.Queues, func(q workload.Queue) bool { return q.Name == about && q.Oldest != nil && q.PausedAt == nil })
+		named := slices.ContainsFunc(f.JobTypes, func(t workload.JobType) bool { return t.Queue == about && pendingFinding(f, t) != nil })
+		return !waits || named
+	}
+	return false
 }
 
-// alertFindings names the open alerts about everything else.
+// alertFindings names the open alerts that no other finding answers.
 func alertFindings(f facts) (found []finding) {
 	for _, a := range f.Alerts {
-		if slices.Contains(judged(), a.Condition()) || f.Now.Sub(a.SeenAt) > forgottenAlert {
+		if f.judges(a) || f.Now.Sub(a.SeenAt) > forgottenAlert {
 			continue
 		}
 		if len(found) == alertsShown {

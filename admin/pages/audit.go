@@ -41,9 +41,7 @@ type auditFact struct{ Name, Text, Path string }
 func (p *Pages) auditLog(c echo.Context) error {
 	data := auditData{
 		Actor: clean(c, "actor"), Action: clean(c, "action"), Via: clean(c, "via"), Failed: c.QueryParam("failed") != "",
-		Actions: []string{"cancel_replay", "cancel_runs", "dismiss", "dismiss_conflict", "erase", "import", "pause_queue", "promote_conflict",
-			"replay", "restore", "resume_queue", "retention", "retry_follow_ups", "reveal", "skip_lane"},
-		Vias: []string{operate.Dashboard, operate.API, operate.Command, "sql"},
+		Actions: operate.Actions(), Vias: operate.Vias(),
 	}
 	before, err := beforeID(c.QueryParam("before"))
 	if err != nil {

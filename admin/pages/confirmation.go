@@ -68,6 +68,8 @@ func (p *Pages) operating(act func(c echo.Context, by operate.Actor, reason stri
 		}
 		err := act(c, actorOf(caller), strings.TrimSpace(c.FormValue("reason")))
 		p.work.expire()
+		p.waiting.expire()
+		p.waits.expire()
 		return err
 	}
 }

@@ -1,9 +1,9 @@
 package pages
 
 import (
+	"encoding/hex"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -22,40 +22,69 @@ type conflictsData struct {
 	Conflicts []conflict.Row
 	All       bool // decided ones too
 	Signers   bool // only those between two signers
-	More      bool
+
+	Older, Newest string
 }
 
 // conflicts lists conflicts, the last delivered first.
 func (p *Pages) conflicts(c echo.Context) error {
 	data := conflictsData{All: c.QueryParam("all") != "", Signers: c.QueryParam("signers") != ""}
+	from, err := positionOf(c.QueryParam("from"))
+	if err != nil {
+		return err
+	}
+	if _, err := hex.DecodeString(from.Kind); err != nil {
+		return badRequest("It names no place in this list. Begin at the newest conflict.")
+	}
 	found, err := conflict.List(c.Request().Context(), p.cfg.Store.Pool(), conflict.Filter{
 		Undecided: !data.All, AnotherActor: data.Signers, Limit: conflictsListed + 1,
+		After: conflict.Position{LastAt: from.At, EventID: from.ID, Body: from.Kind},
 	})
 	if err != nil {
 		return err
 	}
-	data.More = len(found) > conflictsListed
 	data.Conflicts = found[:min(len(found), conflictsListed)]
+	if len(found) > conflictsListed {
+		last := found[conflictsListed-1]
+		data.Older = data.path(encodePosition(store.SearchPosition{At: last.LastAt, ID: last.EventID, Kind: last.Body}))
+	}
+	if from.ID != 0 {
+		data.Newest = data.path("")
+	}
 	return p.show(c, "conflicts", view{
 		Title: "Conflicts", Section: "/conflicts", Data: data,
 		Lead: "A conflict is a delivery with the identity of a stored event but another content. It has no jobs until a person decides.",
 	})
 }
 
+func (d conflictsData) path(from string) string {
+	return path("/conflicts", "all", flag(d.All), "signers", flag(d.Signers), "from", from)
+}
+
 // conflictData is what conflict.html shows.
 type conflictData struct {
 	conflict.Row
 	Body        otherBody
-	First       string // the signer whom the first body names, masked
+	First       string // the signer whom the first body names, masked unless Revealed
 	Other       string
 	WorkedID    int64
 	JobTypes    []string // whose runs a promotion orders
 	Undecidable string   // why nothing can be decided; empty if it can
+	Revealed    bool
 }
 
 // conflict shows one conflict and what a decision would do.
-func (p *Pages) conflict(c echo.Context) error {
+func (p *Pages) conflict(c echo.Context) error { return p.showConflict(c, false) }
+
+// revealConflict shows it with its personal data, once: two signers may look the same
+// when they are masked.
+func (p *Pages) revealConflict(c echo.Context) error { return p.showConflict(c, true) }
+
+func (p *Pages) showConflict(c echo.Context, revealed bool) error {
 	ctx := c.Request().Context()
+	if revealed && !p.cfg.Caller(ctx).MayOperate {
+		return errMayNot
+	}
 	row, err := p.theConflict(c)
 	if err != nil {
 		return err
@@ -64,20 +93,24 @@ func (p *Pages) conflict(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	bodies, err := p.otherBodies(ctx, event, false)
-	if err != nil {
-		return err
+	if revealed {
+		if err := p.reveal(c, "conflict", row.EventID, ""); err != nil {
+			return err
+		}
 	}
-	data := conflictData{Row: row}
-	if i := slices.IndexFunc(bodies, func(b otherBody) bool { return b.SHA256 == row.Body }); i >= 0 {
-		data.Body = bodies[i]
+	data := conflictData{Row: row, Revealed: revealed}
+	if data.Body, err = p.otherBodyOf(ctx, event, row.Body, revealed); err != nil {
+		return err
 	}
 	if event.PayloadSize != nil {
 		actors, err := conflict.ActorsOf(ctx, p.cfg.Store.Pool(), row)
 		if err != nil {
 			return err
 		}
-		data.First, data.Other, data.WorkedID = maskedEmail(actors.First), maskedEmail(actors.Other), actors.WorkedID
+		data.First, data.Other, data.WorkedID = actors.First, actors.Other, actors.WorkedID
+		if !revealed {
+			data.First, data.Other = maskedEmail(actors.First), maskedEmail(actors.Other)
+		}
 	}
 	if data.JobTypes, err = p.cfg.Store.SubscribedKinds(ctx, row.EventID); err != nil {
 		return err

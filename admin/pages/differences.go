@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,15 +37,44 @@ type difference struct {
 // differencesShown is how many differences a page lists for each body.
 const differencesShown = 30
 
-// otherBodies compares the redeliveries of an event with its first body.
+// otherBodies compares the redeliveries of an event with its first body. Long bodies
+// are not compared, because a page asks again and again.
 func (p *Pages) otherBodies(ctx context.Context, e store.EventDetails, revealed bool) ([]otherBody, error) {
 	if len(e.Repeated) == 0 || e.PayloadSize == nil {
 		return repeatedOnly(e), nil
 	}
-	found, err := p.cfg.Store.OtherBodies(ctx, e.ID)
+	found, err := p.cfg.Store.OtherBodies(ctx, e.ID, longestShown)
 	if err != nil {
 		return nil, err
 	}
+	if *e.PayloadSize > longestShown {
+		for i := range found {
+			found[i].TooLong, found[i].Payload = found[i].TooLong || found[i].Payload != nil, nil
+		}
+	}
+	return p.compared(ctx, e, found, revealed)
+}
+
+// otherBodyOf compares one redelivery of an event with its first body, however long
+// they are.
+func (p *Pages) otherBodyOf(ctx context.Context, e store.EventDetails, sha256 string, revealed bool) (b otherBody, err error) {
+	if e.PayloadSize == nil {
+		return b, nil
+	}
+	found, err := p.cfg.Store.OtherBodies(ctx, e.ID, math.MaxInt32)
+	if err != nil {
+		return b, err
+	}
+	found = slices.DeleteFunc(found, func(o store.OtherBody) bool { return o.SHA256 != sha256 })
+	others, err := p.compared(ctx, e, found, revealed)
+	if err != nil || len(others) == 0 {
+		return b, err
+	}
+	return others[0], nil
+}
+
+// compared compares bodies with the first body of their event.
+func (p *Pages) compared(ctx context.Context, e store.EventDetails, found []store.OtherBody, revealed bool) ([]otherBody, error) {
 	first, err := p.cfg.Store.Payload(ctx, e.ID)
 	if err != nil && !errors.Is(err, store.ErrPayloadRemoved) {
 		return nil, err

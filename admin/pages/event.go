@@ -23,6 +23,7 @@ type eventData struct {
 
 	Recovered *recovery // nil unless the event is recovered
 	Waits     bool      // it is late, and no run was created
+	Revealed  bool      // personal data is shown
 }
 
 // recovery is what the body of a recovered event says about its recovery.
@@ -63,7 +64,7 @@ func (p *Pages) showEvent(c echo.Context, revealed bool) error {
 	if err != nil {
 		return err
 	}
-	var data eventData
+	data := eventData{Revealed: revealed}
 	if data.Event, err = p.cfg.Store.ShowEvent(ctx, id); err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (p *Pages) showEvent(c echo.Context, revealed bool) error {
 		return err
 	}
 	title := "Event " + strconv.FormatInt(id, 10)
-	return p.show(c, "event", view{Title: title, Section: "/events", Crumbs: []link{{"Events", "/events"}}, Data: data})
+	return p.show(c, "event", view{Title: title, Section: "/events", Crumbs: []link{{"Events", "/events"}}, Path: eventPath(id), Data: data})
 }
 
 // eventID reads the id of an event from the path.

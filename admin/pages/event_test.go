@@ -92,6 +92,26 @@ func TestReveal(t *testing.T) {
 	}
 }
 
+// A page with revealed data is an answer to POST. It is not refreshed, and the form of
+// the theme leads to the page that GET answers.
+func TestRevealedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "a", "book"))
+	for _, path := range []string{"/events/1", "/requests/request-1"} {
+		if masked := r.get(path).want(200); !strings.Contains(masked.body, "data-live") {
+			t.Errorf("%s is not refreshed", path)
+		}
+		shown := r.post(path+"/reveal", nil).want(200, "Hide personal data")
+		if strings.Contains(shown.body, "data-live") {
+			t.Errorf("%s is refreshed after it was revealed", path)
+		}
+		if back := shown.fields("/theme").Get("back"); back != path {
+			t.Errorf("the theme leads from %s to %s", path, back)
+		}
+	}
+}
+
 // A body that is not JSON is hidden until somebody asks for it.
 func TestOddBodies(t *testing.T) {
 	t.Parallel()
@@ -135,7 +155,15 @@ func TestConflicts(t *testing.T) {
 	r.post(path, url.Values{"decision": {"x"}, "reason": {"two"}}).want(400)
 	r.caller.MayOperate = false
 	r.post(path, url.Values{"decision": {"promote"}, "reason": {"two"}}).want(403)
+	r.get(path).want(200, "Showing them needs the role operate")
+	r.post(path+"/reveal", nil).want(403).not("bob@", "ann@")
 	r.caller.MayOperate = true
+	r.get(path).want(200, "Show personal data")
+	r.post(path+"/reveal", nil).want(200, "by ann@example.com", "by bob@example.com", "Personal data is shown").not("two signers may look the same")
+	if got := r.value(`SELECT string_agg(subject::text, ' ') FROM lumin.audit_log`); got != `{"what": "conflict", "event": 1}` {
+		t.Errorf("the audit log has %s", got)
+	}
+	r.post("/events/1/conflicts/00/reveal", nil).want(404)
 	r.post(path, url.Values{"decision": {"promote"}, "reason": {"two signers"}}).follow().want(200, "Promoted from", "Event 1")
 	r.get(path).want(200, "promoted by ann", "two signers").not("Dismiss if")
 	r.get("/conflicts").want(200, "No conflict waits for a decision.")

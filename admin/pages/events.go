@@ -133,20 +133,58 @@ func (f eventsForm) path(from string) string {
 		"request", f.Request, "error", f.Error, "since", f.Since, "until", f.Until, "from", from)
 }
 
-// Late reports whether the filters choose late events that a plan can choose too: a
-// late event that waits has no run, so none of a job type or with an error.
-func (f eventsForm) Late() bool { return f.State == lateState && f.ID+f.Kind+f.Error == "" }
+// Late reports whether the filters choose late events only.
+func (f eventsForm) Late() bool { return f.State == lateState }
 
-// LatePlan is the address of the plan to replay or dismiss the late events that
-// match.
-func (f eventsForm) LatePlan(do string) string {
+// Actions are the plans of what can be done with all runs that the filters choose. A
+// plan cannot choose runs by the beginning of an id.
+func (f eventsForm) Actions() []link {
+	if f.ID != "" {
+		return nil
+	}
+	replay := link{"Replay…", f.plan(doReplay)}
+	switch f.State {
+	case "failed":
+		return []link{replay, {"Dismiss…", f.plan(doDismiss)}}
+	case "retrying":
+		return []link{{"Retry now…", f.plan(doReplay)}, {"Cancel…", f.plan(doCancel)}}
+	case "cancelled":
+		return []link{replay}
+	case "dismissed":
+		if f.narrows() {
+			return []link{{"Restore…", f.plan(doRestore)}}
+		}
+	case unrecognizedState:
+		if f.Kind+f.Type+f.Request+f.Error == "" {
+			return []link{replay}
+		}
+	case lateState:
+		// One that waits has no run, so none of a job type or with an error.
+		if f.Kind+f.Error == "" {
+			return []link{replay, {"Dismiss…", f.plan(doDismiss)}}
+		}
+	}
+	return nil
+}
+
+// narrows reports whether a filter besides the state is set.
+func (f eventsForm) narrows() bool {
+	return f.Kind+f.Type+f.Source+f.Request+f.Error+f.Since+f.Until != ""
+}
+
+// plan is the address of the plan of an action on all runs that match.
+func (f eventsForm) plan(do string) string {
 	bound := func(text string) string {
 		if at, err := timeField(text); err == nil && at != nil {
 			return at.Format(time.RFC3339Nano)
 		}
 		return ""
 	}
-	return path("/plan", "do", do, "status", lateState, "type", f.Type, "source", f.Source,
+	status := f.State
+	if do == doRestore {
+		status = "" // it chooses dismissed runs only
+	}
+	return path("/plan", "do", do, "status", status, "kind", f.Kind, "error", f.Error, "type", f.Type, "source", f.Source,
 		"request", f.Request, "since", bound(f.Since), "until", bound(f.Until), "back", f.path(""))
 }
 
@@ -193,7 +231,7 @@ func positionOf(text string) (at store.SearchPosition, err error) {
 	if err == nil {
 		err = json.Unmarshal(decoded, &at)
 	}
-	if err != nil || strings.ContainsRune(at.Kind, 0) {
+	if err != nil || strings.ContainsRune(at.Kind+at.Request, 0) {
 		return at, badRequest("It names no place in this list. Begin at the newest event.")
 	}
 	return at, nil

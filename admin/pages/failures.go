@@ -19,6 +19,8 @@ type failuresData struct {
 	Kinds     []string
 	Groups    failures.Groups
 	FollowUps []failures.FollowUp
+	More      bool   // there are more groups
+	MoreJobs  bool   // there are more follow-up jobs
 	Back      string // this page, to return to after an action
 }
 
@@ -39,12 +41,18 @@ func (p *Pages) failures(c echo.Context) error {
 		kinds = []string{data.Kind}
 	}
 	var err error
-	if data.Groups, err = list().Quickly(ctx, p.cfg.Store.Pool(), kinds, nil, groupsShown); err != nil {
+	if data.Groups, err = list().Quickly(ctx, p.cfg.Store.Pool(), kinds, nil, groupsShown+1); err != nil {
 		return err
 	}
+	if len(data.Groups.Groups) > groupsShown {
+		data.Groups.Groups, data.More = data.Groups.Groups[:groupsShown], true
+	}
 	if data.State == "failed" {
-		if data.FollowUps, err = failures.FollowUps(ctx, p.cfg.Store.Pool(), kinds, groupsShown); err != nil {
+		if data.FollowUps, err = failures.FollowUps(ctx, p.cfg.Store.Pool(), kinds, groupsShown+1); err != nil {
 			return err
+		}
+		if len(data.FollowUps) > groupsShown {
+			data.FollowUps, data.MoreJobs = data.FollowUps[:groupsShown], true
 		}
 	}
 	data.Back = path("/failures", "state", data.State, "kind", data.Kind)

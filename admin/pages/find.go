@@ -16,7 +16,7 @@ func (p *Pages) find(c echo.Context) error {
 	if text == "" {
 		return seeOther(c, "/events")
 	}
-	const enough = 20
+	const enough = 100
 	found, err := p.cfg.Store.Search(c.Request().Context(), store.Search{ID: text}, store.SearchPosition{}, enough)
 	if err != nil {
 		return err
@@ -25,6 +25,9 @@ func (p *Pages) find(c echo.Context) error {
 		if strconv.FormatInt(e.ID, 10) == text {
 			return seeOther(c, eventPath(e.ID))
 		}
+	}
+	if found.Next != nil && !isRequest(found.Events, text) { // others may match too
+		return seeOther(c, path("/events", "id", text))
 	}
 	requests, keys := map[string]bool{}, map[string]bool{}
 	for _, e := range found.Events {
@@ -39,4 +42,14 @@ func (p *Pages) find(c echo.Context) error {
 		return seeOther(c, eventPath(found.Events[0].ID))
 	}
 	return seeOther(c, path("/events", "id", text))
+}
+
+// isRequest reports whether a text is the signature request of all these events.
+func isRequest(events []store.EventSummary, text string) bool {
+	for _, e := range events {
+		if deref(e.SignatureRequestID) != text {
+			return false
+		}
+	}
+	return len(events) > 0
 }

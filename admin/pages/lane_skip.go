@@ -3,7 +3,6 @@ package pages
 import (
 	"context"
 	"errors"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -28,7 +27,7 @@ func (p *Pages) planSkip(c echo.Context) error {
 		},
 		Facts: []fact{
 			{Name: "Job type", Text: kind},
-			{Name: "Signature request", Text: request, Path: "/requests/" + url.PathEscape(request)},
+			{Name: "Signature request", Text: request, Path: requestPath(request)},
 		},
 		Path: "/lanes/skip", Action: "Skip the failed run", Danger: true, NeedsReason: true,
 	}

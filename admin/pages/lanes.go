@@ -1,6 +1,9 @@
 package pages
 
 import (
+	"context"
+	"time"
+
 	"github.com/labstack/echo/v4"
 
 	"lumin-ingest/store/lanes"
@@ -16,25 +19,40 @@ type lanesData struct {
 	Policies map[string]string // of the ordered job types
 	Kind     string            // the filter
 	Held     bool
-	Back     string // this page, to return to after an action
+	At       time.Time // when the lanes were read
+	Back     string    // this page, to return to after an action
+}
+
+// laneFilter chooses lanes. An empty kind chooses all job types.
+type laneFilter struct {
+	Kind string
+	Held bool
+}
+
+// readLanes looks up all parked and failed runs, so readers with the same filter share
+// its result.
+func (p *Pages) readLanes(ctx context.Context, f laneFilter) ([]lanes.Lane, error) {
+	filter := lanes.Filter{Held: f.Held, Limit: lanesShown + 1}
+	if f.Kind != "" {
+		filter.Kinds = []string{f.Kind}
+	}
+	return lanes.List(ctx, p.cfg.Store.Pool(), filter)
 }
 
 // lanes lists the lanes that wait, the ones that a failed run holds first.
 func (p *Pages) lanes(c echo.Context) error {
 	ctx := c.Request().Context()
 	data := lanesData{Kind: c.QueryParam("kind"), Held: c.QueryParam("held") != ""}
-	filter := lanes.Filter{Held: data.Held, Limit: lanesShown + 1}
-	if data.Kind != "" {
-		filter.Kinds = []string{data.Kind}
-	}
 	data.Back = path("/lanes", "kind", data.Kind, "held", c.QueryParam("held"))
 	var err error
 	if data.Policies, err = lanes.Policies(ctx, p.cfg.Store.Pool()); err != nil {
 		return err
 	}
-	if data.Lanes, err = lanes.List(ctx, p.cfg.Store.Pool(), filter); err != nil {
+	found, err := p.waits.get(ctx, laneFilter{data.Kind, data.Held})
+	if err != nil {
 		return err
 	}
+	data.Lanes, data.At = found.Value, found.At
 	if len(data.Lanes) > lanesShown {
 		data.Lanes, data.More = data.Lanes[:lanesShown], true
 	}

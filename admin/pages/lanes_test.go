@@ -1,8 +1,11 @@
 package pages_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/html"
 )
 
 // hostile are texts that must stay text.
@@ -28,4 +31,42 @@ func TestLanes(t *testing.T) {
 			t.Errorf("the page has %d bytes", len(p.body))
 		}
 	}
+}
+
+// Links to a signature request work with any id.
+func TestLinksToOddIDs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.register(true, "book")
+	ids := map[string]string{"a/b?c#d": "/requests/a%2Fb%3Fc%23d", "%2F &": "/requests/%252F%20&", "..": "/events?request=.."}
+	for id := range ids {
+		d := delivery(len(id), "title", "book")
+		d.Envelope.SignatureRequestID = id
+		r.record(d)
+	}
+	r.fail("book", "timeout")
+	for id, want := range ids {
+		for _, path := range []string{
+			"/lanes",
+			"/lanes/skip?" + url.Values{"kind": {"book"}, "request": {id}}.Encode(),
+			"/plan?" + url.Values{"do": {"replay"}, "status": {"failed"}, "request": {id}}.Encode(),
+		} {
+			if got := r.get(path).want(200, id).linkTo(id); got != want {
+				t.Errorf("%s links to %s, want %s", path, got, want)
+			}
+		}
+		r.get(want).want(200, id)
+	}
+}
+
+// linkTo returns the target of the link around a text; empty if there is none.
+func (p *page) linkTo(text string) string {
+	for _, a := range p.all("a") {
+		for n := range a.Descendants() {
+			if n.Type == html.TextNode && n.Data == text {
+				return attribute(a, "href")
+			}
+		}
+	}
+	return ""
 }

@@ -35,6 +35,8 @@ func menu(current string) []menuGroup {
 		{"Running", []menuEntry{
 			{Text: "Programs", Path: "/programs", Key: "p"},
 			{Text: "Audit log", Path: "/audit", Key: "a"},
+			{Text: "River UI", Path: "/river/"},
+			{Text: "API", Path: "/api/v1/"},
 		}},
 	}
 	for _, group := range groups {

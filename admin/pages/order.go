@@ -250,7 +250,7 @@ func (o order) facts() (list []fact) {
 	add("Event type", f.EventTypes)
 	add("Source", f.Sources)
 	for _, id := range f.SignatureRequestIDs {
-		list = append(list, fact{Name: "Signature request", Text: id, Path: "/requests/" + url.PathEscape(id)})
+		list = append(list, fact{Name: "Signature request", Text: id, Path: requestPath(id)})
 	}
 	for _, id := range f.EventIDs {
 		text := strconv.FormatInt(id, 10)

@@ -52,6 +52,28 @@ func (p *Pages) overview(c echo.Context) error {
 	return p.show(c, "overview", view{Title: "Overview", Section: "/", Data: data})
 }
 
+// waiting is what waits for a person.
+type waiting struct {
+	Failed    failures.Groups // the biggest group
+	Conflicts int             // undecided ones, up to conflictsCounted
+	Late      store.WaitingLate
+}
+
+// readWaiting looks up many rows, so all readers share its result.
+func (p *Pages) readWaiting(ctx context.Context) (w waiting, err error) {
+	pool := p.cfg.Store.Pool()
+	if w.Failed, err = failures.Failed().Quickly(ctx, pool, nil, nil, 1); err != nil {
+		return w, err
+	}
+	open, err := conflict.List(ctx, pool, conflict.Filter{Undecided: true, Limit: conflictsCounted})
+	if err != nil {
+		return w, err
+	}
+	w.Conflicts = len(open)
+	w.Late, err = store.CountWaitingLate(ctx, pool)
+	return w, err
+}
+
 // facts reads what the verdict depends on.
 func (p *Pages) facts(ctx context.Context) (f facts, err error) {
 	pool := p.cfg.Store.Pool()
@@ -63,12 +85,16 @@ func (p *Pages) facts(ctx context.Context) (f facts, err error) {
 	if err != nil {
 		return f, err
 	}
-	f = facts{work: now.Value, Held: held.Value, Now: p.cfg.Now()}
-	if f.failed() > 0 {
-		if f.Failed, err = failures.Failed().Quickly(ctx, pool, nil, nil, 1); err != nil {
-			return f, err
-		}
+	lately, err := p.lately.get(ctx)
+	if err != nil {
+		return f, err
 	}
+	f = facts{work: now.Value, Held: held.Value, Lately: lately.Value, Now: p.cfg.Now()}
+	waits, err := p.waiting.get(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.waiting = waits.Value
 	newest, err := p.cfg.Store.ListEvents(ctx, store.EventFilter{Limit: 1})
 	if err != nil {
 		return f, err
@@ -76,18 +102,10 @@ func (p *Pages) facts(ctx context.Context) (f facts, err error) {
 	if len(newest) > 0 {
 		f.LastEvent = &newest[0].ReceivedAt
 	}
-	open, err := conflict.List(ctx, pool, conflict.Filter{Undecided: true, Limit: conflictsCounted})
-	if err != nil {
-		return f, err
-	}
-	f.Conflicts = len(open)
 	if f.Alerts, err = alerts.List(ctx, pool, 0); err != nil {
 		return f, err
 	}
 	if f.Sending, err = alerts.ReadSending(ctx, pool); err != nil {
-		return f, err
-	}
-	if f.Late, err = store.CountWaitingLate(ctx, pool); err != nil {
 		return f, err
 	}
 	if p.cfg.Warnings != nil {

@@ -12,6 +12,7 @@ import (
 
 	"lumin-ingest/admin/assets"
 	"lumin-ingest/store"
+	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/operate"
 	"lumin-ingest/store/replay"
@@ -61,6 +62,9 @@ type Pages struct {
 
 	work     snapshot[work]
 	held     snapshot[[]lanes.Held]
+	lately   snapshot[[]history.DeliveryPoint]
+	waiting  snapshot[waiting]
+	waits    snapshots[laneFilter, []lanes.Lane]
 	past     snapshots[string, past]
 	progress snapshots[int64, []store.RunCount]
 }
@@ -75,7 +79,8 @@ func New(cfg Config) *Pages {
 		cfg.Caller = func(context.Context) Caller { return Caller{MayOperate: true, MayErase: true} }
 	}
 	p := &Pages{cfg: cfg, replays: replay.New(cfg.Store)}
-	p.work.read, p.past.read, p.progress.read = p.readWork, p.readPast, p.replays.Runs
+	p.work.read, p.past.read, p.lately.read, p.progress.read = p.readWork, p.readPast, p.readLately, p.replays.Runs
+	p.waiting.read, p.waits.read = p.readWaiting, p.readLanes
 	p.held.read = func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, cfg.Store.Pool()) }
 	p.templates = p.parse()
 	return p
@@ -117,6 +122,7 @@ func (p *Pages) Register(root *echo.Group) {
 	page("/conflicts", p.conflicts)
 	page("/events/:id/conflicts/:body", p.conflict)
 	g.POST("/events/:id/conflicts/:body", p.operating(p.decide))
+	g.POST("/events/:id/conflicts/:body/reveal", p.revealConflict)
 	page("/unrecognized", p.unrecognized)
 	page("/sources", p.sources)
 	page("/programs", p.programs)

@@ -15,7 +15,13 @@ type past struct {
 	Refused                                         int64
 	Answer, Effect                                  history.Times
 	Sparks                                          map[string]spark // by job type
+
+	Totals    []history.DeliveryTotal // the most frequent first
+	TotalsCut int                     // rows that are not listed
 }
+
+// totalsShown is how many rows the table of deliveries has.
+const totalsShown = 50
 
 // ranges are the ranges to choose from, with the length of their steps.
 func ranges() []pastRange {
@@ -83,13 +89,28 @@ func (p *Pages) readPast(ctx context.Context, name string) (all past, err error)
 	return all, nil
 }
 
+// deliveryResults are the results of deliveries with the tones of their bars. The last
+// one stands for unknown results, too.
+func deliveryResults() [][2]string {
+	return [][2]string{
+		{"recorded", "ok"}, {"duplicate", "busy"}, {"unrecognized", "warn"}, {"late", "warn hollow"}, {"refused", "bad"}, {"unavailable", "wait"},
+	}
+}
+
+// attemptOutcomes are the outcomes of attempts with the tones of their bars.
+func attemptOutcomes() [][2]string {
+	return [][2]string{
+		{"succeeded", "ok"}, {"retried", "warn"}, {"failed", "bad"}, {"cancelled", "idle"}, {"snoozed", "busy"}, {"parked", "wait"}, {"others", "idle hollow"},
+	}
+}
+
 // readDeliveries reads the deliveries by result.
 func (all *past) readDeliveries(ctx context.Context, p *Pages, f frame, r history.Range) error {
 	points, err := history.Deliveries(ctx, p.cfg.Store.Pool(), r, "")
 	if err != nil {
 		return err
 	}
-	shown := byName(r.Steps(), [][2]string{{"recorded", "ok"}, {"duplicate", "busy"}, {"unrecognized", "warn"}, {"late", "warn"}, {"refused", "bad"}, {"unavailable", "wait"}})
+	shown := byName(r.Steps(), deliveryResults())
 	for _, point := range points {
 		add(shown, point.Result, r.Index(point.At), point.Deliveries)
 		all.Delivered += point.Deliveries
@@ -98,7 +119,10 @@ func (all *past) readDeliveries(ctx context.Context, p *Pages, f frame, r histor
 		}
 	}
 	all.Deliveries = f.bars("deliveries", "Deliveries by result", "deliveries", used(shown))
-	return nil
+	totals, err := history.DeliveryTotals(ctx, p.cfg.Store.Pool(), r)
+	all.Totals = totals[:min(len(totals), totalsShown)]
+	all.TotalsCut = len(totals) - len(all.Totals)
+	return err
 }
 
 // readAttempts reads the attempts by outcome, and those of each job type.
@@ -107,7 +131,7 @@ func (all *past) readAttempts(ctx context.Context, p *Pages, f frame, r history.
 	if err != nil {
 		return err
 	}
-	shown := byName(r.Steps(), [][2]string{{"succeeded", "ok"}, {"retried", "warn"}, {"failed", "bad"}, {"cancelled", "idle"}, {"snoozed", "busy"}, {"parked", "wait"}, {"others", "idle"}})
+	shown := byName(r.Steps(), attemptOutcomes())
 	attempts, failed := map[string][]float64{}, map[string][]float64{}
 	for _, point := range points {
 		i := r.Index(point.At)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/operate"
 	"lumin-ingest/store/workload"
 )
@@ -24,7 +23,7 @@ func (p *Pages) queues(c echo.Context) error {
 	}
 	return p.show(c, "queues", view{
 		Title: "Queues", Section: "/queues", Data: now,
-		Lead: "Each queue has workers of its own in every program that works jobs.",
+		Lead: "Each queue has workers of its own in every program that works jobs. Each running job keeps one of them busy.",
 	})
 }
 
@@ -52,11 +51,11 @@ func (p *Pages) planQueue(c echo.Context) error {
 	if i < 0 {
 		return errNoPage
 	}
-	return p.confirm(c, queuePlan(now.Value.Queues[i], now.Value.Programs))
+	return p.confirm(c, queuePlan(now.Value.Queues[i], len(now.Value.Working())))
 }
 
 // queuePlan pauses a queue, or resumes it if it is paused.
-func queuePlan(q workload.Queue, programs []catalog.Program) confirmation {
+func queuePlan(q workload.Queue, programs int) confirmation {
 	a := confirmation{
 		Title: "Pause queue " + q.Name, Section: "/queues", Back: link{"Queues", "/queues"},
 		Points: []string{
@@ -66,7 +65,7 @@ func queuePlan(q workload.Queue, programs []catalog.Program) confirmation {
 		Facts: []fact{
 			{Name: "Wait for a worker", Text: plural(q.Queued, "job", "jobs")},
 			{Name: "Are running", Text: plural(q.Running, "job", "jobs")},
-			{Name: "Programs that work", Text: count(working(programs))},
+			{Name: "Programs that work", Text: count(programs)},
 		},
 		Path: "/queues/" + url.PathEscape(q.Name), Fields: []field{{"do", "pause"}}, Action: "Pause the queue", NeedsReason: true,
 	}
@@ -81,16 +80,6 @@ func queuePlan(q workload.Queue, programs []catalog.Program) confirmation {
 		a.Nothing = "No program has worked this queue within a day."
 	}
 	return a
-}
-
-// working counts the programs that work jobs.
-func working(programs []catalog.Program) (n int) {
-	for _, program := range programs {
-		if program.Works() {
-			n++
-		}
-	}
-	return n
 }
 
 // controlQueue pauses or resumes a queue.

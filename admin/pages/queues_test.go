@@ -34,3 +34,14 @@ func TestJobTypes(t *testing.T) {
 	r.get("/job-types").want(200, "book", "ordered, hold when failed", "all events", "none")
 	r.get("/plan?do=replay&status=missing&kind=book").want(200, "No run matches any more")
 }
+
+// A program that only receives is not in the list of those that work jobs.
+func TestWorkingPrograms(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.exec(`INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'receiver', 1, 'ingest', '{}')`)
+	r.get("/queues").want(200, "No program works jobs.").not("receiver")
+	r = newRig(t)
+	r.exec(`INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'receiver', 1, 'ingest', '{}'), (gen_random_uuid(), 'laborer', 2, 'worker', '{book}')`)
+	r.get("/queues").want(200, "laborer", "book").not("receiver", "No program works jobs.")
+}

@@ -16,14 +16,31 @@ import (
 // replaysShown is how many orders the page lists.
 const replaysShown = 50
 
-// listReplays lists the newest replays.
+// replaysData is what replays.html shows.
+type replaysData struct {
+	Orders        []replay.Order
+	Older, Newest string
+}
+
+// listReplays lists replays, the newest first.
 func (p *Pages) listReplays(c echo.Context) error {
-	orders, err := p.replays.List(c.Request().Context(), replaysShown)
+	before, err := beforeID(c.QueryParam("before"))
 	if err != nil {
 		return err
 	}
+	var data replaysData
+	if data.Orders, err = p.replays.List(c.Request().Context(), before, replaysShown+1); err != nil {
+		return err
+	}
+	if len(data.Orders) > replaysShown {
+		data.Orders = data.Orders[:replaysShown]
+		data.Older = path("/replays", "before", data.Orders[replaysShown-1].ID)
+	}
+	if before > 0 {
+		data.Newest = "/replays"
+	}
 	return p.show(c, "replays", view{
-		Title: "Replays", Section: "/replays", Data: orders,
+		Title: "Replays", Section: "/replays", Data: data,
 		Lead: "A replay makes the runs of a filter pending again, the oldest event first.",
 	})
 }

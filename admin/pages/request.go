@@ -78,7 +78,7 @@ func (p *Pages) showRequest(c echo.Context, revealed bool) error {
 	if err := p.addSigners(ctx, &data); err != nil {
 		return err
 	}
-	return p.show(c, "request", view{Title: "Signature request", Section: "/events", Crumbs: []link{{"Events", "/events"}}, Data: data})
+	return p.show(c, "request", view{Title: "Signature request", Section: "/events", Crumbs: []link{{"Events", "/events"}}, Path: requestPath(data.ID), Data: data})
 }
 
 // pathParameter is a part of the path as text. Echo leaves it encoded if the path has

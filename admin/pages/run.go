@@ -21,6 +21,7 @@ type runData struct {
 
 // step is one moment in the life of a run.
 type step struct {
+	ID    string // in the page; the same while steps are added
 	At    *time.Time
 	State string // its tone
 	Text  string
@@ -43,6 +44,9 @@ func (p *Pages) runsOf(ctx context.Context, e store.EventDetails) ([]runData, er
 		}
 		if s.Error != "" && !slices.ContainsFunc(r.Steps, func(step step) bool { return step.Error != "" }) {
 			r.LastText = s.Error
+		}
+		for i := range r.Steps {
+			r.Steps[i].ID = fmt.Sprintf("step-%s-%d", s.Kind, i+1)
 		}
 		if r.Earlier = max(0, len(r.Steps)-stepsShown); r.Earlier > 0 {
 			r.Steps = r.Steps[r.Earlier:]

@@ -109,6 +109,13 @@ func (s *snapshots[K, T]) get(ctx context.Context, key K) (value[T], error) {
 	return s.of(key).get(ctx)
 }
 
+// expire makes the next readers read again.
+func (s *snapshots[K, T]) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = nil
+}
+
 func (s *snapshots[K, T]) of(key K) *snapshot[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,9 +35,18 @@ func TestSpeed(t *testing.T) {
 	r.exec(manyEventsSQL, n)
 	r.exec(`VACUUM ANALYZE lumin.events`)
 	r.exec(`VACUUM ANALYZE lumin.runs`)
+	r.exec(`INSERT INTO lumin.replays (ordered_by, reason, status) VALUES ('ann', 'test', 'failed')`)
+	r.exec(`INSERT INTO lumin.redeliveries (event_id, payload_sha256, payload, differs, count, first_at, last_at)
+		SELECT id, decode(md5(id::text), 'hex'), payload || ' ', 'content', 1, now(), now() FROM lumin.events WHERE id % 1000 = 0`)
+	conflict := r.value(`SELECT '/events/' || event_id || '/conflicts/' || encode(payload_sha256, 'hex') FROM lumin.redeliveries LIMIT 1`)
 	request := r.value(`SELECT signature_request_id FROM lumin.events WHERE id = ` + strconv.Itoa(n/2))
+	fingerprint := r.value(`SELECT max(error_fingerprint) FROM lumin.runs`)
 	event := r.value(`SELECT max(event_id)::text FROM lumin.runs WHERE state = 'failed'`)
 	for _, path := range []string{
+		"/", "/?range=hour", "/?range=month", "/failures", "/failures?state=retrying", "/failures?state=dismissed", "/failures?kind=send",
+		"/plan?do=replay&status=failed", "/plan?do=dismiss&status=failed&kind=send", "/plan?do=replay&status=late&source=account", "/plan?do=replay&status=failed&event=" + event,
+		"/lanes", "/lanes?held=1", "/lanes?kind=book", "/queues", "/job-types", "/replays", "/replays/1", "/replays?before=5", "/events?state=late",
+		"/events?id=" + request[:4] + "&state=failed", "/events?state=failed&kind=book&error=" + fingerprint, conflict,
 		"/events", "/events?state=failed", "/events?state=failed&kind=send", "/events?state=failed&kind=none", "/events?state=failed&source=none", "/events?state=pending", "/events?state=retrying",
 		"/events?state=succeeded&kind=book", "/events?state=succeeded&kind=none", "/events?state=cancelled", "/events?state=dismissed", "/events?state=parked", "/events?kind=none", "/events?kind=book&source=app:crm",
 		"/events?type=signature_request_signed", "/events?source=account&state=succeeded", "/events?id=" + request[:8], "/events?state=unrecognized", "/events?since=2025-10-09T09:00&state=failed",

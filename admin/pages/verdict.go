@@ -5,9 +5,8 @@ import (
 	"net/url"
 	"time"
 
-	"lumin-ingest/store"
 	"lumin-ingest/store/alerts"
-	"lumin-ingest/store/failures"
+	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/workload"
 )
@@ -29,13 +28,12 @@ type finding struct {
 // facts are what the verdict depends on.
 type facts struct {
 	work
+	waiting
 	Held      []lanes.Held
-	Failed    failures.Groups
 	LastEvent *time.Time
-	Conflicts int           // undecided ones; a list of at most conflictsCounted
 	Alerts    []alerts.Open // the newest first
 	Sending   alerts.Sending
-	Late      store.WaitingLate
+	Lately    []history.DeliveryPoint // of the last hour, by minute
 	Warnings  []string
 	Sources   []SourceLine
 	Now       time.Time
@@ -57,7 +55,7 @@ const (
 // judge returns the verdict. What stops the most work comes first.
 func judge(f facts) verdict {
 	var all []finding
-	for _, look := range []func(facts) []finding{programFindings, warningFindings, sourceFindings, laneFindings, failureFindings, queueFindings, pendingFindings, conflictFindings, lateFindings, alertFindings, sendingFindings} {
+	for _, look := range []func(facts) []finding{programFindings, warningFindings, sourceFindings, deliveryFindings, laneFindings, failureFindings, queueFindings, pendingFindings, conflictFindings, lateFindings, alertFindings, sendingFindings} {
 		all = append(all, look(f)...)
 	}
 	if len(all) == 0 {
@@ -96,7 +94,7 @@ func programFindings(f facts) (found []finding) {
 	if !receives {
 		found = append(found, finding{"bad", "No running program receives deliveries. Start one: Lumin repeats deliveries for about a day.", link{"Show the programs", "/programs"}})
 	}
-	if working(f.Programs) == 0 && len(f.JobTypes) > 0 {
+	if len(f.Working()) == 0 && len(f.JobTypes) > 0 {
 		found = append(found, finding{"bad", "No running program works jobs. Deliveries are recorded, and their runs wait: start a program that works.", link{"Show the queues", "/queues"}})
 	}
 	for _, text := range f.Stuck() {
@@ -168,14 +166,23 @@ func queueFindings(f facts) (found []finding) {
 
 func pendingFindings(f facts) (found []finding) {
 	for _, t := range f.JobTypes {
-		switch {
-		case t.Pending() > 0 && t.Programs == 0 && working(f.Programs) > 0:
-			found = append(found, finding{"bad", fmt.Sprintf("%s of %s, which no running program has registered.", plural(t.Pending(), "run waits", "runs wait"), t.Kind), link{"Show the job types", "/job-types"}})
-		case t.Oldest != nil && f.Now.Sub(*t.Oldest) > longPending && t.Queued > 0:
-			found = append(found, finding{"warn", fmt.Sprintf("%s of %s queued; the oldest pending run has waited for %s.", plural(t.Queued, "run", "runs"), t.Kind+isAre(t), span(f.Now.Sub(*t.Oldest))), link{"Show the queues", "/queues"}})
+		if one := pendingFinding(f, t); one != nil {
+			found = append(found, *one)
 		}
 	}
 	return found
+}
+
+// pendingFinding is about the pending runs of one job type. It is nil if none of them
+// waits for too long.
+func pendingFinding(f facts, t workload.JobType) *finding {
+	switch {
+	case t.Pending() > 0 && t.Programs == 0 && len(f.Working()) > 0:
+		return &finding{"bad", fmt.Sprintf("%s of %s, which no running program has registered.", plural(t.Pending(), "run waits", "runs wait"), t.Kind), link{"Show the job types", "/job-types"}}
+	case t.Oldest != nil && f.Now.Sub(*t.Oldest) > longPending && t.Queued > 0:
+		return &finding{"warn", fmt.Sprintf("%s of %s queued; the oldest pending run has waited for %s.", plural(t.Queued, "run", "runs"), t.Kind+isAre(t), span(f.Now.Sub(*t.Oldest))), link{"Show the queues", "/queues"}}
+	}
+	return nil
 }
 
 func isAre(t workload.JobType) string {

@@ -9,12 +9,22 @@ import (
 	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/failures"
+	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/workload"
 )
 
 func alert(key string, seen time.Time) alerts.Open {
 	return alerts.Open{Alert: alerts.Alert{Key: key, Text: "something is wrong.", Page: "/sources"}, SeenAt: seen}
+}
+
+// points are deliveries, given as pairs of a result and an age.
+func points(now time.Time, pairs ...any) (all []history.DeliveryPoint) {
+	for i := 0; i < len(pairs); i += 2 {
+		age, _ := pairs[i+1].(time.Duration) // the number 0 is now
+		all = append(all, history.DeliveryPoint{At: now.Add(-age), Result: pairs[i].(string), Deliveries: 1})
+	}
+	return all
 }
 
 func TestVerdict(t *testing.T) {
@@ -35,28 +45,53 @@ func TestVerdict(t *testing.T) {
 		tone, text string
 		also       int
 	}{
-		"well":             {func(*facts) {}, "ok", "All is well. Every run has succeeded or is about to start.", 0},
-		"no event":         {func(f *facts) { f.LastEvent = nil }, "ok", "All is well. No event has arrived yet: send a test delivery, or wait for the first one.", 0},
-		"retrying":         {func(f *facts) { f.JobTypes[0].Retrying = 2 }, "ok", "All is well. 2 runs are retried automatically.", 0},
-		"nothing receives": {func(f *facts) { f.Programs[0].Role = "worker" }, "bad", "No running program receives deliveries. Start one: Lumin repeats deliveries for about a day.", 0},
-		"nothing works":    {func(f *facts) { f.Programs[0].Role = "ingest" }, "bad", "No running program works jobs. Deliveries are recorded, and their runs wait: start a program that works.", 0},
-		"a held lane":      {func(f *facts) { f.Held = []lanes.Held{{Kind: "book", Lanes: 1, Age: 60}} }, "bad", "1 lane of book is held by a failed run, the longest for 1 min. Later events of these signature requests wait.", 0},
-		"a warning":        {func(f *facts) { f.Warnings = []string{"source x is odd"} }, "warn", "Source x is odd.", 0},
-		"a rotated key":    {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}} }, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 0},
-		"a stranger":       {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 2}} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
-		"a conflict":       {func(f *facts) { f.Conflicts = 1 }, "warn", "1 conflict waits for a decision.", 0},
-		"many conflicts":   {func(f *facts) { f.Conflicts = conflictsCounted }, "warn", "At least 100 conflicts wait for a decision.", 0},
-		"an alert":         {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now)} }, "warn", "Something is wrong.", 0},
-		"a judged alert":   {func(f *facts) { f.Alerts = []alerts.Open{alert("failure/book/1f2e", now)} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
-		"a stale alert":    {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now.Add(-time.Hour))} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
-		"many alerts":      {func(f *facts) { f.Alerts = slices.Repeat([]alerts.Open{alert("silence/account", now)}, 12) }, "warn", "Something is wrong.", alertsShown},
-		"no webhook":       {func(f *facts) { f.Sending.Failures = 3 }, "warn", "Alerts do not arrive: the webhook has not accepted the last 3 messages.", 0},
-		"a late event":     {func(f *facts) { f.Late = store.WaitingLate{Events: 1} }, "warn", "1 late event waits for a decision: no job type has run.", 0},
-		"many late events": {func(f *facts) { f.Late = store.WaitingLate{Events: 400, More: true} }, "warn", "At least 400 late events wait for a decision: no job type has run.", 0},
-		"a paused queue":   {func(f *facts) { f.Queues = []workload.Queue{{Name: "slow", PausedAt: ago(time.Hour), Queued: 3}} }, "warn", "Queue slow is paused, for 1 h. 3 jobs wait in it.", 0},
-		"an unknown kind":  {func(f *facts) { f.JobTypes[0] = workload.JobType{Kind: "old", Queued: 1} }, "bad", "1 run waits of old, which no running program has registered.", 0},
-		"a backlog":        {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Hour) }, "warn", "5 runs of book are queued; the oldest pending run has waited for 1 h.", 0},
-		"a short backlog":  {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Minute) }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"well":                    {func(*facts) {}, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"no event":                {func(f *facts) { f.LastEvent = nil }, "ok", "All is well. No event has arrived yet: send a test delivery, or wait for the first one.", 0},
+		"retrying":                {func(f *facts) { f.JobTypes[0].Retrying = 2 }, "ok", "All is well. 2 runs are retried automatically.", 0},
+		"nothing receives":        {func(f *facts) { f.Programs[0].Role = "worker" }, "bad", "No running program receives deliveries. Start one: Lumin repeats deliveries for about a day.", 0},
+		"nothing works":           {func(f *facts) { f.Programs[0].Role = "ingest" }, "bad", "No running program works jobs. Deliveries are recorded, and their runs wait: start a program that works.", 0},
+		"a held lane":             {func(f *facts) { f.Held = []lanes.Held{{Kind: "book", Lanes: 1, Age: 60}} }, "bad", "1 lane of book is held by a failed run, the longest for 1 min. Later events of these signature requests wait.", 0},
+		"a warning":               {func(f *facts) { f.Warnings = []string{"source x is odd"} }, "warn", "Source x is odd.", 0},
+		"a rotated key":           {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}} }, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 0},
+		"a stranger":              {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 2}} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a conflict":              {func(f *facts) { f.Conflicts = 1 }, "warn", "1 conflict waits for a decision.", 0},
+		"many conflicts":          {func(f *facts) { f.Conflicts = conflictsCounted }, "warn", "At least 100 conflicts wait for a decision.", 0},
+		"an alert":                {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now)} }, "warn", "Something is wrong.", 0},
+		"a judged alert":          {func(f *facts) { f.Alerts = []alerts.Open{alert("failure/book/1f2e", now)} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a key rotated elsewhere": {func(f *facts) { f.Alerts = []alerts.Open{alert("mismatch/account", now)} }, "warn", "Something is wrong.", 0},
+		"a key rotated here and elsewhere": {func(f *facts) {
+			f.Alerts = []alerts.Open{alert("mismatch/account", now), alert("mismatch/app:crm", now)}
+			f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}, {Source: "app:crm", MismatchesSince: 9}}
+		}, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 1},
+		"a backlog of follow-up jobs": {func(f *facts) {
+			f.Alerts, f.Queues = []alerts.Open{alert("backlog/mail", now)}, []workload.Queue{{Name: "mail", Oldest: ago(time.Hour)}}
+		}, "warn", "Something is wrong.", 0},
+		"a backlog that has ended": {func(f *facts) {
+			f.Alerts, f.Queues = []alerts.Open{alert("backlog/mail", now)}, []workload.Queue{{Name: "mail"}}
+		}, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a backlog of a paused queue": {func(f *facts) {
+			f.Alerts, f.Queues = []alerts.Open{alert("backlog/mail", now)}, []workload.Queue{{Name: "mail", Oldest: ago(time.Hour), PausedAt: ago(time.Hour), Queued: 3}}
+		}, "warn", "Queue mail is paused, for 1 h. 3 jobs wait in it.", 0},
+		"a backlog of runs": {func(f *facts) {
+			f.Alerts, f.Queues = []alerts.Open{alert("backlog/default", now)}, []workload.Queue{{Name: "default", Oldest: ago(time.Hour)}}
+			f.JobTypes[0].Queue, f.JobTypes[0].Queued, f.JobTypes[0].Oldest = "default", 5, ago(time.Hour)
+		}, "warn", "5 runs of book are queued; the oldest pending run has waited for 1 h.", 0},
+		"unrecognized": {func(f *facts) {
+			f.Lately = points(now, "unrecognized", 50*time.Minute, "recorded", 0, "unrecognized", 0)
+		}, "warn",
+			"2 deliveries of the last hour had no usable identity, so no job type got them. Look at a body: Lumin may have changed its form.", 0},
+		"not recorded": {func(f *facts) { f.Lately = points(now, "unavailable", 9*time.Minute, "recorded", 0) }, "warn",
+			"1 delivery was not recorded in the last 10 minutes: the program answered with an error of its own. Lumin repeats them. Check the database, then the log.", 0},
+		"not recorded long ago": {func(f *facts) { f.Lately = points(now, "unavailable", 11*time.Minute, "refused", 0, "duplicate", 0) }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a stale alert":         {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now.Add(-time.Hour))} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"many alerts":           {func(f *facts) { f.Alerts = slices.Repeat([]alerts.Open{alert("silence/account", now)}, 12) }, "warn", "Something is wrong.", alertsShown},
+		"no webhook":            {func(f *facts) { f.Sending.Failures = 3 }, "warn", "Alerts do not arrive: the webhook has not accepted the last 3 messages.", 0},
+		"a late event":          {func(f *facts) { f.Late = store.WaitingLate{Events: 1} }, "warn", "1 late event waits for a decision: no job type has run.", 0},
+		"many late events":      {func(f *facts) { f.Late = store.WaitingLate{Events: 400, More: true} }, "warn", "At least 400 late events wait for a decision: no job type has run.", 0},
+		"a paused queue":        {func(f *facts) { f.Queues = []workload.Queue{{Name: "slow", PausedAt: ago(time.Hour), Queued: 3}} }, "warn", "Queue slow is paused, for 1 h. 3 jobs wait in it.", 0},
+		"an unknown kind":       {func(f *facts) { f.JobTypes[0] = workload.JobType{Kind: "old", Queued: 1} }, "bad", "1 run waits of old, which no running program has registered.", 0},
+		"a backlog":             {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Hour) }, "warn", "5 runs of book are queued; the oldest pending run has waited for 1 h.", 0},
+		"a short backlog":       {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Minute) }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
 		"a failure, paused": {func(f *facts) {
 			f.JobTypes[0].Failed = 1
 			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 1, Exact: true, Error: "timeout"}}

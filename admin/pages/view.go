@@ -21,11 +21,11 @@ type view struct {
 	Section string // path of the entry in the menu that the page belongs to
 	Lead    string // one sentence below the heading; optional
 	Crumbs  []link // the way to this page; optional
+	Path    string // to return to this page; empty: the address of the request
 	Data    any    // what the page's own template shows
 
 	Caller Caller
 	Theme  string // light, dark, or empty for the system's
-	Path   string // of this page, with its query
 	Menu   []menuGroup
 	Done   string // what the last action did; empty: nothing
 }
@@ -60,8 +60,11 @@ func (p *Pages) show(c echo.Context, page string, v view) error {
 // becomes an error page.
 func (p *Pages) showStatus(c echo.Context, status int, page string, v view) error {
 	v.Caller = p.cfg.Caller(c.Request().Context())
-	v.Theme, v.Path, v.Menu = theme(c), "/", menu(v.Section)
-	if status == http.StatusOK { // an error page shows nothing of the address
+	v.Theme, v.Menu = theme(c), menu(v.Section)
+	switch {
+	case status != http.StatusOK: // an error page shows nothing of the address
+		v.Path = "/"
+	case v.Path == "":
 		v.Path = c.Request().URL.RequestURI()
 	}
 	v.Done = takeDone(c)

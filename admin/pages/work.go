@@ -22,6 +22,16 @@ func (w work) failed() (n int64) {
 	return n
 }
 
+// Working are the programs that work jobs.
+func (w work) Working() (some []catalog.Program) {
+	for _, program := range w.Programs {
+		if program.Works() {
+			some = append(some, program)
+		}
+	}
+	return some
+}
+
 func (w work) retrying() (n int64) {
 	for _, t := range w.JobTypes {
 		n += t.Retrying

@@ -16,5 +16,8 @@
 //   - Each change has a row in the audit log, with the ids of its jobs.
 //   - Jobs are not deleted, because a run without its job would wait for the sweep,
 //     which makes the job again. The queue of the program's own jobs is not paused.
+//   - Arguments and metadata of jobs, which may hold personal data, are shown only to
+//     callers with the role operate.
+//   - Each page has a link to the dashboard, and that of a job one to its event.
 //   - Nothing runs in the background. Counts are bounded and made for a request.
 package river

@@ -86,10 +86,22 @@ func (u *UI) serve(c echo.Context) error {
 	}
 	c.Response().Header().Set("Content-Security-Policy", contentSecurityPolicy)
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return u.read(c)
+	}
+	return u.change(c)
+}
+
+// read answers with a page, a file or data.
+func (u *UI) read(c echo.Context) error {
+	r := c.Request()
+	switch path := strings.TrimPrefix(r.URL.Path, Prefix); {
+	case strings.HasPrefix(path, "/api/jobs") && access.From(r.Context()).Role < access.Operate:
+		return u.serveChanged(c.Response(), r, withoutArgs)
+	case strings.HasPrefix(path, "/api/"), strings.HasPrefix(path, "/assets/"):
 		u.handler.ServeHTTP(c.Response(), r)
 		return nil
 	}
-	return u.change(c)
+	return u.serveChanged(c.Response(), r, func(a *answer) ([]byte, error) { return withWayBack(r.URL.Path, a) })
 }
 
 // maxBody bounds the body of a change: the ids of a thousand jobs.
@@ -114,7 +126,7 @@ func (u *UI) change(c echo.Context) error {
 		return refuse(c, http.StatusRequestEntityTooLarge, "too_large", "The request is larger than 64 KiB. Choose fewer jobs.")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	change := operate.Change{Action: "river_ui", Subject: struct {
+	change := operate.Change{Action: operate.ActionRiverUI, Subject: struct {
 		Method string   `json:"method"`
 		Path   string   `json:"path"`
 		Jobs   []string `json:"job_ids"`

@@ -2,6 +2,7 @@ package river_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,8 +12,10 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lumin-ingest/admin/access"
+	"lumin-ingest/admin/assets"
 	"lumin-ingest/admin/river"
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/migrations"
 	"lumin-ingest/store"
 	"lumin-ingest/store/operate"
 )
@@ -22,14 +25,16 @@ import (
 type rig struct {
 	*testing.T
 	handler  http.Handler
-	pool     pgtest.Database
+	pool     pgtest.Database // with the rights of the owner
 	operator *operate.Operator
 	tokens   map[string]string // by role
 }
 
 func newRig(t *testing.T) *rig {
-	pool := pgtest.Pool(t, pgtest.New(t))
-	st, err := store.New(pool, nil)
+	database := pgtest.New(t)
+	pgtest.UseRoles(t, database)
+	pool, admin := pgtest.Pool(t, database), pgtest.Pool(t, pgtest.Login(t, database, migrations.Admin))
+	st, err := store.New(admin, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +42,7 @@ func newRig(t *testing.T) *rig {
 		pgtest.Exec(t, pool, `
 			WITH j AS (
 			    INSERT INTO lumin.river_job (args, kind, max_attempts, state, attempt, finalized_at)
-			    VALUES (jsonb_build_object('event_key', $1::text, 'replay_id', 0), 'book', 5, $2::text::lumin.river_job_state, 5,
+			    VALUES (jsonb_build_object('event_key', $1::text, 'replay_id', 0, 'of', 'canary_argument'), 'book', 5, $2::text::lumin.river_job_state, 5,
 			            CASE WHEN $2 <> 'retryable' THEN now() END) RETURNING id)
 			INSERT INTO lumin.runs (event_key, job_kind, event_id, job_id, state, finished_at)
 			SELECT $1::text::uuid, 'book', 1, id, CASE $2 WHEN 'discarded' THEN 'failed' WHEN 'retryable' THEN 'pending' ELSE 'succeeded' END,
@@ -46,7 +51,7 @@ func newRig(t *testing.T) *rig {
 	}
 	pgtest.Exec(t, pool, `INSERT INTO lumin.river_queue (name, updated_at) VALUES ('default', now()), ('lumin', now())`)
 	r := &rig{T: t, pool: pool, operator: operate.New(st), tokens: map[string]string{}}
-	ui, err := river.New(river.Config{Pool: pool, Operator: r.operator})
+	ui, err := river.New(river.Config{Pool: admin, Operator: r.operator})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +131,43 @@ func TestReading(t *testing.T) {
 	if policy := header.Get("Content-Security-Policy"); !strings.Contains(policy, "script-src 'self';") || strings.Contains(policy, "unsafe-eval") || header.Get("X-Frame-Options") != "DENY" {
 		t.Errorf("headers %v", header)
 	}
-	if strings.Count(index, "<script") != strings.Count(index, `<script type="application/json"`)+strings.Count(index, `<script type="module" src="/river/`) {
+	if strings.Count(index, "<script") != strings.Count(index, `<script type="application/json"`)+strings.Count(index, `<script type="module" src="/`) {
 		t.Errorf("the page has a script that the policy blocks: %s", index)
 	}
 	r.wantLog()
+}
+
+// Arguments of jobs may hold personal data. A reader sees the job without them.
+func TestArgumentsNeedTheRoleOperate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	pgtest.Exec(t, r.pool, `UPDATE lumin.river_job SET metadata = '{"of":"canary_metadata"}'`)
+	for _, path := range []string{"/river/api/jobs?state=discarded", "/river/api/jobs/1"} {
+		r.want("operate", http.MethodGet, path, "", http.StatusOK, "canary_argument")
+		_, text, header := r.do("read", http.MethodGet, path, "")
+		if strings.Contains(text, "canary") || !strings.Contains(text, `"args":"{}"`) || !strings.Contains(text, `"kind":"book"`) || !json.Valid([]byte(text)) {
+			t.Errorf("%s as a reader: %s", path, text)
+		}
+		if header.Get("Content-Type") != "application/json; charset=utf-8" {
+			t.Errorf("%s: %s", path, header)
+		}
+	}
+	r.want("read", http.MethodGet, "/river/api/jobs/99", "", http.StatusNotFound, "")
+}
+
+// Each page leads back to the dashboard, and that of a job to its event.
+func TestWayBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for path, link := range map[string]string{
+		"/river/": `<a id="lumin-event" hidden href="/">`, "/river/jobs": `<a id="lumin-event" hidden href="/">`,
+		"/river/jobs/12": `<a id="lumin-event" href="/jobs/12">`, "/river/jobs/x": `<a id="lumin-event" hidden href="/">`,
+	} {
+		r.want("read", http.MethodGet, path, "", http.StatusOK, link)
+		for _, part := range []string{`<a href="/">Dashboard</a>`, `href="` + assets.Path("river.css") + `"`, `src="` + assets.Path("river.js") + `"`} {
+			r.want("read", http.MethodGet, path, "", http.StatusOK, part)
+		}
+	}
 }
 
 func TestChanges(t *testing.T) {

@@ -30,3 +30,9 @@ func (w *Window) EventsByKey(ctx context.Context, key lumin.EventKey) ([]store.E
 func (w *Window) EventsByJob(ctx context.Context, job int64) ([]store.EventSummary, error) {
 	return w.store.EventsByJob(ctx, job)
 }
+
+// EventOfJob returns the id of the event whose run a job of the queue works on; see
+// [store.Store.EventOfJob].
+func (w *Window) EventOfJob(ctx context.Context, job int64) (int64, error) {
+	return w.store.EventOfJob(ctx, job)
+}

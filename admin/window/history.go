@@ -16,6 +16,32 @@ type History struct {
 	AnswerTimes []TimesPoint    `json:"answer_times"` // of verified deliveries
 	Attempts    []AttemptPoint  `json:"attempts"`
 	EffectTimes []TimesPoint    `json:"effect_times"` // from the receipt of an event to its effect
+	WorkTimes   []TimesPoint    `json:"work_times"`   // of attempts
+	Backlog     []BacklogPoint  `json:"backlog"`      // of all job types
+
+	DeliveryTotals []DeliveryTotal `json:"delivery_totals"` // the most frequent first
+	AttemptTotals  []AttemptTotal  `json:"attempt_totals"`
+}
+
+// DeliveryTotal counts the deliveries with one source, result and reason.
+type DeliveryTotal struct {
+	Source string `json:"source"`
+	Result string `json:"result"`
+	Reason string `json:"reason"` // the code of a response other than 200; otherwise empty
+	Count  int64  `json:"count"`
+}
+
+// AttemptTotal counts the attempts of one job type with one outcome.
+type AttemptTotal struct {
+	Kind    string `json:"job_kind"`
+	Outcome string `json:"outcome"`
+	Count   int64  `json:"count"`
+}
+
+// BacklogPoint is the highest age of the oldest pending run in a step.
+type BacklogPoint struct {
+	At      time.Time `json:"at"`
+	Seconds float64   `json:"oldest_pending_seconds"` // 0 if no run was pending
 }
 
 // DeliveryPoint counts the deliveries of a step with one result.
@@ -67,8 +93,43 @@ func (w *Window) History(ctx context.Context, from, to time.Time, source, kind s
 	}
 	h.AnswerTimes = timesOf(answers)
 	effects, err := history.EffectTimes(ctx, w.pool, r, kind)
+	if err != nil {
+		return h, err
+	}
 	h.EffectTimes = timesOf(effects)
-	return h, err
+	work, err := history.WorkTimes(ctx, w.pool, r, kind)
+	if err != nil {
+		return h, err
+	}
+	h.WorkTimes = timesOf(work)
+	backlog, err := history.Backlog(ctx, w.pool, r)
+	if err != nil {
+		return h, err
+	}
+	for _, p := range backlog {
+		h.Backlog = append(h.Backlog, BacklogPoint(p))
+	}
+	return h, w.addTotals(ctx, &h, r, source, kind)
+}
+
+// addTotals counts the deliveries and attempts of the whole range.
+func (w *Window) addTotals(ctx context.Context, h *History, r history.Range, source, kind string) error {
+	deliveries, err := history.DeliveryTotals(ctx, w.pool, r)
+	if err != nil {
+		return err
+	}
+	for _, t := range deliveries {
+		if source == "" || t.Source == source {
+			h.DeliveryTotals = append(h.DeliveryTotals, DeliveryTotal{t.Source, t.Result, t.Reason, t.Deliveries})
+		}
+	}
+	attempts, err := history.AttemptTotals(ctx, w.pool, r)
+	for _, t := range attempts {
+		if kind == "" || t.Kind == kind {
+			h.AttemptTotals = append(h.AttemptTotals, AttemptTotal{t.Kind, t.Outcome, t.Attempts})
+		}
+	}
+	return err
 }
 
 func timesOf(points []history.TimesPoint) (times []TimesPoint) {

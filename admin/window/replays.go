@@ -28,9 +28,10 @@ func (w *Window) Replay(ctx context.Context, n replay.NewOrder) (id int64, err e
 	return w.operator.Replay(ctx, w.by, n)
 }
 
-// Replays returns the newest orders first, at most limit.
-func (w *Window) Replays(ctx context.Context, limit int) ([]replay.Order, error) {
-	return replay.New(w.store).List(ctx, limit)
+// Replays returns the newest orders first, at most limit: those older than an order,
+// or all if before is 0.
+func (w *Window) Replays(ctx context.Context, before int64, limit int) ([]replay.Order, error) {
+	return replay.New(w.store).List(ctx, before, limit)
 }
 
 // ReplayOrder returns one order, or [store.ErrNotFound].

@@ -2,6 +2,7 @@ package window
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,12 +45,8 @@ func (w *Window) Request(ctx context.Context, id string) (Request, error) {
 		return r, err
 	}
 	r.More = page.Next != nil
-	for _, e := range page.Events {
-		details, err := w.store.ShowEvent(ctx, e.ID)
-		if err != nil {
-			return r, err
-		}
-		r.Events = append(r.Events, details)
+	if r.Events, err = w.details(ctx, page.Events); err != nil {
+		return r, err
 	}
 	row, found, err := signaturerequest.Find(ctx, w.pool, id)
 	if err != nil {
@@ -65,6 +62,22 @@ func (w *Window) Request(ctx context.Context, id string) (Request, error) {
 		}
 	}
 	return r, nil
+}
+
+// details returns the details of events, without those that were removed since they
+// were found.
+func (w *Window) details(ctx context.Context, found []store.EventSummary) (events []store.EventDetails, err error) {
+	for _, e := range found {
+		details, err := w.store.ShowEvent(ctx, e.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return events, err
+		default:
+			events = append(events, details)
+		}
+	}
+	return events, nil
 }
 
 func maskedText(text *string) *string {

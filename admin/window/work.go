@@ -59,6 +59,21 @@ func (w *Window) Queues(ctx context.Context) (queues []Queue, err error) {
 	return queues, err
 }
 
+// Alerts are alerts and how their sending goes.
+type Alerts struct {
+	Alerts  []alerts.Open  `json:"alerts"` // the newest first
+	Sending alerts.Sending `json:"sending"`
+}
+
+// Alerts lists the alerts that hold, and those that were resolved within a time.
+func (w *Window) Alerts(ctx context.Context, resolvedWithin time.Duration) (a Alerts, err error) {
+	if a.Alerts, err = alerts.List(ctx, w.pool, resolvedWithin); err != nil {
+		return a, err
+	}
+	a.Sending, err = alerts.ReadSending(ctx, w.pool)
+	return a, err
+}
+
 // Status is a summary of what needs attention.
 type Status struct {
 	JobTypes  []JobType   `json:"registered_job_types"`

@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"worker/workertest":        {"lumin", "store", "worker", "migrations", "internal/pgtest", "internal/sample", "internal/wait"},
 	"admin/access":             {"store/operate"},
 	"admin":                    {"lumin", "store", "store/lanes", "internal/httpguard", "internal/version", "store/replay", "admin/access"},
-	"admin/river":              {"admin/access", "migrations", "store/operate"},
+	"admin/river":              {"admin/access", "admin/assets", "migrations", "store/operate"},
 	"admin/assets":             nil,
 	"admin/pages":              {"store", "store/catalog", "store/conflict", "store/failures", "store/history", "store/lanes", "store/operate", "store/replay", "store/workload", "admin/assets", "lumin", "store/alerts", "store/audit", "store/signaturerequest", "internal/mask"},
 	"admin/window": {

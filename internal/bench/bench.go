@@ -34,7 +34,7 @@ type scenario struct {
 
 // scenarios lists all scenarios in the order in which they run.
 func scenarios() []scenario {
-	return slices.Concat(recordScenarios(), workScenarios(), latencyScenarios(), otherScenarios())
+	return slices.Concat(recordScenarios(), workScenarios(), latencyScenarios(), otherScenarios(), []scenario{dashboardScenario()})
 }
 
 func scenarioIDs() (ids []string) {

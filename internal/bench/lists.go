@@ -146,7 +146,7 @@ func (o operators) failureLists(ctx context.Context) (tasks []task) {
 // otherLists lists what commands show besides.
 func (o operators) otherLists(ctx context.Context) []task {
 	return []task{
-		list("replays", func() error { _, err := replay.New(o.store).List(ctx, pageRows); return err }),
+		list("replays", func() error { _, err := replay.New(o.store).List(ctx, 0, pageRows); return err }),
 		list("keys", func() error { _, err := audit.KeysUsed(ctx, o.pool); return err }),
 		list("sources", func() error { _, err := o.store.StoredSources(ctx); return err }),
 		list("event types", func() error { _, err := o.store.StoredEventTypes(ctx); return err }),

@@ -43,6 +43,7 @@ func targets() []report.Target {
 		{ID: "P10", Scenario: "p10", Metric: report.MetricMemory, Of: exportRow, Limit: 100},
 		{ID: "P11", Scenario: "p11", Metric: report.MetricRate, Of: "duplicates", Against: "distinct events", AtLeast: true, Limit: 1},
 		{ID: "P11", Scenario: "p11", Metric: report.MetricGrowth, Of: "duplicates", Limit: 1.05},
+		{ID: "P13", Scenario: "p13", Metric: report.MetricCPU, Of: dashboardsRow, Against: "ours", Limit: 1.05},
 	}
 	for _, delay := range distances() {
 		all = append(all, report.Target{

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -31,8 +30,10 @@ func TestAccessibility(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newDashboard(t)
-	request := d.fill(2)
+	request := d.fill(3)
 	d.hostile(request)
+	d.waiting()
+	paths := d.paths(request)
 	for _, width := range []int{1280, 375} {
 		for _, theme := range []string{"light", "dark"} {
 			t.Run(fmt.Sprintf("%s %d", theme, width), func(t *testing.T) {
@@ -41,20 +42,50 @@ func TestAccessibility(t *testing.T) {
 				if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
 					t.Fatal(err)
 				}
+				p.refused(d, string(axe))
 				p.signIn(d)
-				paths := d.paths(request)
+				p.do(chromedp.Navigate(d.url + d.slowReplay()))
+				p.sees("Cancel the replay")
+				p.examine("cancel-replay", string(axe))
 				for _, name := range slices.Sorted(maps.Keys(paths)) {
 					p.do(chromedp.Navigate(d.url + paths[name]))
-					p.fits()
-					p.picture(name)
-					p.check(name, string(axe))
+					p.examine(name, string(axe))
 					if name == "sources" {
 						p.sees(lumin.KeyID(sample.AccountKey), "signed last", "2 deliveries since then had a signature that none of the keys explains")
 					}
 				}
+				for _, name := range []string{"event", "request"} {
+					p.do(chromedp.Navigate(d.url + paths[name]))
+					p.follow("Show personal data")
+					p.sees("Hide personal data")
+					p.examine(name+"-revealed", string(axe))
+				}
 			})
 		}
 	}
+}
+
+// refused examines the pages for those who are not signed in, and for another host
+// name.
+func (p *person) refused(d *dashboard, axe string) {
+	p.Helper()
+	p.do(chromedp.Navigate(strings.Replace(d.url, "127.0.0.1", "localhost", 1)))
+	p.sees("This name is not allowed")
+	p.examine("refusal", axe)
+	p.do(chromedp.Navigate(d.url))
+	p.examine("sign-in", axe)
+	p.do(chromedp.SendKeys(chromedp.CSS(`input[name=token]`), "wrong"))
+	p.leaves(chromedp.KeyEvent(enter))
+	p.sees("This token is not valid")
+	p.examine("wrong-token", axe)
+}
+
+// examine checks the page that is shown, and takes a picture of it.
+func (p *person) examine(name, axe string) {
+	p.Helper()
+	p.fits()
+	p.picture(name)
+	p.check(name, axe)
 }
 
 // check runs axe-core on the page.
@@ -91,23 +122,4 @@ func (d *dashboard) hostile(request string) {
 	pgtest.Exec(d, d.pool, `
 		INSERT INTO lumin.alerts (key, condition, text, page)
 		VALUES ('silence/app:crm', 'silence', 'source app:crm has had no new event for 3d. Check the webhook at Lumin.', '/sources')`)
-}
-
-// paths are all pages, by name.
-func (d *dashboard) paths(request string) map[string]string {
-	failed := pgtest.Value[int64](d, d.pool, `SELECT max(event_id) FROM lumin.runs WHERE state = 'failed'`)
-	conflict := pgtest.Value[string](d, d.pool, `SELECT format('/events/%s/conflicts/%s', event_id, encode(payload_sha256, 'hex')) FROM lumin.conflicts ORDER BY length(other_payload) LIMIT 1`)
-	replayed := pgtest.Value[int64](d, d.pool, `SELECT max(id) FROM lumin.replays`)
-	event := fmt.Sprintf("/events/%d", failed)
-	return map[string]string{
-		"overview": "/", "failures": "/failures", "replays": "/replays", "replay": fmt.Sprintf("/replays/%d", replayed), "lanes": "/lanes",
-		"job-types": "/job-types", "queues": "/queues",
-		"retry":   pgtest.Value[string](d, d.pool, `SELECT '/follow-ups/retry?job=' || max(job_id) FROM lumin.failed_follow_ups`),
-		"plan":    "/plan?" + url.Values{"do": {"replay"}, "status": {"failed"}, "kind": {"book_invoice"}, "back": {event}}.Encode(),
-		"dismiss": "/plan?" + url.Values{"do": {"dismiss"}, "status": {"failed"}, "kind": {"book_invoice"}, "back": {"/failures"}}.Encode(),
-		"events":  "/events", "events-filtered": "/events?state=failed&kind=book_invoice", "events-none": "/events?id=none",
-		"event": event, "conflicted": pgtest.Value[string](d, d.pool, `SELECT '/events/' || min(event_id) FROM lumin.conflicts`),
-		"request": "/requests/" + request, "conflicts": "/conflicts", "conflict": conflict,
-		"unrecognized": "/unrecognized", "sources": "/sources", "programs": "/programs", "audit": "/audit", "missing": "/nowhere",
-	}
 }

@@ -130,6 +130,17 @@ func (p *person) leaves(action step) {
 	p.until("another page has come", `document.readyState === "complete" && !document.documentElement.dataset.old`)
 }
 
+// stays does something during which a page with scripts must not be loaded again.
+func (p *person) stays(act func()) {
+	p.Helper()
+	value[string](p, `document.documentElement.dataset.same = "1"`)
+	act()
+	if p.scripts && !value[bool](p, `document.documentElement.dataset.same === "1"`) {
+		p.picture("failed")
+		p.Error("the page was loaded again")
+	}
+}
+
 func (p *person) until(what, condition string) {
 	p.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {

@@ -3,7 +3,6 @@ package browser_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/admin/access"
@@ -33,40 +31,15 @@ type dashboard struct {
 	url   string // of the dashboard
 	token string // with the role erase
 	fixed *atomic.Bool
+	goOn  chan struct{} // closed: invoices are booked
 	pool  *pgxpool.Pool
 	hook  string // where deliveries go
 }
 
-// bookInvoice fails until it is fixed.
-type bookInvoice struct {
-	worker.Defaults
-	fixed *atomic.Bool
-}
-
-func (bookInvoice) Kind() string { return "book_invoice" }
-func (bookInvoice) Events() []lumin.EventType {
-	return []lumin.EventType{lumin.SignatureRequestApproved}
-}
-func (bookInvoice) MaxAttempts() int { return 1 }
-
-func (j bookInvoice) WorkTx(context.Context, pgx.Tx, *worker.Event) error {
-	if !j.fixed.Load() {
-		return errors.New("the ledger of 2026 is closed")
-	}
-	return nil
-}
-
-// note succeeds.
-type note struct{ worker.Defaults }
-
-func (note) Kind() string                                        { return "note_event" }
-func (note) Events() []lumin.EventType                           { return []lumin.EventType{lumin.AnyEvent} }
-func (note) WorkTx(context.Context, pgx.Tx, *worker.Event) error { return nil }
-
 // newDashboard starts the program on a database of its own.
 func newDashboard(tb testing.TB) *dashboard {
 	tb.Helper()
-	d := &dashboard{TB: tb, fixed: new(atomic.Bool)}
+	d := &dashboard{TB: tb, fixed: new(atomic.Bool), goOn: make(chan struct{})}
 	url, log := pgtest.New(tb), &testlog.Buffer{}
 	keyring, err := lumin.NewKeyring(sample.AccountKey)
 	if err != nil {
@@ -74,12 +47,15 @@ func newDashboard(tb testing.TB) *dashboard {
 	}
 	secret, token := access.NewToken("ann", access.Erase)
 	registry := worker.NewRegistry()
-	registry.AddTx(bookInvoice{fixed: d.fixed})
+	registry.AddTx(bookInvoice{fixed: d.fixed, goOn: d.goOn})
 	registry.AddTx(note{})
+	registry.AddTx(callCRM{})
+	registry.AddOrdered(keepLedger{})
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := service.New(ctx, service.Config{
 		Logger: slog.New(slog.NewJSONHandler(log, nil)), DatabaseURL: url, JobsDB: pgtest.Pool(tb, url), Registry: registry,
 		Admin: service.Address{HostPort: "127.0.0.1:0"}, AdminTokens: []access.Token{token}, Public: service.Address{HostPort: "127.0.0.1:0"},
+		AdminHosts: []string{"127.0.0.1"}, MaxEventAge: 30 * 24 * time.Hour, StoreLate: true,
 		Ingest: true, Sources: map[string]*lumin.Keyring{store.AccountSource: keyring}, Work: true, MaxWorkers: 4,
 	})
 	if err != nil {

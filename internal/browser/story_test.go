@@ -51,7 +51,12 @@ func TestReplayOneEvent(t *testing.T) {
 			p.picture("ordered")
 			p.find(request)
 			p.follow("approved")
-			p.sees("Succeeded in attempt 1")
+			p.sees("Attempt 1 is running")
+			p.picture("running")
+			p.stays(func() {
+				close(d.goOn)
+				p.sees("Succeeded in attempt 1")
+			})
 			p.picture("succeeded")
 			if n := pgtest.Value[int](t, d.pool, `SELECT count(*)::int FROM lumin.audit_log WHERE action = 'replay' AND actor = 'ann' AND reason = 'the ledger is open again'`); n != 1 {
 				t.Errorf("the audit log has %d rows of the replay", n)

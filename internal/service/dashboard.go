@@ -32,7 +32,9 @@ func (s *Service) dashboard(ctx context.Context) (func(*echo.Echo), error) {
 	return func(e *echo.Echo) {
 		s.guard.Register(e)
 		operator := operate.New(st)
-		api.Register(e, e.Group(api.Prefix, s.guard.Protect), api.Config{Window: window.New(st), Orders: once.New(st.Pool()), Logger: s.cfg.Logger})
+		api.Register(e, e.Group(api.Prefix, s.guard.Protect), api.Config{
+			Window: window.New(st), Orders: once.New(st.Pool()), Logger: s.cfg.Logger, Sources: s.apiSources,
+		})
 		if queue, err := river.New(river.Config{Pool: st.Pool(), Operator: operator, Logger: s.cfg.Logger}); err != nil { // a fault of the program
 			s.cfg.Logger.Error("River UI is missing", "error", err)
 		} else {
@@ -108,4 +110,16 @@ func (s *Service) pageSources() (lines []pages.SourceLine) {
 		})
 	}
 	return lines
+}
+
+// apiSources is pageSources for the API.
+func (s *Service) apiSources() (uses []api.SourceUse) {
+	for _, line := range s.pageSources() {
+		use := api.SourceUse{Source: line.Source, MismatchesSince: line.MismatchesSince, KeyIDs: line.KeyIDs}
+		if !line.LastVerified.IsZero() {
+			use.LastVerified = &line.LastVerified
+		}
+		uses = append(uses, use)
+	}
+	return uses
 }

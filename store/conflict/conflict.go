@@ -43,8 +43,19 @@ type Filter struct {
 	AnotherActor       bool
 	Undecided          bool
 	Since              *time.Time // last delivered at or after this time
+	After              Position   // only conflicts behind this place; zero for all
 	Limit              int
 }
+
+// Position is the place of a conflict in a list.
+type Position struct {
+	LastAt  time.Time
+	EventID int64
+	Body    string
+}
+
+// Position is the place of the conflict in a list. A further delivery changes it.
+func (r Row) Position() Position { return Position{r.LastAt, r.EventID, r.Body} }
 
 const columns = `
     c.event_id, pg_catalog.encode(c.payload_sha256, 'hex'), c.source, c.signature_request_id, c.event_type, c.event_time,
@@ -63,6 +74,9 @@ FROM (
       AND (@since::timestamptz IS NULL OR d.last_at >= @since)
       AND (@request = '' OR d.event_id = ANY (ARRAY(SELECT e.id FROM lumin.events e WHERE e.signature_request_id = @request)))
       AND (@source = '' OR d.source = @source)
+      AND (@after_event::bigint = 0 OR (
+          (d.last_at, d.event_id) <= (@after_at::timestamptz, @after_event)
+          AND ((d.last_at, d.event_id) <> (@after_at, @after_event) OR d.payload_sha256 > pg_catalog.decode(@after_body, 'hex'))))
     ORDER BY d.last_at DESC, d.event_id DESC, d.payload_sha256 LIMIT @limit
 ) p
 JOIN lumin.conflicts c ON c.event_id = p.event_id AND c.payload_sha256 = p.payload_sha256
@@ -73,6 +87,7 @@ func List(ctx context.Context, pool *pgxpool.Pool, f Filter) ([]Row, error) {
 	return query.Structs[Row](ctx, pool, "list conflicts", listSQL, pgx.QueryExecModeCacheDescribe, pgx.NamedArgs{
 		"event_id": f.EventID, "source": f.Source, "request": f.SignatureRequestID,
 		"another_actor": f.AnotherActor, "undecided": f.Undecided, "since": f.Since, "limit": f.Limit,
+		"after_at": f.After.LastAt, "after_event": f.After.EventID, "after_body": f.After.Body,
 	})
 }
 

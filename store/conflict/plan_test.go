@@ -22,9 +22,11 @@ func TestListPlans(t *testing.T) {
 	storetest.Exec(t, s.Pool(), `UPDATE lumin.redeliveries SET differs = 'content', another_actor = event_id % 10 = 1 WHERE event_id % 5 = 1`)
 	storetest.Exec(t, s.Pool(), `VACUUM ANALYZE lumin.redeliveries, lumin.events`)
 	lookups := regexp.MustCompile(`Index Scan using events_pkey .*loops=(\d+)`)
-	filter := pgx.NamedArgs{"event_id": 0, "source": "", "request": "", "another_actor": false, "undecided": false, "since": nil, "limit": 50}
+	filter := pgx.NamedArgs{"event_id": 0, "source": "", "request": "", "another_actor": false, "undecided": false, "since": nil, "limit": 50,
+		"after_at": time.Time{}, "after_event": 0, "after_body": ""}
 	for name, arg := range map[string]any{
 		"none": nil, "source": "account", "another source": "app:none", "another_actor": true, "undecided": true, "since": time.Now().Add(-time.Hour),
+		"after_event": 10_001,
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := pgx.NamedArgs{}
@@ -35,6 +37,8 @@ func TestListPlans(t *testing.T) {
 			case "none":
 			case "another source":
 				args["source"] = arg
+			case "after_event":
+				args[name], args["after_at"], args["after_body"] = arg, time.Now().Add(time.Hour), "00"
 			default:
 				args[name] = arg
 			}

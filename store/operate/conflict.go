@@ -31,7 +31,11 @@ func (o *Operator) DecideConflict(ctx context.Context, by Actor, c conflict.Row,
 		Event int64  `json:"event"`
 		Body  string `json:"body"`
 	}{c.EventID, c.Body}
-	err = o.Do(ctx, by, Change{string(d) + "_conflict", subject, reason}, func(ctx context.Context) (any, error) {
+	action := ActionPromoteConflict
+	if d == DismissConflict {
+		action = ActionDismissConflict
+	}
+	err = o.Do(ctx, by, Change{action, subject, reason}, func(ctx context.Context) (any, error) {
 		if d == DismissConflict {
 			return nil, conflict.Dismiss(ctx, o.pool, c, reason, by.Name)
 		}

@@ -13,7 +13,7 @@ func (o *Operator) RetryFollowUps(ctx context.Context, by Actor, kinds []string,
 		Kinds []string `json:"job_kinds"`
 		IDs   []int64  `json:"job_ids"`
 	}{kinds, jobIDs}
-	err = o.Do(ctx, by, Change{"retry_follow_ups", subject, reason}, func(ctx context.Context) (any, error) {
+	err = o.Do(ctx, by, Change{ActionRetryFollowUps, subject, reason}, func(ctx context.Context) (any, error) {
 		jobs, err = failures.RetryFollowUps(ctx, o.pool, kinds, jobIDs)
 		return map[string]int64{"jobs": jobs}, err
 	})

@@ -15,7 +15,7 @@ type Row struct {
 	ID         int64           `json:"id"`
 	At         time.Time       `json:"at"`
 	Actor      string          `json:"actor"`
-	Via        string          `json:"via"`          // dashboard, api, command or sql
+	Via        string          `json:"via"`          // one of Vias
 	From       string          `json:"from_address"` // empty if the change came through the database
 	Action     string          `json:"action"`
 	Subject    json.RawMessage `json:"subject"` // an object

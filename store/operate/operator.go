@@ -14,19 +14,11 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// The ways in which a change is ordered: values of Actor.Via. The log has also
-// rows with "sql", which functions of the schema write.
-const (
-	Dashboard = "dashboard"
-	API       = "api"
-	Command   = "command"
-)
-
 // Actor is who orders a change.
 type Actor struct {
 	Name string // of a token, of a proxy's user, or user and host of a command; not empty
 	From string // IP address; empty if the change comes through the database
-	Via  string // Dashboard, API or Command
+	Via  string // Dashboard, API, Command or Worker
 }
 
 // Operator makes changes and writes the audit log. Its methods are safe for
@@ -48,7 +40,7 @@ var ErrNoReason = errors.New("this change needs a reason")
 
 // Change describes a change for the audit log.
 type Change struct {
-	Action  string // such as "replay"
+	Action  string // such as ActionReplay
 	Subject any    // becomes a JSON object; without personal data. nil means {}
 	Reason  string
 }

@@ -42,29 +42,30 @@ func (o *Operator) PauseQueue(ctx context.Context, by Actor, queue, reason strin
 	if queue == internalQueue {
 		return ErrInternalQueue
 	}
-	return o.controlQueue(ctx, by, "pause", pauseSQL, queue, reason)
+	return o.controlQueue(ctx, by, ActionPauseQueue, "pause", pauseSQL, queue, reason)
 }
 
 // ResumeQueue ends a pause. The error is [store.ErrNotFound] if no program has used
 // the queue.
 func (o *Operator) ResumeQueue(ctx context.Context, by Actor, queue, reason string) error {
-	return o.controlQueue(ctx, by, "resume", resumeSQL, queue, reason)
+	return o.controlQueue(ctx, by, ActionResumeQueue, "resume", resumeSQL, queue, reason)
 }
 
-func (o *Operator) controlQueue(ctx context.Context, by Actor, action, sql, queue, reason string) error {
-	return o.Do(ctx, by, Change{action + "_queue", map[string]string{"queue": queue}, reason}, func(ctx context.Context) (any, error) {
+// controlQueue carries out a statement, and tells programs about it in a word of River.
+func (o *Operator) controlQueue(ctx context.Context, by Actor, action, word, sql, queue, reason string) error {
+	return o.Do(ctx, by, Change{action, map[string]string{"queue": queue}, reason}, func(ctx context.Context) (any, error) {
 		err := pgx.BeginTxFunc(ctx, o.pool, query.ReadCommitted, func(tx pgx.Tx) error {
 			tag, err := tx.Exec(ctx, sql, queue)
 			if err == nil && tag.RowsAffected() == 0 {
 				return store.ErrNotFound
 			}
 			if err == nil {
-				_, err = tx.Exec(ctx, controlSQL, action, queue)
+				_, err = tx.Exec(ctx, controlSQL, word, queue)
 			}
 			return err
 		})
 		if err != nil {
-			err = fmt.Errorf("%s queue %s: %w", action, queue, err)
+			err = fmt.Errorf("%s queue %s: %w", word, queue, err)
 		}
 		return nil, err
 	})

@@ -15,9 +15,6 @@ import (
 	"lumin-ingest/store/erasure"
 )
 
-// Worker is the Actor.Via of what a program recovers periodically.
-const Worker = "worker"
-
 // ErrErased refuses to recover an event of a signature request that was erased.
 var ErrErased = errors.New("the signature request was erased")
 
@@ -41,8 +38,8 @@ func (o *Operator) Recover(ctx context.Context, by Actor, id string, t lumin.Eve
 		}
 		_, err = tx.Exec(ctx, `
 			INSERT INTO lumin.audit_log (actor, via, from_address, action, subject, outcome, finished_at)
-			VALUES ($1, $2, $3, 'recover_event', jsonb_build_object('event', $4::bigint, 'event_type', $5::text), 'done', now())`,
-			by.Name, by.Via, by.From, receipt.EventID, string(t))
+			VALUES ($1, $2, $3, $4, jsonb_build_object('event', $5::bigint, 'event_type', $6::text), 'done', now())`,
+			by.Name, by.Via, by.From, ActionRecoverEvent, receipt.EventID, string(t))
 		if err != nil {
 			return fmt.Errorf("write the audit log: %w", err)
 		}
@@ -100,7 +97,7 @@ func (o *Operator) BeginPass(ctx context.Context, by Actor, subject any, reason 
 	if p.After == "" {
 		p.Progress = Progress{}
 	}
-	if p.id, err = o.begin(ctx, by, Change{"recover", subject, reason}); err != nil {
+	if p.id, err = o.begin(ctx, by, Change{ActionRecover, subject, reason}); err != nil {
 		return nil, err
 	}
 	return p, p.Save(ctx)

@@ -22,7 +22,7 @@ func (o *Operator) Erase(ctx context.Context, by Actor, plan erasure.Plan, reaso
 		SignatureRequests int    `json:"signature_requests"`
 		Events            int64  `json:"events"`
 	}{plan.Subject, len(plan.SignatureRequestIDs), plan.Events}
-	err = o.Do(ctx, by, Change{"erase", subject, reason}, func(ctx context.Context) (any, error) {
+	err = o.Do(ctx, by, Change{ActionErase, subject, reason}, func(ctx context.Context) (any, error) {
 		id, err = plan.Order(ctx, o.pool, reason, by.Name)
 		return map[string]int64{"erasure": id}, err
 	})
@@ -35,7 +35,7 @@ func (o *Operator) Retain(ctx context.Context, by Actor, policy retention.Policy
 		Payloads string `json:"payloads_older_than"`
 		Events   string `json:"events_older_than"`
 	}{age(policy.Payloads), age(policy.Events)}
-	err = o.Do(ctx, by, Change{"retention", subject, reason}, func(ctx context.Context) (any, error) {
+	err = o.Do(ctx, by, Change{ActionRetention, subject, reason}, func(ctx context.Context) (any, error) {
 		removed, err = retention.Run(ctx, o.pool, policy, now)
 		return removed, err
 	})

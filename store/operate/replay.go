@@ -25,7 +25,7 @@ func (o *Operator) Replay(ctx context.Context, by Actor, n replay.NewOrder) (id 
 		return 0, err
 	}
 	n.OrderedBy = by.Name
-	err = o.Do(ctx, by, Change{"replay", ordered{n.Filter, n.Rate}, n.Reason}, func(ctx context.Context) (any, error) {
+	err = o.Do(ctx, by, Change{ActionReplay, ordered{n.Filter, n.Rate}, n.Reason}, func(ctx context.Context) (any, error) {
 		id, err = o.replays.Place(ctx, n)
 		return map[string]int64{"replay": id}, err
 	})
@@ -34,7 +34,7 @@ func (o *Operator) Replay(ctx context.Context, by Actor, n replay.NewOrder) (id 
 
 // CancelReplay ends an order; see [replay.Store.Cancel], which also has the errors.
 func (o *Operator) CancelReplay(ctx context.Context, by Actor, id int64, reason string) error {
-	return o.Do(ctx, by, Change{"cancel_replay", map[string]int64{"replay": id}, reason}, func(ctx context.Context) (any, error) {
+	return o.Do(ctx, by, Change{ActionCancelReplay, map[string]int64{"replay": id}, reason}, func(ctx context.Context) (any, error) {
 		return nil, o.replays.Cancel(ctx, id)
 	})
 }
@@ -46,7 +46,7 @@ func (o *Operator) Dismiss(ctx context.Context, by Actor, f replay.Filter, reaso
 	if strings.TrimSpace(reason) == "" {
 		return 0, ErrNoReason
 	}
-	return o.changeRuns(ctx, by, Change{"dismiss", f, reason}, func(ctx context.Context) (int64, error) {
+	return o.changeRuns(ctx, by, Change{ActionDismiss, f, reason}, func(ctx context.Context) (int64, error) {
 		return o.replays.Dismiss(ctx, f, reason, by.Name)
 	})
 }
@@ -54,7 +54,7 @@ func (o *Operator) Dismiss(ctx context.Context, by Actor, f replay.Filter, reaso
 // Restore makes dismissed runs that match failed again; see
 // [replay.Store.Restore]. It returns how many, even with an error.
 func (o *Operator) Restore(ctx context.Context, by Actor, f replay.Filter, reason string) (runs int64, err error) {
-	return o.changeRuns(ctx, by, Change{"restore", f, reason}, func(ctx context.Context) (int64, error) {
+	return o.changeRuns(ctx, by, Change{ActionRestore, f, reason}, func(ctx context.Context) (int64, error) {
 		return o.replays.Restore(ctx, f)
 	})
 }
@@ -62,7 +62,7 @@ func (o *Operator) Restore(ctx context.Context, by Actor, f replay.Filter, reaso
 // CancelRuns cancels the retrying runs that match; see
 // [replay.Store.CancelRetrying]. It returns how many, even with an error.
 func (o *Operator) CancelRuns(ctx context.Context, by Actor, f replay.Filter, reason string) (runs int64, err error) {
-	return o.changeRuns(ctx, by, Change{"cancel_runs", f, reason}, func(ctx context.Context) (int64, error) {
+	return o.changeRuns(ctx, by, Change{ActionCancelRuns, f, reason}, func(ctx context.Context) (int64, error) {
 		return o.replays.CancelRetrying(ctx, f)
 	})
 }

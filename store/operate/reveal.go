@@ -13,5 +13,5 @@ type Revealed struct {
 // Reveal records that a person sees personal data without masks. Call it first, and
 // show the data only if it returns nil.
 func (o *Operator) Reveal(ctx context.Context, by Actor, what Revealed, reason string) error {
-	return o.Do(ctx, by, Change{"reveal", what, reason}, func(context.Context) (any, error) { return nil, nil })
+	return o.Do(ctx, by, Change{ActionReveal, what, reason}, func(context.Context) (any, error) { return nil, nil })
 }

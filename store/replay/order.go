@@ -104,10 +104,11 @@ func scanOrder(row pgx.CollectableRow) (Order, error) {
 	return o, err
 }
 
-// List returns the newest orders first, at most limit.
-func (s *Store) List(ctx context.Context, limit int) ([]Order, error) {
+// List returns the newest orders first, at most limit. If before is not 0, it
+// returns only orders that are older than the one with this id.
+func (s *Store) List(ctx context.Context, before int64, limit int) ([]Order, error) {
 	return query.Rows(ctx, s.pool, "list replays", scanOrder,
-		`SELECT `+orderColumns+` FROM lumin.replays ORDER BY id DESC LIMIT $1`, limit)
+		`SELECT `+orderColumns+` FROM lumin.replays WHERE $1::bigint = 0 OR id < $1 ORDER BY id DESC LIMIT $2`, before, limit)
 }
 
 // Get returns one order, or [store.ErrNotFound].

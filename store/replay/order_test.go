@@ -146,7 +146,7 @@ func TestOrderByInsert(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	second := storetest.Order(t, s, replay.Filter{Status: replay.Failed})
-	list, err := replay.New(s).List(t.Context(), 1)
+	list, err := replay.New(s).List(t.Context(), 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,11 +27,24 @@ func (c *Client) Replay(ctx context.Context, n replay.NewOrder) (int64, error) {
 	return ordered.ID, err
 }
 
-// Replays returns the newest orders first, at most limit.
-func (c *Client) Replays(ctx context.Context, limit int) ([]replay.Order, error) {
-	var list api.ReplayList
-	err := c.get(ctx, "/replays", url.Values{"limit": {limitText(limit)}}, &list)
-	return list.Replays, err
+// Replays returns the newest orders first, page by page up to limit: those older than
+// an order, or all if before is 0.
+func (c *Client) Replays(ctx context.Context, before int64, limit int) (orders []replay.Order, err error) {
+	q := url.Values{}
+	setID(q, "before", before)
+	for len(orders) < limit {
+		q.Set("limit", limitText(limit-len(orders)))
+		var page api.ReplayList
+		if err := c.get(ctx, "/replays", q, &page); err != nil {
+			return orders, err
+		}
+		orders = append(orders, page.Replays...)
+		if page.Next == nil {
+			break
+		}
+		q.Set("cursor", *page.Next)
+	}
+	return orders, nil
 }
 
 // ReplayOrder returns one order.
