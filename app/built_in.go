@@ -115,6 +115,9 @@ func (s builtInSettings) addPasses(_ context.Context, registry *worker.Registry,
 		registry.AddPeriodic(reconciler.Periodic(s.ReconcileEvery, env.Logger))
 		return nil
 	}
+	if !s.SignatureRequestState {
+		env.Logger.Warn("RECOVER_EVERY finds only signature requests that are in lumin.signature_requests already: SIGNATURE_REQUEST_STATE is false")
+	}
 	every, recoverer := s.RecoverEvery, &recovery.Recoverer{
 		Store: st, Lumin: env.Lumin, By: operate.Actor{Name: currentActor(), Via: operate.Worker}, Retain: env.retainEvents,
 	}

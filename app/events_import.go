@@ -21,7 +21,7 @@ type eventsImportCommand struct {
 	actorSettings
 	outputSettings
 	File      string `arg:"" help:"File to read, or - for standard input."`
-	Runs      string `default:"none" enum:"none,missing" help:"none: no job type runs. missing: each imported event gets runs of the job types that subscribe to it, as with replay --missing."`
+	Runs      string `default:"none" enum:"none,missing" help:"none: no job type runs. missing: each imported event gets runs of the job types that subscribe to it, as with replay --missing. For ordered job types, export with --oldest-first."`
 	OnDamaged string `default:"stop" enum:"stop,skip" help:"What to do at a damaged line. stop: import the lines before it. skip: report it and continue; the exit code is then 1."`
 	Reason    string `help:"Reason for the import. It is stored in the audit log."`
 }
@@ -60,7 +60,7 @@ func (c *eventsImportCommand) open(std streams) (in io.Reader, size int64, close
 	}
 	file, err := os.Open(c.File)
 	if err != nil {
-		return nil, 0, nil, advice.Usage(err.Error(), "give a file that \"events list --output json --payload\" has written, or - for standard input")
+		return nil, 0, nil, advice.Usage(err.Error(), "give a file that \"events list --output json --payload --oldest-first\" has written, or - for standard input")
 	}
 	size = -1
 	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
@@ -127,7 +127,9 @@ func (c *eventsImportCommand) explain(ctx context.Context, r transfer.Result, er
 	var damaged *transfer.DamagedLine
 	switch {
 	case errors.Is(err, transfer.ErrNoBodies):
-		return advice.Add(err, "write the file with \"events list --output json --payload\", without --server")
+		return advice.Add(err, "write the file with \"events list --output json --payload --oldest-first\", without --server")
+	case errors.Is(err, store.ErrOlderProgram):
+		return advice.Add(err, "update it, or stop it and wait a minute; then import the file again: events that are stored do not change")
 	case errors.As(err, &damaged):
 		return advice.Add(err, "the lines before it are imported; repair the line and import the file again, or use --on-damaged skip")
 	case err != nil && ctx.Err() != nil:

@@ -16,6 +16,7 @@ type forwardSettings struct {
 	ForwardSecretsFile   string `name:"forward-secrets-file" env:"FORWARD_SECRETS_FILE" placeholder:"FILE" help:"File that holds the values."`
 	ForwardEvents        string `name:"forward-events" env:"FORWARD_EVENTS" placeholder:"NAME=TYPE,..." help:"Event types to forward. A name may repeat. A name without an entry gets all event types."`
 	ForwardAllowNetworks string `name:"forward-allow-networks" env:"FORWARD_ALLOW_NETWORKS" placeholder:"NAME=CIDR,..." help:"Forward only to addresses in these networks, which may be private. A name may repeat. A name without an entry forwards to public addresses only."`
+	ForwardRecovered     bool   `env:"FORWARD_RECOVERED" default:"true" negatable:"" help:"Also forward events that were recovered. They have no signature of Lumin."`
 }
 
 // jobTypes returns a job type for each configured target.
@@ -26,6 +27,7 @@ func (s forwardSettings) jobTypes() ([]*forward.JobType, error) {
 	}
 	all := make([]*forward.JobType, 0, len(targets))
 	for _, target := range targets {
+		target.RefuseRecovered = !s.ForwardRecovered
 		jobType, err := forward.New(target)
 		if err != nil {
 			return nil, advice.Usage(err.Error(), "see what FORWARD_URLS, FORWARD_SECRETS and FORWARD_ALLOW_NETWORKS hold for %s", target.Name)

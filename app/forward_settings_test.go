@@ -44,9 +44,15 @@ func TestForwardSettings(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	forwards, err := settings.jobTypes()
-	if err != nil || len(forwards) != 2 || forwards[0].Kind() != "forward_crm" || forwards[1].Kind() != "forward_billing" {
-		t.Fatalf("%v, %v", forwards, err)
+	for _, recovered := range []bool{true, false} {
+		settings.ForwardRecovered = recovered
+		forwards, err := settings.jobTypes()
+		if err != nil || len(forwards) != 2 || forwards[0].Kind() != "forward_crm" || forwards[1].Kind() != "forward_billing" {
+			t.Fatalf("%v, %v", forwards, err)
+		}
+		if forwards[0].Recovered() != recovered || forwards[1].Recovered() != recovered {
+			t.Errorf("FORWARD_RECOVERED=%t has no effect", recovered)
+		}
 	}
 
 	file := filepath.Join(t.TempDir(), "secrets")

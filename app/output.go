@@ -78,5 +78,12 @@ func widthOf(w io.Writer) int {
 	return defaultWidth
 }
 
-// printJSON prints one value as one line; see [jsonline.Write].
-func printJSON(w io.Writer, value any) error { return jsonline.Write(w, value) }
+// printJSON prints one value as one line; see [jsonline.Write]. A value that has no
+// JSON form is an error of an [output] too, so that a caller may ignore the result.
+func printJSON(w io.Writer, value any) error {
+	err := jsonline.Write(w, value)
+	if o, ok := w.(*output); ok && err != nil && o.err == nil {
+		o.err = err
+	}
+	return err
+}

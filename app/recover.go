@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/store"
@@ -45,6 +46,9 @@ func (c *recoverCommand) Run(ctx context.Context, std streams) error {
 	if client == nil {
 		return advice.Usage("no key for Lumin's API is given", "set LUMIN_API_KEY to a key of the workspace")
 	}
+	if c.IDsFrom == "-" && !c.Yes && !c.DryRun {
+		return advice.Usage("--ids-from - takes standard input, so you cannot be asked whether to record", "add --dry-run to look at the plan, or --yes to record the events as they are found")
+	}
 	ids, err := c.ids(std)
 	if err != nil {
 		return err
@@ -68,6 +72,9 @@ func (c *recoverCommand) Run(ctx context.Context, std streams) error {
 		fmt.Fprintf(std.err, "%s: warning: with --now, Lumin may still deliver the original of a recovered event. It will count as a redelivery, but the job types will have had Lumin's answer instead\n", programName())
 	}
 	out := newRecoverOutput(std, c.json(), ids)
+	if err := out.noteOther(ctx, st); err != nil {
+		return err
+	}
 	if c.Yes && !c.DryRun {
 		return c.record(ctx, r, ids, out)
 	}
@@ -88,7 +95,7 @@ func (c *recoverCommand) record(ctx context.Context, r *recovery.Recoverer, ids 
 	r.Progress = func(p recovery.Progress) {
 		out.progress(p)
 		if p.Last != "" && p.Last != pass.After {
-			pass.After, pass.Checked, pass.Failed = p.Last, before.Checked+p.Done, before.Failed+p.Failed
+			pass.Progress = progressOf(before, p, pass.Recorded)
 			_ = pass.Save(ctx) // without it, one signature request is asked about again after a crash
 		}
 	}
@@ -102,11 +109,34 @@ func (c *recoverCommand) record(ctx context.Context, r *recovery.Recoverer, ids 
 	if finished := pass.Finish(ctx, err); err == nil {
 		err = finished
 	}
-	out.summary(sum, err == nil)
+	unknown := before.Unknown + len(sum.Unknown)
+	out.summary(withBefore(sum, before), err == nil)
 	if err == nil && sum.Failed == 0 && before.Failed > 0 {
 		return advice.Add(fmt.Errorf("%s got no usable answer before the recovery was stopped", signatureRequests(before.Failed)), "run recover again: it asks about all of them")
 	}
-	return c.result(ctx, sum, err, ids != nil)
+	return c.result(ctx, sum, err, ids != nil, unknown)
+}
+
+// progressOf adds the progress of a pass to that of the one that it continues.
+func progressOf(before operate.Progress, p recovery.Progress, recorded int) operate.Progress {
+	sum := withBefore(p.Summary, before)
+	now := operate.Progress{
+		Checked: before.Checked + p.Done, Recorded: recorded, After: p.Last, Until: before.Until,
+		Failed: before.Failed + sum.Failed, Unknown: before.Unknown + len(sum.Unknown), Retried: sum.Retried,
+	}
+	if sum.RetriedUntil != nil {
+		now.Until = sum.RetriedUntil.UTC().Format(time.RFC3339)
+	}
+	return now
+}
+
+// withBefore adds to a summary what was left to Lumin before the recovery was stopped.
+func withBefore(sum recovery.Summary, before operate.Progress) recovery.Summary {
+	sum.Retried += before.Retried
+	if at, err := time.Parse(time.RFC3339, before.Until); err == nil && (sum.RetriedUntil == nil || at.After(*sum.RetriedUntil)) {
+		sum.RetriedUntil = &at
+	}
+	return sum
 }
 
 // plan shows what is missing, and records it if the user agrees.
@@ -123,9 +153,9 @@ func (c *recoverCommand) plan(ctx context.Context, std streams, r *recovery.Reco
 	switch {
 	case c.DryRun:
 		out.unchanged()
-		return c.result(ctx, plan.Summary(), nil, ids != nil)
+		return c.result(ctx, plan.Summary(), nil, ids != nil, len(plan.Summary().Unknown))
 	case plan.Summary().Found == 0:
-		return c.result(ctx, plan.Summary(), nil, ids != nil)
+		return c.result(ctx, plan.Summary(), nil, ids != nil, len(plan.Summary().Unknown))
 	}
 	agreed, err := confirm(ctx, std, fmt.Sprintf("Record %s with their runs?", events(plan.Summary().Found)))
 	switch {
@@ -154,7 +184,7 @@ func (c *recoverCommand) recordPlan(ctx context.Context, r *recovery.Recoverer, 
 		err = finished
 	}
 	out.summary(plan.Summary(), err == nil)
-	return c.result(ctx, plan.Summary(), err, ids != nil)
+	return c.result(ctx, plan.Summary(), err, ids != nil, len(plan.Summary().Unknown))
 }
 
 // recoverSubject says in the audit log which signature requests a recovery is
@@ -186,7 +216,7 @@ func (c *recoverCommand) subject(ids []string) recoverSubject {
 
 // result turns the end of a pass into the error of the command; nil if nothing is
 // left to do.
-func (c *recoverCommand) result(ctx context.Context, sum recovery.Summary, err error, given bool) error {
+func (c *recoverCommand) result(ctx context.Context, sum recovery.Summary, err error, given bool, unknown int) error {
 	left := sum.Found - sum.Recorded
 	switch {
 	case err != nil:
@@ -195,8 +225,8 @@ func (c *recoverCommand) result(ctx context.Context, sum recovery.Summary, err e
 		return advice.Add(fmt.Errorf("%s got no usable answer; the first error: %s", signatureRequests(sum.Failed), sum.Cause), "run recover again")
 	case c.DryRun && left > 0:
 		return advice.Add(fmt.Errorf("%s can be recovered", events(left)), "\"%s recover\" records them", invocation())
-	case given && len(sum.Unknown) > 0:
-		return advice.Add(fmt.Errorf("not known to Lumin: %d of the given signature requests", len(sum.Unknown)), "compare these ids with your own system")
+	case given && unknown > 0:
+		return advice.Add(fmt.Errorf("not known to Lumin: %d of the given signature requests", unknown), "compare these ids with your own system")
 	}
 	return nil
 }

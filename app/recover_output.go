@@ -1,15 +1,20 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 
+	"lumin-ingest/store"
+	"lumin-ingest/store/operate"
 	"lumin-ingest/worker/jobs/recovery"
 )
 
@@ -33,6 +38,15 @@ func newRecoverOutput(std streams, json bool, ids []string) *recoverOutput {
 // note prints a remark beside the output.
 func (o *recoverOutput) note(format string, args ...any) {
 	fmt.Fprintf(o.err, "%s: %s\n", programName(), fmt.Sprintf(format, args...))
+}
+
+// noteOther says that another recovery may be under way.
+func (o *recoverOutput) noteOther(ctx context.Context, st *store.Store) error {
+	by, at, found, err := operate.New(st).OpenPass(ctx)
+	if found {
+		o.note("another recovery, by %s, began at %s and has not ended, or was killed: nothing is recorded twice", printable(by), timeText(o.err, at))
+	}
+	return err
 }
 
 // progress shows how far a pass has come: as a bar on a terminal, and elsewhere as
@@ -103,7 +117,7 @@ func (o *recoverOutput) plan(sum recovery.Summary, whole bool) {
 
 // nothing says that there is nothing to recover.
 func (o *recoverOutput) nothing(sum recovery.Summary) string {
-	if !o.given && sum.Checked == 0 && sum.TooOld == 0 && sum.Erased == 0 && sum.Failed == 0 {
+	if !o.given && sum.Checked == 0 && sum.TooOldRequests == 0 && sum.Erased == 0 && sum.Failed == 0 {
 		return "nothing to recover: lumin.signature_requests has no signature request that is open or lacks an event; --ids-from names others"
 	}
 	return "nothing to recover"
@@ -162,12 +176,14 @@ func (o *recoverOutput) leftOut(sum recovery.Summary) {
 		{sum.Retried, "events that Lumin may still deliver" + until},
 		{sum.Stored, "events that are stored already"},
 		{sum.Open, "signature requests that have not ended"},
+		{sum.Others(), "signature requests with a status that this version does not know: " + first(slices.Sorted(maps.Keys(sum.OtherStatuses)))},
 		{sum.NoFile, "events downloadable: the file cannot be downloaded"},
 		{sum.NoTime, "events without a time in Lumin's answer: --now records them"},
 		{sum.TooOld, "events older than RETAIN_EVENTS, which may have been stored and removed"},
+		{sum.TooOldRequests, "signature requests whose last change is older than RETAIN_EVENTS"},
 		{sum.Before, "events before --since"},
 		{sum.Erased, "erased signature requests"},
-		{len(sum.Unknown), "signature requests that Lumin does not know" + o.unknown(sum.Unknown)},
+		{len(sum.Unknown), "signature requests that Lumin does not know: " + first(sum.Unknown)},
 		{sum.Failed, "signature requests without a usable answer: " + sum.Cause},
 	} {
 		if r.n > 0 {
@@ -180,14 +196,11 @@ func (o *recoverOutput) leftOut(sum recovery.Summary) {
 	}
 }
 
-// unknown lists the first of the signature requests that Lumin does not know.
-func (o *recoverOutput) unknown(ids []string) string {
+// first lists the first of some names.
+func first(names []string) string {
 	const shown = 10
-	if len(ids) == 0 {
-		return ""
-	}
-	text := ": " + strings.Join(ids[:min(len(ids), shown)], ", ")
-	if len(ids) > shown {
+	text := strings.Join(names[:min(len(names), shown)], ", ")
+	if len(names) > shown {
 		text += ", ..."
 	}
 	return text

@@ -92,31 +92,63 @@ func (c *Client) File(ctx context.Context, id string, t FileType) (*File, error)
 	return file, nil
 }
 
-// HasFile reports whether Lumin offers a file of a signature request now. It
-// downloads nothing, and discards the link in the answer. It takes at most 30
-// seconds.
+// HasFile reports whether Lumin offers a file of a signature request now: as a
+// PDF, or by a link. It downloads nothing, and discards the link. Like File, it
+// requests the link first, and the file itself after a 406. It calls pace before
+// that second request, which can delay it; an error of pace ends the call. Each
+// request takes at most 30 seconds.
 //
 // A permanent 4xx means that there is no such file, or not yet. The error is
 // [ErrInvalidID] if no path can hold the id. It is an [*APIError] if the
 // credential is refused, or if the same request may succeed later.
-func (c *Client) HasFile(ctx context.Context, id string, t FileType) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
-	defer cancel()
+func (c *Client) HasFile(ctx context.Context, id string, t FileType, pace func(context.Context) error) (bool, error) {
 	path, err := requestPath(id)
 	if err == nil {
-		var resp *http.Response
-		if resp, err = c.requestFile(ctx, path+"/file?type="+string(t)); err == nil {
-			_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // a link fits, so its connection can be used again
-			resp.Body.Close()
-			return true, nil
+		path += "/file?type=" + string(t)
+		if err = c.offers(ctx, path, jsonType); isNotAcceptable(err) {
+			if err = pace(ctx); err == nil {
+				err = c.offers(ctx, path, pdfType)
+			}
 		}
 	}
 	var refused *APIError
-	if errors.As(err, &refused) && refused.StatusCode >= 400 && !refused.Temporary() &&
-		refused.StatusCode != http.StatusUnauthorized && refused.StatusCode != http.StatusForbidden {
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.As(err, &refused) && refused.StatusCode >= 400 && !refused.Temporary() &&
+		refused.StatusCode != http.StatusUnauthorized && refused.StatusCode != http.StatusForbidden:
 		return false, nil
 	}
 	return false, fmt.Errorf("ask Lumin for the %s: %w", t, err)
+}
+
+// offers returns nil if the answer to a request for a file is a PDF, or has a link
+// to one. A link that has expired shows that there is a file.
+func (c *Client) offers(ctx context.Context, path, accept string) error {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	resp, err := c.get(ctx, path, accept)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType {
+	case pdfType:
+		return nil
+	case jsonType:
+		if _, err = c.readLink(ctx, resp); !errors.Is(err, errLinkExpired) {
+			return err
+		}
+		return nil
+	default:
+		return errNoLink
+	}
+}
+
+// isNotAcceptable reports whether err is an answer 406.
+func isNotAcceptable(err error) bool {
+	var refused *APIError
+	return errors.As(err, &refused) && refused.StatusCode == http.StatusNotAcceptable
 }
 
 func (c *Client) open(ctx context.Context, cancel context.CancelFunc, path string) (*File, error) {
@@ -181,8 +213,7 @@ const (
 // header that lists both types.
 func (c *Client) requestFile(ctx context.Context, path string) (*http.Response, error) {
 	resp, err := c.get(ctx, path, jsonType)
-	var refused *APIError
-	if errors.As(err, &refused) && refused.StatusCode == http.StatusNotAcceptable {
+	if isNotAcceptable(err) {
 		return c.get(ctx, path, pdfType)
 	}
 	return resp, err

@@ -2,6 +2,7 @@ package lumin_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -39,12 +40,15 @@ func TestStateObject(t *testing.T) {
 	}
 }
 
+// atOnce does not delay a second request.
+func atOnce(context.Context) error { return nil }
+
 // HasFile asks once, follows no link, and keeps the connection.
 func TestHasFile(t *testing.T) {
 	t.Parallel()
 	has := func(api *luminapi.Server, id string) bool {
 		t.Helper()
-		ok, err := api.Client().HasFile(t.Context(), id, lumin.FileAgreement)
+		ok, err := api.Client().HasFile(t.Context(), id, lumin.FileAgreement, atOnce)
 		if err != nil {
 			t.Error(err)
 		}
@@ -75,14 +79,63 @@ func TestHasFile(t *testing.T) {
 	}
 	for _, code := range []int{401, 403, 408, 429, 500, 503, 302} {
 		api.Next(luminapi.Status(code, "Retry-After", "7"))
-		ok, err := api.Client().HasFile(t.Context(), "a", lumin.FileAgreement)
+		ok, err := api.Client().HasFile(t.Context(), "a", lumin.FileAgreement, atOnce)
 		var refused *lumin.APIError
 		if wantNoLeak(t, err); ok || !errors.As(err, &refused) || refused.StatusCode != code {
 			t.Errorf("%d: %t, %v", code, ok, err)
 		}
 	}
-	if _, err := api.Client().HasFile(t.Context(), "..", lumin.FileAgreement); !errors.Is(err, lumin.ErrInvalidID) {
+	if _, err := api.Client().HasFile(t.Context(), "..", lumin.FileAgreement, atOnce); !errors.Is(err, lumin.ErrInvalidID) {
 		t.Error(err)
+	}
+}
+
+// An answer 200 without a file is not a file. A link that has expired shows that
+// there is one.
+func TestHasFileNeedsLink(t *testing.T) {
+	t.Parallel()
+	api := newAPI(t)
+	for name, fault := range map[string]luminapi.Fault{
+		"JSON without a link": luminapi.Answer("application/json", `{"status":"processing"}`),
+		"an empty link":       luminapi.Answer("application/json", `{"signed_url":"","download_url":""}`),
+		"a page":              luminapi.Answer("text/html", `<html>canary</html>`),
+		"not JSON":            luminapi.Answer("application/json", `canary`),
+	} {
+		api.Next(fault)
+		if ok, err := api.Client().HasFile(t.Context(), "a", lumin.FileAgreement, atOnce); ok || err == nil {
+			t.Errorf("%s: %t, %v", name, ok, err)
+		} else {
+			wantNoLeak(t, err)
+		}
+	}
+	api.Next(luminapi.ExpiredLink())
+	if ok, err := api.Client().HasFile(t.Context(), "a", lumin.FileAgreement, atOnce); !ok || err != nil {
+		t.Errorf("an expired link: %t, %v", ok, err)
+	}
+}
+
+// The second request waits for pace, and is not made if pace fails.
+func TestHasFilePaced(t *testing.T) {
+	t.Parallel()
+	api := newAPI(t)
+	api.SetFile("a", lumin.FileAgreement, luminapi.PDF(1000))
+	api.Only("application/pdf")
+	failed := errors.New("pace")
+	for _, want := range []error{nil, failed} {
+		calls, before := 0, len(api.Requests())
+		ok, err := api.Client().HasFile(t.Context(), "a", lumin.FileAgreement, func(context.Context) error {
+			calls++
+			if n := len(api.Requests()) - before; n != 1 {
+				t.Errorf("pace is called after %d requests", n)
+			}
+			return want
+		})
+		if ok != (want == nil) || !errors.Is(err, want) || calls != 1 {
+			t.Errorf("%t, %v after %d calls", ok, err, calls)
+		}
+		if n, made := len(api.Requests())-before, map[bool]int{true: 2, false: 1}[want == nil]; n != made {
+			t.Errorf("%d requests, want %d", n, made)
+		}
 	}
 }
 
@@ -98,7 +151,7 @@ func TestHasFileKeepsConnection(t *testing.T) {
 			from = append(from, r.RemoteAddr)
 			next.ServeHTTP(w, r)
 		})
-		if ok, err := client.HasFile(t.Context(), "a", lumin.FileAgreement); !ok || err != nil {
+		if ok, err := client.HasFile(t.Context(), "a", lumin.FileAgreement, atOnce); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}

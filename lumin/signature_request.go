@@ -21,6 +21,16 @@ const (
 	StatusCancelled            Status = "CANCELLED"
 )
 
+// Documented reports whether s is in Lumin's documentation.
+func (s Status) Documented() bool {
+	switch s {
+	case StatusNeedToSign, StatusWaitingForOthers, StatusWaitingForProcessing:
+		return true
+	default:
+		return s.Terminal()
+	}
+}
+
 // Terminal reports whether a signature request with this status has ended: it
 // was approved, rejected or cancelled, or it failed. It returns false for a
 // status that Lumin does not document.

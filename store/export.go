@@ -70,12 +70,12 @@ LEFT JOIN lumin.events t ON t.decoded_from = e.id
 LEFT JOIN lumin.events p ON p.id = e.promoted_from
 WHERE e.id = ANY ($1)`
 
-// addBodies adds the signed body to each of a few events.
+// addBodies adds the signed body to each of a few events. An event that retention has
+// just removed gets none.
 func (s *Store) addBodies(ctx context.Context, events []EventSummary) error {
-	ids, byID := make([]int64, len(events)), map[int64]*EventBody{}
+	ids, byID := make([]int64, len(events)), map[int64]*EventSummary{}
 	for i := range events {
-		events[i].EventBody = &EventBody{} // stays empty if retention has just removed the event
-		ids[i], byID[events[i].ID] = events[i].ID, events[i].EventBody
+		ids[i], byID[events[i].ID] = events[i].ID, &events[i]
 	}
 	var (
 		id                                         int64
@@ -86,7 +86,8 @@ func (s *Store) addBodies(ctx context.Context, events []EventSummary) error {
 		&id, &b.KeyID, &b.Signature, &b.Payload, &b.PayloadSHA256, &b.PayloadRemovedAt, &fromKey, &fromSource, &toKey, &toSource, &k, &o,
 	}, func() error {
 		b.DecodedFrom, b.DecodedTo, b.PromotedOf = ref(fromKey, fromSource), ref(toKey, toSource), ref(k, o)
-		*byID[id] = b
+		body := b
+		byID[id].EventBody = &body
 		return nil
 	}, bodiesSQL, ids)
 }

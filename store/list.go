@@ -113,17 +113,20 @@ func (s *Store) Events(ctx context.Context, f EventFilter) iter.Seq2[EventSummar
 				return
 			}
 			for _, e := range page {
+				if f.OldestFirst {
+					f.After = e.Position()
+				} else {
+					f.Before = e.Position()
+				}
+				if f.Bodies && e.EventBody == nil {
+					continue // removed meanwhile
+				}
 				if err := s.addRepeated(ctx, e); err != nil {
 					yield(EventSummary{}, err)
 					return
 				}
 				if !yield(e, nil) {
 					return
-				}
-				if f.OldestFirst {
-					f.After = e.Position()
-				} else {
-					f.Before = e.Position()
 				}
 			}
 			if left -= len(page); len(page) < f.Limit || left == 0 {

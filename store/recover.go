@@ -86,25 +86,26 @@ func (s *Store) RecoverTx(ctx context.Context, tx pgx.Tx, r Recovery) (Receipt, 
 	if !envelope.EventType.Recoverable() {
 		return Receipt{}, fmt.Errorf("recover an event: events of type %s cannot be recovered", envelope.EventType)
 	}
-	if err := LockForRecovery(ctx, tx); err != nil {
+	jobs, err := RecoveredJobs(ctx, tx, envelope.EventType) // recordings do not wait for this one yet
+	if err != nil {
 		return Receipt{}, err
 	}
 	var (
 		stored *int64
 		older  string
+		look   pgx.Batch
 	)
-	err = tx.QueryRow(ctx, recoveryLookSQL, envelope.SignatureRequestID, string(envelope.EventType)).Scan(&stored, &older)
-	switch {
+	queueLock(&look)
+	look.Queue(recoveryLookSQL, envelope.SignatureRequestID, string(envelope.EventType)).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&stored, &older)
+	})
+	switch err := lockError(tx.SendBatch(ctx, &look).Close()); {
 	case err != nil:
 		return Receipt{}, fmt.Errorf("look for the event to recover: %w", err)
 	case stored != nil:
 		return Receipt{EventID: *stored, Status: Duplicate}, nil
 	case older != "":
 		return Receipt{}, fmt.Errorf("%w: %s", ErrOlderProgram, older)
-	}
-	jobs, err := RecoveredJobs(ctx, tx, envelope.EventType)
-	if err != nil {
-		return Receipt{}, err
 	}
 	d := Delivery{
 		Source: RecoveredSource, Envelope: &envelope, Payload: r.Payload, Signature: []byte{},
@@ -131,7 +132,17 @@ func CheckPrograms(ctx context.Context, db query.DB) error {
 // recovered, until tx ends: see [Store.RecoverTx] for its bounds. The error is
 // [ErrRecoveryBusy] if such transactions are under way.
 func LockForRecovery(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, recoveryLockSQL, milliseconds(recoveryLockTimeout), milliseconds(flushTimeout), milliseconds(recoveryIdleTimeout))
+	var lock pgx.Batch
+	queueLock(&lock)
+	return lockError(tx.SendBatch(ctx, &lock).Close())
+}
+
+func queueLock(batch *pgx.Batch) {
+	batch.Queue(recoveryLockSQL, milliseconds(recoveryLockTimeout), milliseconds(flushTimeout), milliseconds(recoveryIdleTimeout))
+}
+
+// lockError says which error means that the lock was not to be had.
+func lockError(err error) error {
 	switch {
 	case isBlocking(err):
 		return fmt.Errorf("%w: %w", ErrRecoveryBusy, err)

@@ -31,8 +31,8 @@ func TestAccessibility(t *testing.T) {
 	}
 	d := newDashboard(t)
 	request := d.fill(3)
-	d.hostile(request)
 	d.waiting()
+	d.hostile(request)
 	paths := d.paths(request)
 	for _, width := range []int{1280, 375} {
 		for _, theme := range []string{"light", "dark"} {
@@ -54,6 +54,9 @@ func TestAccessibility(t *testing.T) {
 						p.sees(lumin.KeyID(sample.AccountKey), "signed last", "2 deliveries since then had a signature that none of the keys explains")
 					}
 				}
+				p.do(chromedp.Navigate(d.url + "/api/v1")) // too long for a picture
+				p.fits()
+				p.check("api", string(axe))
 				for _, name := range []string{"event", "request"} {
 					p.do(chromedp.Navigate(d.url + paths[name]))
 					p.follow("Show personal data")

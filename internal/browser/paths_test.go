@@ -67,7 +67,7 @@ func (d *dashboard) paths(request string) map[string]string {
 		"replays": "/replays", "replay": d.path(`SELECT '/replays/' || max(id) FROM lumin.replays`),
 		"lanes": "/lanes", "lanes-held": "/lanes?held=1", "job-types": "/job-types", "queues": "/queues",
 		"events": "/events", "events-filtered": "/events?state=failed&kind=book_invoice", "events-none": "/events?id=none", "events-late": "/events?state=late",
-		"event":           d.path(`SELECT '/events/' || max(event_id) FROM lumin.runs WHERE state = 'failed' AND job_kind = 'book_invoice'`),
+		"event":           d.path(`SELECT '/events/' || min(event_id) FROM lumin.runs WHERE state = 'failed' AND job_kind = 'book_invoice'`),
 		"event-retrying":  d.path(`SELECT '/events/' || max(event_id) FROM lumin.runs WHERE job_kind = 'call_crm'`),
 		"event-parked":    d.path(`SELECT '/events/' || max(event_id) FROM lumin.runs WHERE state = 'parked'`),
 		"event-dismissed": d.path(`SELECT '/events/' || max(event_id) FROM lumin.runs WHERE state = 'dismissed'`),
@@ -76,7 +76,7 @@ func (d *dashboard) paths(request string) map[string]string {
 		"conflicted":      d.path(`SELECT '/events/' || min(event_id) FROM lumin.conflicts`),
 		"request":         "/requests/" + request, "request-declined": "/requests/" + url.PathEscape(lockedRequest), "conflicts": "/conflicts",
 		"conflict":     d.path(`SELECT format('/events/%s/conflicts/%s', event_id, encode(payload_sha256, 'hex')) FROM lumin.conflicts ORDER BY length(other_payload) LIMIT 1`),
-		"unrecognized": "/unrecognized", "sources": "/sources", "programs": "/programs", "audit": "/audit", "missing": "/nowhere", "api": "/api/v1",
+		"unrecognized": "/unrecognized", "sources": "/sources", "programs": "/programs", "audit": "/audit", "missing": "/nowhere",
 	}
 	maps.Copy(paths, d.plans(paths["event"]))
 	return paths

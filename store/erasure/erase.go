@@ -15,13 +15,17 @@ import (
 
 // requestEventsSQL locks all events of signature requests up to the last one of
 // the plan, later copies of them from other sources, and recovered events: a
-// transaction that recovers one may have begun before the order. unrecognizedEventsSQL
+// transaction that recovers one may have begun before the order. It also locks events
+// that were received long before the last one and have a later id: they were imported
+// after the plan, by a transaction that could not see the order. unrecognizedEventsSQL
 // locks unrecognized events, and the events that were decoded from them later.
 const (
 	requestEventsSQL = `
 SELECT e.id, e.event_key FROM lumin.events e
 WHERE e.signature_request_id = ANY ($1)
-  AND (e.id <= $2 OR e.source = 'recovered' OR EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.id <= $2))
+  AND (e.id <= $2 OR e.source = 'recovered'
+       OR e.received_at < (SELECT l.received_at - interval '1 hour' FROM lumin.events l WHERE l.id = $2)
+       OR EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.id <= $2))
 ORDER BY e.id FOR UPDATE OF e NOWAIT`
 
 	unrecognizedEventsSQL = `

@@ -12,7 +12,6 @@ import (
 	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
-	"lumin-ingest/store/erasure"
 )
 
 // ErrErased refuses to recover an event of a signature request that was erased.
@@ -27,26 +26,25 @@ func (o *Operator) Recover(ctx context.Context, by Actor, id string, t lumin.Eve
 		if receipt, err = o.store.RecoverTx(ctx, tx, r); err != nil || receipt.Status != store.Recorded {
 			return err
 		}
-		// Only now, because an erasure that is ordered later waits for this
-		// transaction.
-		erased, err := erasure.Erased(ctx, tx, []string{id})
-		if err != nil {
-			return err
-		}
-		if len(erased) > 0 {
-			return ErrErased
-		}
-		_, err = tx.Exec(ctx, `
-			INSERT INTO lumin.audit_log (actor, via, from_address, action, subject, outcome, finished_at)
-			VALUES ($1, $2, $3, $4, jsonb_build_object('event', $5::bigint, 'event_type', $6::text), 'done', now())`,
-			by.Name, by.Via, by.From, ActionRecoverEvent, receipt.EventID, string(t))
+		tag, err := tx.Exec(ctx, recoveredSQL, by.Name, by.Via, by.From, receipt.EventID, string(t), id)
 		if err != nil {
 			return fmt.Errorf("write the audit log: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return ErrErased
 		}
 		return nil
 	})
 	return receipt, err
 }
+
+// recoveredSQL writes the row of a recovered event, unless an erasure names the
+// signature request: see [erasure.Erased]. It is one statement, because recordings
+// wait for this transaction. An erasure that is ordered later waits for it too.
+const recoveredSQL = `
+INSERT INTO lumin.audit_log (actor, via, from_address, action, subject, outcome, finished_at)
+SELECT $1, $2, $3, '` + ActionRecoverEvent + `', jsonb_build_object('event', $4::bigint, 'event_type', $5::text), 'done', now()
+WHERE NOT EXISTS (SELECT FROM lumin.erasures e WHERE $6 = ANY (e.signature_request_ids))`
 
 // Pass is a pass of recover in the log. Its row remembers how far the pass has
 // come, so that another one can continue after a crash.
@@ -61,6 +59,9 @@ type Progress struct {
 	Checked  int    `json:"checked"`         // signature requests
 	Recorded int    `json:"recorded"`        // events
 	Failed   int    `json:"failed"`          // signature requests without a usable answer
+	Unknown  int    `json:"unknown"`         // signature requests that Lumin does not know
+	Retried  int    `json:"may_be_retried"`  // events that Lumin may still deliver
+	Until    string `json:"until,omitempty"` // the latest time at which it may; RFC 3339
 	After    string `json:"after,omitempty"` // the last signature request; empty at the end of the pass
 }
 
@@ -103,6 +104,22 @@ func (o *Operator) BeginPass(ctx context.Context, by Actor, subject any, reason 
 	return p, p.Save(ctx)
 }
 
+// OpenPass returns when the newest pass began that has no outcome, and who began it.
+// Such a pass is under way, or its program was killed. found is false if there is none
+// in the last quarter of an hour.
+func (o *Operator) OpenPass(ctx context.Context) (by string, at time.Time, found bool, err error) {
+	err = o.pool.QueryRow(ctx, `
+		SELECT actor, at FROM lumin.audit_log
+		WHERE action = 'recover' AND outcome IS NULL AND at > now() - interval '15 minutes' ORDER BY id DESC LIMIT 1`).Scan(&by, &at)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return "", at, false, nil
+	case err != nil:
+		return "", at, false, fmt.Errorf("find passes in the audit log: %w", err)
+	}
+	return by, at, true, nil
+}
+
 // Save stores how far the pass has come.
 func (p *Pass) Save(ctx context.Context) error {
 	stored, err := object(p.Progress)
@@ -117,8 +134,8 @@ func (p *Pass) Save(ctx context.Context) error {
 
 // Finish stores the outcome. Without an error the pass came to its end.
 func (p *Pass) Finish(ctx context.Context, failure error) error {
-	if failure == nil {
-		p.After = ""
+	if failure == nil { // nothing to continue
+		p.After, p.Unknown, p.Retried, p.Until = "", 0, 0, ""
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()

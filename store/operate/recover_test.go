@@ -1,11 +1,17 @@
 package operate_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/internal/storetest"
@@ -46,6 +52,93 @@ func TestRecover(t *testing.T) {
 	wantLog(t, o, fmt.Sprintf(`ann dashboard 10.0.0.7 recover_event {"event": %d, "event_type": "signature_request_declined"} done`, id))
 }
 
+// trips counts round trips after the one that takes the lock of recoveries.
+type trips struct {
+	locked bool
+	after  []string
+}
+
+func (c *trips) note(sql string) {
+	if c.locked {
+		c.after = append(c.after, strings.Join(strings.Fields(sql), " "))
+	}
+	c.locked = c.locked || strings.Contains(sql, "pg_advisory_xact_lock(")
+}
+
+func (c *trips) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	c.note(data.SQL)
+	return ctx
+}
+
+func (*trips) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (c *trips) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	var all []string
+	for _, q := range data.Batch.QueuedQueries {
+		all = append(all, q.SQL)
+	}
+	c.note(strings.Join(all, "; "))
+	return ctx
+}
+
+func (*trips) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (*trips) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
+// Recordings wait while a recovery holds its lock, so few round trips follow it: the
+// event, the notification of the workers, the log, and COMMIT.
+func TestRecoverHoldsLockBriefly(t *testing.T) {
+	t.Parallel()
+	config, err := pgxpool.ParseConfig(pgtest.New(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &trips{}
+	config.ConnConfig.Tracer = counted
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	s := storetest.On(t, pool)
+	storetest.Register(t, s, "book")
+	receipt, err := operate.New(s).Recover(t.Context(), ann(), "a", lumin.SignatureRequestDeclined, recovered("a"))
+	if err != nil || receipt.Status != store.Recorded || len(counted.after) != 4 {
+		t.Errorf("%+v, %v, %d round trips: %q", receipt, err, len(counted.after), counted.after)
+	}
+}
+
+// The newest pass without an outcome may be under way.
+func TestOpenPass(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	o := operate.New(s)
+	open := func() bool {
+		t.Helper()
+		by, at, found, err := o.OpenPass(t.Context())
+		if err != nil || found && (by != "ann" || time.Since(at) > 15*time.Minute) {
+			t.Errorf("%q at %v, %v", by, at, err)
+		}
+		return found
+	}
+	if open() {
+		t.Error("found without a pass")
+	}
+	p, err := o.BeginPass(t.Context(), ann(), nil, "")
+	if err != nil || !open() {
+		t.Errorf("not found while it is under way: %v", err)
+	}
+	if err := p.Finish(t.Context(), nil); err != nil || open() {
+		t.Errorf("found after its end: %v", err)
+	}
+	if _, err = o.BeginPass(t.Context(), ann(), nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.audit_log SET at = at - interval '16 minutes'`)
+	if open() {
+		t.Error("found long after its beginning")
+	}
+}
+
 // A pass continues the newest one with the same subject, if that was stopped.
 func TestPass(t *testing.T) {
 	t.Parallel()
@@ -63,7 +156,7 @@ func TestPass(t *testing.T) {
 		}
 		return p
 	}
-	come := operate.Progress{Checked: 7, Recorded: 3, After: "g"}
+	come := operate.Progress{Checked: 7, Recorded: 3, Unknown: 2, Retried: 1, Until: "2026-11-28T07:00:00Z", After: "g"}
 	p := begin(about{}, operate.Progress{})
 	p.Progress = come
 	if err := p.Save(t.Context()); err != nil { // and then it is killed
@@ -75,8 +168,9 @@ func TestPass(t *testing.T) {
 	if err := p.Finish(t.Context(), errors.New("interrupted")); err != nil {
 		t.Fatal(err)
 	}
-	begin(about{}, operate.Progress{Checked: 9, Recorded: 3, After: "i"}) // killed at once
-	p = begin(about{}, operate.Progress{Checked: 9, Recorded: 3, After: "i"})
+	come.Checked, come.After = 9, "i"
+	begin(about{}, come) // killed at once
+	p = begin(about{}, come)
 	if err := p.Finish(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}

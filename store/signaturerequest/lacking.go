@@ -44,12 +44,14 @@ WITH r AS MATERIALIZED (
 SELECT ARRAY(SELECT id FROM lacking WHERE NOT too_old ORDER BY id), (SELECT count(*) FROM lacking WHERE too_old),
        (SELECT count(*) FROM r), coalesce((SELECT max(id) FROM r), '')`
 
-// lackingWindow is how many rows one statement reads.
-const lackingWindow = 2000
+const (
+	lackingWindow  = 2000 // rows that one statement reads
+	lackingWindows = 50   // that one call reads
+)
 
 // Lacking lists signature requests that are open, or that have ended and lack one
 // of the events in ends. It begins behind an id and returns at least limit ids,
-// if there are so many. Signature requests that have ended and have not changed
+// unless there are fewer in the next 100,000 rows. Signature requests that have ended and have not changed
 // since a time are only counted. It leaves out those that are gone at Lumin.
 func Lacking(ctx context.Context, pool *pgxpool.Pool, ends []End, after string, since time.Time, limit int) (l Lack, err error) {
 	statuses, types := make([]string, len(ends)), make([]string, len(ends))
@@ -57,7 +59,7 @@ func Lacking(ctx context.Context, pool *pgxpool.Pool, ends []End, after string, 
 		statuses[i], types[i] = e.Status, e.EventType
 	}
 	l.Next = after
-	for {
+	for range lackingWindows {
 		var (
 			ids       []string
 			old, rows int
@@ -73,13 +75,23 @@ func Lacking(ctx context.Context, pool *pgxpool.Pool, ends []End, after string, 
 			return l, nil
 		}
 		if len(l.IDs) >= limit {
-			return l, nil
+			break
 		}
 	}
+	return l, nil
 }
 
 // End is an event that a signature request with a status must have had.
 type End struct{ Status, EventType string }
+
+// HasEvents reports whether any event is stored for a signature request.
+func HasEvents(ctx context.Context, pool *pgxpool.Pool, id string) (has bool, err error) {
+	err = pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM lumin.events WHERE signature_request_id = $1)`, id).Scan(&has)
+	if err != nil {
+		return false, fmt.Errorf("find the events of a signature request: %w", err)
+	}
+	return has, nil
+}
 
 // StoredTypes returns which of these event types are stored for a signature
 // request, from whatever source.

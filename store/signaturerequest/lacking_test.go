@@ -14,6 +14,20 @@ func ends() []signaturerequest.End {
 	return []signaturerequest.End{{"APPROVED", "approved"}, {"APPROVED", "downloadable"}, {"REJECTED", "declined"}, {"FAILED", "invalid"}}
 }
 
+// One call reads a bounded number of rows, even if none of them is to be listed.
+func TestLackingNone(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Exec(t, s.Pool(), `INSERT INTO lumin.signature_requests (signature_request_id, gone_at) SELECT lpad(n::text, 6, '0'), now() FROM generate_series(1, 101000) n`)
+	l, err := signaturerequest.Lacking(t.Context(), s.Pool(), ends(), "", time.Time{}, 1)
+	if err != nil || len(l.IDs) != 0 || l.Next != "100000" {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if l, err = signaturerequest.Lacking(t.Context(), s.Pool(), ends(), l.Next, time.Time{}, 1); err != nil || l.Next != "" {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 // Open signature requests are listed, and those that lack an event of their end.
 func TestLacking(t *testing.T) {
 	t.Parallel()
@@ -47,6 +61,11 @@ func TestLacking(t *testing.T) {
 	}
 	if got, want := strings.Join(found, " "), "a-open b-open c-half c-none z-failed z-none"; got != want || old != 1 {
 		t.Errorf("found %s and %d old ones, want %s and 1", got, old, want)
+	}
+	for id, want := range map[string]bool{"c-half": true, "c-none": false} {
+		if has, err := signaturerequest.HasEvents(t.Context(), s.Pool(), id); err != nil || has != want {
+			t.Errorf("%s has events: %t, %v", id, has, err)
+		}
 	}
 	if types, err := signaturerequest.StoredTypes(t.Context(), s.Pool(), "c-half", []string{"approved", "downloadable"}); err != nil || fmt.Sprint(types) != "[approved]" {
 		t.Errorf("%v, %v", types, err)

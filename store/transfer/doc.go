@@ -1,5 +1,5 @@
 // Package transfer imports events into a database, from the lines that
-// "events list --output json --payload" has exported from another one.
+// "events list --output json --payload --oldest-first" has exported from another one.
 //
 //	i := transfer.Importer{Store: st, Runs: false}
 //	result, err := i.Import(ctx, file)
@@ -7,7 +7,8 @@
 // Each event keeps its event key, source, time of receipt, signature and
 // redeliveries, so job types get the same idempotency keys. Each event gets a new id.
 // Relations between events are found again by event key and source, in whatever order
-// the events are imported.
+// the events are imported. Runs are created with their events: only lines with the
+// oldest first keep the order of ordered job types.
 //
 // It guarantees:
 //

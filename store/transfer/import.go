@@ -50,6 +50,7 @@ type Result struct {
 
 	// Superseded counts events that were left out: originals of events that were
 	// recovered in this database, and recovered events whose original is stored here.
+	// Of the originals, the bodies become redeliveries of the recovered events.
 	Superseded int64 `json:"superseded"`
 
 	Damaged int64 `json:"damaged"`
@@ -83,6 +84,9 @@ func (i *Importer) Import(ctx context.Context, r io.Reader) (Result, error) {
 	for number := int64(1); ; number++ {
 		line, err := readLine(in)
 		i.result.Bytes += int64(len(line)) + 1
+		if number == 1 {
+			line = bytes.TrimPrefix(line, []byte("\uFEFF")) // some editors begin a file with it
+		}
 		if errors.Is(err, io.EOF) {
 			return i.result, i.flush(ctx)
 		}

@@ -116,12 +116,19 @@ func (i *Importer) writeTx(ctx context.Context, tx pgx.Tx, events []*event) (don
 		done.Stored -= done.Imported
 		done.Superseded = left - done.Stored
 	}
+	if done.Superseded > 0 {
+		if done.Redeliveries, err = insertOriginals(ctx, tx, events, erased); err != nil {
+			return done, err
+		}
+	}
 	if len(inserted) == 0 {
 		return done, nil
 	}
-	if done.Redeliveries, err = insertRedeliveries(ctx, tx, inserted); err != nil {
+	repeated, err := insertRedeliveries(ctx, tx, inserted)
+	if err != nil {
 		return done, err
 	}
+	done.Redeliveries += repeated
 	if err := link(ctx, tx, inserted); err != nil {
 		return done, err
 	}
@@ -132,10 +139,14 @@ func (i *Importer) writeTx(ctx context.Context, tx pgx.Tx, events []*event) (don
 }
 
 // lock keeps the originals of recovered events apart from them: see
-// [store.Store.RecoverTx].
+// [store.Store.RecoverTx]. Recovered events are not imported beside programs that
+// would not recognize their originals.
 func lock(ctx context.Context, tx pgx.Tx, events []*event) error {
 	if slices.ContainsFunc(events, (*event).recovered) {
-		return store.LockForRecovery(ctx, tx)
+		if err := store.LockForRecovery(ctx, tx); err != nil {
+			return err
+		}
+		return store.CheckPrograms(ctx, tx)
 	}
 	if slices.ContainsFunc(events, (*event).recoverable) {
 		return store.ExcludeRecovery(ctx, tx)
@@ -242,46 +253,6 @@ func countStored(ctx context.Context, tx pgx.Tx, events []*event) (n int64, err 
 		return 0, fmt.Errorf("count stored events: %w", err)
 	}
 	return n, nil
-}
-
-const insertRedeliveriesSQL = `
-INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, payload, count, first_at, last_at, another_actor, signature, key_id,
-                                promoted_key, decision, decided_at, decided_by, decision_reason, source)
-SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::bytea[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
-                     $8::boolean[], $9::bytea[], $10::text[], $11::uuid[], $12::text[], $13::timestamptz[], $14::text[],
-                     $15::text[], $16::text[])`
-
-func insertRedeliveries(ctx context.Context, tx pgx.Tx, events []imported) (int64, error) {
-	var (
-		ids, counts                        []int64
-		sums, payloads, signatures         [][]byte
-		differs                            []string
-		firsts, lasts                      []time.Time
-		actors                             []bool
-		keyIDs, decided, by, reasons, from []*string
-		promoted                           []*[16]byte
-		decidedAt                          []*time.Time
-	)
-	for _, e := range events {
-		for _, r := range e.repeated {
-			if e.bodiless { // as after an erasure
-				r.Payload, r.promotedKey = nil, nil
-			}
-			ids, sums, differs, payloads = append(ids, e.id), append(sums, r.sha256), append(differs, r.Differs), append(payloads, r.Payload)
-			counts, firsts, lasts, actors = append(counts, r.Count), append(firsts, r.FirstAt), append(lasts, r.LastAt), append(actors, r.AnotherActor)
-			signatures, keyIDs, promoted, from = append(signatures, r.signature), append(keyIDs, r.KeyID), append(promoted, r.promotedKey), append(from, r.Source)
-			decided, decidedAt, by, reasons = append(decided, r.Decision), append(decidedAt, r.DecidedAt), append(by, r.DecidedBy), append(reasons, r.Reason)
-		}
-	}
-	if len(ids) == 0 {
-		return 0, nil
-	}
-	tag, err := tx.Exec(ctx, insertRedeliveriesSQL, ids, sums, differs, payloads, counts, firsts, lasts, actors, signatures, keyIDs,
-		promoted, decided, decidedAt, by, reasons, from)
-	if err != nil {
-		return 0, fmt.Errorf("insert redeliveries: %w", err)
-	}
-	return tag.RowsAffected(), nil
 }
 
 // pairs are events that were made from other events.

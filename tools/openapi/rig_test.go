@@ -49,7 +49,9 @@ func newRig(t *testing.T) *rig {
 			return next(c)
 		}
 	})
-	api.Register(e, g, api.Config{Window: window.New(st), Orders: once.New(st.Pool()), Logger: slog.New(slog.DiscardHandler)})
+	api.Register(e, g, api.Config{Window: window.New(st), Orders: once.New(st.Pool()), Logger: slog.New(slog.DiscardHandler), Sources: func() []api.SourceUse {
+		return []api.SourceUse{{Source: "account", KeyIDs: []string{"0011223344556677"}}}
+	}})
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
 	return &rig{t, server.URL}
@@ -130,11 +132,11 @@ type call struct {
 func (r *rig) calls() (calls []call) {
 	for _, path := range []string{
 		"/names", "/names/job-type?job_kind=greet", "/names/errors?state=failed",
-		"/events", "/events?limit=1&order=newest", "/events/1", "/events/search?state=failed", "/events/1/payload",
+		"/events", "/events?limit=1&order=newest", "/events/1", "/events/search?state=failed", "/events/search?id=request-", "/events/1/payload",
 		"/event-keys/" + eventKey + "/events", "/jobs/1/events",
 		"/signature-requests/one?signature_request_id=request-1", "/status", "/history", "/failures", "/follow-ups",
 		"/lanes", "/lanes/one?job_kind=book&signature_request_id=request-1", "/lanes/policies",
-		"/conflicts", "/keys", "/programs", "/job-types", "/queues",
+		"/conflicts", "/keys", "/programs", "/job-types", "/queues", "/sources", "/alerts?resolved_within_seconds=60",
 	} {
 		calls = append(calls, call{http.MethodGet, path, "", http.StatusOK})
 	}

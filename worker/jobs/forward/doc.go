@@ -11,7 +11,8 @@
 // webhook-timestamp and webhook-signature. The webhook-id is
 // [worker.Event.IdempotencyKey]: it is the same for every attempt and differs
 // between targets. X-Signature is Lumin's own signature of the bytes, in
-// lower-case hexadecimal.
+// lower-case hexadecimal. A recovered event was not signed by Lumin: it has no
+// X-Signature, and X-Lumin-Source is recovered.
 //
 // It connects only to public addresses, or only to the networks that [Target]
 // allows. It checks the resolved address, and never uses a proxy.

@@ -22,9 +22,10 @@ import (
 	"lumin-ingest/worker/jobs/internal/retrylater"
 )
 
-// SourceHeader names the source of a forwarded event: account or app:NAME. From
-// it the receiver knows which of Lumin's secrets verifies X-Signature. The
-// header itself is not signed.
+// SourceHeader names the source of a forwarded event: account, app:NAME or
+// recovered. From it the receiver knows which of Lumin's secrets verifies
+// X-Signature. A recovered event has no X-Signature. The header itself is not
+// signed.
 const SourceHeader = "X-Lumin-Source"
 
 // JobType is forward_NAME, the job type of one target. The package
@@ -34,6 +35,7 @@ type JobType struct {
 	name    string
 	url     *url.URL
 	events  []lumin.EventType
+	refuses bool // recovered events
 	limited bool // connects only to allowed networks
 	signers []*standardwebhooks.Webhook
 	client  *safeurl.WrappedClient
@@ -57,7 +59,7 @@ func New(target Target) (*JobType, error) {
 	}
 	return &JobType{
 		name: target.Name, url: u, events: events, limited: len(target.AllowNetworks) > 0,
-		signers: signers, client: client, now: time.Now,
+		refuses: target.RefuseRecovered, signers: signers, client: client, now: time.Now,
 	}, nil
 }
 
@@ -69,6 +71,9 @@ func (f *JobType) Queue() string { return f.Kind() }
 
 // Events implements worker.JobType.
 func (f *JobType) Events() []lumin.EventType { return slices.Clone(f.events) }
+
+// Recovered implements worker.JobType.
+func (f *JobType) Recovered() bool { return !f.refuses }
 
 // Timeout returns 30 seconds, as long as Lumin itself waits for a response.
 func (*JobType) Timeout() time.Duration { return 30 * time.Second }
@@ -116,7 +121,9 @@ func (f *JobType) request(ctx context.Context, e *worker.Event) (*http.Request, 
 	req.Header.Set(standardwebhooks.HeaderWebhookID, id)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
-	req.Header.Set(lumin.SignatureHeader, hex.EncodeToString(e.Signature))
+	if len(e.Signature) > 0 { // a recovered event has none
+		req.Header.Set(lumin.SignatureHeader, hex.EncodeToString(e.Signature))
+	}
 	req.Header.Set(SourceHeader, e.Source)
 	return req, nil
 }

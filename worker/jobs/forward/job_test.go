@@ -65,6 +65,28 @@ func TestForwardRequest(t *testing.T) {
 	}
 }
 
+// A recovered event has no signature of Lumin. Its request is signed as any other.
+func TestForwardRecovered(t *testing.T) {
+	t.Parallel()
+	to := newReceiver(t, status(http.StatusOK))
+	e := forwardedEvent()
+	e.Source, e.Recovered, e.Signature = "recovered", true, []byte{}
+	if err := newForward(t, target("crm", to.URL)).Work(context.Background(), e); err != nil {
+		t.Fatal(err)
+	}
+	got := to.requests()[0]
+	if values, found := got.header["X-Signature"]; found || got.header.Get("X-Lumin-Source") != "recovered" || !got.verifies(t, forwardSecret("a", 32)) {
+		t.Errorf("X-Signature %q, X-Lumin-Source %q", values, got.header.Get("X-Lumin-Source"))
+	}
+	for _, refuse := range []bool{true, false} {
+		at := target("crm", to.URL)
+		at.RefuseRecovered = refuse
+		if newForward(t, at).Recovered() == refuse {
+			t.Errorf("RefuseRecovered %t has no effect", refuse)
+		}
+	}
+}
+
 // The timestamp is that of the attempt, which receivers compare with their
 // clock.
 func TestForwardTimestamp(t *testing.T) {

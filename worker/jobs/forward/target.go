@@ -38,6 +38,9 @@ type Target struct {
 	// applies to the resolved address. Empty means all public addresses and no
 	// others.
 	AllowNetworks []netip.Prefix
+
+	// RefuseRecovered leaves out recovered events. They have no signature of Lumin.
+	RefuseRecovered bool
 }
 
 // namePattern matches names that form a valid kind and queue after forward_.

@@ -73,6 +73,16 @@ func (s Summary) Settled() bool {
 	return s.Differ == s.Repaired && s.Unknown == 0 && s.Failed == 0
 }
 
+// Log logs the counts of a pass, as a warning unless it has settled everything.
+func (s Summary) Log(ctx context.Context, logger *slog.Logger) {
+	level := slog.LevelInfo
+	if !s.Settled() {
+		level = slog.LevelWarn
+	}
+	logger.Log(ctx, level, "reconciled with Lumin", "checked", s.Checked, "differ", s.Differ, "repaired", s.Repaired,
+		"gone", s.Gone, "unknown", s.Unknown, "failed", s.Failed, "cause", s.Cause)
+}
+
 const pageSize = 100
 
 // ErrAllUnknown is the error of a pass in which Lumin knew none of the
@@ -131,7 +141,8 @@ func (r *Reconciler) Logged(logger *slog.Logger) *Reconciler {
 
 // Periodic returns periodic work that checks all signature requests every so
 // often, in slices of four minutes. Each slice logs its result. Differences are
-// logged too, unless Report is set.
+// logged too, unless Report is set. If Lumin asks to wait, or its API fails, the pass
+// continues after that time, or five minutes later.
 func (r *Reconciler) Periodic(every time.Duration, logger *slog.Logger) worker.Periodic {
 	var since time.Time // start of the current pass; zero between passes
 	logged := r.Logged(logger)
@@ -142,14 +153,9 @@ func (r *Reconciler) Periodic(every time.Duration, logger *slog.Logger) worker.P
 		slice, cancel := context.WithTimeout(ctx, cmp.Or(r.slice, sliceLength))
 		defer cancel()
 		sum, err := logged.Run(slice, since)
-		level := slog.LevelInfo
-		if !sum.Settled() {
-			level = slog.LevelWarn
-		}
-		logger.Log(ctx, level, "reconciled with Lumin", "checked", sum.Checked, "differ", sum.Differ, "repaired", sum.Repaired,
-			"gone", sum.Gone, "unknown", sum.Unknown, "failed", sum.Failed, "cause", sum.Cause)
-		if err != nil && slice.Err() != nil && ctx.Err() == nil {
-			return river.JobSnooze(0)
+		sum.Log(ctx, logger)
+		if pause, ok := lookup.Pause(slice, err); ok && ctx.Err() == nil {
+			return river.JobSnooze(pause)
 		}
 		since = time.Time{}
 		return err

@@ -237,12 +237,13 @@ func TestReconcileFaults(t *testing.T) {
 	if err == nil || sum.Checked != 1 || sum.Failed != 5 || len(r.api.Requests(luminapi.API))-asked != 6 {
 		t.Errorf("%+v, %v after %d requests", sum, err, len(r.api.Requests(luminapi.API))-asked)
 	}
-	r.api.Next(luminapi.Status(http.StatusUnauthorized))
+	r.api.Each(luminapi.Status(http.StatusUnauthorized))
 	sum, err = r.Run(t.Context(), time.Now())
 	var refused *lumin.APIError
 	if !errors.As(err, &refused) || refused.StatusCode != http.StatusUnauthorized || sum.Failed != 1 {
 		t.Errorf("with a wrong key: %+v, %v", sum, err)
 	}
+	r.api.Each(luminapi.Fine())
 
 	ctx, cancel := context.WithCancel(t.Context())
 	r.api.Next(func(_ *luminapi.Server, w http.ResponseWriter, req *http.Request, next http.Handler) {
@@ -304,6 +305,32 @@ func TestReconcilePeriodic(t *testing.T) {
 	stop()
 	if err := p.Work(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %v", err)
+	}
+}
+
+// A slice ends when the next request would come after it. What was not requested is
+// not marked as checked.
+func TestReconcilePeriodicAtRate(t *testing.T) {
+	t.Parallel()
+	r := newReconciling(t)
+	for n := range 8 {
+		id := fmt.Sprintf("id-%d", n)
+		r.recordEvent(id, `"status":"NEED_TO_SIGN"`)
+		r.api.SetRequest(id, map[string]any{"status": "NEED_TO_SIGN"})
+	}
+	r.Rate = 2
+	r.Sliced(1300 * time.Millisecond) // time for three requests
+	p := r.Periodic(time.Hour, slog.New(slog.DiscardHandler))
+	var snooze *river.JobSnoozeError
+	if err := p.Work(t.Context()); !errors.As(err, &snooze) || snooze.Duration != 0 {
+		t.Fatalf("a slice that was cut off: %v", err)
+	}
+	if n := r.Count(t, `SELECT count(*) FROM lumin.signature_requests WHERE checked_at IS NOT NULL`); n > len(r.api.Requests(luminapi.API)) {
+		t.Errorf("%d are checked after %d requests", n, len(r.api.Requests(luminapi.API)))
+	}
+	r.api.Next(luminapi.Status(http.StatusTooManyRequests, "Retry-After", "600"))
+	if err := p.Work(t.Context()); !errors.As(err, &snooze) || snooze.Duration != 10*time.Minute {
+		t.Errorf("after 429: %v", err)
 	}
 }
 

@@ -9,6 +9,9 @@ import (
 // Sliced limits each slice of the periodic work to this duration.
 func (r *Recoverer) Sliced(slice time.Duration) { r.slice = slice }
 
+// Listed limits how many signature requests are listed at once.
+func (r *Recoverer) Listed(n int) { r.listed = n }
+
 // Clock gives the periodic work another clock.
 func (r *Recoverer) Clock(clock func() time.Time) { r.clock = clock }
 

@@ -58,27 +58,41 @@ type limits struct {
 	since  time.Time     // zero: no limit
 }
 
-// retainMargin is how long before retention removes an event it counts as too old:
-// the clocks of Lumin and of the database may differ, and Lumin may change the time of
-// a finished signature request.
-const retainMargin = 24 * time.Hour
+const (
+	// retainMargin is how long before retention removes an event it counts as too old:
+	// the clocks of Lumin and of the database may differ, and Lumin may change the time
+	// of a finished signature request.
+	retainMargin = 24 * time.Hour
 
-// judge decides about happenings at a time, by an answer of Lumin at another. at
-// is nil if the answer does not say when they happened; then they count as of the
-// answer.
-func (l limits) judge(at *time.Time, asOf time.Time) (when time.Time, v verdict) {
-	if at == nil || (lumin.Envelope{EventTime: *at}).CheckTime() != nil {
-		if !l.now {
-			return asOf, noTime
+	// maxAhead is how far a time may be ahead of the answer that has it. What is
+	// further ahead is not a time.
+	maxAhead = 24 * time.Hour
+)
+
+// judge decides about the happenings in an answer of Lumin. They happened when the
+// answer says that it was updated. If it does not say when, they count as of the
+// answer. stored says that some event of the signature request is stored.
+//
+// Without any stored event, retention may have removed all of them, even if Lumin has
+// changed the time since. Then the time of creation decides. If the answer has none
+// either, only what has a time is recorded.
+func (l limits) judge(s lumin.State, stored bool) (when time.Time, v verdict) {
+	at, oldest := s.UpdatedAt, s.AsOf.Add(retainMargin-l.retain)
+	if at == nil || (lumin.Envelope{EventTime: *at}).CheckTime() != nil || at.After(s.AsOf.Add(maxAhead)) {
+		switch {
+		case !l.now:
+			return s.AsOf, noTime
+		case l.retain > 0 && !stored && (s.CreatedAt == nil || s.CreatedAt.Before(oldest)):
+			return s.AsOf, tooOld
 		}
-		return asOf, record
+		return s.AsOf, record
 	}
 	switch {
-	case l.retain > 0 && at.Before(asOf.Add(retainMargin-l.retain)):
+	case l.retain > 0 && at.Before(oldest), l.retain > 0 && !stored && s.CreatedAt != nil && s.CreatedAt.Before(oldest):
 		return *at, tooOld
 	case at.Before(l.since):
 		return *at, before
-	case !l.now && at.After(asOf.Add(-Wait)):
+	case !l.now && at.After(s.AsOf.Add(-Wait)):
 		return *at, tooEarly
 	}
 	return *at, record

@@ -61,12 +61,8 @@ func (p *pass) take(ctx context.Context, answer lookup.Answer) ([]found, error) 
 		}
 		return nil, nil
 	}
-	var types []lumin.EventType
-	if answer.Status != nil {
-		types = certain(*answer.Status)
-	}
+	types := p.types(answer)
 	if types == nil {
-		p.sum.Open++
 		return nil, nil
 	}
 	missing, err := p.missing(ctx, answer.ID, types)
@@ -74,12 +70,41 @@ func (p *pass) take(ctx context.Context, answer lookup.Answer) ([]found, error) 
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
-	at, verdict := limits{now: p.Now, retain: p.Retain, since: p.Since}.judge(answer.UpdatedAt, answer.AsOf)
+	stored := true // retention removes nothing
+	if p.Retain > 0 {
+		if stored, err = signaturerequest.HasEvents(ctx, p.Store.Pool(), answer.ID); err != nil {
+			return nil, err
+		}
+	}
+	at, verdict := limits{now: p.Now, retain: p.Retain, since: p.Since}.judge(answer.State, stored)
 	if p.skip(verdict, len(missing), at) {
 		return nil, nil
 	}
 	return p.findings(ctx, answer, missing, at)
 }
+
+// types returns the events that an answer proves. It counts an answer that proves
+// none.
+func (p *pass) types(answer lookup.Answer) []lumin.EventType {
+	if !merge.UsableStatus(answer.Status) {
+		p.failed(answer.ID, errNoStatus)
+		return nil
+	}
+	types := certain(*answer.Status)
+	switch {
+	case types != nil:
+	case answer.Status.Documented():
+		p.sum.Open++
+	default:
+		if p.sum.OtherStatuses == nil {
+			p.sum.OtherStatuses = map[string]int{}
+		}
+		p.sum.OtherStatuses[string(*answer.Status)]++
+	}
+	return types
+}
+
+var errNoStatus = errors.New("the answer has no status")
 
 // skip counts events that are not to be recorded.
 func (p *pass) skip(v verdict, events int, at time.Time) bool {
@@ -172,7 +197,7 @@ func (p *pass) record(ctx context.Context, f found) (eventID int64, err error) {
 	envelope := envelopeOf(f.SignatureRequestID, f.EventType, f.Since)
 	body, err := payload(envelope, f.object, origin{At: f.asOf.UnixMilli(), By: p.By.Name, API: p.Lumin.BaseURL()})
 	if err != nil {
-		p.failed(err)
+		p.failed(f.SignatureRequestID, err)
 		return 0, nil
 	}
 	for try := 1; ; try++ {
@@ -199,9 +224,9 @@ func (p *pass) record(ctx context.Context, f found) (eventID int64, err error) {
 }
 
 // failed counts a failure that concerns one signature request only.
-func (p *pass) failed(err error) {
+func (p *pass) failed(id string, err error) {
 	p.sum.Failed++
-	p.sum.Cause = cmp.Or(p.sum.Cause, err.Error())
+	p.sum.Cause = cmp.Or(p.sum.Cause, fmt.Sprintf("signature request %q: %s", id, err))
 }
 
 // summary returns the counts so far.

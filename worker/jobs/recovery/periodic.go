@@ -9,6 +9,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"lumin-ingest/worker"
+	"lumin-ingest/worker/jobs/internal/lookup"
 )
 
 const (
@@ -18,11 +19,12 @@ const (
 
 // Periodic returns periodic work that goes through lumin.signature_requests at
 // this interval, in slices of four minutes. Each slice continues where the last one
-// stopped, and logs its result and each recorded event.
+// stopped, and logs its result and each recorded event. If Lumin asks to wait, or its
+// API fails, the next slice comes after that time, or five minutes later.
 func (r *Recoverer) Periodic(every time.Duration, logger *slog.Logger) worker.Periodic {
 	var (
 		last string    // signature request of the current pass; empty between passes
-		at   time.Time // when the last slice here ended
+		at   time.Time // when the last slice here ended, or may be continued
 	)
 	// Slices of one pass follow each other at once, unless another program has one in
 	// between. Much later, that has ended the pass, and this is another one.
@@ -37,8 +39,9 @@ func (r *Recoverer) Periodic(every time.Duration, logger *slog.Logger) worker.Pe
 		if clock().Sub(at) > fresh {
 			last = ""
 		}
-		defer func() { at = clock() }()
+		defer func() { at = later(at, clock()) }()
 		sliced := *r
+		sliced.listed = cmp.Or(r.listed, maxListedSlice)
 		if r.Reconcile != nil {
 			sliced.Reconcile = r.Reconcile.Logged(logger)
 		}
@@ -51,14 +54,22 @@ func (r *Recoverer) Periodic(every time.Duration, logger *slog.Logger) worker.Pe
 			level = slog.LevelWarn
 		}
 		logger.Log(ctx, level, "recovered from Lumin", "checked", sum.Checked, "recorded", sum.Recorded, "open", sum.Open,
-			"unknown", len(sum.Unknown), "may_be_retried", sum.Retried, "failed", sum.Failed, "cause", sum.Cause)
+			"other_statuses", sum.Others(), "unknown", len(sum.Unknown), "may_be_retried", sum.Retried, "failed", sum.Failed, "cause", sum.Cause)
 		if r.Reconcile != nil {
-			logger.Info("reconciled with Lumin", "differ", sum.Reconciled.Differ, "repaired", sum.Reconciled.Repaired, "gone", sum.Reconciled.Gone)
+			sum.Reconciled.Log(ctx, logger)
 		}
-		if err != nil && slice.Err() != nil && ctx.Err() == nil {
-			return river.JobSnooze(0)
+		if pause, ok := lookup.Pause(slice, err); ok && ctx.Err() == nil {
+			at = clock().Add(pause)
+			return river.JobSnooze(pause)
 		}
 		last = ""
 		return err
 	}}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

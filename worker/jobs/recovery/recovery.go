@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -42,17 +43,19 @@ type Recoverer struct {
 	// nil.
 	Progress func(Progress)
 
-	slice time.Duration    // of Periodic; 0 means sliceLength
-	clock func() time.Time // of Periodic; nil means time.Now
+	slice  time.Duration    // of Periodic; 0 means sliceLength
+	clock  func() time.Time // of Periodic; nil means time.Now
+	listed int              // signature requests that are listed at once; 0 means maxListed
 }
 
 // Progress is how far a pass has come.
 type Progress struct {
-	Done   int    // signature requests
-	Total  int    // as far as they are known
-	More   bool   // there are more than Total
-	Last   string // the last of Done; empty before the first
-	Failed int    // of Done, without a usable answer
+	Done  int    // signature requests
+	Total int    // as far as they are known
+	More  bool   // there are more than Total
+	Last  string // up to this one, none is left; empty before the first
+
+	Summary Summary // so far
 }
 
 // Finding is an event that no source has reported.
@@ -80,6 +83,13 @@ type Summary struct {
 	Erased  int      `json:"erased"`  // and therefore not asked about
 	Failed  int      `json:"failed"`  // without a usable answer, or not recorded
 
+	// OtherStatuses counts those with a status that Lumin does not document.
+	OtherStatuses map[string]int `json:"other_statuses,omitempty"`
+
+	// TooOldRequests counts those that were not asked about, because their last change
+	// is too old.
+	TooOldRequests int `json:"too_old_signature_requests"`
+
 	// Events that are not recorded, and why.
 	Stored       int        `json:"stored"` // some source has reported them
 	Retried      int        `json:"may_be_retried"`
@@ -92,6 +102,15 @@ type Summary struct {
 	Cause string `json:"cause,omitempty"` // the first error of those that failed
 
 	Reconciled reconcile.Summary `json:"-"` // of Recoverer.Reconcile
+}
+
+// Others returns how many signature requests have a status that Lumin does not
+// document.
+func (s Summary) Others() (n int) {
+	for _, some := range s.OtherStatuses {
+		n += some
+	}
+	return n
 }
 
 // ErrAllUnknown is the error of a pass in which Lumin knew none of the signature
@@ -110,8 +129,12 @@ type Selection struct {
 	After string
 }
 
-// maxListed is how many signature requests are listed at once.
-const maxListed = 50_000
+// How many signature requests are listed at once. A slice of periodic work asks about
+// 360.
+const (
+	maxListed      = 50_000
+	maxListedSlice = 1000
+)
 
 // each calls do for each signature request of a selection, in their order.
 func (p *pass) each(ctx context.Context, s Selection, do func(ctx context.Context, id string) error) error {
@@ -138,6 +161,8 @@ func (p *pass) each(ctx context.Context, s Selection, do func(ctx context.Contex
 			p.report()
 			return p.settle(ctx)
 		}
+		p.progress.Last = next // no other up to there
+		p.report()
 	}
 }
 
@@ -153,8 +178,8 @@ func (p *pass) list(ctx context.Context, s Selection, after string) (ids []strin
 	if p.Retain > 0 {
 		tooOld = time.Now().Add(-p.Retain)
 	}
-	l, err := signaturerequest.Lacking(ctx, p.Store.Pool(), ends(), after, tooOld, maxListed)
-	p.sum.TooOld += l.TooOld
+	l, err := signaturerequest.Lacking(ctx, p.Store.Pool(), ends(), after, tooOld, cmp.Or(p.listed, maxListed))
+	p.sum.TooOldRequests += l.TooOld
 	return l.IDs, l.Next, err
 }
 
@@ -192,7 +217,7 @@ func (p *pass) confirm(ctx context.Context) error {
 
 func (p *pass) report() {
 	if p.Progress != nil {
-		p.progress.Failed = p.summary().Failed
+		p.progress.Summary = p.summary()
 		p.Progress(p.progress)
 	}
 }

@@ -127,7 +127,7 @@ func TestRecover(t *testing.T) {
 	r.WaitQuiet(t)
 
 	sum := r.run(recovery.Selection{})
-	want := recovery.Summary{Checked: 10, Found: 7, Recorded: 7, Open: 4, Stored: 1, NoFile: 1}
+	want := recovery.Summary{Checked: 10, Found: 7, Recorded: 7, Open: 3, OtherStatuses: map[string]int{"NEW_STATUS": 1}, Stored: 1, NoFile: 1}
 	if fmt.Sprint(sum) != fmt.Sprint(want) {
 		t.Errorf("%+v\nwant %+v", sum, want)
 	}
@@ -205,29 +205,39 @@ func TestRecoverLeavesOut(t *testing.T) {
 	r.at("old", lumin.StatusRejected, now.Add(-400*24*time.Hour+12*time.Hour)) // less than a day before retention
 	r.at("before", lumin.StatusRejected, now.Add(-10*24*time.Hour))
 	r.at("erased", lumin.StatusRejected, twoDaysAgo())
-	for _, members := range []map[string]any{{}, {"updated_at": int(now.Unix())}, {"updated_at": "soon"}} {
+	long, ago := int(now.Add(-500*24*time.Hour).UnixMilli()), int(twoDaysAgo().UnixMilli())
+	const year9999 = 253402300799999
+	given := recovery.Selection{IDs: []string{"before", "erased", "old", "young"}}
+	for id, members := range map[string]map[string]any{
+		"no-time-0": {"created_at": ago}, "no-time-1": {"created_at": ago, "updated_at": int(now.Unix())},
+		"no-time-2": {"created_at": ago, "updated_at": "soon"}, "no-time-3": {"created_at": ago, "updated_at": year9999},
+		"no-time-nor-creation": {}, "no-time-old": {"created_at": long},
+		"old-changed": {"created_at": long, "updated_at": ago}, "old-known": {"created_at": long, "updated_at": ago},
+	} {
 		members["status"] = "CANCELLED"
-		r.api.SetRequest(fmt.Sprintf("no-time-%d", len(r.api.Requests())), members)
-		r.api.SetRequest("no-time", members)
+		r.api.SetRequest(id, members)
+		given.IDs = append(given.IDs, id)
 	}
+	slices.Sort(given.IDs)
+	r.event(lumin.SignatureRequestViewed, "old-known", "", twoDaysAgo())
 	if _, err := r.Pool.Exec(t.Context(), `INSERT INTO lumin.erasures (subject, signature_request_ids, event_ids, last_event_id, reason, finished_at)
 		VALUES ('signature_request', '{x,erased}', '{}', 0, 'r', now())`); err != nil {
 		t.Fatal(err)
 	}
 	r.Since = now.Add(-9 * 24 * time.Hour)
-	given := recovery.Selection{IDs: []string{"before", "erased", "no-time", "old", "young"}}
 	sum := r.run(given)
-	if sum.Retried != 2 || sum.TooOld != 1 || sum.Before != 1 || sum.NoTime != 1 || sum.Erased != 1 || sum.Recorded != 0 || sum.Found != 0 || sum.Checked != 4 {
+	if sum.Retried != 2 || sum.TooOld != 2 || sum.Before != 1 || sum.NoTime != 6 || sum.Erased != 1 || sum.Recorded != 1 || sum.Found != 1 || sum.Checked != 11 {
 		t.Errorf("%+v", sum)
 	}
 	if until := now.Add(time.Hour).Truncate(time.Millisecond); sum.RetriedUntil == nil || !sum.RetriedUntil.Equal(until) {
 		t.Errorf("may be retried until %v, want %v", sum.RetriedUntil, until)
 	}
 	r.Now = true
-	if sum := r.run(given); sum.Recorded != 3 || sum.NoTime != 0 || sum.Retried != 0 || sum.TooOld != 1 || sum.Before != 1 {
+	if sum := r.run(given); sum.Recorded != 6 || sum.NoTime != 0 || sum.Retried != 0 || sum.TooOld != 4 || sum.Before != 1 || sum.Stored != 1 {
 		t.Errorf("now: %+v", sum)
 	}
-	if got := r.effects(); got != "no-time canceled, young approved, young downloadable" {
+	const effects = "no-time-0 canceled, no-time-1 canceled, no-time-2 canceled, no-time-3 canceled, old-known canceled, young approved, young downloadable"
+	if got := r.effects(); got != effects {
 		t.Error(got)
 	}
 }
@@ -304,7 +314,7 @@ func TestRecoverFaults(t *testing.T) {
 	if sum := r.run(given); sum.Failed != 0 || sum.Recorded != 5 {
 		t.Errorf("again: %+v", sum)
 	}
-	r.api.Next(luminapi.Status(http.StatusUnauthorized))
+	r.api.Each(luminapi.Status(http.StatusUnauthorized))
 	var refused *lumin.APIError
 	if _, err := r.Run(t.Context(), given, func(recovery.Finding) {}); !errors.As(err, &refused) || refused.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a wrong key: %v", err)

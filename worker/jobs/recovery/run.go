@@ -24,8 +24,9 @@ func (r *Recoverer) Run(ctx context.Context, s Selection, report func(Finding)) 
 	}
 	err = p.each(ctx, s, func(ctx context.Context, id string) error {
 		list, err := p.ask(ctx, id)
-		if err == nil {
-			err = p.recordAll(ctx, list, report)
+		// What was found before an error is certain all the same.
+		if failed := p.recordAll(ctx, list, report); err == nil {
+			err = failed
 		}
 		return err
 	})

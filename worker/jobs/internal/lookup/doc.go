@@ -10,9 +10,12 @@
 //
 // It guarantees:
 //
-//   - Requests keep to the rate. After a 429, the pass waits for Retry-After.
-//   - The failure of one signature request does not end the pass. A wrong key, an
-//     API that does not answer, and several failures in a row do.
+//   - Requests keep to the rate. If Lumin asks to wait (429, or 503 with
+//     Retry-After), the pass waits. It ends with a [RetryError] if that takes longer
+//     than ten minutes or than its context lasts.
+//   - The failure of one signature request does not end the pass. A key that works
+//     for no signature request, an API that does not answer, and several failures in
+//     a row do.
 //   - "Lumin does not know it" counts as an answer only together with proof that
 //     the key and the address are right: see [Pass.Confirm].
 package lookup

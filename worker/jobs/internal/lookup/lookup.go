@@ -21,15 +21,12 @@ const DefaultRate = 1.5
 
 const (
 	// MaxInARow is how many consecutive failures end a pass. It is also how many
-	// times one request is made while Lumin answers 429.
+	// times one request is made while Lumin asks to wait.
 	MaxInARow = 5
 
 	// MaxUnknown is how many signature requests may be unknown to Lumin while it
 	// knows none.
 	MaxUnknown = 20
-
-	// maxPause is the longest wait after a 429.
-	maxPause = 10 * time.Minute
 
 	// maxOthers is how many signature requests Confirm tries.
 	maxOthers = 3
@@ -43,6 +40,8 @@ var (
 	// signature requests. The key may belong to another workspace, or the address
 	// may be wrong.
 	ErrAllUnknown = errors.New("none of the signature requests is known to Lumin")
+
+	errNoFiles = errors.New("not asked for its file, because that failed for several others before")
 )
 
 // Pass asks about many signature requests. It is not safe for concurrent use.
@@ -51,11 +50,15 @@ type Pass struct {
 	Failed  int    // without a usable answer
 	Cause   string // the error of the first one that failed
 
-	client   *lumin.Client
-	pool     *pgxpool.Pool
-	limiter  *rate.Limiter
-	failures int  // consecutive
-	known    bool // Lumin knows at least one signature request
+	client  *lumin.Client
+	pool    *pgxpool.Pool
+	limiter *rate.Limiter
+	known   bool // Lumin knows at least one signature request
+
+	// Consecutive failures, by kind.
+	failures int // of states
+	refusals int // of the key (401, 403)
+	files    int // of files
 }
 
 // New returns a Pass of at most perSecond requests per second. 0 means
@@ -92,31 +95,42 @@ func (p *Pass) Ask(ctx context.Context, id string) (Answer, error) {
 		return answer, ctx.Err()
 	case isUnknown(err):
 		answer.Unknown = true
+	case isRefusal(err):
+		return answer, p.refused(ctx, id, err)
 	case err != nil:
-		return answer, p.fail(err)
+		return answer, p.fail(id, err)
 	default:
 		p.known = true
 	}
-	p.failures = 0
+	p.failures, p.refusals = 0, 0
 	p.Checked++
 	return answer, nil
 }
 
-// HasFile asks whether a file of a signature request can be downloaded now. Its
-// errors are those of Ask.
+// HasFile asks whether a file of a signature request can be downloaded now. Call it
+// after Ask. Its errors are those of Ask. After MaxInARow consecutive failures it asks
+// no more: the files may be out of order, or closed to the key, while the states are not.
 func (p *Pass) HasFile(ctx context.Context, id string, t lumin.FileType) (has bool, err error) {
+	if p.files >= MaxInARow {
+		p.Checked-- // it got only half of an answer
+		return false, p.skip(id, errNoFiles)
+	}
 	err = p.limited(ctx, func() (err error) {
-		has, err = p.client.HasFile(ctx, id, t)
+		has, err = p.client.HasFile(ctx, id, t, p.slot)
 		return err
 	})
-	switch {
+	switch _, asked := asksToWait(err); {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
+	case asked:
+		p.Checked--
+		return false, p.fail(id, err)
 	case err != nil:
-		p.Checked-- // it got only half of an answer
-		return false, p.fail(err)
+		p.Checked--
+		p.files++
+		return false, p.skip(id, err)
 	}
-	p.failures = 0
+	p.files = 0
 	return has, nil
 }
 
@@ -136,6 +150,7 @@ func (p *Pass) Confirm(ctx context.Context, unknown []string) error {
 	if err != nil {
 		return err
 	}
+	var refusal error
 	for _, id := range others {
 		var state lumin.State
 		err := p.limited(ctx, func() (err error) {
@@ -145,63 +160,114 @@ func (p *Pass) Confirm(ctx context.Context, unknown []string) error {
 		switch {
 		case isUnknown(err):
 			continue
+		case isRefusal(err): // perhaps of this one only
+			refusal = err
+			continue
 		case err != nil:
-			return err
+			return retryable(err)
 		case state.ID != nil && *state.ID != id:
 			return errors.New("the answer is about another signature request")
 		}
 		p.known = true
 		return nil
 	}
+	if refusal != nil {
+		return refusal
+	}
 	return fmt.Errorf("%w: %d were requested", ErrAllUnknown, len(unknown)+len(others))
 }
 
-// limited makes a request within the rate limit. After a 429 it waits for
-// Retry-After, from a second to maxPause, and tries again.
+// limited makes a request within the rate limit. If Lumin asks to wait, it waits and
+// tries again.
 func (p *Pass) limited(ctx context.Context, request func() error) error {
 	for try := 1; ; try++ {
-		if err := p.limiter.Wait(ctx); err != nil {
+		if err := p.slot(ctx); err != nil {
 			return err
 		}
 		err := request()
-		var refused *lumin.APIError
-		if !errors.As(err, &refused) || refused.StatusCode != http.StatusTooManyRequests || try == MaxInARow {
+		pause, asked := asksToWait(err)
+		if !asked || try == MaxInARow {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(min(max(refused.RetryAfter, time.Second), maxPause)):
+		if err := wait(ctx, pause, err); err != nil {
+			return err
 		}
 	}
 }
 
+// slot waits until the next request may be made.
+func (p *Pass) slot(ctx context.Context) error {
+	if err := p.limiter.Wait(ctx); err != nil {
+		<-ctx.Done() // the next slot is behind the deadline
+		return ctx.Err()
+	}
+	return nil
+}
+
+// refused decides about an answer that refuses the key. It concerns only this
+// signature request if Lumin answers about others.
+func (p *Pass) refused(ctx context.Context, id string, err error) error {
+	if p.refusals++; !p.known || p.refusals >= MaxInARow {
+		p.known, p.refusals = false, 0
+		switch confirm := p.Confirm(ctx, []string{id}); {
+		case confirm == nil:
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case isRefusal(confirm), errors.Is(confirm, ErrAllUnknown):
+			p.count(err)
+			return err
+		default:
+			return confirm
+		}
+	}
+	return p.skip(id, err)
+}
+
 // fail counts a failure. It returns an error that ends the pass if the failure is
-// likely to affect all signature requests: a wrong key, too many requests, an API
-// that never answered, or MaxInARow consecutive failures.
-func (p *Pass) fail(err error) error {
+// likely to affect all signature requests: too many requests, an API that never
+// answered, or MaxInARow consecutive failures.
+func (p *Pass) fail(id string, err error) error {
 	var refused *lumin.APIError
-	errors.As(err, &refused)
-	p.Failed++
-	p.Cause = cmp.Or(p.Cause, err.Error())
-	onlyThisOne := refused != nil && !refused.Temporary() || errors.Is(err, lumin.ErrInvalidID)
+	onlyThisOne := errors.As(err, &refused) && !refused.Temporary() || errors.Is(err, lumin.ErrInvalidID)
+	_, asked := asksToWait(err)
 	switch {
-	case refused != nil && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden),
-		refused != nil && refused.StatusCode == http.StatusTooManyRequests,
-		errors.Is(err, lumin.ErrNoAnswer) && p.Checked == 0 && p.Failed == 1:
-		return err
+	case asked, errors.Is(err, lumin.ErrNoAnswer) && p.Checked == 0 && p.Failed == 0:
+		p.count(err)
+		return retryable(err)
 	case onlyThisOne:
 		p.failures = 0
 	default:
 		if p.failures++; p.failures >= MaxInARow {
-			return fmt.Errorf("%d signature requests one after the other: %w", p.failures, err)
+			p.count(about(id, err))
+			return &RetryError{In: afterFailure, err: fmt.Errorf("%d signature requests one after the other: %w", p.failures, err)}
 		}
 	}
+	return p.skip(id, err)
+}
+
+// skip counts a failure that concerns one signature request.
+func (p *Pass) skip(id string, err error) error {
+	err = about(id, err)
+	p.count(err)
 	return fmt.Errorf("%w: %w", ErrSkip, err)
 }
+
+func (p *Pass) count(err error) {
+	p.Failed++
+	p.Cause = cmp.Or(p.Cause, err.Error())
+}
+
+// about adds the signature request to an error. An id may have any characters.
+func about(id string, err error) error { return fmt.Errorf("signature request %q: %w", id, err) }
 
 // isUnknown reports whether err says that Lumin has no such signature request.
 func isUnknown(err error) bool {
 	var refused *lumin.APIError
 	return errors.As(err, &refused) && (refused.StatusCode == http.StatusNotFound || refused.StatusCode == http.StatusGone)
+}
+
+// isRefusal reports whether err says that the key is not valid here.
+func isRefusal(err error) bool {
+	var refused *lumin.APIError
+	return errors.As(err, &refused) && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden)
 }
