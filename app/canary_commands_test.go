@@ -44,6 +44,7 @@ func (r *canaryRun) commands() []canaryCommand {
 		{args: []string{"failures", "dismiss", "--all", "--reason", "x", "--yes"}, plain: true}, {args: []string{"failures", "restore", "--all", "--reason", "x", "--yes"}, plain: true},
 		{args: []string{"lanes", "skip", "--kind", "leaky_error", "--signature-request", "request-1", "--reason", "x", "--yes"}, refused: true},
 		{args: []string{"follow-ups", "retry", "--all", "--reason", "x"}, plain: true},
+		{args: []string{"queues", "pause", "default", "--reason", "x"}, plain: true}, {args: []string{"queues", "resume", "default", "--reason", "x"}, plain: true},
 		{args: []string{"erase", "--signature-request", "request-1", "--reason", "asked by " + c["email"], "--dry-run"}},
 		{args: []string{"erase", "--signature-request", "request-2", "--reason", "x"}}, {args: []string{"erase", "--email", c["email"], "--reason", "x", "--dry-run"}},
 		{args: []string{"retention", "--retain-events", "30d", "--retain-payloads", "30d", "--dry-run"}},
@@ -68,7 +69,7 @@ func (r *canaryRun) commands() []canaryCommand {
 func (r *canaryRun) reading() (all []canaryCommand) {
 	for _, line := range []string{
 		"events list", "events list --unrecognized", "events tail", "events show request-1", "events show 1", "conflicts list", "conflicts show 1", "failures list",
-		"follow-ups list", "lanes list", "alerts list", "alerts check", "audit-log", "replays list", "replay --failed --dry-run",
+		"follow-ups list", "lanes list", "alerts list", "alerts check", "audit-log", "replays list", "replay --failed --dry-run", "queues list", "status",
 	} {
 		all = append(all, canaryCommand{args: strings.Fields(line)})
 	}

@@ -13,6 +13,6 @@
 //
 // Such a program has all commands of lumin-ingest: serve, dev, migrate,
 // trigger, events, conflicts, failures, lanes, follow-ups, replay, replays,
-// alerts, doctor, retention, erase, audit, audit-log, token, reconcile,
-// recover, keys, sign, verify, health and version.
+// queues, status, alerts, doctor, retention, erase, audit, audit-log, token,
+// reconcile, recover, keys, sign, verify, health and version.
 package app

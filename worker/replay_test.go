@@ -233,7 +233,7 @@ func TestOrderRefused(t *testing.T) {
 	// List returns refused orders too. An order whose row says done is reported
 	// as finished.
 	r.exec(`INSERT INTO lumin.replays (status, state) VALUES ('failed', 'done')`)
-	orders, err := replay.New(r.store).List(r.ctx, 100)
+	orders, err := replay.New(r.store).List(r.ctx, 0, 100)
 	if err != nil || len(orders) != 10 || !orders[0].Finished() {
 		t.Errorf("%d orders, %v", len(orders), err)
 	}

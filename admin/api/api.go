@@ -72,6 +72,7 @@ func Register(e *echo.Echo, g *echo.Group, cfg Config) {
 	a.conflicts()
 	a.erasures()
 	a.catalog()
+	a.sourcesAndAlerts()
 	a.requests()
 	a.document(g)
 	g.Any("/*", unknownPath)

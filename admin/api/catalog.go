@@ -76,23 +76,6 @@ func (a *api) catalog() {
 		return KeyList{keys}, err
 	})
 	add(a, operation{
-		id: "list-sources", method: http.MethodGet, path: "/sources", tag: programsTag, role: access.Read,
-		summary: "List configured sources", description: "Lists the sources that this program receives: the keys of each, when it last verified a delivery, and how many signatures matched none of the keys since. Other programs of the database are not asked.",
-	}, func(context.Context, *struct{}) (l SourceList, err error) {
-		if a.sources != nil {
-			l.Sources = a.sources()
-		}
-		return l, nil
-	})
-	add(a, operation{
-		id: "list-alerts", method: http.MethodGet, path: "/alerts", tag: programsTag, role: access.Read,
-		summary: "List alerts", description: "Lists the alerts that hold, and those that were resolved recently, the newest first, and how their sending goes. Alerts are kept for seven days after they were resolved.",
-	}, func(ctx context.Context, in *struct {
-		Resolved int `query:"resolved_within_seconds" minimum:"0" maximum:"604800" doc:"Also alerts that were resolved within this time."`
-	}) (window.Alerts, error) {
-		return a.window.Alerts(ctx, time.Duration(in.Resolved)*time.Second)
-	})
-	add(a, operation{
 		id: "list-programs", method: http.MethodGet, path: "/programs", tag: programsTag, role: access.Read,
 		summary: "List running programs", description: "Lists the programs that receive or work on this database, the oldest first.",
 	}, func(ctx context.Context, _ *struct{}) (ProgramList, error) {
@@ -129,6 +112,26 @@ func (a *api) catalog() {
 		id: "list-changes", method: http.MethodGet, path: "/audit-log", tag: auditTag, role: access.Read,
 		summary: "List changes", description: "Lists what people changed, and which personal data they asked to see, the newest first.",
 	}, a.auditLog)
+}
+
+func (a *api) sourcesAndAlerts() {
+	add(a, operation{
+		id: "list-sources", method: http.MethodGet, path: "/sources", tag: programsTag, role: access.Read,
+		summary: "List configured sources", description: "Lists the sources that this program receives: the keys of each, when it last verified a delivery, and how many signatures matched none of the keys since. Other programs of the database are not asked.",
+	}, func(context.Context, *struct{}) (l SourceList, err error) {
+		if a.sources != nil {
+			l.Sources = a.sources()
+		}
+		return l, nil
+	})
+	add(a, operation{
+		id: "list-alerts", method: http.MethodGet, path: "/alerts", tag: programsTag, role: access.Read,
+		summary: "List alerts", description: "Lists the alerts that hold, and those that were resolved recently, the newest first, and how their sending goes. Alerts are kept for seven days after they were resolved.",
+	}, func(ctx context.Context, in *struct {
+		Resolved int `query:"resolved_within_seconds" minimum:"0" maximum:"604800" doc:"Also alerts that were resolved within this time."`
+	}) (window.Alerts, error) {
+		return a.window.Alerts(ctx, time.Duration(in.Resolved)*time.Second)
+	})
 }
 
 func (a *api) auditLog(ctx context.Context, in *struct {

@@ -4,7 +4,7 @@
 const seconds = (region) => Math.max(2, Number(region.dataset.live) || 5);
 
 // key says what an element is about: of a row, its first action or link.
-const key = (e) => e.id || (e.localName === "tr" && (e.querySelector(".actions a") ?? e.querySelector("a"))?.getAttribute("href")) || e.localName;
+const key = (e) => e.getAttribute("id") || (e.localName === "tr" && (e.querySelector(".actions a") ?? e.querySelector("a"))?.getAttribute("href")) || e.localName;
 
 // counterpart finds, from a node on, the one that is about the same as a newer one.
 function counterpart(at, newer) {
@@ -33,7 +33,6 @@ function update(old, newer) {
 }
 
 let timer, waiting = 0;
-
 function schedule() {
   clearTimeout(timer);
   const regions = [...document.querySelectorAll("[data-live]")];
@@ -57,8 +56,7 @@ async function refresh() {
   } catch {
     waiting++;
   }
-  const stale = document.getElementById("stale");
-  if (stale) stale.hidden = waiting === 0;
+  document.getElementById("stale")?.toggleAttribute("hidden", waiting === 0);
   schedule();
 }
 
@@ -74,14 +72,8 @@ function prepare(root) {
 }
 
 async function copy(button) {
-  const source = document.getElementById(button.dataset.copy);
-  const label = button.textContent;
-  try {
-    await navigator.clipboard.writeText(button.dataset.text ?? source.textContent);
-    button.textContent = "Copied";
-  } catch {
-    button.textContent = "Not copied: select the text instead";
-  }
+  const label = button.textContent, text = button.dataset.text ?? document.getElementById(button.dataset.copy).textContent;
+  button.textContent = await navigator.clipboard.writeText(text).then(() => "Copied", () => "Not copied: select the text instead");
   setTimeout(() => (button.textContent = label), 1500);
 }
 
@@ -109,9 +101,8 @@ let leader = 0;
 
 function walk(step) {
   const links = [...document.querySelectorAll("main tbody tr > :first-child a")];
-  if (links.length === 0) return;
-  const at = links.indexOf(document.activeElement);
-  links[Math.max(0, Math.min(links.length - 1, at + step))].focus();
+  const next = links.indexOf(document.activeElement) + step;
+  links[Math.max(0, Math.min(links.length - 1, next))]?.focus();
 }
 
 function shortcut(event) {
@@ -127,8 +118,8 @@ function shortcut(event) {
     case "j": walk(1); return true;
     case "k": walk(-1); return true;
     case "?": help?.showModal(); return true;
+    default: return false;
   }
-  return false;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -137,10 +128,8 @@ document.addEventListener("keydown", (event) => {
   if (shortcut(event)) event.preventDefault();
 });
 
-if (toggle) {
-  toggle.checked = !off();
-  toggle.addEventListener("change", () => localStorage.setItem("shortcuts", toggle.checked ? "on" : "off"));
-}
+if (toggle) toggle.checked = !off();
+toggle?.addEventListener("change", () => localStorage.setItem("shortcuts", toggle.checked ? "on" : "off"));
 document.querySelectorAll("[data-shortcuts]").forEach((b) => {
   b.hidden = false;
   b.addEventListener("click", () => help?.showModal());

@@ -96,7 +96,7 @@ var mayImport = map[string][]string{
 		"internal/pgdev", "internal/pgdownload", "internal/sample", "internal/version", "internal/alerting", "internal/tracing",
 	},
 	"cmd/lumin-ingest":   {"app"},
-	"internal/alerting":  {"store/alerts", "internal/version"},
+	"internal/alerting":  {"store/alerts", "store/catalog", "internal/version"},
 	"internal/tracing":   nil,
 	"internal/advice":    nil,
 	"internal/duration":  nil,
