@@ -31,6 +31,7 @@ func TestRiverLeadsBack(t *testing.T) {
 	if !value[bool](p, `document.documentElement.dataset.same === "1"`) {
 		t.Error("River UI has loaded a page, so the test shows nothing about the script")
 	}
+	p.until("River UI shows the job", `document.body.innerText.includes("the ledger of 2026 is closed")`)
 	p.picture("job")
 	p.leaves(chromedp.Click(chromedp.CSS("#lumin-event")))
 	p.sees("book_invoice", "the ledger of 2026 is closed")
