@@ -237,7 +237,7 @@ func (c *recoverCommand) explain(ctx context.Context, err error, done string) er
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return advice.Add(errors.New("interrupted: "+done), "run the same command again: nothing is recorded twice, and with --yes it continues where it stopped")
 	case errors.Is(err, store.ErrOlderProgram):
-		return advice.Add(err, "update it, or stop it and wait a minute; then run recover again")
+		return advice.Add(err, "update them, or stop them and wait a minute; then run recover again")
 	}
 	return explainPass(err, c.LuminAPIURL, "recover")
 }

@@ -72,7 +72,7 @@ const resumeWithin = 24 * time.Hour
 // lastPassSQL finds the newest pass of the same subject.
 const lastPassSQL = `
 SELECT result FROM lumin.audit_log
-WHERE action = 'recover' AND subject = $1 AND at > now() - make_interval(secs => $2) ORDER BY id DESC LIMIT 1`
+WHERE action = '` + ActionRecover + `' AND subject = $1 AND at > now() - make_interval(secs => $2) ORDER BY id DESC LIMIT 1`
 
 // BeginPass writes the row of a pass of recover. subject says which signature
 // requests it is about, and becomes a JSON object. If the newest pass with the
@@ -110,7 +110,7 @@ func (o *Operator) BeginPass(ctx context.Context, by Actor, subject any, reason 
 func (o *Operator) OpenPass(ctx context.Context) (by string, at time.Time, found bool, err error) {
 	err = o.pool.QueryRow(ctx, `
 		SELECT actor, at FROM lumin.audit_log
-		WHERE action = 'recover' AND outcome IS NULL AND at > now() - interval '15 minutes' ORDER BY id DESC LIMIT 1`).Scan(&by, &at)
+		WHERE action = '`+ActionRecover+`' AND outcome IS NULL AND at > now() - interval '15 minutes' ORDER BY id DESC LIMIT 1`).Scan(&by, &at)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", at, false, nil

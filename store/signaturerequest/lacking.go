@@ -51,8 +51,9 @@ const (
 
 // Lacking lists signature requests that are open, or that have ended and lack one
 // of the events in ends. It begins behind an id and returns at least limit ids,
-// unless there are fewer in the next 100,000 rows. Signature requests that have ended and have not changed
-// since a time are only counted. It leaves out those that are gone at Lumin.
+// unless there are fewer in the next 100,000 rows. Signature requests that have ended
+// and have not changed since a time are only counted. It leaves out those that are
+// gone at Lumin.
 func Lacking(ctx context.Context, pool *pgxpool.Pool, ends []End, after string, since time.Time, limit int) (l Lack, err error) {
 	statuses, types := make([]string, len(ends)), make([]string, len(ends))
 	for i, e := range ends {
