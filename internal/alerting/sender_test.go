@@ -213,6 +213,26 @@ func TestWithoutWebhook(t *testing.T) {
 	wait.Until(t, "a message arrives", func() bool { messages, _ := r.got(); return len(messages) > 0 })
 }
 
+// A program that only receives sends while no program runs jobs, and leaves it to one
+// that does at once.
+func TestReceiveOnly(t *testing.T) {
+	t.Parallel()
+	url, r := pgtest.New(t), newReceiver(t)
+	conn := pgtest.Conn(t, url)
+	sender := alerting.Start(alerting.Config{
+		Settings: settings(r), ReceiveOnly: true, Pool: pgtest.Pool(t, url), Logger: slog.New(slog.DiscardHandler), Every: 50 * time.Millisecond,
+		Own: func(context.Context) ([]alerts.Alert, error) {
+			return []alerts.Alert{{Key: "mismatch/account", Text: "x"}}, nil
+		},
+	})
+	defer sender.Stop()
+	wait.Until(t, "it sends what it knows", func() bool { messages, _ := r.got(); return len(messages) > 0 })
+	pgtest.Exec(t, conn, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'h', 1, 'worker', '{}')`)
+	wait.Until(t, "it lets the other program examine", func() bool {
+		return pgtest.Value[bool](t, conn, `SELECT held_until = '-infinity' FROM lumin.alert_sending`)
+	})
+}
+
 // Every format says the same. A URL and an answer are in no error.
 func TestPost(t *testing.T) {
 	t.Parallel()

@@ -19,15 +19,22 @@ import (
 	"lumin-ingest/store/alerts"
 )
 
-// A program that receives reports a rotated key, and a program that works sends it.
-func TestRotatedKeyIsSent(t *testing.T) {
-	t.Parallel()
+// newWebhook returns the URL of a webhook, and the messages that it gets.
+func newWebhook(t *testing.T) (string, <-chan string) {
+	t.Helper()
 	messages := make(chan string, 10)
 	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		messages <- string(body)
 	}))
-	defer webhook.Close()
+	t.Cleanup(webhook.Close)
+	return webhook.URL, messages
+}
+
+// A program that receives reports a rotated key, and a program that works sends it.
+func TestRotatedKeyIsSent(t *testing.T) {
+	t.Parallel()
+	webhook, messages := newWebhook(t)
 	url := pgtest.New(t)
 	every := 100 * time.Millisecond
 	receiving := startService(t, url, func(cfg *Config) { cfg.Work, cfg.alertsEvery = false, every })
@@ -39,7 +46,7 @@ func TestRotatedKeyIsSent(t *testing.T) {
 	}
 	working := startService(t, url, func(cfg *Config) {
 		cfg.Ingest, cfg.alertsEvery = false, every
-		cfg.Alerts = alerting.Settings{URL: webhook.URL, Format: alerting.Text, Name: "test"}
+		cfg.Alerts = alerting.Settings{URL: webhook, Format: alerting.Text, Name: "test"}
 	})
 	var message string
 	wait.Until(t, "a message arrives", func() bool {
@@ -63,12 +70,7 @@ func TestRotatedKeyIsSent(t *testing.T) {
 // when one does, which then says that it is resolved.
 func TestReceiverSendsBacklog(t *testing.T) {
 	t.Parallel()
-	messages := make(chan string, 10)
-	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		messages <- string(body)
-	}))
-	defer webhook.Close()
+	webhook, messages := newWebhook(t)
 	url := pgtest.New(t)
 	pgtest.UseRoles(t, url)
 	conn := pgtest.Conn(t, url)
@@ -76,7 +78,7 @@ func TestReceiverSendsBacklog(t *testing.T) {
 		login := pgtest.Login(t, url, role)
 		return startService(t, login, func(cfg *Config) {
 			cfg.Ingest, cfg.Work, cfg.alertsEvery, cfg.JobsDB = !work, work, 100*time.Millisecond, pgtest.Pool(t, login)
-			cfg.Alerts = alerting.Settings{URL: webhook.URL, Format: alerting.Text, Name: "test"}
+			cfg.Alerts = alerting.Settings{URL: webhook, Format: alerting.Text, Name: "test"}
 		})
 	}
 	receiving := start(false, migrations.Ingest)
