@@ -208,16 +208,23 @@ func TestReconcileNewerEvent(t *testing.T) {
 	}
 }
 
+// open makes the signature requests id-0, id-1 and so on, which are the same here and
+// at Lumin.
+func (r *reconciling) open(count int) {
+	r.t.Helper()
+	for n := range count {
+		id := fmt.Sprintf("id-%d", n)
+		r.recordEvent(id, `"status":"NEED_TO_SIGN"`)
+		r.api.SetRequest(id, map[string]any{"status": "NEED_TO_SIGN"})
+	}
+}
+
 // A pass waits for Retry-After, skips single failures, and gives up if every
 // request fails. The next pass begins with the remaining signature requests.
 func TestReconcileFaults(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
-	for n := range 8 {
-		id := fmt.Sprintf("id-%d", n)
-		r.recordEvent(id, `"status":"NEED_TO_SIGN"`)
-		r.api.SetRequest(id, map[string]any{"status": "NEED_TO_SIGN"})
-	}
+	r.open(8)
 	r.api.Next(luminapi.Status(http.StatusTooManyRequests, "Retry-After", "1"), luminapi.Status(http.StatusInternalServerError), luminapi.Fine())
 	start := time.Now()
 	if sum := r.run(); sum.Checked != 7 || sum.Failed != 1 || sum.Settled() {
@@ -313,11 +320,7 @@ func TestReconcilePeriodic(t *testing.T) {
 func TestReconcilePeriodicAtRate(t *testing.T) {
 	t.Parallel()
 	r := newReconciling(t)
-	for n := range 8 {
-		id := fmt.Sprintf("id-%d", n)
-		r.recordEvent(id, `"status":"NEED_TO_SIGN"`)
-		r.api.SetRequest(id, map[string]any{"status": "NEED_TO_SIGN"})
-	}
+	r.open(8)
 	r.Rate = 2
 	r.Sliced(1300 * time.Millisecond) // time for three requests
 	p := r.Periodic(time.Hour, slog.New(slog.DiscardHandler))
