@@ -46,7 +46,9 @@ picture: build ## draw the pictures of the dashboard in the README, docs/dashboa
 .PHONY: test
 test: ## run all tests, with the race detector and a private PostgreSQL
 	@test -n "$(RACE)" || echo "no C compiler found: the tests run WITHOUT the race detector" >&2
-	go test $(RACE) -timeout 20m ./...
+	go test -c -o bin/commands/lumin-ingest ./app
+	ln -sf lumin-ingest bin/commands/signing-jobs
+	LUMIN_TEST_COMMANDS="$(CURDIR)/bin/commands" go test $(RACE) -timeout 20m ./...
 
 # TESTS selects tests, such as TESTS='-run FewFaults ./internal/faults'. Without
 # it, the tests of all packages that start a server run.

@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +86,9 @@ func scriptParams(params testscript.Params, onServer bool) testscript.Params {
 		env.Values[scriptKey{}] = &script{tb: env.T().(testing.TB), onServer: onServer}
 		env.Setenv("LUMIN_ACCOUNT_API_KEYS", accountKey)
 		env.Setenv("GORACE", noSleepAtExit)
+		if folder := os.Getenv(commandsVariable); folder != "" {
+			env.Setenv("PATH", folder+string(filepath.ListSeparator)+env.Getenv("PATH"))
+		}
 		return nil
 	}
 	params.Condition = func(condition string) (bool, error) {
@@ -94,6 +99,12 @@ func scriptParams(params testscript.Params, onServer bool) testscript.Params {
 	}
 	return params
 }
+
+// commandsVariable names a folder with the commands of scripts, lumin-ingest and
+// signing-jobs, built from these tests. make test builds them without the race
+// detector: a script starts hundreds, and a start with it costs three times as much.
+// serve always has it, and so has each command in TestCanary.
+const commandsVariable = "LUMIN_TEST_COMMANDS"
 
 type scriptKey struct{}
 
@@ -164,7 +175,7 @@ func (s *script) fails(args []string) {
 	s.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "lumin-ingest", args[1:]...)
+	cmd := exec.CommandContext(ctx, filepath.Join(os.Getenv(commandsVariable), "lumin-ingest"), args[1:]...)
 	cmd.Env, cmd.Dir = s.environment(args[1:]...), s.MkAbs(".")
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = s.Stdout(), &stderr

@@ -109,11 +109,18 @@ func (p *Pages) downloadBody(c echo.Context) error {
 	return c.Blob(http.StatusOK, "application/octet-stream", payload)
 }
 
+// revealing is the handler of a page with personal data. It refuses readers.
+func (p *Pages) revealing(show echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !p.cfg.Caller(c.Request().Context()).MayOperate {
+			return errMayNot
+		}
+		return show(c)
+	}
+}
+
 // reveal writes the row of the audit log before personal data is shown.
 func (p *Pages) reveal(c echo.Context, what string, event int64, request string) error {
-	if !p.cfg.Caller(c.Request().Context()).MayOperate {
-		return errMayNot
-	}
 	err := p.cfg.Operator.Reveal(c.Request().Context(), actorOf(p.cfg.Caller(c.Request().Context())), operate.Revealed{What: what, EventID: event, SignatureRequest: request}, "")
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {

@@ -119,7 +119,8 @@ func TestFewFaults(t *testing.T) {
 }
 
 // A row of the fault plan in its smallest size. make chaos runs all rows. It runs
-// alone, as TestFewFaults.
+// alone, and its rate is low, as that of TestFewFaults: other packages are tested
+// meanwhile, and recovery has a bound.
 func TestScenario(t *testing.T) {
 	binary, err := os.Executable()
 	if err != nil {
@@ -130,7 +131,7 @@ func TestScenario(t *testing.T) {
 	folder := t.TempDir()
 	out, err := row.Run(context.WithoutCancel(t.Context()), faults.Options{
 		Program: []string{binary, "serve"}, Env: []string{programVariable + "=1"},
-		Folder: folder, Seed: seed(t), Scale: 0.001, Log: t.Logf,
+		Folder: folder, Seed: seed(t), Scale: 0.001, Rate: 15, Log: t.Logf,
 	})
 	if err != nil || !out.Passed() {
 		keep(t, folder)

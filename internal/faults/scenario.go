@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -53,6 +54,7 @@ type Options struct {
 	Folder  string // for the logs; must exist
 	Seed    uint64
 	Scale   float64  // of the sizes; 1 is the full size
+	Rate    int      // deliveries per second; 0 means the row's own
 	Before  []string // the program of an older version, for T16; nil if there is none
 	Log     func(format string, args ...any)
 }
@@ -70,7 +72,7 @@ func Scenarios() []Scenario {
 // outcome is returned even with an error.
 func (c Scenario) Run(ctx context.Context, o Options) (*Outcome, error) {
 	cfg := Config{Program: o.Program, Env: append(o.Env, c.setup.env...), Folder: o.Folder, Seed: o.Seed, Log: o.Log, setup: c.setup}
-	cfg.Rate, cfg.Standby, cfg.Faults = c.setup.rate, c.setup.standby, All()
+	cfg.Rate, cfg.Standby, cfg.Faults = cmp.Or(o.Rate, c.setup.rate), c.setup.standby, All()
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
