@@ -16,7 +16,6 @@ const conflictsTag = "Conflicts"
 // ConflictList is a list of conflicts.
 type ConflictList struct {
 	Conflicts []conflict.Row `json:"conflicts"`
-	More      bool           `json:"more"`
 	Next      *string        `json:"next"`
 }
 
@@ -108,13 +107,14 @@ func (a *api) listConflicts(ctx context.Context, in *struct {
 	if err != nil {
 		return l, err
 	}
-	l.Conflicts, l.More, err = cut(in.Limit, func(limit int) ([]conflict.Row, error) {
+	var more bool
+	l.Conflicts, more, err = cut(in.Limit, func(limit int) ([]conflict.Row, error) {
 		return a.window.Conflicts(ctx, conflict.Filter{
 			EventID: in.EventID, Source: in.Source, SignatureRequestID: in.Request, AnotherActor: in.AnotherActor,
 			Undecided: in.Undecided, Since: timeOf(in.Since), After: conflict.Position{LastAt: from.At, EventID: from.ID, Body: from.Text}, Limit: limit,
 		})
 	})
-	if l.More {
+	if more {
 		last := l.Conflicts[len(l.Conflicts)-1]
 		next := cursor{List: list, At: last.LastAt.UTC(), ID: last.EventID, Text: last.Body}.String()
 		l.Next = &next

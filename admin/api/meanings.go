@@ -21,7 +21,7 @@ func properties() map[string]property {
 func generalProperties() map[string]property {
 	return map[string]property{
 		"id":          {"Its id.", 4711},
-		"more":        {"Whether more match than limit says. If so, follow next if the answer has it, or else raise limit or narrow the filter.", false},
+		"more":        {"Whether more match than limit says. If so, raise limit or narrow the filter.", false},
 		"next":        {"The cursor of the next page; null on the last one.", nil},
 		"state":       {"Its state.", "succeeded"},
 		"count":       {"How many.", 12},

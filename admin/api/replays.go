@@ -34,7 +34,6 @@ type Ordered struct {
 // ReplayList is a list of replays.
 type ReplayList struct {
 	Replays []replay.Order `json:"replays"`
-	More    bool           `json:"more"`
 	Next    *string        `json:"next"`
 }
 
@@ -116,10 +115,11 @@ func (a *api) listReplays(ctx context.Context, in *struct {
 	if err != nil {
 		return l, err
 	}
-	l.Replays, l.More, err = cut(in.Limit, func(limit int) ([]replay.Order, error) {
+	var more bool
+	l.Replays, more, err = cut(in.Limit, func(limit int) ([]replay.Order, error) {
 		return a.window.Replays(ctx, cmp.Or(from.ID, in.Before), limit)
 	})
-	if l.More {
+	if more {
 		next := cursor{List: list, ID: l.Replays[len(l.Replays)-1].ID}.String()
 		l.Next = &next
 	}
