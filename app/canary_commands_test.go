@@ -33,20 +33,20 @@ func (r *canaryRun) commands() []canaryCommand {
 	c := r.canaries
 	secrets := []string{"--lumin-account-api-keys", c["account key"], "--lumin-app-secrets", "demo=" + c["app secret"]}
 	api := []string{"--lumin-api-key", c["API key"], "--lumin-api-url", r.elsewhere.URL, "--rate", "100"}
-	key := []string{"--key", c["account key"]}
+	key, reason := []string{"--key", c["account key"]}, "asked by "+c["email"]
 	body := c.body("request-9", lumin.SignatureRequestSigned, time.Now(), "")
 	trigger := slices.Concat([]string{"trigger", "signed", "--url", "http://" + r.PublicAddr()}, key)
 	damaged := fmt.Sprintf("%s\n{%q:%q,%q:%q}\n", c.leakText(), "payload", base64.StdEncoding.EncodeToString(body), "source", "account")
 	return slices.Concat(r.reading(), []canaryCommand{
 		{args: []string{"events", "import", "-", "--on-damaged", "skip"}, in: damaged}, {args: []string{"events", "import", "-"}, in: damaged},
-		{args: []string{"replay", "--failed"}}, {args: []string{"replays", "show", "1"}}, {args: []string{"replays", "cancel", "1"}, plain: true}, {args: []string{"replays", "watch", "1"}},
-		{args: []string{"conflicts", "promote", "1", "--reason", "x"}, plain: true, refused: true}, {args: []string{"conflicts", "dismiss", "1", "--reason", "x"}, plain: true},
-		{args: []string{"failures", "dismiss", "--all", "--reason", "x", "--yes"}, plain: true}, {args: []string{"failures", "restore", "--all", "--reason", "x", "--yes"}, plain: true},
-		{args: []string{"lanes", "skip", "--kind", "leaky_error", "--signature-request", "request-1", "--reason", "x", "--yes"}, refused: true},
-		{args: []string{"follow-ups", "retry", "--all", "--reason", "x"}, plain: true},
-		{args: []string{"queues", "pause", "default", "--reason", "x"}, plain: true}, {args: []string{"queues", "resume", "default", "--reason", "x"}, plain: true},
-		{args: []string{"erase", "--signature-request", "request-1", "--reason", "asked by " + c["email"], "--dry-run"}},
-		{args: []string{"erase", "--signature-request", "request-2", "--reason", "x"}}, {args: []string{"erase", "--email", c["email"], "--reason", "x", "--dry-run"}},
+		{args: []string{"replay", "--failed", "--reason", reason}}, {args: []string{"replays", "show", "1"}}, {args: []string{"replays", "cancel", "1"}, plain: true}, {args: []string{"replays", "watch", "1"}},
+		{args: []string{"conflicts", "promote", "1", "--reason", reason}, plain: true, refused: true}, {args: []string{"conflicts", "dismiss", "1", "--reason", reason}, plain: true},
+		{args: []string{"failures", "dismiss", "--all", "--reason", reason, "--yes"}, plain: true}, {args: []string{"failures", "restore", "--all", "--reason", reason, "--yes"}, plain: true},
+		{args: []string{"lanes", "skip", "--kind", "leaky_error", "--signature-request", "request-1", "--reason", reason, "--yes"}, refused: true},
+		{args: []string{"follow-ups", "retry", "--all", "--reason", reason}, plain: true},
+		{args: []string{"queues", "pause", "default", "--reason", reason}, plain: true}, {args: []string{"queues", "resume", "default", "--reason", reason}, plain: true},
+		{args: []string{"erase", "--signature-request", "request-1", "--reason", reason, "--dry-run"}},
+		{args: []string{"erase", "--signature-request", "request-2", "--reason", reason}}, {args: []string{"erase", "--email", c["email"], "--reason", reason, "--dry-run"}},
 		{args: []string{"retention", "--retain-events", "30d", "--retain-payloads", "30d", "--dry-run"}},
 		{args: slices.Concat([]string{"reconcile"}, api)}, {args: slices.Concat([]string{"recover", "--signature-request", "request-1", "--now", "--dry-run"}, api)},
 		{args: slices.Concat([]string{"recover", "--signature-request", "request-1", "--now", "--yes"}, api)},

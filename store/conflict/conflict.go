@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/query"
+	"lumin-ingest/internal/redact"
 	"lumin-ingest/lumin"
 )
 
@@ -125,18 +126,19 @@ func (e *RefusedError) Error() string { return e.Reason }
 
 // Promote makes the other body of a conflict an event of its own and orders its
 // runs, in one transaction. Repeated and simultaneous calls create one event
-// and return its id. The error may be a [*RefusedError].
+// and return its id. E-mail addresses are removed from the reason. The error may be
+// a [*RefusedError].
 func Promote(ctx context.Context, pool *pgxpool.Pool, c Row, reason, by string) (id int64, err error) {
 	err = pool.QueryRow(ctx, `SELECT lumin.promote_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
-		c.EventID, reason, c.Body, by).Scan(&id)
+		c.EventID, redact.Text(reason), c.Body, by).Scan(&id)
 	return id, refusal("promote", c, err)
 }
 
-// Dismiss records that a conflict needs no action. The error may be a
-// [*RefusedError].
+// Dismiss records that a conflict needs no action. E-mail addresses are removed from
+// the reason. The error may be a [*RefusedError].
 func Dismiss(ctx context.Context, pool *pgxpool.Pool, c Row, reason, by string) error {
 	_, err := pool.Exec(ctx, `SELECT lumin.dismiss_conflict($1, $2, pg_catalog.decode($3, 'hex'), $4)`,
-		c.EventID, reason, c.Body, by)
+		c.EventID, redact.Text(reason), c.Body, by)
 	return refusal("dismiss", c, err)
 }
 

@@ -74,10 +74,11 @@ func TestChanges(t *testing.T) {
 
 	runs, err := o.Dismiss(t.Context(), ann(), failed, "test data of bob@example.com")
 	check("dismiss", runs, int64(2), err)
+	check("the reason", storetest.Value[string](t, s.Pool(), `SELECT DISTINCT reason FROM lumin.dismissals`), "test data of [address]", nil)
 	check("dismissed by", storetest.Value[string](t, s.Pool(), `SELECT DISTINCT dismissed_by FROM lumin.dismissals`), "ann", nil)
 	runs, err = o.Restore(t.Context(), ann(), failed, "")
 	check("restore", runs, int64(2), err)
-	id, err := o.Replay(t.Context(), ann(), replay.NewOrder{Filter: failed, Rate: 5, Reason: "fixed", OrderedBy: "not me"})
+	id, err := o.Replay(t.Context(), ann(), replay.NewOrder{Filter: failed, Rate: 5, Reason: "fixed for bob@example.com", OrderedBy: "not me"})
 	check("replay", id, int64(1), err)
 	check("ordered by", storetest.Value[string](t, s.Pool(), `SELECT ordered_by FROM lumin.replays`), "ann", nil)
 	check("cancel", nil, nil, o.CancelReplay(t.Context(), ann(), id, "too early"))
@@ -95,6 +96,7 @@ func TestChanges(t *testing.T) {
 	if err := o.PauseQueue(t.Context(), ann(), "none", ""); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("paused an unknown queue: %v", err)
 	}
+	check("the reason of the replay", storetest.Value[string](t, s.Pool(), `SELECT reason FROM lumin.replays`), "fixed for [address]", nil)
 	jobs, err := o.RetryFollowUps(t.Context(), ann(), []string{"mail"}, nil, "")
 	check("retry follow-ups", jobs, int64(0), err)
 	check("reveal", nil, nil, o.Reveal(t.Context(), ann(), operate.Revealed{What: "event", EventID: 2}, ""))
@@ -108,7 +110,7 @@ func TestChanges(t *testing.T) {
 		by+`pause_queue {"queue": "slow"} done because maintenance`,
 		by+`cancel_replay {"replay": 1} failed: replay 1 is cancelled: the order has ended`,
 		by+`cancel_replay {"replay": 1} done because too early`,
-		by+`replay {"rate": 5, "status": "failed", "job_kinds": ["book"]} done {"replay": 1} because fixed`,
+		by+`replay {"rate": 5, "status": "failed", "job_kinds": ["book"]} done {"replay": 1} because fixed for [address]`,
 		by+`restore {"status": "failed", "job_kinds": ["book"]} done {"runs": 2}`,
 		by+`dismiss {"status": "failed", "job_kinds": ["book"]} done {"runs": 2} because test data of [address]`,
 	)
@@ -151,7 +153,7 @@ func TestLanesConflictsErasures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if skipped, err := o.SkipLane(t.Context(), ann(), held, "test data"); err != nil || !skipped {
+	if skipped, err := o.SkipLane(t.Context(), ann(), held, "test data of ann@example.com"); err != nil || !skipped {
 		t.Errorf("skipped %t, %v", skipped, err)
 	}
 	conflicts, err := conflict.List(t.Context(), s.Pool(), conflict.Filter{Limit: 1})
@@ -161,8 +163,12 @@ func TestLanesConflictsErasures(t *testing.T) {
 	if _, err := o.DecideConflict(t.Context(), ann(), conflicts[0], "delete", "a reason"); err == nil {
 		t.Error("an unknown decision was taken")
 	}
-	if id, err := o.DecideConflict(t.Context(), ann(), conflicts[0], operate.Promote, "two signers"); err != nil || id < 2 {
+	if id, err := o.DecideConflict(t.Context(), ann(), conflicts[0], operate.Promote, "bob@example.com asked"); err != nil || id < 2 {
 		t.Errorf("promoted as %d, %v", id, err)
+	}
+	if reasons := storetest.Value[string](t, s.Pool(), `
+		SELECT concat_ws(', ', (SELECT reason FROM lumin.dismissals), (SELECT decision_reason FROM lumin.redeliveries))`); reasons != "test data of [address], [address] asked" {
+		t.Errorf("reasons %q", reasons)
 	}
 	var refused *conflict.RefusedError
 	if _, err := o.DecideConflict(t.Context(), ann(), conflicts[0], operate.DismissConflict, "no"); !errors.As(err, &refused) {
@@ -290,7 +296,7 @@ func TestFromSQL(t *testing.T) {
 	name := pgtest.Value[string](t, s.Pool(), `SELECT current_user::text`)
 	wantLog(t, o,
 		name+` sql  erase {"subject": "signature_request", "signature_request_ids": ["r-1"]} done {"erasure": 1} because ticket 7`,
-		name+` sql  replay {"status": "failed", "job_kinds": ["book"]} done {"replay": 1} because fixed`)
+		name+` sql  replay {"status": "failed", "job_kinds": ["book"]} done {"replay": 1} because fixed for [address]`)
 	if err := o.Reveal(t.Context(), ann(), operate.Revealed{What: "event", EventID: 1}, ""); err != nil {
 		t.Error(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
+	"lumin-ingest/internal/redact"
 )
 
 // ErrNoReason refuses to dismiss runs without a reason.
@@ -18,8 +19,8 @@ var ErrNoReason = errors.New("a dismissal needs a reason")
 // stores the reason and the person who dismissed them. Replays skip dismissed
 // runs, and retention removes their events. With the status Late, it creates the
 // runs that late events lack, as dismissed ones: the events then no longer wait
-// for a decision. Dismiss returns how many runs it dismissed, even with an
-// error, and may be called again at any time.
+// for a decision. E-mail addresses are removed from the reason. Dismiss returns how
+// many runs it dismissed, even with an error, and may be called again at any time.
 func (s *Store) Dismiss(ctx context.Context, f Filter, reason, by string) (runs int64, err error) {
 	if strings.TrimSpace(reason) == "" {
 		return 0, ErrNoReason
@@ -31,7 +32,7 @@ func (s *Store) Dismiss(ctx context.Context, f Filter, reason, by string) (runs 
 		return 0, err
 	}
 	args := f.args()
-	args["reason"], args["by"] = reason, by
+	args["reason"], args["by"] = redact.Text(reason), by
 	if f.Status == Late {
 		return s.dismissLate(ctx, f, args)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/internal/query"
+	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
 )
 
@@ -42,13 +43,14 @@ RETURNING id`
 
 const placedSQL = `SELECT id FROM lumin.replays WHERE order_token = nullif(@token, '')::uuid`
 
-// Place stores an order. A running worker carries it out.
+// Place stores an order. A running worker carries it out. E-mail addresses are
+// removed from the reason.
 func (s *Store) Place(ctx context.Context, n NewOrder) (id int64, err error) {
 	if err := n.Validate(); err != nil {
 		return 0, err
 	}
 	args := n.Filter.args()
-	args["status"], args["rate"], args["reason"], args["by"] = string(n.Filter.Status), n.Rate, n.Reason, n.OrderedBy
+	args["status"], args["rate"], args["reason"], args["by"] = string(n.Filter.Status), n.Rate, redact.Text(n.Reason), n.OrderedBy
 	args["token"] = n.Token
 	err = s.pool.QueryRow(ctx, placeSQL, args).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
