@@ -132,6 +132,10 @@ func (c *eventsImportCommand) explain(ctx context.Context, r transfer.Result, er
 		return advice.Add(err, "update it, or stop it and wait a minute; then import the file again: events that are stored do not change")
 	case errors.As(err, &damaged):
 		return advice.Add(err, "the lines before it are imported; repair the line and import the file again, or use --on-damaged skip")
+	case errors.Is(err, transfer.ErrNoJobTypes):
+		return advice.Add(err, "start the programs with their workers on it once, and import the file then")
+	case advice.LacksRight(err):
+		return err
 	case err != nil && ctx.Err() != nil:
 		return advice.Add(errors.New("interrupted"), "import the file again: events that are stored do not change")
 	case err != nil:

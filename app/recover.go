@@ -238,6 +238,8 @@ func (c *recoverCommand) explain(ctx context.Context, err error, done string) er
 		return advice.Add(errors.New("interrupted: "+done), "run the same command again: nothing is recorded twice, and with --yes it continues where it stopped")
 	case errors.Is(err, store.ErrOlderProgram):
 		return advice.Add(err, "update them, or stop them and wait a minute; then run recover again")
+	case errors.Is(err, store.ErrRecoveryBusy):
+		return advice.Add(fmt.Errorf("%s: %s", done, store.ErrRecoveryBusy), "run the same command again: with --yes it continues where it stopped. If this repeats, \"%s doctor\" shows who holds locks", invocation())
 	}
 	return explainPass(err, c.LuminAPIURL, "recover")
 }

@@ -104,13 +104,19 @@ func (o *Operator) BeginPass(ctx context.Context, by Actor, subject any, reason 
 	return p, p.Save(ctx)
 }
 
-// OpenPass returns when the newest pass began that has no outcome, and who began it.
-// Such a pass is under way, or its program was killed. found is false if there is none
-// in the last quarter of an hour.
+// openPassSQL finds a pass without an outcome that has saved its progress lately. A
+// pass saves it after each signature request, but may have to wait for Lumin's API. The
+// limit of its age lets an index serve.
+const openPassSQL = `
+SELECT actor, at FROM lumin.audit_log
+WHERE action = '` + ActionRecover + `' AND outcome IS NULL AND at > now() - interval '7 days'
+  AND coalesce((result ->> 'saved_at')::timestamptz, at) > now() - interval '3 minutes'
+ORDER BY id DESC LIMIT 1`
+
+// OpenPass returns when the newest pass began that seems to be under way, and who began
+// it. Its program may have been killed in the last three minutes.
 func (o *Operator) OpenPass(ctx context.Context) (by string, at time.Time, found bool, err error) {
-	err = o.pool.QueryRow(ctx, `
-		SELECT actor, at FROM lumin.audit_log
-		WHERE action = '`+ActionRecover+`' AND outcome IS NULL AND at > now() - interval '15 minutes' ORDER BY id DESC LIMIT 1`).Scan(&by, &at)
+	err = o.pool.QueryRow(ctx, openPassSQL).Scan(&by, &at)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", at, false, nil
@@ -120,11 +126,13 @@ func (o *Operator) OpenPass(ctx context.Context) (by string, at time.Time, found
 	return by, at, true, nil
 }
 
+const saveSQL = `UPDATE lumin.audit_log SET result = $2::jsonb || jsonb_build_object('saved_at', clock_timestamp()) WHERE id = $1`
+
 // Save stores how far the pass has come.
 func (p *Pass) Save(ctx context.Context) error {
 	stored, err := object(p.Progress)
 	if err == nil {
-		_, err = p.o.pool.Exec(ctx, `UPDATE lumin.audit_log SET result = $2 WHERE id = $1`, p.id, stored)
+		_, err = p.o.pool.Exec(ctx, saveSQL, p.id, stored)
 	}
 	if err != nil {
 		return fmt.Errorf("store the progress in the audit log: %w", err)

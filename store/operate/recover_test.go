@@ -130,12 +130,21 @@ func TestOpenPass(t *testing.T) {
 	if err := p.Finish(t.Context(), nil); err != nil || open() {
 		t.Errorf("found after its end: %v", err)
 	}
-	if _, err = o.BeginPass(t.Context(), ann(), nil, ""); err != nil {
+	if p, err = o.BeginPass(t.Context(), ann(), nil, ""); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Exec(t, s.Pool(), `UPDATE lumin.audit_log SET at = at - interval '16 minutes'`)
+	later := func() {
+		t.Helper()
+		storetest.Exec(t, s.Pool(), `
+			UPDATE lumin.audit_log SET at = at - interval '4 minutes',
+			    result = result || jsonb_build_object('saved_at', (result ->> 'saved_at')::timestamptz - interval '4 minutes')`)
+	}
+	later()
 	if open() {
-		t.Error("found long after its beginning")
+		t.Error("found long after it was killed")
+	}
+	if err := p.Save(t.Context()); err != nil || !open() {
+		t.Errorf("not found although it goes on: %v", err)
 	}
 }
 

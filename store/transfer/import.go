@@ -17,7 +17,8 @@ type Importer struct {
 
 	// Runs creates the runs of each imported event in the transaction that imports
 	// it, for the job types in lumin.job_types that subscribe to the event. Late
-	// events and events without a body get none.
+	// events and events without a body get none. Import fails with [ErrNoJobTypes] if
+	// there are no job types.
 	Runs bool
 
 	// Damaged is called for each line that cannot be imported. If it returns nil, the
@@ -76,10 +77,31 @@ const (
 
 var errTooLong = fmt.Errorf("it is longer than %d MiB", maxLine>>20)
 
+// ErrNoJobTypes refuses to import events with their runs before a worker has registered
+// its job types: no run would be created, and a second import would not create them.
+var ErrNoJobTypes = errors.New("no worker has run on this database yet, so it knows no job type")
+
+func (i *Importer) checkJobTypes(ctx context.Context) error {
+	if !i.Runs {
+		return nil
+	}
+	var registered bool
+	if err := i.Store.Pool().QueryRow(ctx, `SELECT EXISTS (SELECT FROM lumin.job_types)`).Scan(&registered); err != nil {
+		return fmt.Errorf("look for job types: %w", err)
+	}
+	if !registered {
+		return ErrNoJobTypes
+	}
+	return nil
+}
+
 // Import imports all lines of r. Empty lines are ignored. The lines before a
 // [DamagedLine] that ends the import are stored; after another error, some of the lines
 // may be. Importing the same lines again changes nothing that is stored.
 func (i *Importer) Import(ctx context.Context, r io.Reader) (Result, error) {
+	if err := i.checkJobTypes(ctx); err != nil {
+		return i.result, err
+	}
 	in := bufio.NewReaderSize(r, 1<<16)
 	for number := int64(1); ; number++ {
 		line, err := readLine(in)
