@@ -48,7 +48,7 @@ test: ## run all tests, with the race detector and a private PostgreSQL
 	@test -n "$(RACE)" || echo "no C compiler found: the tests run WITHOUT the race detector" >&2
 	go test -c -o bin/commands/lumin-ingest ./app
 	ln -sf lumin-ingest bin/commands/signing-jobs
-	LUMIN_TEST_COMMANDS="$(CURDIR)/bin/commands" go test $(RACE) -timeout 20m ./...
+	LUMIN_TEST_COMMANDS="$(CURDIR)/bin/commands" go test $(RACE) -timeout 30m ./...
 
 # TESTS selects tests, such as TESTS='-run FewFaults ./internal/faults'. Without
 # it, the tests of all packages that start a server run.
@@ -129,16 +129,16 @@ drill-failover: ## promote a synchronous standby while deliveries arrive, then c
 examples: ## build, vet and test the examples (separate modules) against this checkout
 	@for module in examples examples/starter; do \
 		echo "$$module"; \
-		(cd $$module && go build -o /dev/null ./... && go vet ./... && go test $(RACE) -timeout 20m ./...) || exit 1; \
+		(cd $$module && go build -o /dev/null ./... && go vet ./... && go test $(RACE) -timeout 30m ./...) || exit 1; \
 	done
 
 .PHONY: monitoring
 monitoring: ## test the alert rules and the dashboard in docs/monitoring (a separate module); with a prometheus in the path, also against it
-	cd tools/monitoring && go vet ./... && go test $(RACE) -timeout 20m ./...
+	cd tools/monitoring && go vet ./... && go test $(RACE) -timeout 30m ./...
 
 .PHONY: openapi
 openapi: ## test the document of the API, its examples and its answers with a validator (a separate module)
-	cd tools/openapi && go vet ./... && go test $(RACE) -timeout 20m ./...
+	cd tools/openapi && go vet ./... && go test $(RACE) -timeout 30m ./...
 
 .PHONY: check
 check: fmt vet lint licenses model test test-hmac test-memory examples monitoring openapi bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, signatures, memory, the examples, monitoring, the document of the API and a short benchmark

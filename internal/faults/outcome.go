@@ -103,7 +103,7 @@ func (s *scene) finish(result *Result) {
 		}
 		return at.Sub(row.ended)
 	})
-	o.LastEffect = s.spread("the last effect", s.scenario.lastEffect, func(row *Row) time.Duration { return row.LastEffect })
+	o.LastEffect = s.spread("the last effect", s.scenario.lastEffect, (*Row).lastEffect)
 	o.Problems = append(o.Problems, s.allProblems()...)
 	if o.Events == 0 || o.Faults == 0 {
 		o.Problems = append(o.Problems, "too few events happened to prove anything")

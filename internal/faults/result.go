@@ -26,7 +26,16 @@ type Row struct {
 	Ready      time.Duration `json:"ready_ns"`       // until /readyz of every program answered 200
 	Bound      time.Duration `json:"bound_ns"`       // for these three times, from the end of the last fault of a burst
 
-	ended time.Time
+	ended    time.Time
+	burstEnd time.Time // the end of the last fault of its burst; zero: its own
+}
+
+// lastEffect is LastEffect, from the end of the last fault of the burst.
+func (row *Row) lastEffect() time.Duration {
+	if row.LastEffect == never || row.LastEffect == unmeasured || row.burstEnd.IsZero() {
+		return row.LastEffect
+	}
+	return max(0, row.LastEffect-row.burstEnd.Sub(row.ended))
 }
 
 // Result is the result of a run.

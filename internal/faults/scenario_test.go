@@ -85,6 +85,24 @@ func TestOutcomeOfSlowRecovery(t *testing.T) {
 	}
 }
 
+// The last effect counts from the end of the last fault of a burst.
+func TestLastEffectOfBurst(t *testing.T) {
+	t.Parallel()
+	ended := time.Now()
+	for _, c := range []struct{ took, next, want time.Duration }{
+		{70 * time.Second, 0, 70 * time.Second}, {70 * time.Second, 20 * time.Second, 50 * time.Second}, {time.Second, 20 * time.Second, 0},
+		{never, 20 * time.Second, never}, {unmeasured, 20 * time.Second, unmeasured},
+	} {
+		row := Row{LastEffect: c.took, ended: ended}
+		if c.next > 0 {
+			row.burstEnd = ended.Add(c.next)
+		}
+		if got := row.lastEffect(); got != c.want {
+			t.Errorf("%s with a fault that ends %s later: %s, want %s", c.took, c.next, got, c.want)
+		}
+	}
+}
+
 // Violations and broken bounds of figures are problems.
 func TestOutcomeOfViolation(t *testing.T) {
 	t.Parallel()

@@ -143,7 +143,7 @@ func (r *runner) inject(ctx context.Context, d draw) (*Row, error) {
 func (r *runner) judge(ctx context.Context, rows []*Row, bound time.Duration) {
 	end := rows[len(rows)-1].ended
 	for _, row := range rows {
-		row.Bound = bound
+		row.Bound, row.burstEnd = bound, end
 		for _, what := range []struct {
 			name string
 			took time.Duration

@@ -296,7 +296,7 @@ func TestFromSQL(t *testing.T) {
 	name := pgtest.Value[string](t, s.Pool(), `SELECT current_user::text`)
 	wantLog(t, o,
 		name+` sql  erase {"subject": "signature_request", "signature_request_ids": ["r-1"]} done {"erasure": 1} because ticket 7`,
-		name+` sql  replay {"status": "failed", "job_kinds": ["book"]} done {"replay": 1} because fixed for [address]`)
+		name+` sql  replay {"status": "failed", "job_kinds": ["book"]} done {"replay": 1} because fixed`)
 	if err := o.Reveal(t.Context(), ann(), operate.Revealed{What: "event", EventID: 1}, ""); err != nil {
 		t.Error(err)
 	}

@@ -132,6 +132,7 @@ func TestImport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			to := storetest.New(t)
+			storetest.Register(t, to, "book")
 			first := mustImport(t, to, lines, false)
 			if first.Imported != int64(len(lines)) || first.Lines != first.Imported || first.Stored+first.Superseded+first.Bodiless+first.Runs != 0 {
 				t.Errorf("%+v of %d lines", first, len(lines))
@@ -266,6 +267,7 @@ func TestImportBesideOthers(t *testing.T) {
 	from := storetest.New(t)
 	storetest.Record(t, from, approved(5))
 	to = storetest.New(t)
+	storetest.Register(t, to, "book")
 	err := pgx.BeginFunc(t.Context(), to.Pool(), func(tx pgx.Tx) error {
 		_, err := to.RecoverTx(t.Context(), tx, store.Recovery{RecoveredAt: time.Now(), Payload: approved(5).Payload})
 		return err

@@ -153,6 +153,10 @@ func size(ctx context.Context, pool *pgxpool.Pool, table string) (blocks, bytes 
 	return bytes / block, max(bytes, events), nil
 }
 
+// parallelFrom is the time from which on a query may use parallel workers. To start
+// them and to end them takes tens of milliseconds.
+const parallelFrom = 100 * time.Millisecond
+
 func within[T any](
 	ctx context.Context, pool *pgxpool.Pool, deadline time.Time, percent float64,
 	read func(ctx context.Context, tx pgx.Tx, percent float64) (T, error),
@@ -161,6 +165,11 @@ func within[T any](
 	err = pgx.BeginTxFunc(ctx, pool, options, func(tx pgx.Tx) (err error) {
 		if err := Prepare(ctx, tx); err != nil {
 			return err
+		}
+		if !deadline.IsZero() && time.Until(deadline) < parallelFrom {
+			if _, err := tx.Exec(ctx, `SET LOCAL max_parallel_workers_per_gather = 0`); err != nil {
+				return err
+			}
 		}
 		if percent < 100 {
 			// Rows of a sample are looked up one by one. A join that reads another
