@@ -29,7 +29,7 @@ func TestImportOriginal(t *testing.T) {
 	storetest.Exec(t, pgtest.Pool(t, address), `UPDATE lumin.events SET payload = NULL, payload_removed_at = now() WHERE signature_request_id = 'request-5'`)
 	const keptSQL = `SELECT string_agg(concat_ws(' ', e.signature_request_id, d.differs, d.count, d.payload = $1 AND d.signature = $2, d.source), ', ' ORDER BY e.id)
 		FROM lumin.redeliveries d JOIN lumin.events e ON e.id = d.event_id`
-	storetest.Register(t, to, "book")
+	storetest.Register(t, storetest.On(t, pgtest.Pool(t, address)), "book")
 	for _, redeliveries := range []int64{2, 0} {
 		result := mustImport(t, to, lines, true)
 		if result.Superseded != 3 || result.Imported != 0 || result.Redeliveries != redeliveries {
