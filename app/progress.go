@@ -68,6 +68,7 @@ type progress struct {
 	total    int64
 	exact    bool             // whether total is no estimate
 	runs     map[string]int64 // by state
+	later    int64            // taken by later replays, or removed
 }
 
 func readProgress(ctx context.Context, w operatorWindow, id int64) (progress, error) {
@@ -79,7 +80,7 @@ func readProgress(ctx context.Context, w operatorWindow, id int64) (progress, er
 	if err != nil {
 		return progress{}, err
 	}
-	p := progress{order: order, runs: map[string]int64{}, total: order.Enqueued}
+	p := progress{order: order, runs: map[string]int64{}, total: order.Enqueued, later: order.ReplayedLater(counts)}
 	for _, c := range counts {
 		p.runs[c.State] += c.Runs
 	}
@@ -87,18 +88,18 @@ func readProgress(ctx context.Context, w operatorWindow, id int64) (progress, er
 	if p.exact = order.PlannedExactly || order.EnqueuedAt != nil; order.Planned != nil && (order.PlannedExactly || !p.exact) {
 		p.total = max(p.total, *order.Planned)
 	}
-	// Restored runs keep the number of this replay but no longer belong to it.
-	if state := order.Filter.Status.RunState(); p.runs[state] > 0 {
-		p.runs[state] = max(p.runs[state]-order.Withdrawn, 0)
-	}
 	// The order itself is marked as done a little later.
-	p.finished = order.Finished() || (order.State == "running" && order.EnqueuedAt != nil && p.runs["pending"]+p.runs["parked"] == 0)
+	p.finished = order.Finished() || (order.State == "running" && order.EnqueuedAt != nil && p.open() == 0)
 	return p, nil
 }
 
 func (p progress) settled() int64 {
-	return p.runs["succeeded"] + p.runs["failed"] + p.runs["dismissed"] + p.runs["cancelled"]
+	return p.runs["succeeded"] + p.runs["failed"] + p.runs["dismissed"] + p.runs["cancelled"] + p.later
 }
+
+// open counts the runs that have not ended. A replay that is done has some if their
+// job was retried in River.
+func (p progress) open() int64 { return p.runs["pending"] + p.runs["parked"] }
 
 // result prints or returns how the replay ended.
 func (p progress) result(w io.Writer) error {
@@ -107,9 +108,11 @@ func (p progress) result(w io.Writer) error {
 	case p.order.State == "refused" || p.order.State == "failed":
 		return advice.Add(fmt.Errorf("replay %d %s: %s", p.order.ID, p.order.State, p.order.Error), "correct the replay and order it again")
 	case p.order.State == "cancelled":
-		return advice.Add(fmt.Errorf("replay %d was cancelled: %s runs were not replayed", p.order.ID, countText(p.total-p.settled(), p.exact)), remedy, p.order.ID)
-	case p.runs["failed"]+p.runs["dismissed"]+p.runs["cancelled"] > 0:
-		return advice.Add(fmt.Errorf("replay %d: %d succeeded, %d failed, %d cancelled", p.order.ID, p.runs["succeeded"], p.runs["failed"]+p.runs["dismissed"], p.runs["cancelled"]), remedy, p.order.ID)
+		return advice.Add(fmt.Errorf("replay %d was cancelled: %s runs were not replayed", p.order.ID, countText(p.total-p.settled()-p.open(), p.exact)), remedy, p.order.ID)
+	case p.settled() > p.runs["succeeded"]:
+		return advice.Add(fmt.Errorf("replay %d: %s%s", p.order.ID, p.ended(), p.others()), remedy, p.order.ID)
+	case p.order.State == "done" && p.open() > 0:
+		return advice.Add(fmt.Errorf("replay %d: %s, %d pending again", p.order.ID, p.ended(), p.open()), remedy, p.order.ID)
 	case p.order.Error != "":
 		return advice.Add(fmt.Errorf("replay %d: %s", p.order.ID, p.order.Error), remedy, p.order.ID)
 	case p.total > p.settled() && p.order.Filter.Status != replay.Unrecognized:
@@ -149,10 +152,29 @@ func newProgress(w io.Writer) func(progress) {
 
 // String formats the progress as one line.
 func (p progress) String() string {
-	text := fmt.Sprintf("%s: %d of %s enqueued, %d succeeded, %d failed, %d cancelled, %d pending", p.order.State,
-		p.order.Enqueued, countText(p.total, p.exact), p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"], p.runs["pending"])
+	text := fmt.Sprintf("%s: %d of %s enqueued, %s, %d pending", p.order.State,
+		p.order.Enqueued, countText(p.total, p.exact), p.ended(), p.runs["pending"])
 	if parked := p.runs["parked"]; parked > 0 {
 		text += fmt.Sprintf(", %d parked", parked) // see "lanes list"
+	}
+	return text + p.others()
+}
+
+// ended counts the runs by how they have ended.
+func (p progress) ended() string {
+	return fmt.Sprintf("%d succeeded, %d failed, %d cancelled", p.runs["succeeded"], p.runs["failed"], p.runs["cancelled"])
+}
+
+// others counts the rest of the enqueued runs.
+func (p progress) others() (text string) {
+	if n := p.runs["dismissed"]; n > 0 {
+		text += fmt.Sprintf(", %d dismissed", n)
+	}
+	if p.later > 0 {
+		text += fmt.Sprintf(", %d replayed again later or removed", p.later)
+	}
+	if p.order.Withdrawn > 0 {
+		text += fmt.Sprintf(", %d restored", p.order.Withdrawn)
 	}
 	return text
 }

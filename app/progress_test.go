@@ -20,12 +20,17 @@ func TestProgressResult(t *testing.T) {
 		enqueued int64
 		total    int64
 		runs     map[string]int64
+		later    int64
 		note     string
 		want     string // of the error; empty: success
 	}{
 		"all succeeded":        {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 3}},
 		"nothing was left":     {state: "done"},
 		"some failed":          {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 2, "failed": 1}, want: "2 succeeded, 1 failed, 0 cancelled"},
+		"dismissed":            {state: "done", enqueued: 8, total: 8, runs: map[string]int64{"cancelled": 2, "dismissed": 5}, later: 1, want: "0 succeeded, 0 failed, 2 cancelled, 5 dismissed, 1 replayed again later or removed"},
+		"replayed again later": {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 2}, later: 1, want: "2 succeeded, 0 failed, 0 cancelled, 1 replayed again later or removed"},
+		"retried in River":     {state: "done", enqueued: 3, total: 3, runs: map[string]int64{"succeeded": 2, "pending": 1}, want: "2 succeeded, 0 failed, 0 cancelled, 1 pending again"},
+		"still running":        {state: "cancelled", enqueued: 3, total: 3, runs: map[string]int64{"pending": 1}, want: "2 runs were not replayed"},
 		"taken by another":     {state: "done", enqueued: 6, total: 100, runs: map[string]int64{}, want: "0 succeeded, 100 others were settled in another way"},
 		"partly by another":    {state: "done", enqueued: 6, total: 6, runs: map[string]int64{"succeeded": 4}, want: "4 succeeded, 2 others"},
 		"of unknown job types": {state: "done", enqueued: 1, total: 1, runs: map[string]int64{"succeeded": 1}, note: "were left", want: "were left"},
@@ -37,7 +42,7 @@ func TestProgressResult(t *testing.T) {
 			t.Parallel()
 			p := progress{
 				order: replay.Order{ID: 7, State: c.state, Filter: replay.Filter{Status: c.status}, Enqueued: c.enqueued, Error: c.note, FinishedAt: &now},
-				total: c.total, exact: true, runs: c.runs, finished: true,
+				total: c.total, exact: true, runs: c.runs, later: c.later, finished: true,
 			}
 			var out strings.Builder
 			err := p.result(&out)
@@ -59,12 +64,29 @@ func TestProgressOfCancelled(t *testing.T) {
 	conn := connect(t, url)
 	execute(t, conn, `
 		INSERT INTO lumin.replays (status, state, planned, enqueued, withdrawn, finished_at) VALUES ('failed', 'cancelled', 5, 5, 3, now());
-		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, finished_at)
-		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'succeeded' ELSE 'failed' END, 1, now() FROM generate_series(1, 5) n`)
+		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, job_id, finished_at)
+		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'succeeded' ELSE 'failed' END, 1, CASE WHEN n < 3 THEN n END, now() FROM generate_series(1, 5) n`)
 	i := startInstance(t, url)
 	p, err := readProgress(t.Context(), window.New(i.Store()), 1)
-	if err != nil || !p.finished || p.runs["failed"] != 0 || p.settled() != 2 || p.total != 5 {
-		t.Errorf("%+v, %v", p, err)
+	if want := "cancelled: 5 of 5 enqueued, 2 succeeded, 0 failed, 0 cancelled, 0 pending, 3 restored"; err != nil || !p.finished || p.String() != want {
+		t.Errorf("%s, %v, want %s", p, err, want)
+	}
+}
+
+// Dismissed runs and those that a later replay has taken are named, and the numbers
+// add up.
+func TestProgressOfDone(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	conn := connect(t, url)
+	execute(t, conn, `
+		INSERT INTO lumin.replays (status, state, planned, enqueued, finished_at) VALUES ('failed', 'done', 8, 8, now());
+		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, job_id, finished_at)
+		SELECT gen_random_uuid(), 'book', n, CASE WHEN n < 3 THEN 'cancelled' ELSE 'dismissed' END, n / 8 + 1, n, now() FROM generate_series(1, 8) n`)
+	i := startInstance(t, url)
+	p, err := readProgress(t.Context(), window.New(i.Store()), 1)
+	if want := "done: 8 of 8 enqueued, 0 succeeded, 0 failed, 2 cancelled, 0 pending, 5 dismissed, 1 replayed again later or removed"; err != nil || p.String() != want {
+		t.Errorf("%s, %v, want %s", p, err, want)
 	}
 }
 

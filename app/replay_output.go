@@ -145,8 +145,10 @@ type progressLine struct {
 	Total    int64            `json:"total_runs"`
 	Exact    bool             `json:"exact"` // false: total_runs is an estimate
 	Enqueued int64            `json:"enqueued"`
-	Runs     map[string]int64 `json:"runs"`  // by state; no state is left out
-	Error    *string          `json:"error"` // why the replay was refused or failed, or which runs it left out
+	Restored int64            `json:"withdrawn"`      // of the enqueued runs, by a cancel
+	Later    int64            `json:"replayed_later"` // of the enqueued runs, by later replays; or they were removed
+	Runs     map[string]int64 `json:"runs"`           // the other enqueued runs by state; no state is left out
+	Error    *string          `json:"error"`          // why the replay was refused or failed, or which runs it left out
 }
 
 // progressJSON returns a function that prints the progress as one line when it
@@ -155,7 +157,8 @@ func progressJSON(w io.Writer) func(progress) {
 	due := dueProgress()
 	return func(p progress) {
 		line := progressLine{
-			ReplayID: p.order.ID, State: p.order.State, Over: p.finished, Total: p.total, Exact: p.exact, Enqueued: p.order.Enqueued,
+			ReplayID: p.order.ID, State: p.order.State, Over: p.finished, Total: p.total, Exact: p.exact,
+			Enqueued: p.order.Enqueued, Restored: p.order.Withdrawn, Later: p.later,
 			Runs: map[string]int64{"pending": 0, "parked": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "dismissed": 0},
 		}
 		maps.Copy(line.Runs, p.runs)

@@ -74,8 +74,9 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 	if c.json() {
 		return printJSON(std.out, struct {
 			replay.Order
-			Runs []store.RunCount `json:"runs"`
-		}{order, counts})
+			Later int64            `json:"replayed_later"`
+			Runs  []store.RunCount `json:"runs"`
+		}{order, order.ReplayedLater(counts), counts})
 	}
 	rows := [][]string{
 		{"state", order.State}, {"ordered by", order.OrderedBy}, {"reason", order.Reason}, {"filter", filterText(order.Filter)},
@@ -87,6 +88,9 @@ func (c *replaysShowCommand) Run(ctx context.Context, std streams) error {
 	}
 	if order.State == "cancelled" {
 		rows = append(rows, []string{"of these, restored", strconv.FormatInt(order.Withdrawn, 10)})
+	}
+	if later := order.ReplayedLater(counts); later > 0 {
+		rows = append(rows, []string{"of these, replayed again later or removed", strconv.FormatInt(later, 10)})
 	}
 	if order.Error != "" {
 		rows = append(rows, []string{"note", order.Error})

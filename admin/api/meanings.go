@@ -139,7 +139,8 @@ func replayProperties() map[string]property {
 		"enqueued":            {"Runs that were made pending so far.", 12},
 		"withdrawn":           {"Of these, runs that a cancellation has restored.", 0},
 		"enqueued_at":         {"When the last run became pending; null before.", exampleTime},
-		"run_counts":          {"Its runs by job type and state.", nil},
+		"run_counts":          {"Its runs by job type and state: those of enqueued that are in neither withdrawn nor replayed_later.", nil},
+		"replayed_later":      {"Runs of enqueued that later replays have taken, or that were removed with their events; 0 until the last run has become pending.", 0},
 		"ReplayOrder.state":   {"ordered, running, done, cancelled, refused or failed.", "done"},
 		"ReplayDetails.state": {"ordered, running, done, cancelled, refused or failed.", "done"},
 	}

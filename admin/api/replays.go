@@ -40,7 +40,8 @@ type ReplayList struct {
 // ReplayDetails is a replay with the states of its runs.
 type ReplayDetails struct {
 	replay.Order
-	RunCounts []store.RunCount `json:"run_counts"`
+	RunCounts     []store.RunCount `json:"run_counts"`
+	ReplayedLater int64            `json:"replayed_later"`
 }
 
 // ReasonRequest gives the reason of a change.
@@ -94,6 +95,7 @@ func (a *api) replays() {
 			return d, err
 		}
 		d.RunCounts, err = a.window.ReplayRuns(ctx, in.ID)
+		d.ReplayedLater = d.Order.ReplayedLater(d.RunCounts)
 		return d, err
 	})
 	changeOrder(a, operation{

@@ -66,7 +66,7 @@ type Pages struct {
 	waiting  snapshot[waiting]
 	waits    snapshots[laneFilter, []lanes.Lane]
 	past     snapshots[string, past]
-	progress snapshots[int64, []store.RunCount]
+	progress snapshots[int64, countedRuns]
 }
 
 // New returns the pages. It does not use the database.
@@ -79,7 +79,7 @@ func New(cfg Config) *Pages {
 		cfg.Caller = func(context.Context) Caller { return Caller{MayOperate: true, MayErase: true} }
 	}
 	p := &Pages{cfg: cfg, replays: replay.New(cfg.Store)}
-	p.work.read, p.past.read, p.lately.read, p.progress.read = p.readWork, p.readPast, p.readLately, p.replays.Runs
+	p.work.read, p.past.read, p.lately.read, p.progress.read = p.readWork, p.readPast, p.readLately, p.countRunsOf
 	p.waiting.read, p.waits.read = p.readWaiting, p.readLanes
 	p.held.read = func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, cfg.Store.Pool()) }
 	p.templates = p.parse()

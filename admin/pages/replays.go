@@ -47,13 +47,63 @@ func (p *Pages) listReplays(c echo.Context) error {
 
 // replayData is what replay.html shows.
 type replayData struct {
-	Order   replay.Order
-	Facts   []fact
-	Runs    []store.RunCount
-	Settled int64 // runs of the order that have ended
-	Failed  int64
-	Total   int64 // runs that the order has or will have, as far as it is known
-	Back    link
+	Order     replay.Order
+	Facts     []fact
+	Runs      []store.RunCount
+	Settled   int64 // runs of the order that have ended
+	Failed    int64
+	Dismissed int64
+	Later     int64 // runs that later orders have taken, or that are removed
+	Reopened  int64 // runs of an order that is done, whose job was retried in River
+	Total     int64 // runs that the order has or will have, as far as it is known
+	Back      link
+}
+
+// countedRuns are the runs of an order, and the order as it was when they were
+// counted.
+type countedRuns struct {
+	order replay.Order
+	runs  []store.RunCount
+}
+
+// countRunsOf reads the order first, as [replay.Order.ReplayedLater] needs it.
+func (p *Pages) countRunsOf(ctx context.Context, id int64) (c countedRuns, err error) {
+	if c.order, err = p.replays.Get(ctx, id); err != nil {
+		return c, err
+	}
+	c.runs, err = p.replays.Runs(ctx, id)
+	return c, err
+}
+
+// add adds the numbers of runs, which may be older than the order. An order that is
+// done stays so, whatever becomes of its runs.
+func (d *replayData) add(counted countedRuns) {
+	var open int64
+	for _, n := range counted.runs {
+		switch n.State {
+		case "pending", "parked":
+			open += n.Runs
+			continue
+		case "failed":
+			d.Failed += n.Runs
+		case "dismissed":
+			d.Dismissed += n.Runs
+		}
+		d.Settled += n.Runs
+	}
+	d.Runs, d.Later = counted.runs, counted.order.ReplayedLater(counted.runs)
+	d.Settled += d.Later
+	if d.Total = d.Order.Enqueued - d.Order.Withdrawn; d.Order.Filter.Status == replay.Unrecognized {
+		d.Total = d.Settled + open // the order counts events
+	} else if d.Order.Planned != nil && d.Order.State == "running" {
+		d.Total = max(d.Total, *d.Order.Planned)
+	}
+	if d.Order.State == "done" {
+		d.Settled = d.Total
+	}
+	if counted.order.State == "done" {
+		d.Reopened = open
+	}
 }
 
 // Percent is how much of the order has settled.
@@ -74,20 +124,8 @@ func (p *Pages) showReplay(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	data := replayData{Order: order, Facts: orderFacts(order), Runs: runs.Value, Total: order.Enqueued - order.Withdrawn, Back: link{"Replays", "/replays"}}
-	for _, n := range runs.Value {
-		switch n.State {
-		case "pending", "parked":
-		case "failed":
-			data.Failed += n.Runs
-			fallthrough
-		default:
-			data.Settled += n.Runs
-		}
-	}
-	if order.Planned != nil && order.State == "running" {
-		data.Total = max(data.Total, *order.Planned)
-	}
+	data := replayData{Order: order, Facts: orderFacts(order), Back: link{"Replays", "/replays"}}
+	data.add(runs.Value)
 	if back := c.QueryParam("back"); back != "" {
 		data.Back = link{"Back", localPath(back)}
 	}

@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"lumin-ingest/internal/pgtest"
@@ -38,6 +39,9 @@ func TestCancelReplay(t *testing.T) {
 	}
 	if n := liveJobs(t, s); n != 0 {
 		t.Errorf("%d jobs remain", n)
+	}
+	if counts, err := replay.New(s).Runs(t.Context(), r.ID); err != nil || !slices.Equal(counts, []store.RunCount{{Kind: "book", State: "succeeded", Runs: 1}}) {
+		t.Errorf("runs of the order: %v, %v", counts, err)
 	}
 	wantError(t, replay.New(s).Cancel(t.Context(), r.ID), replay.ErrEnded)
 	wantError(t, replay.New(s).Cancel(t.Context(), 99), store.ErrNotFound)

@@ -123,10 +123,33 @@ func (s *Store) Get(ctx context.Context, id int64) (Order, error) {
 	return order, err
 }
 
+// runsSQL leaves out runs that a cancel has restored. They keep the number of the
+// order, but have no job.
+const runsSQL = `
+SELECT r.job_kind, r.state, count(*) FROM lumin.runs r
+WHERE r.replay_id = $1 AND r.replay_id > 0
+  AND NOT (r.job_id IS NULL AND r.state NOT IN ('pending', 'parked')
+           AND EXISTS (SELECT FROM lumin.replays o WHERE o.id = $1 AND o.withdrawn > 0))
+GROUP BY 1, 2 ORDER BY 1, 2`
+
 // Runs counts the runs of an order by job type and state. A run that a later
-// order has taken counts for that order.
+// order has taken counts for that order, and a restored run for none.
 func (s *Store) Runs(ctx context.Context, id int64) ([]store.RunCount, error) {
-	return query.Structs[store.RunCount](ctx, s.pool, fmt.Sprintf("count runs of replay %d", id), `
-		SELECT job_kind, state, count(*) FROM lumin.runs
-		WHERE replay_id = $1 AND replay_id > 0 GROUP BY 1, 2 ORDER BY 1, 2`, id)
+	return query.Structs[store.RunCount](ctx, s.pool, fmt.Sprintf("count runs of replay %d", id), runsSQL, id)
+}
+
+// ReplayedLater is how many runs of the order later orders have taken, or
+// retention has removed with their events. runs are those of [Store.Runs], read
+// after the order. It is 0 until all runs of the order have become pending, and for
+// decoded events, which are no runs.
+func (o Order) ReplayedLater(runs []store.RunCount) int64 {
+	complete := o.Finished() || (o.State == "running" && o.EnqueuedAt != nil)
+	if !complete || o.Filter.Status == Unrecognized {
+		return 0
+	}
+	rest := o.Enqueued - o.Withdrawn
+	for _, n := range runs {
+		rest -= n.Runs
+	}
+	return max(rest, 0)
 }

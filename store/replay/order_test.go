@@ -227,3 +227,28 @@ func TestRequeueReplays(t *testing.T) {
 		t.Errorf("an ended order: %d, %v", n, err)
 	}
 }
+
+// Every enqueued run of an order that has made all its runs pending is counted,
+// restored, or replayed later.
+func TestReplayedLater(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	counts := []store.RunCount{{Kind: "book", State: "failed", Runs: 2}, {Kind: "mail", State: "dismissed", Runs: 3}}
+	for name, c := range map[string]struct {
+		order replay.Order
+		want  int64
+	}{
+		"done":          {replay.Order{State: "done", Enqueued: 8, FinishedAt: &now}, 3},
+		"cancelled":     {replay.Order{State: "cancelled", Enqueued: 8, Withdrawn: 2, FinishedAt: &now}, 1},
+		"all enqueued":  {replay.Order{State: "running", Enqueued: 8, EnqueuedAt: &now}, 3},
+		"enqueuing":     {replay.Order{State: "running", Enqueued: 8}, 0},
+		"restoring":     {replay.Order{State: "cancelled", Enqueued: 8, EnqueuedAt: &now}, 0},
+		"all are here":  {replay.Order{State: "done", Enqueued: 5, FinishedAt: &now}, 0},
+		"counted later": {replay.Order{State: "running", Enqueued: 4, EnqueuedAt: &now}, 0},
+		"events":        {replay.Order{State: "done", Filter: replay.Filter{Status: replay.Unrecognized}, Enqueued: 8, FinishedAt: &now}, 0},
+	} {
+		if got := c.order.ReplayedLater(counts); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
