@@ -34,6 +34,14 @@ type RunStory struct {
 	DismissedAt                *time.Time
 
 	Failures []FinalFailure `db:"-"` // the newest first
+	Replays  []StoryReplay  `db:"-"` // of the event's runs and failures, as far as they are known
+}
+
+// StoryReplay is a replay that has repeated a run.
+type StoryReplay struct {
+	ID        int64
+	State     string
+	StartedAt *time.Time
 }
 
 // Try is one failed attempt.
@@ -75,6 +83,8 @@ FROM lumin.failures f
 WHERE f.event_key = (SELECT e.event_key FROM lumin.events e WHERE e.id = $1)
 ORDER BY f.failed_at DESC, f.id DESC LIMIT 100`
 
+const storyReplaysSQL = `SELECT id, state, started_at FROM lumin.replays WHERE id = ANY ($1)`
+
 // RunStories returns what has happened to the runs of an event, by job type. They
 // include those of job types that subscribe to the event but have no run. At most
 // 100 failures are included.
@@ -88,14 +98,20 @@ func (s *Store) RunStories(ctx context.Context, eventID int64) ([]RunStory, erro
 	if err != nil {
 		return nil, err
 	}
+	var ids []int64
 	for i := range stories {
+		ids = append(ids, stories[i].ReplayID)
 		for _, f := range failed {
 			if f.Kind == stories[i].Kind {
-				stories[i].Failures = append(stories[i].Failures, f)
+				stories[i].Failures, ids = append(stories[i].Failures, f), append(ids, f.ReplayID)
 			}
 		}
 	}
-	return stories, nil
+	replays, err := query.Structs[StoryReplay](ctx, s.pool, call, storyReplaysSQL, query.NotNull(ids))
+	for i := range stories {
+		stories[i].Replays = replays
+	}
+	return stories, err
 }
 
 // RunLine is the state of one run in a list.

@@ -89,7 +89,7 @@ func runProperties() map[string]property {
 		"job_kind":           {"The job type, or the kind of a follow-up job; null in a plan for unrecognized events.", "issue_invoice"},
 		"job_kinds":          {"Job types, or kinds of follow-up jobs.", []any{"issue_invoice"}},
 		"job_types":          {"Job types by their kinds.", []any{"issue_invoice"}},
-		"replay_id":          {"The last replay that repeated it; 0 if none did.", 0},
+		"replay_id":          {"The last replay that chose it; 0 if none did.", 0},
 		"job_id":             {"Its job in River's queue; null if it has none.", 991},
 		"job_ids":            {"Jobs by their ids in River's queue.", []any{991}},
 		"attempts":           {"How many attempts there were.", 1},
