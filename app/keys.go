@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	apiclient "lumin-ingest/admin/api/client"
 	"lumin-ingest/admin/window"
 	"lumin-ingest/lumin"
 )
@@ -17,7 +18,7 @@ type keysCommand struct {
 
 // keyLine is one key of one source.
 type keyLine struct {
-	Configured *bool      `json:"configured"` // null if no secret of the source is configured here
+	Configured *bool      `json:"configured"` // null if no secret of the source is configured here, or at the server
 	Source     string     `json:"source"`
 	KeyID      string     `json:"key_id"`
 	FirstAt    *time.Time `json:"first_used_at"`
@@ -25,29 +26,43 @@ type keyLine struct {
 }
 
 func (c *keysCommand) Run(ctx context.Context, std streams) error {
-	keyrings, err := c.anyKeyrings()
-	if err != nil {
-		return err
+	where := "at the server"
+	configured := map[string][]string{} // keys by source
+	if !c.remote() {
+		where = "here"
+		keyrings, err := c.anyKeyrings()
+		if err != nil {
+			return err
+		}
+		for source, keyring := range keyrings {
+			configured[source] = keyring.KeyIDs()
+		}
 	}
-	return list(ctx, std, c.listSettings, keyListing(), func(w operatorWindow) ([]keyLine, error) {
+	return list(ctx, std, c.listSettings, keyListing(where), func(w operatorWindow) ([]keyLine, error) {
+		if server, ok := w.(*apiclient.Client); ok {
+			sources, err := server.Sources(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range sources {
+				configured[s.Source] = s.KeyIDs
+			}
+		}
 		uses, err := w.Keys(ctx)
 		if err != nil {
 			return nil, err
-		}
-		configured := map[string][]string{}
-		for source, keyring := range keyrings {
-			configured[source] = keyring.KeyIDs()
 		}
 		return keyLines(configured, uses), nil
 	})
 }
 
-func keyListing() listing[keyLine] {
+// keyListing describes the list. where says in which environment keys are configured.
+func keyListing(where string) listing[keyLine] {
 	return listing[keyLine]{
-		empty:    "no keys: none is configured here, and no event is stored",
+		empty:    "no keys: none is configured " + where + ", and no event is stored",
 		headings: []string{"SOURCE", "KEY", "CONFIGURED", "FIRST USED", "LAST USED"},
 		cells: func(key keyLine) []string {
-			configured, first, last := "not configured here", "never", "never"
+			configured, first, last := "not configured "+where, "never", "never"
 			switch {
 			case key.Configured != nil && *key.Configured:
 				configured = "yes"
@@ -73,7 +88,7 @@ func (s sourceSettings) anyKeyrings() (map[string]*lumin.Keyring, error) {
 }
 
 // keyLines merges the configured and the used keys. They are sorted by source,
-// and the most recently used key comes first. If this environment has no secret
+// and the most recently used key comes first. If the environment has no secret
 // of a source, it is unknown whether the keys of that source are still
 // configured.
 func keyLines(configured map[string][]string, uses []window.KeyUse) []keyLine {

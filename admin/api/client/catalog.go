@@ -17,6 +17,13 @@ func (c *Client) Keys(ctx context.Context) ([]window.KeyUse, error) {
 	return list.Keys, err
 }
 
+// Sources lists the sources that the server receives, with the keys of each.
+func (c *Client) Sources(ctx context.Context) ([]api.SourceUse, error) {
+	var list api.SourceList
+	err := c.get(ctx, "/sources", nil, &list)
+	return list.Sources, err
+}
+
 // Status reads the summary of what needs attention.
 func (c *Client) Status(ctx context.Context) (s window.Status, err error) {
 	return s, c.get(ctx, "/status", nil, &s)
