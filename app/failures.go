@@ -24,7 +24,7 @@ type failuresListCommand struct {
 	exactSettings
 	Kind      []string `help:"Only of these job types."`
 	Since     when     `placeholder:"TIME" help:"Only of runs whose last attempt failed since then: a day such as 2006-01-02, a time as the tables print it, or how long ago: 24h, 7d."`
-	Dismissed bool     `help:"Group dismissed runs instead, with the reason of each group."`
+	Dismissed bool     `help:"Group dismissed runs instead, with the reasons of each group."`
 	Limit     int      `default:"20" help:"Show at most this many groups in each table."`
 }
 
@@ -149,11 +149,42 @@ func dismissedListing() listing[failures.Group] {
 		cells: func(g failures.Group) []string {
 			return []string{
 				g.Kind, runsCell(g), strconv.FormatInt(g.EventID, 10), errorCell(g.Error),
-				g.DismissedBy, g.Reason, commandOf("failures restore", g),
+				dismissedByCell(g), reasonsCell(g), commandOf("failures restore", g),
 			}
 		},
 		cut: []string{"ERROR, SUCH AS", "DISMISSED BY", "REASON"},
 	}
+}
+
+// dismissedByCell names the persons who dismissed most of the runs of a group.
+func dismissedByCell(g failures.Group) string {
+	var names []string
+	for _, d := range g.Dismissals {
+		if !slices.Contains(names, d.By) {
+			names = append(names, d.By)
+		}
+	}
+	return andOthers(strings.Join(names, ", "), g)
+}
+
+// reasonsCell is the reason of a group of dismissed runs, or its reasons with the
+// runs of each.
+func reasonsCell(g failures.Group) string {
+	if len(g.Dismissals) == 1 {
+		return g.Dismissals[0].Reason
+	}
+	var reasons []string
+	for _, d := range g.Dismissals {
+		reasons = append(reasons, fmt.Sprintf("%s (%s by %s)", d.Reason, countText(d.Runs, g.Exact), d.By))
+	}
+	return andOthers(strings.Join(reasons, ", "), g)
+}
+
+func andOthers(text string, g failures.Group) string {
+	if g.OtherDismissals() > 0 {
+		return text + " and others"
+	}
+	return text
 }
 
 // runsCell counts the runs of a group. Some may have taken effect before they

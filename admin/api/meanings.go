@@ -101,6 +101,7 @@ func runProperties() map[string]property {
 		"complete":           {"Whether these are all: false if there are too many runs to read.", true},
 		"stored":             {"Whether such runs are stored.", false},
 		"next_attempt_at":    {"When the next attempt is; null while one is running, or if there is none.", exampleTime},
+		"dismissals":         {"Why and by whom dismissed runs were dismissed: the most frequent first, at most five.", nil},
 		"dismissed_by":       {"Who dismissed the runs.", "ops"},
 		"follow_ups":         {"One object for each follow-up job.", nil},
 		"registered_kinds":   {"The kinds of follow-up jobs that programs have registered.", []any{"send_copy"}},

@@ -83,6 +83,18 @@ func TestDismissGroup(t *testing.T) {
 	r.wantLog("ann dashboard restore  done")
 }
 
+// A row of dismissed runs has the reasons of several persons, and its button restores
+// the runs of the row: no more and no fewer.
+func TestRestoreGroup(t *testing.T) {
+	t.Parallel()
+	r := failed(t)
+	r.exec(`UPDATE lumin.runs SET error = 'timeout'`)
+	r.exec(`SELECT lumin.dismiss_failure(event_key, job_kind, 'reason ' || event_id, CASE WHEN event_id < 3 THEN 'ann' ELSE 'bob' END) FROM lumin.failed_runs`)
+	list := r.get("/failures?state=dismissed").want(200, "book 3 timeout", "reason 1 1 by ann", "reason 2 1 by ann", "reason 3 1 by bob")
+	form := r.get(list.link("Restore book: timeout")).want(200, "Restore 3 runs").fields("/plan")
+	r.post("/plan", form).follow().want(200, "No run is dismissed")
+}
+
 func (r *rig) runs(state string) int {
 	r.Helper()
 	return pgtest.Value[int](r, r.store.Pool(), `SELECT count(*)::int FROM lumin.runs WHERE state = $1`, state)

@@ -3,6 +3,7 @@ package failures
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,12 +31,37 @@ type Group struct {
 	SucceededBefore int64 `json:"succeeded_before"`
 
 	NextAttempt *time.Time `json:"next_attempt_at"` // the earliest of the retrying runs; nil while all are running
-	DismissedBy string     `json:"dismissed_by,omitempty"`
-	Reason      string     `json:"reason,omitempty"` // of the dismissal
+
+	// Dismissals are the most frequent reasons of dismissed runs. Together they may
+	// have fewer runs than the group.
+	Dismissals []Dismissal `json:"dismissals,omitempty"`
 
 	// Exact is false if the numbers are estimates. The first, last and newest of the
 	// runs are then those of the runs that were looked at.
 	Exact bool `json:"exact" db:"-"`
+}
+
+// Dismissal counts the runs that one person has dismissed for one reason.
+type Dismissal struct {
+	By     string `json:"dismissed_by"`
+	Reason string `json:"reason"`
+	Runs   int64  `json:"count"`
+}
+
+// maxDismissals is how many reasons a group has at most.
+const maxDismissals = 5
+
+// OtherDismissals is how many runs were dismissed for a reason that is not in
+// Dismissals.
+func (g Group) OtherDismissals() int64 {
+	rest := g.Runs
+	for _, d := range g.Dismissals {
+		rest -= d.Runs
+	}
+	if len(g.Dismissals) < maxDismissals {
+		return 0
+	}
+	return max(rest, 0)
 }
 
 // Groups is a list of groups, the biggest first.
@@ -110,8 +136,7 @@ CROSS JOIN LATERAL (
 	}
 }
 
-// Dismissed lists dismissed runs. It groups them also by reason and by who
-// dismissed them.
+// Dismissed lists dismissed runs.
 func Dismissed() List {
 	const ofRun = `
 CROSS JOIN LATERAL (
@@ -134,16 +159,24 @@ WHERE r.state = 'dismissed'`
 // failed since then (NULL: ever).
 func (l List) groupSQL(selection string) string {
 	return `
-SELECT '` + l.state + `', r.job_kind, r.fingerprint, count(*), min(r.at), max(r.at), max(r.event_id), coalesce(max(r.error), ''),
-       count(*) FILTER (WHERE r.rerun > 0), min(r.next_at), r.dismissed_by, r.reason
+SELECT '` + l.state + `', g.job_kind, g.fingerprint, sum(g.n)::bigint, min(g.first_at), max(g.last_at), max(g.event_id), max(g.error),
+       sum(g.succeeded_before)::bigint, min(g.next_at),
+       coalesce(to_jsonb((array_agg(jsonb_build_object('dismissed_by', g.dismissed_by, 'reason', g.reason, 'count', g.n)
+                                    ORDER BY g.n DESC, g.dismissed_by, g.reason)
+                          FILTER (WHERE g.dismissed_by <> ''))[1:` + strconv.Itoa(maxDismissals) + `]), '[]')
+FROM (
+SELECT r.job_kind, r.fingerprint, r.dismissed_by, r.reason, count(*) AS n, min(r.at) AS first_at, max(r.at) AS last_at,
+       max(r.event_id) AS event_id, coalesce(max(r.error), '') AS error, count(*) FILTER (WHERE r.rerun > 0) AS succeeded_before, min(r.next_at) AS next_at
 FROM (
 SELECT r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `'), r.event_id, r.error, r.rerun, ` + l.columns + `
 ` + selection + `
 ) r (job_kind, fingerprint, event_id, error, rerun, at, next_at, dismissed_by, reason)
 WHERE (cardinality($1::text[]) = 0 OR r.job_kind = ANY ($1))
   AND ($2::timestamptz IS NULL OR r.at >= $2)
-GROUP BY 2, 3, r.dismissed_by, r.reason
-ORDER BY 4 DESC, 2, 3, 11, 12 LIMIT $3`
+GROUP BY 1, 2, 3, 4
+) g
+GROUP BY 2, 3
+ORDER BY 4 DESC, 2, 3 LIMIT $3`
 }
 
 // Exactly groups every run of a list: of these kinds (none: all), failed since

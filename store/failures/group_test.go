@@ -3,6 +3,7 @@ package failures_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -133,5 +134,30 @@ func TestFailureGroups(t *testing.T) {
 	future := time.Now().Add(time.Hour)
 	if groups = list(t, s, failures.Failed(), nil, &future, 2); len(groups) != 0 {
 		t.Errorf("of the future: %+v", groups)
+	}
+}
+
+// A group of dismissed runs has all runs of its job type and error, as a restore
+// of it reaches them, and its most frequent reasons.
+func TestDismissedGroups(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	for n := range 9 {
+		storetest.Record(t, s, storetest.Delivery(n, "book"))
+	}
+	storetest.FailAll(t, s)
+	storetest.Exec(t, s.Pool(), `
+		SELECT lumin.dismiss_failure(event_key, job_kind, CASE WHEN event_id < 5 THEN 'test data' ELSE 'reason ' || event_id END, CASE WHEN event_id < 4 THEN 'ann' ELSE 'bob' END)
+		FROM lumin.failed_runs`)
+	groups := list(t, s, failures.Dismissed(), nil, nil, 10)
+	if len(groups) != 1 || groups[0].Runs != 9 {
+		t.Fatalf("%+v, want one group of 9 runs", groups)
+	}
+	want := []failures.Dismissal{{"ann", "test data", 3}, {"bob", "reason 5", 1}, {"bob", "reason 6", 1}, {"bob", "reason 7", 1}, {"bob", "reason 8", 1}}
+	if g := groups[0]; !slices.Equal(g.Dismissals, want) || g.OtherDismissals() != 2 {
+		t.Errorf("%+v and %d others, want %+v and 2 others", g.Dismissals, g.OtherDismissals(), want)
+	}
+	if plan, _, err := replay.New(s).PlanRestore(t.Context(), replay.Filter{Kinds: []string{"book"}, ErrorFingerprints: []string{groups[0].Fingerprint}}); err != nil || plan.Runs() != 9 {
+		t.Errorf("a restore reaches %d runs, %v", plan.Runs(), err)
 	}
 }

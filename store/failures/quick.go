@@ -64,6 +64,9 @@ func (l List) Quickly(ctx context.Context, pool *pgxpool.Pool, kinds []string, s
 	for i := range sampled {
 		sampled[i].Runs = coverage.Scale(sampled[i].Runs)
 		sampled[i].SucceededBefore = coverage.Scale(sampled[i].SucceededBefore)
+		for d := range sampled[i].Dismissals {
+			sampled[i].Dismissals[d].Runs = coverage.Scale(sampled[i].Dismissals[d].Runs)
+		}
 	}
 	found := merge(newest, sampled)
 	return Groups{Groups: found[:min(limit, len(found))], MayMiss: coverage.MayMiss()}, nil
@@ -88,8 +91,8 @@ func (l List) sampledTable() string { return strings.Fields(l.table)[0] }
 // merge adds groups of the newest runs to those of a sample. Both count the same
 // runs, so the larger number counts.
 func merge(newest, sampled []Group) []Group {
-	type key struct{ kind, fingerprint, by, reason string }
-	of := func(g Group) key { return key{g.Kind, g.Fingerprint, g.DismissedBy, g.Reason} }
+	type key struct{ kind, fingerprint string }
+	of := func(g Group) key { return key{g.Kind, g.Fingerprint} }
 	at := map[key]int{}
 	for i, g := range sampled {
 		at[of(g)] = i
@@ -102,6 +105,7 @@ func merge(newest, sampled []Group) []Group {
 		}
 		g := &sampled[i]
 		g.Runs, g.SucceededBefore = max(g.Runs, n.Runs), max(g.SucceededBefore, n.SucceededBefore)
+		g.Dismissals = mergeDismissals(n.Dismissals, g.Dismissals)
 		g.EventID, g.Error = max(g.EventID, n.EventID), max(g.Error, n.Error)
 		if n.FirstAt.Before(g.FirstAt) {
 			g.FirstAt = n.FirstAt
@@ -114,8 +118,23 @@ func merge(newest, sampled []Group) []Group {
 		}
 	}
 	slices.SortFunc(sampled, func(a, b Group) int {
-		return cmp.Or(cmp.Compare(b.Runs, a.Runs), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Fingerprint, b.Fingerprint),
-			cmp.Compare(a.DismissedBy, b.DismissedBy), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(b.Runs, a.Runs), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Fingerprint, b.Fingerprint))
 	})
 	return sampled
+}
+
+// mergeDismissals merges the reasons of the newest runs and of a sample.
+func mergeDismissals(newest, sampled []Dismissal) []Dismissal {
+	for _, n := range newest {
+		i := slices.IndexFunc(sampled, func(d Dismissal) bool { return d.By == n.By && d.Reason == n.Reason })
+		if i < 0 {
+			sampled = append(sampled, n)
+		} else {
+			sampled[i].Runs = max(sampled[i].Runs, n.Runs)
+		}
+	}
+	slices.SortFunc(sampled, func(a, b Dismissal) int {
+		return cmp.Or(cmp.Compare(b.Runs, a.Runs), cmp.Compare(a.By, b.By), cmp.Compare(a.Reason, b.Reason))
+	})
+	return sampled[:min(len(sampled), maxDismissals)]
 }

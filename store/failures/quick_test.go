@@ -38,6 +38,11 @@ func TestManyDismissed(t *testing.T) {
 		INSERT INTO lumin.dismissals (event_key, job_kind, reason, dismissed_by) SELECT event_key, job_kind, 'test data', 'ann' FROM d`)
 	storetest.Exec(t, s.Pool(), `VACUUM ANALYZE lumin.runs, lumin.dismissals`)
 	testMany(t, s, failures.Dismissed())
+	groups, err := failures.Dismissed().Quickly(t.Context(), s.Pool(), nil, nil, 10)
+	if err != nil || len(groups.Groups) != 2 || len(groups.Groups[0].Dismissals) != 1 {
+		t.Fatalf("%+v, %v", groups, err)
+	}
+	wantAbout(t, groups.Groups[0].Dismissals[0].Runs, manyRuns)
 }
 
 func TestManyRetrying(t *testing.T) {
