@@ -75,6 +75,23 @@ func (s *Store) DismissedFingerprints(ctx context.Context) (names []string, all 
 		SELECT DISTINCT error_fingerprint FROM lumin.dismissed_runs WHERE error_fingerprint IS NOT NULL ORDER BY 1`)
 }
 
+// StoredError returns the error of a run in a state that has a fingerprint. It is
+// empty if there is none, or if it is not found at a glance.
+func (s *Store) StoredError(ctx context.Context, state, fingerprint string) (string, error) {
+	sql := `SELECT r.error FROM lumin.runs r WHERE r.state = $1 AND r.error_fingerprint = $2 LIMIT 1`
+	if state == "dismissed" {
+		sql = `SELECT r.error FROM lumin.dismissals d JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind
+			WHERE r.state = $1 AND r.error_fingerprint = $2 LIMIT 1`
+	}
+	found, _, err := estimate.Exactly(ctx, s.pool, estimate.Glance(), "lumin.runs", func(ctx context.Context, tx pgx.Tx) ([]string, error) {
+		return query.Column[string](ctx, tx, "find an error", sql, pgx.QueryExecModeCacheDescribe, state, fingerprint)
+	})
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	return found[0], nil
+}
+
 func (s *Store) fingerprints(ctx context.Context, sql string, args ...any) (names []string, all bool, err error) {
 	return estimate.Exactly(ctx, s.pool, estimate.Quick(), "lumin.runs", func(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		return query.Column[string](ctx, tx, "list errors", sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)

@@ -61,6 +61,7 @@ func TestDismissGroup(t *testing.T) {
 	r := failed(t)
 	list := r.get("/failures?kind=book").want(200, "no such account", "timeout", "book")
 	plan := r.get(list.link("Dismiss book: no such account")).want(200, "Dismiss failed runs of book", "Dismiss 2 runs", "leave the list of failures")
+	plan.want(200, "Error, such as no such account").not("timeout")
 	if r.runs("failed") != 3 {
 		t.Error("a plan changed runs")
 	}
@@ -78,7 +79,7 @@ func TestDismissGroup(t *testing.T) {
 	r.wantLog("ann dashboard dismiss test data done")
 
 	dismissed := r.get("/failures?state=dismissed").want(200, "no such account", "test data", "by ann")
-	form = r.get(dismissed.link("Restore book: no such account")).want(200, "Restore 2 runs").fields("/plan")
+	form = r.get(dismissed.link("Restore book: no such account")).want(200, "Restore 2 runs", "Error, such as no such account").fields("/plan")
 	r.post("/plan", form).follow().want(200, "No run is dismissed")
 	r.wantLog("ann dashboard restore  done")
 }
@@ -220,6 +221,7 @@ func TestCancelRetrying(t *testing.T) {
 	if r.runs("cancelled") != 1 {
 		t.Error("no run is cancelled")
 	}
+	r.get(r.get("/failures?state=retrying&kind=book").link("Cancelled")).want(200, "Events that match", "request-1", "cancelled book")
 }
 
 // A reader sees everything, without the buttons, and may not send the forms.

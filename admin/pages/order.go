@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -128,9 +129,13 @@ func (p *Pages) plan(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	facts, err := p.factsOf(c.Request().Context(), o)
+	if err != nil {
+		return err
+	}
 	a := confirmation{
 		Title: o.title(), Section: "/failures", Back: link{"Back", o.Back},
-		Points: o.points(), Facts: o.facts(), Plan: &plan,
+		Points: o.points(), Facts: facts, Plan: &plan,
 		Path: "/plan", Fields: o.fields(), Action: o.action(plan),
 		Danger:      o.Do == doDismiss || o.Do == doCancel || o.Filter.Status == replay.Succeeded,
 		Works:       o.Do == doReplay,
@@ -237,6 +242,8 @@ func (o order) points() []string {
 	}
 }
 
+const fingerprintFact = "Error fingerprint"
+
 // facts names the filter.
 func (o order) facts() (list []fact) {
 	add := func(name string, values []string) {
@@ -246,7 +253,7 @@ func (o order) facts() (list []fact) {
 	}
 	f := o.Filter
 	add("Job type", f.Kinds)
-	add("Error fingerprint", f.ErrorFingerprints)
+	add(fingerprintFact, f.ErrorFingerprints)
 	add("Event type", f.EventTypes)
 	add("Source", f.Sources)
 	for _, id := range f.SignatureRequestIDs {
@@ -264,6 +271,30 @@ func (o order) facts() (list []fact) {
 	bound("Received since", f.ReceivedSince)
 	bound("Received until", f.ReceivedUntil)
 	return list
+}
+
+// errorsNamed is how many error fingerprints a plan explains.
+const errorsNamed = 5
+
+// factsOf names the filter, with an error of each fingerprint if a run has it.
+func (p *Pages) factsOf(ctx context.Context, o order) ([]fact, error) {
+	state := o.Filter.Status.RunState()
+	if o.Do == doRestore {
+		state = "dismissed"
+	}
+	list := o.facts()
+	at := 1 + slices.IndexFunc(list, func(f fact) bool { return f.Name == fingerprintFact })
+	for _, fingerprint := range o.Filter.ErrorFingerprints[:min(len(o.Filter.ErrorFingerprints), errorsNamed)] {
+		text, err := p.cfg.Store.StoredError(ctx, state, fingerprint)
+		if err != nil {
+			return nil, err
+		}
+		if text != "" {
+			list = slices.Insert(list, at, fact{Name: "Error, such as", Text: text, Error: true})
+			at++
+		}
+	}
+	return list, nil
 }
 
 // action is the text of the button, with the number of runs.
