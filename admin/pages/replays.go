@@ -98,7 +98,7 @@ func (d *replayData) add(counted countedRuns) {
 	} else if d.Order.Planned != nil && d.Order.State == "running" {
 		d.Total = max(d.Total, *d.Order.Planned)
 	}
-	if d.Order.State == "done" {
+	if d.Settled = min(d.Settled, d.Total); d.Order.State == "done" {
 		d.Settled = d.Total
 	}
 	if counted.order.State == "done" {
