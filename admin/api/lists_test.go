@@ -130,3 +130,17 @@ func TestSourcesAndAlerts(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// The numbers of a replay add up, also after later replays have taken some of its runs.
+func TestReplayedLater(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	pgtest.Exec(t, r.store.Pool(), `INSERT INTO lumin.replays (status, state, enqueued, finished_at) VALUES ('failed', 'done', 3, now())`)
+	pgtest.Exec(t, r.store.Pool(), `
+		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, replay_id, job_id, finished_at)
+		SELECT gen_random_uuid(), 'book', n, 'dismissed', n / 3 + 1, n, now() FROM generate_series(1, 3) n`)
+	d := get[api.ReplayDetails](r, "/replays/1")
+	if want := "[{book dismissed 2}]"; fmt.Sprint(d.RunCounts) != want || d.ReplayedLater != 1 || d.Enqueued != 3 {
+		t.Errorf("%+v, want %s and 1 replayed later of 3", d, want)
+	}
+}
