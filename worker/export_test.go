@@ -22,8 +22,11 @@ func (c Config) Quick(softStop time.Duration) Config {
 	return c
 }
 
-// InternalQueue is the queue of the internal jobs.
-const InternalQueue = replayQueue
+// The queues of the internal jobs.
+const (
+	InternalQueue = replayQueue
+	PeriodicQueue = periodicQueue
+)
 
 // Warnings returns the handler that filters River's log.
 func Warnings(h slog.Handler) slog.Handler { return warnings{h} }

@@ -14,7 +14,8 @@ import (
 
 // The queues of the internal jobs: replays, erasures, retention and the sweep.
 // They do not wait behind job types, and the periodic ones do not wait behind
-// replay orders. The trigger on lumin.replays also contains the first name.
+// replay orders. The trigger on lumin.replays also contains the first name, and
+// package operate refuses to pause either.
 const (
 	replayQueue   = "lumin"
 	periodicQueue = "lumin_periodic"

@@ -12,6 +12,7 @@ import (
 
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
+	"lumin-ingest/store/operate"
 	"lumin-ingest/worker"
 )
 
@@ -76,6 +77,7 @@ func TestRegistryRefuses(t *testing.T) {
 		{"no time", with(func(s *settings) { s.timeout = 0 }), "Timeout is 0s"},
 		{"negative time", with(func(s *settings) { s.timeout = -1 }), "Timeout is -1ns"},
 		{"internal queue", with(func(s *settings) { s.queue = worker.InternalQueue }), "reserved for the program"},
+		{"periodic queue", with(func(s *settings) { s.queue = worker.PeriodicQueue }), "reserved for the program"},
 		{"no queue", with(func(s *settings) { s.queue = "" }), `Queue is ""`},
 		{"queue in capitals", with(func(s *settings) { s.queue = "Slow" }), `Queue is "Slow"`},
 		{"long queue", with(func(s *settings) { s.queue = strings.Repeat("a", 65) }), "at most 64"},
@@ -170,6 +172,19 @@ func TestRoute(t *testing.T) {
 	}
 	if got := worker.NewRegistry().Route("account", "x"); len(got) != 0 {
 		t.Errorf("an empty registry routes to %v", got)
+	}
+}
+
+// Package operate names the internal queues too, so that a person cannot pause them.
+func TestInternalQueues(t *testing.T) {
+	t.Parallel()
+	for _, queue := range []string{worker.InternalQueue, worker.PeriodicQueue} {
+		if operate.InternalWork(queue) == "" {
+			t.Errorf("queue %s can be paused", queue)
+		}
+	}
+	if err := operate.CheckPause("default"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -98,7 +98,7 @@ func (a *api) catalog() {
 	})
 	order(a, operation{
 		id: "pause-queue", method: http.MethodPost, path: "/queues/pause", tag: programsTag, role: access.Operate,
-		summary: "Pause a queue", description: "Makes all programs take no further jobs from a queue. Jobs that are running go on.", errors: []int{http.StatusNotFound, http.StatusConflict},
+		summary: "Pause a queue", description: "Makes all programs take no further jobs from a queue. Jobs that are running go on. The queues of the program's own jobs cannot be paused.", errors: []int{http.StatusNotFound, http.StatusConflict},
 	}, func(ctx context.Context, w *window.Window, _ string, in QueueRequest) (Done, error) {
 		return Done{true}, w.PauseQueue(ctx, in.Queue, in.Reason)
 	})

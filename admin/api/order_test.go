@@ -128,6 +128,28 @@ func TestRefusedOrderIsNotRemembered(t *testing.T) {
 	}
 }
 
+func TestInternalQueuesAreNotPaused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, queue := range []string{"lumin", "lumin_periodic"} {
+		a := r.call("operate", http.MethodPost, "/queues/pause", `{"queue":"`+queue+`"}`)
+		if a.status != http.StatusConflict || !strings.Contains(a.body, `"code":"internal_queue"`) || !strings.Contains(a.body, "queue "+queue+" cannot be paused: ") {
+			t.Errorf("pause %s: %d %s", queue, a.status, a.body)
+		}
+	}
+}
+
+// The database stores a rate as a number of four bytes.
+func TestRateIsBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for rate, status := range map[string]int{"2147483647": http.StatusOK, "2147483648": http.StatusUnprocessableEntity} {
+		if a := r.call("operate", http.MethodPost, "/replays", `{"filter":{"status":"failed"},"rate":`+rate+`}`); a.status != status {
+			t.Errorf("a rate of %s: %d %s", rate, a.status, a.body)
+		}
+	}
+}
+
 func TestErasureIsOrderedOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -22,7 +22,7 @@ var (
 // ReplayRequest orders a replay.
 type ReplayRequest struct {
 	Filter RunFilter `json:"filter"`
-	Rate   int       `json:"rate,omitempty" minimum:"0"`
+	Rate   int       `json:"rate,omitempty" minimum:"0" maximum:"2147483647"`
 	Reason string    `json:"reason,omitempty" maxLength:"1000"`
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"lumin-ingest/admin/assets"
 	"lumin-ingest/internal/mask"
+	"lumin-ingest/store/operate"
 )
 
 // functions are those of the templates.
@@ -38,6 +39,8 @@ func (p *Pages) functions() template.FuncMap {
 		"maskText":    mask.String,
 		"flag":        flag,
 		"late":        late,
+
+		"internalWork": operate.InternalWork,
 	}
 }
 

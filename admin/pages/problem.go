@@ -12,6 +12,7 @@ import (
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/store"
+	"lumin-ingest/store/operate"
 )
 
 // problem is an error page: what happened, and what to do.
@@ -63,6 +64,8 @@ func (p *Pages) problemOf(err error) *problem {
 		return shown
 	case errors.Is(err, store.ErrNotFound):
 		return &problem{Status: http.StatusNotFound, Title: "Not found", Text: "It may have been removed by retention or an erasure.", Do: link{"Go to the overview", "/"}}
+	case errors.Is(err, operate.ErrInternalQueue):
+		return &problem{Status: http.StatusConflict, Title: "Not paused", Text: capitalized(err.Error()) + ".", Do: link{"Show the queues", "/queues"}}
 	case errors.As(err, &refused) && refused.Code < http.StatusInternalServerError:
 		return &problem{Status: refused.Code, Title: http.StatusText(refused.Code), Text: "The program does not answer this request.", Do: link{"Go to the overview", "/"}}
 	case hasCode(err, pgerrcode.InsufficientPrivilege):

@@ -12,9 +12,6 @@ import (
 	"lumin-ingest/store/workload"
 )
 
-// internalQueue is the queue of the program's own jobs, which cannot be paused.
-const internalQueue = "lumin"
-
 // queues lists the queues, and the programs that work them.
 func (p *Pages) queues(c echo.Context) error {
 	now, err := p.work.get(c.Request().Context())
@@ -73,9 +70,10 @@ func queuePlan(q workload.Queue, programs int) confirmation {
 		a.Title, a.Action, a.NeedsReason, a.Fields = "Resume queue "+q.Name, "Resume the queue", false, []field{{"do", "resume"}}
 		a.Points = []string{"Programs take jobs from this queue again, the oldest first."}
 	}
+	refused := operate.CheckPause(q.Name)
 	switch {
-	case q.Name == internalQueue:
-		a.Nothing = "This queue cannot be paused: replays, erasures and retention run in it."
+	case refused != nil && q.PausedAt == nil:
+		a.Points, a.Nothing = nil, capitalized(refused.Error())+"."
 	case q.LastSeen == nil:
 		a.Nothing = "No program has worked this queue within a day."
 	}

@@ -15,7 +15,7 @@
 //     escapes.
 //   - Each change has a row in the audit log, with the ids of its jobs.
 //   - Jobs are not deleted, because a run without its job would wait for the sweep,
-//     which makes the job again. The queue of the program's own jobs is not paused.
+//     which makes the job again. The queues of the program's own jobs are not paused.
 //   - Arguments and metadata of jobs, which may hold personal data, are shown only to
 //     callers with the role operate.
 //   - Each page has a link to the dashboard, and that of a job one to its event.

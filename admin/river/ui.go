@@ -79,6 +79,9 @@ var plainPath = regexp.MustCompile(`^/river(/|(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*
 // limits of a queue are not among them: they have an effect only in River Pro.
 var allowed = regexp.MustCompile(`^(POST /api/jobs/(cancel|retry)|PUT /api/queues/[^/]+/(pause|resume))$`)
 
+// pausePath matches the path that pauses a queue.
+var pausePath = regexp.MustCompile(`^/api/queues/([^/]+)/pause$`)
+
 func (u *UI) serve(c echo.Context) error {
 	r := c.Request()
 	if !plainPath.MatchString(r.URL.EscapedPath()) || !plainPath.MatchString(r.URL.Path) {
@@ -111,12 +114,14 @@ const maxBody = 64 << 10
 func (u *UI) change(c echo.Context) error {
 	r := c.Request()
 	path := strings.TrimPrefix(r.URL.Path, Prefix)
-	switch path {
-	case "/api/jobs/delete":
+	if path == "/api/jobs/delete" {
 		return refuse(c, http.StatusForbidden, "not_here", "Jobs are not deleted here: a run that waits for a deleted job would get a new one. Cancel the job instead. "+
 			"The queue removes finished jobs automatically.")
-	case "/api/queues/lumin/pause":
-		return refuse(c, http.StatusForbidden, "not_here", "The queue lumin cannot be paused: replays, erasures and retention run in it.")
+	}
+	if queue := pausePath.FindStringSubmatch(path); queue != nil {
+		if err := operate.CheckPause(queue[1]); err != nil {
+			return refuse(c, http.StatusForbidden, "not_here", "The "+err.Error()+".")
+		}
 	}
 	if !allowed.MatchString(r.Method + " " + path) {
 		return refuse(c, http.StatusNotFound, "no_such_path", "River UI has no such change.")

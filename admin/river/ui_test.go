@@ -49,7 +49,7 @@ func newRig(t *testing.T) *rig {
 			       CASE WHEN $2 <> 'retryable' THEN now() END FROM j`,
 			fmt.Sprintf("018a8ca2-3c4d-8e5f-a012-34567890000%d", i), state)
 	}
-	pgtest.Exec(t, pool, `INSERT INTO lumin.river_queue (name, updated_at) VALUES ('default', now()), ('lumin', now())`)
+	pgtest.Exec(t, pool, `INSERT INTO lumin.river_queue (name, updated_at) VALUES ('default', now()), ('lumin', now()), ('lumin_periodic', now())`)
 	r := &rig{T: t, pool: pool, operator: operate.New(st), tokens: map[string]string{}}
 	ui, err := river.New(river.Config{Pool: admin, Operator: r.operator})
 	if err != nil {
@@ -199,7 +199,8 @@ func TestChanges(t *testing.T) {
 	)
 
 	r.want("operate", http.MethodPost, "/river/api/jobs/delete", `{"ids":["1"]}`, http.StatusForbidden, "not deleted here")
-	r.want("operate", http.MethodPut, "/river/api/queues/lumin/pause", "", http.StatusForbidden, "cannot be paused")
+	r.want("operate", http.MethodPut, "/river/api/queues/lumin/pause", "", http.StatusForbidden, "The queue lumin cannot be paused: replays")
+	r.want("operate", http.MethodPut, "/river/api/queues/lumin_periodic/pause", "", http.StatusForbidden, "The queue lumin_periodic cannot be paused: retention")
 	r.want("operate", http.MethodPost, "/river/api/workflows/1/cancel", "", http.StatusNotFound, "no such change")
 	for _, queue := range []string{"default", "lumin"} {
 		r.want("operate", http.MethodPatch, "/river/api/queues/"+queue, `{"concurrency":{"global_limit":1}}`, http.StatusNotFound, "no such change")
@@ -207,7 +208,9 @@ func TestChanges(t *testing.T) {
 	r.want("operate", http.MethodPut, "/river/api/queues/*/pause", "", http.StatusNotFound, "no_such_path")
 	r.want("operate", http.MethodDelete, "/river/api/jobs/1", "", http.StatusNotFound, "no such change")
 	r.wantLog()
-	r.want("operate", http.MethodPut, "/river/api/queues/lumin/resume", "", http.StatusOK, "")
+	for _, queue := range []string{"lumin", "lumin_periodic"} {
+		r.want("operate", http.MethodPut, "/river/api/queues/"+queue+"/resume", "", http.StatusOK, "")
+	}
 	r.want("operate", http.MethodPost, "/river/api/jobs/cancel", `{"ids":["`+strings.Repeat("1", 70_000)+`"]}`, http.StatusRequestEntityTooLarge, "64 KiB")
 	if n := pgtest.Value[int](t, r.pool, `SELECT count(*) FROM lumin.river_job`); n != 3 {
 		t.Errorf("%d jobs", n)

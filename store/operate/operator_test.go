@@ -90,8 +90,10 @@ func TestChanges(t *testing.T) {
 	check("paused", storetest.Value[bool](t, s.Pool(), `SELECT paused_at IS NOT NULL FROM lumin.river_queue`), true, nil)
 	check("resume", nil, nil, o.ResumeQueue(t.Context(), ann(), "slow", ""))
 	check("resumed", storetest.Value[bool](t, s.Pool(), `SELECT paused_at IS NULL FROM lumin.river_queue`), true, nil)
-	if err := o.PauseQueue(t.Context(), ann(), "lumin", ""); !errors.Is(err, operate.ErrInternalQueue) {
-		t.Errorf("paused the internal queue: %v", err)
+	for _, queue := range []string{"lumin", "lumin_periodic"} {
+		if err := o.PauseQueue(t.Context(), ann(), queue, ""); !errors.Is(err, operate.ErrInternalQueue) || !strings.HasPrefix(err.Error(), "queue "+queue+" cannot be paused: ") {
+			t.Errorf("paused queue %s: %v", queue, err)
+		}
 	}
 	if err := o.PauseQueue(t.Context(), ann(), "none", ""); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("paused an unknown queue: %v", err)

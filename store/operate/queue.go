@@ -11,12 +11,29 @@ import (
 	"lumin-ingest/store"
 )
 
-// ErrInternalQueue refuses to pause the queue of the program's own jobs. Without
-// them there are no replays, no erasures and no retention.
-var ErrInternalQueue = errors.New("queue lumin cannot be paused: replays, erasures and retention run in it")
+// ErrInternalQueue refuses to pause a queue of the program's own jobs.
+var ErrInternalQueue = errors.New("cannot be paused")
 
-// internalQueue is the queue of the program's own jobs.
-const internalQueue = "lumin"
+// InternalWork names what runs in a queue of the program's own jobs. It is empty for
+// every other queue.
+func InternalWork(queue string) string {
+	switch queue {
+	case "lumin":
+		return "replays and the jobs that wake lanes"
+	case "lumin_periodic":
+		return "retention, erasures, the sweep and periodic jobs"
+	}
+	return ""
+}
+
+// CheckPause returns [ErrInternalQueue], with what a pause would stop, for a queue of
+// the program's own jobs. A version before this one paused them: they can be resumed.
+func CheckPause(queue string) error {
+	if work := InternalWork(queue); work != "" {
+		return fmt.Errorf("queue %s %w: %s run in it", queue, ErrInternalQueue, work)
+	}
+	return nil
+}
 
 // These statements do what River's client does. River names the channel after its
 // schema and reads this JSON.
@@ -37,10 +54,10 @@ WHERE name = $1`
 // PauseQueue makes all programs take no further jobs from a queue. Jobs that are
 // running go on. Programs act within milliseconds, or within a minute if they miss
 // the notification. The error is [store.ErrNotFound] if no program has used the
-// queue, and [ErrInternalQueue] for the queue lumin.
+// queue, and [ErrInternalQueue] for a queue of the program's own jobs.
 func (o *Operator) PauseQueue(ctx context.Context, by Actor, queue, reason string) error {
-	if queue == internalQueue {
-		return ErrInternalQueue
+	if err := CheckPause(queue); err != nil {
+		return err
 	}
 	return o.controlQueue(ctx, by, ActionPauseQueue, "pause", pauseSQL, queue, reason)
 }
