@@ -63,7 +63,8 @@ func (o order) check() error {
 	switch {
 	case o.Do == doReplay:
 	case o.Do == doDismiss && (o.Filter.Status == "" || o.Filter.Status == replay.Failed || o.Filter.Status == replay.Late):
-	case o.Do == doRestore, o.Do == doCancel && o.Filter.Status == replay.Retrying:
+	case o.Do == doRestore && (o.Filter.Status == "" || o.Filter.Status == replay.Failed):
+	case o.Do == doCancel && o.Filter.Status == replay.Retrying:
 	default:
 		return badRequest("This action does not exist for these runs.")
 	}
@@ -149,7 +150,7 @@ func (p *Pages) plan(c echo.Context) error {
 		a.Points = append(a.Points, plural(left.Dismissed, "dismissed run matches too, and is", "dismissed runs match too, and are")+" left out. Restore them first to replay them.")
 	}
 	if plan.Empty() {
-		a.Nothing = "No run matches any more. Someone may have acted on them, or they have been retried."
+		a.Nothing = o.nothing(left)
 	}
 	if !plan.Exact && !exactly {
 		query.Set("exactly", "1")
@@ -344,11 +345,11 @@ func (p *Pages) carryOut(c echo.Context, by operate.Actor, reason string) error 
 func (p *Pages) placeReplay(c echo.Context, by operate.Actor, o order, reason string) error {
 	n := replay.NewOrder{Filter: o.Filter, Reason: reason}
 	if text := strings.TrimSpace(c.FormValue("rate")); text != "" {
-		rate, err := strconv.Atoi(text)
+		rate, err := strconv.ParseInt(text, 10, 32) // as the database stores it
 		if err != nil || rate < 1 {
-			return badRequest("The rate is a number of runs a second, 1 or more.")
+			return badRequest("The rate is a number of runs a second, from 1 to 2147483647.")
 		}
-		n.Rate = rate
+		n.Rate = int(rate)
 	}
 	id, err := p.cfg.Operator.Replay(c.Request().Context(), by, n)
 	switch {
