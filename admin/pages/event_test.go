@@ -92,6 +92,47 @@ func TestReveal(t *testing.T) {
 	}
 }
 
+// Once everything has been erased, there is nothing left to show.
+func TestNothingToReveal(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "title", "book"))
+	r.get("/requests/request-1").want(200, "Show personal data")
+	r.exec(`UPDATE lumin.events SET payload = NULL, payload_removed_at = now()`)
+	for _, caller := range []pages.Caller{{Name: "ann", MayOperate: true}, {Name: "bob"}} {
+		r.caller = caller
+		for _, path := range []string{"/requests/request-1", "/events/1"} {
+			r.get(path).want(200).not("personal data", "masked")
+		}
+	}
+	r.exec(`INSERT INTO lumin.signature_requests (signature_request_id, title) VALUES ('request-1', 'title')`)
+	r.get("/requests/request-1").want(200, "masked")
+}
+
+// A failed run is dismissed and restored from the page of its event, and a retrying
+// one is cancelled.
+func TestActionsOnRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "a", "book", "mail"))
+	r.fail("book", "timeout")
+	r.exec(`UPDATE lumin.river_job SET state = 'retryable', attempt = 1, errors = ARRAY['{"error":"timeout"}'::jsonb] WHERE kind = 'mail'`)
+	act := func(text, plan, after string) {
+		t.Helper()
+		form := r.get(r.get("/events/1").link(text)).want(200, plan).fields("/plan")
+		form.Set("reason", "test")
+		if to := r.post("/plan", form).answered(303).header.Get("Location"); to != "/events/1" {
+			t.Errorf("%s leads to %s", text, to)
+		}
+		r.get("/events/1").want(200, after)
+	}
+	act("Cancel…", "Cancel 1 run", "mail cancelled")
+	act("Dismiss…", "Dismiss 1 run", "book dismissed")
+	act("Restore…", "Restore 1 run", "book failed")
+	r.caller = pages.Caller{Name: "bob"}
+	r.get("/events/1").want(200).not("Dismiss…", "Replay…")
+}
+
 // A page with revealed data is an answer to POST. It is not refreshed, and the form of
 // the theme leads to the page that GET answers.
 func TestRevealedOnce(t *testing.T) {

@@ -32,6 +32,9 @@ type requestData struct {
 	Hidden   bool // the newest body is not valid JSON, or has no list of signers as documented
 }
 
+// Masks reports whether the page has something that it masks.
+func (d requestData) Masks() bool { return d.Title != "" || len(d.Signers) > 0 }
+
 // signer is one signer of the newest body.
 type signer struct{ Name, Email, Status, Group string }
 

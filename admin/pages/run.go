@@ -15,6 +15,7 @@ type runData struct {
 	Steps    []step
 	Earlier  int    // steps before the first of Steps
 	Replay   string // the status to replay it with; empty if it cannot be replayed now
+	Also     link   // to the plan of another action: dismiss, restore or cancel; empty if there is none now
 	EventID  int64
 	LastText string // the last error, if no step has it
 }
@@ -38,9 +39,9 @@ func (p *Pages) runsOf(ctx context.Context, e store.EventDetails) ([]runData, er
 	stories, err := p.cfg.Store.RunStories(ctx, e.ID)
 	runs := make([]runData, 0, len(stories))
 	for _, s := range stories {
-		r := runData{RunStory: s, EventID: e.ID, Replay: replayable(s.Status), Steps: stepsOf(s)}
-		if e.PayloadRemovedAt != nil {
-			r.Replay = ""
+		r := runData{RunStory: s, EventID: e.ID, Steps: stepsOf(s)}
+		if e.PayloadRemovedAt == nil {
+			r.Replay, r.Also = replayable(s.Status), alsoOf(s, e.ID)
 		}
 		if s.Error != "" && !slices.ContainsFunc(r.Steps, func(step step) bool { return step.Error != "" }) {
 			r.LastText = s.Error
@@ -64,4 +65,17 @@ func replayable(status string) string {
 		return status
 	}
 	return ""
+}
+
+// alsoOf is what else than a replay can be done with a run.
+func alsoOf(r store.RunStory, event int64) link {
+	do := map[string]string{"failed": doDismiss, "dismissed": doRestore, "retrying": doCancel}[r.Status]
+	if do == "" {
+		return link{}
+	}
+	status := r.Status
+	if do == doRestore {
+		status = "" // it chooses dismissed runs only
+	}
+	return link{capitalized(do) + "…", path("/plan", "do", do, "status", status, "kind", r.Kind, "event", event, "back", eventPath(event))}
 }
