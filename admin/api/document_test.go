@@ -14,7 +14,7 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.call("read", http.MethodGet, "", "")
-	if a.status != http.StatusOK || !strings.Contains(a.body, "List events") {
+	if a.status != http.StatusOK || !strings.Contains(a.body, "List events") || !strings.Contains(a.body, `<a href="/">Dashboard</a>`) {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	for _, inline := range []string{"<script", "<style", " style=", " onclick=", "http://", "https://"} {
