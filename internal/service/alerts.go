@@ -104,7 +104,7 @@ func mismatchAlert(status ingest.SourceStatus) alerts.Alert {
 	return alerts.Alert{
 		Key: alerts.Mismatch + "/" + status.Source,
 		Text: fmt.Sprintf("signatures of source %s match no configured key (deliveries refused in a row: %d, the last good one: %s). "+
-			"If the key was rotated at Lumin, add the new one: Lumin repeats refused deliveries for 30 h 20 min. If Lumin's own deliveries succeed, someone else sends these.",
+			"If the key was rotated at Lumin, add the new one: Lumin repeats refused deliveries for 30 h 20 min; if Lumin's own deliveries succeed, someone else sends these.",
 			status.Source, status.MismatchesSince, last),
 		Page: "/sources",
 	}

@@ -26,7 +26,7 @@ const (
 // Alert is one condition that holds.
 type Alert struct {
 	Key  string `json:"key"`  // the condition and what it is about, such as lane/book_revenue
-	Text string `json:"text"` // one line: what is wrong, and what to do
+	Text string `json:"text"` // one line: what is wrong, and in the last sentence what to do
 	Page string `json:"page"` // of the dashboard, as a path; "" if none fits
 }
 
@@ -36,7 +36,8 @@ func (a Alert) Condition() string {
 	return condition
 }
 
-// Open is an alert with what is known about it. Times are the database's.
+// Open is an alert with what is known about it. The text of a resolved one does not
+// say what to do. Times are the database's.
 type Open struct {
 	Alert
 	Since      time.Time  `json:"since"`       // when the condition was first found

@@ -3,6 +3,7 @@ package alerts
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -107,5 +108,16 @@ func List(ctx context.Context, pool *pgxpool.Pool, resolvedWithin time.Duration)
 
 func scanOpen(row pgx.CollectableRow) (o Open, err error) {
 	err = row.Scan(&o.Key, &o.Text, &o.Page, &o.Since, &o.SeenAt, &o.SentAt, &o.ResolvedAt)
+	if o.ResolvedAt != nil {
+		o.Text = withoutAdvice(o.Text)
+	}
 	return o, err
+}
+
+// withoutAdvice leaves out the last of several sentences, which says what to do.
+func withoutAdvice(text string) string {
+	if end := strings.LastIndex(text, ". "); end >= 0 {
+		return text[:end+1]
+	}
+	return text
 }

@@ -100,7 +100,7 @@ func TestLifeOfAnAlert(t *testing.T) {
 func TestReported(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.New(t))
-	if err := alerts.Report(t.Context(), pool, []alerts.Alert{{Key: "mismatch/account", Text: "a rotated key"}}); err != nil {
+	if err := alerts.Report(t.Context(), pool, []alerts.Alert{{Key: "mismatch/account", Text: "a rotated key. It is v2. Add the new one."}}); err != nil {
 		t.Fatal(err)
 	}
 	look := func(want string) {
@@ -113,10 +113,13 @@ func TestReported(t *testing.T) {
 		}
 	}
 	look("mismatch/account new")
+	if list, err := alerts.List(t.Context(), pool, 0); err != nil || len(list) != 1 || list[0].Text != "a rotated key. It is v2. Add the new one." {
+		t.Errorf("%+v, %v", list, err)
+	}
 	storetest.Exec(t, pool, `UPDATE lumin.alerts SET seen_at = now() - interval '4 minutes'`)
 	look("mismatch/account ended") // nothing was sent about it
 	list, err := alerts.List(t.Context(), pool, time.Hour)
-	if err != nil || len(list) != 1 || list[0].ResolvedAt == nil || list[0].Text != "a rotated key" {
+	if err != nil || len(list) != 1 || list[0].ResolvedAt == nil || list[0].Text != "a rotated key. It is v2." {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if list, err := alerts.List(t.Context(), pool, 0); err != nil || len(list) != 0 {
