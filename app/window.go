@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,6 +177,9 @@ func (s windowSettings) api() (*apiclient.Client, error) {
 	switch {
 	case errors.Is(err, apiclient.ErrServer):
 		return nil, advice.Usage(err.Error(), "write it like https://ingest.example.com, without a user, a query or a fragment")
+	case errors.Is(err, apiclient.ErrToken):
+		return nil, advice.Usage(cmp.Or(s.TokenFile, "LUMIN_INGEST_TOKEN")+" holds more than a token, or none: "+err.Error(),
+			"of what \"token new\" prints, keep only the line that begins with lumin_; the other line belongs in ADMIN_TOKENS of the server")
 	case errors.Is(err, apiclient.ErrPlainHTTP):
 		return nil, advice.Usage(err.Error(), "write https:// in --server, or reach the server through a tunnel; --plain-http allows it in a network that you trust")
 	}

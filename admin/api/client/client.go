@@ -63,8 +63,12 @@ var ErrServer = errors.New("the URL of the server is invalid")
 // could use it.
 var ErrPlainHTTP = errors.New("the token would go to another machine over plain HTTP")
 
+// ErrToken refuses a text that is no token. The error does not show it.
+var ErrToken = errors.New("a token is one line without spaces")
+
 // New returns a Client. It does not connect. The error is [ErrServer] for an
-// invalid URL, and [ErrPlainHTTP] for one that a token must not be sent to.
+// invalid URL, [ErrPlainHTTP] for one that a token must not be sent to, and
+// [ErrToken] for a text that is no token.
 func New(cfg Config) (*Client, error) {
 	u, err := url.Parse(strings.TrimSpace(cfg.Server))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -72,6 +76,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if u.Scheme == "http" && cfg.Token != "" && !cfg.PlainHTTP && !loopback(u.Hostname()) {
 		return nil, ErrPlainHTTP
+	}
+	if strings.ContainsFunc(cfg.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, ErrToken
 	}
 	return &Client{
 		base: strings.TrimSuffix(u.String(), "/") + api.Prefix, host: u.Host, token: cfg.Token,

@@ -127,6 +127,16 @@ func TestUnreachableServers(t *testing.T) {
 	}
 }
 
+// A text that is no token is refused before it is sent, and is not shown.
+func TestNotAToken(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{canary + " " + canary, canary + "\n" + canary, "\t" + canary, canary + "\x00", "\u201c" + canary, canary + "\x7f"} {
+		if _, err := client.New(client.Config{Server: "https://ingest.example.com", Token: text}); !errors.Is(err, client.ErrToken) || strings.Contains(err.Error(), canary) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestServerURLs(t *testing.T) {
 	t.Parallel()
 	for server, want := range map[string]error{
