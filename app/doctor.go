@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/pgopen"
@@ -18,6 +19,7 @@ import (
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/conflict"
 	"lumin-ingest/store/doctor"
+	"lumin-ingest/store/operate"
 )
 
 type doctorCommand struct {
@@ -258,11 +260,15 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	undecided, err := conflict.UndecidedActors(ctx, st.Pool())
+	undecided, err := conflict.CountUndecided(ctx, st.Pool())
 	if err != nil {
 		return nil, err
 	}
 	late, err := store.CountWaitingLate(ctx, st.Pool())
+	if err != nil {
+		return nil, err
+	}
+	unrecognized, err := window.New(st).UnrecognizedLately(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -279,7 +285,7 @@ func examineQueue(ctx context.Context, st *store.Store) ([]finding, error) {
 		return nil, err
 	}
 	return slices.Concat(examinePrograms(programs, kinds), []finding{examineConnections(connections)}, examineStuck(programs), examineComplaints(queue),
-		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided), examineLate(late)}, examineHolders(holders, hidden)), nil
+		runs, lanes, examineFollowUps(followUps, programs), []finding{examineConflicts(undecided), examineLate(late), examineUnrecognized(unrecognized)}, examineHolders(holders, hidden)), nil
 }
 
 // examinePrograms compares the running programs with all job types that were
@@ -351,8 +357,13 @@ func examineComplaints(c doctor.Queue) []finding {
 	}
 	add(len(c.UnregisteredKinds) > 0, "jobs of kinds that no program has registered: "+strings.Join(c.UnregisteredKinds, ", "),
 		"they wait for a program that registers these kinds: was a job type renamed?")
-	add(len(c.PausedQueues) > 0, "paused: "+strings.Join(c.PausedQueues, ", "),
-		"resume them with River's QueueResume when the reason no longer applies")
+	for _, name := range c.PausedQueues {
+		when := "when the reason no longer applies"
+		if work := operate.InternalWork(name); work != "" {
+			when = "now: " + work + " run in it"
+		}
+		add(true, "paused: "+name, "run \""+invocation()+" queues resume "+name+"\" "+when)
+	}
 	add(c.OldRuns > 0, fmt.Sprintf("%d runs are pending for more than %s", c.OldRuns, approxDuration(longPending)),
 		"see \"SELECT * FROM lumin.queue_health\" for the cause: too few workers, or a slow job type")
 	add(len(c.OpenErasures) > 0, "erasures that are not finished: "+strings.Trim(fmt.Sprint(c.OpenErasures), "[]"),

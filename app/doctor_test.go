@@ -150,7 +150,7 @@ func TestDoctorFindsNothing(t *testing.T) {
 		"--lumin-account-api-keys", accountKey, "--lumin-app-secrets", "demo=" + appSecret + ",other=" + appSecret,
 	}, streams{out: &out, err: &errs}, testJobTypes)
 	const want = "connection ok, version ok, encoding ok, fsync ok, full_page_writes ok, synchronous_commit ok, clock ok, schema ok, " +
-		"programs ok, job types ok, connections ok, queue ok, runs ok, conflicts ok, late events ok, public URL warning, webhook account ok, webhook app:demo ok, webhook app:other failure"
+		"programs ok, job types ok, connections ok, queue ok, runs ok, conflicts ok, late events ok, unrecognized ok, public URL warning, webhook account ok, webhook app:demo ok, webhook app:other failure"
 	if got := verdicts(decodeFindings(t, &out)...); got != want || code != 1 {
 		t.Errorf("%s, code %d\nwant %s", got, code, want)
 	}

@@ -54,7 +54,13 @@ func showStatus(w io.Writer, s window.Status) {
 		}
 	}
 	if s.Undecided > 0 {
-		notes = append(notes, fmt.Sprintf("conflicts between two signers that wait for a decision: %d", s.Undecided))
+		notes = append(notes, undecidedText(s.Undecided, s.TwoSigners))
+	}
+	if s.Late > 0 {
+		notes = append(notes, fmt.Sprintf("late events that wait for a decision: %d", s.Late))
+	}
+	if s.Unrecognized > 0 {
+		notes = append(notes, unrecognizedText(s.Unrecognized))
 	}
 	for _, a := range s.Alerts {
 		notes = append(notes, "alert "+a.Key+": "+a.Text)

@@ -229,7 +229,7 @@ func programProperties() map[string]property {
 		"held":                   {"How many lanes are held.", 1},
 		"alerts":                 {"One object for each alert that holds, the newest first.", nil},
 		"key":                    {"The condition and what it is about.", "silence/account"},
-		"text":                   {"What is wrong, and what to do.", "source account has had no new event for 3d."},
+		"text":                   {"What is wrong, and what to do; of a resolved alert, what was wrong.", "source account has had no new event for 3d."},
 		"page":                   {"The page of the dashboard about it, as a path; empty if none fits.", "/sources"},
 		"seen_at":                {"When a program last found that it holds.", exampleTime},
 		"sent_at":                {"When a message about it was last sent; null if none was.", exampleTime},
@@ -243,7 +243,7 @@ func programProperties() map[string]property {
 		"last_verified_at":       {"When this program last verified a delivery of the source; null if it has not.", exampleTime},
 		"mismatches_since":       {"How many signatures matched none of the keys since then.", 0},
 		"key_ids":                {"Keys by their fingerprints.", []any{"3f9a1c2b77e05d14"}},
-		"undecided_conflicts":    {"Conflicts between two signers without a decision.", 0},
+		"undecided_conflicts":    {"Conflicts that wait for a decision.", 0},
 		"Queue.waiting":          {"How many wait for their time, such as the next attempt.", 0},
 		"from":                   {"When the first step begins.", exampleTime},
 		"to":                     {"When the last step ends.", exampleTime},
@@ -287,6 +287,10 @@ func programProperties() map[string]property {
 		"Change.subject":         {"What it was ordered for.", map[string]any{"job_kinds": []any{"issue_invoice"}}},
 		"outcome":                {"done or failed; empty while it is in progress, or if it is unknown.", "done"},
 		"result":                 {"What has changed.", map[string]any{"replay": 17}},
+
+		"undecided_between_signers": {"Undecided conflicts between two signers: probably events without runs.", 0},
+		"waiting_late_events":       {"Late events that wait for a decision, among the newest 5,000 late events.", 0},
+		"unrecognized_last_hour":    {"Deliveries of the last hour without a usable identity, which no job type got.", 0},
 	}
 }
 

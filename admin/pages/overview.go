@@ -55,7 +55,7 @@ func (p *Pages) overview(c echo.Context) error {
 // waiting is what waits for a person.
 type waiting struct {
 	Failed    failures.Groups // the biggest group
-	Conflicts int             // undecided ones, up to conflictsCounted
+	Conflicts conflict.Undecided
 	Late      store.WaitingLate
 }
 
@@ -65,11 +65,9 @@ func (p *Pages) readWaiting(ctx context.Context) (w waiting, err error) {
 	if w.Failed, err = failures.Failed().Quickly(ctx, pool, nil, nil, 1); err != nil {
 		return w, err
 	}
-	open, err := conflict.List(ctx, pool, conflict.Filter{Undecided: true, Limit: conflictsCounted})
-	if err != nil {
+	if w.Conflicts, err = conflict.CountUndecided(ctx, pool); err != nil {
 		return w, err
 	}
-	w.Conflicts = len(open)
 	w.Late, err = store.CountWaitingLate(ctx, pool)
 	return w, err
 }

@@ -8,6 +8,7 @@ import (
 	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
+	"lumin-ingest/store/operate"
 	"lumin-ingest/store/workload"
 )
 
@@ -40,9 +41,6 @@ type facts struct {
 }
 
 const (
-	// conflictsCounted bounds the conflicts that are counted.
-	conflictsCounted = 100
-
 	// longPending is how long a run may wait before the verdict names it. It is
 	// far more than the automatic recovery from a killed program takes.
 	longPending = 10 * time.Minute
@@ -156,9 +154,11 @@ func failureFindings(f facts) []finding {
 func queueFindings(f facts) (found []finding) {
 	for _, q := range f.Queues {
 		if q.PausedAt != nil {
-			found = append(found, finding{"warn",
-				fmt.Sprintf("Queue %s is paused, for %s. %s in it.", q.Name, span(f.Now.Sub(*q.PausedAt)), plural(q.Queued, "job waits", "jobs wait")),
-				link{"Resume it", "/queues/" + url.PathEscape(q.Name)}})
+			tone, text := "warn", fmt.Sprintf("Queue %s is paused, for %s. %s in it.", q.Name, span(f.Now.Sub(*q.PausedAt)), plural(q.Queued, "job waits", "jobs wait"))
+			if work := operate.InternalWork(q.Name); work != "" {
+				tone, text = "bad", text+" Until it is resumed, "+work+" do not run."
+			}
+			found = append(found, finding{tone, text, link{"Resume it", "/queues/" + url.PathEscape(q.Name)}})
 		}
 	}
 	return found
@@ -193,13 +193,17 @@ func isAre(t workload.JobType) string {
 }
 
 func conflictFindings(f facts) []finding {
+	all, two := f.Conflicts.All, f.Conflicts.TwoSigners
+	text := plural(all, "conflict waits", "conflicts wait") + " for a decision."
 	switch {
-	case f.Conflicts == 0:
+	case all == 0:
 		return nil
-	case f.Conflicts >= conflictsCounted:
-		return []finding{{"warn", fmt.Sprintf("At least %d conflicts wait for a decision.", f.Conflicts), link{"Decide", "/conflicts"}}}
+	case two == all:
+		text = plural(all, "conflict between two signers waits", "conflicts between two signers wait") + " for a decision."
+	case two > 0:
+		text = plural(all, "conflict waits", "conflicts wait") + " for a decision, " + count(two) + " of them between two signers."
 	}
-	return []finding{{"warn", plural(f.Conflicts, "conflict waits", "conflicts wait") + " for a decision.", link{"Decide", "/conflicts"}}}
+	return []finding{{"warn", text, link{"Decide", "/conflicts"}}}
 }
 
 func lateFindings(f facts) []finding {

@@ -8,6 +8,7 @@ import (
 	"lumin-ingest/store"
 	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/catalog"
+	"lumin-ingest/store/conflict"
 	"lumin-ingest/store/failures"
 	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
@@ -54,8 +55,9 @@ func TestVerdict(t *testing.T) {
 		"a warning":               {func(f *facts) { f.Warnings = []string{"source x is odd"} }, "warn", "Source x is odd.", 0},
 		"a rotated key":           {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}} }, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 0},
 		"a stranger":              {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 2}} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
-		"a conflict":              {func(f *facts) { f.Conflicts = 1 }, "warn", "1 conflict waits for a decision.", 0},
-		"many conflicts":          {func(f *facts) { f.Conflicts = conflictsCounted }, "warn", "At least 100 conflicts wait for a decision.", 0},
+		"a conflict":              {func(f *facts) { f.Conflicts.All = 1 }, "warn", "1 conflict waits for a decision.", 0},
+		"two signers":             {func(f *facts) { f.Conflicts = conflict.Undecided{All: 1, TwoSigners: 1} }, "warn", "1 conflict between two signers waits for a decision.", 0},
+		"many conflicts":          {func(f *facts) { f.Conflicts = conflict.Undecided{All: 100, TwoSigners: 2} }, "warn", "100 conflicts wait for a decision, 2 of them between two signers.", 0},
 		"an alert":                {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now)} }, "warn", "Something is wrong.", 0},
 		"a judged alert":          {func(f *facts) { f.Alerts = []alerts.Open{alert("failure/book/1f2e", now)} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
 		"a key rotated elsewhere": {func(f *facts) { f.Alerts = []alerts.Open{alert("mismatch/account", now)} }, "warn", "Something is wrong.", 0},
@@ -89,13 +91,17 @@ func TestVerdict(t *testing.T) {
 		"a late event":          {func(f *facts) { f.Late = store.WaitingLate{Events: 1} }, "warn", "1 late event waits for a decision: no job type has run.", 0},
 		"many late events":      {func(f *facts) { f.Late = store.WaitingLate{Events: 400, More: true} }, "warn", "At least 400 late events wait for a decision: no job type has run.", 0},
 		"a paused queue":        {func(f *facts) { f.Queues = []workload.Queue{{Name: "slow", PausedAt: ago(time.Hour), Queued: 3}} }, "warn", "Queue slow is paused, for 1 h. 3 jobs wait in it.", 0},
-		"an unknown kind":       {func(f *facts) { f.JobTypes[0] = workload.JobType{Kind: "old", Queued: 1} }, "bad", "1 run waits of old, which no running program has registered.", 0},
-		"a backlog":             {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Hour) }, "warn", "5 runs of book are queued; the oldest pending run has waited for 1 h.", 0},
-		"a short backlog":       {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Minute) }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
+		"a paused queue of the program": {func(f *facts) {
+			f.Queues = []workload.Queue{{Name: "lumin_periodic", PausedAt: ago(time.Hour), Queued: 3}}
+		}, "bad",
+			"Queue lumin_periodic is paused, for 1 h. 3 jobs wait in it. Until it is resumed, retention, erasures, the sweep and periodic jobs do not run.", 0},
+		"an unknown kind": {func(f *facts) { f.JobTypes[0] = workload.JobType{Kind: "old", Queued: 1} }, "bad", "1 run waits of old, which no running program has registered.", 0},
+		"a backlog":       {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Hour) }, "warn", "5 runs of book are queued; the oldest pending run has waited for 1 h.", 0},
+		"a short backlog": {func(f *facts) { f.JobTypes[0].Queued, f.JobTypes[0].Oldest = 5, ago(time.Minute) }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
 		"a failure, paused": {func(f *facts) {
 			f.JobTypes[0].Failed = 1
 			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 1, Exact: true, Error: "timeout"}}
-			f.Conflicts = 1
+			f.Conflicts.All = 1
 		}, "bad", "1 run has failed for good, of book: timeout", 1},
 		"most failures": {func(f *facts) {
 			f.JobTypes[0].Failed = 9

@@ -4,8 +4,10 @@ import (
 	"context"
 	"time"
 
+	"lumin-ingest/store"
 	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/conflict"
+	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/workload"
 )
@@ -84,8 +86,16 @@ type Status struct {
 	// Alerts are those that hold, the newest first, if a program examines them.
 	Alerts []alerts.Open `json:"alerts"`
 
-	// Undecided counts conflicts between two signers without a decision.
-	Undecided int64 `json:"undecided_conflicts"`
+	// Undecided counts conflicts that wait for a decision, and TwoSigners those of
+	// them between two signers.
+	Undecided  int64 `json:"undecided_conflicts"`
+	TwoSigners int64 `json:"undecided_between_signers"`
+
+	// Late counts late events that wait for a decision, among the newest late ones.
+	Late int64 `json:"waiting_late_events"`
+
+	// Unrecognized counts deliveries of the last hour without a usable identity.
+	Unrecognized int64 `json:"unrecognized_last_hour"`
 }
 
 // HeldLanes counts the held lanes of one job type.
@@ -117,6 +127,23 @@ func (w *Window) Status(ctx context.Context) (s Status, err error) {
 	if s.Alerts, err = alerts.List(ctx, w.pool, 0); err != nil {
 		return s, err
 	}
-	s.Undecided, err = conflict.UndecidedActors(ctx, w.pool)
+	undecided, err := conflict.CountUndecided(ctx, w.pool)
+	if err != nil {
+		return s, err
+	}
+	s.Undecided, s.TwoSigners = undecided.All, undecided.TwoSigners
+	late, err := store.CountWaitingLate(ctx, w.pool)
+	if err != nil {
+		return s, err
+	}
+	s.Late = late.Events
+	s.Unrecognized, err = w.UnrecognizedLately(ctx)
 	return s, err
+}
+
+// UnrecognizedLately counts the deliveries of the last hour that had no usable
+// identity, so that no job type got them.
+func (w *Window) UnrecognizedLately(ctx context.Context) (int64, error) {
+	lately, err := history.Deliveries(ctx, w.pool, history.LastHour(time.Now()), "")
+	return history.Unrecognized(lately), err
 }

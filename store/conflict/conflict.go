@@ -153,11 +153,20 @@ func refusal(verb string, c Row, err error) error {
 	return fmt.Errorf("%s a conflict of event %d: %w", verb, c.EventID, err)
 }
 
-// UndecidedActors counts the undecided conflicts between two signers.
-func UndecidedActors(ctx context.Context, pool *pgxpool.Pool) (n int64, err error) {
-	err = pool.QueryRow(ctx, `SELECT count(*) FROM lumin.redeliveries WHERE another_actor AND decision IS NULL`).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("count conflicts: %w", err)
-	}
-	return n, nil
+// Undecided counts the conflicts that wait for a decision.
+type Undecided struct {
+	All int64
+
+	// TwoSigners counts those between two signers: probably events without runs.
+	TwoSigners int64
+}
+
+// undecidedSQL reads an index of the conflicts.
+const undecidedSQL = `
+SELECT count(*), count(*) FILTER (WHERE d.another_actor) FROM lumin.redeliveries d
+WHERE d.differs = 'content' AND d.decision IS NULL`
+
+// CountUndecided counts the conflicts that wait for a decision.
+func CountUndecided(ctx context.Context, pool *pgxpool.Pool) (Undecided, error) {
+	return query.Struct[Undecided](ctx, pool, "count conflicts", undecidedSQL, pgx.QueryExecModeCacheDescribe)
 }

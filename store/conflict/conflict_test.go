@@ -52,8 +52,8 @@ func TestAnotherActor(t *testing.T) {
 			if c := onlyConflict(t, s, first.EventID); c.AnotherActor != test.another || c.Decision != nil {
 				t.Errorf("%+v", c)
 			}
-			if n, err := conflict.UndecidedActors(t.Context(), s.Pool()); err != nil || (n == 1) != test.another {
-				t.Errorf("%d undecided, %v", n, err)
+			if n, err := conflict.CountUndecided(t.Context(), s.Pool()); err != nil || n.All != 1 || (n.TwoSigners == 1) != test.another {
+				t.Errorf("%+v undecided, %v", n, err)
 			}
 		})
 	}
@@ -183,8 +183,8 @@ func TestPromoteInOtherSource(t *testing.T) {
 	if err := conflict.Dismiss(t.Context(), s.Pool(), c, "the account's is promoted", "me"); err != nil {
 		t.Error(err)
 	}
-	if n, err := conflict.UndecidedActors(t.Context(), s.Pool()); n != 1 || err != nil {
-		t.Errorf("%d undecided, %v", n, err)
+	if n, err := conflict.CountUndecided(t.Context(), s.Pool()); n != (conflict.Undecided{All: 1, TwoSigners: 1}) || err != nil {
+		t.Errorf("%+v undecided, %v", n, err)
 	}
 }
 

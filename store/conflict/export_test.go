@@ -1,4 +1,7 @@
 package conflict
 
 // Names of the package that its external tests use.
-const ListSQL = listSQL
+const (
+	ListSQL      = listSQL
+	UndecidedSQL = undecidedSQL
+)

@@ -57,3 +57,18 @@ func TestListPlans(t *testing.T) {
 		})
 	}
 }
+
+func TestUndecidedPlan(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Fill(t, s.Pool(), 1, 20_000)
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.redeliveries SET differs = 'content' WHERE event_id % 50 = 1`)
+	storetest.Exec(t, s.Pool(), `VACUUM ANALYZE lumin.redeliveries`)
+	lines, err := query.Column[string](t.Context(), s.Pool(), "explain", `EXPLAIN `+conflict.UndecidedSQL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan := strings.Join(lines, "\n"); storetest.ReadsAll.MatchString(plan) {
+		t.Errorf("reads all redeliveries:\n%s", plan)
+	}
+}

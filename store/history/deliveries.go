@@ -29,6 +29,16 @@ func Deliveries(ctx context.Context, db query.DB, r Range, source string) ([]Del
 	return query.Structs[DeliveryPoint](ctx, db, "read the history of deliveries", sql, r.From, r.To, r.Step, source)
 }
 
+// Unrecognized counts the deliveries that had no usable identity.
+func Unrecognized(points []DeliveryPoint) (n int64) {
+	for _, p := range points {
+		if p.Result == "unrecognized" {
+			n += p.Deliveries
+		}
+	}
+	return n
+}
+
 // TimesPoint holds the durations of one step.
 type TimesPoint struct {
 	At    time.Time // start of the step

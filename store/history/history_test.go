@@ -296,6 +296,17 @@ func BenchmarkDeliveryInParallel(b *testing.B) {
 	})
 }
 
+func TestLastHour(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if r := history.LastHour(now); r.Steps() != 60 || r.Index(now) != 59 || r.Step != time.Minute {
+		t.Errorf("%+v", r)
+	}
+	if n := history.Unrecognized([]history.DeliveryPoint{{Result: "unrecognized", Deliveries: 2}, {Result: "recorded", Deliveries: 4}, {Result: "unrecognized", Deliveries: 1}}); n != 3 {
+		t.Errorf("%d unrecognized deliveries", n)
+	}
+}
+
 func TestRange(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -36,6 +36,12 @@ func NewRange(from, to time.Time) Range {
 	return Range{From: from.UTC().Truncate(step), To: to.UTC().Truncate(step).Add(step), Step: step}
 }
 
+// LastHour is the last hour in steps of a minute, the last of which contains now.
+func LastHour(now time.Time) Range {
+	to := now.UTC().Truncate(time.Minute).Add(time.Minute)
+	return Range{From: to.Add(-time.Hour), To: to, Step: time.Minute}
+}
+
 // Steps returns the number of steps.
 func (r Range) Steps() int { return int(r.To.Sub(r.From) / r.Step) }
 
