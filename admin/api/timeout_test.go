@@ -13,7 +13,7 @@ import (
 // lockSQL locks what every operation reads, for five seconds: then the test goes on,
 // even if an operation waits for the lock.
 const lockSQL = `SET idle_in_transaction_session_timeout = '5s';
-LOCK TABLE lumin.events, lumin.runs, lumin.replays, lumin.redeliveries, lumin.job_types, lumin.river_queue, lumin.delivery_minutes, lumin.audit_log`
+LOCK TABLE lumin.events, lumin.runs, lumin.replays, lumin.redeliveries, lumin.job_types, lumin.river_queue, lumin.delivery_minutes, lumin.delivery_hours, lumin.audit_log`
 
 // No operation waits for the database without a limit. The answer says what to do.
 func TestOperationsAreBounded(t *testing.T) {
