@@ -21,7 +21,11 @@ func examineConflicts(undecided conflict.Undecided) finding {
 
 // undecidedText counts conflicts, and those of them between two signers.
 func undecidedText(all, twoSigners int64) string {
-	text := fmt.Sprintf("conflicts that wait for a decision: %d", all)
+	least := ""
+	if all >= conflict.UndecidedCounted {
+		least = "at least "
+	}
+	text := fmt.Sprintf("conflicts that wait for a decision: %s%d", least, all)
 	if twoSigners > 0 {
 		text += fmt.Sprintf(", of them between two signers: %d", twoSigners)
 	}

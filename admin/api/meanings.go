@@ -243,7 +243,7 @@ func programProperties() map[string]property {
 		"last_verified_at":       {"When this program last verified a delivery of the source; null if it has not.", exampleTime},
 		"mismatches_since":       {"How many signatures matched none of the keys since then.", 0},
 		"key_ids":                {"Keys by their fingerprints.", []any{"3f9a1c2b77e05d14"}},
-		"undecided_conflicts":    {"Conflicts that wait for a decision.", 0},
+		"undecided_conflicts":    {"Conflicts that wait for a decision, counted up to 10,000.", 0},
 		"Queue.waiting":          {"How many wait for their time, such as the next attempt.", 0},
 		"from":                   {"When the first step begins.", exampleTime},
 		"to":                     {"When the last step ends.", exampleTime},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lumin-ingest/store/alerts"
+	"lumin-ingest/store/conflict"
 	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/operate"
@@ -202,6 +203,9 @@ func conflictFindings(f facts) []finding {
 		text = plural(all, "conflict between two signers waits", "conflicts between two signers wait") + " for a decision."
 	case two > 0:
 		text = plural(all, "conflict waits", "conflicts wait") + " for a decision, " + count(two) + " of them between two signers."
+	}
+	if all >= conflict.UndecidedCounted {
+		text = "At least " + text
 	}
 	return []finding{{"warn", text, link{"Decide", "/conflicts"}}}
 }

@@ -57,6 +57,7 @@ func TestVerdict(t *testing.T) {
 		"a stranger":              {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 2}} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
 		"a conflict":              {func(f *facts) { f.Conflicts.All = 1 }, "warn", "1 conflict waits for a decision.", 0},
 		"two signers":             {func(f *facts) { f.Conflicts = conflict.Undecided{All: 1, TwoSigners: 1} }, "warn", "1 conflict between two signers waits for a decision.", 0},
+		"very many conflicts":     {func(f *facts) { f.Conflicts.All = conflict.UndecidedCounted }, "warn", "At least 10\u202f000 conflicts wait for a decision.", 0},
 		"many conflicts":          {func(f *facts) { f.Conflicts = conflict.Undecided{All: 100, TwoSigners: 2} }, "warn", "100 conflicts wait for a decision, 2 of them between two signers.", 0},
 		"an alert":                {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now)} }, "warn", "Something is wrong.", 0},
 		"a judged alert":          {func(f *facts) { f.Alerts = []alerts.Open{alert("failure/book/1f2e", now)} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},

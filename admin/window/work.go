@@ -87,7 +87,7 @@ type Status struct {
 	Alerts []alerts.Open `json:"alerts"`
 
 	// Undecided counts conflicts that wait for a decision, and TwoSigners those of
-	// them between two signers.
+	// them between two signers. Both are at most [conflict.UndecidedCounted].
 	Undecided  int64 `json:"undecided_conflicts"`
 	TwoSigners int64 `json:"undecided_between_signers"`
 

@@ -153,6 +153,9 @@ func refusal(verb string, c Row, err error) error {
 	return fmt.Errorf("%s a conflict of event %d: %w", verb, c.EventID, err)
 }
 
+// UndecidedCounted is the largest number in [Undecided]: there may be more.
+const UndecidedCounted = 10_000
+
 // Undecided counts the conflicts that wait for a decision.
 type Undecided struct {
 	All int64
@@ -161,12 +164,12 @@ type Undecided struct {
 	TwoSigners int64
 }
 
-// undecidedSQL reads an index of the conflicts.
+// undecidedSQL reads an index for each number.
 const undecidedSQL = `
-SELECT count(*), count(*) FILTER (WHERE d.another_actor) FROM lumin.redeliveries d
-WHERE d.differs = 'content' AND d.decision IS NULL`
+SELECT (SELECT count(*) FROM (SELECT FROM lumin.redeliveries WHERE differs = 'content' AND decision IS NULL LIMIT $1) a),
+       (SELECT count(*) FROM (SELECT FROM lumin.redeliveries WHERE another_actor AND decision IS NULL LIMIT $1) t)`
 
 // CountUndecided counts the conflicts that wait for a decision.
 func CountUndecided(ctx context.Context, pool *pgxpool.Pool) (Undecided, error) {
-	return query.Struct[Undecided](ctx, pool, "count conflicts", undecidedSQL, pgx.QueryExecModeCacheDescribe)
+	return query.Struct[Undecided](ctx, pool, "count conflicts", undecidedSQL, pgx.QueryExecModeCacheDescribe, UndecidedCounted)
 }
