@@ -80,11 +80,15 @@ const (
 	taskRetain = "retain"
 )
 
+// sweepEvery bounds how long a parked run waits if the database was away when it was
+// to be woken.
+const sweepEvery = 30 * time.Second
+
 // periodicHousekeepers lists the internal periodic jobs. maxPeriodic is their
 // number.
 func periodicHousekeepers(s *store.Store, policy retention.Policy, removed func(retention.Removed), logger *slog.Logger) []periodicHousekeeper {
 	return []periodicHousekeeper{
-		{kind: InternalPrefix + taskSweep, every: time.Minute, worker: newSweeper(s, logger)},
+		{kind: InternalPrefix + taskSweep, every: sweepEvery, worker: newSweeper(s, logger)},
 		{kind: InternalPrefix + taskErase, every: time.Minute, worker: newEraser(s, logger)},
 		{kind: InternalPrefix + taskRetain, every: 10 * time.Minute, worker: newRetainer(s, policy, internalSlice, removed, logger)},
 	}

@@ -115,8 +115,8 @@ func (r *rig) startOrdered(jobs ...*orderedJob) *worker.Runtime {
 	return r.startRegistry(worker.Config{MaxWorkers: 16}.Quick(200*time.Millisecond), orderedRegistry(jobs...))
 }
 
-// waitSwept waits until the sweep at the start is over. The next one comes a minute
-// later, after the end of every test, so it heals nothing that a test looks for.
+// waitSwept waits until the sweep at the start is over. The next one comes half a
+// minute later, after the end of a test, so it heals nothing that a test looks for.
 func (r *rig) waitSwept() {
 	r.t.Helper()
 	r.wait("the first sweep", func() bool {
