@@ -110,6 +110,8 @@ func trialOutcome(conn *pgx.Conn, err error) TrialOutcome {
 		return Busy
 	case errors.Is(err, store.ErrEventGone):
 		return EventGone
+	case errors.Is(err, errKeepsRunning): // the code may still use the connection
+		return WouldFail
 	case errors.Is(err, errEndedTx), hasEscaped(conn):
 		return CannotBeTried
 	case code == pgerrcode.LockNotAvailable, code == pgerrcode.DeadlockDetected:
