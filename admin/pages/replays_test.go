@@ -20,7 +20,7 @@ func TestReplayStaysDone(t *testing.T) {
 	r := newRig(t)
 	r.aReplay("done", 0)
 	r.get("/replays/1").want(200, "8 of 8 runs have ended (100 %)", "1 failed again", "4 are dismissed .", "1 was replayed again later, or removed with the event.",
-		"8, and 1 replayed again later or removed").not("pending again")
+		"8, of which 1 was replayed again later or removed").not("pending again")
 
 	r = newRig(t)
 	r.aReplay("done", 0)
@@ -34,7 +34,7 @@ func TestReplayThatIsCancelled(t *testing.T) {
 	r := newRig(t)
 	r.aReplay("cancelled", 1)
 	r.exec(`UPDATE lumin.runs SET job_id = NULL WHERE state = 'failed'`)
-	r.get("/replays/1").want(200, "7 of 7 runs have ended (100 %)", "8, of which 1 was restored, and 1 replayed again later").not("failed again")
+	r.get("/replays/1").want(200, "7 of 7 runs have ended (100 %)", "8, of which 1 was restored, and 1 was replayed again later").not("failed again")
 
 	r = newRig(t)
 	r.aReplay("cancelled", 8)
