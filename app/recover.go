@@ -239,7 +239,7 @@ func (c *recoverCommand) explain(ctx context.Context, err error, done string) er
 	case errors.Is(err, store.ErrOlderProgram):
 		return advice.Add(err, "update them, or stop them and wait a minute; then run recover again")
 	case errors.Is(err, store.ErrRecoveryBusy):
-		return advice.Add(fmt.Errorf("%s: %w", done, store.ErrRecoveryBusy), "run the same command again: with --yes it continues where it stopped. If this repeats, \"%s doctor\" shows who holds locks", invocation())
+		return advice.Add(fmt.Errorf("%s: %w", done, store.ErrRecoveryBusy), "run the same command again: with --yes it continues where it stopped. If this repeats, \"%s doctor\" names sessions that keep events locked", invocation())
 	}
 	return explainPass(err, c.LuminAPIURL, "recover")
 }
