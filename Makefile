@@ -43,6 +43,7 @@ run: build ## start a private PostgreSQL, the program and a demo; Ctrl-C stops a
 picture: build ## draw the pictures of the dashboard in the README, docs/dashboard-light.png and -dark.png; needs Chromium
 	docs/picture.sh ./$(BINARY)
 
+# The commands of scripts have no race detector: see commandsVariable in app/script_test.go.
 .PHONY: test
 test: ## run all tests, with the race detector and a private PostgreSQL
 	@test -n "$(RACE)" || echo "no C compiler found: the tests run WITHOUT the race detector" >&2

@@ -139,16 +139,16 @@ func (j *replayJSON) ordered(id int64) error {
 
 // progressLine is the progress of a replay as JSON.
 type progressLine struct {
-	ReplayID int64            `json:"replay_id"`
-	State    string           `json:"state"` // of the replay
-	Over     bool             `json:"over"`  // this is the last line
-	Total    int64            `json:"total_runs"`
-	Exact    bool             `json:"exact"` // false: total_runs is an estimate
-	Enqueued int64            `json:"enqueued"`
-	Restored int64            `json:"withdrawn"`      // of the enqueued runs, by a cancel
-	Later    int64            `json:"replayed_later"` // of the enqueued runs, by later replays; or they were removed
-	Runs     map[string]int64 `json:"runs"`           // the other enqueued runs by state; no state is left out
-	Error    *string          `json:"error"`          // why the replay was refused or failed, or which runs it left out
+	ReplayID  int64            `json:"replay_id"`
+	State     string           `json:"state"` // of the replay
+	Over      bool             `json:"over"`  // this is the last line
+	Total     int64            `json:"total_runs"`
+	Exact     bool             `json:"exact"` // false: total_runs is an estimate
+	Enqueued  int64            `json:"enqueued"`
+	Withdrawn int64            `json:"withdrawn"`      // of the enqueued runs, by a cancel
+	Later     int64            `json:"replayed_later"` // of the enqueued runs, by later replays; or they were removed
+	Runs      map[string]int64 `json:"runs"`           // the other enqueued runs by state; no state is left out
+	Error     *string          `json:"error"`          // why the replay was refused or failed, or which runs it left out
 }
 
 // progressJSON returns a function that prints the progress as one line when it
@@ -158,7 +158,7 @@ func progressJSON(w io.Writer) func(progress) {
 	return func(p progress) {
 		line := progressLine{
 			ReplayID: p.order.ID, State: p.order.State, Over: p.finished, Total: p.total, Exact: p.exact,
-			Enqueued: p.order.Enqueued, Restored: p.order.Withdrawn, Later: p.later,
+			Enqueued: p.order.Enqueued, Withdrawn: p.order.Withdrawn, Later: p.later,
 			Runs: map[string]int64{"pending": 0, "parked": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "dismissed": 0},
 		}
 		maps.Copy(line.Runs, p.runs)
