@@ -48,6 +48,31 @@ func TestCount(t *testing.T) {
 	wantAbout(t, parts, coverage)
 }
 
+// A count that has little time uses no parallel workers.
+func TestParallelWorkers(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	storetest.Fill(t, s.Pool(), 1, 10)
+	storetest.Exec(t, s.Pool(), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET max_parallel_workers_per_gather = 2', current_database()); END $$`)
+	s.Pool().Reset()
+	for exact, want := range map[time.Duration]int64{90 * time.Millisecond: 0, time.Minute: 2, 0: 2} {
+		limits := estimate.Limits{Exact: exact} // none: all the time
+		var workers int64
+		for done := false; !done; { // a busy machine may take longer
+			var err error
+			workers, done, err = estimate.Exactly(t.Context(), s.Pool(), limits, "lumin.runs", func(ctx context.Context, tx pgx.Tx) (int64, error) {
+				return one(ctx, tx, `SELECT current_setting('max_parallel_workers_per_gather')::bigint`)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if workers != want {
+			t.Errorf("in %s: %d workers, want %d", exact, workers, want)
+		}
+	}
+}
+
 // A sample that takes longer than all of the time is used nevertheless. So there
 // is always a result.
 func TestSlowSample(t *testing.T) {
