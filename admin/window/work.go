@@ -33,7 +33,7 @@ type JobType struct {
 // JobTypes counts the runs of each job type. Its duration grows with the number of
 // unfinished and failed runs.
 func (w *Window) JobTypes(ctx context.Context) (types []JobType, err error) {
-	all, err := workload.JobTypes(ctx, w.pool)
+	all, err := inTurn(ctx, w, workload.JobTypes)
 	for _, t := range all {
 		types = append(types, JobType(t))
 	}
@@ -54,7 +54,7 @@ type Queue struct {
 
 // Queues counts the jobs of each queue.
 func (w *Window) Queues(ctx context.Context) (queues []Queue, err error) {
-	all, err := workload.Queues(ctx, w.pool)
+	all, err := inTurn(ctx, w, workload.Queues)
 	for _, q := range all {
 		queues = append(queues, Queue(q))
 	}

@@ -50,7 +50,7 @@ WITH n AS (
     SELECT j.kind, count(*) FILTER (WHERE j.state = 'running') AS running,
            count(*) FILTER (WHERE j.state <> 'running' AND j.attempt > 0) AS retrying
     FROM lumin.river_job j
-    WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND j.args ? 'event_key'
+    WHERE j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND (j.state = 'running' OR j.attempt > 0) AND j.args ? 'event_key'
     GROUP BY 1
 ), c AS (
     SELECT n.kind, coalesce(sum(n.n) FILTER (WHERE n.state = 'failed'), 0)::bigint AS failed,
