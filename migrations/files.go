@@ -83,7 +83,7 @@ func Latest() int {
 // changes.
 func Fingerprint() string {
 	sum := sha256.New()
-	fmt.Fprintln(sum, riverVersion, attachSQL, detachSQL, setVersionSQL(Latest()))
+	fmt.Fprintln(sum, riverVersion, attachSQL, detachSQL, markAttachedSQL, setVersionSQL(Latest()))
 	err := fs.WalkDir(numbered, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -70,6 +70,35 @@ func schemaExists(tb testing.TB, pool *pgxpool.Pool) bool {
 	return pgtest.Value[bool](tb, pool, `SELECT to_regnamespace('lumin') IS NOT NULL`)
 }
 
+// rights lists the rights on all objects in schema lumin.
+func rights(tb testing.TB, db pgtest.Database) string {
+	tb.Helper()
+	return pgtest.Value[string](tb, db, `
+		SELECT string_agg(x.line, E'\n' ORDER BY x.line) FROM (
+		    SELECT c.relname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a) FROM pg_class c WHERE c.relnamespace = 'lumin'::regnamespace
+		    UNION ALL
+		    SELECT c.relname || '.' || attname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(attacl) a)
+		    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE c.relnamespace = 'lumin'::regnamespace AND NOT attisdropped
+		    UNION ALL
+		    SELECT proname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(proacl) a) FROM pg_proc WHERE pronamespace = 'lumin'::regnamespace
+		    UNION ALL
+		    SELECT nspname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(nspacl) a) FROM pg_namespace WHERE nspname = 'lumin'
+		) x (line)`)
+}
+
+// definitions lists the functions, views and triggers in schema lumin.
+func definitions(tb testing.TB, db pgtest.Database) string {
+	tb.Helper()
+	return pgtest.Value[string](tb, db, `
+		SELECT string_agg(x.line, E'\n' ORDER BY x.line) FROM (
+		    SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'lumin'::regnamespace AND prokind = 'f'
+		    UNION ALL
+		    SELECT relname || ' ' || pg_get_viewdef(oid) FROM pg_class WHERE relnamespace = 'lumin'::regnamespace AND relkind = 'v'
+		    UNION ALL
+		    SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE c.relnamespace = 'lumin'::regnamespace AND NOT tgisinternal
+		) x (line)`)
+}
+
 // checkTriggers checks that the triggers on both sides work.
 func checkTriggers(tb testing.TB, pool *pgxpool.Pool) {
 	tb.Helper()

@@ -144,7 +144,7 @@ func (m *migrator) attach(ctx context.Context) error {
 	const name = "triggers and views"
 	began := time.Now()
 	err := m.untilLocked(ctx, name, func() error {
-		_, err := m.conn.Exec(ctx, briefLocksSQL+detachSQL+attachSQL+renewRightsSQL())
+		_, err := m.conn.Exec(ctx, briefLocksSQL+detachSQL+attachSQL+renewRightsSQL()+markAttachedSQL)
 		return err
 	})
 	if err != nil {

@@ -110,8 +110,9 @@ func TestNewerSchema(t *testing.T) {
 	pgtest.Exec(t, pool, fmt.Sprintf(`UPDATE lumin.schema_migrations SET version = %d`, newer))
 	pgtest.Exec(t, pool, `DROP TABLE lumin.replays`) // the newer version has dropped it
 	up(t, address)
-	if s := status(t, pool); s.Version != newer || !s.Current() || !strings.Contains(s.String(), "newer than this program") {
-		t.Errorf("%+v: %s", s, s)
+	before := status(t, pool)
+	if !before.Current() || !strings.Contains(before.String(), "newer than this program") {
+		t.Errorf("%+v: %s", before, before)
 	}
 	if pgtest.Value[bool](t, pool, `SELECT to_regclass('lumin.replays') IS NOT NULL`) {
 		t.Error("up has changed a newer schema")
@@ -120,23 +121,9 @@ func TestNewerSchema(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "newer program") {
 		t.Errorf("down: %v", err)
 	}
-	if s := status(t, pool); s.Version != newer || s.Dirty || !s.Attached {
-		t.Errorf("down has changed a newer schema: %+v", s)
+	if after := status(t, pool); after != before || after.Version != newer {
+		t.Errorf("down has changed a newer schema: %+v", after)
 	}
-}
-
-// A program that was killed between our migrations and the triggers leaves a
-// schema that looks complete but is not.
-func TestMissingTriggers(t *testing.T) {
-	t.Parallel()
-	address := pgtest.New(t)
-	pool := pgtest.Pool(t, address)
-	pgtest.Exec(t, pool, `DROP TRIGGER lumin_job_finalized ON lumin.river_job; DROP TRIGGER lumin_replay_ordered ON lumin.replays`)
-	if s := status(t, pool); s.Current() || !strings.Contains(s.String(), "triggers are missing") {
-		t.Errorf("%+v: %s", s, s)
-	}
-	up(t, address)
-	checkTriggers(t, pool)
 }
 
 // Down continues where an earlier one was interrupted.

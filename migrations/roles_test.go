@@ -260,19 +260,7 @@ func TestGrantRoles(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	admin := pgtest.Conn(t, pgtest.AdminURL(t, url))
-	all := func() string {
-		return pgtest.Value[string](t, admin, `
-			SELECT string_agg(x.line, E'\n' ORDER BY x.line) FROM (
-			    SELECT c.relname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a) FROM pg_class c WHERE c.relnamespace = 'lumin'::regnamespace
-			    UNION ALL
-			    SELECT c.relname || '.' || attname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(attacl) a)
-			    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE c.relnamespace = 'lumin'::regnamespace AND NOT attisdropped
-			    UNION ALL
-			    SELECT proname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(proacl) a) FROM pg_proc WHERE pronamespace = 'lumin'::regnamespace
-			    UNION ALL
-			    SELECT nspname || ' ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(nspacl) a) FROM pg_namespace WHERE nspname = 'lumin'
-			) x (line)`)
-	}
+	all := func() string { return rights(t, admin) }
 	pgtest.UseRoles(t, url)
 	first := all()
 	if !strings.Contains(first, "lumin_ingest=") {

@@ -3,6 +3,7 @@ package migrations
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -14,9 +15,9 @@ type Status struct {
 	Latest  int  // our newest migration in this program
 	River   int  // River's newest applied migration; 0: none
 
-	// Attached reports whether the triggers exist that connect our tables to
-	// River's. They are missing during a migration, and after one that was
-	// interrupted at that point.
+	// Attached reports whether the triggers, views, functions and rights of
+	// attach.sql and rights.sql are those of Version. They are missing or older
+	// during a migration, and after one that was interrupted at that point.
 	Attached bool
 }
 
@@ -35,7 +36,7 @@ func (s Status) String() string {
 	case s.Version == 0:
 		return "not migrated: run \"migrate up\""
 	case s.Version == s.Latest && s.River >= riverVersion && !s.Attached:
-		return fmt.Sprintf("schema version %d, but its triggers are missing: run \"migrate up\"", s.Version)
+		return fmt.Sprintf("schema version %d, but its triggers and views are missing or older: run \"migrate up\" to complete it", s.Version)
 	case !s.Current():
 		return fmt.Sprintf("schema version %d of %d, River %d of %d: run \"migrate up\"", s.Version, s.Latest, s.River, riverVersion)
 	case s.Version > s.Latest:
@@ -43,6 +44,21 @@ func (s Status) String() string {
 	}
 	return fmt.Sprintf("schema version %d, River %d: up to date", s.Version, s.River)
 }
+
+// attachedComment begins the comment on the trigger lumin_job_finalized. It ends
+// with the version that the schema had when attach.sql was applied. The comment
+// goes with the trigger when detach.sql removes it.
+const attachedComment = "Attached at version "
+
+// markAttachedSQL writes the comment, in the transaction of attach.sql.
+const markAttachedSQL = `
+DO $mark$
+BEGIN
+    EXECUTE format('COMMENT ON TRIGGER lumin_job_finalized ON lumin.river_job IS %L',
+                   '` + attachedComment + `' || (SELECT max(version) FROM lumin.schema_migrations));
+END
+$mark$;
+`
 
 // querier is a connection or a pool.
 type querier interface {
@@ -52,13 +68,16 @@ type querier interface {
 // ReadStatus reads the version tables. They need not exist.
 func ReadStatus(ctx context.Context, db querier) (Status, error) {
 	status := Status{Latest: Latest()}
-	var ours, rivers bool
+	var (
+		ours, rivers bool
+		attached     string
+	)
 	err := db.QueryRow(ctx, `
 		SELECT pg_catalog.to_regclass('lumin.schema_migrations') IS NOT NULL,
 		       pg_catalog.to_regclass('lumin.river_migration') IS NOT NULL,
-		       EXISTS (SELECT FROM pg_catalog.pg_trigger
-		               WHERE tgrelid = pg_catalog.to_regclass('lumin.river_job') AND tgname = 'lumin_job_finalized')`,
-	).Scan(&ours, &rivers, &status.Attached)
+		       coalesce((SELECT pg_catalog.obj_description(oid, 'pg_trigger') FROM pg_catalog.pg_trigger
+		                 WHERE tgrelid = pg_catalog.to_regclass('lumin.river_job') AND tgname = 'lumin_job_finalized'), '')`,
+	).Scan(&ours, &rivers, &attached)
 	if err != nil {
 		return status, fmt.Errorf("find the version tables: %w", err)
 	}
@@ -70,6 +89,7 @@ func ReadStatus(ctx context.Context, db querier) (Status, error) {
 			return status, fmt.Errorf("read the schema version: %w", err)
 		}
 	}
+	status.Attached = attached == attachedComment+strconv.Itoa(status.Version)
 	if rivers {
 		err := db.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM lumin.river_migration`).Scan(&status.River)
 		if err != nil {

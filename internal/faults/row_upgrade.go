@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"net/url"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // upgradeScenario is T16. Both programs are of an older version. The migrations
@@ -61,19 +64,30 @@ func upgradeScenario() Scenario {
 	}
 }
 
+// rehearsal is a database that is migrated without kills.
+const rehearsal = "rehearsal"
+
+// urlOf is the URL of another database of a server.
+func urlOf(databaseURL, name string) (string, error) {
+	address, err := url.Parse(databaseURL)
+	if err != nil {
+		return "", err
+	}
+	address.Path = "/" + name
+	return address.String(), nil
+}
+
 // rehearse migrates another database. It returns how long that takes, and how
 // long the program takes to start.
 func (s *scene) rehearse(ctx context.Context) (takes, start time.Duration, err error) {
-	const other = "rehearsal"
-	if err := s.servers.exec(ctx, "CREATE DATABASE "+other+" OWNER "+owner); err != nil {
+	if err := s.servers.exec(ctx, "CREATE DATABASE "+rehearsal+" OWNER "+owner); err != nil {
 		return 0, 0, err
 	}
-	address, err := url.Parse(s.servers.url(s.servers.current(), owner))
+	address, err := urlOf(s.servers.url(s.servers.current(), owner), rehearsal)
 	if err != nil {
 		return 0, 0, err
 	}
-	address.Path = "/" + other
-	if err := migrateWith(ctx, &s.cfg, s.options.Before[0], address.String()); err != nil {
+	if err := migrateWith(ctx, &s.cfg, s.options.Before[0], address); err != nil {
 		return 0, 0, err
 	}
 	begin := time.Now()
@@ -82,7 +96,7 @@ func (s *scene) rehearse(ctx context.Context) (takes, start time.Duration, err e
 	}
 	start = time.Since(begin)
 	begin = time.Now()
-	err = migrateWith(ctx, &s.cfg, s.cfg.Program[0], address.String())
+	err = migrateWith(ctx, &s.cfg, s.cfg.Program[0], address)
 	return time.Since(begin), start, err
 }
 
@@ -121,7 +135,64 @@ func (s *scene) killMigrations(ctx context.Context) error {
 		}
 	}
 	s.atLeast("kills of the migration", float64(len(s.rows)), 1)
-	return migrateWith(ctx, &s.cfg, s.cfg.Program[0], s.servers.url(s.servers.current(), owner))
+	if err := migrateWith(ctx, &s.cfg, s.cfg.Program[0], s.servers.url(s.servers.current(), owner)); err != nil {
+		return err
+	}
+	return s.compareSchemas(ctx)
+}
+
+// objectsSQL lists the objects of the schema with their definitions and rights.
+const objectsSQL = `
+SELECT array_agg(o.line ORDER BY o.line) FROM (
+    SELECT 'function ' || pg_get_functiondef(oid) || coalesce(proacl::text, '') FROM pg_proc
+    WHERE pronamespace = 'lumin'::regnamespace AND prokind = 'f'
+    UNION ALL
+    SELECT 'relation ' || relname || ' ' || coalesce(pg_get_viewdef(CASE relkind WHEN 'v' THEN oid END), '') || coalesce(relacl::text, '')
+    FROM pg_class WHERE relnamespace = 'lumin'::regnamespace AND relkind IN ('r', 'v', 'S')
+    UNION ALL
+    SELECT 'column ' || c.relname || '.' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || coalesce(attacl::text, '')
+    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+    WHERE c.relnamespace = 'lumin'::regnamespace AND c.relkind IN ('r', 'v') AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT 'trigger ' || pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid
+    WHERE c.relnamespace = 'lumin'::regnamespace AND NOT tgisinternal
+    UNION ALL
+    SELECT 'index ' || pg_get_indexdef(indexrelid) || ' ' || indisvalid FROM pg_index JOIN pg_class c ON c.oid = indrelid
+    WHERE c.relnamespace = 'lumin'::regnamespace
+) o (line)`
+
+// compareSchemas checks that the kills have left the schema of a migration
+// without kills.
+func (s *scene) compareSchemas(ctx context.Context) error {
+	read := func(name string) (lines []string, err error) {
+		conn, err := pgx.Connect(ctx, s.servers.current().DatabaseURL(name))
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close(ctx)
+		return lines, conn.QueryRow(ctx, objectsSQL).Scan(&lines)
+	}
+	got, err := read(database)
+	if err != nil {
+		return err
+	}
+	want, err := read(rehearsal)
+	if err != nil {
+		return err
+	}
+	for _, line := range missing(want, got) {
+		s.problem("after the kills the schema lacks: %.300s", line)
+	}
+	for _, line := range missing(got, want) {
+		s.problem("after the kills the schema also has: %.300s", line)
+	}
+	s.out.figure("objects of the schema that were compared with a migration without kills", float64(len(want)), "")
+	return nil
+}
+
+// missing returns the lines that are not among others.
+func missing(lines, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return slices.Contains(others, line) })
 }
 
 // replace stops a program and starts the new version in its place.
