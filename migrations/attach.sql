@@ -35,8 +35,9 @@ $$;
 
 -- settle_failure marks a pending run failed or cancelled and stores the errors
 -- of its job. It acts only if the run still has this replay_id, and no other job
--- that is live. It never waits: the sweep settles a run that another transaction
--- holds.
+-- that is live. It looks for such a job after it has locked the run, because the
+-- run may have got one since the caller looked. It never waits: the sweep settles
+-- a run that another transaction holds.
 CREATE OR REPLACE FUNCTION lumin.settle_failure(
     run_key uuid, run_kind text, run_replay_id bigint, run_job_id bigint,
     final_state text, final_attempts integer, job_errors jsonb[]
@@ -45,10 +46,6 @@ BEGIN
     PERFORM FROM lumin.runs r
     WHERE r.event_key = run_key AND r.job_kind = run_kind
       AND r.state = 'pending' AND r.replay_id = run_replay_id
-      AND NOT EXISTS (
-          SELECT FROM lumin.river_job j
-          WHERE j.id = r.job_id AND j.id <> run_job_id AND j.kind = run_kind
-            AND j.state NOT IN ('completed', 'cancelled', 'discarded'))
     FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN false;
@@ -59,7 +56,15 @@ BEGIN
         job_id = coalesce(run_job_id, r.job_id),
         error = coalesce(job_errors[cardinality(job_errors)] ->> 'error', r.error),
         finished_at = now()
-    WHERE r.event_key = run_key AND r.job_kind = run_kind;
+    WHERE r.event_key = run_key AND r.job_kind = run_kind
+      AND NOT EXISTS (
+          SELECT FROM lumin.river_job j
+          WHERE j.id = r.job_id AND j.id IS DISTINCT FROM run_job_id AND j.kind = run_kind
+            AND lumin.run_key(j.args) = run_key AND lumin.run_replay(j.args) = run_replay_id
+            AND j.state NOT IN ('completed', 'cancelled', 'discarded'));
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
     INSERT INTO lumin.failures (event_key, job_kind, replay_id, job_id, state, attempts, errors)
     VALUES (run_key, run_kind, run_replay_id, run_job_id, final_state, final_attempts, job_errors);
     PERFORM lumin.wake_lane(run_key, run_kind);

@@ -228,6 +228,31 @@ func TestOldJobDoesNotSettleRun(t *testing.T) {
 	wantState(t, l.store, l.deliveries[0], "book", "failed 0")
 }
 
+// A run was parked and got another job after the sweep had read it.
+func TestSweepOfRunWithAnotherJob(t *testing.T) {
+	t.Parallel()
+	l := newLane(t, "cancel", 1)
+	old := value[int64](t, l.store.Pool(), `UPDATE lumin.runs SET state = 'parked' RETURNING job_id`)
+	run := attempt(l.deliveries[0], "book", 0).JobArgs
+	if _, err := l.store.Wake(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	settled := func() int {
+		return value[int](t, l.store.Pool(), store.SweepOrphansSQL, [][16]byte{run.EventKey}, []string{"book"}, []int64{0}, []int64{old}, []int{0})
+	}
+	for _, state := range []string{"completed", "discarded"} {
+		pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.river_job SET state = $1::text::lumin.river_job_state, finalized_at = now() WHERE id = $2`, state, old)
+		if n := settled(); n != 0 {
+			t.Errorf("%d runs settled while another job is live and the old one is %s", n, state)
+		}
+	}
+	wantState(t, l.store, l.deliveries[0], "book", "pending 0")
+	pgtest.Exec(t, l.store.Pool(), `DELETE FROM lumin.river_job`)
+	if n := settled(); n != 1 {
+		t.Errorf("%d runs settled without a job", n)
+	}
+}
+
 // While another transaction has the row of a parked run, a job wakes it later.
 func TestWakeOfLockedRun(t *testing.T) {
 	t.Parallel()
