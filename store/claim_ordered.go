@@ -21,11 +21,16 @@ const blocksLane = `(r.state IN ('pending', 'parked') OR r.state = 'failed' AND 
 
 const lanePolicy = `(SELECT t.when_failed FROM lumin.job_types t WHERE t.kind = $2)`
 
+// A job does not act on a run that is cancelled. The run was cancelled by an earlier
+// attempt of this job, and the program was killed before River knew. Nor does it act
+// on one that was then dismissed. Without a job ($6 is false), the run must be parked.
+const actsOnOrderedRun = actsOnRun + `
+      AND CASE WHEN $6 THEN r.state NOT IN ('cancelled', 'dismissed') OR r.replay_id < $3 ELSE r.state = 'parked' END`
+
 // orderedClaimSQL is claimSQL for a job type that is ordered. It takes the lock
 // of the lane, checks that no earlier run of the lane blocks, and marks the run,
 // all in one statement: succeeded if its event may be worked. Otherwise it parks
-// the run, or cancels it after a failure. Without a job ($6 is false), the run
-// must be parked already.
+// the run, or cancels it after a failure.
 //
 // The lock of the lane comes before that of the row: a session that does not get
 // the first must not keep its holder from getting the second. Such a session reads
@@ -51,12 +56,12 @@ WITH own AS MATERIALIZED (
     SELECT e.*, pg_try_advisory_xact_lock(hashtextextended($2 || ':' || coalesce(e.signature_request_id, $1::uuid::text), 0)) AS locked
     FROM lumin.runs r
     LEFT JOIN LATERAL (SELECT ` + eventColumns + ` FROM lumin.events WHERE id = r.event_id OFFSET 0) e ON true
-    WHERE ` + actsOnRun + ` AND ($6 OR r.state = 'parked')
+    WHERE ` + actsOnOrderedRun + `
 ), claimed AS MATERIALIZED (
     SELECT o.*, l.claimed FROM own o
     LEFT JOIN LATERAL (
         SELECT true AS claimed FROM lumin.runs r
-        WHERE ` + actsOnRun + ` AND ($6 OR r.state = 'parked' AND o.locked)
+        WHERE ` + actsOnOrderedRun + ` AND ($6 OR o.locked)
         OFFSET 0 FOR UPDATE SKIP LOCKED) l ON true
 ), checked AS MATERIALIZED (
     SELECT c.*, CASE WHEN c.locked AND c.claimed THEN (

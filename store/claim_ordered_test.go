@@ -167,6 +167,31 @@ func TestOrderedClaimAfterFailure(t *testing.T) {
 	}
 }
 
+// The program is killed after it has cancelled a run, and before River knows. The
+// next attempt of the job neither cancels the run again nor works it, even if the
+// earlier event has been replayed since. A replay works it.
+func TestCancelledRunIsNotDecidedAgain(t *testing.T) {
+	t.Parallel()
+	l := newLane(t, "cancel", 2)
+	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.runs SET state = 'failed', finished_at = now() WHERE event_id = (SELECT min(id) FROM lumin.events)`)
+	l.commit(l.mustClaim(2, true, store.ErrLaneFailed))
+	l.commit(l.mustClaim(2, true, store.ErrRunSettled))
+	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.runs SET state = 'succeeded' WHERE event_id = (SELECT min(id) FROM lumin.events)`)
+	for _, state := range []string{"cancelled", "dismissed"} {
+		pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.runs SET state = $1 WHERE event_id = (SELECT max(id) FROM lumin.events)`, state)
+		l.commit(l.mustClaim(2, true, store.ErrRunSettled))
+		wantState(t, l.store, l.deliveries[1], "book", state+" 0")
+	}
+	if n := value[int](t, l.store.Pool(), `SELECT count(*) FROM lumin.failures`); n != 1 {
+		t.Errorf("%d failures are stored, want 1", n)
+	}
+	conn := pgtest.Conn(t, l.store.Pool().Config().ConnString())
+	tx, _, err := l.store.BeginOrderedClaim(t.Context(), conn, attempt(l.deliveries[1], "book", 3))
+	wantError(t, err, nil)
+	l.commit(tx)
+	wantState(t, l.store, l.deliveries[1], "book", "succeeded 3")
+}
+
 // A run that is woken has the settings of its job type, and the attempts of its
 // earlier jobs count.
 func TestWake(t *testing.T) {

@@ -40,14 +40,22 @@ WHERE state = 'pending' AND pending_since > $1 AND pending_since < now() - inter
 ORDER BY pending_since FETCH FIRST $2 ROWS WITH TIES`
 
 // The job of a run is found by its id. It must also be a job of this run and of
-// its newest replay, because only such a job can work on it. OFFSET 0: see
-// recordSQL.
-const sweepOrphansSQL = settleOrphansSQL + `
-    WHERE NOT EXISTS (
-        SELECT FROM lumin.river_job j
-        WHERE j.id = w.job_id AND ` + liveJob + ` AND j.kind = w.job_kind
+// its newest replay, because only such a job can work on it. A job that has ended
+// without the run may still be there: sweepFinalizedSQL does not find it if no
+// program swept for an hour. Its state and errors are then those of the run.
+// OFFSET 0: see recordSQL.
+const sweepOrphansSQL = `
+SELECT count(*) FROM (
+    SELECT lumin.settle_failure(w.event_key, w.job_kind, w.replay_id, j.id,
+               CASE j.state::text WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END, coalesce(j.attempt, w.attempts),
+               CASE WHEN j.id IS NULL THEN ` + jobGone + ` ELSE j.errors END) AS settled
+    FROM ` + sweptRuns + `
+    LEFT JOIN LATERAL (
+        SELECT j.id, j.state, j.attempt, j.errors, ` + liveJob + ` AS live FROM lumin.river_job j
+        WHERE j.id = w.job_id AND j.state <> 'completed' AND j.kind = w.job_kind
           AND lumin.run_key(j.args) = w.event_key AND lumin.run_replay(j.args) = w.replay_id
-        OFFSET 0)
+        OFFSET 0) j ON true
+    WHERE j.live IS NOT TRUE
 ) s WHERE settled`
 
 // A program of the version before this one inserts runs without the id of their
@@ -57,20 +65,19 @@ const sweepUnknownSQL = `
 WITH live AS MATERIALIZED (
     SELECT j.kind, j.args ->> 'event_key' AS event_key, j.args -> 'replay_id' AS replay_id FROM lumin.river_job j
     WHERE ` + liveJob + `
-)` + settleOrphansSQL + `
+)
+SELECT count(*) FROM (
+    SELECT lumin.settle_failure(w.event_key, w.job_kind, w.replay_id, NULL, 'failed', w.attempts, ` + jobGone + `) AS settled
+    FROM ` + sweptRuns + `
     WHERE NOT EXISTS (
         SELECT FROM live l
         WHERE l.event_key = w.event_key::text AND l.kind = w.job_kind AND l.replay_id = to_jsonb(w.replay_id))
 ) s WHERE settled`
 
 const (
-	liveJob = `j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')`
-
-	settleOrphansSQL = `
-SELECT count(*) FROM (
-    SELECT lumin.settle_failure(w.event_key, w.job_kind, w.replay_id, NULL, 'failed', w.attempts,
-               ARRAY[jsonb_build_object('at', now(), 'attempt', w.attempts, 'error', 'its job is gone from the queue', 'trace', '')]) AS settled
-    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::integer[]) AS w (event_key, job_kind, replay_id, job_id, attempts)`
+	liveJob   = `j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')`
+	jobGone   = `ARRAY[jsonb_build_object('at', now(), 'attempt', w.attempts, 'error', 'its job is gone from the queue', 'trace', '')]`
+	sweptRuns = `unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::integer[]) AS w (event_key, job_kind, replay_id, job_id, attempts)`
 )
 
 // Sweep settles final failures that the trigger missed, and pending runs whose

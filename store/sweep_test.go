@@ -191,6 +191,29 @@ func TestFailureOfLockedRun(t *testing.T) {
 	wantFailures(t, s, "failed 0 1 [free]", "failed 0 1 [held]")
 }
 
+// No program swept for over an hour. The run gets the state and errors of its job.
+func TestFailureIsFoundLate(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	cancelled, discarded := delivery(1, "book"), delivery(2, "book")
+	recordAll(t, s, cancelled, discarded)
+	tx := begin(t, s)
+	exec(t, tx, `SELECT FROM lumin.runs FOR UPDATE`)
+	finalize(t, s, cancelled, "cancelled", "one")
+	finalize(t, s, discarded, "discarded", "one", "two")
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, s.Pool(), `UPDATE lumin.river_job SET finalized_at = now() - interval '2 hours'`)
+	age(t, s)
+	if n := sweep(t, s); n != 2 {
+		t.Errorf("%d runs settled, want 2", n)
+	}
+	wantState(t, s, cancelled, "book", "cancelled 0")
+	wantState(t, s, discarded, "book", "failed 0")
+	wantFailures(t, s, "cancelled 0 1 [one]", "failed 0 2 [one, two]")
+}
+
 // River's table may hold jobs of any origin.
 func TestForeignJobs(t *testing.T) {
 	t.Parallel()
