@@ -34,11 +34,13 @@ type Config struct {
 	Pool   *pgxpool.Pool
 	Logger *slog.Logger
 
-	// Own returns the alerts that only this program can know of. nil: there are none.
-	Own func(context.Context) ([]alerts.Alert, error)
+	// Own returns the alerts that only this program can know of, and the keys of those
+	// that it knows not to hold. nil: there are none.
+	Own func() (hold []alerts.Alert, over []string)
 
 	// ReceiveOnly is for a program that only receives: it examines and sends only while
-	// no program runs jobs, and then only the backlog, with what others have reported.
+	// no program runs jobs, and then only what it has the rights for, with what others
+	// have reported.
 	ReceiveOnly bool
 
 	// Every is the time between two rounds. 0 means [alerts.ReportEvery].
@@ -135,7 +137,7 @@ func (s *Sender) turn(ctx context.Context) (examine func(context.Context) []aler
 		if works {
 			return nil, s.release(ctx)
 		}
-		examine = s.examiner.ExamineBacklog
+		examine = s.examiner.ExamineReceiving
 	}
 	hold := alerts.Hold
 	if s.cfg.URL == "" {
@@ -179,11 +181,8 @@ func (s *Sender) report(ctx context.Context) error {
 	if s.cfg.Own == nil {
 		return nil
 	}
-	own, err := s.cfg.Own(ctx)
-	if err != nil {
-		return err
-	}
-	return alerts.Report(ctx, s.cfg.Pool, own)
+	hold, over := s.cfg.Own()
+	return alerts.Report(ctx, s.cfg.Pool, hold, over)
 }
 
 // note logs an error when it appears or changes, and its end.

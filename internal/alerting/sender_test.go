@@ -1,7 +1,6 @@
 package alerting_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -167,6 +166,31 @@ func TestWebhookDown(t *testing.T) {
 	}
 }
 
+// What cannot be examined does not keep a program's own alert from being stored, and
+// ends no alert.
+func TestUnexamined(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	conn := pgtest.Conn(t, url)
+	pgtest.Exec(t, conn, `ALTER TABLE lumin.delivery_hours RENAME TO elsewhere`)
+	pgtest.Exec(t, conn, `INSERT INTO lumin.alerts (key, condition, text) VALUES ('mismatch/account', 'mismatch', '')`)
+	log := &testlog.Buffer{}
+	sender := alerting.Start(alerting.Config{
+		Pool: pgtest.Pool(t, url), Logger: slog.New(slog.NewJSONHandler(log, nil)), Every: 20 * time.Millisecond,
+		Own: func() ([]alerts.Alert, []string) { return []alerts.Alert{{Key: "certificate/h", Text: "x"}}, nil },
+	})
+	defer sender.Stop()
+	wait.Until(t, "that is logged", func() bool {
+		return log.First("cannot examine the condition mismatch; the program goes on") != nil
+	})
+	wait.Until(t, "its own alert is found twice", func() bool {
+		return pgtest.Value[bool](t, conn, `SELECT EXISTS (SELECT FROM lumin.alerts WHERE seen_at > since AND condition = 'certificate')`)
+	})
+	if !pgtest.Value[bool](t, conn, `SELECT resolved_at IS NULL FROM lumin.alerts WHERE condition = 'mismatch'`) {
+		t.Error("the other alert has ended")
+	}
+}
+
 // A webhook that does not answer stops neither the sender nor another program, and
 // holds no lock for long.
 func TestWebhookHangs(t *testing.T) {
@@ -196,14 +220,12 @@ func TestWithoutWebhook(t *testing.T) {
 	for range 2 {
 		sender := alerting.Start(alerting.Config{
 			Pool: pgtest.Pool(t, url), Logger: slog.New(slog.DiscardHandler), Every: 20 * time.Millisecond,
-			Own: func(context.Context) ([]alerts.Alert, error) {
-				return []alerts.Alert{{Key: "mismatch/account", Text: "x"}}, nil
-			},
+			Own: func() ([]alerts.Alert, []string) { return []alerts.Alert{{Key: "certificate/h", Text: "x"}}, nil },
 		})
 		defer sender.Stop()
 	}
 	wait.Until(t, "both alerts are there twice", func() bool {
-		return pgtest.Value[int](t, conn, `SELECT count(*) FROM lumin.alerts WHERE seen_at > since AND condition IN ('mismatch', 'workers')`) == 2
+		return pgtest.Value[int](t, conn, `SELECT count(*) FROM lumin.alerts WHERE seen_at > since AND condition IN ('certificate', 'workers')`) == 2
 	})
 	if pgtest.Value[bool](t, conn, `SELECT EXISTS (SELECT FROM lumin.alert_sending WHERE looked_at IS NOT NULL OR held_until > now())`) {
 		t.Error("a program without a webhook looks as if it sent")
@@ -221,9 +243,7 @@ func TestReceiveOnly(t *testing.T) {
 	conn := pgtest.Conn(t, url)
 	sender := alerting.Start(alerting.Config{
 		Settings: settings(r), ReceiveOnly: true, Pool: pgtest.Pool(t, url), Logger: slog.New(slog.DiscardHandler), Every: 50 * time.Millisecond,
-		Own: func(context.Context) ([]alerts.Alert, error) {
-			return []alerts.Alert{{Key: "mismatch/account", Text: "x"}}, nil
-		},
+		Own: func() ([]alerts.Alert, []string) { return []alerts.Alert{{Key: "certificate/h", Text: "x"}}, nil },
 	})
 	defer sender.Stop()
 	wait.Until(t, "it sends what it knows", func() bool { messages, _ := r.got(); return len(messages) > 0 })

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"context"
 	"crypto/x509"
 	"io"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"lumin-ingest/ingest"
 	"lumin-ingest/internal/alerting"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/testcert"
@@ -31,7 +29,8 @@ func newWebhook(t *testing.T) (string, <-chan string) {
 	return webhook.URL, messages
 }
 
-// A program that receives reports a rotated key, and a program that works sends it.
+// A program that receives counts what it refuses, and a program that works sends that a
+// key was rotated.
 func TestRotatedKeyIsSent(t *testing.T) {
 	t.Parallel()
 	webhook, messages := newWebhook(t)
@@ -39,7 +38,7 @@ func TestRotatedKeyIsSent(t *testing.T) {
 	every := 100 * time.Millisecond
 	receiving := startService(t, url, func(cfg *Config) { cfg.Work, cfg.alertsEvery = false, every })
 	receiving.waitReady(t)
-	for range mismatchesOfRotation {
+	for range 10 {
 		if status := receiving.deliver(t, newKey); status != http.StatusUnauthorized {
 			t.Fatal(status)
 		}
@@ -57,7 +56,7 @@ func TestRotatedKeyIsSent(t *testing.T) {
 			return false
 		}
 	})
-	if !strings.HasPrefix(message, "test: 1 alert\n• signatures of source account match no configured key (deliveries refused in a row: 10, the last good one: never)") {
+	if !strings.HasPrefix(message, "test: 1 alert\n• signatures of source account match no configured key (deliveries refused in a row: 10, the last good one: none in 30 days)") {
 		t.Error(message)
 	}
 	wait.Until(t, "the working program logs it", func() bool { return working.log.First("sent alerts") != nil })
@@ -110,44 +109,9 @@ func TestReceiverSendsBacklog(t *testing.T) {
 	}
 }
 
-// A rotated key is no longer reported when any program has recorded an event since.
-func TestMismatches(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	count, last := int64(0), time.Time{}
-	m := mismatches{
-		growth: map[string]growth{},
-		sources: func() []ingest.SourceStatus {
-			return []ingest.SourceStatus{{Source: "account", MismatchesSince: count}}
-		},
-		lastEvents: func(context.Context) (map[string]time.Time, error) { return map[string]time.Time{"account": last}, nil },
-	}
-	look := func(after time.Duration, want int) {
-		t.Helper()
-		found, err := m.alerts(t.Context(), now.Add(after))
-		if err != nil || len(found) != want {
-			t.Errorf("after %s: %v, %v, want %d", after, found, err, want)
-		}
-	}
-	count = 9
-	look(0, 0)
-	count = 10
-	look(time.Minute, 1)
-	look(time.Hour, 1)
-	last = now.Add(2 * time.Hour) // another program got a good one
-	look(3*time.Hour, 0)
-	count = 11
-	look(4*time.Hour, 1)
-	count = 0
-	look(5*time.Hour, 0)
-}
-
 func TestCertificateAlert(t *testing.T) {
 	t.Parallel()
 	s := &Service{}
-	if found := s.certificateAlerts(time.Now()); found != nil {
-		t.Errorf("without a certificate: %v", found)
-	}
 	pair := testcert.New(t, time.Now().Add(8*24*time.Hour)).Certificate(t)
 	leaf, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {
@@ -156,11 +120,12 @@ func TestCertificateAlert(t *testing.T) {
 	pair.Leaf = leaf
 	s.certificate = &certificate{}
 	s.certificate.inUse.Store(&pair)
-	if found := s.certificateAlerts(time.Now()); found != nil {
-		t.Errorf("%v", found)
+	hold, over := s.certificateAlerts(time.Now())
+	if len(hold) != 0 || len(over) != 1 {
+		t.Errorf("%v, over %q", hold, over)
 	}
-	found := s.certificateAlerts(time.Now().Add(2 * 24 * time.Hour))
-	if len(found) != 1 || found[0].Condition() != alerts.Certificate || !strings.Contains(found[0].Text, "renew it") {
-		t.Errorf("%v", found)
+	hold, none := s.certificateAlerts(time.Now().Add(2 * 24 * time.Hour))
+	if len(hold) != 1 || hold[0].Key != over[0] || hold[0].Condition() != alerts.Certificate || !strings.Contains(hold[0].Text, "renew it") || len(none) != 0 {
+		t.Errorf("%v, over %q", hold, none)
 	}
 }

@@ -18,9 +18,11 @@ const (
 	Connections  = "connections"   // the server is short of connections
 	DatabaseSize = "database_size" // the database is larger than it should be
 
-	// Programs report these two themselves, with [Report].
-	Mismatch    = "mismatch"    // signatures of a source do not match: a rotated key
-	Certificate = "certificate" // of the public listener
+	Mismatch = "mismatch" // signatures of a source do not match: a rotated key
+
+	// Certificate is about that of a public listener. Only its program can know, and
+	// reports it with [Report].
+	Certificate = "certificate"
 )
 
 // Alert is one condition that holds.

@@ -39,6 +39,10 @@ type Finding struct {
 	// Partly is true if other alerts of the condition may hold, too.
 	Partly bool `json:"partly"`
 
+	// Over are keys of open alerts that are known to hold no longer, whether or not
+	// Partly is true.
+	Over []string `json:"-"`
+
 	// Dropped are keys of open alerts that are no longer examined. Nothing is sent
 	// about their end.
 	Dropped []string `json:"-"`
@@ -56,6 +60,7 @@ func (x *Examiner) Examine(ctx context.Context) []Finding {
 		{Failure, x.failures},
 		{Backlog, x.backlog},
 		{Silence, x.silence},
+		{Mismatch, x.mismatch},
 		{Downloadable, x.downloadable},
 		{Lane, x.lanes},
 		{Late, x.late},
@@ -71,10 +76,10 @@ func (x *Examiner) Examine(ctx context.Context) []Finding {
 	return findings
 }
 
-// ExamineBacklog examines the one condition that a program which only receives has
+// ExamineReceiving examines the conditions that a program which only receives has
 // the rights to examine.
-func (x *Examiner) ExamineBacklog(ctx context.Context) []Finding {
-	return []Finding{examineOne(ctx, Backlog, x.backlog)}
+func (x *Examiner) ExamineReceiving(ctx context.Context) []Finding {
+	return []Finding{examineOne(ctx, Backlog, x.backlog), examineOne(ctx, Mismatch, x.mismatch)}
 }
 
 func examineOne(ctx context.Context, name string, examine func(context.Context) (Finding, error)) Finding {

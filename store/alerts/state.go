@@ -13,9 +13,12 @@ import (
 )
 
 const (
-	// ReportEvery is how often a program has to repeat what it reports. An alert that
-	// no program has reported for three times as long is resolved.
+	// ReportEvery is how often a program has to repeat what it reports.
 	ReportEvery = time.Minute
+
+	// gone is how long after its last report a program counts as gone. It is not
+	// known then whether what it reported still holds.
+	gone = time.Hour
 
 	// keptFor is how long resolved alerts stay in the table.
 	keptFor = 7 * 24 * time.Hour
@@ -32,26 +35,32 @@ SET text = EXCLUDED.text, page = EXCLUDED.page, seen_at = now(), resolved_at = N
     since = CASE WHEN a.resolved_sent_at IS NULL THEN a.since ELSE now() END,
     sent_at = CASE WHEN a.resolved_sent_at IS NULL THEN a.sent_at END`
 
-// Nothing is sent about the end of an alert about which nothing was sent, or which
-// is no longer examined.
-const resolveSQL = `
-UPDATE lumin.alerts a
-SET resolved_at = now(), resolved_sent_at = CASE WHEN a.sent_at IS NULL OR a.key = ANY ($3::text[]) THEN now() END
-WHERE a.resolved_at IS NULL
-  AND (a.key = ANY ($3::text[])
-       OR a.condition = ANY ($1::text[]) AND a.key <> ALL ($2::text[])
-       OR a.condition = ANY ($4::text[]) AND a.seen_at < now() - make_interval(secs => $5))`
+// overSQL resolves alerts. Nothing is sent about the end of one about which nothing
+// was sent.
+const overSQL = `
+UPDATE lumin.alerts SET resolved_at = now(), resolved_sent_at = CASE WHEN sent_at IS NULL THEN now() END
+WHERE resolved_at IS NULL AND key = ANY ($1::text[])`
+
+// wholeSQL does the same with the alerts of whole conditions that were not found.
+const wholeSQL = `
+UPDATE lumin.alerts SET resolved_at = now(), resolved_sent_at = CASE WHEN sent_at IS NULL THEN now() END
+WHERE resolved_at IS NULL AND condition = ANY ($1::text[]) AND key <> ALL ($2::text[])`
+
+// dropSQL ends alerts that are no longer examined, or whose program is gone. Nothing
+// is sent about that.
+const dropSQL = `
+UPDATE lumin.alerts SET resolved_at = now(), resolved_sent_at = now()
+WHERE resolved_at IS NULL AND (key = ANY ($1::text[]) OR condition = $2 AND seen_at < now() - make_interval(secs => $3))`
 
 const forgetSQL = `DELETE FROM lumin.alerts WHERE resolved_sent_at < now() - make_interval(secs => $1)`
 
-// Report raises alerts that only a program itself can know of: [Mismatch] and
-// [Certificate]. The program has to repeat them within [ReportEvery] while they
-// hold.
-func Report(ctx context.Context, pool *pgxpool.Pool, alerts []Alert) error {
-	if len(alerts) == 0 {
-		return nil
-	}
-	if _, err := pool.Exec(ctx, upsertSQL, columns(alerts)...); err != nil {
+// Report raises alerts that only a program itself can know of, and resolves those
+// with the keys in over. The program has to repeat that within [ReportEvery].
+func Report(ctx context.Context, pool *pgxpool.Pool, alerts []Alert, over []string) error {
+	batch := &pgx.Batch{}
+	batch.Queue(upsertSQL, columns(alerts)...)
+	batch.Queue(overSQL, query.NotNull(over))
+	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("report alerts: %w", err)
 	}
 	return nil
@@ -61,16 +70,14 @@ func Report(ctx context.Context, pool *pgxpool.Pool, alerts []Alert) error {
 // longer.
 func Store(ctx context.Context, pool *pgxpool.Pool, findings []Finding) error {
 	var (
-		raised                []Alert
-		keys, whole, dropped  []string
-		reported, staleAfter  = []string{Mismatch, Certificate}, (3 * ReportEvery).Seconds()
-		forgottenAfterSeconds = keptFor.Seconds()
+		raised                     []Alert
+		keys, whole, over, dropped []string
 	)
 	for _, f := range findings {
 		for _, a := range f.Alerts {
 			raised, keys = append(raised, a), append(keys, a.Key)
 		}
-		dropped = append(dropped, f.Dropped...)
+		over, dropped = append(over, f.Over...), append(dropped, f.Dropped...)
 		if f.Err == nil && !f.Partly {
 			whole = append(whole, f.Condition)
 		}
@@ -78,8 +85,10 @@ func Store(ctx context.Context, pool *pgxpool.Pool, findings []Finding) error {
 	err := pgx.BeginTxFunc(ctx, pool, query.ReadCommitted, func(tx pgx.Tx) error {
 		batch := &pgx.Batch{}
 		batch.Queue(upsertSQL, columns(raised)...)
-		batch.Queue(resolveSQL, query.NotNull(whole), query.NotNull(keys), query.NotNull(dropped), reported, staleAfter)
-		batch.Queue(forgetSQL, forgottenAfterSeconds)
+		batch.Queue(dropSQL, query.NotNull(dropped), Certificate, gone.Seconds())
+		batch.Queue(overSQL, query.NotNull(over))
+		batch.Queue(wholeSQL, query.NotNull(whole), query.NotNull(keys))
+		batch.Queue(forgetSQL, keptFor.Seconds())
 		return tx.SendBatch(ctx, batch).Close()
 	})
 	if err != nil {
@@ -95,6 +104,17 @@ func columns(alerts []Alert) []any {
 		keys, texts, pages = append(keys, a.Key), append(texts, a.Text), append(pages, a.Page)
 	}
 	return []any{keys, texts, pages}
+}
+
+// openOf returns the open alerts of a condition, by key.
+func (x *Examiner) openOf(ctx context.Context, condition string) (map[string]Open, error) {
+	list, err := query.Rows(ctx, x.pool, "list the open alerts of "+condition, scanOpen, `
+		SELECT key, text, page, since, seen_at, sent_at, resolved_at FROM lumin.alerts WHERE resolved_at IS NULL AND condition = $1`, condition)
+	open := make(map[string]Open, len(list))
+	for _, o := range list {
+		open[o.Key] = o
+	}
+	return open, err
 }
 
 // List lists the alerts that hold, and those resolved within the given time, the

@@ -30,6 +30,39 @@ func keys(list []alerts.Open) (keys []string) {
 	return keys
 }
 
+// later makes every alert older.
+func later(t *testing.T, pool *pgxpool.Pool, interval string) {
+	t.Helper()
+	storetest.Exec(t, pool, `UPDATE lumin.alerts SET since = since - $1::text::interval, seen_at = seen_at - $1::text::interval,
+		sent_at = sent_at - $1::text::interval, resolved_at = resolved_at - $1::text::interval, resolved_sent_at = resolved_sent_at - $1::text::interval`, interval)
+}
+
+// wantRound stores findings and sends, and checks what was sent and what is known then.
+func wantRound(t *testing.T, pool *pgxpool.Pool, program [16]byte, f alerts.Finding, message, state string) {
+	t.Helper()
+	if err := alerts.Store(t.Context(), pool, []alerts.Finding{f}); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	_, err := alerts.Send(t.Context(), pool, program, func(_ context.Context, m alerts.Message) error {
+		got = fmt.Sprint(keys(m.Raised), keys(m.Resolved))
+		return nil
+	})
+	if err != nil || got != message || open(t, pool) != state {
+		t.Errorf("sent %q, %v, and the state is %q; want %q, %q", got, err, open(t, pool), message, state)
+	}
+}
+
+// holder returns a program that examines and sends.
+func holder(t *testing.T, pool *pgxpool.Pool) [16]byte {
+	t.Helper()
+	me := [16]byte{1}
+	if held, err := alerts.Hold(t.Context(), pool, me, time.Hour); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	return me
+}
+
 func lane(kinds ...string) alerts.Finding {
 	f := alerts.Finding{Condition: alerts.Lane}
 	for _, kind := range kinds {
@@ -42,28 +75,9 @@ func lane(kinds ...string) alerts.Finding {
 func TestLifeOfAnAlert(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.New(t))
-	me := [16]byte{1}
-	if held, err := alerts.Hold(t.Context(), pool, me, time.Hour); err != nil || !held {
-		t.Fatal(held, err)
-	}
-	round := func(f alerts.Finding, message, state string) {
-		t.Helper()
-		if err := alerts.Store(t.Context(), pool, []alerts.Finding{f}); err != nil {
-			t.Fatal(err)
-		}
-		got := ""
-		_, err := alerts.Send(t.Context(), pool, me, func(_ context.Context, m alerts.Message) error {
-			got = fmt.Sprint(keys(m.Raised), keys(m.Resolved))
-			return nil
-		})
-		if err != nil || got != message || open(t, pool) != state {
-			t.Errorf("sent %q, %v, and the state is %q; want %q, %q", got, err, open(t, pool), message, state)
-		}
-	}
-	later := func(interval string) {
-		storetest.Exec(t, pool, `UPDATE lumin.alerts SET since = since - $1::text::interval, seen_at = seen_at - $1::text::interval,
-			sent_at = sent_at - $1::text::interval, resolved_at = resolved_at - $1::text::interval, resolved_sent_at = resolved_sent_at - $1::text::interval`, interval)
-	}
+	me := holder(t, pool)
+	round := func(f alerts.Finding, message, state string) { t.Helper(); wantRound(t, pool, me, f, message, state) }
+	later := func(interval string) { t.Helper(); later(t, pool, interval) }
 	round(lane(), "", "")
 	round(lane("a", "b"), "[lane/a lane/b] []", "lane/a sent, lane/b sent")
 	later("23 hours")
@@ -85,6 +99,12 @@ func TestLifeOfAnAlert(t *testing.T) {
 	round(lane("a", "b"), "[] [lane/c]", "lane/a sent, lane/b sent, lane/c ended")
 	round(lane("a", "b", "c"), "[lane/c] []", "lane/a sent, lane/b sent, lane/c sent")
 
+	// What is known to be over ends, although not everything was examined.
+	over := lane("b")
+	over.Over, over.Partly = []string{"lane/a"}, true
+	round(over, "", "lane/a over, lane/b sent, lane/c sent")
+	round(lane("a", "b", "c"), "", "lane/a sent, lane/b sent, lane/c sent")
+
 	// Nothing is sent about the end of what is no longer examined.
 	dropped := lane("b")
 	dropped.Dropped, dropped.Partly = []string{"lane/a"}, true
@@ -96,30 +116,37 @@ func TestLifeOfAnAlert(t *testing.T) {
 	round(lane(), "", "")
 }
 
-// An alert that a program reports ends when no program reports it any more.
+// An alert that a program reports is resolved when that program says so. If it is
+// gone, nothing is known, and nothing is sent.
 func TestReported(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t, pgtest.New(t))
-	if err := alerts.Report(t.Context(), pool, []alerts.Alert{{Key: "mismatch/account", Text: "a rotated key. It is v2. Add the new one."}}); err != nil {
-		t.Fatal(err)
-	}
-	look := func(want string) {
+	me := holder(t, pool)
+	const key = "certificate/h"
+	report := func(hold []alerts.Alert, over ...string) {
 		t.Helper()
-		if err := alerts.Store(t.Context(), pool, nil); err != nil {
+		if err := alerts.Report(t.Context(), pool, hold, over); err != nil {
 			t.Fatal(err)
 		}
-		if got := open(t, pool); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
 	}
-	look("mismatch/account new")
-	if list, err := alerts.List(t.Context(), pool, 0); err != nil || len(list) != 1 || list[0].Text != "a rotated key. It is v2. Add the new one." {
+	alert := []alerts.Alert{{Key: key, Text: "it expires. It is of today. Renew it."}}
+	report(nil, key)
+	report(alert)
+	wantRound(t, pool, me, lane(), "[certificate/h] []", "certificate/h sent")
+	if list, err := alerts.List(t.Context(), pool, 0); err != nil || len(list) != 1 || list[0].Text != "it expires. It is of today. Renew it." {
 		t.Errorf("%+v, %v", list, err)
 	}
-	storetest.Exec(t, pool, `UPDATE lumin.alerts SET seen_at = now() - interval '4 minutes'`)
-	look("mismatch/account ended") // nothing was sent about it
+	report(nil, key)
+	later(t, pool, "6 minutes")
+	wantRound(t, pool, me, lane(), "[] [certificate/h]", "certificate/h ended")
+	report(alert)
+	wantRound(t, pool, me, lane(), "[certificate/h] []", "certificate/h sent")
+	later(t, pool, "50 minutes") // the program is down
+	wantRound(t, pool, me, lane(), "", "certificate/h sent")
+	later(t, pool, "20 minutes")
+	wantRound(t, pool, me, lane(), "", "certificate/h ended")
 	list, err := alerts.List(t.Context(), pool, time.Hour)
-	if err != nil || len(list) != 1 || list[0].ResolvedAt == nil || list[0].Text != "a rotated key. It is v2." {
+	if err != nil || len(list) != 1 || list[0].ResolvedAt == nil || list[0].Text != "it expires. It is of today." {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if list, err := alerts.List(t.Context(), pool, 0); err != nil || len(list) != 0 {
