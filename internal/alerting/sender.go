@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -19,8 +20,14 @@ const (
 	// holdFactor is how many rounds a program that has died keeps others from sending.
 	holdFactor = 3
 
-	// roundTimeout bounds one round. Nothing in it takes nearly as long.
-	roundTimeout = time.Minute
+	// stepTimeout bounds each part of a round. The conditions have a bound each.
+	stepTimeout = 15 * time.Second
+
+	// After maxRefused messages in a row that the webhook did not accept from it, a
+	// program leaves the sending to others, and bids for it again bidAgain rounds later.
+	// Until then it examines if no other program does.
+	maxRefused = 3
+	bidAgain   = 5
 
 	// releaseTimeout bounds what a sender does at its end.
 	releaseTimeout = time.Second
@@ -55,8 +62,11 @@ type Sender struct {
 	cfg      Config
 	id       [16]byte // of this program
 	examiner *alerts.Examiner
+	limit    time.Duration // of a part of a round
 	messages *prometheus.CounterVec
 	holds    bool              // the sending, as far as it knows
+	refused  int               // messages in a row that the webhook did not accept
+	waits    int               // rounds until it bids for the sending again
 	failing  map[string]string // what failed in the last round, and its error
 	cancel   context.CancelFunc
 	ended    chan struct{}
@@ -68,7 +78,8 @@ func Start(cfg Config) *Sender {
 	cfg.Every = cmp.Or(cfg.Every, alerts.ReportEvery)
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Sender{
-		cfg: cfg, examiner: alerts.New(cfg.Pool, cfg.Limits), failing: map[string]string{}, cancel: cancel, ended: make(chan struct{}),
+		cfg: cfg, examiner: alerts.New(cfg.Pool, cfg.Limits), limit: stepTimeout,
+		failing: map[string]string{}, cancel: cancel, ended: make(chan struct{}),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lumin_alert_messages_total",
 			Help: "Messages to ALERT_WEBHOOK_URL, by outcome: sent or failed.",
@@ -102,28 +113,39 @@ func (s *Sender) run(ctx context.Context) {
 // round reports, and examines and sends unless another program does. What is stored
 // is on the dashboard, even if no program sends it.
 func (s *Sender) round(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
-	defer cancel()
-	s.note(ctx, "report this program's alerts", s.report(ctx))
-	examine, err := s.turn(ctx)
-	s.note(ctx, "examine alerts", err)
-	if examine == nil {
-		return
+	s.waits = max(s.waits-1, 0)
+	s.step(ctx, "report this program's alerts", s.report)
+	var examine func(context.Context) []alerts.Finding
+	s.step(ctx, "examine alerts", func(ctx context.Context) (err error) {
+		examine, err = s.turn(ctx)
+		return err
+	})
+	if examine != nil {
+		s.finish(ctx, examine(ctx))
 	}
-	findings := examine(ctx)
+}
+
+// finish stores what was found, and sends what is due. It has as much time as ever,
+// however long the examination took.
+func (s *Sender) finish(ctx context.Context, findings []alerts.Finding) {
 	for _, f := range findings {
 		s.note(ctx, "examine the condition "+f.Condition, f.Err)
 	}
-	s.note(ctx, "store alerts", alerts.Store(ctx, s.cfg.Pool, findings))
-	if s.cfg.URL == "" {
-		return
-	}
-	sent, err := alerts.Send(ctx, s.cfg.Pool, s.id, s.post)
-	s.note(ctx, "send alerts", err)
-	if sent {
-		s.messages.WithLabelValues("sent").Inc()
+	s.step(ctx, "store alerts", func(ctx context.Context) error { return alerts.Store(ctx, s.cfg.Pool, findings) })
+	if s.sends() {
+		s.step(ctx, "send alerts", s.send)
 	}
 }
+
+// step does a part of a round.
+func (s *Sender) step(ctx context.Context, what string, do func(context.Context) error) {
+	limited, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	s.note(ctx, what, do(limited))
+}
+
+// sends reports whether this program sends, if it is its turn.
+func (s *Sender) sends() bool { return s.cfg.URL != "" && s.waits == 0 }
 
 // turn makes this program the one that examines and sends, if it may be. It returns
 // what it has to examine then, or nil.
@@ -140,7 +162,7 @@ func (s *Sender) turn(ctx context.Context) (examine func(context.Context) []aler
 		examine = s.examiner.ExamineReceiving
 	}
 	hold := alerts.Hold
-	if s.cfg.URL == "" {
+	if !s.sends() {
 		hold = alerts.Watch
 	}
 	if s.holds, err = hold(ctx, s.cfg.Pool, s.id, holdFactor*s.cfg.Every); !s.holds {
@@ -159,12 +181,28 @@ func (s *Sender) release(ctx context.Context) error {
 	return err
 }
 
+// send sends what is due. If the webhook accepts nothing from this program, another
+// may reach it.
+func (s *Sender) send(ctx context.Context) error {
+	sent, err := alerts.Send(ctx, s.cfg.Pool, s.id, s.post)
+	if sent {
+		s.messages.WithLabelValues("sent").Inc()
+	}
+	if s.refused >= maxRefused {
+		s.refused, s.waits = 0, bidAgain
+		err = errors.Join(err, s.release(ctx))
+	}
+	return err
+}
+
 func (s *Sender) post(ctx context.Context, m alerts.Message) error {
 	err := s.cfg.Post(ctx, m)
 	if err != nil {
+		s.refused++
 		s.messages.WithLabelValues("failed").Inc()
 		return err
 	}
+	s.refused = 0
 	s.cfg.Logger.Info("sent alerts", "raised", keys(m.Raised), "resolved", keys(m.Resolved))
 	return nil
 }
@@ -189,7 +227,7 @@ func (s *Sender) report(ctx context.Context) error {
 func (s *Sender) note(ctx context.Context, what string, err error) {
 	before := s.failing[what]
 	switch {
-	case ctx.Err() != nil: // the sender stops, or the whole round took too long
+	case ctx.Err() != nil: // the sender stops
 	case err == nil:
 		delete(s.failing, what)
 		if before != "" {

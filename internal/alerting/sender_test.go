@@ -148,7 +148,7 @@ func TestWebhookDown(t *testing.T) {
 	wait.Until(t, "the end of one is found", func() bool {
 		return pgtest.Value[bool](t, conn, `SELECT bool_or(resolved_sent_at IS NOT NULL) FROM lumin.alerts`)
 	})
-	// A restart does not shorten the pause.
+	// A program that takes over does not call at once.
 	sender.Stop()
 	start(t, url, settings(r))
 	looked := pgtest.Value[time.Time](t, conn, `SELECT max(seen_at) FROM lumin.alerts`)
@@ -163,6 +163,26 @@ func TestWebhookDown(t *testing.T) {
 	wait.Until(t, "a message arrives", func() bool { messages, _ := r.got(); return len(messages) > 0 })
 	if messages, _ := r.got(); !strings.Contains(messages[0], "queue b") || strings.Contains(messages[0], "queue a") {
 		t.Errorf("%q", messages)
+	}
+}
+
+// A program that does not reach the webhook leaves the sending to one that does.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	url, wrong, right := pgtest.New(t), newReceiver(t), newReceiver(t)
+	conn := pgtest.Conn(t, url)
+	wrong.set(http.StatusNotFound)
+	stuck(t, url, "queue a")
+	start(t, url, settings(wrong))
+	wait.Until(t, "it has tried", func() bool { _, calls := wrong.got(); return calls > 0 })
+	start(t, url, settings(right))
+	wait.Until(t, "the other program sends", func() bool {
+		pgtest.Exec(t, conn, `UPDATE lumin.alert_sending SET next_at = now()`) // no pause
+		messages, _ := right.got()
+		return len(messages) > 0
+	})
+	if _, calls := wrong.got(); calls > 30 { // 3 in each turn; on a busy machine it may have several
+		t.Errorf("%d calls before that", calls)
 	}
 }
 
@@ -241,12 +261,16 @@ func TestReceiveOnly(t *testing.T) {
 	t.Parallel()
 	url, r := pgtest.New(t), newReceiver(t)
 	conn := pgtest.Conn(t, url)
+	pgtest.Exec(t, conn, `INSERT INTO lumin.delivery_hours VALUES (date_trunc('hour', now()), 'account', 'refused', 'signature_mismatch', 10, 0, '{}')`)
 	sender := alerting.Start(alerting.Config{
 		Settings: settings(r), ReceiveOnly: true, Pool: pgtest.Pool(t, url), Logger: slog.New(slog.DiscardHandler), Every: 50 * time.Millisecond,
 		Own: func() ([]alerts.Alert, []string) { return []alerts.Alert{{Key: "certificate/h", Text: "x"}}, nil },
 	})
 	defer sender.Stop()
 	wait.Until(t, "it sends what it knows", func() bool { messages, _ := r.got(); return len(messages) > 0 })
+	if messages, _ := r.got(); !strings.Contains(messages[0], "signatures of source account match no configured key") {
+		t.Errorf("%q", messages)
+	}
 	pgtest.Exec(t, conn, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'h', 1, 'worker', '{}')`)
 	wait.Until(t, "it lets the other program examine", func() bool {
 		return pgtest.Value[bool](t, conn, `SELECT held_until = '-infinity' FROM lumin.alert_sending`)

@@ -22,6 +22,15 @@ const (
 	// one that comes and goes causes one message.
 	calmFor = 5 * time.Minute
 
+	// lookedLately is how long ago an alert may have last been found to be repeated:
+	// some looks. What is no longer known is not said again.
+	lookedLately = 3 * ReportEvery
+
+	// sureAfter is how long an alert about housekeeping must have held to be sent.
+	// After an outage of the database, River elects the program that enqueues the
+	// sweep within a minute or two.
+	sureAfter = 3 * time.Minute
+
 	// After a message that was not accepted, the next one waits for a minute, then
 	// two, four, and so on up to an hour.
 	firstPause   = time.Minute
@@ -29,7 +38,8 @@ const (
 )
 
 // Hold makes a program the one that examines and sends, for the given time, unless
-// another is. It reports whether it is.
+// another is. It reports whether it is. A program that takes over may reach the webhook
+// or have the right URL, so a pause after a failure ends within [firstPause] then.
 func Hold(ctx context.Context, pool *pgxpool.Pool, program [16]byte, length time.Duration) (bool, error) {
 	return hold(ctx, pool, program, length, 0)
 }
@@ -44,8 +54,10 @@ func Watch(ctx context.Context, pool *pgxpool.Pool, program [16]byte, within tim
 func hold(ctx context.Context, pool *pgxpool.Pool, program [16]byte, length, patience time.Duration) (bool, error) {
 	tag, err := pool.Exec(ctx, `
 		INSERT INTO lumin.alert_sending AS s (holder, held_until) VALUES ($1, now() + make_interval(secs => $2))
-		ON CONFLICT (single) DO UPDATE SET holder = EXCLUDED.holder, held_until = EXCLUDED.held_until
-		WHERE s.holder = EXCLUDED.holder OR s.held_until < now() - make_interval(secs => $3)`, program, length.Seconds(), patience.Seconds())
+		ON CONFLICT (single) DO UPDATE SET holder = EXCLUDED.holder, held_until = EXCLUDED.held_until,
+		    next_at = CASE WHEN s.holder = EXCLUDED.holder THEN s.next_at ELSE least(s.next_at, now() + make_interval(secs => $4)) END
+		WHERE s.holder = EXCLUDED.holder OR s.held_until < now() - make_interval(secs => $3)`,
+		program, length.Seconds(), patience.Seconds(), firstPause.Seconds())
 	var refused *pgconn.PgError
 	switch {
 	case errors.As(err, &refused) && refused.Code == pgerrcode.LockNotAvailable: // another program is sending
@@ -118,7 +130,10 @@ func Send(ctx context.Context, pool *pgxpool.Pool, program [16]byte, send func(c
 func due(ctx context.Context, tx pgx.Tx) (m Message, err error) {
 	const columns = `SELECT key, text, page, since, seen_at, sent_at, resolved_at FROM lumin.alerts `
 	m.Raised, err = query.Rows(ctx, tx, "find new alerts", scanOpen, columns+`
-		WHERE resolved_at IS NULL AND (sent_at IS NULL OR sent_at < now() - make_interval(secs => $1)) ORDER BY since, key`, repeatAfter.Seconds())
+		WHERE resolved_at IS NULL
+		  AND (sent_at IS NULL AND (condition <> $4 OR seen_at >= since + make_interval(secs => $3))
+		       OR sent_at < now() - make_interval(secs => $1) AND seen_at > now() - make_interval(secs => $2))
+		ORDER BY since, key`, repeatAfter.Seconds(), lookedLately.Seconds(), sureAfter.Seconds(), Housekeeping)
 	if err != nil {
 		return m, err
 	}

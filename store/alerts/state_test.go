@@ -91,6 +91,12 @@ func TestLifeOfAnAlert(t *testing.T) {
 	round(broken, "", "lane/a sent, lane/b sent, lane/c sent")
 	round(part, "", "lane/a sent, lane/b sent, lane/c sent")
 
+	// What is not known is not said again, but once it is known.
+	later("25 hours")
+	round(broken, "", "lane/a sent, lane/b sent, lane/c sent")
+	round(part, "[lane/a] []", "lane/a sent, lane/b sent, lane/c sent")
+	round(lane("a", "b", "c"), "[lane/b lane/c] []", "lane/a sent, lane/b sent, lane/c sent")
+
 	// One that comes again within five minutes goes on.
 	round(lane("b"), "", "lane/a over, lane/b sent, lane/c over")
 	later("4 minutes")
@@ -154,6 +160,21 @@ func TestReported(t *testing.T) {
 	}
 }
 
+// The first sweep after an outage of the database ends an alert before it is sent.
+func TestHousekeepingMustBeSure(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	me := holder(t, pool)
+	stopped, runs := alerts.Finding{Condition: alerts.Housekeeping, Alerts: []alerts.Alert{{Key: "housekeeping/lumin_sweep"}}}, alerts.Finding{Condition: alerts.Housekeeping}
+	wantRound(t, pool, me, stopped, "", "housekeeping/lumin_sweep new")
+	later(t, pool, "2 minutes")
+	wantRound(t, pool, me, stopped, "", "housekeeping/lumin_sweep new")
+	wantRound(t, pool, me, runs, "", "housekeeping/lumin_sweep ended")
+	wantRound(t, pool, me, stopped, "", "housekeeping/lumin_sweep new")
+	later(t, pool, "3 minutes")
+	wantRound(t, pool, me, stopped, "[housekeeping/lumin_sweep] []", "housekeeping/lumin_sweep sent")
+}
+
 // One program at a time sends, and another one takes over.
 func TestHold(t *testing.T) {
 	t.Parallel()
@@ -188,6 +209,17 @@ func TestHold(t *testing.T) {
 	hold(a, true)
 }
 
+// takeOver makes a program the one that sends, instead of another.
+func takeOver(t *testing.T, pool *pgxpool.Pool, from, to [16]byte) {
+	t.Helper()
+	if err := alerts.Release(t.Context(), pool, from); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := alerts.Hold(t.Context(), pool, to, time.Hour); err != nil || !held {
+		t.Fatal(held, err)
+	}
+}
+
 // A webhook that does not accept messages is tried again, ever more rarely.
 func TestRefusedMessages(t *testing.T) {
 	t.Parallel()
@@ -220,6 +252,17 @@ func TestRefusedMessages(t *testing.T) {
 	if s, err := alerts.ReadSending(t.Context(), pool); err != nil || s.Failures != 8 || s.Error != refused.Error() || s.NextAt == nil || s.LookedAt == nil {
 		t.Errorf("%+v, %v", s, err)
 	}
+	// Another program need not wait for an hour. However often they take turns, that
+	// shortens one pause.
+	storetest.Exec(t, pool, `UPDATE lumin.alert_sending SET next_at = now() + interval '1 hour'`)
+	const nextSQL = `SELECT next_at::text FROM lumin.alert_sending WHERE next_at <= now() + interval '1 minute'`
+	takeOver(t, pool, me, [16]byte{2})
+	next := storetest.Value[string](t, pool, nextSQL)
+	takeOver(t, pool, [16]byte{2}, me)
+	if again := storetest.Value[string](t, pool, nextSQL); again != next || send(nil) {
+		t.Errorf("the next message is sent at %s, and after another turn at %s", next, again)
+	}
+	storetest.Exec(t, pool, `UPDATE lumin.alert_sending SET next_at = now()`)
 	if !send(nil) || open(t, pool) != "lane/x sent" {
 		t.Error("it was not sent at last")
 	}
