@@ -124,6 +124,40 @@ func TestSilence(t *testing.T) {
 	want(t, pool, alerts.Limits{}, alerts.Silence, "")
 }
 
+// A source is still silent when retention has removed the events that said so.
+func TestSilenceAfterRetention(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, pgtest.New(t))
+	hourly(t, pool, "account", "20 days", "5 hours", "0", "0")
+	look := func(keys string) {
+		t.Helper()
+		want(t, pool, alerts.Limits{}, alerts.Silence, keys)
+		if err := alerts.Store(t.Context(), pool, []alerts.Finding{finding(t, pool, alerts.Limits{}, alerts.Silence)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look("silence/account")
+	storetest.Exec(t, pool, `DELETE FROM lumin.events WHERE received_at < now() - interval '10 days'`)
+	look("silence/account")
+	storetest.Exec(t, pool, `DELETE FROM lumin.events WHERE received_at < now() - interval '1 day'`)
+	look("silence/account")
+	storetest.Exec(t, pool, `DELETE FROM lumin.events`)
+	look("silence/account")
+	hourly(t, pool, "account", "0", "-1 minute", "0", "0")
+	look("")
+	if got := open(t, pool); got != "silence/account ended" {
+		t.Error(got)
+	}
+
+	// A source that has gone for four weeks is not watched any more.
+	storetest.Exec(t, pool, `DELETE FROM lumin.events`)
+	storetest.Exec(t, pool, `UPDATE lumin.alerts SET resolved_at = NULL, resolved_sent_at = NULL, sent_at = now(), since = now() - interval '28 days'`)
+	look("")
+	if got := open(t, pool); got != "silence/account ended" {
+		t.Error(got)
+	}
+}
+
 // A source with events in every hour is watched more closely.
 func TestSilenceOfBusySource(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,6 +29,9 @@ const (
 	// week, in steps of five minutes.
 	closerFrom = 7 * 24 * time.Hour
 	closerStep = 5 * time.Minute
+
+	// shortestQuiet is the shortest silence that raises an alert.
+	shortestQuiet = 2 * closerStep
 
 	// relearnAfter is how long a habit is remembered.
 	relearnAfter = time.Hour
@@ -67,10 +71,25 @@ WHERE EXISTS (
 ORDER BY s.n`
 
 // silence finds sources that have been quiet for longer than they have been before.
+// Retention may remove the events that said so, and even the last one: an alert goes on
+// until there is a newer event.
 func (x *Examiner) silence(ctx context.Context) (f Finding, err error) {
 	now, seen, err := x.lastEvents(ctx)
 	if err != nil {
 		return f, err
+	}
+	open, err := x.openOf(ctx, Silence)
+	if err != nil {
+		return f, err
+	}
+	for key, o := range open {
+		source, raisedAfter := strings.TrimPrefix(key, Silence+"/"), o.Since.Add(-shortestQuiet)
+		s, stored := seen[source]
+		if !stored {
+			s.first, s.last = raisedAfter, raisedAfter
+		}
+		s.still = !s.last.After(raisedAfter)
+		seen[source] = s
 	}
 	f.Reason = "no source has had an event"
 	for _, source := range slices.Sorted(maps.Keys(seen)) {
@@ -94,7 +113,10 @@ func (x *Examiner) silence(ctx context.Context) (f Finding, err error) {
 }
 
 // span is from the first to the last event of a source.
-type span struct{ first, last time.Time }
+type span struct {
+	first, last time.Time
+	still       bool // an alert is open, and there was no event since it was raised
+}
 
 // lastEvents returns the database's time, and the span of each source's events.
 func (x *Examiner) lastEvents(ctx context.Context) (now time.Time, seen map[string]span, err error) {
@@ -122,22 +144,30 @@ func (x *Examiner) lastEvents(ctx context.Context) (now time.Time, seen map[stri
 // silenceOf compares the present silence of a source with its habits.
 func (x *Examiner) silenceOf(ctx context.Context, source string, s span, now time.Time) (*Alert, string, error) {
 	quiet := now.Sub(s.last)
-	switch {
-	case quiet > learnFrom:
+	if quiet > learnFrom {
 		return nil, fmt.Sprintf("%s has had no event for %s, so it is not watched any more", source, about(quiet)), nil
-	case s.last.Sub(s.first) < minKnown:
-		return nil, fmt.Sprintf("%s has been known for less than %s", source, about(minKnown)), nil
 	}
-	h, err := x.habitOf(ctx, source, s.last)
+	known := s.last.Sub(s.first) >= minKnown
+	h := habit{}
+	if known {
+		var err error
+		if h, err = x.habitOf(ctx, source, s.last); err != nil {
+			return nil, "", err
+		}
+	}
+	reason := fmt.Sprintf("no event of source %s has arrived for %s", source, about(quiet))
 	switch {
-	case err != nil:
-		return nil, "", err
+	case h.quietest > 0 && quiet > h.quietest:
+		reason += "; in the four weeks before, it was never quiet for longer than " + about(h.quietest)
+	case s.still:
+		reason += ", which was unusual when it began"
+	case !known:
+		return nil, fmt.Sprintf("%s has been known for less than %s", source, about(minKnown)), nil
 	case h.quietest == 0:
 		return nil, source + " has too few events to know what is usual", nil
-	case quiet <= h.quietest:
+	default:
 		return nil, fmt.Sprintf("%s has been quiet for %s, which is usual up to %s", source, about(quiet), about(h.quietest)), nil
 	}
-	reason := fmt.Sprintf("no event of source %s has arrived for %s; in the four weeks before, it was never quiet for longer than %s", source, about(quiet), about(h.quietest))
 	return &Alert{
 		Key:  Silence + "/" + source,
 		Text: reason + ". Check the webhook at Lumin, the public URL (doctor), and whether signatures match.",
