@@ -93,6 +93,35 @@ func findUndownloadable(ctx context.Context, pool *pgxpool.Pool) ([]undownloadab
 		pgx.QueryExecModeCacheDescribe, sources, approvedLimit, undownloadablePrefix)
 }
 
+// downloadedSQL finds out about open alerts that are not among these keys.
+const downloadedSQL = `
+SELECT o.key, EXISTS (
+    SELECT FROM lumin.events d
+    WHERE d.signature_request_id = substr(o.key, length($2) + 1) AND d.event_type = 'signature_request_downloadable' OFFSET 0)
+FROM lumin.alerts o WHERE o.condition = 'downloadable' AND o.resolved_at IS NULL AND o.key <> ALL ($1::text[])
+ORDER BY o.key`
+
+// endedUndownloadable adds the open alerts that are not in the list of missing
+// contracts. The approval of one that cannot be downloaded is no longer stored.
+func (x *Examiner) endedUndownloadable(ctx context.Context, missing []undownloadable, f *Finding) error {
+	keys := make([]string, len(missing))
+	for i, m := range missing {
+		keys[i] = undownloadablePrefix + m.SignatureRequestID
+	}
+	var (
+		key  string
+		over bool
+	)
+	return query.Each(ctx, x.pool, "find contracts that can be downloaded by now", []any{&key, &over}, func() error {
+		if over {
+			f.Over = append(f.Over, key)
+		} else {
+			f.Dropped = append(f.Dropped, key)
+		}
+		return nil
+	}, downloadedSQL, pgx.QueryExecModeCacheDescribe, keys, undownloadablePrefix)
+}
+
 // downloadable finds contracts that were approved more than an hour ago and have no
 // downloadable event.
 func (x *Examiner) downloadable(ctx context.Context) (f Finding, err error) {
@@ -116,7 +145,8 @@ func (x *Examiner) downloadable(ctx context.Context) (f Finding, err error) {
 		}
 	}
 	f.Reason = "every contract that was approved in the last day can be downloaded, or was approved within the last hour"
-	return f, nil
+	err = x.endedUndownloadable(ctx, missing, &f)
+	return f, err
 }
 
 // printable returns an id of Lumin's, which is opaque, so that it stays on its line.

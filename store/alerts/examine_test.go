@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/pgtest"
+	"lumin-ingest/store"
 	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/internal/storetest"
 )
@@ -73,6 +74,38 @@ func TestFailures(t *testing.T) {
 		"book failed for good (2 runs, the newest of event 2, error "+fingerprint+"): no account 12 of [address]. Fix the cause and replay.")
 	storetest.Exec(t, s.Pool(), `SELECT lumin.dismiss_failure(event_key, job_kind, 'test') FROM lumin.failed_runs`)
 	want(t, s.Pool(), alerts.Limits{}, alerts.Failure, "", "no run has failed")
+}
+
+// Of more errors than are listed, an open alert goes on while a run of its error has
+// failed, and no longer.
+func TestManyFailures(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	var deliveries []store.Delivery
+	for n := range 102 {
+		deliveries = append(deliveries, storetest.Delivery(n, "book"))
+	}
+	storetest.Record(t, s, deliveries...)
+	storetest.FailAll(t, s)
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET error = 'error ' || repeat('x', event_id::int)`)
+	all := finding(t, s.Pool(), alerts.Limits{}, alerts.Failure)
+	if len(all.Alerts) != 100 || !all.Partly {
+		t.Fatalf("%d alerts, partly %v", len(all.Alerts), all.Partly)
+	}
+	const missedSQL = `SELECT array_agg('failure/book/' || error_fingerprint) FROM lumin.runs
+		WHERE NOT 'failure/book/' || error_fingerprint = ANY ($1::text[])`
+	var listed []string
+	for _, a := range all.Alerts {
+		listed = append(listed, a.Key)
+	}
+	missed := storetest.Value[[]string](t, s.Pool(), missedSQL, listed)
+	storetest.Exec(t, s.Pool(), `INSERT INTO lumin.alerts (key, condition, text) SELECT key, 'failure', 'open' FROM unnest($1::text[]) AS k (key)`, append(missed, "failure/gone/none"))
+	storetest.Exec(t, s.Pool(), `UPDATE lumin.runs SET state = 'succeeded' WHERE $1 = 'failure/book/' || error_fingerprint`, missed[1])
+	f := finding(t, s.Pool(), alerts.Limits{}, alerts.Failure)
+	i := slices.IndexFunc(f.Alerts, func(a alerts.Alert) bool { return a.Key == missed[0] })
+	if i < 0 || f.Alerts[i].Text != "open" || !slices.Equal(f.Over, []string{missed[1], "failure/gone/none"}) {
+		t.Errorf("%d alerts, the missed one at %d, and over are %q", len(f.Alerts), i, f.Over)
+	}
 }
 
 func TestBacklog(t *testing.T) {
@@ -203,11 +236,17 @@ func TestDownloadable(t *testing.T) {
 		t.Errorf("%d contracts cannot be downloaded, %v", n, err)
 	}
 
+	// An open alert is over once the contract can be downloaded, whether or not others
+	// cannot. If its events are gone, it is not known.
+	event("account", "now", "downloadable", "0")
+	storetest.Exec(t, pool, `INSERT INTO lumin.alerts (key, condition, text) VALUES ('downloadable/now', 'downloadable', ''), ('downloadable/removed', 'downloadable', '')`)
 	for n := range 30 {
 		event("account", fmt.Sprintf("m%02d", n), "approved", fmt.Sprintf("%d minutes", 70+n))
 	}
 	if f := finding(t, pool, alerts.Limits{}, alerts.Downloadable); len(f.Alerts) != 20 || !f.Partly || f.Alerts[0].Key != "downloadable/m00" {
 		t.Errorf("of 30: %d, partly %v, %+v", len(f.Alerts), f.Partly, f.Alerts[0])
+	} else if !slices.Equal(f.Over, []string{"downloadable/now"}) || !slices.Equal(f.Dropped, []string{"downloadable/old", "downloadable/removed"}) {
+		t.Errorf("over are %q, dropped %q", f.Over, f.Dropped)
 	}
 }
 

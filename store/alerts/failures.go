@@ -3,13 +3,16 @@ package alerts
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"lumin-ingest/internal/redact"
 	"lumin-ingest/store/failures"
 )
 
-// failures finds the groups of failed runs: one for each job type and error.
+// failures finds the groups of failed runs: one for each job type and error. A list
+// that is estimated or cut may miss groups, so those with an open alert are looked up.
 func (x *Examiner) failures(ctx context.Context) (f Finding, err error) {
 	groups, err := failures.Failed().Quickly(ctx, x.pool, nil, nil, maxFailureGroups)
 	if err != nil {
@@ -24,8 +27,38 @@ func (x *Examiner) failures(ctx context.Context) (f Finding, err error) {
 		})
 	}
 	f.Reason = "no run has failed for good"
-	f.Partly = !groups.Exact || len(groups.Groups) == maxFailureGroups
-	return f, nil
+	if f.Partly = !groups.Exact || len(groups.Groups) == maxFailureGroups; f.Partly {
+		err = x.missedFailures(ctx, &f)
+	}
+	return f, err
+}
+
+// missedFailures adds what is known about open alerts whose groups are not in a
+// finding: each goes on, or is over.
+func (x *Examiner) missedFailures(ctx context.Context, f *Finding) error {
+	missed, err := x.openOf(ctx, Failure)
+	if err != nil {
+		return err
+	}
+	for _, a := range f.Alerts {
+		delete(missed, a.Key)
+	}
+	var groups []failures.GroupID
+	for key := range missed {
+		kind, fingerprint, _ := strings.Cut(strings.TrimPrefix(key, Failure+"/"), "/")
+		groups = append(groups, failures.GroupID{Kind: kind, Fingerprint: fingerprint})
+	}
+	failed, err := failures.StillFailed(ctx, x.pool, groups)
+	if err != nil {
+		return err
+	}
+	for _, g := range failed {
+		key := Failure + "/" + g.Kind + "/" + g.Fingerprint
+		f.Alerts = append(f.Alerts, missed[key].Alert)
+		delete(missed, key)
+	}
+	f.Over = slices.Sorted(maps.Keys(missed))
+	return nil
 }
 
 func runs(g failures.Group) string {

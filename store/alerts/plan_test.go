@@ -28,6 +28,8 @@ func TestPlans(t *testing.T) {
 			"busy":         {busySQL, []any{"account", time.Now().Add(-learnFrom), 3600.0, 672}},
 			"backlog":      {backlogSQL, nil},
 			"downloadable": {downloadableSQL, []any{[]string{"account"}, approvedLimit, "downloadable/"}},
+			"downloaded":   {downloadedSQL, []any{[]string{}, "downloadable/"}},
+			"refusals":     {refusalsSQL, []any{[]string{"account"}}},
 			"housekeeping": {housekeepingSQL, []any{"lumin_sweep"}},
 		} {
 			rows, err := pool.Query(t.Context(), "EXPLAIN "+q.sql, q.args...)

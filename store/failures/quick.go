@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"lumin-ingest/internal/query"
 	"lumin-ingest/store/internal/estimate"
 )
 
@@ -70,6 +71,28 @@ func (l List) Quickly(ctx context.Context, pool *pgxpool.Pool, kinds []string, s
 	}
 	found := merge(newest, sampled)
 	return Groups{Groups: found[:min(limit, len(found))], MayMiss: coverage.MayMiss()}, nil
+}
+
+// GroupID names a group of runs.
+type GroupID struct{ Kind, Fingerprint string }
+
+// stillFailedSQL reads the failed runs once, whatever the number of groups.
+const stillFailedSQL = `
+SELECT DISTINCT r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `')
+FROM lumin.runs r
+WHERE r.state = 'failed' AND (r.job_kind, coalesce(r.error_fingerprint, '` + NoFingerprint + `')) IN (SELECT * FROM unnest($1::text[], $2::text[]))`
+
+// StillFailed returns those of the given groups that have a failed run. Its duration
+// grows with the failed runs.
+func StillFailed(ctx context.Context, pool *pgxpool.Pool, groups []GroupID) ([]GroupID, error) {
+	if len(groups) == 0 {
+		return nil, nil
+	}
+	var kinds, fingerprints []string
+	for _, g := range groups {
+		kinds, fingerprints = append(kinds, g.Kind), append(fingerprints, g.Fingerprint)
+	}
+	return query.Structs[GroupID](ctx, pool, "find failed runs of groups", stillFailedSQL, pgx.QueryExecModeCacheDescribe, kinds, fingerprints)
 }
 
 func (l List) manySQL() string {
