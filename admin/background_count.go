@@ -8,16 +8,19 @@ import (
 
 const (
 	// Counting millions of runs takes seconds. Between two counts, at least
-	// countInterval passes, and at least countPauseFactor times the duration of
-	// the last count. Counting therefore takes less than a twentieth of the
-	// time.
+	// countInterval passes, and countPauseFactor times the duration of the last
+	// count, but no more than countMaxPause. Counting therefore takes less than a
+	// twentieth of the time, unless a count takes longer than 7.5 s.
 	countInterval    = 10 * time.Second
 	countPauseFactor = 20
 
-	// countTimeout limits one count. countMaxAge is how long its result is
-	// shown.
-	countTimeout = time.Minute
-	countMaxAge  = 5 * time.Minute
+	// countTimeout limits one count. countMaxAge is how long its result is shown,
+	// or longer if the next count is under way then. It has room for the slowest
+	// count, the longest pause and the time until the next scrape, so that a slow
+	// count leaves no gap: an alert rule with "for" begins anew after a gap.
+	countTimeout  = time.Minute
+	countMaxAge   = 5 * time.Minute
+	countMaxPause = countMaxAge / 2
 )
 
 // Counting runs the counts of all collectors of a program, a few at once. It is safe
@@ -49,6 +52,7 @@ type backgroundCount[T any] struct {
 // latest returns the newest result that is available within scrapeTimeout.
 func (c *backgroundCount[T]) latest() []T {
 	c.mu.Lock()
+	c.forgetOld()
 	if c.counting == nil && !time.Now().Before(c.next) {
 		c.counting = make(chan struct{})
 		go c.recount(c.counting)
@@ -63,14 +67,20 @@ func (c *backgroundCount[T]) latest() []T {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.countedAt) > countMaxAge {
-		return nil
-	}
+	c.forgetOld()
 	return c.last
 }
 
+// forgetOld drops the last result if it is too old and no count is under way, which
+// will replace it. c.mu must be held.
+func (c *backgroundCount[T]) forgetOld() {
+	if c.counting == nil && time.Since(c.countedAt) > countMaxAge {
+		c.last = nil
+	}
+}
+
 // recount counts once, when it is its turn. After a quick failure, the next scrape
-// tries again immediately. A slow failure delays the next count like a slow success.
+// tries again immediately; after a slow one, the next count waits as long as it took.
 func (c *backgroundCount[T]) recount(done chan struct{}) {
 	c.counts.turns <- struct{}{} // each count ends in time
 	defer func() { <-c.counts.turns }()
@@ -86,8 +96,11 @@ func (c *backgroundCount[T]) recount(done chan struct{}) {
 		c.last, c.countedAt = counts, start
 	}
 	c.next = time.Now()
-	if err == nil || took > scrapeTimeout {
-		c.next = c.next.Add(max(countInterval, countPauseFactor*took))
+	switch {
+	case err == nil:
+		c.next = c.next.Add(min(max(countInterval, countPauseFactor*took), countMaxPause))
+	case took > scrapeTimeout:
+		c.next = c.next.Add(max(countInterval, took))
 	}
 	c.counting = nil
 	close(done)

@@ -21,9 +21,10 @@ type runCountCollector struct {
 //
 // A scrape starts a count, with store.Store.UnsettledRuns, unless the last one
 // ended too recently: less than 10 s ago, or less than 20 times its own
-// duration. The scrape waits up to 2 s for the result. Later scrapes show the
-// last result until there is a new one. A result older than 5 min is not shown,
-// because a stale value could hide a problem.
+// duration, but 150 s at most. The scrape waits up to 2 s for the result. Later
+// scrapes show the last result until there is a new one. A result older than 5 min is
+// shown only if the next count began before that and has not ended, because a stale
+// value could hide a problem.
 func NewRunCountCollector(c *Counting, count func(context.Context) ([]store.RunCount, error)) prometheus.Collector {
 	return &runCountCollector{
 		backgroundCount: backgroundCount[store.RunCount]{counts: c, count: count},
