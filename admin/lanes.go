@@ -26,9 +26,9 @@ func NewLaneCollector(c *Counting, count func(context.Context) ([]lanes.Held, er
 	return &laneCollector{
 		backgroundCount: backgroundCount[lanes.Held]{counts: c, count: count},
 		held: prometheus.NewDesc("lumin_held_lanes",
-			"Signature requests whose later events wait for a failed run, by ordered job type. Every program on this database reports the same value.", []string{"kind"}, nil),
+			"Signature requests whose later events wait for a failed run, by ordered job type; counted among up to 10000 failed runs of each. Every program on this database reports the same value.", []string{"kind"}, nil),
 		oldest: prometheus.NewDesc("lumin_oldest_held_lane_age_seconds",
-			"How long ago the failed run that holds a lane failed, of the oldest held lane, by ordered job type; 0 if none is held.", []string{"kind"}, nil),
+			"How long ago the failed run that holds a lane failed, of the oldest counted lane, by ordered job type; 0 if none is held.", []string{"kind"}, nil),
 	}
 }
 

@@ -29,7 +29,7 @@ func checkLanes(held []lanes.Held) []finding {
 	var long []string
 	for _, h := range held {
 		if h.Since != nil && h.Age > longHeld.Seconds() {
-			long = append(long, fmt.Sprintf("%s %d, the oldest since %s", h.Kind, h.Lanes, h.Since.UTC().Format(time.RFC3339)))
+			long = append(long, fmt.Sprintf("%s %s, the oldest since %s", h.Kind, h.Number(), h.Since.UTC().Format(time.RFC3339)))
 		}
 	}
 	if len(long) == 0 {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"lumin-ingest/admin/window"
+	"lumin-ingest/store/lanes"
 )
 
 type statusCommand struct {
@@ -50,7 +51,7 @@ func showStatus(w io.Writer, s window.Status) {
 	}
 	for _, h := range s.HeldLanes {
 		if h.Lanes > 0 {
-			notes = append(notes, fmt.Sprintf("failed runs of %s hold lanes: %d, the oldest since %s", h.Kind, h.Lanes, timeCell(h.Since)))
+			notes = append(notes, fmt.Sprintf("failed runs of %s hold lanes: %s, the oldest since %s", h.Kind, lanes.Held(h).Number(), timeCell(h.Since)))
 		}
 	}
 	if s.Undecided > 0 {

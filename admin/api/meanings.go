@@ -227,6 +227,7 @@ func programProperties() map[string]property {
 		"pending_since":          {"Since when the oldest of them has waited; null if none waits.", nil},
 		"held_lanes":             {"One object for each job type whose failed runs hold lanes.", nil},
 		"held":                   {"How many lanes are held.", 1},
+		"HeldLanes.more":         {"Whether only 10,000 failed runs of the job type were looked at: more lanes may be held, and for longer.", false},
 		"alerts":                 {"One object for each alert that holds, the newest first.", nil},
 		"key":                    {"The condition and what it is about.", "silence/account"},
 		"text":                   {"What is wrong, and what to do; of a resolved alert, what was wrong.", "source account has had no new event for 3d."},

@@ -123,10 +123,12 @@ func sourceFindings(f facts) (found []finding) {
 func laneFindings(f facts) (found []finding) {
 	for _, held := range f.Held {
 		if held.Lanes > 0 {
-			found = append(found, finding{"bad",
-				fmt.Sprintf("%s of %s held by a failed run, the longest for %s. Later events of these signature requests wait.",
-					plural(held.Lanes, "lane", "lanes"), held.Kind+map[bool]string{true: " is", false: " are"}[held.Lanes == 1], span(time.Duration(held.Age*float64(time.Second)))),
-				link{"Replay or skip them", path("/lanes", "kind", held.Kind, "held", "1")}})
+			text := fmt.Sprintf("%s of %s held by a failed run, the longest for %s. Later events of these signature requests wait.",
+				plural(held.Lanes, "lane", "lanes"), held.Kind+map[bool]string{true: " is", false: " are"}[held.Lanes == 1], span(time.Duration(held.Age*float64(time.Second))))
+			if held.More {
+				text = "At least " + text
+			}
+			found = append(found, finding{"bad", text, link{"Replay or skip them", path("/lanes", "kind", held.Kind, "held", "1")}})
 		}
 	}
 	return found

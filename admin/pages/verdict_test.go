@@ -51,6 +51,7 @@ func TestVerdict(t *testing.T) {
 		"retrying":                {func(f *facts) { f.JobTypes[0].Retrying = 2 }, "ok", "All is well. 2 runs are retried automatically.", 0},
 		"nothing receives":        {func(f *facts) { f.Programs[0].Role = "worker" }, "bad", "No running program receives deliveries. Start one: Lumin repeats deliveries for about a day.", 0},
 		"nothing works":           {func(f *facts) { f.Programs[0].Role = "ingest" }, "bad", "No running program works jobs. Deliveries are recorded, and their runs wait: start a program that works.", 0},
+		"very many held lanes":    {func(f *facts) { f.Held = []lanes.Held{{Kind: "book", Lanes: 9000, More: true, Age: 60}} }, "bad", "At least 9\u202f000 lanes of book are held by a failed run, the longest for 1 min. Later events of these signature requests wait.", 0},
 		"a held lane":             {func(f *facts) { f.Held = []lanes.Held{{Kind: "book", Lanes: 1, Age: 60}} }, "bad", "1 lane of book is held by a failed run, the longest for 1 min. Later events of these signature requests wait.", 0},
 		"a warning":               {func(f *facts) { f.Warnings = []string{"source x is odd"} }, "warn", "Source x is odd.", 0},
 		"a rotated key":           {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}} }, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 0},

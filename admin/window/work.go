@@ -104,6 +104,7 @@ type HeldLanes struct {
 	Lanes int64      `json:"held"`
 	Since *time.Time `json:"since"` // when the oldest of them became held; nil if none is held
 	Age   float64    `json:"age_seconds"`
+	More  bool       `json:"more"` // only lanes.HeldLooks failed runs were looked at
 }
 
 // Status reads the summary.

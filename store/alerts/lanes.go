@@ -21,8 +21,8 @@ func (x *Examiner) lanes(ctx context.Context) (f Finding, err error) {
 		}
 		f.Alerts = append(f.Alerts, Alert{
 			Key: Lane + "/" + h.Kind,
-			Text: fmt.Sprintf("later events of signature requests wait for failed runs of %s (lanes: %d, the oldest held for %s). Fix the cause and replay, or skip the run.",
-				h.Kind, h.Lanes, about(age)),
+			Text: fmt.Sprintf("later events of signature requests wait for failed runs of %s (lanes: %s, the oldest held for %s). Fix the cause and replay, or skip the run.",
+				h.Kind, h.Number(), about(age)),
 			Page: "/lanes",
 		})
 	}

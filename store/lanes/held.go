@@ -2,6 +2,8 @@ package lanes
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,20 +18,40 @@ type Held struct {
 	Lanes int64
 	Since *time.Time // when the oldest of them became held; nil if none is held
 	Age   float64    // seconds since then, by the database's clock
+
+	// More is true if only HeldLooks failed runs were looked at. More lanes may be
+	// held, and for longer.
+	More bool
 }
 
-// A lane can have several failed runs.
+// Number is the number of lanes, as people read it.
+func (h Held) Number() string {
+	if h.More {
+		return fmt.Sprintf("at least %d", h.Lanes)
+	}
+	return strconv.FormatInt(h.Lanes, 10)
+}
+
+// HeldLooks bounds the failed runs of a job type whose lanes [CountHeld] looks up, one
+// by one.
+const HeldLooks = 10_000
+
+// A lane can have several failed runs. OFFSET 0 makes the planner look up each event by
+// its id.
 const heldSQL = `
-SELECT t.kind, count(DISTINCT e.signature_request_id), min(r.finished_at), coalesce(extract(epoch FROM now() - min(r.finished_at)), 0)::float8
+SELECT t.kind, h.lanes, h.since, coalesce(extract(epoch FROM now() - h.since), 0)::float8, h.looked = $1
 FROM lumin.job_types t
-LEFT JOIN (lumin.runs r JOIN lumin.events e ON e.id = r.event_id) ON r.job_kind = t.kind AND r.state = 'failed'
-WHERE t.when_failed = 'hold'
-GROUP BY t.kind ORDER BY t.kind`
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT e.signature_request_id) AS lanes, min(f.finished_at) AS since, count(*) AS looked
+    FROM (SELECT r.event_id, r.finished_at FROM lumin.runs r WHERE r.job_kind = t.kind AND r.state = 'failed' LIMIT $1) f
+    CROSS JOIN LATERAL (SELECT v.signature_request_id FROM lumin.events v WHERE v.id = f.event_id OFFSET 0) e
+) h
+WHERE t.when_failed = 'hold' ORDER BY t.kind`
 
 // CountHeld counts held lanes by job type. A job type whose lanes can be held
 // has a count of 0 if none is.
 func CountHeld(ctx context.Context, pool *pgxpool.Pool) ([]Held, error) {
-	return query.Structs[Held](ctx, pool, "count held lanes", heldSQL, pgx.QueryExecModeCacheDescribe)
+	return query.Structs[Held](ctx, pool, "count held lanes", heldSQL, pgx.QueryExecModeCacheDescribe, HeldLooks)
 }
 
 // Policies returns the policy of each ordered job type for lanes in which a run has

@@ -261,7 +261,7 @@ func TestCountHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, h := range counts {
-			line += fmt.Sprintf("%s %d", h.Kind, h.Lanes)
+			line += h.Kind + " " + h.Number()
 			if h.Since != nil {
 				line += fmt.Sprintf(" %d min", int(h.Age/60))
 			}
@@ -282,5 +282,23 @@ func TestCountHeld(t *testing.T) {
 	policies, err := lanes.Policies(t.Context(), s.Pool())
 	if err != nil || fmt.Sprint(policies) != "map[book:hold mail:skip]" {
 		t.Error(policies, err)
+	}
+}
+
+// Of very many failed runs of a job type, a bounded number is looked at.
+func TestCountHeldIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newLanes(t)
+	storetest.Exec(t, s.Pool(), `
+		WITH e AS (
+		    INSERT INTO lumin.events (event_key, source, signature_request_id, event_type, event_time, payload, payload_sha256, signature, key_id, received_at)
+		    SELECT md5(n::text)::uuid, 'account', 'request-' || n, 'signature_request_signed', now(), '\x00', '\x00', '\x00', 'k', now()
+		    FROM generate_series(1, $1::int) n RETURNING *
+		)
+		INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
+		SELECT event_key, 'book', id, 'failed', now() - interval '30 minutes' FROM e`, lanes.HeldLooks+100)
+	counts, err := lanes.CountHeld(t.Context(), s.Pool())
+	if err != nil || len(counts) != 1 || !counts[0].More || counts[0].Number() != "at least 10000" || int(counts[0].Age/60) != 30 {
+		t.Errorf("%+v, %v", counts, err)
 	}
 }

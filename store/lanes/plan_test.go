@@ -34,16 +34,12 @@ func TestPlans(t *testing.T) {
 		"list held":                 {lanes.ListSQL, `'{}', '', true, 50`},
 		"list of signature request": {lanes.ListSQL, `'{}', 'request-1', false, 50`},
 		"find":                      {lanes.FindSQL, `'book', 'request-1'`},
-		"count held":                {lanes.HeldSQL, ``},
+		"count held":                {lanes.HeldSQL, `10000`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Exec(t, conn, `SET plan_cache_mode = force_custom_plan; PREPARE q AS `+q.sql)
 			defer storetest.Exec(t, conn, `DEALLOCATE q`)
-			execute := `EXPLAIN (ANALYZE, TIMING OFF) EXECUTE q`
-			if q.args != "" {
-				execute += `(` + q.args + `)`
-			}
-			rows, err := conn.Query(t.Context(), execute, pgx.QueryExecModeSimpleProtocol)
+			rows, err := conn.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF) EXECUTE q(`+q.args+`)`, pgx.QueryExecModeSimpleProtocol)
 			if err != nil {
 				t.Fatal(err)
 			}
