@@ -37,6 +37,9 @@ func (c Config) Unpolled() Config {
 	return c
 }
 
+// ErrTurnedAway ends an attempt that has nothing to do.
+var ErrTurnedAway = errTurnedAway
+
 // RetainArgs are the arguments of the retention job.
 type RetainArgs = periodicArgs
 

@@ -28,8 +28,8 @@ func (f *failure) Unwrap() []error { return f.means }
 // errFinal is in failure.means if the job must not be tried again.
 var errFinal = errors.New("final")
 
-// errTurnedAway ends an attempt whose run was settled before it. River never
-// sees this error.
+// errTurnedAway ends an attempt whose run was settled before it, or whose internal
+// work another job does. River never sees this error.
 var errTurnedAway error = &failure{text: "nothing to do"}
 
 // errParked ends an attempt whose run was parked: a special case of

@@ -94,13 +94,18 @@ func periodicHousekeepers(s *store.Store, policy retention.Policy, removed func(
 	}
 }
 
-// oneAtATime skips a step while the same step of another job runs in this
-// program: the other job does the work.
+// leftToAnother is the key in the metadata of a job that did nothing. River marks the
+// job as completed, and package store/alerts does not take it for a success.
+const leftToAnother = "left_to_another"
+
+// oneAtATime turns a job away while another job does the same step in this program:
+// the other job does the work.
 func oneAtATime(s step[periodicArgs]) step[periodicArgs] {
 	var busy sync.Mutex
 	return func(ctx context.Context, job *river.Job[periodicArgs]) (pause, error) {
 		if !busy.TryLock() {
-			return done, nil
+			_ = river.MetadataSet(ctx, leftToAnother, true) // it fails only outside of River
+			return done, errTurnedAway
 		}
 		defer busy.Unlock()
 		return s(ctx, job)

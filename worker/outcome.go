@@ -14,7 +14,7 @@ type outcome string
 
 const (
 	outcomeSucceeded   outcome = "succeeded"
-	outcomeTurnedAway  outcome = "turned_away" // the run was settled before the attempt
+	outcomeTurnedAway  outcome = "turned_away" // the run was settled before the attempt, or another job does the same internal work
 	outcomeParked      outcome = "parked"      // an earlier event of the signature request is not finished
 	outcomeRetried     outcome = "retried"
 	outcomeFailed      outcome = "failed" // the last attempt, or one that returned JobFail

@@ -283,24 +283,42 @@ func TestHousekeeping(t *testing.T) {
 	program := func(role, age string) {
 		storetest.Exec(t, pool, `INSERT INTO lumin.programs (id, host, pid, role, job_kinds, started_at) VALUES (gen_random_uuid(), 'h', 1, $1, '{}', now() - $2::text::interval)`, role, age)
 	}
-	job := func(kind, state, age, message string) {
+	job := func(kind, state, age, message, metadata string) {
 		storetest.Exec(t, pool, `
-			INSERT INTO lumin.river_job (args, kind, max_attempts, state, attempted_at, finalized_at, errors)
+			INSERT INTO lumin.river_job (args, kind, max_attempts, state, attempted_at, finalized_at, errors, metadata)
 			SELECT '{}', $1, 1, $2::text::lumin.river_job_state, now() - $3::text::interval,
 			       CASE WHEN $2 IN ('completed', 'discarded') THEN now() - $3::text::interval END,
-			       CASE WHEN $4 <> '' THEN ARRAY[jsonb_build_object('error', $4::text)] END`, kind, state, age, message)
+			       CASE WHEN $4 <> '' THEN ARRAY[jsonb_build_object('error', $4::text)] END, $5::text::jsonb`, kind, state, age, message, metadata)
 	}
+	const (
+		all    = "housekeeping/lumin_erase housekeeping/lumin_retain housekeeping/lumin_sweep"
+		sliced = `{"snoozes": 3}`
+	)
 	program("ingest", "1 day")
 	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "", "no program works jobs")
 	program("worker", "14 minutes")
 	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "", "run")
 	storetest.Exec(t, pool, `UPDATE lumin.programs SET started_at = now() - interval '1 day'`)
-	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "housekeeping/lumin_retain housekeeping/lumin_sweep", "no error is known")
-	job("lumin_sweep", "completed", "14 minutes", "")
-	job("lumin_retain", "scheduled", "100 minutes", "") // between two slices
-	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "")
-	storetest.Exec(t, pool, `UPDATE lumin.river_job SET attempted_at = now() - interval '1 day', finalized_at = finalized_at - interval '1 hour'`)
-	job("lumin_sweep", "discarded", "1 minute", "permission denied")
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, all, "no error is known")
+
+	// A job that hangs until its timeout, one after another, and those that were left
+	// to it.
+	for _, kind := range []string{"lumin_sweep", "lumin_erase", "lumin_retain"} {
+		job(kind, "discarded", "1 minute", "permission denied", "{}")
+		job(kind, "running", "5 seconds", "", "{}")
+		job(kind, "completed", "5 seconds", "", `{"left_to_another": true}`)
+		job(kind, "completed", "5 seconds", "", `{"snoozes": 1, "left_to_another": true}`)
+	}
+	want(t, pool, alerts.Limits{}, alerts.Housekeeping, all, "last error: permission denied")
+
+	job("lumin_sweep", "completed", "14 minutes", "", "{}")
+	job("lumin_erase", "completed", "14 minutes", "", "{}")
+	for _, between := range []string{"available", "scheduled", "running"} { // between two slices, and during a later one
+		storetest.Exec(t, pool, `DELETE FROM lumin.river_job WHERE metadata = $1`, sliced)
+		job("lumin_retain", between, "100 minutes", "", sliced)
+		want(t, pool, alerts.Limits{}, alerts.Housekeeping, "")
+	}
+	storetest.Exec(t, pool, `UPDATE lumin.river_job SET attempted_at = now() - interval '1 day', finalized_at = finalized_at - interval '1 hour' WHERE kind <> 'lumin_erase'`)
 	want(t, pool, alerts.Limits{}, alerts.Housekeeping, "housekeeping/lumin_retain housekeeping/lumin_sweep", "has not succeeded for 74m (last error: permission denied)")
 }
 
