@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/labstack/echo/v4"
+
+	"lumin-ingest/admin/pages"
 	"lumin-ingest/store/history"
 )
 
@@ -28,10 +31,15 @@ func TestOverview(t *testing.T) {
 	r.get("/").link("Fix the cause, then replay them")
 }
 
-// The verdict names deliveries that were not recorded, and those without an identity.
+// The verdict names deliveries that were not recorded, and those without an identity,
+// also if the clock of the machine is wrong.
 func TestLostDeliveries(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	cfg := r.config()
+	cfg.Now = func() time.Time { return time.Now().Add(-3 * time.Hour) }
+	r.echo = echo.New()
+	pages.New(cfg).Register(r.echo.Group(""))
 	r.exec(`INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'a', 1, 'all', '{book}')`)
 	w := history.NewWriter([16]byte{1})
 	w.Delivery(history.Delivery{Source: "account", Result: "unrecognized", Verified: true, Took: 20 * time.Millisecond})
@@ -39,7 +47,7 @@ func TestLostDeliveries(t *testing.T) {
 	if err := w.Flush(t.Context(), r.store.Pool()); err != nil {
 		t.Fatal(err)
 	}
-	p := r.get("/").want(200, "1 delivery was not recorded in the last 10 minutes", "1 delivery of the last hour had no usable identity").not("All is well")
+	p := r.get("/?range=hour").want(200, "account unavailable database_unavailable 1", "1 delivery was not recorded in the last 10 minutes", "1 delivery of the last hour had no usable identity").not("All is well")
 	if got := p.link("Show the unrecognized events") + " " + p.link("Show the readiness checks"); got != "/unrecognized /readyz" {
 		t.Errorf("the links lead to %s", got)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"lumin-ingest/admin/assets"
 	"lumin-ingest/store"
-	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/operate"
 	"lumin-ingest/store/replay"
@@ -62,7 +61,7 @@ type Pages struct {
 
 	work     snapshot[work]
 	held     snapshot[[]lanes.Held]
-	lately   snapshot[[]history.DeliveryPoint]
+	lately   snapshot[lately]
 	waiting  snapshot[waiting]
 	waits    snapshots[laneFilter, []lanes.Lane]
 	past     snapshots[string, past]

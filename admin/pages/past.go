@@ -56,7 +56,11 @@ func (r pastRange) at(now time.Time) history.Range {
 
 // readPast reads the history of a range.
 func (p *Pages) readPast(ctx context.Context, name string) (all past, err error) {
-	r, pool := rangeOf(name).at(p.cfg.Now()), p.cfg.Store.Pool()
+	now, err := p.cfg.Store.Now(ctx)
+	if err != nil {
+		return all, err
+	}
+	r, pool := rangeOf(name).at(now), p.cfg.Store.Pool()
 	f := frame{step: r.Step}
 	for i := range r.Steps() {
 		f.starts = append(f.starts, r.Start(i))

@@ -7,7 +7,6 @@ import (
 
 	"lumin-ingest/store/alerts"
 	"lumin-ingest/store/conflict"
-	"lumin-ingest/store/history"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/operate"
 	"lumin-ingest/store/workload"
@@ -35,7 +34,7 @@ type facts struct {
 	LastEvent *time.Time
 	Alerts    []alerts.Open // the newest first
 	Sending   alerts.Sending
-	Lately    []history.DeliveryPoint // of the last hour, by minute
+	Lately    lately
 	Warnings  []string
 	Sources   []SourceLine
 	Now       time.Time

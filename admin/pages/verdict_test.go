@@ -20,10 +20,11 @@ func alert(key string, seen time.Time) alerts.Open {
 }
 
 // points are deliveries, given as pairs of a result and an age.
-func points(now time.Time, pairs ...any) (all []history.DeliveryPoint) {
+func points(now time.Time, pairs ...any) lately {
+	all := lately{At: now}
 	for i := 0; i < len(pairs); i += 2 {
 		age, _ := pairs[i+1].(time.Duration) // the number 0 is now
-		all = append(all, history.DeliveryPoint{At: now.Add(-age), Result: pairs[i].(string), Deliveries: 1})
+		all.Points = append(all.Points, history.DeliveryPoint{At: now.Add(-age), Result: pairs[i].(string), Deliveries: 1})
 	}
 	return all
 }

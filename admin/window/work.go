@@ -145,6 +145,10 @@ func (w *Window) Status(ctx context.Context) (s Status, err error) {
 // UnrecognizedLately counts the deliveries of the last hour that had no usable
 // identity, so that no job type got them.
 func (w *Window) UnrecognizedLately(ctx context.Context) (int64, error) {
-	lately, err := history.Deliveries(ctx, w.pool, history.LastHour(time.Now()), "")
+	now, err := w.store.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	lately, err := history.Deliveries(ctx, w.pool, history.LastHour(now), "")
 	return history.Unrecognized(lately), err
 }

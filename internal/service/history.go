@@ -56,11 +56,11 @@ func (s *Service) startHistorian(every time.Duration) *historian {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
+			h.write(ctx)
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				h.write(ctx)
 			}
 		}
 	}()

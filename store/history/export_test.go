@@ -2,8 +2,11 @@ package history
 
 import "time"
 
-// SetNow sets the clock of a Writer.
+// SetNow makes a Writer take the time of this function for that of the database.
 func (w *Writer) SetNow(now func() time.Time) { w.now = now }
+
+// SetMachine sets the clock of the machine of a Writer.
+func (w *Writer) SetMachine(now func() time.Time) { w.clock.machine = now }
 
 // Rows returns the number of rows in memory.
 func (w *Writer) Rows() int {

@@ -14,7 +14,7 @@ import (
 
 // A flush does not wait for the disk or a standby at its commit: a crash may cost
 // some seconds of history.
-const commitSoonSQL = `SELECT set_config('synchronous_commit', 'off', true)`
+const beginSQL = `SELECT set_config('synchronous_commit', 'off', true), clock_timestamp()`
 
 // deliveryRow is a row of lumin.delivery_minutes, for jsonb_to_recordset.
 type deliveryRow struct {
@@ -88,18 +88,27 @@ SET attempts = h.attempts + excluded.attempts,
     effect_seconds = h.effect_seconds + excluded.effect_seconds, effect_times = ` + plus("h.effect_times", "excluded.effect_times")
 }
 
-// Flush writes the counts that the database does not have yet, in one round trip.
-// Without such counts it does nothing. After an error the next call tries again.
+// Flush writes the counts that the database does not have yet, and reads the database's
+// clock, in one round trip. Without such counts it does nothing for a minute. After an
+// error the next call tries again. Call it every few seconds, and before the first count
+// if possible.
 func (w *Writer) Flush(ctx context.Context, pool *pgxpool.Pool) error {
 	w.flushing.Lock()
 	defer w.flushing.Unlock()
 	w.mu.Lock()
 	deliveries, attempts := w.deliveries.take(), w.attempts.take()
+	nothing := len(deliveries)+len(attempts) == 0 && w.clock.fresh()
 	w.mu.Unlock()
-	err := w.write(ctx, pool, deliveries, attempts)
+	if nothing {
+		return nil
+	}
+	start := w.clock.machine()
+	database, err := w.write(ctx, pool, deliveries, attempts)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil {
+	if err == nil {
+		w.clock.set(start, database)
+	} else {
 		w.deliveries.giveBack(deliveries)
 		w.attempts.giveBack(attempts)
 	}
@@ -108,23 +117,21 @@ func (w *Writer) Flush(ctx context.Context, pool *pgxpool.Pool) error {
 	return err
 }
 
-// write writes rows. Programs lock the rows of hours in the same order.
-func (w *Writer) write(ctx context.Context, pool *pgxpool.Pool, deliveries map[deliveryKey]count, attempts map[attemptKey]count) error {
+// write writes rows, and returns the time of the database's clock. Programs lock the
+// rows of hours in the same order.
+func (w *Writer) write(ctx context.Context, pool *pgxpool.Pool, deliveries map[deliveryKey]count, attempts map[attemptKey]count) (now time.Time, err error) {
 	batch := &pgx.Batch{}
+	batch.Queue(beginSQL).QueryRow(func(row pgx.Row) error { return row.Scan(nil, &now) })
 	queueRows(batch, flushDeliveriesSQL(), w.program, deliveries, func(k deliveryKey, c count) deliveryRow {
 		return deliveryRow{k.source, k.result, k.reason, c.n, c.took.seconds, c.took.stored()}
 	})
 	queueRows(batch, flushAttemptsSQL(), w.program, attempts, func(k attemptKey, c count) attemptRow {
 		return attemptRow{k.kind, k.outcome, c.n, c.took.seconds, c.took.stored(), c.effect.seconds, c.effect.stored()}
 	})
-	if batch.Len() == 0 {
-		return nil
-	}
-	batch.QueuedQueries = slices.Insert(batch.QueuedQueries, 0, &pgx.QueuedQuery{SQL: commitSoonSQL})
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("write the history: %w", err)
+		return now, fmt.Errorf("write the history: %w", err)
 	}
-	return nil
+	return now, nil
 }
 
 // queueRows queues a statement for each minute, the oldest first.

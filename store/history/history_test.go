@@ -94,8 +94,11 @@ func TestFlush(t *testing.T) {
 			t.Errorf("step %v: totals %v", step, totals)
 		}
 	}
-	if one.Rows() != 1 || two.Rows() != 1 {
-		t.Errorf("%d and %d rows are in memory, want those of the current minute", one.Rows(), two.Rows())
+	clockOfTwo.Time = start.Add(history.KeptFor + time.Minute)
+	deliver(two, 1, "account", "recorded", "")
+	flush(t, pool, two)
+	if one.Rows() != 1 || two.Rows() != 2 {
+		t.Errorf("%d and %d rows are in memory, want those of ten minutes", one.Rows(), two.Rows())
 	}
 }
 

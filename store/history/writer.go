@@ -30,19 +30,20 @@ type Attempt struct {
 	Effect time.Duration
 }
 
-// keptFor is how long counts stay in memory if they cannot be written. It is
-// shorter than mergeAfter, so a minute is written before it is merged.
+// keptFor is how long counts stay in memory: also those that are written, in case a
+// clock is set back into their minute, because a row is written with the whole count of
+// its minute. It is shorter than mergeAfter, so a minute is written before it is merged.
 const keptFor = 10 * time.Minute
 
 // Writer counts deliveries and attempts. Its methods are safe for concurrent use.
 // Its memory is bounded by the number of sources, results and kinds.
 type Writer struct {
-	program [16]byte
-	now     func() time.Time
-
+	program  [16]byte
 	flushing sync.Mutex // held by Flush
 
 	mu         sync.Mutex
+	clock      databaseClock
+	now        func() time.Time // of clock, other in tests
 	deliveries counts[deliveryKey]
 	attempts   counts[attemptKey]
 }
@@ -81,15 +82,16 @@ type count struct {
 // same time, each needs an id of its own, such as that of its row in
 // lumin.programs.
 func NewWriter(program [16]byte) *Writer {
-	return &Writer{program: program, now: time.Now, deliveries: counts[deliveryKey]{}, attempts: counts[attemptKey]{}}
+	w := &Writer{program: program, clock: databaseClock{machine: time.Now}, deliveries: counts[deliveryKey]{}, attempts: counts[attemptKey]{}}
+	w.now = w.clock.now
+	return w
 }
 
 // Delivery counts a delivery.
 func (w *Writer) Delivery(d Delivery) {
-	key := deliveryKey{w.minute(), d.Source, d.Result, d.Reason}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := w.deliveries.row(key)
+	c := w.deliveries.row(deliveryKey{w.minute(), d.Source, d.Result, d.Reason})
 	if d.Verified {
 		c.took.Observe(d.Took)
 	}
@@ -97,10 +99,9 @@ func (w *Writer) Delivery(d Delivery) {
 
 // Attempt counts an attempt.
 func (w *Writer) Attempt(a Attempt) {
-	key := attemptKey{w.minute(), a.Kind, a.Outcome}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := w.attempts.row(key)
+	c := w.attempts.row(attemptKey{w.minute(), a.Kind, a.Outcome})
 	if a.Worked >= 0 {
 		c.took.Observe(a.Worked)
 	}
@@ -109,6 +110,8 @@ func (w *Writer) Attempt(a Attempt) {
 	}
 }
 
+// minute returns the current minute. w.mu must be held, so that no minute ends between
+// this and its use.
 func (w *Writer) minute() int64 { return w.now().Unix() / 60 }
 
 // row returns the row of a key, and counts one.
@@ -145,12 +148,10 @@ func (c counts[K]) giveBack(taken map[K]count) {
 	}
 }
 
-// forget removes the rows of past minutes that were written, and those that are
-// too old to be written.
+// forget removes the rows of minutes that are too old.
 func (c counts[K]) forget(minute int64) {
-	for key, row := range c {
-		age := time.Duration(minute-key.at()) * time.Minute
-		if age > 0 && !row.unwritten || age > keptFor {
+	for key := range c {
+		if time.Duration(minute-key.at())*time.Minute > keptFor {
 			delete(c, key)
 		}
 	}
