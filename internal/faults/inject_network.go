@@ -85,7 +85,7 @@ func commitFault(fault pgproxy.Fault, what string) func(*runner, *rand.Rand) sho
 				total := 0
 				for _, proxy := range proxies {
 					struck := proxy.Struck()
-					proxy.AtCommit(fault, times)
+					proxy.At(pgproxy.Strike{Fault: fault, Times: times, When: func(pid uint32) bool { return r.wrote(ctx, pid) }})
 					for ctx.Err() == nil && proxy.Struck() < struck+times {
 						pause(ctx, 20*time.Millisecond)
 					}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"lumin-ingest/internal/pgproxy"
 )
 
@@ -14,8 +16,9 @@ import (
 // the event is acknowledged and not stored.
 func commitScenario() Scenario {
 	return Scenario{
-		ID: "T3", Name: "COMMIT broken by a proxy: request dropped, reply dropped, black hole, late",
-		Size:  "1,000 COMMITs of recordings with each fault, and 250 of effects",
+		ID: "T3", Name: "statements broken by a proxy: request dropped, reply dropped, black hole, late",
+		Size: "1,000 COMMITs of recordings with each fault, and 250 of effects, each of an open transaction that has written something; " +
+			"100 INSERTs of recordings, before which the transaction has written nothing",
 		setup: setup{programs: 2, rate: 40, env: []string{"WORKERS=32"}},
 		inject: func(ctx context.Context, s *scene) error {
 			for _, f := range []struct {
@@ -26,12 +29,16 @@ func commitScenario() Scenario {
 				{"black hole", pgproxy.BlackHole}, {"late", pgproxy.Late},
 			} {
 				for _, of := range []struct {
-					name string
-					is   func(string) bool
-					full int
-				}{{"recording", records, 1000}, {"effect", effects, 250}} {
-					strike := pgproxy.Strike{At: commit(of.is), Fault: f.fault}
-					if err := s.breakCommits(ctx, f.name+", COMMIT of "+of.name, strike, s.count(of.full, 5)); err != nil {
+					name  string
+					at    func(pgproxy.Moment) bool
+					wrote bool
+					full  int
+				}{
+					{"COMMIT of recording", commit(records), true, 1000}, {"COMMIT of effect", commit(effects), true, 250},
+					{"INSERT of recording", statement(records), false, 100},
+				} {
+					strike := pgproxy.Strike{At: of.at, Fault: f.fault, When: func(pid uint32) bool { return s.wrote(ctx, pid) == of.wrote }}
+					if err := s.breakStatements(ctx, f.name+", "+of.name, strike, s.count(of.full, 5)); err != nil {
 						return err
 					}
 				}
@@ -44,8 +51,17 @@ func commitScenario() Scenario {
 	}
 }
 
-// breakCommits breaks so many COMMITs, a few at a time.
-func (s *scene) breakCommits(ctx context.Context, name string, strike pgproxy.Strike, total int) error {
+// wrote reports whether a session has an open transaction that has written
+// something. A recording of events that are all stored has not.
+func (r *runner) wrote(ctx context.Context, pid uint32) (wrote bool) {
+	err := r.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND backend_xid IS NOT NULL)`, int32(pid)).Scan(&wrote)
+	})
+	return err == nil && wrote
+}
+
+// breakStatements breaks so many statements, a few at a time.
+func (s *scene) breakStatements(ctx context.Context, name string, strike pgproxy.Strike, total int) error {
 	s.note("%d × %s", total, name)
 	begin := time.Now()
 	for left := total; left > 0; {
@@ -77,7 +93,7 @@ func (s *scene) strikeAll(ctx context.Context, proxy *pgproxy.Proxy, strike pgpr
 			return context.Cause(ctx)
 		}
 		if time.Since(start) > time.Minute {
-			return fmt.Errorf("%d COMMITs were not sent within a minute", want-proxy.Struck())
+			return fmt.Errorf("%d of the statements to break were not sent within a minute", want-proxy.Struck())
 		}
 	}
 	return nil

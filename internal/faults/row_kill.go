@@ -21,6 +21,7 @@ type point struct {
 	name  string
 	at    func(pgproxy.Moment) bool
 	fault pgproxy.Fault // DropRequest is before the statement, DropReply after it
+	wrote bool          // the transaction must have written something before it
 }
 
 // Statements of the program that its proxy recognizes. Recording inserts events,
@@ -47,21 +48,21 @@ func commit(is func(string) bool) func(pgproxy.Moment) bool {
 func points() []point {
 	const before, after = pgproxy.DropRequest, pgproxy.DropReply
 	return []point{
-		{"before the insert of events, runs and jobs", statement(records), before},
-		{"after the insert of events, runs and jobs, before COMMIT", statement(records), after},
-		{"before COMMIT of a recording", commit(records), before},
-		{"after COMMIT of a recording, before the answer", commit(records), after},
-		{"after the answer", nil, pgproxy.Pass},
-		{"before the claim", statement(claims), before},
-		{"after the claim", statement(claims), after},
-		{"before the effect", statement(effects), before},
-		{"after the effect", statement(effects), after},
-		{"before COMMIT of effect and settlement", commit(effects), before},
-		{"after COMMIT of effect and settlement", commit(effects), after},
-		{"before the settlement of a plain job", statement(settles), before},
-		{"after the settlement of a plain job", statement(settles), after},
-		{"before River completes jobs", statement(completes), before},
-		{"after River has completed jobs", statement(completes), after},
+		{"before the insert of events, runs and jobs", statement(records), before, false},
+		{"after the insert of events, runs and jobs, before COMMIT", statement(records), after, false},
+		{"before COMMIT of a recording", commit(records), before, true},
+		{"after COMMIT of a recording, before the answer", commit(records), after, true},
+		{"after the answer", nil, pgproxy.Pass, false},
+		{"before the claim", statement(claims), before, false},
+		{"after the claim", statement(claims), after, false},
+		{"before the effect", statement(effects), before, false},
+		{"after the effect", statement(effects), after, false},
+		{"before COMMIT of effect and settlement", commit(effects), before, true},
+		{"after COMMIT of effect and settlement", commit(effects), after, true},
+		{"before the settlement of a plain job", statement(settles), before, false},
+		{"after the settlement of a plain job", statement(settles), after, false},
+		{"before River completes jobs", statement(completes), before, false},
+		{"after River has completed jobs", statement(completes), after, false},
 	}
 }
 
@@ -119,7 +120,8 @@ func (s *scene) killAt(ctx context.Context, at point) error {
 			s.clients.acked.Store(&kill)
 			defer s.clients.acked.Store(nil)
 		} else {
-			proxy.At(pgproxy.Strike{At: at.at, Fault: at.fault, Times: 1, Do: kill})
+			when := func(pid uint32) bool { return !at.wrote || s.wrote(ctx, pid) }
+			proxy.At(pgproxy.Strike{At: at.at, When: when, Fault: at.fault, Times: 1, Do: kill})
 			defer proxy.At(pgproxy.Strike{})
 		}
 		select {

@@ -21,8 +21,8 @@ type Proxy struct {
 	pools    atomic.Bool  // see ActAsPooler
 
 	mu     sync.Mutex
-	target string // host:port of the server
-	strike Strike // Times counts down
+	target string  // host:port of the server
+	strike *Strike // Times counts down; nil if none was armed
 	struck int
 	gate   chan struct{} // closed by Resume; nil unless stalled
 	open   map[*session]struct{}

@@ -19,8 +19,9 @@ type session struct {
 	client  *pgproto3.Backend    // plays the server for the client
 	server  *pgproto3.Frontend   // plays the client for the server
 	silent  atomic.Bool          // messages no longer pass in either direction
-	muted   atomic.Bool          // replies no longer reach the client
+	held    atomic.Bool          // replies wait; they reach the client with a later one
 	dropped atomic.Pointer[drop] // the reply that does not reach the client; nil if there is none
+	pid     atomic.Uint32        // process id of the server's session
 
 	// Only the goroutine that forwards requests uses these.
 	requests   *flow
@@ -31,16 +32,14 @@ type session struct {
 	inTx       bool
 	earlier    []string // statements since the transaction began
 
-	// Only the goroutine that forwards replies uses these.
-	replies   *flow
-	answering int // the round of the next reply
-	executed  int // Execute messages of that round that are answered
+	replies  *flow // only the goroutine that forwards replies uses it
+	progress *progress
 }
 
 // drop identifies the reply to a struck statement. The other replies of its
 // round do not reach the client either.
 type drop struct {
-	strike  Strike
+	strike  *Strike
 	round   int
 	execute int // number of the Execute message in the round; 0 for a simple query
 }
@@ -58,13 +57,18 @@ type flow struct {
 // Read implements io.Reader.
 func (f *flow) Read(p []byte) (int, error) {
 	if f.pending {
-		f.pending = false
-		f.proxy.pass()
-		if err := f.flush(); err != nil {
+		if err := f.send(); err != nil {
 			return 0, err
 		}
 	}
 	return f.from.Read(p)
+}
+
+// send sends the messages that have been forwarded so far.
+func (f *flow) send() error {
+	f.pending = false
+	f.proxy.pass()
+	return f.flush()
 }
 
 // discard reads until the connection ends and forwards nothing, not even the
@@ -75,7 +79,7 @@ func (f *flow) discard() error {
 }
 
 func newSession(client, server net.Conn, proxy *Proxy) *session {
-	s := &session{proxy: proxy, asking: 2, answering: 1, statements: map[string]string{}, portals: map[string]string{}}
+	s := &session{proxy: proxy, asking: 2, progress: newProgress(), statements: map[string]string{}, portals: map[string]string{}}
 	s.requests = &flow{from: client, proxy: proxy}
 	s.replies = &flow{from: server, proxy: proxy}
 	s.client = pgproto3.NewBackend(s.requests, client)
@@ -134,20 +138,10 @@ func (s *session) forwardRequests() error {
 			return s.requests.discard()
 		}
 		if m, executes := s.statement(message); executes {
-			switch strike := s.proxy.next(m); strike.Fault {
-			case DropRequest:
-				s.proxy.hit(strike)
-				return nil
-			case BlackHole:
-				s.proxy.hit(strike)
-				s.muted.Store(true)
-				return s.requests.discard()
-			case DropReply:
-				return s.forwardLast(message, strike)
-			case Late:
-				s.proxy.hit(strike)
-				time.Sleep(strike.Wait)
-			case Pass:
+			if strike := s.proxy.next(m); strike != nil {
+				if done, err := s.strike(message, strike); done || err != nil {
+					return err
+				}
 			}
 		}
 		switch message.(type) {
@@ -160,41 +154,94 @@ func (s *session) forwardRequests() error {
 	}
 }
 
+// strike applies a fault to a statement. It reports whether nothing more is
+// forwarded.
+func (s *session) strike(message pgproto3.FrontendMessage, strike *Strike) (done bool, err error) {
+	executed, err := s.executeEarlier()
+	if err != nil {
+		return true, err
+	}
+	if !executed || strike.When != nil && !strike.When(s.pid.Load()) { // the server skips a statement after an error
+		s.held.Store(false)
+		s.proxy.spare(strike)
+		return false, nil
+	}
+	switch strike.Fault {
+	case DropRequest:
+		s.hit(strike)
+		return true, nil
+	case BlackHole:
+		s.hit(strike)
+		s.held.Store(true)
+		return true, s.requests.discard()
+	case DropReply:
+		return true, s.forwardLast(message, strike)
+	case Late:
+		s.hit(strike)
+		time.Sleep(strike.Wait)
+		s.held.Store(false)
+	case Pass:
+		s.held.Store(false)
+	}
+	return false, nil
+}
+
+// executeEarlier makes the server execute the statements before the current one
+// that the client has sent without waiting for their replies. It reports whether
+// that succeeded. Without Flush the server would keep their replies, as the client
+// has not asked for them yet. So they are held.
+func (s *session) executeEarlier() (bool, error) {
+	earlier := max(0, s.executes-1)
+	if s.progress.lacks(s.asking, earlier) {
+		s.held.Store(true)
+		s.server.Send(&pgproto3.Flush{})
+		if err := s.requests.send(); err != nil {
+			return false, err
+		}
+	}
+	return s.progress.wait(s.asking, earlier), nil
+}
+
+// hit calls Do and counts the struck statement.
+func (s *session) hit(strike *Strike) {
+	if strike.Do != nil {
+		strike.Do()
+	}
+	s.proxy.count()
+}
+
 // forwardLast forwards a statement whose reply is dropped, and nothing after
 // it.
-func (s *session) forwardLast(message pgproto3.FrontendMessage, strike Strike) error {
+func (s *session) forwardLast(message pgproto3.FrontendMessage, strike *Strike) error {
 	s.dropped.Store(&drop{strike, s.asking, s.executes})
 	s.server.Send(message)
 	if s.executes > 0 { // without Sync the server would keep its reply
 		s.server.Send(&pgproto3.Flush{})
 	}
-	s.proxy.pass()
-	if err := s.server.Flush(); err != nil {
+	if err := s.requests.send(); err != nil {
 		return err
 	}
 	return s.requests.discard()
 }
 
 func (s *session) forwardReplies() error {
+	defer s.progress.end()
 	for {
 		message, err := s.server.Receive()
 		if err != nil {
 			return err
 		}
 		if s.silent.Load() {
+			s.progress.end()
 			return s.replies.discard()
 		}
 		drop := s.dropped.Load()
-		if drop != nil && drop.round != s.answering {
+		if drop != nil && drop.round != s.progress.round {
 			drop = nil
 		}
-		answered := s.answers(message, drop)
-		switch {
-		case s.muted.Load():
-			s.replies.pending = false
-			continue
+		switch answered := s.answers(message, drop); {
 		case answered:
-			s.proxy.hit(drop.strike)
+			s.hit(drop.strike)
 			return nil
 		case drop != nil:
 			continue
@@ -205,29 +252,33 @@ func (s *session) forwardReplies() error {
 				return err
 			}
 		}
-		if key, ok := message.(*pgproto3.BackendKeyData); ok && s.proxy.pools.Load() {
-			key.ProcessID = pooledPID
+		if key, ok := message.(*pgproto3.BackendKeyData); ok {
+			s.pid.Store(key.ProcessID)
+			if s.proxy.pools.Load() {
+				key.ProcessID = pooledPID
+			}
 		}
 		s.client.Send(message)
-		s.replies.pending = true
+		s.replies.pending = !s.held.Load()
 	}
 }
 
 // pooledPID is larger than the process ids of servers.
 const pooledPID = 1 << 30
 
-// answers counts the replies. It reports whether a message ends the reply to
-// the struck statement.
+// answers notes a reply. It reports whether the message ends the reply to the
+// struck statement.
 func (s *session) answers(message pgproto3.BackendMessage, d *drop) bool {
+	p := s.progress
 	switch message.(type) {
 	case *pgproto3.ReadyForQuery:
-		s.answering++
-		s.executed = 0
+		p.note(func() { p.round, p.executed, p.failed = p.round+1, 0, false })
 		return d != nil
 	case *pgproto3.CommandComplete, *pgproto3.EmptyQueryResponse, *pgproto3.PortalSuspended:
-		s.executed++
-		return d != nil && d.execute > 0 && s.executed == d.execute
+		p.note(func() { p.executed++ })
+		return d != nil && d.execute > 0 && p.executed == d.execute
 	case *pgproto3.ErrorResponse: // the server skips the rest of the round
+		p.note(func() { p.failed = true })
 		return d != nil && d.execute > 0
 	}
 	return false

@@ -12,14 +12,15 @@ const (
 	// Pass forwards the statement and its reply, as if there were no proxy.
 	Pass Fault = iota
 	// DropRequest closes the connection without forwarding the statement. A
-	// transaction is not committed.
+	// transaction is not committed. It is open until then.
 	DropRequest
 	// DropReply forwards the statement but nothing after it, waits for the
 	// server's answer, and closes the connection without forwarding that answer.
 	// After a COMMIT the transaction is committed.
 	DropReply
 	// BlackHole keeps the connection open but forwards nothing more in either
-	// direction. A transaction is not committed, and the client gets no answer.
+	// direction. A transaction stays open until the client closes the connection,
+	// and the client gets no answer.
 	BlackHole
 	// Late forwards the statement after the Wait of the strike.
 	Late
@@ -35,12 +36,20 @@ type Moment struct {
 // follow it in the same round trip.
 func (m Moment) Commits() bool { return isCommit(m.SQL) }
 
-// Strike is a fault for the next statements that match, on any connection.
+// Strike is a fault for the next statements that match, on any connection. The
+// server has executed the statements before it then, also if the client has sent
+// all of them in one round trip. If one of those failed, the server skips the
+// statement, and it is not struck.
 type Strike struct {
 	At    func(Moment) bool // chooses the statements; nil chooses every COMMIT
 	Fault Fault
 	Times int           // how many statements are struck; 0 strikes none
 	Wait  time.Duration // for Late
+
+	// When is called when the server has executed the statements before a chosen
+	// one. If it returns false, the statement is not struck. nil means always. pid is
+	// the process id of the server's session.
+	When func(pid uint32) bool
 
 	// Do is called at each struck statement: before the fault, or with DropReply
 	// when the server has executed the statement. nil does nothing. The
@@ -52,7 +61,7 @@ type Strike struct {
 func (p *Proxy) At(strike Strike) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.strike = strike
+	p.strike = &strike
 }
 
 // AtCommit applies the fault to the next n COMMITs, on any connection. Later
@@ -68,26 +77,33 @@ func (p *Proxy) Struck() int {
 }
 
 // next returns the strike for the statement that has just arrived, and counts
-// that statement off. Its Fault is Pass if there is none.
-func (p *Proxy) next(m Moment) Strike {
+// that statement off. It is nil if there is none.
+func (p *Proxy) next(m Moment) *Strike {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.strike == nil || p.strike.Times == 0 {
+		return nil
+	}
 	at := p.strike.At
 	if at == nil {
 		at = Moment.Commits
 	}
-	if p.strike.Times == 0 || !at(m) {
-		return Strike{}
+	if !at(m) {
+		return nil
 	}
 	p.strike.Times--
 	return p.strike
 }
 
-// hit calls Do and counts the struck statement.
-func (p *Proxy) hit(strike Strike) {
-	if strike.Do != nil {
-		strike.Do()
-	}
+// spare gives a strike back that was not applied.
+func (p *Proxy) spare(strike *Strike) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	strike.Times++
+}
+
+// count counts a struck statement.
+func (p *Proxy) count() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.struck++

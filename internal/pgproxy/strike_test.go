@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lumin-ingest/internal/pgproxy"
@@ -28,48 +29,128 @@ func record(ctx context.Context, conn *pgx.Conn) error {
 
 func isInsert(m pgproxy.Moment) bool { return strings.HasPrefix(m.SQL, "INSERT INTO s.t ") }
 
-// A strike hits a statement in the middle of a batch. Nothing after it reaches
-// the server.
+// A strike hits a statement in the middle of a batch. The server has executed
+// those before it, and nothing after it reaches the server.
 func TestStrikeInBatch(t *testing.T) {
 	t.Parallel()
+	isCommit := pgproxy.Moment.Commits
 	for name, c := range map[string]struct {
-		fault    pgproxy.Fault
-		inserted bool // when Do is called, in the open transaction
+		at        func(pgproxy.Moment) bool
+		fault     pgproxy.Fault
+		open      bool // when Do is called, a transaction has inserted a row and is not committed
+		called    bool // the statement after the INSERT is executed
+		committed int
 	}{
-		"before": {pgproxy.DropRequest, false},
-		"after":  {pgproxy.DropReply, true},
+		"before the INSERT":        {isInsert, pgproxy.DropRequest, false, false, 0},
+		"after the INSERT":         {isInsert, pgproxy.DropReply, true, false, 0},
+		"silent before the INSERT": {isInsert, pgproxy.BlackHole, false, false, 0},
+		"late INSERT":              {isInsert, pgproxy.Late, false, true, 1},
+		"before COMMIT":            {isCommit, pgproxy.DropRequest, true, true, 0},
+		"after COMMIT":             {isCommit, pgproxy.DropReply, false, true, 1},
+		"silent before COMMIT":     {isCommit, pgproxy.BlackHole, true, true, 0},
+		"late COMMIT":              {isCommit, pgproxy.Late, true, true, 1},
+		"nothing, at COMMIT":       {isCommit, pgproxy.Pass, false, true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			database := pgtest.NewEmpty(t)
-			direct := pgtest.Pool(t, database)
-			pgtest.Exec(t, direct, `CREATE SCHEMA s; CREATE TABLE s.t (name text); CREATE TABLE s.log (n bigint); CREATE SEQUENCE s.calls`)
-			proxy := pgtest.Proxy(t, database)
+			direct, proxy := batchTables(t)
 			conn := pgtest.Conn(t, proxy.URL())
-			open := make(chan int, 1)
-			proxy.At(pgproxy.Strike{At: isInsert, Fault: c.fault, Times: 1, Do: func() { open <- openInserts(t, direct) }})
-			if err := record(t.Context(), conn); err == nil {
-				t.Error("the transaction was not disturbed")
+			open := make(chan bool, 1)
+			var session uint32
+			proxy.At(pgproxy.Strike{
+				At: c.at, Fault: c.fault, Times: 1, Wait: 50 * time.Millisecond,
+				When: func(pid uint32) bool { session = pid; return true },
+				Do:   func() { open <- isWriting(t, direct, session) },
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			failed := make(chan error, 1)
+			go func() { failed <- record(ctx, conn) }()
+			struck := 0
+			if c.fault != pgproxy.Pass {
+				struck = 1
+				if got := <-open; got != c.open {
+					t.Errorf("the transaction had inserted a row when the strike was called: %t, want %t", got, c.open)
+				}
 			}
-			if got, want := <-open, map[bool]int{true: 1}[c.inserted]; got != want {
-				t.Errorf("%d transactions had inserted a row when the strike was called, want %d", got, want)
+			if c.fault == pgproxy.BlackHole {
+				cancel()
 			}
-			if n := pgtest.Value[int](t, direct, `SELECT count(*)::int FROM s.t`); n != 0 {
-				t.Errorf("%d rows are committed", n)
+			passes := c.fault == pgproxy.Late || c.fault == pgproxy.Pass
+			if err := <-failed; (err == nil) != passes {
+				t.Errorf("the transaction: %v", err)
 			}
-			if called := pgtest.Value[bool](t, direct, `SELECT is_called FROM s.calls`); called {
-				t.Error("a later statement was executed")
+			if n := pgtest.Value[int](t, direct, `SELECT count(*)::int FROM s.t`); n != c.committed {
+				t.Errorf("%d rows are committed, want %d", n, c.committed)
 			}
-			if err := record(t.Context(), pgtest.Conn(t, proxy.URL())); err != nil || proxy.Struck() != 1 {
+			if called := pgtest.Value[bool](t, direct, `SELECT is_called FROM s.calls`); called != c.called {
+				t.Errorf("the second statement was executed: %t, want %t", called, c.called)
+			}
+			if err := record(t.Context(), pgtest.Conn(t, proxy.URL())); err != nil || proxy.Struck() != struck {
 				t.Errorf("afterwards: %v, %d struck", err, proxy.Struck())
 			}
 		})
 	}
 }
 
-// openInserts counts the transactions that hold a lock as writers of s.t.
-func openInserts(t *testing.T, db *pgxpool.Pool) int {
-	return pgtest.Value[int](t, db, `SELECT count(*)::int FROM pg_locks WHERE relation = 's.t'::regclass AND mode = 'RowExclusiveLock'`)
+// batchTables makes the tables of record, and a proxy.
+func batchTables(t *testing.T) (*pgxpool.Pool, *pgproxy.Proxy) {
+	t.Helper()
+	database := pgtest.NewEmpty(t)
+	direct := pgtest.Pool(t, database)
+	pgtest.Exec(t, direct, `CREATE SCHEMA s; CREATE TABLE s.t (name text); CREATE TABLE s.log (n bigint); CREATE SEQUENCE s.calls`)
+	return direct, pgtest.Proxy(t, database)
+}
+
+// isWriting reports whether the transaction of a session has written something.
+func isWriting(t *testing.T, db *pgxpool.Pool, pid uint32) bool {
+	return pgtest.Value[bool](t, db, `SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = $1`, int(pid))
+}
+
+// The server does not execute a COMMIT after an error in the same round trip, so
+// it is not struck. The client gets the error, and the next COMMIT is struck.
+func TestSkippedCommitIsSpared(t *testing.T) {
+	t.Parallel()
+	direct, proxy := batchTables(t)
+	pgtest.Exec(t, direct, `ALTER TABLE s.t ADD UNIQUE (name); INSERT INTO s.t VALUES ('recorded')`)
+	conn := pgtest.Conn(t, proxy.URL())
+	proxy.AtCommit(pgproxy.DropRequest, 1)
+	var refused *pgconn.PgError
+	if err := record(t.Context(), conn); !errors.As(err, &refused) || proxy.Struck() != 0 {
+		t.Fatalf("a transaction with an error: %v, %d struck", err, proxy.Struck())
+	}
+	pgtest.Exec(t, direct, `TRUNCATE s.t`)
+	if _, err := conn.Exec(t.Context(), `ROLLBACK`); err != nil {
+		t.Error(err)
+	}
+	if err := record(t.Context(), conn); err == nil || proxy.Struck() != 1 {
+		t.Errorf("the next transaction: %v, %d struck", err, proxy.Struck())
+	}
+}
+
+// A statement that When does not want passes, and the next one is struck.
+func TestWhen(t *testing.T) {
+	t.Parallel()
+	direct, proxy := batchTables(t)
+	conn := pgtest.Conn(t, proxy.URL())
+	var wrote []bool
+	proxy.At(pgproxy.Strike{Fault: pgproxy.DropRequest, Times: 1, When: func(pid uint32) bool {
+		wrote = append(wrote, isWriting(t, direct, pid))
+		return wrote[len(wrote)-1]
+	}})
+	empty := &pgx.Batch{}
+	empty.Queue("BEGIN")
+	empty.Queue("SELECT 1")
+	empty.Queue("COMMIT")
+	if err := conn.SendBatch(t.Context(), empty).Close(); err != nil || proxy.Struck() != 0 {
+		t.Errorf("an empty transaction: %v, %d struck", err, proxy.Struck())
+	}
+	if err := record(t.Context(), conn); err == nil || proxy.Struck() != 1 {
+		t.Errorf("the next transaction: %v, %d struck", err, proxy.Struck())
+	}
+	if !slices.Equal(wrote, []bool{false, true}) {
+		t.Errorf("had written: %t", wrote)
+	}
 }
 
 func TestEarlierStatements(t *testing.T) {
