@@ -246,6 +246,13 @@ func (l *Ledger) unanswered(before time.Time) int {
 	return count
 }
 
+// sent returns a delivery that was sent.
+func (l *Ledger) sent(id identity) *Delivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &Delivery{Key: id.key, Source: id.source, Body: l.deliveries[id].body}
+}
+
 // Counts are totals of a ledger.
 type Counts struct {
 	Deliveries   int // distinct, without forged ones

@@ -5,11 +5,11 @@ package faults
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"lumin-ingest/lumin"
 )
 
 // othersScenario is T20. Each part is one fault. Deliveries that it does not
@@ -17,7 +17,7 @@ import (
 func othersScenario() Scenario {
 	return Scenario{
 		ID: "T20", Name: "others in the same database: row locks, all free connections, odd timeouts of the role, DDL, a second River and version table",
-		Size: "30 s of each, 3 times; unrelated deliveries are answered 200, p99 < 1 s",
+		Size: "30 s of each, 3 times; unrelated deliveries are answered 200, p99 < 1 s; those of locked events once the locks end",
 		setup: setup{
 			programs: 2, rate: 40, env: []string{SteadyVariable + "=1"},
 			settings: map[string]string{"max_connections": "100", "superuser_reserved_connections": "10"},
@@ -53,10 +53,14 @@ func othersScenario() Scenario {
 					if err := s.recover(ctx); err != nil {
 						return err
 					}
-					t := s.ledger.traffic(s.from, s.to, func(d identity) bool { return s.locked[d.key] })
+					if s.locked != nil {
+						s.judgeLocked(part.name)
+					}
+					t := s.ledger.traffic(s.from, s.to, func(d identity) bool { return s.locked[d] })
 					s.atMost(part.name+": unrelated attempts not answered 200", float64(t.failed()), 0, "")
 					s.enough(part.name+": unrelated attempts answered 200", t.answered, s.to.Sub(s.from))
 					s.atMost(part.name+": p99 of unrelated deliveries", milliseconds(t.p99), 1000, "ms")
+					s.out.figure(part.name+": slowest answer to an unrelated delivery", milliseconds(t.worst), "ms")
 				}
 			}
 			return s.untouched(ctx)
@@ -64,32 +68,91 @@ func othersScenario() Scenario {
 	}
 }
 
-// lockRows locks some events and their runs, as an operator might in psql.
+// lockedMost is how many events are locked. Their deliveries are repeated meanwhile.
+const lockedMost = 20
+
+// lockRows locks the latest events, their runs and the counts of their
+// redeliveries, as an operator might in psql. The clients send these events again
+// all the time. Recording waits for the locks of the counts only.
 func (s *scene) lockRows(ctx context.Context, length time.Duration) error {
 	conn, err := pgx.Connect(ctx, s.servers.current().DatabaseURL(database))
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	ids, deliveries, err := s.latest(ctx, conn)
+	if err != nil {
+		return err
+	}
+	s.repeat(ctx, insistBound, deliveries) // a redelivery makes the row that counts them
+	s.repeats.Wait()
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	rows, _ := tx.Query(ctx, `SELECT event_key FROM lumin.events ORDER BY id DESC LIMIT 20 FOR UPDATE`)
-	keys, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
-	if err != nil {
+	locked := 0
+	if err := tx.QueryRow(ctx, lockRowsSQL, ids).Scan(&locked); err != nil {
 		return err
 	}
-	s.locked = map[lumin.EventKey]bool{}
-	for _, key := range keys {
-		s.locked[key] = true
+	s.atLeast("row locks: events whose redeliveries cannot be counted", float64(locked), float64(len(ids)))
+	s.locked, s.from = map[identity]bool{}, time.Now()
+	for _, d := range deliveries {
+		s.locked[identity{d.Key, d.Source}] = true
 	}
-	if _, err := tx.Exec(ctx, `SELECT 1 FROM lumin.runs WHERE event_key = ANY ($1) FOR UPDATE`, keys); err != nil {
-		return err
-	}
+	s.repeat(ctx, length+giveUp, deliveries)
 	pause(ctx, length)
-	return nil
+	s.to = time.Now()
+	return tx.Rollback(ctx)
+}
+
+const lockRowsSQL = `
+WITH events AS MATERIALIZED (SELECT id, event_key FROM lumin.events WHERE id = ANY ($1) FOR UPDATE),
+runs AS MATERIALIZED (SELECT FROM lumin.runs WHERE event_key IN (SELECT event_key FROM events) FOR UPDATE),
+counts AS MATERIALIZED (SELECT event_id FROM lumin.redeliveries WHERE event_id IN (SELECT id FROM events) FOR UPDATE)
+SELECT count(DISTINCT event_id) FROM counts WHERE (SELECT count(*) FROM runs) > 0`
+
+// latest returns the latest events and what the clients sent of them.
+func (s *scene) latest(ctx context.Context, conn *pgx.Conn) (ids []int64, deliveries []*Delivery, err error) {
+	rows, err := conn.Query(ctx, `SELECT id, event_key, source FROM lumin.events ORDER BY id DESC LIMIT $1`, lockedMost)
+	if err != nil {
+		return nil, nil, err
+	}
+	var (
+		id  int64
+		one identity
+	)
+	_, err = pgx.ForEachRow(rows, []any{&id, (*[16]byte)(&one.key), &one.source}, func() error {
+		ids, deliveries = append(ids, id), append(deliveries, s.ledger.sent(one))
+		return nil
+	})
+	return ids, deliveries, err
+}
+
+// repeat sends deliveries again until each is answered 200 or the time is over, and
+// returns at once.
+func (s *scene) repeat(ctx context.Context, within time.Duration, deliveries []*Delivery) {
+	s.repeated.Store(0)
+	for _, d := range deliveries {
+		rng := rand.New(rand.NewPCG(s.rng.Uint64(), 0))
+		s.repeats.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, within)
+			defer cancel()
+			if s.clients.deliver(ctx, rng, d) {
+				s.repeated.Add(1)
+			}
+		})
+	}
+}
+
+// judgeLocked checks that the locks were in the way of the deliveries that they
+// concern, and only until their end.
+func (s *scene) judgeLocked(part string) {
+	s.repeats.Wait()
+	within := s.ledger.answeredWithin(s.from, s.to, func(d identity) bool { return s.locked[d] })
+	s.atMost(part+": attempts at locked events answered 200 meanwhile", float64(within[http.StatusOK]), 0, "")
+	s.atLeast(part+": attempts at locked events answered 503", float64(within[http.StatusServiceUnavailable]), float64(len(s.locked)))
+	s.atLeast(part+": locked events answered 200 afterwards", float64(s.repeated.Load()), float64(len(s.locked)))
 }
 
 // oddTimeouts gives the role of the programs settings that would break them,

@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"lumin-ingest/internal/pgproxy"
-	"lumin-ingest/lumin"
 )
 
 // Scenario is one row of the fault plan: a run with chosen faults and sizes.
@@ -102,11 +103,14 @@ type scene struct {
 	rng      *rand.Rand
 	out      *Outcome
 
-	more   int                     // faults beyond one per row
-	lost   int                     // acknowledged deliveries that a scenario which may lose some has counted
-	locked map[lumin.EventKey]bool // events that another session has locked
-	from   time.Time               // when a fault begins to count
-	to     time.Time               // when it ceases to count; zero for its end
+	more   int               // faults beyond one per row
+	lost   int               // acknowledged deliveries that a scenario which may lose some has counted
+	locked map[identity]bool // events that another session has locked
+	from   time.Time         // when a fault begins to count
+	to     time.Time         // when it ceases to count; zero for its end
+
+	repeats  sync.WaitGroup // deliveries that are sent again: see repeat
+	repeated atomic.Int32   // those of them that were answered 200
 }
 
 // count returns a size at the scale of the run, but not less than a minimum.

@@ -52,6 +52,20 @@ func (l *Ledger) traffic(from, to time.Time, except func(identity) bool) traffic
 	return t
 }
 
+// answeredWithin counts the attempts with a valid signature that were sent and
+// answered in a period, by the status of the answer. of chooses the deliveries.
+func (l *Ledger) answeredWithin(from, to time.Time, of func(identity) bool) map[int]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := map[int]int{}
+	for _, a := range l.answers {
+		if of(a.delivery) && !a.sent.Before(from) && a.answered.Before(to) {
+			counts[a.status]++
+		}
+	}
+	return counts
+}
+
 // firstAcks counts the 200s in a period to deliveries that had never been
 // answered 200.
 func (l *Ledger) firstAcks(from, to time.Time) int {
