@@ -14,8 +14,8 @@ func (r result) markdown() string {
 	var text strings.Builder
 	text.WriteString("# Results of the fault plan\n\n<!-- Generated: make chaos -->\n\n")
 	fmt.Fprintf(&text, "%s, %d cores, %s, PostgreSQL %s.\n\n", r.Machine.System, r.Machine.Cores, r.Machine.Go, r.Machine.PostgreSQL)
-	text.WriteString(`Times count from the end of a fault: until the first 200 to a delivery that was sent afterwards, and
-until all earlier work is done. Each is given as median / worst. The last two columns are bounds at
+	text.WriteString(`Times count from the end of a fault: until the first 200 of any program to a delivery that was sent
+afterwards, and until all earlier work is done. Each is given as median / worst. The last two columns are bounds at
 95 % on the rate of failures, 3 ÷ trials (the rule of three): per acknowledged delivery and per fault.
 A row that may lose deliveries has no bounds, and the other invariants are not checked in it.
 

@@ -20,7 +20,8 @@ CREATE TABLE faults.effects (
     rerun     integer NOT NULL,
     tx_began  timestamptz NOT NULL DEFAULT now(),
     began     timestamptz, -- by the ordered job type only
-    at        timestamptz NOT NULL DEFAULT clock_timestamp()
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    program   text -- that worked the job; NULL if its version does not say
 );
 CREATE INDEX ON faults.effects (event_key);
 CREATE TABLE faults.kinds (

@@ -37,6 +37,7 @@ type Fault struct {
 // shot is a fault with all its random decisions.
 type shot struct {
 	what  string
+	hits  []*program                      // which do not work during the fault; T17 does not use it
 	do    func(ctx context.Context) error // returns when the fault has ended
 	after func(ctx context.Context) error // cleans up; nil if there is nothing to do
 }
@@ -119,6 +120,7 @@ func programVanish(r *runner, rng *rand.Rand) shot {
 	n, down := rng.IntN(len(r.programs)), between(rng, 0, 3*time.Second)
 	return shot{
 		what: fmt.Sprintf("the machine of program %s vanishes; it is started on another after %s", r.programs[n].name, down),
+		hits: r.programs[n : n+1],
 		do: func(ctx context.Context) error {
 			p, proxy := r.programs[n], r.servers.proxies[n]
 			proxy.SetDelay(100 * time.Millisecond)
@@ -171,6 +173,7 @@ func stopped(r *runner, rng *rand.Rand, length time.Duration) shot {
 	p := r.programs[rng.IntN(len(r.programs))]
 	return shot{
 		what: fmt.Sprintf("SIGSTOP to program %s for %s", p.name, length),
+		hits: []*program{p},
 		do: func(ctx context.Context) error {
 			goesOn := r.ledger.stopping(p.url())
 			p.signal(syscall.SIGSTOP)

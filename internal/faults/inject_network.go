@@ -11,17 +11,17 @@ import (
 	"lumin-ingest/internal/pgproxy"
 )
 
-// someProxies returns the proxies of one program or of all programs.
-func (r *runner) someProxies(rng *rand.Rand) (name string, proxies []*pgproxy.Proxy) {
+// some returns one program or all programs, and their proxies.
+func (r *runner) some(rng *rand.Rand) (name string, programs []*program, proxies []*pgproxy.Proxy) {
 	n := rng.IntN(len(r.programs) + 1)
 	if n == len(r.programs) {
-		return "all programs", r.servers.proxies
+		return "all programs", r.programs, r.servers.proxies
 	}
-	return "program " + r.programs[n].name, r.servers.proxies[n : n+1]
+	return "program " + r.programs[n].name, r.programs[n : n+1], r.servers.proxies[n : n+1]
 }
 
 func networkCut(r *runner, rng *rand.Rand) shot {
-	name, proxies := r.someProxies(rng)
+	name, _, proxies := r.some(rng)
 	times := 1 + rng.IntN(10)
 	return shot{
 		what: fmt.Sprintf("connections of %s to the server cut %d times", name, times),
@@ -40,9 +40,10 @@ func networkCut(r *runner, rng *rand.Rand) shot {
 // networkSilence silences the connections permanently. The program has to
 // notice that and close them.
 func networkSilence(r *runner, rng *rand.Rand) shot {
-	name, proxies := r.someProxies(rng)
+	name, programs, proxies := r.some(rng)
 	return shot{
 		what: fmt.Sprintf("connections of %s to the server go silent; new ones work", name),
+		hits: programs,
 		do: func(context.Context) error {
 			for _, proxy := range proxies {
 				proxy.Silence()
@@ -53,7 +54,7 @@ func networkSilence(r *runner, rng *rand.Rand) shot {
 }
 
 func networkDelay(r *runner, rng *rand.Rand) shot {
-	name, proxies := r.someProxies(rng)
+	name, _, proxies := r.some(rng)
 	delay, length := between(rng, 20*time.Millisecond, 300*time.Millisecond), between(rng, 2*time.Second, 8*time.Second)
 	return shot{
 		what: fmt.Sprintf("messages of %s to and from the server %s late for %s", name, delay, length),
@@ -75,7 +76,7 @@ const strikeTimeout = 5 * time.Second
 
 func commitFault(fault pgproxy.Fault, what string) func(*runner, *rand.Rand) shot {
 	return func(r *runner, rng *rand.Rand) shot {
-		name, proxies := r.someProxies(rng)
+		name, _, proxies := r.some(rng)
 		times := 1 + rng.IntN(8)
 		return shot{
 			what: fmt.Sprintf("%d COMMITs of %s: %s", times, name, what),

@@ -71,8 +71,11 @@ type timedAnswer struct {
 	took     time.Duration // without the time in which the program was stopped
 }
 
-// ack is one 200.
-type ack struct{ sent, answered time.Time }
+// ack is one 200 of the program with this URL.
+type ack struct {
+	sent, answered time.Time
+	url            string
+}
 
 // line is one line of the file. An attempt first has a line without a status
 // and then one with the status of its answer. 0 means that there was no answer.
@@ -144,7 +147,7 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 	}
 	known := l.deliveries[identity{d.Key, d.Source}]
 	if !d.Forged {
-		l.answers = append(l.answers, timedAnswer{ack{sent, at}, a.status, identity{d.Key, d.Source}, known.acks > 0, took})
+		l.answers = append(l.answers, timedAnswer{ack{sent, at, a.url}, a.status, identity{d.Key, d.Source}, known.acks > 0, took})
 	}
 	switch {
 	case d.Forged && a.status == 200:
@@ -159,7 +162,7 @@ func (l *Ledger) answered(d *Delivery, attempt int, sent, at time.Time, a answer
 		}
 		known.acks++
 		delete(l.open, identity{d.Key, d.Source})
-		l.acks = append(l.acks, ack{sent, at})
+		l.acks = append(l.acks, ack{sent, at, a.url})
 	case a.status != 0 && a.status != 503 && !d.Forged, d.Forged && a.status != 0 && a.status != 503 && a.status != 401:
 		l.reportUnexpected("%s of %s was answered %d %s", d.Key, d.Source, a.status, a.code)
 	}
@@ -216,7 +219,10 @@ func (l *Ledger) write(one line) {
 
 // firstAck returns the time of the first 200 to a delivery that was sent after
 // a given time.
-func (l *Ledger) firstAck(after time.Time) (time.Time, bool) {
+func (l *Ledger) firstAck(after time.Time) (time.Time, bool) { return l.firstAckOf("", after) }
+
+// firstAckOf is firstAck of the program with this URL. Empty means any.
+func (l *Ledger) firstAckOf(url string, after time.Time) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// The acknowledgments are in the order of their answers.
@@ -225,7 +231,7 @@ func (l *Ledger) firstAck(after time.Time) (time.Time, bool) {
 		low--
 	}
 	for _, a := range l.acks[low:] {
-		if a.sent.After(after) {
+		if a.sent.After(after) && (url == "" || a.url == url) {
 			return a.answered, true
 		}
 	}

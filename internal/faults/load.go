@@ -38,6 +38,7 @@ const (
 	SeedVariable   = "FAULTS_SEED"   // decides with the key of an event which of its jobs fail by chance
 	SteadyVariable = "FAULTS_STEADY" // if it is set, job types do not fail by chance
 	SlowVariable   = "FAULTS_SLOW"   // the longest time that EffectKind waits after its effect, such as 2s
+	NameVariable   = "FAULTS_NAME"   // the name of the program, which its effects have
 	PoisonVariable = "FAULTS_POISON" // a file: while it exists, PanicKind, NULKind and HangKind misbehave for some events
 )
 

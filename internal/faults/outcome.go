@@ -104,6 +104,8 @@ func (s *scene) finish(result *Result) {
 		return at.Sub(row.ended)
 	})
 	o.LastEffect = s.spread("the last effect", s.scenario.lastEffect, (*Row).lastEffect)
+	s.worst("every program ready", s.scenario.working, func(row *Row) time.Duration { return row.Ready })
+	s.finishHits()
 	o.Problems = append(o.Problems, s.allProblems()...)
 	if o.Events == 0 || o.Faults == 0 {
 		o.Problems = append(o.Problems, "too few events happened to prove anything")

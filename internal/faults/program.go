@@ -102,6 +102,7 @@ func (p *program) environment(role string) []string {
 	return append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 		"DATABASE_URL=" + p.proxy.URL(), "LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "LUMIN_ROLE=" + role,
+		NameVariable + "=" + p.name,
 		"LUMIN_ACCOUNT_API_KEYS=" + accountKey, "LUMIN_APP_SECRETS=demo=" + appSecret,
 	}, p.env...)
 }

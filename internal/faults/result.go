@@ -26,6 +26,12 @@ type Row struct {
 	Ready      time.Duration `json:"ready_ns"`       // until /readyz of every program answered 200
 	Bound      time.Duration `json:"bound_ns"`       // for these three times, from the end of the last fault of a burst
 
+	// hits are the programs that a fault of a scenario has hit. The times are those of
+	// the slowest of them: until it answered 200 to a delivery that was sent after the
+	// end, and until it worked a job in a transaction that began after the end.
+	hits              []*program
+	hitAck, hitEffect time.Duration
+
 	ended    time.Time
 	burstEnd time.Time // the end of the last fault of its burst; zero: its own
 }

@@ -100,7 +100,7 @@ func (s *scene) abandoned(ctx context.Context, hit time.Time) (int, error) {
 func vanishScenario() Scenario {
 	return Scenario{
 		ID: "T19", Name: "the machine of a program vanishes with jobs at work; connections go silent while new ones work",
-		Size:       "25 of each; first 200 within 3 s, taken over within 60 s",
+		Size:       "25 of each; first 200 within 3 s, also of the program that was hit, taken over within 60 s",
 		setup:      setup{programs: 2, rate: 20, eases: true, env: []string{SlowVariable + "=300ms", "WORKERS=32"}},
 		first200:   3 * time.Second,
 		lastEffect: time.Minute,

@@ -25,6 +25,7 @@ type Scenario struct {
 	// first200 and lastEffect bound the recovery after a fault. The latter counts
 	// from the last fault of a burst. 0 means usualBound.
 	first200, lastEffect time.Duration
+	working              time.Duration // the same for readiness, and for the first effect of each program that was hit
 
 	inject func(context.Context, *scene) error
 }
@@ -123,7 +124,7 @@ func (s *scene) span(full, least time.Duration) time.Duration {
 
 // hit injects one fault.
 func (s *scene) hit(ctx context.Context, name string, do func(context.Context) error) error {
-	row := &Row{Fault: name, At: time.Since(s.started), FirstAck: never, LastEffect: unmeasured, Ready: unmeasured}
+	row := &Row{Fault: name, At: time.Since(s.started), FirstAck: never, LastEffect: unmeasured, Ready: unmeasured, hitAck: unmeasured, hitEffect: unmeasured}
 	s.rows = append(s.rows, row)
 	if err := do(ctx); err != nil {
 		return fmt.Errorf("inject %s: %w", name, err)
@@ -140,7 +141,9 @@ func (s *scene) hitBy(ctx context.Context, name string, choose func(*runner, *ra
 
 func (s *scene) hitWith(ctx context.Context, name string, one shot) error {
 	s.note("%s: %s", name, one.what)
-	if err := s.hit(ctx, name, one.do); err != nil || one.after == nil {
+	err := s.hit(ctx, name, one.do)
+	s.rows[len(s.rows)-1].hits = one.hits
+	if err != nil || one.after == nil {
 		return err
 	}
 	return one.after(ctx)
@@ -155,27 +158,32 @@ func (s *scene) acked(ctx context.Context) error {
 }
 
 // recover waits until the work from before the end of the last fault is done,
-// and until each program is ready. The time counts for that fault.
+// until each program is ready, and until each that was hit works again. The times
+// count for that fault.
 func (s *scene) recover(ctx context.Context) error {
 	last := s.rows[len(s.rows)-1]
-	done := 0
-	err := s.await(ctx, "the work from before the last fault is done", giveUp, func() bool {
-		if last.LastEffect == unmeasured && s.ledger.unanswered(last.ended) == 0 && s.backlog(ctx, last.ended) == 0 {
-			last.LastEffect = time.Since(last.ended)
-			done++
-		}
-		if last.Ready == unmeasured && s.allReady(ctx) {
-			last.Ready = time.Since(last.ended)
-			done++
-		}
-		return done == 2
-	})
+	err := s.await(ctx, "the work from before the last fault is done, and the programs work again", giveUp, func() bool { return s.recovered(ctx, last) })
 	s.servers.each((*pgproxy.Proxy).CutSilent)
 	s.note("%d faults, recovered in %s", len(s.rows), short(last.LastEffect))
 	if err != nil {
 		s.describeBacklog(ctx)
 	}
 	return err
+}
+
+// recovered measures what has come true since the end of a fault. It reports
+// whether nothing is left to wait for.
+func (s *scene) recovered(ctx context.Context, row *Row) bool {
+	if row.LastEffect == unmeasured && s.ledger.unanswered(row.ended) == 0 && s.backlog(ctx, row.ended) == 0 {
+		row.LastEffect = time.Since(row.ended)
+	}
+	if row.Ready == unmeasured && s.allReady(ctx) {
+		row.Ready = time.Since(row.ended)
+	}
+	if row.LastEffect == unmeasured || row.Ready == unmeasured {
+		return false
+	}
+	return s.hitWork(ctx, row)
 }
 
 // acknowledged waits until so many deliveries have been answered 200.

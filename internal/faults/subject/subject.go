@@ -5,7 +5,8 @@
 //
 // Use it in a binary that starts itself as the program under test. The environment
 // variables [faults.SeedVariable], [faults.SteadyVariable], [faults.SlowVariable]
-// and [faults.PoisonVariable] decide how the job types behave.
+// and [faults.PoisonVariable] decide how the job types behave, and
+// [faults.NameVariable] is in their effects.
 //
 //	if os.Getenv("FAULTS_PROGRAM") != "" {
 //		subject.Main() // does not return
@@ -57,13 +58,16 @@ type unsteady struct {
 func (unsteady) Events() []lumin.EventType { return []lumin.EventType{lumin.AnyEvent} }
 func (unsteady) Backoff(int) time.Duration { return time.Second }
 
+// name is the name of this program.
+func name() string { return os.Getenv(faults.NameVariable) }
+
 type effect struct{ unsteady }
 
 func (effect) Kind() string { return faults.EffectKind }
 
 func (t effect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
-	_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
-		[16]byte(e.Key), faults.EffectKind, e.Rerun)
+	_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun, program) VALUES ($1, $2, $3, $4)`,
+		[16]byte(e.Key), faults.EffectKind, e.Rerun, name())
 	if err != nil {
 		return err
 	}
@@ -94,8 +98,8 @@ func (effects) Kind() string { return faults.BatchKind }
 
 func (t effects) WorkBatch(ctx context.Context, tx pgx.Tx, events []*worker.Event) error {
 	for _, e := range events {
-		_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun) VALUES ($1, $2, $3)`,
-			[16]byte(e.Key), faults.BatchKind, e.Rerun)
+		_, err := tx.Exec(ctx, `INSERT INTO faults.effects (event_key, job_kind, rerun, program) VALUES ($1, $2, $3, $4)`,
+			[16]byte(e.Key), faults.BatchKind, e.Rerun, name())
 		if err == nil {
 			err = t.coin(e)
 		}
@@ -114,8 +118,8 @@ func (orderedEffect) Kind() string { return faults.OrderedKind }
 func (t orderedEffect) WorkTx(ctx context.Context, tx pgx.Tx, e *worker.Event) error {
 	_, err := tx.Exec(ctx, `
 		WITH work AS MATERIALIZED (SELECT clock_timestamp() AS began), spent AS MATERIALIZED (SELECT began, pg_sleep(0.01) FROM work)
-		INSERT INTO faults.effects (event_key, job_kind, rerun, tx_began, began, at)
-		SELECT $1, $2, $3, now(), began, clock_timestamp() FROM spent`, [16]byte(e.Key), faults.OrderedKind, e.Rerun)
+		INSERT INTO faults.effects (event_key, job_kind, rerun, tx_began, began, at, program)
+		SELECT $1, $2, $3, now(), began, clock_timestamp(), $4 FROM spent`, [16]byte(e.Key), faults.OrderedKind, e.Rerun, name())
 	if err != nil {
 		return err
 	}
