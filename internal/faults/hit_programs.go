@@ -49,20 +49,28 @@ func (s *scene) hitsWorked(ctx context.Context, row *Row) (last time.Time, found
 	for _, p := range row.hits {
 		names = append(names, p.name)
 	}
+	err := s.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		last, found, err = firstEffects(ctx, conn, names, row.ended)
+		return err
+	})
+	return last, err == nil && found
+}
+
+// firstEffects returns when the last of some programs had its first effect in a
+// transaction that began after a time.
+func firstEffects(ctx context.Context, conn *pgx.Conn, names []string, after time.Time) (last time.Time, found bool, err error) {
 	var (
 		at      *time.Time
 		working int
 	)
-	err := s.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `
-			SELECT max(first), count(*)
-			FROM (SELECT min(at) AS first FROM faults.effects WHERE program = ANY ($1) AND tx_began > $2 GROUP BY program) f`,
-			names, row.ended).Scan(&at, &working)
-	})
+	err = conn.QueryRow(ctx, `
+		SELECT max(first), count(*)
+		FROM (SELECT min(at) AS first FROM faults.effects WHERE program = ANY ($1) AND tx_began > $2 GROUP BY program) f`,
+		names, after).Scan(&at, &working)
 	if err != nil || working < len(names) {
-		return last, false
+		return last, false, err
 	}
-	return *at, true
+	return *at, true, nil
 }
 
 func later(a, b time.Time) time.Time {

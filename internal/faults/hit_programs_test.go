@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/lumin"
 )
 
@@ -73,5 +74,51 @@ func TestOutcomeOfSlowHit(t *testing.T) {
 				t.Errorf("problems %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// Only its own effects, in transactions that began after the fault, show that a
+// program works again.
+func TestFirstEffects(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Conn(t, pgtest.New(t))
+	if err := Prepare(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	ended := time.Now().Round(time.Second)
+	for _, step := range []struct {
+		program   string
+		began, at time.Duration
+		found     bool
+	}{
+		{"A", -2 * time.Second, time.Second, false}, {"B", -time.Second, time.Second, false}, {"C", time.Second, time.Second, false}, {"A", time.Second, 3 * time.Second, false},
+		{"B", 2 * time.Second, 5 * time.Second, true}, {"B", 6 * time.Second, 7 * time.Second, true},
+	} {
+		pgtest.Exec(t, conn, `INSERT INTO faults.effects (event_key, job_kind, rerun, tx_began, at, program) VALUES (gen_random_uuid(), 'k', 0, $1, $2, $3)`,
+			ended.Add(step.began), ended.Add(step.at), step.program)
+		at, found, err := firstEffects(t.Context(), conn, []string{"A", "B"}, ended)
+		if err != nil || found != step.found || found && !at.Equal(ended.Add(5*time.Second)) {
+			t.Errorf("after %+v: %s, %t, %v", step, at, found, err)
+		}
+	}
+}
+
+// A job is taken when it was fetched after its worker was stopped. It is not when
+// it was only given back.
+func TestFetchedSince(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Conn(t, pgtest.New(t))
+	stopped := time.Now().Round(time.Second)
+	for _, at := range []time.Duration{-time.Second, time.Second, time.Second} {
+		pgtest.Exec(t, conn, `INSERT INTO lumin.river_job (kind, args, max_attempts, state, attempted_at) VALUES ('k', '{}', 5, 'available', $1)`, stopped.Add(at))
+	}
+	ids := pgtest.Value[[]int64](t, conn, `SELECT array_agg(id ORDER BY id) FROM lumin.river_job`)
+	for _, c := range []struct {
+		ids  []int64
+		want int
+	}{{ids[:1], 0}, {ids[:2], 1}, {ids, 2}} {
+		if n, err := fetchedSince(t.Context(), conn, c.ids, stopped); err != nil || n != c.want {
+			t.Errorf("%d of %d jobs: %v", n, len(c.ids), err)
+		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 func workerScenario() Scenario {
 	return Scenario{
 		ID: "T12", Name: "a worker is killed in mid-job, or stopped with SIGSTOP beyond the time of rescue and continued",
-		Size: "500 jobs at work when their worker was hit; every other hit is a stop",
+		Size: "500 jobs at work when their worker was hit; every other hit is a stop, which lasts until another worker has taken all of them",
 		setup: setup{
 			programs: 3, roles: []string{"ingest", "worker", "worker"}, rate: 40,
 			env: []string{SteadyVariable + "=1", SlowVariable + "=2s", "WORKERS=32"},
@@ -42,6 +42,7 @@ func workerScenario() Scenario {
 			s.atLeast("jobs at work when their worker was hit", float64(at[false]+at[true]), float64(total))
 			s.atLeast("of these when it was killed", float64(at[false]), 1)
 			s.atLeast("of these when it was stopped", float64(at[true]), 1)
+			s.atLeast("of these, taken by another worker before the stopped one went on", float64(s.taken), float64(at[true]))
 			return nil
 		},
 	}
@@ -61,11 +62,17 @@ func (s *scene) hitWorker(ctx context.Context, stop bool) (jobs int, err error) 
 		} else if err := p.kill(ctx); err != nil {
 			return err
 		}
-		if jobs, err = s.abandoned(ctx, began); err != nil {
+		ids, err := s.abandoned(ctx, began)
+		if err != nil {
 			return err
 		}
+		jobs = len(ids)
 		if stop {
-			pause(ctx, between(s.rng, 46*time.Second, 52*time.Second))
+			length := between(s.rng, 46*time.Second, 52*time.Second)
+			if err := s.awaitTaken(ctx, ids, began); err != nil {
+				return err
+			}
+			pause(ctx, length-time.Since(began))
 			return nil
 		}
 		return p.start(p.role)
@@ -74,26 +81,44 @@ func (s *scene) hitWorker(ctx context.Context, stop bool) (jobs int, err error) 
 	return jobs, err
 }
 
-// abandoned counts the jobs that a worker had begun when it was hit: those at
+// awaitTaken waits until others have fetched the jobs of a worker that was stopped
+// at a time. The worker itself fetches nothing meanwhile.
+func (s *scene) awaitTaken(ctx context.Context, ids []int64, stopped time.Time) error {
+	taken := 0
+	err := s.await(ctx, "another worker takes all jobs of the stopped one", killedBound, func() bool {
+		err := s.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			taken, err = fetchedSince(ctx, conn, ids, stopped)
+			return err
+		})
+		return err == nil && taken == len(ids)
+	})
+	s.note("%d of %d jobs were taken by another worker after %s", taken, len(ids), short(time.Since(stopped)))
+	s.taken += taken
+	return err
+}
+
+// fetchedSince counts the jobs that were fetched after a time.
+func fetchedSince(ctx context.Context, conn *pgx.Conn, ids []int64, at time.Time) (n int, err error) {
+	err = conn.QueryRow(ctx, `SELECT count(*) FROM lumin.river_job WHERE id = ANY ($1) AND attempted_at > $2`, ids, at).Scan(&n)
+	return n, err
+}
+
+// abandoned lists the jobs that a worker had begun when it was hit: those at
 // work that are not of the worker that has begun jobs since. Jobs abandoned
 // earlier have been rescued, or were begun more than 10 s ago.
-func (s *scene) abandoned(ctx context.Context, hit time.Time) (int, error) {
-	var count *int
-	err := s.await(ctx, "the other worker begins jobs", time.Minute, func() bool {
+func (s *scene) abandoned(ctx context.Context, hit time.Time) (ids []int64, err error) {
+	err = s.await(ctx, "the other worker begins jobs", time.Minute, func() bool {
 		err := s.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 			return conn.QueryRow(ctx, `
-				SELECT (SELECT count(*) FROM lumin.river_job j
+				SELECT (SELECT array_agg(j.id) FROM lumin.river_job j
 				        WHERE j.state = 'running' AND j.attempted_at BETWEEN $1 - interval '10 s' AND $1
 				          AND j.attempted_by[array_upper(j.attempted_by, 1)] <> other.id)
 				FROM (SELECT attempted_by[array_upper(attempted_by, 1)] AS id FROM lumin.river_job
-				      WHERE attempted_at > $1 ORDER BY attempted_at DESC LIMIT 1) other`, hit).Scan(&count)
+				      WHERE attempted_at > $1 ORDER BY attempted_at DESC LIMIT 1) other`, hit).Scan(&ids)
 		})
-		return err == nil && count != nil
+		return err == nil // there is no row before another worker has begun jobs
 	})
-	if err != nil {
-		return 0, err
-	}
-	return *count, nil
+	return ids, err
 }
 
 // vanishScenario is T19.

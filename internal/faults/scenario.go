@@ -106,6 +106,7 @@ type scene struct {
 
 	more   int               // faults beyond one per row
 	lost   int               // acknowledged deliveries that a scenario which may lose some has counted
+	taken  int               // jobs of stopped workers that others have fetched meanwhile
 	locked map[identity]bool // events that another session has locked
 	from   time.Time         // when a fault begins to count
 	to     time.Time         // when it ceases to count; zero for its end
