@@ -14,9 +14,10 @@ import (
 )
 
 // Bounds on the waits for locks of other transactions. Together they stay well
-// below the 10 s within which a request must be answered.
+// below the 10 s within which a request must be answered. Deliveries of other
+// events in the batch wait for lockTimeout too.
 const (
-	lockTimeout = time.Second
+	lockTimeout = 500 * time.Millisecond
 
 	// A batch that a lock has blocked is split. splitLockTimeout is the lock
 	// timeout of each part, and splitTimeout bounds all parts together.

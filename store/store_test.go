@@ -118,7 +118,7 @@ func waitingForEvents(tb testing.TB, s *store.Store) int {
 // when release is called.
 func blockFlushers(tb testing.TB, s *store.Store, r *store.Recorder) (release func()) {
 	tb.Helper()
-	r.WaitForLocks() // the test may need longer than a second on a busy machine
+	r.WaitForLocks() // the test may need longer than half a second on a busy machine
 	unlock := lockEvents(tb, s)
 	var blocked sync.WaitGroup
 	for n := range store.Flushers {

@@ -82,10 +82,11 @@ func noticeSilence(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // The session is ended, so that it holds no locks when its work is tried again.
-// The wait of one second is for an answer on its way. The process id may belong
-// to another session by now, so the role and the name must match.
+// A session that has received a part of a pipeline is active, and reads from its
+// client. The wait of one second is for messages on their way. The process id may
+// belong to another session by now, so the role and the name must match.
 const waitsForClientSQL = `
-SELECT CASE WHEN state LIKE 'idle%' AND state_change < clock_timestamp() - interval '1 second'
+SELECT CASE WHEN (state LIKE 'idle%' OR wait_event = 'ClientRead') AND state_change < clock_timestamp() - interval '1 second'
             THEN pg_catalog.pg_terminate_backend(pid)
             ELSE false END
 FROM pg_catalog.pg_stat_activity

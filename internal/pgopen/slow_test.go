@@ -1,10 +1,14 @@
 package pgopen_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"lumin-ingest/internal/pgopen"
+	"lumin-ingest/internal/pgproxy"
 	"lumin-ingest/internal/pgtest"
 	"lumin-ingest/internal/wait"
 )
@@ -58,6 +62,33 @@ func TestBackgroundReadOfIdleSession(t *testing.T) {
 	}
 	_ = socket.Close()
 	<-ended
+}
+
+// The server has a part of a pipeline and waits for the rest, which is lost. The
+// client notices, and the session holds no locks then.
+func TestRestOfPipelineIsLost(t *testing.T) {
+	t.Parallel()
+	address := pgtest.NewEmpty(t)
+	admin := pgtest.Pool(t, pgtest.AdminURL(t, address))
+	pgtest.Exec(t, admin, `CREATE TABLE public.notes (id integer PRIMARY KEY); GRANT ALL ON public.notes TO public`)
+	proxy := pgtest.Proxy(t, address)
+	pool := open(t, proxy.URL(), pgopen.Options{NoticeSilence: true})
+	conn, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	proxy.At(pgproxy.Strike{Fault: pgproxy.BlackHole, Times: 1})
+	var pipeline pgx.Batch
+	for _, sql := range []string{`BEGIN`, `INSERT INTO public.notes VALUES (1)`, `COMMIT`} {
+		pipeline.Queue(sql)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := conn.SendBatch(ctx, &pipeline).Close(); err == nil || ctx.Err() != nil || proxy.Struck() != 1 {
+		t.Fatalf("%d statements were lost, the client says: %v", proxy.Struck(), err)
+	}
+	pgtest.Exec(t, admin, `SET statement_timeout = '5 s'; INSERT INTO public.notes VALUES (1)`)
 }
 
 // A pooler that accepts every startup parameter assigns its own process ids,
