@@ -10,8 +10,8 @@ import (
 )
 
 // Limits of failed attempts to sign in. A person who mistypes a token never meets
-// them. A token cannot be guessed in any case; the limits keep the log readable and
-// the hashing cheap.
+// them. Our tokens cannot be guessed in any case; the limits keep the log readable, and
+// slow down guesses of a token that a person has chosen.
 const (
 	attemptsOfAddress = 10 // at once; then one every six seconds
 	attemptsOverall   = 200
@@ -44,16 +44,17 @@ func newAttempts() *attempts {
 func (a *attempts) allowed(from string, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	at := a.address(from, now)
-	return at.failures.TokensAt(now) >= 1 && (len(at.good) > 0 || a.overall.TokensAt(now) >= 1)
+	return a.address(from, now).failures.TokensAt(now) >= 1
 }
 
-// failed counts a failed attempt.
-func (a *attempts) failed(from string, now time.Time) {
+// failed counts a failed attempt, also one beyond the overall limit. It returns false
+// for such a one, unless a token has worked from the address.
+func (a *attempts) failed(from string, now time.Time) (within bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.address(from, now).failures.AllowN(now, 1)
-	a.overall.AllowN(now, 1)
+	at := a.address(from, now)
+	at.failures.AllowN(now, 1)
+	return a.overall.AllowN(now, 1) || len(at.good) > 0
 }
 
 // succeeded remembers that a token has worked from an address. Only tokens that are

@@ -27,7 +27,9 @@
 //   - A session ends when it expires, when its user signs out, and when its token is
 //     removed. Sessions are kept in memory: a restart ends all.
 //   - Failed attempts are limited per address and overall, logged without the token,
-//     and counted.
+//     and counted. The overall limit refuses no token that is right.
+//   - What a proxy sends as Authorization beside the user whom it has signed in is no
+//     attempt. It counts only if it is one of our tokens.
 //   - Every response has a strict Content-Security-Policy and may be neither framed
 //     nor cached.
 package access

@@ -175,16 +175,22 @@ func (g *Guard) identify(r *http.Request) (Caller, error) {
 	if g.open() {
 		return Caller{Name: localUser, Role: Erase, From: from}, nil
 	}
-	if header := r.Header.Values("Authorization"); len(header) > 0 {
-		secret, ok := bearer(header)
-		if !ok {
+	header := r.Header.Values("Authorization")
+	secret, isBearer := bearer(header)
+	if user, ok := g.proxies.user(r); ok {
+		// The header Authorization may be for the proxy, or of the proxy. It counts
+		// only if it is one of our tokens.
+		if t, ok := find(*g.tokens.Load(), secret); ok && isBearer {
+			return Caller{Name: t.Name, Role: t.Role, From: from}, nil
+		}
+		return Caller{Name: user, Role: g.proxies.role(user), From: from, Proxied: true}, nil
+	}
+	if len(header) > 0 {
+		if !isBearer {
 			return Caller{}, errScheme
 		}
 		t, err := g.try(secret, from)
 		return Caller{Name: t.Name, Role: t.Role, From: from}, err
-	}
-	if user, ok := g.proxies.user(r); ok {
-		return Caller{Name: user, Role: g.proxies.role(user), From: from, Proxied: true}, nil
 	}
 	if cookie, err := r.Cookie(g.cookieName(r)); err == nil {
 		if t, ok := g.sessions.find(cookie.Value, *g.tokens.Load(), g.now()); ok {
@@ -196,8 +202,11 @@ func (g *Guard) identify(r *http.Request) (Caller, error) {
 
 // bearer returns the token of the only Authorization header.
 func bearer(header []string) (secret string, ok bool) {
+	if len(header) != 1 {
+		return "", false
+	}
 	scheme, secret, found := strings.Cut(header[0], " ")
-	return strings.TrimSpace(secret), len(header) == 1 && found && strings.EqualFold(scheme, "Bearer")
+	return strings.TrimSpace(secret), found && strings.EqualFold(scheme, "Bearer")
 }
 
 // try looks up a token that a caller presents. The result is counted, and a failure
@@ -207,12 +216,14 @@ func (g *Guard) try(secret, from string) (Token, error) {
 	if ok && g.attempts.worked(from, t.Hash) {
 		return t, nil
 	}
-	if !g.attempts.allowed(from, g.now()) {
+	// A token may have been chosen by a person, so the limit of an address also holds
+	// for one that is right: it could be a guess. The limit of all addresses does not:
+	// strangers would lock everyone out.
+	if !g.attempts.allowed(from, g.now()) || !ok && !g.attempts.failed(from, g.now()) {
 		g.signIns.WithLabelValues(limited).Inc()
 		return Token{}, errLimited
 	}
 	if !ok {
-		g.attempts.failed(from, g.now())
 		g.signIns.WithLabelValues(refused).Inc()
 		g.logger.Warn("a token was refused on the admin listener", "from", from)
 		return Token{}, errToken

@@ -62,6 +62,34 @@ func TestProxies(t *testing.T) {
 	everyone.want(t, from("10.1.0.1:1", "X-Forwarded-User", "cat"), http.StatusOK, "cat operate")
 }
 
+// A proxy passes on the password that it has checked, or adds a token of its own. The
+// user whom it has signed in counts, and such a header is no attempt to sign in. One of
+// our tokens still counts.
+func TestAuthorizationOfProxy(t *testing.T) {
+	t.Parallel()
+	secret, token := access.NewToken("robot", access.Operate)
+	s := newSite(access.Config{Tokens: []access.Token{token}, Proxies: access.Proxies{
+		Trusted: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, UserHeader: "X-Forwarded-User",
+	}})
+	from := func(addr string, headers ...string) *http.Request {
+		r := request(http.MethodGet, "/", headers...)
+		r.RemoteAddr = addr
+		return r
+	}
+	for range 12 {
+		for _, value := range []string{"Basic YW5uOnNlY3JldA==", "Bearer eyJhbGciOiJub25lIn0.e30.", "Bearer", "", "Basic " + secret} {
+			s.want(t, from("10.1.0.1:1", "X-Forwarded-User", "ann", "Authorization", value), http.StatusOK, "ann read 10.1.0.1")
+		}
+	}
+	s.want(t, from("10.1.0.1:1", "X-Forwarded-User", "ann", "Authorization", "Bearer "+secret, "Authorization", "Basic x"), http.StatusOK, "ann read")
+	s.want(t, from("10.1.0.1:1", "X-Forwarded-User", "ann", "Authorization", "Bearer "+secret), http.StatusOK, "robot operate")
+	if n := signIns(t, s.registry, "refused") + signIns(t, s.registry, "limited"); n != 0 || s.log.Len() > 0 {
+		t.Errorf("%v attempts failed: %s", n, s.log.String())
+	}
+	s.want(t, from("10.1.0.1:1", "Authorization", "Basic YW5uOnNlY3JldA=="), http.StatusUnauthorized, "not_signed_in") // without a user
+	s.want(t, from("10.2.0.1:1", "X-Forwarded-User", "ann", "Authorization", "Bearer x"), http.StatusUnauthorized, "wrong_token")
+}
+
 // A token and a proxy's user of the same name are two callers.
 func TestID(t *testing.T) {
 	t.Parallel()
