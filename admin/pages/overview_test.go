@@ -22,7 +22,7 @@ func TestOverview(t *testing.T) {
 	}
 	r.exec(`INSERT INTO lumin.programs (id, host, pid, role, job_kinds) VALUES (gen_random_uuid(), 'a', 1, 'all', '{book,mail}')`)
 	for _, query := range []string{"", "?range=hour", "?range=week", "?range=month", "?range=nonsense"} {
-		p := r.get("/"+query).want(200, "3 runs have failed for good. Most of them, 2, are of book: no such account", "Deliveries by result", "refused", "Time to answer a delivery", "99 % within",
+		p := r.get("/"+query).want(200, "3 runs have failed for good. The largest group, 2, is of book: no such account", "Deliveries by result", "refused", "Time to answer a delivery", "99 % within",
 			"Deliveries by source, result and reason", "account refused signature_mismatch 1", "account recorded – 1")
 		if pictures := len(p.all("svg")); pictures < 4 {
 			t.Errorf("%d pictures", pictures)

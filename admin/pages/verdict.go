@@ -141,13 +141,13 @@ func failureFindings(f facts) []finding {
 	text := plural(failed, "run has", "runs have") + " failed for good."
 	if len(f.Failed.Groups) > 0 {
 		g := f.Failed.Groups[0]
-		switch {
+		switch { // a group may be an estimate, or newer than the number of failed runs
 		case g.Runs == failed && failed == 1:
 			text = fmt.Sprintf("1 run has failed for good, of %s: %s", g.Kind, clip(160, g.Error))
 		case g.Runs == failed:
 			text = fmt.Sprintf("%s failed for good, all of %s with one error: %s", plural(failed, "run has", "runs have"), g.Kind, clip(160, g.Error))
 		default:
-			text = fmt.Sprintf("%s failed for good. Most of them, %s, are of %s: %s", plural(failed, "run has", "runs have"), about(g.Runs, g.Exact), g.Kind, clip(160, g.Error))
+			text = fmt.Sprintf("%s failed for good. The largest group, %s, is of %s: %s", plural(failed, "run has", "runs have"), about(min(g.Runs, failed), g.Exact), g.Kind, clip(160, g.Error))
 		}
 	}
 	return []finding{{"bad", text, link{"Fix the cause, then replay them", "/failures"}}}

@@ -106,10 +106,14 @@ func TestVerdict(t *testing.T) {
 			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 1, Exact: true, Error: "timeout"}}
 			f.Conflicts.All = 1
 		}, "bad", "1 run has failed for good, of book: timeout", 1},
-		"most failures": {func(f *facts) {
+		"many groups of failures": {func(f *facts) {
+			f.JobTypes[0].Failed = 1000
+			f.Failed.Groups = slices.Repeat([]failures.Group{{Kind: "book", Runs: 50, Exact: true, Error: "timeout"}}, 20)
+		}, "bad", "1\u202f000 runs have failed for good. The largest group, 50, is of book: timeout", 0},
+		"an estimated group of failures": {func(f *facts) {
 			f.JobTypes[0].Failed = 9
-			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 7, Error: "timeout"}}
-		}, "bad", "9 runs have failed for good. Most of them, about 7, are of book: timeout", 0},
+			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 12, Error: "timeout"}}
+		}, "bad", "9 runs have failed for good. The largest group, about 9, is of book: timeout", 0},
 		"a warning first": {func(f *facts) { f.Warnings = []string{"x"}; f.JobTypes[0].Failed = 2 }, "bad", "2 runs have failed for good.", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
