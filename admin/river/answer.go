@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"lumin-ingest/admin/assets"
@@ -50,8 +51,9 @@ func (u *UI) serveChanged(w http.ResponseWriter, r *http.Request, change func(*a
 // jobPath matches the page of a job.
 var jobPath = regexp.MustCompile(`^/river/jobs/([0-9]+)$`)
 
-// withWayBack adds to a page the links to the dashboard and to the event of a job. A
-// script changes the second one when another job is shown.
+// withWayBack adds to a page the links to the dashboard and to the event of a job, or to
+// the page of a job without one. A script changes the second one when another job is
+// shown.
 func withWayBack(path string, a *answer) ([]byte, error) {
 	if a.status != http.StatusOK || !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || a.body.Len() == 0 {
 		return a.body.Bytes(), nil
@@ -63,7 +65,7 @@ func withWayBack(path string, a *answer) ([]byte, error) {
 	page := a.body.String()
 	for mark, added := range map[string]string{
 		"</head>": fmt.Sprintf(`<link rel="stylesheet" href="%s"><script type="module" src="%s"></script>`, assets.Path("river.css"), assets.Path("river.js")),
-		"</body>": `<nav id="lumin" aria-label="lumin-ingest"><a href="/">Dashboard</a><a id="lumin-event" ` + event + `>Event of this job</a></nav>`,
+		"</body>": `<nav id="lumin" aria-label="lumin-ingest"><a href="/">Dashboard</a><a id="lumin-event" ` + event + `>Event or arguments of this job</a></nav>`,
 	} {
 		if !strings.Contains(page, mark) {
 			return nil, fmt.Errorf("the page of River UI has no %s", mark)
@@ -73,8 +75,9 @@ func withWayBack(path string, a *answer) ([]byte, error) {
 	return []byte(page), nil
 }
 
-// withoutArgs removes the arguments and the metadata of jobs. Those of jobs that are
-// not of this program may hold personal data.
+// withoutArgs hides the metadata of jobs, and arguments that hold more than ids. Those
+// of follow-up jobs may hold personal data. River UI asks for a job every few seconds,
+// so it is no place where a person asks once to see them: a page of the dashboard is.
 func withoutArgs(a *answer) ([]byte, error) {
 	if a.status != http.StatusOK {
 		return a.body.Bytes(), nil
@@ -85,25 +88,50 @@ func withoutArgs(a *answer) ([]byte, error) {
 	}
 	jobs, isList := body["data"]
 	if !isList {
-		return json.Marshal(blank(body))
+		return json.Marshal(hide(body))
 	}
 	var list []map[string]json.RawMessage
 	if err := json.Unmarshal(jobs, &list); err != nil {
 		return nil, fmt.Errorf("read jobs of River UI: %w", err)
 	}
 	for _, job := range list {
-		blank(job)
+		hide(job)
 	}
 	return json.Marshal(map[string]any{"data": list})
 }
 
-// blank empties the arguments and the metadata of a job.
-func blank(job map[string]json.RawMessage) map[string]json.RawMessage {
-	if _, ok := job["args"]; ok {
-		job["args"] = json.RawMessage(`"{}"`) // a text that holds JSON
+// hidden stands for what is not shown.
+const hidden = `{"hidden":"it may hold personal data: the page of a follow-up job in the dashboard can show it"}`
+
+// hide replaces the arguments and the metadata of a job.
+func hide(job map[string]json.RawMessage) map[string]json.RawMessage {
+	var args string // it holds JSON
+	if text, ok := job["args"]; ok && (json.Unmarshal(text, &args) != nil || !onlyIDs(args)) {
+		job["args"] = json.RawMessage(strconv.Quote(hidden))
 	}
-	if _, ok := job["metadata"]; ok {
-		job["metadata"] = json.RawMessage(`{}`)
+	if metadata, ok := job["metadata"]; ok && string(metadata) != "{}" {
+		job["metadata"] = json.RawMessage(hidden)
 	}
 	return job
+}
+
+// These match the arguments that the job of a run has.
+var (
+	keyArg    = regexp.MustCompile(`^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$`)
+	numberArg = regexp.MustCompile(`^[0-9]{1,19}$`)
+)
+
+// onlyIDs reports whether arguments hold nothing but what those of a run do. The kind of
+// a job does not tell: a follow-up job may have any.
+func onlyIDs(args string) bool {
+	var members map[string]json.RawMessage
+	if json.Unmarshal([]byte(args), &members) != nil {
+		return false
+	}
+	for name, value := range members {
+		if !(name == "event_key" && keyArg.Match(value) || name == "replay_id" && numberArg.Match(value)) {
+			return false
+		}
+	}
+	return true
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -29,7 +30,11 @@ const Prefix = "/river"
 
 // Config configures a [UI].
 type Config struct {
-	Pool     *pgxpool.Pool     // required
+	// Pool is for the statements of River UI. Required. It should be a small one of its
+	// own, with a short statement_timeout: River UI counts all jobs of a queue, and each
+	// open page asks again every few seconds.
+	Pool *pgxpool.Pool
+
 	Operator *operate.Operator // writes the audit log; required
 	Logger   *slog.Logger      // nil: nothing is logged
 }
@@ -98,7 +103,7 @@ func (u *UI) serve(c echo.Context) error {
 func (u *UI) read(c echo.Context) error {
 	r := c.Request()
 	switch path := strings.TrimPrefix(r.URL.Path, Prefix); {
-	case strings.HasPrefix(path, "/api/jobs") && access.From(r.Context()).Role < access.Operate:
+	case strings.HasPrefix(path, "/api/jobs"):
 		return u.serveChanged(c.Response(), r, withoutArgs)
 	case strings.HasPrefix(path, "/api/"), strings.HasPrefix(path, "/assets/"):
 		u.handler.ServeHTTP(c.Response(), r)
@@ -130,12 +135,19 @@ func (u *UI) change(c echo.Context) error {
 	if err != nil {
 		return refuse(c, http.StatusRequestEntityTooLarge, "too_large", "The request is larger than 64 KiB. Choose fewer jobs.")
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	jobs, err := jobsOf(path, body)
+	if err != nil {
+		return refuse(c, http.StatusBadRequest, "invalid_jobs", "The request does not name jobs as {\"ids\": [\"1\", \"2\"]}, so nothing was changed.")
+	}
+	if body, err = json.Marshal(jobs); err != nil {
+		return err
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body)) // what the row has
 	change := operate.Change{Action: operate.ActionRiverUI, Subject: struct {
-		Method string   `json:"method"`
-		Path   string   `json:"path"`
-		Jobs   []string `json:"job_ids"`
-	}{r.Method, path, jobsOf(body)}}
+		Method string  `json:"method"`
+		Path   string  `json:"path"`
+		Jobs   []jobID `json:"job_ids"`
+	}{r.Method, path, jobs.IDs}}
 	recorded := &statusRecorder{ResponseWriter: c.Response()}
 	err = u.operator.Do(r.Context(), access.From(r.Context()).Actor(operate.Dashboard), change, func(ctx context.Context) (any, error) {
 		u.handler.ServeHTTP(recorded, r.WithContext(ctx))
@@ -150,21 +162,31 @@ func (u *UI) change(c echo.Context) error {
 	return nil
 }
 
-// jobsOf returns the ids of jobs in the body of a change.
-func jobsOf(body []byte) []string {
-	var change struct {
-		IDs []json.Number `json:"ids"`
+// jobIDs is the body of a change of jobs.
+type jobIDs struct {
+	IDs []jobID `json:"ids,omitempty"`
+}
+
+// jobID is the id of a job. River UI sends it as text, because scripts lose digits of
+// large numbers.
+type jobID int64
+
+// UnmarshalJSON implements json.Unmarshaler. It accepts what River UI's handler does.
+func (id *jobID) UnmarshalJSON(data []byte) error {
+	n, err := strconv.ParseInt(strings.Trim(string(data), `"`), 10, 64)
+	*id = jobID(n)
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (id jobID) MarshalJSON() ([]byte, error) { return json.Marshal(strconv.FormatInt(int64(id), 10)) }
+
+// jobsOf returns the jobs of a change. A change of a queue has none.
+func jobsOf(path string, body []byte) (jobs jobIDs, err error) {
+	if strings.HasPrefix(path, "/api/jobs/") {
+		err = json.Unmarshal(body, &jobs)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	if err := decoder.Decode(&change); err != nil {
-		return nil
-	}
-	ids := make([]string, 0, len(change.IDs))
-	for _, id := range change.IDs {
-		ids = append(ids, id.String())
-	}
-	return ids
+	return jobs, err
 }
 
 // statusRecorder remembers the status of an answer.

@@ -137,22 +137,37 @@ func TestReading(t *testing.T) {
 	r.wantLog()
 }
 
-// Arguments of jobs may hold personal data. A reader sees the job without them.
-func TestArgumentsNeedTheRoleOperate(t *testing.T) {
+// Arguments and metadata may hold personal data. No caller sees them, but for the ids that
+// the job of a run has. River UI asks again and again, so no row is written.
+func TestArgumentsAreHidden(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	pgtest.Exec(t, r.pool, `UPDATE lumin.river_job SET metadata = '{"of":"canary_metadata"}'`)
-	for _, path := range []string{"/river/api/jobs?state=discarded", "/river/api/jobs/1"} {
-		r.want("operate", http.MethodGet, path, "", http.StatusOK, "canary_argument")
-		_, text, header := r.do("read", http.MethodGet, path, "")
-		if strings.Contains(text, "canary") || !strings.Contains(text, `"args":"{}"`) || !strings.Contains(text, `"kind":"book"`) || !json.Valid([]byte(text)) {
-			t.Errorf("%s as a reader: %s", path, text)
+	for _, role := range []string{"read", "operate"} {
+		for _, path := range []string{"/river/api/jobs?state=discarded", "/river/api/jobs/1"} {
+			_, text, header := r.do(role, http.MethodGet, path, "")
+			if strings.Contains(text, "canary") || !strings.Contains(text, `"args":"{\"hidden\":\"it may hold personal data`) || !strings.Contains(text, `"kind":"book"`) || !json.Valid([]byte(text)) {
+				t.Errorf("%s as %s: %s", path, role, text)
+			}
+			if header.Get("Content-Type") != "application/json; charset=utf-8" {
+				t.Errorf("%s: %s", path, header)
+			}
 		}
-		if header.Get("Content-Type") != "application/json; charset=utf-8" {
-			t.Errorf("%s: %s", path, header)
+	}
+	const key = "018a8ca2-3c4d-8e5f-a012-345678900000"
+	for args, shown := range map[string]bool{
+		`{"event_key": "` + key + `", "replay_id": 12}`: true, `{"event_key": "` + key + `"}`: true, `{}`: true, `{"event_key": "canary", "replay_id": 1}`: false,
+		`{"event_key": "` + key + ` canary", "replay_id": 1}`: false, `{"event_key": "` + key + `", "replay_id": "canary"}`: false,
+		`{"event_key": "` + key + `", "canary": 1}`: false, `{"event_key": {"canary": 1}}`: false, `["canary"]`: false, `"canary"`: false,
+	} {
+		pgtest.Exec(t, r.pool, `UPDATE lumin.river_job SET args = $1, metadata = '{}' WHERE id = 1`, args)
+		_, text, _ := r.do("operate", http.MethodGet, "/river/api/jobs/1", "")
+		if strings.Contains(text, "hidden") == shown || strings.Contains(text, "canary") || !strings.Contains(text, `"metadata":{}`) {
+			t.Errorf("%s is answered %s", args, text)
 		}
 	}
 	r.want("read", http.MethodGet, "/river/api/jobs/99", "", http.StatusNotFound, "")
+	r.wantLog()
 }
 
 // Each page leads back to the dashboard, and that of a job to its event.
@@ -215,6 +230,24 @@ func TestChanges(t *testing.T) {
 	if n := pgtest.Value[int](t, r.pool, `SELECT count(*) FROM lumin.river_job`); n != 3 {
 		t.Errorf("%d jobs", n)
 	}
+}
+
+// The row of a change has the jobs that it reaches, however their ids are written. A
+// request whose jobs cannot be read is refused.
+func TestJobsOfAChange(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, body := range []string{`{"ids":["+2"]}`, `{"ids":["002"]}`, `{"IDs":[2]}`, `{"ids":["1"],"ids":["2"]}`} {
+		r.want("operate", http.MethodPost, "/river/api/jobs/cancel", body, http.StatusOK, "")
+		r.wantLog(`operate dashboard river_ui {"path": "/api/jobs/cancel", "method": "POST", "job_ids": ["2"]} done`)
+	}
+	if got, want := r.states(), "failed/discarded cancelled/cancelled succeeded/completed"; got != want {
+		t.Errorf("runs %s, want %s", got, want)
+	}
+	for _, body := range []string{`{"ids":["2","x"]}`, `{"ids":[" 2"]}`, `{"ids":[null]}`, `{"ids":[2.0]}`, `{"ids":["9223372036854775808"]}`, `{"ids":"2"}`, `{"ids":["2"]} {}`, ``} {
+		r.want("operate", http.MethodPost, "/river/api/jobs/retry", body, http.StatusBadRequest, "invalid_jobs")
+	}
+	r.wantLog()
 }
 
 // Without a row in the audit log nothing changes.
