@@ -15,7 +15,7 @@ const sessionConns = 2
 // connections returns the number of connections that the service takes at most,
 // without those of JobsDB, which most job types do not use.
 func (c Config) connections() int {
-	n := adminPool().MaxConns + pagesPool().MaxConns
+	n := adminPool().MaxConns + pagesPool().MaxConns + riverUIPool().MaxConns
 	if c.Ingest {
 		n += recordPool().MaxConns
 	}

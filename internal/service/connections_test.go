@@ -23,10 +23,10 @@ func TestConnections(t *testing.T) {
 		cfg  Config
 		want int
 	}{
-		"ingest": {Config{Ingest: true, Registry: registry}, 3 + 4 + 8},
-		"worker": {Config{Work: true, Registry: registry, MaxWorkers: 5}, 3 + 4 + 7 + 3 + 2 + 5},
-		"all":    {Config{Ingest: true, Work: true, Registry: registry, MaxWorkers: 5}, 3 + 4 + 8 + 7 + 3 + 2 + 5},
-		"queues": {Config{Work: true, Registry: registry, MaxWorkers: 5, Queues: map[string]int{"default": 2}}, 3 + 4 + 7 + 3 + 2 + 2},
+		"ingest": {Config{Ingest: true, Registry: registry}, 3 + 4 + 2 + 8},
+		"worker": {Config{Work: true, Registry: registry, MaxWorkers: 5}, 3 + 4 + 2 + 7 + 3 + 2 + 5},
+		"all":    {Config{Ingest: true, Work: true, Registry: registry, MaxWorkers: 5}, 3 + 4 + 2 + 8 + 7 + 3 + 2 + 5},
+		"queues": {Config{Work: true, Registry: registry, MaxWorkers: 5, Queues: map[string]int{"default": 2}}, 3 + 4 + 2 + 7 + 3 + 2 + 2},
 	} {
 		if got := c.cfg.connections(); got != c.want {
 			t.Errorf("%s: %d connections, want %d", name, got, c.want)
@@ -44,7 +44,7 @@ func TestConnectionsOnThePage(t *testing.T) {
 	registry := worker.NewRegistry()
 	registry.AddTx(counted{kind: "book_invoice"})
 	cfg := worker.Config{Registry: registry}
-	for name, o := range map[string]pgopen.Options{"record": recordPool(), "work": workPool(cfg), "river": riverPool(cfg), "admin": adminPool(), "pages": pagesPool()} {
+	for name, o := range map[string]pgopen.Options{"record": recordPool(), "work": workPool(cfg), "river": riverPool(cfg), "admin": adminPool(), "pages": pagesPool(), "river_ui": riverUIPool()} {
 		timeouts := "| `" + name + "` |"
 		for _, d := range []time.Duration{o.StatementTimeout, o.LockTimeout, o.IdleInTransaction} {
 			if d%time.Minute == 0 {
@@ -83,10 +83,10 @@ func TestTooFewConnections(t *testing.T) {
 		line = i.log.First("PostgreSQL has too few connections for all programs")
 		return line != nil
 	})
-	if found, _ := line["found"].(string); !strings.HasPrefix(found, "running programs: 2, which take up to 10015 connections;") {
+	if found, _ := line["found"].(string); !strings.HasPrefix(found, "running programs: 2, which take up to 10017 connections;") {
 		t.Errorf("found %q", found)
 	}
 	wait.Within(t, 30*time.Second, "its row has its connections", func() bool {
-		return pgtest.Value[int](t, pool, `SELECT count(*) FROM lumin.programs WHERE connections = 15`) == 1
+		return pgtest.Value[int](t, pool, `SELECT count(*) FROM lumin.programs WHERE connections = 17`) == 1
 	})
 }

@@ -21,7 +21,12 @@ import (
 // dashboard returns the routes of the dashboard, of its API and of River UI, all
 // behind one guard.
 func (s *Service) dashboard(ctx context.Context) (func(*echo.Echo), error) {
-	st, err := s.openStoreAt(ctx, cmp.Or(s.cfg.AdminDatabaseURL, s.cfg.DatabaseURL), "pages", pagesPool())
+	url := cmp.Or(s.cfg.AdminDatabaseURL, s.cfg.DatabaseURL)
+	st, err := s.openStoreAt(ctx, url, "pages", pagesPool())
+	if err != nil {
+		return nil, err
+	}
+	ofRiverUI, err := s.openPoolAt(ctx, url, "river_ui", riverUIPool())
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +40,7 @@ func (s *Service) dashboard(ctx context.Context) (func(*echo.Echo), error) {
 		api.Register(e, e.Group(api.Prefix, s.guard.Protect), api.Config{
 			Window: window.New(st), Orders: once.New(st.Pool()), Logger: s.cfg.Logger, Sources: s.apiSources,
 		})
-		if queue, err := river.New(river.Config{Pool: st.Pool(), Operator: operator, Logger: s.cfg.Logger}); err != nil { // a fault of the program
+		if queue, err := river.New(river.Config{Pool: ofRiverUI, Operator: operator, Logger: s.cfg.Logger}); err != nil { // a fault of the program
 			s.cfg.Logger.Error("River UI is missing", "error", err)
 		} else {
 			queue.Register(e.Group(river.Prefix, s.guard.Protect, access.Changes()))

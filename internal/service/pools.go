@@ -39,6 +39,9 @@ const (
 	// pagesConns is how many statements the dashboard runs at once. Readers wait for
 	// each other, and for nothing else.
 	pagesConns = 4
+
+	// riverUIConns is how many statements River UI runs at once.
+	riverUIConns = 2
 )
 
 // recordPool is for recording and for /readyz. A delivery is answered within ten
@@ -89,6 +92,15 @@ func pagesPool() pgopen.Options {
 	return pgopen.Options{
 		MaxConns: pagesConns, Writes: true, NoJIT: true,
 		StatementTimeout: 40 * time.Second, LockTimeout: 5 * time.Second, IdleInTransaction: 10 * time.Second,
+	}
+}
+
+// riverUIPool is for River UI. Some of its lists and counts read every job of a queue,
+// and each open page repeats them every few seconds.
+func riverUIPool() pgopen.Options {
+	return pgopen.Options{
+		MaxConns: riverUIConns, Writes: true, NoJIT: true,
+		StatementTimeout: 2 * time.Second, LockTimeout: time.Second, IdleInTransaction: 10 * time.Second,
 	}
 }
 

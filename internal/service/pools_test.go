@@ -171,6 +171,36 @@ func TestExhaustedPoolsDoNotDelayDeliveries(t *testing.T) {
 	})
 }
 
+// River UI has connections of its own, whose statements end soon. So readers of it hold
+// up no page of the dashboard.
+func TestRiverUIDoesNotDelayTheDashboard(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := startService(t, url, func(cfg *Config) { cfg.Work = false })
+	s.waitReady(t)
+	before := s.pools["pages"].Stat().AcquireCount()
+	for _, path := range []string{"/river/api/queues", "/river/api/jobs?state=available", "/river/api/states", "/river/api/autocomplete?facet=job_kind"} {
+		if status, body := s.get(t, path); status != http.StatusOK {
+			t.Errorf("%s is answered %d %s", path, status, body)
+		}
+	}
+	if used := s.pools["pages"].Stat().AcquireCount() - before; used != 0 {
+		t.Errorf("River UI has used %d connections of the dashboard", used)
+	}
+	release := occupy(t, s.pools["river_ui"])
+	for _, path := range []string{"/", "/failures", "/api/v1/lanes"} {
+		if status, body := s.get(t, path); status != http.StatusOK {
+			t.Errorf("%s is answered %d %s", path, status, body)
+		}
+	}
+	release()
+	locking := pgtest.Conn(t, url)
+	pgtest.Exec(t, locking, `BEGIN; LOCK TABLE lumin.river_job`)
+	if status, body := s.get(t, "/river/api/queues"); status != http.StatusInternalServerError {
+		t.Errorf("a statement that waits is answered %d %s", status, body)
+	}
+}
+
 // If the server hangs, or others have all of its connections, deliveries are
 // answered 503 in time, and the admin listener answers what is true. Afterwards the
 // service goes on.

@@ -16,9 +16,9 @@ func TestStartedLine(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	for role, want := range map[string]string{
-		"all": `{"connections":30,"cpus":3,"job_types":["book_invoice","count_effects","signature_request_state"],"memory_limit":"none","queues":{"default":3},` +
+		"all": `{"connections":32,"cpus":3,"job_types":["book_invoice","count_effects","signature_request_state"],"memory_limit":"none","queues":{"default":3},` +
 			`"retain_events":"400d","retain_payloads":"36h0m0s","role":"all","version":"lumin-ingest (devel)"}`,
-		"ingest": `{"connections":15,"cpus":3,"job_types":["book_invoice","count_effects","signature_request_state"],"memory_limit":"none","role":"ingest","version":"lumin-ingest (devel)"}`,
+		"ingest": `{"connections":17,"cpus":3,"job_types":["book_invoice","count_effects","signature_request_state"],"memory_limit":"none","role":"ingest","version":"lumin-ingest (devel)"}`,
 	} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
