@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -88,6 +89,33 @@ func (s *Store) EventOfJob(ctx context.Context, jobID int64) (id int64, err erro
 		return 0, fmt.Errorf("job %d, of kind %s: %w", jobID, kind, ErrNoRun)
 	}
 	return *found, nil
+}
+
+// JobDetails is a job of the queue. The arguments and the metadata of a follow-up job
+// may hold personal data.
+type JobDetails struct {
+	Kind        string
+	Queue       string
+	State       string // as River names it
+	Attempt     int
+	MaxAttempts int
+	CreatedAt   time.Time
+	Args        string // JSON
+	Metadata    string // JSON
+}
+
+// ShowJob returns a job. The error is ErrNotFound if the queue no longer has it.
+func (s *Store) ShowJob(ctx context.Context, jobID int64) (JobDetails, error) {
+	jobs, err := query.Structs[JobDetails](ctx, s.pool, fmt.Sprintf("show job %d", jobID), `
+		SELECT kind, queue, state::text, attempt, max_attempts, created_at, args::text, metadata::text
+		FROM lumin.river_job WHERE id = $1`, jobID)
+	if err == nil && len(jobs) == 0 {
+		err = fmt.Errorf("job %d: %w", jobID, ErrNotFound)
+	}
+	if err != nil {
+		return JobDetails{}, err
+	}
+	return jobs[0], nil
 }
 
 // NewestPayload returns the body of the newest event of a signature request that

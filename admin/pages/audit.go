@@ -98,7 +98,7 @@ func members(object json.RawMessage) (list []auditFact) {
 	}
 	for name, value := range all {
 		f := auditFact{Name: strings.ReplaceAll(name, "_", " "), Text: textOfMember(value)}
-		if pages := map[string]string{"event": "/events/", "replay": "/replays/"}; pages[name] != "" {
+		if pages := map[string]string{"event": "/events/", "job": "/jobs/", "replay": "/replays/"}; pages[name] != "" {
 			f.Path = pages[name] + f.Text
 		}
 		if name == "signature_request_id" {

@@ -93,7 +93,7 @@ func (p *Pages) downloadBody(c echo.Context) error {
 	if _, err := p.cfg.Store.ShowEvent(ctx, id); err != nil {
 		return err
 	}
-	if err := p.reveal(c, "body", id, ""); err != nil {
+	if err := p.reveal(c, operate.Revealed{What: "body", EventID: id}); err != nil {
 		return err
 	}
 	payload, err := p.cfg.Store.Payload(ctx, id)
@@ -120,8 +120,8 @@ func (p *Pages) revealing(show echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // reveal writes the row of the audit log before personal data is shown.
-func (p *Pages) reveal(c echo.Context, what string, event int64, request string) error {
-	err := p.cfg.Operator.Reveal(c.Request().Context(), actorOf(p.cfg.Caller(c.Request().Context())), operate.Revealed{What: what, EventID: event, SignatureRequest: request}, "")
+func (p *Pages) reveal(c echo.Context, what operate.Revealed) error {
+	err := p.cfg.Operator.Reveal(c.Request().Context(), actorOf(p.cfg.Caller(c.Request().Context())), what, "")
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {
 		return &problem{Status: http.StatusServiceUnavailable, Title: "Not shown", Text: "The program's role may not write the audit log, and nothing is shown without a row in it."}

@@ -91,7 +91,7 @@ func (p *Pages) showConflict(c echo.Context, revealed bool) error {
 		return err
 	}
 	if revealed {
-		if err := p.reveal(c, "conflict", row.EventID, ""); err != nil {
+		if err := p.reveal(c, operate.Revealed{What: "conflict", EventID: row.EventID}); err != nil {
 			return err
 		}
 	}

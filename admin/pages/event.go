@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"lumin-ingest/store"
+	"lumin-ingest/store/operate"
 )
 
 // eventData is what event.html shows.
@@ -69,7 +70,7 @@ func (p *Pages) showEvent(c echo.Context, revealed bool) error {
 		return err
 	}
 	if revealed {
-		if err := p.reveal(c, "event", id, ""); err != nil {
+		if err := p.reveal(c, operate.Revealed{What: "event", EventID: id}); err != nil {
 			return err
 		}
 	}
@@ -115,24 +116,6 @@ func (p *Pages) copiesOf(ctx context.Context, e store.EventDetails) (others []st
 		}
 	}
 	return others, err
-}
-
-// job leads from a job to the event that it works on.
-func (p *Pages) job(c echo.Context) error {
-	id, err := eventID(c)
-	if err != nil {
-		return err
-	}
-	event, err := p.cfg.Store.EventOfJob(c.Request().Context(), id)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return &problem{Status: 404, Title: "The job has been removed", Text: "The queue keeps a finished job for some days only. Its event still has its run.", Do: link{"Find the event", "/events"}}
-	case errors.Is(err, store.ErrNoRun):
-		return &problem{Status: 404, Title: "The job belongs to no event", Text: "It is a follow-up job, a periodic job, or one of the program's own.", Do: link{"Show the job", "/river/jobs/" + strconv.FormatInt(id, 10)}}
-	case err != nil:
-		return err
-	}
-	return seeOther(c, eventPath(event))
 }
 
 func eventPath(id int64) string { return "/events/" + strconv.FormatInt(id, 10) }

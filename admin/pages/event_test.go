@@ -35,8 +35,6 @@ func TestEvent(t *testing.T) {
 	}
 	r.get("/jobs/"+job).follow().want(200, "book failed")
 	r.get("/jobs/999999").want(404, "The job has been removed")
-	r.exec(`INSERT INTO lumin.river_job (id, args, kind, max_attempts) VALUES (888888, '{}', 'other', 1)`)
-	r.get("/jobs/888888").want(404, "The job belongs to no event")
 	for _, path := range []string{"/events/2", "/events/x", "/events/-1", "/jobs/x"} {
 		if p := r.get(path); p.status != 404 {
 			t.Errorf("%s: %d", path, p.status)

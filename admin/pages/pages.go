@@ -115,6 +115,7 @@ func (p *Pages) Register(root *echo.Group) {
 	g.POST("/events/:id/reveal", p.revealing(p.revealEvent))
 	g.POST("/events/:id/body", p.revealing(p.downloadBody))
 	page("/jobs/:id", p.job)
+	g.POST("/jobs/:id/reveal", p.revealing(p.revealJob))
 	page("/find", p.find)
 	page("/requests/:id", p.request)
 	g.POST("/requests/:id/reveal", p.revealing(p.revealRequest))

@@ -13,6 +13,7 @@ import (
 
 	"lumin-ingest/internal/mask"
 	"lumin-ingest/store"
+	"lumin-ingest/store/operate"
 	"lumin-ingest/store/signaturerequest"
 )
 
@@ -72,7 +73,7 @@ func (p *Pages) showRequest(c echo.Context, revealed bool) error {
 		data.State, data.Title = &state, deref(state.Title)
 	}
 	if revealed {
-		if err := p.reveal(c, "signature_request", 0, data.ID); err != nil {
+		if err := p.reveal(c, operate.Revealed{What: "signature_request", SignatureRequest: data.ID}); err != nil {
 			return err
 		}
 	} else {

@@ -74,6 +74,7 @@ func (d *dashboard) paths(request string) map[string]string {
 		"event-late":      d.path(`SELECT '/events/' || max(id) FROM lumin.events WHERE late`),
 		"event-recovered": d.path(`SELECT '/events/' || max(id) FROM lumin.events WHERE source = 'recovered'`),
 		"conflicted":      d.path(`SELECT '/events/' || min(event_id) FROM lumin.conflicts`),
+		"job":             d.path(`SELECT '/jobs/' || min(id) FROM lumin.river_job WHERE NOT args ? 'event_key'`),
 		"request":         "/requests/" + request, "request-declined": "/requests/" + url.PathEscape(lockedRequest), "conflicts": "/conflicts",
 		"conflict":     d.path(`SELECT format('/events/%s/conflicts/%s', event_id, encode(payload_sha256, 'hex')) FROM lumin.conflicts ORDER BY length(other_payload) LIMIT 1`),
 		"unrecognized": "/unrecognized", "sources": "/sources", "programs": "/programs", "audit": "/audit", "missing": "/nowhere",

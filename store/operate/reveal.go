@@ -5,8 +5,9 @@ import "context"
 // Revealed is what a person asked to see without masks. Zero fields are left out
 // of the row.
 type Revealed struct {
-	What             string `json:"what"` // such as "event", "body" or "signature_request"
+	What             string `json:"what"` // such as "event", "body", "job" or "signature_request"
 	EventID          int64  `json:"event"`
+	JobID            int64  `json:"job"`
 	SignatureRequest string `json:"signature_request_id"`
 }
 
