@@ -3,8 +3,6 @@ package pages
 import (
 	"cmp"
 	"context"
-	"net/http"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -27,6 +25,7 @@ type confirmation struct {
 
 	Action      string // text of the button
 	Path        string // of the form
+	Token       string // of the form; confirm sets it
 	Fields      []field
 	Danger      bool // the action repeats or loses something
 	Works       bool // the action has the runs worked, so the plan says how long that takes
@@ -46,33 +45,12 @@ type fact struct {
 
 // confirm shows a confirmation.
 func (p *Pages) confirm(c echo.Context, a confirmation) error {
+	a.Token = newToken()
 	return p.show(c, "confirmation", view{Title: a.Title, Section: a.Section, Crumbs: []link{a.Back}, Data: a})
 }
 
 // maxForm bounds the body of a form, in bytes: a filter with many ids.
 const maxForm = 1 << 20
-
-// operating is the handler of a form that changes something. It refuses readers, and
-// forms that cannot be read in full: without a part of its filter, an order would
-// reach more runs.
-func (p *Pages) operating(act func(c echo.Context, by operate.Actor, reason string) error) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		caller := p.cfg.Caller(c.Request().Context())
-		if !caller.MayOperate {
-			return errMayNot
-		}
-		r := c.Request()
-		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxForm)
-		if r.ParseForm() != nil {
-			return badRequest("The form is incomplete.")
-		}
-		err := act(c, actorOf(caller), strings.TrimSpace(c.FormValue("reason")))
-		p.work.expire()
-		p.waiting.expire()
-		p.waits.expire()
-		return err
-	}
-}
 
 // actorOf is who makes a change, for the audit log.
 func actorOf(caller Caller) operate.Actor {

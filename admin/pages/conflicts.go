@@ -71,6 +71,7 @@ type conflictData struct {
 	JobTypes    []string // whose runs a promotion orders
 	Undecidable string   // why nothing can be decided; empty if it can
 	Revealed    bool
+	Token       string // of the form that decides
 }
 
 // conflict shows one conflict and what a decision would do.
@@ -95,7 +96,7 @@ func (p *Pages) showConflict(c echo.Context, revealed bool) error {
 			return err
 		}
 	}
-	data := conflictData{Row: row, Revealed: revealed}
+	data := conflictData{Row: row, Revealed: revealed, Token: newToken()}
 	if data.Body, err = p.otherBodyOf(ctx, event, row.Body, revealed); err != nil {
 		return err
 	}

@@ -21,4 +21,7 @@
 //     large table. What takes longer is counted in the background, for all
 //     readers at once.
 //   - Nothing in the database is changed by a GET. A change shows its plan first.
+//   - The form of a page is carried out once, however often it is sent. After an error
+//     it is carried out when it is sent again. A replay that was ordered all the same is
+//     found then.
 package pages

@@ -11,12 +11,12 @@ import (
 // once. It is not in the address, so no link can claim that something was done.
 const doneCookie = "lumin_done"
 
-// done returns to a page, which shows what was done.
-func done(c echo.Context, text, path string) error {
+// showDone returns to a page, which shows what was done.
+func showDone(c echo.Context, o outcome) error {
 	c.SetCookie(&http.Cookie{
-		Name: doneCookie, Value: url.QueryEscape(text), Path: "/", MaxAge: 60, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: doneCookie, Value: url.QueryEscape(o.Text), Path: "/", MaxAge: 60, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	})
-	return seeOther(c, localPath(path))
+	return seeOther(c, localPath(o.Path))
 }
 
 // takeDone returns the text of the cookie, and deletes the cookie.
@@ -30,5 +30,5 @@ func takeDone(c echo.Context) string {
 	if err != nil {
 		return ""
 	}
-	return clip(300, text)
+	return clip(500, text)
 }

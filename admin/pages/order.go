@@ -334,7 +334,7 @@ func (p *Pages) carryOut(c echo.Context, by operate.Actor, reason string) error 
 	past := map[string]string{doDismiss: "dismissed", doRestore: "restored", doCancel: "cancelled"}[o.Do]
 	switch {
 	case ctx.Err() != nil:
-		return done(c, fmt.Sprintf("%s %s so far. The time for one request is used up: repeat the action for the rest.", plural(runs, "run", "runs"), past), o.Back)
+		return doneInPart(c, fmt.Sprintf("%s %s so far. The time for one request is used up: repeat the action for the rest.", plural(runs, "run", "runs"), past), o.Back)
 	case err != nil:
 		return err
 	}
@@ -343,7 +343,7 @@ func (p *Pages) carryOut(c echo.Context, by operate.Actor, reason string) error 
 
 // placeReplay orders a replay, and goes to its page.
 func (p *Pages) placeReplay(c echo.Context, by operate.Actor, o order, reason string) error {
-	n := replay.NewOrder{Filter: o.Filter, Reason: reason}
+	n := replay.NewOrder{Filter: o.Filter, Reason: reason, Token: formOf(c).mark}
 	if text := strings.TrimSpace(c.FormValue("rate")); text != "" {
 		rate, err := strconv.ParseInt(text, 10, 32) // as the database stores it
 		if err != nil || rate < 1 {
@@ -351,14 +351,22 @@ func (p *Pages) placeReplay(c echo.Context, by operate.Actor, o order, reason st
 		}
 		n.Rate = int(rate)
 	}
-	id, err := p.cfg.Operator.Replay(c.Request().Context(), by, n)
+	placed := func(id int64, text string) error {
+		return done(c, text, path(fmt.Sprintf("/replays/%d", id), "back", backOf(o)))
+	}
+	id, found, err := p.replays.Placed(c.Request().Context(), n.Token)
+	if err == nil && !found {
+		id, err = p.cfg.Operator.Replay(c.Request().Context(), by, n)
+	}
 	switch {
+	case found:
+		return placed(id, "This form was sent before, and had ordered this replay, with the reason that it had then. Nothing more was ordered now.")
 	case errors.Is(err, replay.ErrNoFilter), errors.Is(err, replay.ErrTimeRange):
 		return badRequest(capitalized(err.Error()) + ".")
 	case err != nil:
 		return err
 	}
-	return done(c, "The replay is ordered. A running worker carries it out.", path(fmt.Sprintf("/replays/%d", id), "back", backOf(o)))
+	return placed(id, "The replay is ordered. A running worker carries it out.")
 }
 
 // backOf returns the page that an order came from; empty for the overview.

@@ -13,6 +13,7 @@ import (
 	"lumin-ingest/admin/assets"
 	"lumin-ingest/store"
 	"lumin-ingest/store/lanes"
+	"lumin-ingest/store/once"
 	"lumin-ingest/store/operate"
 	"lumin-ingest/store/replay"
 )
@@ -58,6 +59,7 @@ type Pages struct {
 	cfg       Config
 	templates map[string]*template.Template // by page
 	replays   *replay.Store
+	forms     *once.Orders
 
 	work     snapshot[work]
 	held     snapshot[[]lanes.Held]
@@ -77,7 +79,7 @@ func New(cfg Config) *Pages {
 	if cfg.Caller == nil {
 		cfg.Caller = func(context.Context) Caller { return Caller{MayOperate: true, MayErase: true} }
 	}
-	p := &Pages{cfg: cfg, replays: replay.New(cfg.Store)}
+	p := &Pages{cfg: cfg, replays: replay.New(cfg.Store), forms: once.New(cfg.Store.Pool())}
 	p.work.read, p.past.read, p.lately.read, p.progress.read = p.readWork, p.readPast, p.readLately, p.countRunsOf
 	p.waiting.read, p.waits.read = p.readWaiting, p.readLanes
 	p.held.read = func(ctx context.Context) ([]lanes.Held, error) { return lanes.CountHeld(ctx, cfg.Store.Pool()) }

@@ -52,9 +52,19 @@ func (p *Pages) answerErrors(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// problemOf describes an error. The text of an unknown error may hold anything,
-// so only the log has it.
+// problemOf describes an error.
 func (p *Pages) problemOf(err error) *problem {
+	shown := describe(err)
+	var change *changeError
+	if errors.As(err, &change) && shown.Status >= http.StatusInternalServerError {
+		return change.problem(*shown)
+	}
+	return shown
+}
+
+// describe describes the error of a page. The text of an unknown error may hold
+// anything, so only the log has it.
+func describe(err error) *problem {
 	var shown *problem
 	var refused *echo.HTTPError
 	var refusedValue *pgconn.PgError

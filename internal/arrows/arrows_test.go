@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"admin":                    {"lumin", "store", "store/lanes", "internal/httpguard", "internal/version", "store/replay", "admin/access"},
 	"admin/river":              {"admin/access", "admin/assets", "migrations", "store/operate"},
 	"admin/assets":             nil,
-	"admin/pages":              {"store", "store/catalog", "store/conflict", "store/failures", "store/history", "store/lanes", "store/operate", "store/replay", "store/workload", "admin/assets", "lumin", "store/alerts", "store/audit", "store/signaturerequest", "internal/mask"},
+	"admin/pages":              {"store", "store/catalog", "store/conflict", "store/failures", "store/history", "store/lanes", "store/once", "store/operate", "store/replay", "store/workload", "admin/assets", "lumin", "store/alerts", "store/audit", "store/signaturerequest", "internal/mask"},
 	"admin/window": {
 		"lumin", "store", "store/alerts", "store/audit", "store/catalog", "store/conflict", "store/erasure", "store/failures", "store/history", "store/lanes",
 		"store/operate", "store/replay", "store/signaturerequest", "store/workload", "internal/mask",

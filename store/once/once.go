@@ -32,7 +32,7 @@ var (
 	ErrUnderWay = errors.New("another request is carrying out this order")
 )
 
-// Orders are the orders of one database. Its methods are safe for concurrent use.
+// Orders are the orders of one database: those of the API and of the dashboard. Its methods are safe for concurrent use.
 type Orders struct{ pool *pgxpool.Pool }
 
 // New returns the orders of a database.

@@ -38,6 +38,16 @@ func New(st *store.Store) *Operator {
 // ErrNoReason refuses a change that needs a reason.
 var ErrNoReason = errors.New("this change needs a reason")
 
+var (
+	// ErrNothingChanged is wrapped by the error of a change that was not begun, because
+	// its row could not be written.
+	ErrNothingChanged = errors.New("nothing changed")
+
+	// ErrNoOutcome is wrapped by the error of a change that was carried out, and whose
+	// row could not be completed.
+	ErrNoOutcome = errors.New("the audit log lacks the outcome")
+)
+
 // Change describes a change for the audit log.
 type Change struct {
 	Action  string // such as ActionReplay
@@ -62,7 +72,7 @@ func (o *Operator) Do(ctx context.Context, by Actor, c Change, make func(context
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()
 	if err := o.finish(ctx, id, result, made); err != nil && made == nil {
-		return fmt.Errorf("%s was carried out, but row %d of the audit log lacks the outcome: %w", c.Action, id, err)
+		return fmt.Errorf("%s was carried out, but %w in row %d: %w", c.Action, ErrNoOutcome, id, err)
 	}
 	return made
 }
@@ -78,7 +88,7 @@ func (o *Operator) begin(ctx context.Context, by Actor, c Change) (id int64, err
 	}
 	err = o.pool.QueryRow(ctx, beginSQL, by.Name, by.Via, by.From, c.Action, subject, redact.Text(c.Reason)).Scan(&id)
 	if err != nil {
-		return 0, fmt.Errorf("nothing changed: write the audit log: %w", err)
+		return 0, fmt.Errorf("%w: write the audit log: %w", ErrNothingChanged, err)
 	}
 	return id, nil
 }

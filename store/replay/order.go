@@ -62,6 +62,18 @@ func (s *Store) Place(ctx context.Context, n NewOrder) (id int64, err error) {
 	return id, nil
 }
 
+// Placed returns the order that has a token, and whether there is one.
+func (s *Store) Placed(ctx context.Context, token string) (id int64, found bool, err error) {
+	err = s.pool.QueryRow(ctx, placedSQL, pgx.NamedArgs{"token": token}).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("find an ordered replay: %w", err)
+	}
+	return id, true, nil
+}
+
 // Order is one replay order.
 type Order struct {
 	ID        int64  `json:"id"`
