@@ -19,7 +19,8 @@
 //	p99 := times[0].Times.Quantile(0.99)
 //
 // Minutes and hours are those of the database's clock, in UTC. A program whose own clock
-// is wrong counts by its own clock only until its first Flush. Both are kept for 30 days: [Tidy] removes older rows. The functions that read
-// take the same time whatever was delivered: it grows with the length of the
-// range, and with the number of sources, results and kinds.
+// is wrong counts by that clock only until its first Flush. Both are kept for 30 days:
+// [Tidy] removes older rows. The functions that read take the same time whatever was
+// delivered: it grows with the length of the range, and with the number of sources,
+// results and kinds.
 package history

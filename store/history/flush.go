@@ -89,9 +89,9 @@ SET attempts = h.attempts + excluded.attempts,
 }
 
 // Flush writes the counts that the database does not have yet, and reads the database's
-// clock, in one round trip. Without such counts it does nothing for a minute. After an
-// error the next call tries again. Call it every few seconds, and before the first count
-// if possible.
+// clock, in one round trip. Without such counts it only reads the clock, once a minute.
+// After an error the next call tries again. Call it every few seconds, and before the
+// first count if possible.
 func (w *Writer) Flush(ctx context.Context, pool *pgxpool.Pool) error {
 	w.flushing.Lock()
 	defer w.flushing.Unlock()
