@@ -127,6 +127,7 @@ func (s dismissSettings) carryOut(ctx context.Context, std streams, by actorSett
 	if err != nil {
 		return err
 	}
+	filter.AsOf = plan.AsOf
 	planned := change{
 		show:  func() error { c.show(std.out, plan); return nil },
 		empty: plan.Empty(),
@@ -136,10 +137,10 @@ func (s dismissSettings) carryOut(ctx context.Context, std streams, by actorSett
 		},
 	}
 	if s.DryRun {
-		planned.dryRun = func() error { return noChange(std.out) }
+		planned.dryRun = func() error { return noChangeAsOf(std.out, plan) }
 	}
 	if !s.Yes {
-		planned.refuse = advice.Usage("nothing changed: the plan above needs --yes", "add --yes to %s these runs", c.verb)
+		planned.refuse = advice.Usage("nothing changed: the plan above needs --yes", "add --yes to %s these runs%s", c.verb, asOfFlag(plan))
 	}
 	return planned.carryOut()
 }

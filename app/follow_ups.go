@@ -67,7 +67,7 @@ func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	if err := checkFollowUpKinds(ctx, w, c.Kind); err != nil {
 		return err
 	}
-	n, err := w.RetryFollowUps(ctx, c.Kind, c.Job, c.Reason)
+	n, err := w.RetryFollowUps(ctx, failures.FollowUpFilter{Kinds: c.Kind, JobIDs: c.Job}, c.Reason)
 	if err != nil {
 		return err
 	}

@@ -93,6 +93,7 @@ func (c *replayCommand) Run(ctx context.Context, std streams, jobTypes JobTypes)
 	if err != nil {
 		return err
 	}
+	order.Filter.AsOf = plan.AsOf
 	out := c.printer(std.out, order)
 	planned := change{
 		show:  func() error { return out.plan(plan) },
@@ -185,5 +186,6 @@ func filterText(f replay.Filter) string {
 	bound("received until", f.ReceivedUntil)
 	bound("event time since", f.EventSince)
 	bound("event time until", f.EventUntil)
+	bound("as of", f.AsOf)
 	return strings.Join(parts, "; ")
 }

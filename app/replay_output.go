@@ -32,9 +32,12 @@ type replayText struct {
 	w     io.Writer
 	order replay.NewOrder
 	wait  bool
+
+	planned window.Plan // what plan has printed
 }
 
 func (t *replayText) plan(plan window.Plan) error {
+	t.planned = plan
 	switch {
 	case plan.Empty():
 		fmt.Fprintf(t.w, "nothing to replay: no %s matches\n", replayTargets(t.order.Filter.Status))
@@ -69,7 +72,7 @@ func leftOut(n int64, left window.LeftOut) string {
 	return countText(n, false) + " runs"
 }
 
-func (t *replayText) notOrdered() error { return noChange(t.w) }
+func (t *replayText) notOrdered() error { return noChangeAsOf(t.w, t.planned) }
 
 func (t *replayText) ordered(id int64) error {
 	if t.wait {

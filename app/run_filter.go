@@ -2,11 +2,14 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/store/replay"
 )
@@ -20,6 +23,21 @@ type runFilter struct {
 	Event            []int64  `placeholder:"ID" help:"Only of these events."`
 	Error            []string `placeholder:"FINGERPRINT" help:"Only with these errors, by the fingerprints that \"failures\" shows."`
 	timeRange
+	AsOf when `placeholder:"TIME" help:"Only what was there at this time, which a plan shows: runs that end later and events that come later are left alone. The default is now."`
+}
+
+// asOfFlag names the flag that makes a later command act on the runs of a plan only.
+func asOfFlag(plan window.Plan) string {
+	if plan.AsOf == nil {
+		return ""
+	}
+	return "; --as-of " + plan.AsOf.UTC().Format(time.RFC3339Nano) + " leaves out those that come later"
+}
+
+// noChangeAsOf ends a dry run of a plan.
+func noChangeAsOf(w io.Writer, plan window.Plan) error {
+	_, err := fmt.Fprintln(w, "dry run: nothing changed"+asOfFlag(plan))
+	return err
 }
 
 // checkEmptyLists refuses list flags with an empty value. A filter such as
@@ -56,7 +74,7 @@ func (f runFilter) filter(status replay.Status) (replay.Filter, error) {
 	}
 	filter := replay.Filter{
 		Status: status, Kinds: f.Kind, EventTypes: f.EventType, Sources: f.Source, SignatureRequestIDs: f.SignatureRequest,
-		EventIDs: f.Event, ErrorFingerprints: errors, ReceivedSince: f.Since.at, ReceivedUntil: f.Until.at,
+		EventIDs: f.Event, ErrorFingerprints: errors, ReceivedSince: f.Since.at, ReceivedUntil: f.Until.at, AsOf: f.AsOf.at,
 	}
 	if err := f.checkTimes(); err != nil {
 		return filter, err

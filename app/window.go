@@ -69,7 +69,7 @@ type failureKeeper interface {
 	Restore(ctx context.Context, f replay.Filter, reason string) (runs int64, err error)
 	FollowUps(ctx context.Context, kinds []string, limit int) ([]failures.FollowUp, error)
 	FollowUpKinds(ctx context.Context) ([]string, error)
-	RetryFollowUps(ctx context.Context, kinds []string, jobs []int64, reason string) (int64, error)
+	RetryFollowUps(ctx context.Context, f failures.FollowUpFilter, reason string) (int64, error)
 }
 
 // replayer plans, orders and watches replays.

@@ -56,7 +56,7 @@ func TestFailedFollowUp(t *testing.T) {
 	// The job fails again, with the same number of attempts, and is then
 	// repaired.
 	for _, want := range []string{"discarded", "completed"} {
-		if n, err := failures.RetryFollowUps(r.ctx, r.store.Pool(), []string{"send_notice"}, nil); err != nil || n != 1 {
+		if n, err := failures.RetryFollowUps(r.ctx, r.store.Pool(), failures.FollowUpFilter{Kinds: []string{"send_notice"}}); err != nil || n != 1 {
 			t.Fatalf("%d jobs put back, %v", n, err)
 		}
 		r.wait(want, func() bool {
@@ -64,7 +64,7 @@ func TestFailedFollowUp(t *testing.T) {
 		})
 		follow.broken.Store(false)
 	}
-	if n, err := failures.RetryFollowUps(r.ctx, r.store.Pool(), nil, nil); err != nil || n != 0 {
+	if n, err := failures.RetryFollowUps(r.ctx, r.store.Pool(), failures.FollowUpFilter{}); err != nil || n != 0 {
 		t.Errorf("%d more jobs put back, %v", n, err)
 	}
 }

@@ -344,3 +344,18 @@ func TestTrialInterrupted(t *testing.T) {
 	}
 	r.wantContents(before)
 }
+
+// The code gets recovered events too, if a replay of missing runs would work them.
+func TestTrialOfRecovered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	job := newTxJob("books", nil)
+	r.record(1)
+	r.exec(`UPDATE lumin.events SET source = 'recovered'`)
+	r.exec(`INSERT INTO lumin.job_types (kind, events, sources, transactional, queue) VALUES ('books', '{}', '{}', true, 'default')`)
+	results := r.try(r.trials(job), "books", replay.Filter{Status: replay.Missing, Kinds: []string{"books"}})
+	if len(results) != 1 {
+		t.Fatalf("%d runs were tried, want 1", len(results))
+	}
+	wantTrial(t, results[0], worker.WouldSucceed, "")
+}

@@ -34,13 +34,15 @@ type FollowUpList struct {
 	FollowUps []failures.FollowUp `json:"follow_ups"`
 	More      bool                `json:"more"`
 	Kinds     []string            `json:"registered_kinds"`
+	AsOf      time.Time           `json:"as_of"`
 }
 
 // RetryRequest chooses follow-up jobs to put back into the queue.
 type RetryRequest struct {
-	Kinds  []string `json:"job_kinds,omitempty" maxItems:"1000"`
-	Jobs   []int64  `json:"job_ids,omitempty" maxItems:"1000"`
-	Reason string   `json:"reason,omitempty" maxLength:"1000"`
+	Kinds  []string   `json:"job_kinds,omitempty" maxItems:"1000"`
+	Jobs   []int64    `json:"job_ids,omitempty" maxItems:"1000"`
+	AsOf   *time.Time `json:"as_of,omitempty" nullable:"true"`
+	Reason string     `json:"reason,omitempty" maxLength:"1000"`
 }
 
 func (a *api) failures() {
@@ -135,6 +137,9 @@ func (a *api) followUps() {
 		Kinds []string `query:"job_kind,explode" maxItems:"100" doc:"Only of these kinds. May be repeated."`
 		Limit int      `query:"limit" default:"20" minimum:"1" maximum:"1000" doc:"The most jobs to list."`
 	}) (l FollowUpList, err error) {
+		if l.AsOf, err = a.window.Now(ctx); err != nil {
+			return l, err
+		}
 		l.FollowUps, l.More, err = cut(in.Limit, func(limit int) ([]failures.FollowUp, error) {
 			return a.window.FollowUps(ctx, in.Kinds, limit)
 		})
@@ -148,7 +153,7 @@ func (a *api) followUps() {
 		id: "retry-follow-ups", method: http.MethodPost, path: "/follow-ups/retry", tag: failuresTag, role: access.Operate,
 		summary: "Retry follow-up jobs", description: "Puts failed follow-up jobs back into the queue: of these kinds and with these ids, or all of them.",
 	}, func(ctx context.Context, w *window.Window, _ string, in RetryRequest) (Changed, error) {
-		n, err := w.RetryFollowUps(ctx, in.Kinds, in.Jobs, in.Reason)
+		n, err := w.RetryFollowUps(ctx, failures.FollowUpFilter{Kinds: in.Kinds, JobIDs: in.Jobs, AsOf: in.AsOf}, in.Reason)
 		return Changed{n}, err
 	})
 }

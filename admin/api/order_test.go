@@ -1,11 +1,13 @@
 package api_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"lumin-ingest/admin/api"
 	"lumin-ingest/internal/pgtest"
@@ -203,5 +205,66 @@ func TestFailureFlow(t *testing.T) {
 	}
 	if log := r.call("read", http.MethodGet, "/audit-log?action=dismiss", ""); !strings.Contains(log.body, `"via":"api","from_address":"192.0.2.1"`) || !strings.Contains(log.body, "operate/ann") {
 		t.Errorf("audit log: %s", log.body)
+	}
+}
+
+// An order with the as_of of a plan covers what the plan has counted.
+func TestOrdersAsOf(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.record(delivery(1, "greet"), delivery(2, "greet"))
+	r.fail()
+	var plan struct {
+		Runs int64  `json:"total_runs"`
+		AsOf string `json:"as_of"`
+	}
+	send := func(path, body string, want ...string) answer {
+		t.Helper()
+		a := r.call("operate/ann", http.MethodPost, path, body)
+		for _, text := range want {
+			if !strings.Contains(a.body, text) {
+				t.Errorf("%s %s: %d %s", path, body, a.status, a.body)
+			}
+		}
+		return a
+	}
+	if a := send("/dismissals/plan", `{"filter":{"status":"failed"}}`); json.Unmarshal([]byte(a.body), &plan) != nil || plan.Runs != 2 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	r.record(delivery(3, "greet"))
+	r.fail()
+	filter := fmt.Sprintf(`{"filter":{"status":"failed","as_of":%q}`, plan.AsOf)
+	send("/replays/plan", filter+`}`, `"total_runs":2`, `"as_of":"`+plan.AsOf+`"`)
+	send("/replays", filter+`}`, `{"id":1}`)
+	if a := r.call("read", http.MethodGet, "/replays/1", ""); !strings.Contains(a.body, `"as_of":"`+plan.AsOf+`"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	send("/dismissals", filter+`,"reason":"archived"}`, `{"changed":2}`)
+	send("/dismissals", `{"filter":{"status":"failed","as_of":"2999-01-01T00:00:00Z"},"reason":"archived"}`, `{"changed":1}`)
+	send("/restorations", filter+`}`, `{"changed":0}`)
+	send("/restorations", `{"filter":{"job_kinds":["greet"]}}`, `{"changed":3}`)
+	send("/dismissals", `{"filter":{"status":"failed","as_of":"soon"},"reason":"x"}`, `"location":"body.filter.as_of"`)
+}
+
+func TestRetryFollowUpsAsOf(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	add := func(n int) {
+		t.Helper()
+		pgtest.Exec(r, r.store.Pool(), `INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ('mail', 'follow_up', 'slow') ON CONFLICT DO NOTHING`)
+		pgtest.Exec(r, r.store.Pool(), `
+			INSERT INTO lumin.river_job (kind, args, max_attempts, queue, state, attempt, finalized_at)
+			SELECT 'mail', '{}', 3, 'slow', 'discarded', 3, now() FROM generate_series(1, $1)`, n)
+	}
+	add(2)
+	list := get[api.FollowUpList](r, "/follow-ups")
+	add(1)
+	for _, step := range []struct{ body, want string }{
+		{fmt.Sprintf(`{"job_kinds":["mail"],"as_of":%q}`, list.AsOf.Format(time.RFC3339Nano)), `{"changed":2}`},
+		{`{"job_kinds":["mail"]}`, `{"changed":1}`},
+	} {
+		if a := r.call("operate", http.MethodPost, "/follow-ups/retry", step.body); !strings.Contains(a.body, step.want) {
+			t.Errorf("%s: %d %s, want %s", step.body, a.status, a.body, step.want)
+		}
 	}
 }

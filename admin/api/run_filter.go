@@ -22,6 +22,7 @@ type RunFilter struct {
 	ReceivedUntil       *time.Time    `json:"received_until,omitempty" nullable:"true"`
 	EventSince          *time.Time    `json:"event_since,omitempty" nullable:"true"`
 	EventUntil          *time.Time    `json:"event_until,omitempty" nullable:"true"`
+	AsOf                *time.Time    `json:"as_of,omitempty" nullable:"true"`
 }
 
 // PlanRequest asks how many runs a change would reach.

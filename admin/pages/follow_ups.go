@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -19,12 +20,16 @@ const followUpsCounted = 1000
 // address of the plan and its form hold them: /follow-ups/retry?kind=send_copy. All are
 // chosen with all=1 only, so that a form that has lost its filter does nothing.
 type followUps struct {
-	Job  int64  // 0: not one
-	Kind string // empty: not those of a kind
+	Job  int64      // 0: not one
+	Kind string     // empty: not those of a kind
+	AsOf *time.Time // when the jobs of a plan were counted; nil: now
 }
 
 func parseFollowUps(v url.Values) (f followUps, err error) {
 	f.Kind = v.Get("kind")
+	if f.AsOf, err = timeField(v.Get("as_of")); err != nil {
+		return f, err
+	}
 	text := v.Get("job")
 	if text != "" {
 		if f.Job, err = strconv.ParseInt(text, 10, 64); err != nil || f.Job < 1 {
@@ -37,35 +42,34 @@ func parseFollowUps(v url.Values) (f followUps, err error) {
 	return f, nil
 }
 
-// kinds and jobs are the filter as the store takes it.
-func (f followUps) kinds() []string {
-	if f.Kind == "" {
-		return nil
+// filter is the filter as the store takes it.
+func (f followUps) filter() failures.FollowUpFilter {
+	filter := failures.FollowUpFilter{AsOf: f.AsOf}
+	if f.Kind != "" {
+		filter.Kinds = []string{f.Kind}
 	}
-	return []string{f.Kind}
+	if f.Job != 0 {
+		filter.JobIDs = []int64{f.Job}
+	}
+	return filter
 }
 
-func (f followUps) jobs() []int64 {
-	if f.Job == 0 {
-		return nil
-	}
-	return []int64{f.Job}
-}
-
+// fields are those of the form of a plan.
 func (f followUps) fields() []field {
+	chosen := field{"all", "1"}
 	switch {
 	case f.Job != 0:
-		return []field{{"job", strconv.FormatInt(f.Job, 10)}}
+		chosen = field{"job", strconv.FormatInt(f.Job, 10)}
 	case f.Kind != "":
-		return []field{{"kind", f.Kind}}
+		chosen = field{"kind", f.Kind}
 	}
-	return []field{{"all", "1"}}
+	return []field{chosen, {"as_of", f.AsOf.UTC().Format(time.RFC3339Nano)}}
 }
 
 // list lists what would be retried, up to one more than followUpsCounted.
 func (f followUps) list(ctx context.Context, p *Pages) ([]failures.FollowUp, error) {
 	if f.Job == 0 {
-		return failures.FollowUps(ctx, p.cfg.Store.Pool(), f.kinds(), followUpsCounted+1)
+		return failures.FollowUps(ctx, p.cfg.Store.Pool(), f.filter().Kinds, followUpsCounted+1)
 	}
 	one, found, err := failures.FindFollowUp(ctx, p.cfg.Store.Pool(), f.Job)
 	if err != nil || !found {
@@ -80,6 +84,11 @@ func (p *Pages) planRetry(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	now, err := p.cfg.Store.Now(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	f.AsOf = &now
 	jobs, err := f.list(c.Request().Context(), p)
 	if err != nil {
 		return err
@@ -126,7 +135,7 @@ func (p *Pages) retryFollowUps(c echo.Context, by operate.Actor, reason string) 
 	}
 	ctx, cancel := actionContext(c)
 	defer cancel()
-	n, err := p.cfg.Operator.RetryFollowUps(ctx, by, f.kinds(), f.jobs(), reason)
+	n, err := p.cfg.Operator.RetryFollowUps(ctx, by, f.filter(), reason)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 // failedFollowUps adds failed follow-up jobs of a kind.
 func (r *rig) failedFollowUps(kind string, n int) {
 	r.Helper()
-	r.exec(`INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ($1, 'follow_up', 'slow')`, kind)
+	r.exec(`INSERT INTO lumin.other_kinds (kind, purpose, queue) VALUES ($1, 'follow_up', 'slow') ON CONFLICT DO NOTHING`, kind)
 	r.exec(`
 		INSERT INTO lumin.river_job (kind, args, max_attempts, queue, state, attempt, finalized_at, errors)
 		SELECT $1, '{}', 3, 'slow', 'discarded', 3, now(), ARRAY[jsonb_build_object('error', 'mail answered 500')] FROM generate_series(1, $2)`, kind, n)
@@ -44,4 +44,21 @@ func TestRetryFollowUps(t *testing.T) {
 	r.caller.MayOperate = false
 	r.get(path + "?job=1").want(200)
 	r.post(path, url.Values{"all": {"1"}}).want(403)
+}
+
+// A retry covers what its plan has listed: jobs that fail afterwards stay failed.
+func TestRetryLeavesLaterFollowUps(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.failedFollowUps("send_copy", 2)
+	const path = "/follow-ups/retry"
+	form := r.get(path+"?kind=send_copy").want(200, "Retry 2 jobs").fields(path)
+	r.exec(`UPDATE lumin.river_job SET finalized_at = clock_timestamp() WHERE id = 2`) // retried, and failed again
+	r.failedFollowUps("send_copy", 3)
+	r.post(path, form).did("1 job returned to the queue.")
+	r.get(path+"?kind=send_copy").want(200, "Retry 4 jobs")
+	form.Set("as_of", "yesterday")
+	r.post(path, form).want(400, "A time has the form")
+	form.Del("as_of")
+	r.post(path, form).did("4 jobs returned to the queue.")
 }

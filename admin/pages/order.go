@@ -47,7 +47,7 @@ func parseOrder(v url.Values) (o order, err error) {
 		}
 		o.Filter.EventIDs = append(o.Filter.EventIDs, id)
 	}
-	for name, at := range map[string]**time.Time{"since": &o.Filter.ReceivedSince, "until": &o.Filter.ReceivedUntil} {
+	for name, at := range map[string]**time.Time{"since": &o.Filter.ReceivedSince, "until": &o.Filter.ReceivedUntil, "as_of": &o.Filter.AsOf} {
 		if text := v.Get(name); text != "" {
 			t, err := time.Parse(time.RFC3339Nano, text)
 			if err != nil {
@@ -107,7 +107,7 @@ func (o order) fields() (list []field) {
 	for _, id := range f.EventIDs {
 		add("event", strconv.FormatInt(id, 10))
 	}
-	for name, at := range map[string]*time.Time{"since": f.ReceivedSince, "until": f.ReceivedUntil} {
+	for name, at := range map[string]*time.Time{"since": f.ReceivedSince, "until": f.ReceivedUntil, "as_of": f.AsOf} {
 		if at != nil {
 			add(name, at.Format(time.RFC3339Nano))
 		}
@@ -130,13 +130,14 @@ func (p *Pages) plan(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	o.Filter.AsOf = &plan.AsOf
 	facts, err := p.factsOf(c.Request().Context(), o)
 	if err != nil {
 		return err
 	}
 	a := confirmation{
 		Title: o.title(), Section: "/failures", Back: link{"Back", o.Back},
-		Points: o.points(), Facts: facts, Plan: &plan,
+		Points: append(o.points(), "What ends or comes after this plan is left as it is."), Facts: facts, Plan: &plan,
 		Path: "/plan", Fields: o.fields(), Action: o.action(plan),
 		Danger:      o.Do == doDismiss || o.Do == doCancel || o.Filter.Status == replay.Succeeded,
 		Works:       o.Do == doReplay,
@@ -154,6 +155,7 @@ func (p *Pages) plan(c echo.Context) error {
 	}
 	if !plan.Exact && !exactly {
 		query.Set("exactly", "1")
+		query.Set("as_of", plan.AsOf.Format(time.RFC3339Nano))
 		a.Exactly = "/plan?" + query.Encode()
 	}
 	return p.confirm(c, a)
@@ -169,6 +171,7 @@ func (p *Pages) countRuns(ctx context.Context, o order, exactly bool) (plan repl
 		return plans.PlanRestore(ctx, o.Filter)
 	}
 	plan, err = plans.Plan(ctx, o.Filter)
+	o.Filter.AsOf = &plan.AsOf
 	if err == nil && o.Do == doReplay && (plan.Empty() || len(o.Filter.EventIDs)+len(o.Filter.SignatureRequestIDs) > 0) {
 		left, err = plans.Excluded(ctx, o.Filter)
 	}
@@ -271,6 +274,7 @@ func (o order) facts() (list []fact) {
 	}
 	bound("Received since", f.ReceivedSince)
 	bound("Received until", f.ReceivedUntil)
+	bound("As of", f.AsOf)
 	return list
 }
 

@@ -75,7 +75,7 @@ func (w *Window) FollowUpKinds(ctx context.Context) ([]string, error) {
 }
 
 // RetryFollowUps puts failed follow-up jobs back into the queue, and returns how
-// many: of these kinds and with these ids, or all.
-func (w *Window) RetryFollowUps(ctx context.Context, kinds []string, jobs []int64, reason string) (int64, error) {
-	return w.operator.RetryFollowUps(ctx, w.by, kinds, jobs, reason)
+// many.
+func (w *Window) RetryFollowUps(ctx context.Context, f failures.FollowUpFilter, reason string) (int64, error) {
+	return w.operator.RetryFollowUps(ctx, w.by, f, reason)
 }

@@ -13,6 +13,7 @@ type Plan struct {
 	Exact    bool          `json:"exact"`    // false: the numbers and times are estimates from a sample
 	MayMiss  int64         `json:"may_miss"` // a job type of fewer runs may be missing from the plan; 0 if exact
 	LeftOut  *LeftOut      `json:"left_out"` // nil: not counted
+	AsOf     *time.Time    `json:"as_of"`    // see replay.Plan; nil: of a server before this field
 }
 
 // PlannedRuns is the part of a plan for one job type.
@@ -35,7 +36,7 @@ type LeftOut struct {
 func (p Plan) Empty() bool { return p.Exact && len(p.JobTypes) == 0 }
 
 func planOf(p replay.Plan, left *replay.Excluded) Plan {
-	plan := Plan{Runs: p.Runs(), Exact: p.Exact, MayMiss: p.MayMiss}
+	plan := Plan{Runs: p.Runs(), Exact: p.Exact, MayMiss: p.MayMiss, AsOf: &p.AsOf}
 	for _, of := range p.JobTypes {
 		planned := PlannedRuns{Runs: of.Runs, FirstReceived: of.FirstEvent, LastReceived: of.LastEvent}
 		if of.Kind != "" {

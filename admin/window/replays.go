@@ -19,6 +19,7 @@ func (w *Window) PlanReplay(ctx context.Context, f replay.Filter, exact bool) (P
 	if !plan.Empty() && len(f.EventIDs)+len(f.SignatureRequestIDs) == 0 {
 		return planOf(plan, nil), nil
 	}
+	f.AsOf = &plan.AsOf
 	left, err := plans.Excluded(ctx, f)
 	return planOf(plan, &left), err
 }

@@ -2,6 +2,7 @@ package window
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -45,6 +46,9 @@ func inTurn[T any](ctx context.Context, w *Window, count func(context.Context, *
 	defer func() { <-w.turn }()
 	return count(ctx, w.pool)
 }
+
+// Now is the time of the database's clock.
+func (w *Window) Now(ctx context.Context) (time.Time, error) { return w.store.Now(ctx) }
 
 // plans returns the store that plans replays: exactly, or with estimates in a
 // large database.

@@ -44,11 +44,23 @@ func FindFollowUp(ctx context.Context, pool *pgxpool.Pool, jobID int64) (f Follo
 	return all[0], true, nil
 }
 
+// FollowUpFilter chooses follow-up jobs that have failed for good. Zero fields choose
+// all.
+type FollowUpFilter struct {
+	Kinds  []string `json:"job_kinds"`
+	JobIDs []int64  `json:"job_ids"`
+
+	// AsOf leaves out jobs that failed later: by the clock of the program that worked
+	// them. It is the time of a plan that a person has seen, by the database's clock.
+	AsOf *time.Time `json:"as_of"`
+}
+
 // RetryFollowUps returns follow-up jobs that have failed for good to the queue,
-// and returns their number. Without kinds or ids it retries all. A unique job
-// stays failed while an equal job is in the queue.
-func RetryFollowUps(ctx context.Context, pool *pgxpool.Pool, kinds []string, ids []int64) (n int64, err error) {
-	if err := pool.QueryRow(ctx, `SELECT lumin.retry_follow_ups($1, $2)`, query.NotNull(kinds), query.NotNull(ids)).Scan(&n); err != nil {
+// and returns their number. A unique job stays failed while an equal job is in the
+// queue.
+func RetryFollowUps(ctx context.Context, pool *pgxpool.Pool, f FollowUpFilter) (n int64, err error) {
+	err = pool.QueryRow(ctx, `SELECT lumin.retry_follow_ups($1, $2, $3)`, query.NotNull(f.Kinds), query.NotNull(f.JobIDs), f.AsOf).Scan(&n)
+	if err != nil {
 		return 0, fmt.Errorf("retry follow-up jobs: %w", err)
 	}
 	return n, nil

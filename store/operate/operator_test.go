@@ -14,6 +14,7 @@ import (
 	"lumin-ingest/store"
 	"lumin-ingest/store/conflict"
 	"lumin-ingest/store/erasure"
+	"lumin-ingest/store/failures"
 	"lumin-ingest/store/internal/storetest"
 	"lumin-ingest/store/lanes"
 	"lumin-ingest/store/operate"
@@ -99,7 +100,7 @@ func TestChanges(t *testing.T) {
 		t.Errorf("paused an unknown queue: %v", err)
 	}
 	check("the reason of the replay", storetest.Value[string](t, s.Pool(), `SELECT reason FROM lumin.replays`), "fixed for [address]", nil)
-	jobs, err := o.RetryFollowUps(t.Context(), ann(), []string{"mail"}, nil, "")
+	jobs, err := o.RetryFollowUps(t.Context(), ann(), failures.FollowUpFilter{Kinds: []string{"mail"}}, "")
 	check("retry follow-ups", jobs, int64(0), err)
 	check("reveal", nil, nil, o.Reveal(t.Context(), ann(), operate.Revealed{What: "event", EventID: 2}, ""))
 

@@ -20,6 +20,9 @@ func (s *Store) CancelRetrying(ctx context.Context, f Filter) (runs int64, err e
 	if err := f.Validate(); err != nil {
 		return 0, err
 	}
+	if f, err = s.bounded(ctx, f); err != nil {
+		return 0, err
+	}
 	args := f.args()
 	args["limit"], args["after"] = eachFailurePage, int64(0)
 	for {

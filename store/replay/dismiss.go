@@ -31,6 +31,9 @@ func (s *Store) Dismiss(ctx context.Context, f Filter, reason, by string) (runs 
 	if err := f.Validate(); err != nil {
 		return 0, err
 	}
+	if f, err = s.bounded(ctx, f); err != nil {
+		return 0, err
+	}
 	args := f.args()
 	args["reason"], args["by"] = redact.Text(reason), by
 	if f.Status == Late {
@@ -51,6 +54,9 @@ func (s *Store) Restore(ctx context.Context, f Filter) (runs int64, err error) {
 	if f, err = f.ofDismissed(); err != nil {
 		return 0, err
 	}
+	if f, err = s.bounded(ctx, f); err != nil {
+		return 0, err
+	}
 	return s.eachFailure(ctx, restoreSQL(f), f.args())
 }
 
@@ -63,6 +69,9 @@ func restoreSQL(f Filter) string {
 // It does not count those if the plan is an estimate.
 func (s *Store) PlanRestore(ctx context.Context, f Filter) (plan Plan, excluded Excluded, err error) {
 	if f, err = f.ofDismissed(); err != nil {
+		return plan, excluded, err
+	}
+	if f, err = s.bounded(ctx, f); err != nil {
 		return plan, excluded, err
 	}
 	if plan, err = s.planRuns(ctx, f, withBody); err != nil || !plan.Exact {

@@ -6,6 +6,7 @@
 //	replays := replay.New(st)
 //	filter := replay.Filter{Status: replay.Failed, Kinds: []string{"book"}}
 //	plan, err := replays.Quick().Plan(ctx, filter) // may be an estimate
+//	filter.AsOf = &plan.AsOf                       // take nothing that fails meanwhile
 //	id, err := replays.Place(ctx, replay.NewOrder{Filter: filter, Reason: "fixed"})
 //
 //	order, err := replays.Start(ctx, id) // in a worker
@@ -20,6 +21,9 @@
 //
 // What it guarantees:
 //
+//   - A change covers what its plan has counted: nothing that happened after its
+//     Filter.AsOf. So an order ends although runs keep settling and events keep
+//     coming.
 //   - An order enqueues each run at most once, even if several workers carry it
 //     out and are stopped at any time.
 //   - An order is done only when all matching runs are enqueued, except runs of

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5"
 
 	"lumin-ingest/store/internal/estimate"
@@ -8,6 +10,8 @@ import (
 
 // PageQuery is the query of a page of at most limit runs, from the beginning.
 func PageQuery(f Filter, jobs Jobs, limit int) (sql string, args pgx.NamedArgs) {
+	now := time.Now()
+	f.AsOf = &now
 	p := &pager{order: Order{ID: 1, Filter: f}, jobs: jobs, limit: limit}
 	args = p.jobArgs()
 	if f.creates() {

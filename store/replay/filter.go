@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -68,6 +69,11 @@ type Filter struct {
 	ReceivedUntil       *time.Time `json:"received_until"`     // exclusive
 	EventSince          *time.Time `json:"event_since"`        // inclusive, Lumin's event_time
 	EventUntil          *time.Time `json:"event_until"`        // exclusive
+
+	// AsOf leaves out what happened later, by the database's clock: see asOf. It is
+	// the AsOf of the plan that a person has seen, and does not count as a filter. nil
+	// and a time in the future mean now.
+	AsOf *time.Time `json:"as_of"`
 }
 
 // ErrNoFilter refuses an empty filter.
@@ -140,6 +146,17 @@ func (f Filter) args() pgx.NamedArgs {
 		"kinds": query.NotNull(f.Kinds), "errors": query.NotNull(f.ErrorFingerprints), "types": query.NotNull(f.EventTypes),
 		"sources": query.NotNull(f.Sources), "requests": query.NotNull(f.SignatureRequestIDs), "ids": query.NotNull(f.EventIDs),
 		"received_since": f.ReceivedSince, "received_until": f.ReceivedUntil,
-		"event_since": f.EventSince, "event_until": f.EventUntil,
+		"event_since": f.EventSince, "event_until": f.EventUntil, "as_of": f.AsOf,
 	}
+}
+
+// bounded returns the filter with an AsOf that is not in the future.
+func (s *Store) bounded(ctx context.Context, f Filter) (Filter, error) {
+	var asOf time.Time
+	if err := s.pool.QueryRow(ctx, `SELECT least($1::timestamptz, now())`, f.AsOf).Scan(&asOf); err != nil {
+		return f, fmt.Errorf("read the database's clock: %w", err)
+	}
+	asOf = asOf.UTC()
+	f.AsOf = &asOf
+	return f, nil
 }

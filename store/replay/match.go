@@ -58,9 +58,10 @@ const (
 // condition.
 func (f Filter) runs(b body) selection {
 	s := selection{from: []string{`lumin.runs r`}, where: []string{`r.state = 'failed'`}}
-	events := f.ofIdentity()
+	events, since := f.ofIdentity(), `r.finished_at`
 	switch f.Status {
 	case Retrying:
+		since = `coalesce(j.attempted_at, j.created_at)`
 		s.from = []string{
 			`lumin.river_job j`,
 			`JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind AND r.replay_id = lumin.run_replay(j.args)`,
@@ -70,7 +71,7 @@ func (f Filter) runs(b body) selection {
 		events = true
 		s.where = []string{`r.state = '` + string(f.Status) + `'`, string(b)}
 	case dismissed:
-		events = true
+		events, since = true, `d.dismissed_at`
 		s.from = []string{
 			`lumin.dismissals d`,
 			`JOIN lumin.runs r ON r.event_key = d.event_key AND r.job_kind = d.job_kind`,
@@ -78,6 +79,7 @@ func (f Filter) runs(b body) selection {
 		s.where = []string{`r.state = 'dismissed'`, string(b)}
 	}
 	s = s.and(
+		asOf(since),
 		`(cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))`,
 		`(cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, '`+failures.NoFingerprint+`') = ANY (@errors))`,
 	).and(f.matchesKey("r")...)
@@ -88,6 +90,16 @@ func (f Filter) runs(b body) selection {
 	return s
 }
 
+// asOf leaves out what happened after Filter.AsOf, by the column that says when. A
+// statement without the parameter chooses nothing.
+//
+//   - finished_at, attempted_at and dismissed_at are times of the database's clock. A
+//     succeeded run has the time at which its attempt took it, and a retrying run the
+//     time at which its last attempt began. So attempts that were under way while a
+//     plan counted are covered, although the plan could not see how they would end.
+//   - received_at is a time of the clock of the program that received the event.
+func asOf(since string) string { return since + ` <= @as_of::timestamptz` }
+
 // missing selects the events e that a job type t subscribes to and that match:
 // late ones or the others, depending on the status.
 // The caller adds the types and the condition that there is no run, because
@@ -96,6 +108,7 @@ func (f Filter) missing(types string, b body) selection {
 	return selection{from: []string{`lumin.events e`, types}}.and(
 		`e.signature_request_id IS NOT NULL`,
 		f.lateness("e"),
+		asOf(`e.received_at`),
 		`(t.events = '{}' OR e.event_type = ANY (t.events))`,
 		subscribesTo("e"),
 		string(b),

@@ -132,6 +132,11 @@ func TestReplayMissingOfRecovered(t *testing.T) {
 	if n := planned(t, s, f); n != 1 {
 		t.Errorf("planned %d, want 1", n)
 	}
+	for kind, want := range map[string]int{"app_only": 1, "refuses": 0} {
+		if runs, err := replay.New(s).Matching(t.Context(), f, kind, 10); err != nil || len(runs) != want {
+			t.Errorf("%s: %d runs to try, %v, want %d", kind, len(runs), err, want)
+		}
+	}
 	const statusSQL = `SELECT string_agg(job_kind || ' ' || status, ', ' ORDER BY job_kind) FROM lumin.event_status`
 	if got, want := storetest.Value[string](t, s.Pool(), statusSQL), "app_only missing, refuses not_subscribed"; got != want {
 		t.Errorf("event_status: %q, want %q", got, want)

@@ -35,16 +35,17 @@ func (n NewOrder) Validate() error {
 
 const placeSQL = `
 INSERT INTO lumin.replays (job_kinds, event_types, sources, signature_request_ids, event_ids, error_fingerprints,
-                           received_since, received_until, event_since, event_until, status, rate, reason, ordered_by, order_token)
-VALUES (@kinds, @types, @sources, @requests, @ids, @errors, @received_since, @received_until, @event_since, @event_until,
+                           received_since, received_until, event_since, event_until, as_of, status, rate, reason, ordered_by, order_token)
+VALUES (@kinds, @types, @sources, @requests, @ids, @errors, @received_since, @received_until, @event_since, @event_until, @as_of,
         nullif(@status, ''), nullif(@rate, 0), @reason, coalesce(nullif(@by, ''), current_user), nullif(@token, '')::uuid)
 ON CONFLICT (order_token) WHERE order_token IS NOT NULL DO NOTHING
 RETURNING id`
 
 const placedSQL = `SELECT id FROM lumin.replays WHERE order_token = nullif(@token, '')::uuid`
 
-// Place stores an order. A running worker carries it out. E-mail addresses are
-// removed from the reason.
+// Place stores an order. A running worker carries it out. If the filter has no AsOf,
+// or one in the future, the time of the order counts. E-mail addresses are removed
+// from the reason.
 func (s *Store) Place(ctx context.Context, n NewOrder) (id int64, err error) {
 	if err := n.Validate(); err != nil {
 		return 0, err
@@ -106,14 +107,14 @@ func (o Order) Finished() bool { return o.FinishedAt != nil }
 func (o Order) Validate() error { return NewOrder{Filter: o.Filter, Rate: o.Rate}.Validate() }
 
 const orderColumns = `id, ordered_by, reason, coalesce(status, ''), job_kinds, event_types, sources,
-    signature_request_ids, event_ids, error_fingerprints, received_since, received_until, event_since, event_until,
+    signature_request_ids, event_ids, error_fingerprints, received_since, received_until, event_since, event_until, coalesce(as_of, created_at),
     coalesce(rate, 0), state, planned, planned_exactly, enqueued, withdrawn, coalesce(error, ''), created_at, started_at, enqueued_at, finished_at, coalesce(jobs_after, 0)`
 
 func scanOrder(row pgx.CollectableRow) (Order, error) {
 	var o Order
 	f := &o.Filter
 	err := row.Scan(&o.ID, &o.OrderedBy, &o.Reason, &f.Status, &f.Kinds, &f.EventTypes, &f.Sources,
-		&f.SignatureRequestIDs, &f.EventIDs, &f.ErrorFingerprints, &f.ReceivedSince, &f.ReceivedUntil, &f.EventSince, &f.EventUntil,
+		&f.SignatureRequestIDs, &f.EventIDs, &f.ErrorFingerprints, &f.ReceivedSince, &f.ReceivedUntil, &f.EventSince, &f.EventUntil, &f.AsOf,
 		&o.Rate, &o.State, &o.Planned, &o.PlannedExactly, &o.Enqueued, &o.Withdrawn, &o.Error, &o.CreatedAt, &o.StartedAt, &o.EnqueuedAt, &o.FinishedAt, &o.jobsAfter)
 	return o, err
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // FuzzOrder: an order comes back from its row as it was placed, and so does its
-// JSON. A filter that is refused is not stored.
+// JSON. Its AsOf is at most the time of the order. A filter that is refused is not stored.
 func FuzzOrder(f *testing.F) {
 	for n, text := range []string{"", "book", "a,b", "{a}", `"`, "NULL", "é\u202e", "'", "\\", "\x00", "\xff", strings.Repeat("x", 300)} {
 		f.Add(text, text, uint8(n), int64(n), int64(n)*1000, int32(n), uint8(n))
@@ -36,6 +36,9 @@ func FuzzOrder(f *testing.F) {
 		if shape&4 != 0 {
 			order.Filter.ReceivedSince, order.Filter.ReceivedUntil = &since, &until
 		}
+		if shape&8 != 0 {
+			order.Filter.AsOf = &since
+		}
 		placed, err := replays.Place(t.Context(), order)
 		if refused := order.Validate(); refused != nil {
 			if err == nil || err.Error() != refused.Error() {
@@ -52,6 +55,9 @@ func FuzzOrder(f *testing.F) {
 		stored, err := replays.Get(t.Context(), placed)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if order.Filter.AsOf == nil || order.Filter.AsOf.After(stored.CreatedAt) {
+			order.Filter.AsOf = &stored.CreatedAt
 		}
 		if got, want := jsonOf(t, stored.Filter), jsonOf(t, order.Filter); got != want {
 			t.Errorf("stored %s, want %s", got, want)
@@ -74,7 +80,7 @@ func storable(texts ...string) bool {
 // jsonOf writes a filter, with empty lists as null and times in UTC.
 func jsonOf(t *testing.T, f replay.Filter) string {
 	t.Helper()
-	for _, at := range []**time.Time{&f.ReceivedSince, &f.ReceivedUntil, &f.EventSince, &f.EventUntil} {
+	for _, at := range []**time.Time{&f.ReceivedSince, &f.ReceivedUntil, &f.EventSince, &f.EventUntil, &f.AsOf} {
 		if *at != nil {
 			utc := (*at).UTC()
 			*at = &utc

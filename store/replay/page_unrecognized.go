@@ -75,7 +75,7 @@ func (s *Store) planUnrecognized(ctx context.Context, f Filter) (plan Plan, err 
 			break
 		}
 	}
-	plan.Exact, plan.MayMiss = coverage.Exact, coverage.MayMiss()
+	plan.Exact, plan.MayMiss, plan.AsOf = coverage.Exact, coverage.MayMiss(), *f.AsOf
 	if p.Runs > 0 {
 		p.Runs = coverage.Scale(p.Runs)
 		plan.JobTypes = []PlannedRuns{p}
@@ -125,7 +125,7 @@ type unrecognizedEvent struct {
 // source.
 func unrecognizedSQL() string {
 	events := selection{from: []string{`lumin.events e`}}.
-		and(`e.signature_request_id IS NULL`, `e.payload IS NOT NULL`).
+		and(`e.signature_request_id IS NULL`, `e.payload IS NOT NULL`, asOf(`e.received_at`)).
 		and(matchesCopy("e")...).
 		and(
 			`(cardinality(@ids::bigint[]) = 0 OR e.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids))))`,

@@ -23,6 +23,10 @@ type Plan struct {
 	// than MayMiss runs can then be missing.
 	Exact   bool
 	MayMiss int64
+
+	// AsOf is the AsOf of the filter, or else when the count began, by the database's
+	// clock. An order with it takes nothing that happened later.
+	AsOf time.Time
 }
 
 // PlannedRuns counts the runs of one job type.
@@ -50,6 +54,10 @@ func (s *Store) Plan(ctx context.Context, f Filter) (Plan, error) {
 	if err := f.Validate(); err != nil {
 		return Plan{}, err
 	}
+	f, err := s.bounded(ctx, f)
+	if err != nil {
+		return Plan{}, err
+	}
 	if f.Status == Unrecognized {
 		return s.planUnrecognized(ctx, f)
 	}
@@ -69,6 +77,10 @@ type Excluded struct {
 
 // Excluded counts the runs that a replay with this filter excludes.
 func (s *Store) Excluded(ctx context.Context, f Filter) (Excluded, error) {
+	f, err := s.bounded(ctx, f)
+	if err != nil {
+		return Excluded{}, err
+	}
 	switch f.Status {
 	case "", Failed:
 		f.Status = dismissed
@@ -81,7 +93,7 @@ func (s *Store) Excluded(ctx context.Context, f Filter) (Excluded, error) {
 	return Excluded{Exact: true}, nil
 }
 
-// planRuns counts runs within the limits of s.
+// planRuns counts runs within the limits of s. The filter is bounded.
 func (s *Store) planRuns(ctx context.Context, f Filter, b body) (Plan, error) {
 	table := f.runs(b).table()
 	if f.creates() {
@@ -103,7 +115,9 @@ func (s *Store) planRuns(ctx context.Context, f Filter, b body) (Plan, error) {
 	if err != nil {
 		return Plan{}, fmt.Errorf("plan replay: %w", err)
 	}
-	return merged(parts, coverage), nil
+	plan := merged(parts, coverage)
+	plan.AsOf = *f.AsOf
+	return plan, nil
 }
 
 // merged makes one plan of those of samples.
@@ -156,7 +170,7 @@ func planMissing(ctx context.Context, tx pgx.Tx, f Filter, b body, args pgx.Name
 		sql = sampleMissingSQL(f, b)
 	}
 	for _, t := range types {
-		args["type_kind"], args["type_events"], args["type_sources"], args["type_recovered"] = t.Kind, t.Events, t.Sources, !t.RefusesRecovered
+		setSubscription(args, t)
 		some, err := readPlan(ctx, tx, sql, args)
 		if err != nil {
 			return all, err
@@ -173,6 +187,11 @@ func subscriptions(ctx context.Context, db query.DB, kinds []string) ([]catalog.
 		return t, row.Scan(&t.Kind, &t.Events, &t.Sources, &t.RefusesRecovered)
 	}, `SELECT kind, events, sources, NOT recovered FROM lumin.job_types
 		WHERE cardinality($1::text[]) = 0 OR kind = ANY ($1) ORDER BY kind`, query.NotNull(kinds))
+}
+
+// setSubscription sets the parameters of missingRuns.
+func setSubscription(args pgx.NamedArgs, t catalog.JobType) {
+	args["type_kind"], args["type_events"], args["type_sources"], args["type_recovered"] = t.Kind, t.Events, t.Sources, !t.RefusesRecovered
 }
 
 // wholeTable is the percentage of an exact count.
@@ -198,7 +217,7 @@ func planMissingSQL(f Filter, b body) string {
 // in the sample: mostly only one of them is in it.
 func sampleMissingSQL(f Filter, b body) string {
 	copies := selection{from: []string{"lumin.events c"}}.and(
-		`c.event_key = e.event_key`, f.lateness("c"), subscribesTo("c"), strings.ReplaceAll(string(b), "e.", "c."))
+		`c.event_key = e.event_key`, f.lateness("c"), asOf("c.received_at"), subscribesTo("c"), strings.ReplaceAll(string(b), "e.", "c."))
 	return planSQL("SELECT t.kind, round(sum(1.0 / (\n        SELECT count(*) "+copies.SQL(8)+
 		"\n    )))::bigint AS n, min(e.id) AS first_id, max(e.id) AS last_id", f.missingRuns(b).sample())
 }

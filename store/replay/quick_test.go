@@ -44,6 +44,7 @@ func TestEstimatedPlans(t *testing.T) {
 			if err != nil || !exact.Exact || exact.MayMiss != 0 || exact.Runs() == 0 {
 				t.Fatalf("exactly: %+v, %v", exact, err)
 			}
+			f.AsOf = &exact.AsOf
 			quick, err := replay.New(s).Quick().Plan(t.Context(), f)
 			if err != nil || !reflect.DeepEqual(quick, exact) {
 				t.Errorf("quickly %+v, %v, want %+v", quick, err, exact)

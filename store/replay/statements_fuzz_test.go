@@ -11,7 +11,7 @@ import (
 func FuzzStatements(f *testing.F) {
 	for bit, seed := range []string{"", "'; DROP TABLE lumin.runs; --", "@kinds", "$1", `"`, "\\", "\x00", "\xff", "{a,b}", "a,b"} {
 		f.Add(seed, int64(bit), uint16(1<<bit))
-		f.Add(seed, int64(-bit), uint16(1023))
+		f.Add(seed, int64(-bit), uint16(2047))
 	}
 	f.Fuzz(func(t *testing.T, text string, id int64, shape uint16) {
 		filled := filterOf(shape, text, id, time.UnixMilli(id))
@@ -41,7 +41,7 @@ func filterOf(shape uint16, text string, id int64, at time.Time) (f Filter) {
 	for bit, set := range []func(){
 		func() { f.Kinds = []string{text} }, func() { f.EventTypes = []string{text, text} }, func() { f.Sources = []string{text} },
 		func() { f.SignatureRequestIDs = []string{text} }, func() { f.EventIDs = []int64{id} }, func() { f.ErrorFingerprints = []string{text} },
-		func() { f.ReceivedSince = &at }, func() { f.ReceivedUntil = &at }, func() { f.EventSince = &at }, func() { f.EventUntil = &at },
+		func() { f.ReceivedSince = &at }, func() { f.ReceivedUntil = &at }, func() { f.EventSince = &at }, func() { f.EventUntil = &at }, func() { f.AsOf = &at },
 	} {
 		if shape&(1<<bit) != 0 {
 			set()

@@ -29,6 +29,9 @@ func (s *Store) Matching(ctx context.Context, f Filter, kind string, limit int) 
 		return nil, err
 	}
 	f.Kinds = []string{kind}
+	if f, err = s.bounded(ctx, f); err != nil {
+		return nil, err
+	}
 	args := f.args()
 	args["limit"] = limit
 	if f.creates() {
@@ -36,7 +39,7 @@ func (s *Store) Matching(ctx context.Context, f Filter, kind string, limit int) 
 		if err != nil || len(of) == 0 {
 			return nil, err
 		}
-		args["type_kind"], args["type_events"], args["type_sources"] = kind, of[0].Events, of[0].Sources
+		setSubscription(args, of[0])
 	}
 	runs, err = query.Rows(ctx, s.pool, "choose runs", func(row pgx.CollectableRow) (Run, error) {
 		r := Run{Kind: kind}

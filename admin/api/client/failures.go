@@ -68,8 +68,8 @@ func (c *Client) FollowUpKinds(ctx context.Context) ([]string, error) {
 
 // RetryFollowUps puts failed follow-up jobs back into the queue, and returns how
 // many.
-func (c *Client) RetryFollowUps(ctx context.Context, kinds []string, jobs []int64, reason string) (int64, error) {
+func (c *Client) RetryFollowUps(ctx context.Context, f failures.FollowUpFilter, reason string) (int64, error) {
 	var changed api.Changed
-	err := c.order(ctx, "/follow-ups/retry", api.RetryRequest{Kinds: kinds, Jobs: jobs, Reason: reason}, &changed)
+	err := c.order(ctx, "/follow-ups/retry", api.RetryRequest{Kinds: f.Kinds, Jobs: f.JobIDs, AsOf: f.AsOf, Reason: reason}, &changed)
 	return changed.Changed, err
 }

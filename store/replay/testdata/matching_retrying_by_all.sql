@@ -4,6 +4,7 @@ JOIN lumin.runs r ON r.event_key = lumin.run_key(j.args) AND r.job_kind = j.kind
 JOIN lumin.events e ON e.id = r.event_id
 WHERE j.state IN ('retryable', 'scheduled')
   AND r.state = 'pending'
+  AND coalesce(j.attempted_at, j.created_at) <= @as_of::timestamptz
   AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
   AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
   AND r.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE id = ANY (@ids::bigint[])))

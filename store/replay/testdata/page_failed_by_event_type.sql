@@ -3,6 +3,7 @@ WITH page AS (
     FROM lumin.runs r
     JOIN lumin.events e ON e.id = r.event_id
     WHERE r.state = 'failed'
+      AND r.finished_at <= @as_of::timestamptz
       AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
       AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
       AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))

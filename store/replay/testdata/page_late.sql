@@ -4,6 +4,7 @@ WITH held AS MATERIALIZED (
     JOIN lumin.job_types t ON cardinality(@kinds::text[]) = 0 OR t.kind = ANY (@kinds)
     WHERE e.signature_request_id IS NOT NULL
       AND e.late
+      AND e.received_at <= @as_of::timestamptz
       AND (t.events = '{}' OR e.event_type = ANY (t.events))
       AND CASE WHEN e.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR e.source = ANY (t.sources) END
       AND e.payload_removed_at IS NULL

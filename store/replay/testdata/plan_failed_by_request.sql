@@ -3,6 +3,7 @@ WITH p AS (
     FROM lumin.runs r
     JOIN lumin.events e ON e.id = r.event_id
     WHERE r.state = 'failed'
+      AND r.finished_at <= @as_of::timestamptz
       AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
       AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
       AND r.event_key = ANY (ARRAY(SELECT event_key FROM lumin.events WHERE signature_request_id = ANY (@requests)))

@@ -4,6 +4,7 @@ WITH p AS (
     CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources, @type_recovered::boolean AS recovered) t
     WHERE e.signature_request_id IS NOT NULL
       AND NOT e.late
+      AND e.received_at <= @as_of::timestamptz
       AND (t.events = '{}' OR e.event_type = ANY (t.events))
       AND CASE WHEN e.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR e.source = ANY (t.sources) END
       AND e.payload_removed_at IS NOT NULL

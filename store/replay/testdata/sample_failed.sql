@@ -2,6 +2,7 @@ WITH p AS (
     SELECT r.job_kind AS kind, count(*) AS n, min(r.event_id) AS first_id, max(r.event_id) AS last_id
     FROM lumin.runs r TABLESAMPLE SYSTEM (@percent::float4)
     WHERE r.state = 'failed'
+      AND r.finished_at <= @as_of::timestamptz
       AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
       AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
     GROUP BY 1

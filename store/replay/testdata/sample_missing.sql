@@ -3,6 +3,7 @@ WITH p AS (
         SELECT count(*) FROM lumin.events c
         WHERE c.event_key = e.event_key
           AND NOT c.late
+          AND c.received_at <= @as_of::timestamptz
           AND CASE WHEN c.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR c.source = ANY (t.sources) END
           AND c.payload_removed_at IS NULL
     )))::bigint AS n, min(e.id) AS first_id, max(e.id) AS last_id
@@ -10,6 +11,7 @@ WITH p AS (
     CROSS JOIN (SELECT @type_kind::text AS kind, @type_events::text[] AS events, @type_sources::text[] AS sources, @type_recovered::boolean AS recovered) t
     WHERE e.signature_request_id IS NOT NULL
       AND NOT e.late
+      AND e.received_at <= @as_of::timestamptz
       AND (t.events = '{}' OR e.event_type = ANY (t.events))
       AND CASE WHEN e.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR e.source = ANY (t.sources) END
       AND e.payload_removed_at IS NULL

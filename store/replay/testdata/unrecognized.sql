@@ -2,6 +2,7 @@ SELECT e.id, e.source, e.payload, e.signature, e.key_id, e.received_at
 FROM lumin.events e
 WHERE e.signature_request_id IS NULL
   AND e.payload IS NOT NULL
+  AND e.received_at <= @as_of::timestamptz
   AND (cardinality(@sources::text[]) = 0 OR e.source = ANY (@sources))
   AND (@received_since::timestamptz IS NULL OR e.received_at >= @received_since)
   AND (@received_until::timestamptz IS NULL OR e.received_at < @received_until)
