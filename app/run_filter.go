@@ -26,12 +26,12 @@ type runFilter struct {
 	AsOf when `placeholder:"TIME" help:"Only what was there at this time, which a plan shows: runs that end later and events that come later are left alone. The default is now."`
 }
 
-// asOfFlag names the flag that makes a later command act on the runs of a plan only.
+// asOfFlag names the flag with which a later command acts on the runs of a plan only.
 func asOfFlag(plan window.Plan) string {
 	if plan.AsOf == nil {
 		return ""
 	}
-	return "; --as-of " + plan.AsOf.UTC().Format(time.RFC3339Nano) + " leaves out those that come later"
+	return "; with --as-of " + plan.AsOf.UTC().Format(time.RFC3339Nano) + " what comes later is left alone"
 }
 
 // noChangeAsOf ends a dry run of a plan.

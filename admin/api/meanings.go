@@ -118,7 +118,7 @@ func planProperties() map[string]property {
 		"received_until":    {"Only of events received before this time.", nil},
 		"event_since":       {"Only of events that happened at this time or later.", nil},
 		"event_until":       {"Only of events that happened before this time.", nil},
-		"as_of":             {"Of a plan or a list: when it was read, by the database's clock. In a filter: the as_of of a plan, to leave out what happens after it; null or left out means now, and so does a time in the future.", exampleTime},
+		"as_of":             {"Of a plan or a list: when it was read, by the database's clock. In a request: the as_of of a plan or a list, to leave out what happens after it. Null, left out or in the future: now.", exampleTime},
 		"plan":              {"The runs by job type.", nil},
 		"total_runs":        {"The runs of all job types.", 12},
 		"left_out":          {"Runs that match and are left out; null if they were not counted.", nil},
