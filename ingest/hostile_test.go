@@ -218,6 +218,10 @@ func TestAnswersAreNotRead(t *testing.T) {
 	r := newRig(t)
 	address := serve(t, r, func(s *http.Server) { s.WriteTimeout = 300 * time.Millisecond })
 	conn := dial(t, address, "")
+	// The answers fill several megabytes of buffers first.
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	ask := []byte(strings.Repeat("GET /unknown HTTP/1.1\r\nHost: x\r\n\r\n", 1000))
 	for sent := 0; sent < 256<<20; sent += len(ask) {
 		if _, err := conn.Write(ask); err != nil {
