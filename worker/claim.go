@@ -83,8 +83,8 @@ func (c *claim) release(ctx context.Context) {
 	// The rollback must reach the server even after the timeout.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
 	defer cancel()
-	if c.overdue {
-		_ = c.conn.Close(ctx) // the pool no longer has it
+	if c.overdue { // the pool no longer has it, and the code may be using it
+		_ = c.conn.PgConn().Conn().Close()
 		return
 	}
 	defer c.pooled.Release()

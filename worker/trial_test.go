@@ -314,7 +314,7 @@ func TestTrialOfCodeThatHangs(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	job := newTxJob("hangs", func(context.Context, pgx.Tx, int) error { <-release; return nil })
-	job.timeout = 100 * time.Millisecond
+	job.timeout = time.Second
 	other := newTxJob("other", nil)
 	r.record(1, job, other)
 	r.fail()
