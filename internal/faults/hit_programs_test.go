@@ -104,21 +104,24 @@ func TestFirstEffects(t *testing.T) {
 }
 
 // A job is taken when it was fetched after its worker was stopped. It is not when
-// it was only given back.
-func TestFetchedSince(t *testing.T) {
+// it was only given back, unless it is of a replay.
+func TestTakenSince(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Conn(t, pgtest.New(t))
 	stopped := time.Now().Round(time.Second)
-	for _, at := range []time.Duration{-time.Second, time.Second, time.Second} {
-		pgtest.Exec(t, conn, `INSERT INTO lumin.river_job (kind, args, max_attempts, state, attempted_at) VALUES ('k', '{}', 5, 'available', $1)`, stopped.Add(at))
-	}
-	ids := pgtest.Value[[]int64](t, conn, `SELECT array_agg(id ORDER BY id) FROM lumin.river_job`)
-	for _, c := range []struct {
-		ids  []int64
-		want int
-	}{{ids[:1], 0}, {ids[:2], 1}, {ids, 2}} {
-		if n, err := fetchedSince(t.Context(), conn, c.ids, stopped); err != nil || n != c.want {
-			t.Errorf("%d of %d jobs: %v", n, len(c.ids), err)
+	for _, job := range []struct {
+		attempted time.Duration
+		priority  int
+		metadata  string
+		want      int
+	}{
+		{-time.Second, 1, `{}`, 0}, {time.Second, 1, `{}`, 1}, {-time.Second, 1, `{"lumin:given_back": 1}`, 0},
+		{-time.Second, 2, `{}`, 0}, {time.Second, 2, `{}`, 1}, {-time.Second, 2, `{"lumin:given_back": 1}`, 1},
+	} {
+		id := pgtest.Value[int64](t, conn, `INSERT INTO lumin.river_job (kind, args, max_attempts, state, attempted_at, priority, metadata)
+			VALUES ('k', '{}', 5, 'available', $1, $2, $3) RETURNING id`, stopped.Add(job.attempted), job.priority, job.metadata)
+		if n, err := takenSince(t.Context(), conn, []int64{id}, stopped); err != nil || n != job.want {
+			t.Errorf("%+v: %d, %v", job, n, err)
 		}
 	}
 }

@@ -87,7 +87,7 @@ func (s *scene) awaitTaken(ctx context.Context, ids []int64, stopped time.Time) 
 	taken := 0
 	err := s.await(ctx, "another worker takes all jobs of the stopped one", killedBound, func() bool {
 		err := s.servers.query(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			taken, err = fetchedSince(ctx, conn, ids, stopped)
+			taken, err = takenSince(ctx, conn, ids, stopped)
 			return err
 		})
 		return err == nil && taken == len(ids)
@@ -97,9 +97,13 @@ func (s *scene) awaitTaken(ctx context.Context, ids []int64, stopped time.Time) 
 	return err
 }
 
-// fetchedSince counts the jobs that were fetched after a time.
-func fetchedSince(ctx context.Context, conn *pgx.Conn, ids []int64, at time.Time) (n int, err error) {
-	err = conn.QueryRow(ctx, `SELECT count(*) FROM lumin.river_job WHERE id = ANY ($1) AND attempted_at > $2`, ids, at).Scan(&n)
+// takenSince counts the jobs that were fetched after a time. Jobs of replays come
+// after those of new deliveries, which may keep the other worker busy. So it is
+// enough that they were given back.
+func takenSince(ctx context.Context, conn *pgx.Conn, ids []int64, at time.Time) (n int, err error) {
+	err = conn.QueryRow(ctx, `
+		SELECT count(*) FROM lumin.river_job
+		WHERE id = ANY ($1) AND (attempted_at > $2 OR priority > 1 AND state = 'available' AND metadata ? 'lumin:given_back')`, ids, at).Scan(&n)
 	return n, err
 }
 
