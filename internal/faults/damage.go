@@ -51,6 +51,11 @@ DELETE FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = ` + transact
 DELETE FROM lumin.runs WHERE event_key = ` + one + ` AND job_kind = '` + stateKind + `'`, RunOnce},
 	{"a run is stored twice", `
 ALTER TABLE lumin.runs DROP CONSTRAINT runs_pkey;
+DO $$ DECLARE copy regclass; BEGIN -- a REINDEX CONCURRENTLY that was cancelled leaves one
+    FOR copy IN SELECT indexrelid FROM pg_index WHERE indrelid = 'lumin.runs'::regclass AND indisunique LOOP
+        EXECUTE format('DROP INDEX %s', copy);
+    END LOOP;
+END $$;
 INSERT INTO lumin.runs (event_key, job_kind, event_id, state, finished_at)
 SELECT event_key, job_kind, event_id, state, finished_at FROM lumin.runs
 WHERE event_key = ` + one + ` AND job_kind = ` + transactional, RunOnce},

@@ -112,14 +112,14 @@ func TestTakenSince(t *testing.T) {
 	for _, job := range []struct {
 		attempted time.Duration
 		priority  int
-		metadata  string
+		state     string
 		want      int
 	}{
-		{-time.Second, 1, `{}`, 0}, {time.Second, 1, `{}`, 1}, {-time.Second, 1, `{"lumin:given_back": 1}`, 0},
-		{-time.Second, 2, `{}`, 0}, {time.Second, 2, `{}`, 1}, {-time.Second, 2, `{"lumin:given_back": 1}`, 1},
+		{-time.Second, 1, "running", 0}, {time.Second, 1, "running", 1}, {-time.Second, 1, "available", 0},
+		{-time.Second, 2, "running", 0}, {time.Second, 2, "running", 1}, {-time.Second, 2, "available", 1},
 	} {
-		id := pgtest.Value[int64](t, conn, `INSERT INTO lumin.river_job (kind, args, max_attempts, state, attempted_at, priority, metadata)
-			VALUES ('k', '{}', 5, 'available', $1, $2, $3) RETURNING id`, stopped.Add(job.attempted), job.priority, job.metadata)
+		id := pgtest.Value[int64](t, conn, `INSERT INTO lumin.river_job (kind, args, max_attempts, state, attempted_at, priority)
+			VALUES ('k', '{}', 5, $3::text::lumin.river_job_state, $1, $2) RETURNING id`, stopped.Add(job.attempted), job.priority, job.state)
 		if n, err := takenSince(t.Context(), conn, []int64{id}, stopped); err != nil || n != job.want {
 			t.Errorf("%+v: %d, %v", job, n, err)
 		}

@@ -99,11 +99,11 @@ func (s *scene) awaitTaken(ctx context.Context, ids []int64, stopped time.Time) 
 
 // takenSince counts the jobs that were fetched after a time. Jobs of replays come
 // after those of new deliveries, which may keep the other worker busy. So it is
-// enough that they were given back.
+// enough that they were given back, or ended with their replay.
 func takenSince(ctx context.Context, conn *pgx.Conn, ids []int64, at time.Time) (n int, err error) {
 	err = conn.QueryRow(ctx, `
 		SELECT count(*) FROM lumin.river_job
-		WHERE id = ANY ($1) AND (attempted_at > $2 OR priority > 1 AND state = 'available' AND metadata ? 'lumin:given_back')`, ids, at).Scan(&n)
+		WHERE id = ANY ($1) AND (attempted_at > $2 OR priority > 1 AND state <> 'running')`, ids, at).Scan(&n)
 	return n, err
 }
 
