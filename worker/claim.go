@@ -80,13 +80,13 @@ func (x *executor) begin(ctx context.Context, transaction func(*pgx.Conn) (pgx.T
 // release rolls back unless the transaction is committed, and returns the
 // connection.
 func (c *claim) release(ctx context.Context) {
-	// The rollback must reach the server even after the timeout.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
-	defer cancel()
 	if c.overdue { // the pool no longer has it, and the code may be using it
 		_ = c.conn.PgConn().Conn().Close()
 		return
 	}
+	// The rollback must reach the server even after the timeout.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeoutGrace)
+	defer cancel()
 	defer c.pooled.Release()
 	if c.tx != nil {
 		_ = c.tx.Rollback(ctx)

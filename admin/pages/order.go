@@ -48,12 +48,8 @@ func parseOrder(v url.Values) (o order, err error) {
 		o.Filter.EventIDs = append(o.Filter.EventIDs, id)
 	}
 	for name, at := range map[string]**time.Time{"since": &o.Filter.ReceivedSince, "until": &o.Filter.ReceivedUntil, "as_of": &o.Filter.AsOf} {
-		if text := v.Get(name); text != "" {
-			t, err := time.Parse(time.RFC3339Nano, text)
-			if err != nil {
-				return o, badRequest("A time has the form 2006-01-02T15:04:05Z.")
-			}
-			*at = &t
+		if *at, err = timeField(v.Get(name)); err != nil {
+			return o, err
 		}
 	}
 	return o, o.check()

@@ -128,8 +128,7 @@ func Send(ctx context.Context, pool *pgxpool.Pool, program [16]byte, send func(c
 
 // due returns what there is to send.
 func due(ctx context.Context, tx pgx.Tx) (m Message, err error) {
-	const columns = `SELECT key, text, page, since, seen_at, sent_at, resolved_at FROM lumin.alerts `
-	m.Raised, err = query.Rows(ctx, tx, "find new alerts", scanOpen, columns+`
+	m.Raised, err = query.Rows(ctx, tx, "find new alerts", scanOpen, openSQL+`
 		WHERE resolved_at IS NULL
 		  AND (sent_at IS NULL AND (condition <> $4 OR seen_at >= since + make_interval(secs => $3))
 		       OR sent_at < now() - make_interval(secs => $1) AND seen_at > now() - make_interval(secs => $2))
@@ -137,7 +136,7 @@ func due(ctx context.Context, tx pgx.Tx) (m Message, err error) {
 	if err != nil {
 		return m, err
 	}
-	m.Resolved, err = query.Rows(ctx, tx, "find resolved alerts", scanOpen, columns+`
+	m.Resolved, err = query.Rows(ctx, tx, "find resolved alerts", scanOpen, openSQL+`
 		WHERE resolved_sent_at IS NULL AND resolved_at < now() - make_interval(secs => $1) ORDER BY since, key`, calmFor.Seconds())
 	return m, err
 }

@@ -35,16 +35,18 @@ SET text = EXCLUDED.text, page = EXCLUDED.page, seen_at = now(), resolved_at = N
     since = CASE WHEN a.resolved_sent_at IS NULL THEN a.since ELSE now() END,
     sent_at = CASE WHEN a.resolved_sent_at IS NULL THEN a.sent_at END`
 
-// overSQL resolves alerts. Nothing is sent about the end of one about which nothing
+// resolveSQL resolves alerts. Nothing is sent about the end of one about which nothing
 // was sent.
-const overSQL = `
+const resolveSQL = `
 UPDATE lumin.alerts SET resolved_at = now(), resolved_sent_at = CASE WHEN sent_at IS NULL THEN now() END
-WHERE resolved_at IS NULL AND key = ANY ($1::text[])`
+WHERE resolved_at IS NULL AND `
 
-// wholeSQL does the same with the alerts of whole conditions that were not found.
-const wholeSQL = `
-UPDATE lumin.alerts SET resolved_at = now(), resolved_sent_at = CASE WHEN sent_at IS NULL THEN now() END
-WHERE resolved_at IS NULL AND condition = ANY ($1::text[]) AND key <> ALL ($2::text[])`
+// overSQL resolves alerts that are known to be over, and wholeSQL those of whole
+// conditions that were not found.
+const (
+	overSQL  = resolveSQL + `key = ANY ($1::text[])`
+	wholeSQL = resolveSQL + `condition = ANY ($1::text[]) AND key <> ALL ($2::text[])`
+)
 
 // dropSQL ends alerts that are no longer examined, or whose program is gone. Nothing
 // is sent about that.
@@ -108,8 +110,8 @@ func columns(alerts []Alert) []any {
 
 // openOf returns the open alerts of a condition, by key.
 func (x *Examiner) openOf(ctx context.Context, condition string) (map[string]Open, error) {
-	list, err := query.Rows(ctx, x.pool, "list the open alerts of "+condition, scanOpen, `
-		SELECT key, text, page, since, seen_at, sent_at, resolved_at FROM lumin.alerts WHERE resolved_at IS NULL AND condition = $1`, condition)
+	list, err := query.Rows(ctx, x.pool, "list the open alerts of "+condition, scanOpen, openSQL+`
+		WHERE resolved_at IS NULL AND condition = $1`, condition)
 	open := make(map[string]Open, len(list))
 	for _, o := range list {
 		open[o.Key] = o
@@ -120,11 +122,13 @@ func (x *Examiner) openOf(ctx context.Context, condition string) (map[string]Ope
 // List lists the alerts that hold, and those resolved within the given time, the
 // newest first. 0 means only those that hold.
 func List(ctx context.Context, pool *pgxpool.Pool, resolvedWithin time.Duration) ([]Open, error) {
-	return query.Rows(ctx, pool, "list alerts", scanOpen, `
-		SELECT key, text, page, since, seen_at, sent_at, resolved_at FROM lumin.alerts
+	return query.Rows(ctx, pool, "list alerts", scanOpen, openSQL+`
 		WHERE resolved_at IS NULL OR resolved_at > now() - make_interval(secs => $1)
 		ORDER BY resolved_at IS NOT NULL, since DESC, key`, resolvedWithin.Seconds())
 }
+
+// openSQL selects what [scanOpen] reads.
+const openSQL = `SELECT key, text, page, since, seen_at, sent_at, resolved_at FROM lumin.alerts`
 
 func scanOpen(row pgx.CollectableRow) (o Open, err error) {
 	err = row.Scan(&o.Key, &o.Text, &o.Page, &o.Since, &o.SeenAt, &o.SentAt, &o.ResolvedAt)
