@@ -37,7 +37,7 @@ func TestActionsLeaveLaterRuns(t *testing.T) {
 		form.Set("reason", "test data")
 		return form
 	}
-	form := dismissal("Dismiss 2 runs", "What ends or comes after this plan is left as it is.", "As of")
+	form := dismissal("Dismiss 2 runs", "Runs that end and events that arrive after this plan are left alone.", "As of")
 	r.later(4)
 	r.post("/plan", form).did("2 runs dismissed.")
 	if n := r.runs("failed"); n != 2 {

@@ -133,7 +133,7 @@ func (p *Pages) plan(c echo.Context) error {
 	}
 	a := confirmation{
 		Title: o.title(), Section: "/failures", Back: link{"Back", o.Back},
-		Points: append(o.points(), "What ends or comes after this plan is left as it is."), Facts: facts, Plan: &plan,
+		Points: append(o.points(), "Runs that end and events that arrive after this plan are left alone."), Facts: facts, Plan: &plan,
 		Path: "/plan", Fields: o.fields(), Action: o.action(plan),
 		Danger:      o.Do == doDismiss || o.Do == doCancel || o.Filter.Status == replay.Succeeded,
 		Works:       o.Do == doReplay,
