@@ -19,7 +19,7 @@ func TestErrorsOfChanges(t *testing.T) {
 		"slow":        {context.DeadlineExceeded, http.StatusServiceUnavailable, "The database is slow", unsure},
 		"no claim":    {claimError(context.DeadlineExceeded), http.StatusServiceUnavailable, "The database is slow", unchanged},
 		"under way":   {claimError(once.ErrUnderWay), http.StatusConflict, "Under way", "This form was sent before, and is still being carried out. Wait a minute, then send it again: it counts once, and leads to what it did."},
-		"other form":  {claimError(once.ErrOtherRequest), http.StatusBadRequest, "This address is invalid", "Its token is that of another form. Go back, and open the page again."},
+		"other form":  {claimError(once.ErrOtherRequest), http.StatusBadRequest, "This form is invalid", "Its token is that of another form. Go back, and open the page again."},
 		"not allowed": {errMayNot, http.StatusForbidden, "Not allowed", errMayNot.Text},
 	} {
 		shown := (&Pages{}).problemOf(&changeError{c.err, link{"Show the replays", "/replays"}})

@@ -154,7 +154,7 @@ func (p *Pages) decide(c echo.Context, by operate.Actor, reason string) error {
 	back := link{"Back to the conflict", c.Request().URL.Path}
 	decision := operate.Decision(c.FormValue("decision"))
 	if decision != operate.Promote && decision != operate.DismissConflict {
-		return badRequest("Choose to promote or to dismiss the conflict.")
+		return badForm("Choose to promote or to dismiss the conflict.")
 	}
 	promoted, err := p.cfg.Operator.DecideConflict(c.Request().Context(), by, row, decision, reason)
 	var refused *conflict.RefusedError

@@ -68,7 +68,7 @@ func (p *Pages) operating(act func(c echo.Context, by operate.Actor, reason stri
 		r := c.Request()
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxForm)
 		if r.ParseForm() != nil {
-			return badRequest("The form is incomplete.")
+			return badForm("It cannot be read. Go back, and send it again.")
 		}
 		c.Set(sentFormKey, &sentForm{})
 		err := p.once(c, func() error { return act(c, actorOf(caller), strings.TrimSpace(c.FormValue("reason"))) })
@@ -94,7 +94,7 @@ func (p *Pages) once(c echo.Context, act func() error) error {
 		return p.carriedOut(c, act())
 	}
 	if len(token) > maxToken {
-		return badRequest("Its token is too long.")
+		return badForm("Its token is too long.")
 	}
 	claim, err := p.forms.Claim(c.Request().Context(), once.ID("form", token), sha256.Sum256([]byte(c.Request().URL.Path)))
 	if err != nil {
@@ -156,7 +156,7 @@ func claimError(err error) error {
 	case errors.Is(err, once.ErrUnderWay):
 		return &problem{Status: http.StatusConflict, Title: "Under way", Text: "This form was sent before, and is still being carried out. Wait a minute, then send it again: it counts once, and leads to what it did."}
 	case errors.Is(err, once.ErrOtherRequest):
-		return badRequest("Its token is that of another form. Go back, and open the page again.")
+		return badForm("Its token is that of another form. Go back, and open the page again.")
 	}
 	return fmt.Errorf("%w: %w", operate.ErrNothingChanged, err)
 }

@@ -49,7 +49,7 @@ func (p *Pages) skipLane(c echo.Context, by operate.Actor, reason string) error 
 	ctx := context.WithoutCancel(c.Request().Context())
 	kind, request, back := c.FormValue("kind"), c.FormValue("request"), c.FormValue("back")
 	if strings.TrimSpace(reason) == "" {
-		return badRequest("This needs a reason. Go back and give one.")
+		return badForm("This needs a reason. Go back and give one.")
 	}
 	lane, err := lanes.Find(ctx, p.cfg.Store.Pool(), kind, request)
 	if errors.Is(err, lanes.ErrNoLane) || err == nil && (!lane.Held() || *lane.HeldKey != c.FormValue("key")) {

@@ -321,7 +321,7 @@ func (p *Pages) carryOut(c echo.Context, by operate.Actor, reason string) error 
 		return p.placeReplay(c, by, o, reason)
 	}
 	if o.Do != doRestore && reason == "" {
-		return badRequest("This needs a reason. Go back and give one.")
+		return badForm("This needs a reason. Go back and give one.")
 	}
 	ctx, cancel := actionContext(c)
 	defer cancel()
@@ -347,7 +347,7 @@ func (p *Pages) placeReplay(c echo.Context, by operate.Actor, o order, reason st
 	if text := strings.TrimSpace(c.FormValue("rate")); text != "" {
 		rate, err := strconv.ParseInt(text, 10, 32) // as the database stores it
 		if err != nil || rate < 1 {
-			return badRequest("The rate is a number of runs a second, from 1 to 2147483647.")
+			return badForm("The rate is a number of runs a second, from 1 to 2147483647.")
 		}
 		n.Rate = int(rate)
 	}

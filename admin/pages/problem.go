@@ -37,6 +37,11 @@ func badRequest(text string) error {
 	return &problem{Status: http.StatusBadRequest, Title: "This address is invalid", Text: text, Do: link{"Go to the overview", "/"}}
 }
 
+// badForm is a form that was sent with a field missing or invalid.
+func badForm(text string) error {
+	return &problem{Status: http.StatusBadRequest, Title: "This form is invalid", Text: text, Do: link{"Go to the overview", "/"}}
+}
+
 // answerErrors answers errors of pages with a page.
 func (p *Pages) answerErrors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

@@ -90,7 +90,7 @@ func (p *Pages) controlQueue(c echo.Context, by operate.Actor, reason string) er
 	switch c.FormValue("do") {
 	case "pause":
 		if reason == "" {
-			return badRequest("This needs a reason. Go back and give one.")
+			return badForm("This needs a reason. Go back and give one.")
 		}
 		if err := p.cfg.Operator.PauseQueue(ctx, by, name, reason); err != nil {
 			return err
@@ -102,5 +102,5 @@ func (p *Pages) controlQueue(c echo.Context, by operate.Actor, reason string) er
 		}
 		return done(c, "Queue "+name+" is resumed.", "/queues")
 	}
-	return badRequest("A queue can be paused or resumed.")
+	return badForm("A queue can be paused or resumed.")
 }
