@@ -142,7 +142,7 @@ openapi: ## test the document of the API, its examples and its answers with a va
 	cd tools/openapi && go vet ./... && go test $(RACE) -timeout 30m ./...
 
 .PHONY: check
-check: fmt vet lint licenses model test test-hmac test-memory examples monitoring openapi bench-quick ## run all checks of CI: format, vet, lint, licenses, the model, tests, signatures, memory, the examples, monitoring, the document of the API and a short benchmark
+check: fmt vet lint licenses model test test-hmac test-memory examples monitoring openapi bench-quick ## run the checks of CI, except test-browser: format, vet, lint, licenses, the model, tests, signatures, memory, the examples, monitoring, the document of the API and a short benchmark
 
 .PHONY: fmt
 fmt: ## fail if a file is not formatted
