@@ -34,7 +34,7 @@ func FuzzPages(f *testing.F) {
 		base.record(delivery(n, "plain", "book"))
 	}
 	h := &hostilePages{known: map[string]bool{}}
-	for _, text := range []string{"plain text", "1", "/lanes"} {
+	for _, text := range []string{"plain text", "1", "/lanes", "book", "failed", ""} { // the last few lead to plans and lists with rows
 		for _, p := range h.visit(base, text) {
 			p.eachTag(func(name string, attributes []html.Attribute) {
 				for _, shape := range shapes(name, attributes) {
