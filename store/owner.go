@@ -43,6 +43,23 @@ func LockOwner(ctx context.Context, conn *pgx.Conn, owner string) (locked bool, 
 	return locked, nil
 }
 
+// endOwnerSQL ends the session that has the lock of an owner. Others take the lock
+// only in shared mode, for the length of a statement.
+const endOwnerSQL = `
+SELECT count(pg_terminate_backend(l.pid)) FROM pg_locks l
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.mode = 'ExclusiveLock'
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended($1, 0)`
+
+// EndOwner ends the session that has the lock of an owner: the owner's own one from
+// before, whose connection is lost while the server does not know it.
+func EndOwner(ctx context.Context, conn *pgx.Conn, owner string) error {
+	if _, err := conn.Exec(ctx, endOwnerSQL, owner); err != nil {
+		return fmt.Errorf("end the session that has the lock of an owner: %w", err)
+	}
+	return nil
+}
+
 // lostOwnersSQL tries the lock of each owner of running jobs. The lock of the
 // session's own name is always free to the session, so $1 is in the result if it
 // has a running job that is not in $3. So is $2, its name without a lock. OFFSET 0

@@ -58,6 +58,7 @@ const (
 	LockTimeout  = lockTimeout
 	LockPause    = lockPause
 	LostAfter    = lostAfter
+	OwnerSilence = ownerSilence
 )
 
 // Owner is the owner of the jobs of a Runtime, without a database.

@@ -207,7 +207,7 @@ func (o *owner) step(ctx context.Context) error {
 // lock checks the session, and tries to take the lock if the session has not got
 // it. After a planned failover, the session may be with the old server, which is
 // read-only. After an outage, the server may still have the session from before,
-// or another program is trying this lock.
+// which is ended, or another program is trying this lock.
 func (o *owner) lock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, silentAfter)
 	defer cancel()
@@ -215,6 +215,9 @@ func (o *owner) lock(ctx context.Context) error {
 		return err
 	}
 	locked, err := store.LockOwner(ctx, o.conn, o.name)
+	if err == nil && !locked && o.failing {
+		return store.EndOwner(ctx, o.conn, o.name)
+	}
 	if err != nil || !locked {
 		return err
 	}

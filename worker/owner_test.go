@@ -149,6 +149,33 @@ func TestLockSessionEnds(t *testing.T) {
 	}
 }
 
+// A program whose lock session has gone silent ends it, and has the lock again long
+// before the server would notice.
+func TestLockSessionIsSilent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	proxy := pgtest.Proxy(t, r.url)
+	pool, err := pgopen.Pool(t.Context(), proxy.URL(), pgopen.Options{MaxConns: 2, Writes: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	s, err := store.New(pool, r.logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(worker.StartOwner(t.Context(), s, r.logger, "self"))
+	const owner = "self" + store.OwnerMark
+	before := r.count(sessionOf, owner)
+	if before == 0 {
+		t.Fatal("no session has the lock")
+	}
+	proxy.Silence()
+	if !wait.For(worker.OwnerSilence-10*time.Second, func() bool { now := r.count(sessionOf, owner); return now != 0 && now != before }) {
+		t.Fatalf("session %d has the lock, and %d had it before", r.count(sessionOf, owner), before)
+	}
+}
+
 // A look that the server cancels does not cost the program its lock.
 func TestLookCancelled(t *testing.T) {
 	t.Parallel()
