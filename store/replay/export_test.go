@@ -18,11 +18,29 @@ func PageQuery(f Filter, jobs Jobs, limit int) (sql string, args pgx.NamedArgs) 
 		args["first"], args["last"] = 1, limit
 		return missingPageSQL(f), args
 	}
-	args["after"] = [16]byte{}
+	args["after"], args["until"] = [16]byte{}, afterAllKeys
 	return runsPageSQL(f), args
+}
+
+// LookUp is the statement before a LeftQuery.
+const LookUp = lookUp
+
+// LeftQuery is the query of what a page has left in front of a key or an event.
+func LeftQuery(f Filter, jobs Jobs, until [16]byte, last int64) (sql string, args pgx.NamedArgs) {
+	_, args = PageQuery(f, jobs, 1)
+	args["until"], args["last"] = until, last
+	if f.creates() {
+		return missingLeftSQL(f), args
+	}
+	return runsLeftSQL(f), args
 }
 
 // WithLimits returns a Store whose plans have these limits.
 func (s *Store) WithLimits(l estimate.Limits) *Store {
 	return &Store{store: s.store, pool: s.pool, limits: l}
+}
+
+// WithWindows returns a Store whose pages go through so many runs.
+func (s *Store) WithWindows(runs int) *Store {
+	return &Store{store: s.store, pool: s.pool, limits: s.limits, inWindow: runs}
 }

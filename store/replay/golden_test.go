@@ -37,7 +37,12 @@ func TestStatements(t *testing.T) {
 	for _, status := range []Status{Cancelled, Succeeded, dismissed} {
 		statements["plan_"+string(status)+"_bodiless"] = planRunsSQL(Filter{Status: status}.runs(withoutBody))
 	}
-	statements["remaining_failed"], statements["remaining_retrying"] = remainingSQL(Filter{Status: Failed}), remainingSQL(Filter{Status: Retrying})
+	for status, sql := range map[Status]func(Filter) string{Failed: runsLeftSQL, Succeeded: runsLeftSQL, Retrying: retryingLeftSQL, Missing: missingLeftSQL} {
+		add("left_"+string(status), sql, status)
+	}
+	for _, status := range []Status{Failed, Cancelled, Succeeded} {
+		statements["window_"+string(status)] = runWindowSQL(Filter{Status: status})
+	}
 	for name, f := range map[string]Filter{
 		"by_event_type": {EventTypes: []string{"x"}},
 		"by_id":         {EventIDs: []int64{1}},

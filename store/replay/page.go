@@ -13,7 +13,6 @@ import (
 	"lumin-ingest/internal/query"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
-	"lumin-ingest/store/internal/estimate"
 )
 
 // Jobs describes the jobs that a program can create for an order.
@@ -34,6 +33,7 @@ type Position struct {
 	key   [16]byte // of the last run
 	id    int64    // of the last event or job
 	found bool     // whether this pass has made a run pending
+	left  []string // kinds of the runs that this pass could not take
 }
 
 // Page is the result of one page.
@@ -45,6 +45,8 @@ type Page struct {
 	// Wait means that a whole pass took no run although some remain. Another
 	// transaction has locked them, or another program knows their kind.
 	Wait bool
+
+	ended bool // a pass
 }
 
 const (
@@ -68,14 +70,17 @@ func (s *Store) TakePage(ctx context.Context, order Order, jobs Jobs, from Posit
 	if limit <= 0 || limit > pageRuns {
 		limit = pageRuns
 	}
-	n := pagers(order.Filter, jobs, limit)
+	windows, err := s.windows(ctx, order.Filter, jobs, from, limit, pagers(order.Filter, jobs, limit))
+	if err != nil {
+		return Page{}, fmt.Errorf("take a page of replay %d: %w", order.ID, err)
+	}
 	var (
-		pages = make([]Page, n)
-		errs  = make([]error, n)
+		pages = make([]Page, len(windows))
+		errs  = make([]error, len(windows))
 		all   sync.WaitGroup
 	)
-	for i := range n {
-		p := &pager{store: s, order: order, jobs: jobs, from: from, limit: limit, index: i}
+	for i, w := range windows {
+		p := &pager{store: s, order: order, jobs: jobs, from: from, limit: limit, window: w}
 		all.Go(func() { pages[i], errs[i] = p.run(ctx) })
 	}
 	all.Wait()
@@ -104,13 +109,18 @@ func merge(pages []Page) Page {
 		all.Enqueued += page.Enqueued
 		all.Exhausted = all.Exhausted || page.Exhausted
 		all.Wait = all.Wait || page.Wait
+		all.ended = all.ended || page.ended
 		all.Next.found = all.Next.found || page.Next.found
 		all.Next.id = max(all.Next.id, page.Next.id)
+		all.Next.left = union(all.Next.left, page.Next.left)
 		if bytes.Compare(page.Next.key[:], all.Next.key[:]) < 0 {
 			all.Next.key = page.Next.key
 		}
 	}
 	all.Wait = all.Wait && all.Enqueued == 0
+	if all.ended {
+		all.Next = Position{}
+	}
 	return all
 }
 
@@ -121,10 +131,10 @@ type pager struct {
 	jobs  Jobs
 	from  Position
 	limit int // runs
-	index int // among the pagers that work side by side
 
-	tx   pgx.Tx
-	page Page // the result so far
+	window window
+	tx     pgx.Tx
+	page   Page // the result so far
 }
 
 func (p *pager) run(ctx context.Context) (Page, error) {
@@ -142,6 +152,7 @@ func (p *pager) take(ctx context.Context) error {
 	if err := p.checkOpen(ctx); err != nil {
 		return err
 	}
+	p.page.Next.left = p.from.left
 	end, err := p.enqueue(ctx)
 	if err != nil {
 		return fmt.Errorf("take a page of replay %d: %w", p.order.ID, err)
@@ -149,9 +160,7 @@ func (p *pager) take(ctx context.Context) error {
 	p.page.Next.found = p.from.found || p.page.Enqueued > 0
 	note := ""
 	if end {
-		if note, err = p.endPass(ctx); err != nil {
-			return err
-		}
+		note = p.endPass()
 	}
 	return p.count(ctx, note)
 }
@@ -187,51 +196,28 @@ func (p *pager) enqueue(ctx context.Context) (end bool, err error) {
 }
 
 // endPass decides what follows a whole pass: another pass, a wait, or the end
-// of the order. note lists the runs that the order excludes.
-func (p *pager) endPass(ctx context.Context) (note string, err error) {
-	found := p.page.Next.found
-	p.page.Next = Position{}
-	left, err := p.remainingRuns(ctx)
-	if err != nil {
-		return "", fmt.Errorf("count the remaining runs: %w", err)
-	}
+// of the order. The order ends if each page has left no run that it may take. note
+// lists the runs that the order excludes.
+func (p *pager) endPass() (note string) {
+	pass := p.page.Next
+	p.page.Next, p.page.ended = Position{}, true
 	var (
-		rest    = p.order.Filter.Status == Unrecognized && found
+		rest    = p.order.Filter.Status == Unrecognized && pass.found
 		unknown []string
 	)
-	for _, l := range left.JobTypes {
-		if _, known := p.jobs.Specs[l.Kind]; known || slices.Contains(p.jobs.Elsewhere, l.Kind) {
+	for _, kind := range pass.left {
+		if _, known := p.jobs.Specs[kind]; known || slices.Contains(p.jobs.Elsewhere, kind) {
 			rest = true
 		} else {
-			unknown = append(unknown, l.Kind)
+			unknown = append(unknown, kind)
 		}
 	}
-	p.page.Wait, p.page.Exhausted = rest && !found, !rest
+	p.page.Wait, p.page.Exhausted = rest && !pass.found, !rest
 	if p.page.Exhausted && len(unknown) > 0 {
 		note = fmt.Sprintf("runs were skipped because no running program knows their job types: %q", unknown)
 	}
-	return note, nil
+	return note
 }
-
-// remainingRuns counts the runs that this order has not taken.
-func (p *pager) remainingRuns(ctx context.Context) (Plan, error) {
-	if err := estimate.Prepare(ctx, p.tx); err != nil {
-		return Plan{}, err
-	}
-	args := p.order.Filter.args()
-	args["percent"] = wholeTable
-	switch f := p.order.Filter; f.Status {
-	case Unrecognized:
-		return Plan{}, nil
-	case Missing, Late:
-		return planMissing(ctx, p.tx, f, withBody, args)
-	default:
-		args["order"] = p.order.ID
-		return readPlan(ctx, p.tx, remainingSQL(f), args)
-	}
-}
-
-func remainingSQL(f Filter) string { return planRunsSQL(f.runs(withBody).and("r.replay_id < @order")) }
 
 // count adds the page to its order. It fails if the order has ended meanwhile,
 // so that the page is rolled back. A later cancel waits for the page. A page

@@ -2,39 +2,19 @@ package replay
 
 import "context"
 
-// windowSQL returns the first and the last id of a window of events: $3 events
-// after id $1 and $2 more.
-// Late events have an index of their own.
-const (
-	windowSQL = `
-SELECT min(id), max(id) FROM (SELECT id FROM lumin.events WHERE id > $1 ORDER BY id OFFSET $2 LIMIT $3) w`
-
-	lateWindowSQL = `
-SELECT min(id), max(id) FROM (SELECT id FROM lumin.events WHERE late AND id > $1 ORDER BY id OFFSET $2 LIMIT $3) w`
-)
-
 // enqueueMissing checks a bounded number of events, oldest first, even if few
-// of them miss a run. Each pager has its own window, after those of the pagers
-// before it.
+// of them miss a run. Each pager has its own window.
 func (p *pager) enqueueMissing(ctx context.Context) (end bool, err error) {
-	kinds, window := len(p.order.Filter.Kinds), windowSQL
-	if p.order.Filter.Status == Late {
-		window = lateWindowSQL
+	if p.window.end {
+		return true, nil
 	}
-	if kinds == 0 {
-		kinds = len(p.jobs.Specs)
-	}
-	events := max(p.limit/max(kinds, 1), 1)
-	var first, last *int64
-	err = p.tx.QueryRow(ctx, window, p.from.id, p.index*events, events).Scan(&first, &last)
-	if err != nil || last == nil {
-		return p.index == 0, err
-	}
-	p.page.Next.id = *last
+	p.page.Next.id = p.window.last
 	args := p.jobArgs()
-	args["first"], args["last"] = *first, *last
-	_, err = p.takeRuns(ctx, missingPageSQL(p.order.Filter), args)
-	return false, err
+	args["first"], args["last"] = p.window.first, p.window.last
+	if _, err := p.takeRuns(ctx, missingPageSQL(p.order.Filter), args); err != nil {
+		return false, err
+	}
+	return false, p.noteLeft(ctx, missingLeftSQL(p.order.Filter), args)
 }
 
 // missingPageSQL creates the runs that a window of events misses, up to the
@@ -46,11 +26,7 @@ func (p *pager) enqueueMissing(ctx context.Context) (end bool, err error) {
 // inserted in the recorder's order, which is that of bytes. OFFSET 0 makes the
 // planner look runs up one by one.
 func missingPageSQL(f Filter) string {
-	held := f.missing(`JOIN lumin.job_types t ON cardinality(@kinds::text[]) = 0 OR t.kind = ANY (@kinds)`, withBody).and(
-		`NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)`,
-		`e.id BETWEEN @first AND @last`,
-		`t.kind = ANY (@known::text[])`,
-	)
+	held := f.missingInWindow().and(`t.kind = ANY (@known::text[])`)
 	return `WITH held AS MATERIALIZED (
     SELECT e.event_key, t.kind, e.id
     ` + held.SQL(4) + `
@@ -62,4 +38,12 @@ func missingPageSQL(f Filter) string {
     ON CONFLICT (event_key, job_kind) DO NOTHING
     RETURNING event_key, job_kind, job_id
 )` + enqueueTakenSQL
+}
+
+// missingInWindow selects the events e of a window that have no run of a job type t.
+func (f Filter) missingInWindow() selection {
+	return f.missing(`JOIN lumin.job_types t ON cardinality(@kinds::text[]) = 0 OR t.kind = ANY (@kinds)`, withBody).and(
+		`NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)`,
+		`e.id BETWEEN @first AND @last`,
+	)
 }

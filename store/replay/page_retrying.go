@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -30,18 +31,21 @@ func (p *pager) enqueueRetrying(ctx context.Context) (end bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return p.page.Enqueued < p.limit, store.WakeTx(ctx, p.tx, queues)
+	if err := store.WakeTx(ctx, p.tx, queues); err != nil {
+		return false, err
+	}
+	full := p.page.Enqueued == p.limit
+	if args["until"] = int64(math.MaxInt64); full {
+		args["until"] = p.page.Next.id // the page has not looked behind it
+	}
+	return !full, p.noteLeft(ctx, retryingLeftSQL(p.order.Filter), args)
 }
 
 // retryingPageSQL writes the id of the order into run and job. The order
 // therefore does not take them again, and an attempt that River gave up can no
 // longer claim the run.
 func retryingPageSQL(f Filter) string {
-	page := f.runs(withBody).and(
-		`r.replay_id < @order`,
-		`r.job_kind = ANY (@known::text[])`,
-		`j.id > @after`,
-	)
+	page := f.retryingInWindow().and(`r.job_kind = ANY (@known::text[])`)
 	return `WITH page AS (
     SELECT j.id, r.event_key, r.job_kind
     ` + page.SQL(4) + `
@@ -55,4 +59,9 @@ UPDATE lumin.river_job j
 SET state = 'available', scheduled_at = now(), args = jsonb_set(j.args, '{replay_id}', to_jsonb(@order::bigint))
 FROM page p WHERE j.id = p.id
 RETURNING j.id, j.queue`
+}
+
+// retryingInWindow selects the runs r with waiting jobs j that the order has not taken.
+func (f Filter) retryingInWindow() selection {
+	return f.runs(withBody).and(`r.replay_id < @order`, `j.id > @after`)
 }

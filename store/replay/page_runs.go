@@ -5,13 +5,18 @@ import "context"
 // enqueueRuns takes failed, cancelled or succeeded runs, in the order of their
 // keys.
 func (p *pager) enqueueRuns(ctx context.Context) (end bool, err error) {
-	args := p.jobArgs()
-	args["after"] = p.from.key
+	args, next := p.jobArgs(), p.window.until
+	args["after"], args["until"] = p.from.key, next
 	last, err := p.takeRuns(ctx, runsPageSQL(p.order.Filter), args)
-	if last != nil {
-		p.page.Next.key = *last
+	if err != nil {
+		return false, err
 	}
-	return p.page.Enqueued < p.limit, err
+	full := last != nil && p.page.Enqueued == p.limit
+	if full {
+		next = *last // the page has not looked behind it
+	}
+	p.page.Next.key, args["until"] = next, next
+	return p.window.end && !full, p.noteLeft(ctx, runsLeftSQL(p.order.Filter), args)
 }
 
 // runsPageSQL takes only runs of older orders. Otherwise a run that failed
@@ -27,11 +32,7 @@ func runsPageSQL(f Filter) string {
 	if f.Status == Succeeded || f.Status == Cancelled {
 		lock += ` FOR KEY SHARE OF e SKIP LOCKED`
 	}
-	page := f.runs(withBody).and(
-		`r.replay_id < @order`,
-		`r.job_kind = ANY (@known::text[])`,
-		`r.event_key >= @after::uuid`,
-	)
+	page := f.runsInWindow().and(`r.job_kind = ANY (@known::text[])`)
 	return `WITH page AS (
     SELECT r.ctid
     ` + page.SQL(4) + `
@@ -46,4 +47,9 @@ func runsPageSQL(f Filter) string {
     WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
     RETURNING r.event_key, r.job_kind, r.job_id
 )` + enqueueTakenSQL
+}
+
+// runsInWindow selects the runs r of a window that the order has not taken.
+func (f Filter) runsInWindow() selection {
+	return f.runs(withBody).and(`r.replay_id < @order`, `r.event_key >= @after::uuid`, `r.event_key < @until::uuid`)
 }

@@ -304,23 +304,36 @@ func TestReplayPagePlans(t *testing.T) {
 		"by source": {Status: replay.Succeeded, Sources: []string{"account"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sql, args := replay.PageQuery(f, storetest.ReplayJobs("book", "late"), 5000)
-			storetest.Exec(t, conn, `BEGIN`)
-			defer storetest.Exec(t, conn, `ROLLBACK`)
-			rows, err := conn.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) `+sql, pgx.QueryExecModeCacheDescribe, args)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			if err != nil {
-				t.Fatal(err)
-			}
-			plan := strings.Join(lines, "\n")
-			if storetest.ReadsAll.MatchString(plan) || !wholePage.MatchString(plan) {
+			jobs := storetest.ReplayJobs("book", "late")
+			sql, args := replay.PageQuery(f, jobs, 5000)
+			if plan := explained(t, conn, "", sql, args); storetest.ReadsAll.MatchString(plan) || !wholePage.MatchString(plan) {
 				t.Errorf("reads a whole table, or not a whole page:\n%s", plan)
+			}
+			until := storetest.Value[[16]byte](t, conn, `SELECT event_key FROM lumin.runs ORDER BY 1 OFFSET 2000 LIMIT 1`)
+			sql, args = replay.LeftQuery(f, jobs, until, 2000)
+			if plan := explained(t, conn, replay.LookUp, sql, args); storetest.ReadsAll.MatchString(plan) {
+				t.Errorf("reads a whole table for what is left:\n%s", plan)
 			}
 		})
 	}
+}
+
+// explained runs a statement after another in a transaction that is rolled back, and
+// returns its plan.
+func explained(tb testing.TB, conn *pgx.Conn, before, sql string, args pgx.NamedArgs) string {
+	tb.Helper()
+	storetest.Exec(tb, conn, `BEGIN`)
+	defer storetest.Exec(tb, conn, `ROLLBACK`)
+	storetest.Exec(tb, conn, before)
+	rows, err := conn.Query(tb.Context(), `EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) `+sql, pgx.QueryExecModeCacheDescribe, args)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // wholePage matches a plan that returns 5,000 rows. PostgreSQL 18 prints

@@ -53,6 +53,6 @@ func filterOf(shape uint16, text string, id int64, at time.Time) (f Filter) {
 func statementsOf(f Filter) []string {
 	return []string{
 		planRunsSQL(f.runs(withBody)), planRunsSQL(f.runs(withoutBody)), planRunsSQL(f.runs(withBody).sample()), runsPageSQL(f), retryingPageSQL(f),
-		planMissingSQL(f, withBody), sampleMissingSQL(f, withBody), missingPageSQL(f), matchingSQL(f), dismissSQL(f), restoreSQL(f), remainingSQL(f),
+		planMissingSQL(f, withBody), sampleMissingSQL(f, withBody), missingPageSQL(f), matchingSQL(f), dismissSQL(f), restoreSQL(f), runsLeftSQL(f), retryingLeftSQL(f), missingLeftSQL(f),
 	}
 }

@@ -13,6 +13,8 @@ type Store struct {
 	store  *store.Store
 	pool   *pgxpool.Pool
 	limits estimate.Limits // of the time that a plan takes
+
+	inWindow int // in tests, instead of runsInWindow
 }
 
 // New returns a Store on the pool of st.

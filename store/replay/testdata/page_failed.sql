@@ -6,8 +6,9 @@ WITH page AS (
       AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
       AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
       AND r.replay_id < @order
-      AND r.job_kind = ANY (@known::text[])
       AND r.event_key >= @after::uuid
+      AND r.event_key < @until::uuid
+      AND r.job_kind = ANY (@known::text[])
     ORDER BY r.event_key, r.job_kind LIMIT @limit
     FOR UPDATE OF r SKIP LOCKED
 ), taken AS (

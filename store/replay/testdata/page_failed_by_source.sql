@@ -13,8 +13,9 @@ WITH page AS (
             AND (@received_until::timestamptz IS NULL OR c.received_at < @received_until)
       )
       AND r.replay_id < @order
-      AND r.job_kind = ANY (@known::text[])
       AND r.event_key >= @after::uuid
+      AND r.event_key < @until::uuid
+      AND r.job_kind = ANY (@known::text[])
     ORDER BY r.event_key, r.job_kind LIMIT @limit
     FOR UPDATE OF r SKIP LOCKED
 ), taken AS (

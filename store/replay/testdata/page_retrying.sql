@@ -8,8 +8,8 @@ WITH page AS (
       AND (cardinality(@kinds::text[]) = 0 OR r.job_kind = ANY (@kinds))
       AND (cardinality(@errors::text[]) = 0 OR coalesce(r.error_fingerprint, 'none') = ANY (@errors))
       AND r.replay_id < @order
-      AND r.job_kind = ANY (@known::text[])
       AND j.id > @after
+      AND r.job_kind = ANY (@known::text[])
     ORDER BY j.id LIMIT @limit
     FOR UPDATE OF j, r SKIP LOCKED
 ), moved AS (

@@ -22,8 +22,8 @@ WITH page AS (
       AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
       AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
       AND r.replay_id < @order
-      AND r.job_kind = ANY (@known::text[])
       AND j.id > @after
+      AND r.job_kind = ANY (@known::text[])
     ORDER BY j.id LIMIT @limit
     FOR UPDATE OF j, r SKIP LOCKED
 ), moved AS (

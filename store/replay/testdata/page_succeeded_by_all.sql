@@ -21,8 +21,9 @@ WITH page AS (
       AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
       AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
       AND r.replay_id < @order
-      AND r.job_kind = ANY (@known::text[])
       AND r.event_key >= @after::uuid
+      AND r.event_key < @until::uuid
+      AND r.job_kind = ANY (@known::text[])
     ORDER BY r.event_key, r.job_kind LIMIT @limit
     FOR UPDATE OF r SKIP LOCKED FOR KEY SHARE OF e SKIP LOCKED
 ), taken AS (

@@ -1,0 +1,15 @@
+SELECT DISTINCT t.kind
+FROM lumin.events e
+JOIN lumin.job_types t ON cardinality(@kinds::text[]) = 0 OR t.kind = ANY (@kinds)
+WHERE e.signature_request_id IS NOT NULL
+  AND NOT e.late
+  AND e.received_at <= @as_of::timestamptz
+  AND (t.events = '{}' OR e.event_type = ANY (t.events))
+  AND CASE WHEN e.source = 'recovered' THEN t.recovered ELSE t.sources = '{}' OR e.source = ANY (t.sources) END
+  AND e.payload_removed_at IS NULL
+  AND (cardinality(@types::text[]) = 0 OR e.event_type = ANY (@types))
+  AND (cardinality(@requests::text[]) = 0 OR e.signature_request_id = ANY (@requests))
+  AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
+  AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
+  AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)
+  AND e.id BETWEEN @first AND @last
