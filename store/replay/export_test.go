@@ -35,6 +35,15 @@ func LeftQuery(f Filter, jobs Jobs, until [16]byte, last int64) (sql string, arg
 	return runsLeftSQL(f), args
 }
 
+// DismissLateQuery is the query that dismisses late events from an id on.
+func DismissLateQuery(from int64) (sql string, args pgx.NamedArgs) {
+	now := time.Now()
+	f := Filter{Status: Late, AsOf: &now}
+	args = f.args()
+	args["after"], args["limit"], args["reason"], args["by"] = from, eachFailurePage, "done", ""
+	return dismissLateSQL(f), args
+}
+
 // WithLimits returns a Store whose plans have these limits.
 func (s *Store) WithLimits(l estimate.Limits) *Store {
 	return &Store{store: s.store, pool: s.pool, limits: l}

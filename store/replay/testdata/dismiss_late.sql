@@ -13,6 +13,7 @@ WITH held AS MATERIALIZED (
       AND (@event_since::timestamptz IS NULL OR e.event_time >= @event_since)
       AND (@event_until::timestamptz IS NULL OR e.event_time < @event_until)
       AND NOT EXISTS (SELECT FROM lumin.runs r WHERE r.event_key = e.event_key AND r.job_kind = t.kind OFFSET 0)
+      AND e.id >= @after
     ORDER BY e.id, t.kind LIMIT @limit
     FOR KEY SHARE OF e SKIP LOCKED
 ), created AS (
@@ -26,4 +27,4 @@ WITH held AS MATERIALIZED (
     ON CONFLICT (event_key, job_kind) DO UPDATE
     SET reason = excluded.reason, dismissed_by = excluded.dismissed_by, dismissed_at = excluded.dismissed_at
 )
-SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM created)
+SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM created), (SELECT coalesce(max(id), 0) FROM held)
