@@ -245,9 +245,7 @@ func TestOldJobDoesNotSettleRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now() WHERE id = $1`, old)
-	if _, _, err := l.store.Sweep(t.Context(), time.Time{}); err != nil {
-		t.Fatal(err)
-	}
+	sweep(t, l.store)
 	wantState(t, l.store, l.deliveries[0], "book", "pending 0")
 	pgtest.Exec(t, l.store.Pool(), `UPDATE lumin.river_job SET state = 'discarded', finalized_at = now() WHERE id <> $1`, old)
 	wantState(t, l.store, l.deliveries[0], "book", "failed 0")

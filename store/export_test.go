@@ -29,7 +29,7 @@ const (
 	NoteAttemptSQL        = noteAttemptSQL
 	SweepOrphansSQL       = sweepOrphansSQL
 	SweepUnknownSQL       = sweepUnknownSQL
-	SweepFinalizedSQL     = sweepFinalizedSQL
+	SweepEndedSQL         = sweepEndedSQL
 	OrderedClaimSQL       = orderedClaimSQL
 	HeadSQL               = headSQL
 	WakeParkedSQL         = wakeParkedSQL
@@ -94,6 +94,11 @@ func (r *Recorder) Waiting() int {
 // SweepPage is a Sweep that checks a page of the given size.
 func (s *Store) SweepPage(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
 	return s.sweep(ctx, after, page)
+}
+
+// SweepEndedPage is a SweepEnded that checks one page of the given size of each state.
+func (s *Store) SweepEndedPage(ctx context.Context, from EndedPosition, page int) (settled int, next EndedPosition, err error) {
+	return s.sweepEnded(ctx, from, page, 0)
 }
 
 // MissingRanges is the number of ranges of ids that a tail still waits for.

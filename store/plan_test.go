@@ -120,6 +120,9 @@ func sweepInTime(t *testing.T, url string, conn *pgx.Conn) {
 		if settled, _, err := s.Sweep(ctx, time.Time{}); err != nil || settled != 0 {
 			t.Errorf("sweep: %d settled, %v", settled, err)
 		}
+		if settled, _, err := s.SweepEnded(ctx, store.EndedPosition{}); err != nil || settled != 0 {
+			t.Errorf("sweep of ended jobs: %d settled, %v", settled, err)
+		}
 		cancel()
 		exec(t, conn, analyzeSQL)
 	}
@@ -173,6 +176,10 @@ func testPlans(t *testing.T, size int) {
 		const page = `ARRAY[md5('50')::uuid, md5('100')::uuid], ARRAY['book', 'book'], ARRAY[0, 0], ARRAY[50, 100], ARRAY[0, 0]`
 		planned(t, "force_custom_plan", store.SweepOrphansSQL, page)
 		planned(t, "force_generic_plan", store.SweepOrphansSQL, page)
+	})
+	t.Run("sweep of ended jobs", func(t *testing.T) {
+		planned(t, "force_custom_plan", store.SweepEndedSQL, `'discarded', '-infinity', 1000`)
+		planned(t, "force_generic_plan", store.SweepEndedSQL, `'discarded', '-infinity', 1000`)
 	})
 	t.Run("sweep of parked runs", func(t *testing.T) {
 		planned(t, "force_custom_plan", store.ParkedPageSQL, `'-infinity', 5000`)

@@ -10,23 +10,7 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-// The trigger on River's table skips a run that another transaction has locked.
-// This statement finds such a run by its job. The window is wide, because the
-// clock of another machine sets finalized_at. OFFSET 0: see recordSQL.
-const sweepFinalizedSQL = `
-SELECT count(*) FROM (
-    SELECT lumin.settle_failure(j.event_key, j.kind, j.replay_id, j.id,
-               CASE j.state::text WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END, j.attempt, j.errors) AS settled
-    FROM (
-        SELECT j.id, j.kind, j.state, j.attempt, j.errors, lumin.run_key(j.args) AS event_key, lumin.run_replay(j.args) AS replay_id
-        FROM lumin.river_job j
-        WHERE j.state IN ('discarded', 'cancelled') AND j.finalized_at > now() - interval '1 hour' OFFSET 0) j
-    CROSS JOIN LATERAL (
-        SELECT state, replay_id FROM lumin.runs WHERE event_key = j.event_key AND job_kind = j.kind OFFSET 0) r
-    WHERE r.state = 'pending' AND r.replay_id = j.replay_id
-) s WHERE settled`
-
-// sweepPage bounds the runs that one sweep checks for a missing job.
+// sweepPage bounds the runs and jobs that one statement of a sweep checks.
 const sweepPage = 5000
 
 // A pending run without a live job would wait forever. Runs younger than a
@@ -41,7 +25,7 @@ ORDER BY pending_since FETCH FIRST $2 ROWS WITH TIES`
 
 // The job of a run is found by its id. It must also be a job of this run and of
 // its newest replay, because only such a job can work on it. A job that has ended
-// without the run may still be there: sweepFinalizedSQL does not find it if no
+// without the run may still be there: sweepEndedSQL does not find it if no
 // program swept for an hour. Its state and errors are then those of the run.
 // OFFSET 0: see recordSQL.
 const sweepOrphansSQL = `
@@ -80,23 +64,17 @@ const (
 	sweptRuns = `unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::integer[]) AS w (event_key, job_kind, replay_id, job_id, attempts)`
 )
 
-// Sweep settles final failures that the trigger missed, and pending runs whose
-// job is gone. It checks a bounded number of runs that became pending after the
-// given time. It returns the start of the next sweep: the zero time if it has
-// checked all runs.
+// Sweep settles pending runs whose job is gone, or has ended without them. It checks a
+// bounded number of runs that became pending after the given time. It returns the
+// start of the next sweep: the zero time if it has checked all runs.
 func (s *Store) Sweep(ctx context.Context, after time.Time) (settled int, next time.Time, err error) {
 	return s.sweep(ctx, after, sweepPage)
 }
 
 func (s *Store) sweep(ctx context.Context, after time.Time, page int) (settled int, next time.Time, err error) {
-	var late int
-	// The statement is planned for the current state of the tables.
-	if err := s.pool.QueryRow(ctx, sweepFinalizedSQL, pgx.QueryExecModeCacheDescribe).Scan(&late); err != nil {
-		return 0, after, fmt.Errorf("sweep finalized jobs: %w", err)
-	}
 	pending, next, err := s.pendingPage(ctx, after, page)
 	if err != nil {
-		return late, after, err
+		return 0, after, err
 	}
 	known, unknown := pending.split()
 	for sql, runs := range map[string]pendingRuns{sweepOrphansSQL: known, sweepUnknownSQL: unknown} {
@@ -105,11 +83,11 @@ func (s *Store) sweep(ctx context.Context, after time.Time, page int) (settled i
 		}
 		var orphans int
 		if err := s.pool.QueryRow(ctx, sql, runs.args()...).Scan(&orphans); err != nil {
-			return late + settled, after, fmt.Errorf("sweep pending runs: %w", err)
+			return settled, after, fmt.Errorf("sweep pending runs: %w", err)
 		}
 		settled += orphans
 	}
-	return late + settled, next, nil
+	return settled, next, nil
 }
 
 // pendingRun is a run of pendingPageSQL.

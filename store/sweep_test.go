@@ -31,6 +31,10 @@ func finalize(tb testing.TB, s *store.Store, d store.Delivery, state string, err
 
 func sweep(tb testing.TB, s *store.Store) (settled int) {
 	tb.Helper()
+	late, position, err := s.SweepEnded(tb.Context(), store.EndedPosition{})
+	if err != nil || position != (store.EndedPosition{}) {
+		tb.Fatalf("the next sweep starts at %+v, %v", position, err)
+	}
 	settled, next, err := s.Sweep(tb.Context(), time.Time{})
 	if err != nil {
 		tb.Fatal(err)
@@ -38,7 +42,7 @@ func sweep(tb testing.TB, s *store.Store) (settled int) {
 	if !next.IsZero() {
 		tb.Errorf("the next sweep starts at %s", next)
 	}
-	return settled
+	return late + settled
 }
 
 // age makes pending runs pending for a while.

@@ -48,6 +48,11 @@ func Retainer(s *store.Store, p retention.Policy, slice time.Duration) river.Wor
 	return newRetainer(s, p, slice, func(retention.Removed) {}, slog.New(slog.DiscardHandler))
 }
 
+// InTurn does the parts of a sweep.
+func InTurn(ctx context.Context, parts ...func(context.Context) error) error {
+	return inTurn(ctx, parts...)
+}
+
 // Reindexed returns the indexes that River rebuilds.
 func Reindexed() []string { return reindexed() }
 

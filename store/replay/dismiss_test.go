@@ -87,6 +87,9 @@ func TestDismiss(t *testing.T) {
 	if _, _, err := s.Sweep(t.Context(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
+	if _, _, err := s.SweepEnded(t.Context(), store.EndedPosition{}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := catalog.AddJobTypes(t.Context(), s.Pool(), []catalog.JobType{{Kind: "book", Queue: "default"}}); err != nil {
 		t.Fatal(err)
 	}
