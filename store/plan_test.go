@@ -177,14 +177,15 @@ func testPlans(t *testing.T, size int) {
 		planned(t, "force_custom_plan", store.SweepOrphansSQL, page)
 		planned(t, "force_generic_plan", store.SweepOrphansSQL, page)
 	})
-	t.Run("sweep of ended jobs", func(t *testing.T) {
-		planned(t, "force_custom_plan", store.SweepEndedSQL, `'discarded', '-infinity', 1000`)
-		planned(t, "force_generic_plan", store.SweepEndedSQL, `'discarded', '-infinity', 1000`)
-	})
-	t.Run("sweep of parked runs", func(t *testing.T) {
-		planned(t, "force_custom_plan", store.ParkedPageSQL, `'-infinity', 5000`)
-		planned(t, "force_generic_plan", store.ParkedPageSQL, `'-infinity', 5000`)
-	})
+	for query, q := range map[string]struct{ sql, args string }{
+		"sweep of ended jobs":  {store.SweepEndedSQL, `'discarded', '-infinity', 1000`},
+		"sweep of parked runs": {store.ParkedPageSQL, `'-infinity', 5000`},
+	} {
+		t.Run(query, func(t *testing.T) {
+			planned(t, "force_custom_plan", q.sql, q.args)
+			planned(t, "force_generic_plan", q.sql, q.args)
+		})
+	}
 	t.Run("jobs of lost owners", func(t *testing.T) {
 		planned(t, "force_custom_plan", store.LostOwnersSQL, `'self/locked', 'self', ARRAY[5, 9]`)
 		planned(t, "force_custom_plan", store.GiveBackSQL, `'gone/locked', now(), ARRAY[5, 9], 3`)
