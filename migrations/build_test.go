@@ -2,6 +2,7 @@ package migrations_test
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -79,5 +80,76 @@ func leaveInvalidIndex(tb testing.TB, address string) {
 	}
 	if _, err := conn.Exec(tb.Context(), `CREATE INDEX CONCURRENTLY events_list_idx ON lumin.events (id)`); err == nil {
 		tb.Fatal("an index was built beside an open transaction")
+	}
+}
+
+// A migration reads or changes a table without the lock of CREATE INDEX, for which
+// every delivery waits.
+func TestNoDeliveryWaitsForIndexes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		migration  int
+		index      string // one of those that the migration creates
+		hold, wait string // a lock, and the statement of the migration that waits for it
+	}{
+		{19, "events_list_idx", `SELECT FROM lumin.redeliveries FOR UPDATE`, "transactionid"},
+		{28, "events_late_idx", `LOCK TABLE lumin.redeliveries IN SHARE UPDATE EXCLUSIVE MODE`, "relation"},
+	} {
+		t.Run(c.index, func(t *testing.T) {
+			t.Parallel()
+			address := pgtest.New(t)
+			pool, admin := pgtest.Pool(t, address), pgtest.Pool(t, pgtest.AdminURL(t, address))
+			down(t, address, len(versions(t))-slices.Index(versions(t), c.migration-1)-1)
+			pgtest.Exec(t, pool, `INSERT INTO lumin.events (event_key, source, payload, payload_sha256, signature, key_id, received_at)
+				VALUES (gen_random_uuid(), 'app:crm', '', '', '', 'k', now())`)
+			pgtest.Exec(t, pool, `ALTER TABLE lumin.redeliveries DISABLE TRIGGER USER`)
+			pgtest.Exec(t, pool, `INSERT INTO lumin.redeliveries (event_id, payload_sha256, differs, count, first_at, last_at)
+				SELECT id, '', 'content', 1, now(), now() FROM lumin.events`)
+			holder, err := pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = holder.Rollback(context.WithoutCancel(t.Context())) }()
+			if _, err := holder.Exec(t.Context(), c.hold); err != nil {
+				t.Fatal(err)
+			}
+			up := make(chan error, 1)
+			go func() { up <- migrations.Up(t.Context(), address) }()
+			var locked string
+			awaitEither(t, func() bool {
+				locked = pgtest.Value[string](t, admin, `
+					SELECT coalesce((SELECT 'locks: ' || coalesce((SELECT string_agg(l.relation::regclass::text, ' ') FROM pg_locks l
+					           WHERE l.pid = w.pid AND l.granted AND l.mode = 'ShareLock' AND l.locktype = 'relation'), 'none')
+					FROM pg_locks w WHERE NOT w.granted AND w.locktype = $1 AND w.pid IN (
+					    SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%' || $2 || '%') LIMIT 1), '')`, c.wait, c.index)
+				return locked != ""
+			}, up)
+			if locked != "locks: none" {
+				t.Errorf("while migration %d waits for a row: %q", c.migration, locked)
+			}
+			if err := holder.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-up; err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// In each migration the creation of indexes that are built before it comes last,
+// because it locks the table until the migration ends.
+func TestIndexesComeLast(t *testing.T) {
+	t.Parallel()
+	long := regexp.MustCompile(`(?im)^\s*(UPDATE|DELETE|INSERT|ALTER TABLE .*VALIDATE)\b.*`)
+	for _, version := range versions(t) {
+		text := migrations.UpSQL(version)
+		if at := strings.Index(text, "INDEX IF NOT EXISTS"); at >= 0 {
+			// The bodies of functions are not run.
+			rest := regexp.MustCompile(`(?s)\$\$.*?\$\$`).ReplaceAllString(text[at:], "")
+			if found := long.FindString(rest); found != "" {
+				t.Errorf("migration %d locks a table for this statement: %s", version, found)
+			}
+		}
 	}
 }

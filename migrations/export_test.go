@@ -13,3 +13,6 @@ func CountDrops() (n int) {
 	}
 	return n
 }
+
+// UpSQL returns the text of a migration.
+func UpSQL(version int) string { return read("sql/" + nameOf(version) + ".up.sql") }
