@@ -17,20 +17,26 @@ import (
 // the plan, later copies of them from other sources, and recovered events: a
 // transaction that recovers one may have begun before the order. It also locks events
 // that were received long before the last one and have a later id: they were imported
-// after the plan, by a transaction that could not see the order. unrecognizedEventsSQL
-// locks unrecognized events, and the events that were decoded from them later.
+// after the plan, by a transaction that could not see the order. And it locks events
+// that were promoted after the plan from a conflict of one of these events: the plan
+// counted the body as that of a redelivery. unrecognizedEventsSQL locks unrecognized
+// events, the events that were decoded from them later, and those that were promoted
+// from a conflict of such an event.
 const (
 	requestEventsSQL = `
 SELECT e.id, e.event_key FROM lumin.events e
 WHERE e.signature_request_id = ANY ($1)
   AND (e.id <= $2 OR e.source = 'recovered'
        OR e.received_at < (SELECT l.received_at - interval '1 hour' FROM lumin.events l WHERE l.id = $2)
-       OR EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.id <= $2))
+       OR EXISTS (SELECT FROM lumin.events o WHERE o.event_key = e.event_key AND o.id <= $2)
+       OR e.promoted_from <= $2
+       OR EXISTS (SELECT FROM lumin.events f JOIN lumin.events o ON o.event_key = f.event_key WHERE f.id = e.promoted_from AND o.id <= $2))
 ORDER BY e.id FOR UPDATE OF e NOWAIT`
 
 	unrecognizedEventsSQL = `
 SELECT e.id, e.event_key FROM lumin.events e
 WHERE e.id = ANY ($1) OR e.decoded_from = ANY ($1)
+   OR e.promoted_from = ANY (ARRAY(SELECT d.id FROM lumin.events d WHERE d.decoded_from = ANY ($1)))
 ORDER BY e.id FOR UPDATE OF e NOWAIT`
 )
 

@@ -16,7 +16,7 @@ import (
 
 // Plan is the data that an erasure would remove, as of the time of planning.
 // Events that are recorded later stay, except copies of the planned events from
-// other sources.
+// other sources, and events that are promoted from conflicts of these events.
 type Plan struct {
 	Subject             string   `json:"subject"`               // signature_request or email
 	SignatureRequestIDs []string `json:"signature_request_ids"` // all of whose events are erased
