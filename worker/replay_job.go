@@ -19,7 +19,8 @@ import (
 
 const (
 	// otherProgramPause is the pause of an order that waits for another
-	// program, which holds the rest of its runs or knows its job types.
+	// program, which holds the rest of its runs or knows its job types, and of a
+	// cancelled order while some of its runs are locked.
 	otherProgramPause = pause(time.Second)
 
 	// pacedSlice is the slice of an order with a rate, which mostly waits.
@@ -180,13 +181,15 @@ func (w *replayer) await(ctx context.Context, order replay.Order) (pause, error)
 func (w *replayer) withdraw(ctx context.Context, order replay.Order) (pause, error) {
 	w.forget(order.ID)
 	for after, start := int64(0), time.Now(); time.Since(start) < internalSlice; {
-		next, err := w.replays.WithdrawPage(ctx, order, after)
-		if err != nil {
+		next, finished, err := w.replays.WithdrawPage(ctx, order, after)
+		switch {
+		case err != nil:
 			return done, err
-		}
-		if next == 0 {
+		case finished:
 			w.logger.Info("replay cancelled", "replay_id", order.ID)
 			return done, nil
+		case next == 0:
+			return otherProgramPause, nil
 		}
 		after = next
 	}

@@ -304,37 +304,6 @@ func TestOrderFails(t *testing.T) {
 	checkCanaries(t, r)
 }
 
-// After an order is cancelled half-way, runs that have not started are failed
-// again. An order with a rate does not exceed it.
-func TestOrderCancelled(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	job := newBreakable("broken")
-	job.repaired.Store(true)
-	const runs, rate = 1000, 20 // so slow that the order is cancelled before its end
-	r.recordMany(1, runs, job)
-	r.exec(`DELETE FROM lumin.river_job`)
-	r.exec(`UPDATE lumin.runs SET state = 'failed', error = 'as before', finished_at = now()`)
-	r.start(job)
-	begin := time.Now()
-	id, err := replay.New(r.store).Place(r.ctx, replay.NewOrder{Filter: replay.Filter{Status: replay.Failed}, Rate: rate})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.wait("some runs", func() bool { return r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`) >= 30 })
-	enqueued, took := r.count(`SELECT enqueued FROM lumin.replays`), time.Since(begin)
-	if most := rate*took.Seconds() + rate; float64(enqueued) > most {
-		t.Errorf("%d runs enqueued in %s, at most %.0f were to be", enqueued, took, most)
-	}
-	r.exec(`UPDATE lumin.replays SET state = 'cancelled'`) // as psql would
-	order := r.waitOrder(id)
-	r.waitQuiet()
-	done, left := r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'succeeded'`), r.count(`SELECT count(*) FROM lumin.runs WHERE state = 'failed' AND error = 'as before'`)
-	if order.State != "cancelled" || done+left != runs || left == 0 || done != r.effects("broken") || int64(done) != order.Enqueued-order.Withdrawn {
-		t.Errorf("%d done, %d left, %d effects, %+v", done, left, r.effects("broken"), order)
-	}
-}
-
 // A run that would wait for hours is retried now.
 func TestOrderRetrying(t *testing.T) {
 	t.Parallel()

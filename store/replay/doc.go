@@ -27,10 +27,11 @@
 //   - An order enqueues each run at most once, even if several workers carry it
 //     out and are stopped at any time.
 //   - An order is done only when all matching runs are enqueued, except runs of
-//     job types that no running program knows.
+//     job types that no running program knows, and runs that a later order had begun
+//     before it was cancelled. A note in the order says so.
 //   - A run and its job become pending in the same transaction.
 //   - After a cancel no further run becomes pending, and each run whose job has
-//     not started gets its former state back. Retrying runs keep their attempt,
-//     and decoded events are kept.
+//     not started gets its former state back, so that an older order takes it.
+//     Retrying runs keep their attempt, and decoded events are kept.
 //   - No run is replayed without the body of its event.
 package replay

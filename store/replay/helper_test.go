@@ -84,12 +84,9 @@ func withdraw(tb testing.TB, s *store.Store, id int64) replay.Order {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for after := int64(0); ; {
-		if after, err = replays.WithdrawPage(tb.Context(), order, after); err != nil {
+	for after, finished := int64(0), false; !finished; {
+		if after, finished, err = replays.WithdrawPage(tb.Context(), order, after); err != nil {
 			tb.Fatal(err)
-		}
-		if after == 0 {
-			break
 		}
 	}
 	if order, err = replays.Get(tb.Context(), id); err != nil || order.State != "cancelled" || !order.Finished() {

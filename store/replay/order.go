@@ -136,8 +136,8 @@ func (s *Store) Get(ctx context.Context, id int64) (Order, error) {
 	return order, err
 }
 
-// runsSQL leaves out runs that a cancel has restored. They keep the number of the
-// order, but have no job.
+// runsSQL leaves out runs that a cancel has restored. If they keep the number of the
+// order, they have no job.
 const runsSQL = `
 SELECT r.job_kind, r.state, count(*) FROM lumin.runs r
 WHERE r.replay_id = $1 AND r.replay_id > 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -34,6 +35,11 @@ type Position struct {
 	id    int64    // of the last event or job
 	found bool     // whether this pass has made a run pending
 	left  []string // kinds of the runs that this pass could not take
+
+	// About later orders that are cancelled: see restored.
+	begun    bool  // restored is known
+	restored int64 // the runs that they had restored when this pass began
+	started  bool  // this pass has met runs that they have started
 }
 
 // Page is the result of one page.
@@ -43,7 +49,8 @@ type Page struct {
 	Exhausted bool // no run remains: the order needs no further page
 
 	// Wait means that a whole pass took no run although some remain. Another
-	// transaction has locked them, or another program knows their kind.
+	// transaction has locked them, another program knows their kind, or a later order
+	// that was cancelled is restoring them.
 	Wait bool
 
 	ended bool // a pass
@@ -113,6 +120,8 @@ func merge(pages []Page) Page {
 		all.Next.found = all.Next.found || page.Next.found
 		all.Next.id = max(all.Next.id, page.Next.id)
 		all.Next.left = union(all.Next.left, page.Next.left)
+		all.Next.restored = min(all.Next.restored, page.Next.restored)
+		all.Next.started = all.Next.started || page.Next.started
 		if bytes.Compare(page.Next.key[:], all.Next.key[:]) < 0 {
 			all.Next.key = page.Next.key
 		}
@@ -132,9 +141,10 @@ type pager struct {
 	from  Position
 	limit int // runs
 
-	window window
-	tx     pgx.Tx
-	page   Page // the result so far
+	window    window
+	tx        pgx.Tx
+	restoring bool // a later order has restored runs during this pass, or is doing so
+	page      Page // the result so far
 }
 
 func (p *pager) run(ctx context.Context) (Page, error) {
@@ -152,7 +162,10 @@ func (p *pager) take(ctx context.Context) error {
 	if err := p.checkOpen(ctx); err != nil {
 		return err
 	}
-	p.page.Next.left = p.from.left
+	p.page.Next.left, p.page.Next.started = p.from.left, p.from.started
+	if err := p.lookAtLater(ctx); err != nil {
+		return err
+	}
 	end, err := p.enqueue(ctx)
 	if err != nil {
 		return fmt.Errorf("take a page of replay %d: %w", p.order.ID, err)
@@ -196,13 +209,13 @@ func (p *pager) enqueue(ctx context.Context) (end bool, err error) {
 }
 
 // endPass decides what follows a whole pass: another pass, a wait, or the end
-// of the order. The order ends if each page has left no run that it may take. note
-// lists the runs that the order excludes.
+// of the order. The order ends if each page has left no run that it may take, and no
+// later order has restored runs meanwhile. note lists the runs that the order excludes.
 func (p *pager) endPass() (note string) {
 	pass := p.page.Next
 	p.page.Next, p.page.ended = Position{}, true
 	var (
-		rest    = p.order.Filter.Status == Unrecognized && pass.found
+		rest    = p.order.Filter.Status == Unrecognized && pass.found || p.restoring
 		unknown []string
 	)
 	for _, kind := range pass.left {
@@ -213,10 +226,17 @@ func (p *pager) endPass() (note string) {
 		}
 	}
 	p.page.Wait, p.page.Exhausted = rest && !pass.found, !rest
-	if p.page.Exhausted && len(unknown) > 0 {
-		note = fmt.Sprintf("runs were skipped because no running program knows their job types: %q", unknown)
+	if !p.page.Exhausted {
+		return ""
 	}
-	return note
+	var notes []string
+	if pass.started {
+		notes = append(notes, "runs were skipped because a later replay, which was cancelled, had started them: order them again")
+	}
+	if len(unknown) > 0 {
+		notes = append(notes, fmt.Sprintf("runs were skipped because no running program knows their job types: %q", unknown))
+	}
+	return strings.Join(notes, "; ")
 }
 
 // count adds the page to its order. It fails if the order has ended meanwhile,

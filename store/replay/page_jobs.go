@@ -12,8 +12,8 @@ import (
 // number, the last event key, and the queues to wake. A page takes longer with
 // River's own insert, which uses COPY.
 const enqueueTakenSQL = `, jobs AS (
-    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue)
-    SELECT t.job_id, jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
+    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue, metadata)
+    SELECT t.job_id, jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue, t.metadata
     FROM taken t
     JOIN unnest(@known::text[], @max_attempts::smallint[], @priorities::smallint[], @queues::text[])
          AS s (kind, max_attempts, priority, queue) ON s.kind = t.job_kind
@@ -21,7 +21,7 @@ const enqueueTakenSQL = `, jobs AS (
     RETURNING queue
 )
 SELECT (SELECT count(*) FROM jobs),
-       (SELECT event_key FROM taken ORDER BY 1 DESC LIMIT 1),
+       (SELECT event_key FROM taken ORDER BY 1 DESC NULLS LAST LIMIT 1),
        (SELECT coalesce(array_agg(DISTINCT queue), '{}') FROM jobs)`
 
 // takeRuns runs a statement that ends in enqueueTakenSQL, and wakes the

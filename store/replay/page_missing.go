@@ -36,7 +36,7 @@ func missingPageSQL(f Filter) string {
     INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id, job_id)
     SELECT event_key, kind, id, @order, nextval('lumin.river_job_id_seq') FROM held ORDER BY event_key, kind COLLATE "C", id
     ON CONFLICT (event_key, job_kind) DO NOTHING
-    RETURNING event_key, job_kind, job_id
+    RETURNING event_key, job_kind, job_id, '{}'::jsonb AS metadata
 )` + enqueueTakenSQL
 }
 

@@ -16,7 +16,10 @@ func (p *pager) enqueueRuns(ctx context.Context) (end bool, err error) {
 		next = *last // the page has not looked behind it
 	}
 	p.page.Next.key, args["until"] = next, next
-	return p.window.end && !full, p.noteLeft(ctx, runsLeftSQL(p.order.Filter), args)
+	if err := p.noteLeft(ctx, runsLeftSQL(p.order.Filter), args); err != nil {
+		return false, err
+	}
+	return p.window.end && !full, p.noteStarted(ctx, args)
 }
 
 // runsPageSQL takes only runs of older orders. Otherwise a run that failed
@@ -34,11 +37,11 @@ func runsPageSQL(f Filter) string {
 	}
 	page := f.runsInWindow().and(`r.job_kind = ANY (@known::text[])`)
 	return `WITH page AS (
-    SELECT r.ctid
+    SELECT r.ctid, r.event_key, r.job_kind, r.replay_id, r.job_id, r.finished_at
     ` + page.SQL(4) + `
     ORDER BY r.event_key, r.job_kind LIMIT @limit
     ` + lock + `
-), taken AS (
+), updated AS (
     UPDATE lumin.runs r
     SET state = 'pending', replay_id = @order, job_id = nextval('lumin.river_job_id_seq'), pending_since = now(), finished_at = NULL,
         rerun = r.rerun + (r.state = 'succeeded')::int
@@ -46,6 +49,13 @@ func runsPageSQL(f Filter) string {
     -- whole table.
     WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM page))
     RETURNING r.event_key, r.job_kind, r.job_id
+), taken AS MATERIALIZED (
+    -- A row that changed just before it was locked is in page only, and is not taken.
+    -- A full join is never a nested loop, which the planner would choose if it
+    -- expected few rows.
+    SELECT u.event_key, u.job_kind, u.job_id, jsonb_build_object('` + beforeKey + `', jsonb_build_object(
+               'replay_id', p.replay_id, 'job_id', p.job_id, 'finished_at', p.finished_at)) AS metadata
+    FROM updated u FULL JOIN page p USING (event_key, job_kind)
 )` + enqueueTakenSQL
 }
 

@@ -21,10 +21,10 @@ WITH held AS MATERIALIZED (
     INSERT INTO lumin.runs (event_key, job_kind, event_id, replay_id, job_id)
     SELECT event_key, kind, id, @order, nextval('lumin.river_job_id_seq') FROM held ORDER BY event_key, kind COLLATE "C", id
     ON CONFLICT (event_key, job_kind) DO NOTHING
-    RETURNING event_key, job_kind, job_id
+    RETURNING event_key, job_kind, job_id, '{}'::jsonb AS metadata
 ), jobs AS (
-    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue)
-    SELECT t.job_id, jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue
+    INSERT INTO lumin.river_job (id, args, kind, max_attempts, priority, queue, metadata)
+    SELECT t.job_id, jsonb_build_object('event_key', t.event_key, 'replay_id', @order::bigint), t.job_kind, s.max_attempts, s.priority, s.queue, t.metadata
     FROM taken t
     JOIN unnest(@known::text[], @max_attempts::smallint[], @priorities::smallint[], @queues::text[])
          AS s (kind, max_attempts, priority, queue) ON s.kind = t.job_kind
@@ -32,5 +32,5 @@ WITH held AS MATERIALIZED (
     RETURNING queue
 )
 SELECT (SELECT count(*) FROM jobs),
-       (SELECT event_key FROM taken ORDER BY 1 DESC LIMIT 1),
+       (SELECT event_key FROM taken ORDER BY 1 DESC NULLS LAST LIMIT 1),
        (SELECT coalesce(array_agg(DISTINCT queue), '{}') FROM jobs)
