@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,6 +28,24 @@ func settingPrefixes() []string {
 // serviceLink matches the variables that Kubernetes sets for each service: a
 // service named lumin-ingest gives LUMIN_INGEST_PORT and others.
 var serviceLink = regexp.MustCompile(`(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+// emptyIsUnset makes kong take an empty variable as one that is not set. Compose
+// and shells pass on an unset variable as an empty one.
+func emptyIsUnset() kong.Option {
+	return kong.PostBuild(func(k *kong.Kong) error {
+		var visit func(node *kong.Node)
+		visit = func(node *kong.Node) {
+			for _, flag := range node.Flags {
+				flag.Tag.Envs = slices.DeleteFunc(slices.Clone(flag.Tag.Envs), func(name string) bool { return os.Getenv(name) == "" })
+			}
+			for _, child := range node.Children {
+				visit(child)
+			}
+		}
+		visit(k.Model.Node)
+		return nil
+	})
+}
 
 // unknownSettings returns the variables with one of our prefixes that no
 // command reads.

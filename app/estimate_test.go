@@ -101,7 +101,15 @@ func TestEstimatedNumbersAreMarked(t *testing.T) {
 				c.Output = "json"
 				_ = c.print(w, retention.Planned{Kept: 4567, MayMiss: 1234})
 			},
-			[]string{`"kept_for_runs":4567,"exact":false,"may_miss":1234,"dry_run":true`},
+			[]string{`"kept_for_runs":4567,"kept_for_runs_exact":false,"exact":false,"may_miss":1234,"dry_run":true`},
+		},
+		"what retention has removed, as json": {
+			func(w *strings.Builder) {
+				c := &retentionCommand{}
+				c.Output = "json"
+				_ = c.print(w, retention.Planned{Removed: retention.Removed{Events: 1_234_567}, Kept: 4567, MayMiss: 1234})
+			},
+			[]string{`"events":1234567`, `"kept_for_runs":4567,"kept_for_runs_exact":false,"exact":true,"may_miss":1234,"dry_run":false`},
 		},
 	})
 }

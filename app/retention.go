@@ -120,16 +120,18 @@ func (c *retentionCommand) refuseYoung(ctx context.Context, std streams, pool *p
 // print reports what would be removed, or what was removed, including what was
 // removed before an error. What was removed is exact.
 func (c *retentionCommand) print(w io.Writer, p retention.Planned) error {
+	exact := p.Exact || !c.DryRun
 	if c.json() {
 		return printJSON(w, struct {
 			retention.Removed
 			KeptForRuns int64 `json:"kept_for_runs"`
-			Exact       bool  `json:"exact"`
+			KeptExact   bool  `json:"kept_for_runs_exact"`
+			Exact       bool  `json:"exact"` // all but kept_for_runs
 			MayMiss     int64 `json:"may_miss"`
 			DryRun      bool  `json:"dry_run"`
-		}{p.Removed, p.Kept, p.Exact, p.MayMiss, c.DryRun})
+		}{p.Removed, p.Kept, p.Exact, exact, p.MayMiss, c.DryRun})
 	}
-	if p.Rows() == 0 && (p.Exact || !c.DryRun) {
+	if p.Rows() == 0 && exact {
 		fmt.Fprintln(w, "nothing to remove: "+c.emptyReason(p))
 		return nil
 	}
@@ -137,13 +139,13 @@ func (c *retentionCommand) print(w io.Writer, p retention.Planned) error {
 	if c.DryRun {
 		heading = "WOULD BE REMOVED"
 	}
-	count := func(n int64) string { return countText(n, p.Exact || !c.DryRun) }
+	count := func(n int64) string { return countText(n, exact) }
 	table(w, []string{heading, ""}, [][]string{
 		{"bodies", count(p.Payloads)}, {"events", count(p.Events)},
 		{"runs", count(p.Runs)}, {"redeliveries", count(p.Redeliveries)},
 		{"events kept for pending or failed runs", countText(p.Kept, p.Exact)},
 	})
-	if !p.Exact && c.DryRun {
+	if !exact {
 		fmt.Fprintf(w, "estimated from a sample: a number of fewer than %d rows may be shown as 0; --exact counts all\n", roundUp(p.MayMiss))
 	}
 	if c.DryRun {

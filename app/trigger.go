@@ -55,11 +55,11 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 		c.SignatureRequest = sample.RandomHex(20)
 	}
 	sent, err := c.send(ctx, std.out, sender, types)
+	if !c.json() && len(sent) > 0 {
+		sentListing().table(std.out, sent)
+	}
 	if err != nil {
 		return err
-	}
-	if !c.json() {
-		sentListing().table(std.out, sent)
 	}
 	expected := http.StatusOK
 	if c.BadSignature {
@@ -77,8 +77,8 @@ func (c *triggerCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// send sends the deliveries and returns their answers. With --output json, it
-// prints each answer when it arrives.
+// send sends the deliveries and returns their answers, also those from before an
+// error. With --output json, it prints each answer when it arrives.
 func (c *triggerCommand) send(ctx context.Context, out io.Writer, sender *sender, types []lumin.EventType) (sent []sentLine, err error) {
 	start := time.Now()
 	for i, t := range types {
@@ -88,15 +88,15 @@ func (c *triggerCommand) send(ctx context.Context, out io.Writer, sender *sender
 			var timeout net.Error
 			switch {
 			case errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil:
-				return nil, advice.Add(fmt.Errorf("%s did not answer within %s", c.URL, c.Timeout), "check the log of the program there, or give a longer --timeout")
+				return sent, advice.Add(fmt.Errorf("%s did not answer within %s", c.URL, c.Timeout), "check the log of the program there, or give a longer --timeout")
 			case err != nil:
-				return nil, advice.Add(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
+				return sent, advice.Add(fmt.Errorf("nothing answers: %w", err), "start \"%s dev\" or \"serve\", or give --url", invocation())
 			}
 			line := answer.line(string(t), c.SignatureRequest)
 			sent = append(sent, line)
 			if c.json() {
 				if err := printJSON(out, line); err != nil {
-					return nil, err
+					return sent, err
 				}
 			}
 		}

@@ -37,9 +37,14 @@ func (f facts) judges(a alerts.Open) bool {
 }
 
 // alertFindings names the open alerts that no other finding answers.
-func alertFindings(f facts) (found []finding) {
+func alertFindings(f facts) []finding {
+	return f.alertsOf("warn", func(condition string) bool { return condition != alerts.Mismatch })
+}
+
+// alertsOf names the open alerts of these conditions that no other finding answers.
+func (f facts) alertsOf(tone string, wanted func(condition string) bool) (found []finding) {
 	for _, a := range f.Alerts {
-		if f.judges(a) || f.Now.Sub(a.SeenAt) > forgottenAlert {
+		if !wanted(a.Condition()) || f.judges(a) || f.Now.Sub(a.SeenAt) > forgottenAlert {
 			continue
 		}
 		if len(found) == alertsShown {
@@ -49,7 +54,7 @@ func alertFindings(f facts) (found []finding) {
 		if page == "/" {
 			page = "/programs"
 		}
-		found = append(found, finding{"warn", capitalized(a.Text), link{"Show details", page}})
+		found = append(found, finding{tone, capitalized(a.Text), link{"Show details", page}})
 	}
 	return found
 }

@@ -108,15 +108,17 @@ func warningFindings(f facts) (found []finding) {
 	return found
 }
 
+// sourceFindings names the sources whose key may have been rotated: Lumin gives up
+// their deliveries after about a day, so they come before failed runs.
 func sourceFindings(f facts) (found []finding) {
 	for _, s := range f.Sources {
 		if s.MismatchesSince >= manyMismatches {
-			found = append(found, finding{"warn",
+			found = append(found, finding{"bad",
 				fmt.Sprintf("Source %s refused its last %s: no key explains their signatures. Its key may have been rotated.", s.Source, plural(s.MismatchesSince, "delivery", "deliveries")),
 				link{"Compare the keys", "/sources"}})
 		}
 	}
-	return found
+	return append(found, f.alertsOf("bad", func(condition string) bool { return condition == alerts.Mismatch })...)
 }
 
 func laneFindings(f facts) (found []finding) {

@@ -55,7 +55,7 @@ func TestVerdict(t *testing.T) {
 		"very many held lanes":    {func(f *facts) { f.Held = []lanes.Held{{Kind: "book", Lanes: 9000, More: true, Age: 60}} }, "bad", "At least 9\u202f000 lanes of book are held by a failed run, the longest for 1 min. Later events of these signature requests wait.", 0},
 		"a held lane":             {func(f *facts) { f.Held = []lanes.Held{{Kind: "book", Lanes: 1, Age: 60}} }, "bad", "1 lane of book is held by a failed run, the longest for 1 min. Later events of these signature requests wait.", 0},
 		"a warning":               {func(f *facts) { f.Warnings = []string{"source x is odd"} }, "warn", "Source x is odd.", 0},
-		"a rotated key":           {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}} }, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 0},
+		"a rotated key":           {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}} }, "bad", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 0},
 		"a stranger":              {func(f *facts) { f.Sources = []SourceLine{{Source: "account", MismatchesSince: 2}} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
 		"a conflict":              {func(f *facts) { f.Conflicts.All = 1 }, "warn", "1 conflict waits for a decision.", 0},
 		"two signers":             {func(f *facts) { f.Conflicts = conflict.Undecided{All: 1, TwoSigners: 1} }, "warn", "1 conflict between two signers waits for a decision.", 0},
@@ -63,11 +63,11 @@ func TestVerdict(t *testing.T) {
 		"many conflicts":          {func(f *facts) { f.Conflicts = conflict.Undecided{All: 100, TwoSigners: 2} }, "warn", "100 conflicts wait for a decision, 2 of them between two signers.", 0},
 		"an alert":                {func(f *facts) { f.Alerts = []alerts.Open{alert("silence/account", now)} }, "warn", "Something is wrong.", 0},
 		"a judged alert":          {func(f *facts) { f.Alerts = []alerts.Open{alert("failure/book/1f2e", now)} }, "ok", "All is well. Every run has succeeded or is about to start.", 0},
-		"a key rotated elsewhere": {func(f *facts) { f.Alerts = []alerts.Open{alert("mismatch/account", now)} }, "warn", "Something is wrong.", 0},
+		"a key rotated elsewhere": {func(f *facts) { f.Alerts = []alerts.Open{alert("mismatch/account", now)} }, "bad", "Something is wrong.", 0},
 		"a key rotated here and elsewhere": {func(f *facts) {
 			f.Alerts = []alerts.Open{alert("mismatch/account", now), alert("mismatch/app:crm", now)}
 			f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}, {Source: "app:crm", MismatchesSince: 9}}
-		}, "warn", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 1},
+		}, "bad", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 1},
 		"a backlog of follow-up jobs": {func(f *facts) {
 			f.Alerts, f.Queues = []alerts.Open{alert("backlog/mail", now)}, []workload.Queue{{Name: "mail", Oldest: ago(time.Hour)}}
 		}, "warn", "Something is wrong.", 0},
@@ -114,6 +114,14 @@ func TestVerdict(t *testing.T) {
 			f.JobTypes[0].Failed = 9
 			f.Failed.Groups = []failures.Group{{Kind: "book", Runs: 12, Error: "timeout"}}
 		}, "bad", "9 runs have failed for good. The largest group, about 9, is of book: timeout", 0},
+		"a rotated key first": {func(f *facts) {
+			f.Sources = []SourceLine{{Source: "account", MismatchesSince: 12}}
+			f.JobTypes[0].Failed, f.Held = 2, []lanes.Held{{Kind: "book", Lanes: 1, Age: 60}}
+		}, "bad", "Source account refused its last 12 deliveries: no key explains their signatures. Its key may have been rotated.", 2},
+		"a key rotated elsewhere first": {func(f *facts) {
+			f.Alerts = []alerts.Open{alert("silence/account", now), alert("mismatch/account", now)}
+			f.JobTypes[0].Failed = 2
+		}, "bad", "Something is wrong.", 2},
 		"a warning first": {func(f *facts) { f.Warnings = []string{"x"}; f.JobTypes[0].Failed = 2 }, "bad", "2 runs have failed for good.", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
