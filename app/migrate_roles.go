@@ -40,7 +40,7 @@ func (c *migrateRolesCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	created, err := migrations.GrantRoles(ctx, url)
+	created, err := migrations.GrantRolesReporting(ctx, url, func(step migrations.Step) { printStep(std, step) })
 	switch {
 	case errors.Is(err, migrations.ErrMayNotCreate):
 		create := make([]string, len(created))

@@ -26,13 +26,23 @@ const (
 	lockPause = time.Second
 )
 
+// reportLockAfter is how long a program waits for another one that migrates
+// before it says so. Most migrations take less.
+const reportLockAfter = time.Second
+
 // lock takes the advisory lock of migrations. It polls, because a statement that
 // waits holds a snapshot, for whose end an index that is built concurrently waits.
-func lock(ctx context.Context, conn *pgx.Conn) error {
+// It reports once that it is waiting.
+func lock(ctx context.Context, conn *pgx.Conn, report func(Step)) error {
 	const poll = 100 * time.Millisecond
+	began, reported := time.Now(), false
 	for locked := false; ; {
 		if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, int64(lockKey)).Scan(&locked); err != nil || locked {
 			return err
+		}
+		if waited := time.Since(began); waited >= reportLockAfter && !reported {
+			reported = true
+			report(Step{"waiting for another program that migrates (application_name " + options.Name + " in pg_stat_activity)", waited})
 		}
 		select {
 		case <-ctx.Done():

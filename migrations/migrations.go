@@ -44,8 +44,8 @@ func Up(ctx context.Context, databaseURL string) error {
 	return UpReporting(ctx, databaseURL, nil)
 }
 
-// UpReporting is like Up, and calls report after each step unless report is
-// nil.
+// UpReporting is like Up, and calls report after each step, and once if it has to
+// wait, unless report is nil.
 func UpReporting(ctx context.Context, databaseURL string, report func(Step)) error {
 	return locked(ctx, databaseURL, report, func(m *migrator) error { return m.up(ctx) })
 }
@@ -60,8 +60,7 @@ func Down(ctx context.Context, databaseURL string, n int) error {
 	return DownReporting(ctx, databaseURL, n, nil)
 }
 
-// DownReporting is like Down, and calls report after each step unless report is
-// nil.
+// DownReporting is like Down, and calls report as [UpReporting] does.
 func DownReporting(ctx context.Context, databaseURL string, n int, report func(Step)) error {
 	if n < 1 {
 		return fmt.Errorf("migrate down: the number of migrations cannot be %d: give 1 or more", n)
@@ -83,11 +82,11 @@ func locked(ctx context.Context, databaseURL string, report func(Step), act func
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	// Closing the connection releases the lock, even if the program is killed.
-	if err := lock(ctx, conn); err != nil {
-		return fmt.Errorf("wait for other programs that migrate: %w", err)
-	}
 	if report == nil {
 		report = func(Step) {}
+	}
+	if err := lock(ctx, conn, report); err != nil {
+		return fmt.Errorf("wait for other programs that migrate: %w", err)
 	}
 	return act(&migrator{url: databaseURL, conn: conn, report: report})
 }

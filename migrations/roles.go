@@ -133,7 +133,13 @@ var (
 // database, and takes every other right on our objects from them. PUBLIC keeps
 // only EXECUTE on functions. From then on [Up] and [Down] keep the rights up to date.
 func GrantRoles(ctx context.Context, databaseURL string) (missing []Role, err error) {
-	err = locked(ctx, databaseURL, nil, func(m *migrator) error {
+	return GrantRolesReporting(ctx, databaseURL, nil)
+}
+
+// GrantRolesReporting is like GrantRoles, and calls report if it has to wait, unless
+// report is nil.
+func GrantRolesReporting(ctx context.Context, databaseURL string, report func(Step)) (missing []Role, err error) {
+	err = locked(ctx, databaseURL, report, func(m *migrator) error {
 		missing, err = m.grantRoles(ctx)
 		return err
 	})
