@@ -7,7 +7,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"lumin-ingest/internal/httpguard"
 	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 )
@@ -60,7 +59,6 @@ func (h *Handler) deliver(c echo.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	httpguard.Of(r.Context()).Complete()
 
 	match, line, err := d.source.verify(body, r.Header, d.receivedAt)
 	if line != nil {

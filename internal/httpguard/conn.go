@@ -11,7 +11,7 @@ import (
 )
 
 // Conn is an accepted connection. [Of] returns nil for a server without a
-// listener of [New]; Complete and Evicted may be called on nil.
+// listener of [New]; Evicted may be called on nil.
 type Conn struct {
 	net.Conn
 	raw       net.Conn  // below TLS; the same as Conn without TLS
@@ -27,13 +27,9 @@ type Conn struct {
 	framing
 }
 
-// Complete records that the request was read. From now until the response, the
+// complete records that the request was read. From now until the response, the
 // caller waits for us.
-func (c *Conn) Complete() {
-	if c != nil {
-		c.waiting.Store(0)
-	}
-}
+func (c *Conn) complete() { c.waiting.Store(0) }
 
 // Evicted reports whether the connection was closed to make room.
 func (c *Conn) Evicted() bool { return c != nil && c.evicted.Load() }

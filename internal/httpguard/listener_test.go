@@ -45,7 +45,7 @@ func TestUnreadConnectionsAreReplaced(t *testing.T) {
 	}
 	first := accepted.(*Conn)
 	first.handled.Store(true)
-	first.Complete()
+	first.complete()
 	written := make(chan error, 1)
 	go func() {
 		_, err := first.Write([]byte("HTTP/1.1 401 Unauthorized\r\n\r\n"))
@@ -79,7 +79,7 @@ func TestNewConnectionsAreKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first.(*Conn).Complete()
+		first.(*Conn).complete()
 		time.AfterFunc(maxWaiting+10*roomPoll, func() { _ = first.Close() }) // as when it was recorded
 		second, err := g.Accept()
 		if err != nil {

@@ -2,6 +2,8 @@ package httpguard
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 )
@@ -44,8 +46,8 @@ func track(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// guarded marks the connection when its request reaches the handler. A request
-// without a body is complete at that moment.
+// guarded marks the connection when its request reaches the handler, and when the
+// handler has read the request: at the end of its body, or at once if there is none.
 func guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength < 0 || !r.ProtoAtLeast(1, 1) {
@@ -55,9 +57,34 @@ func guarded(h http.Handler) http.Handler {
 			c.handled.Store(true)
 			c.begin(r.ContentLength)
 			if r.ContentLength == 0 {
-				c.Complete()
+				c.complete()
+			} else {
+				r = withBody(r, &body{r.Body, c})
 			}
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// withBody returns a copy of a request with another body. net/http still needs the
+// body of the request itself, to tell whether it was read.
+func withBody(r *http.Request, b io.ReadCloser) *http.Request {
+	other := *r
+	other.Body = b
+	return &other
+}
+
+// body is the body of a request. Its end completes the request.
+type body struct {
+	io.ReadCloser
+	conn *Conn
+}
+
+// Read implements [io.Reader].
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.conn.complete()
+	}
+	return n, err
 }

@@ -1,9 +1,13 @@
 package httpguard
 
 import (
+	"bufio"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +15,63 @@ import (
 
 	"lumin-ingest/internal/testcert"
 )
+
+// A request with a body that is being worked on is not cut off to make room, and one
+// whose body does not arrive is.
+func TestRequestsThatAreWorkedOnAreKept(t *testing.T) {
+	t.Parallel()
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	worked, release := make(chan struct{}), make(chan struct{})
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			return
+		}
+		worked <- struct{}{}
+		<-release
+		_, _ = io.WriteString(w, "done")
+	})}
+	Attach(server)
+	listener := New(raw, Config{MaxConns: 2}).(*listener)
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(listener) }()
+	defer func() { _ = server.Close(); <-served }()
+	send := func(request string) net.Conn {
+		conn, err := net.Dial("tcp", raw.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := errors.Join(conn.SetDeadline(time.Now().Add(waitLimit)), second(io.WriteString(conn, request))); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	for _, whole := range []string{"Content-Length: 4\r\n\r\nbody", "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"} {
+		kept := send("POST / HTTP/1.1\r\nHost: x\r\n" + whole)
+		<-worked
+		slow := send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbo")
+		third := send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		<-worked
+		if _, err := io.ReadAll(slow); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%q: the one whose body does not arrive stays open", whole)
+		}
+		release <- struct{}{}
+		release <- struct{}{}
+		for _, conn := range []net.Conn{kept, third} {
+			if answer, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+				t.Errorf("%q: %v", whole, err)
+			} else if answer.StatusCode != http.StatusOK {
+				t.Errorf("%q: answered %d", whole, answer.StatusCode)
+			}
+			_ = conn.Close()
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 // A server that does not tell where a request ends serves every request:
 // without Attach, or with TLS around the guard.
