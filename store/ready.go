@@ -64,6 +64,23 @@ func (r *Readiness) Ready(ctx context.Context) error {
 	}
 }
 
+// latestTTL is how long Latest returns the result of a probe.
+const latestTTL = time.Minute
+
+// Latest returns the newest answer without waiting, or nil if none is known from the
+// last minute. If the answer may be outdated, it starts a probe for the next call.
+func (r *Readiness) Latest() error {
+	if _, err, known := r.current(); known {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.endedAt) > latestTTL {
+		return nil
+	}
+	return r.err
+}
+
 // current returns the known answer, or else the current probe to wait for.
 func (r *Readiness) current() (running <-chan struct{}, err error, known bool) { //nolint:revive // err is the answer, not a failure of current
 	var succeededAt, failedAt time.Time

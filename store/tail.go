@@ -150,7 +150,7 @@ func (t *Tail) poll(ctx context.Context) (more bool, err error) {
 			m = m.without(ids[:above])
 		}
 		if len(m.low) > 0 {
-			t.missing = append(t.missing, m)
+			t.missing = merged(t.missing, m)
 		}
 	}
 	if above < len(ids) {
@@ -159,6 +159,22 @@ func (t *Tail) poll(ctx context.Context) (more bool, err error) {
 	}
 	t.unread = matching
 	return len(ids)-above == tailPage, nil
+}
+
+// merged adds ids to those that the same transactions may insert, if there are any.
+// So there are few of them, however long a transaction stays open.
+func merged(all []missingIDs, m missingIDs) []missingIDs {
+	for i, other := range all {
+		if other.known && m.known && len(other.holders) == len(m.holders) &&
+			!slices.ContainsFunc(m.holders, func(holder string) bool { return !slices.Contains(other.holders, holder) }) {
+			all[i].low, all[i].high = slices.Concat(other.low, m.low), slices.Concat(other.high, m.high)
+			// The ranges do not overlap, so both lists have the same order.
+			slices.Sort(all[i].low)
+			slices.Sort(all[i].high)
+			return all
+		}
+	}
+	return append(all, m)
 }
 
 // stillOpen returns the open transactions that may insert these ids. ended

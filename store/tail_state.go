@@ -33,13 +33,27 @@ const (
 	maxTailGroups = 1000
 )
 
-// State returns the state of the tail.
+// State returns the state of the tail. Like [Store.NewTail], it expects no event far
+// below the newest one any more: otherwise the state would grow as long as a
+// transaction stays open.
 func (t *Tail) State() TailState {
 	s := TailState{Newest: t.newest, Unread: t.unread}
 	for _, m := range t.missing {
-		s.Missing = append(s.Missing, MissingRows{m.low, m.high, m.holders, m.known})
+		if m = m.above(t.newest - tailWindow); len(m.low) > 0 {
+			s.Missing = append(s.Missing, MissingRows{m.low, m.high, m.holders, m.known})
+		}
 	}
 	return s
+}
+
+// above returns the ids that are higher than one.
+func (m missingIDs) above(id int64) missingIDs {
+	first, _ := slices.BinarySearch(m.high, id+1) // the first range with such an id
+	m.low, m.high = slices.Clone(m.low[first:]), m.high[first:]
+	if len(m.low) > 0 {
+		m.low[0] = max(m.low[0], id+1)
+	}
+	return m
 }
 
 // ResumeTail returns the tail with this state. It uses the same fields of the filter

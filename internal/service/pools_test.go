@@ -171,6 +171,23 @@ func TestExhaustedPoolsDoNotDelayDeliveries(t *testing.T) {
 	})
 }
 
+// The dashboard warns of a failed test although nothing asks /readyz, and does not
+// keep the warning.
+func TestDashboardWarnsOfWorkPool(t *testing.T) {
+	t.Parallel()
+	s := startService(t, pgtest.New(t), func(cfg *Config) { cfg.MaxWorkers = 2 })
+	s.waitReady(t)
+	release := occupy(t, s.pools["work"])
+	warns := func() bool {
+		_, body, _ := s.ask(t, http.MethodGet, "/")
+		return strings.Contains(body, "connections of the pool work failed")
+	}
+	wait.Within(t, 20*time.Second, "the dashboard warns", warns)
+	s.get(t, "/readyz")
+	release()
+	wait.Within(t, 20*time.Second, "the warning is gone", func() bool { return !warns() })
+}
+
 // River UI has connections of its own, whose statements end soon. So readers of it hold
 // up no page of the dashboard.
 func TestRiverUIDoesNotDelayTheDashboard(t *testing.T) {

@@ -41,8 +41,7 @@ func (s *Service) workersReady(ctx context.Context) error {
 	}
 	err = s.workReadiness.Ready(ctx)
 	if s.cfg.Ingest {
-		s.workProblem.Store(describe(err))
-		return nil
+		return nil // warnings has the error
 	}
 	if stuck := s.stuckQueues(); len(stuck) > 0 {
 		return errors.New(strings.Join(stuck, "; "))
@@ -60,11 +59,14 @@ func describe(err error) string {
 	return "a test on the connections of the pool work failed, which replays and plain job types use: " + errtext.Plain(err.Error())
 }
 
-// warnings returns what /readyz shows although the service is ready.
+// warnings returns what /readyz and the dashboard show although the service is
+// ready. It does not wait: a page may find a problem only when it is loaded again.
 func (s *Service) warnings() []string {
 	warnings := s.stuckQueues()
-	if problem, _ := s.workProblem.Load().(string); problem != "" {
-		warnings = append(warnings, problem)
+	if s.cfg.Ingest && s.runtime != nil && s.runtime.Ready(context.Background()) == nil {
+		if problem := describe(s.workReadiness.Latest()); problem != "" {
+			warnings = append(warnings, problem)
+		}
 	}
 	if s.certificate != nil {
 		if warning := s.certificate.warning(time.Now()); warning != "" {

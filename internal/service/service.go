@@ -59,7 +59,6 @@ type Service struct {
 	historian   *historian       // nil until the service has started
 	heartbeat   *heartbeat       // nil until the service has started
 	waitingFor  atomic.Value     // string: why the workers have not started; "" after the start
-	workProblem atomic.Value     // string: why no run could be settled at the last probe; "" if one could
 	alerts      *alerting.Sender // like heartbeat
 	stopping    atomic.Bool
 	failed      chan error // the error of a listener
