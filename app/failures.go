@@ -45,22 +45,25 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 	}
 	if c.Dismissed {
 		groups, err := w.Failures(ctx, c.of("dismissed"))
-		if err != nil || c.json() {
+		if lost(err) || c.json() {
 			return errors.Join(err, printLines(std.out, groups.Groups))
 		}
 		showGroups(std.out, dismissedListing(), groups)
-		return nil
-	}
-	failed, err := w.Failures(ctx, c.of("failed"))
-	if err != nil {
 		return err
+	}
+	failed, cut := w.Failures(ctx, c.of("failed"))
+	if lost(cut) {
+		return cut
 	}
 	retrying, err := w.Failures(ctx, c.of("retrying"))
-	if err != nil {
+	if lost(err) {
 		return err
 	}
+	if err != nil {
+		cut = err
+	}
 	if c.json() {
-		return printLines(std.out, append(failed.Groups, retrying.Groups...))
+		return errors.Join(cut, printLines(std.out, append(failed.Groups, retrying.Groups...)))
 	}
 	showGroups(std.out, failedListing(), failed)
 	if err := noteHeldLanes(ctx, std.out, w, failed.Groups); err != nil {
@@ -74,7 +77,7 @@ func (c *failuresListCommand) Run(ctx context.Context, std streams) error {
 	if dismissed {
 		fmt.Fprintf(std.out, "\nother runs are dismissed: %s failures --dismissed\n", invocation())
 	}
-	return err
+	return errors.Join(cut, err)
 }
 
 // of returns the filter that the flags make, for runs in a state.

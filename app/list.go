@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
+	apiclient "lumin-ingest/admin/api/client"
 	"lumin-ingest/internal/advice"
 )
 
@@ -39,11 +41,15 @@ func list[T any](ctx context.Context, std streams, s listSettings, l listing[T],
 	}
 	defer closeWindow()
 	items, err := load(w)
-	if err != nil {
+	if lost(err) {
 		return err
 	}
-	return l.print(std.out, s.outputSettings, items)
+	return errors.Join(err, l.print(std.out, s.outputSettings, items))
 }
+
+// lost reports whether an error leaves nothing to print. A list that a server has cut
+// is printed, and the command fails afterwards.
+func lost(err error) bool { return err != nil && !errors.Is(err, apiclient.ErrCut) }
 
 // print prints rows in the format that the user chose.
 func (l listing[T]) print(w io.Writer, s outputSettings, items []T) error {

@@ -54,14 +54,14 @@ type Service struct {
 	readiness *store.Readiness // the recorder's; without a recorder, the worker's
 	admin     *listener
 
-	id          [16]byte         // of this program in lumin.programs
-	history     *history.Writer  // counts deliveries and attempts
-	historian   *historian       // nil until the service has started
-	heartbeat   *heartbeat       // nil until the service has started
-	waitingFor  atomic.Value     // string: why the workers have not started; "" after the start
-	alerts      *alerting.Sender // like heartbeat
-	stopping    atomic.Bool
-	failed      chan error // the error of a listener
+	id         [16]byte         // of this program in lumin.programs
+	history    *history.Writer  // counts deliveries and attempts
+	historian  *historian       // nil until the service has started
+	heartbeat  *heartbeat       // nil until the service has started
+	waitingFor atomic.Value     // string: why the workers have not started; "" after the start
+	alerts     *alerting.Sender // like heartbeat
+	stopping   atomic.Bool
+	failed     chan error // the error of a listener
 }
 
 // New connects the parts and opens the listeners. It does not wait for the

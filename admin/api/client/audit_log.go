@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/url"
-	"strconv"
 
 	"lumin-ingest/admin/api"
 	"lumin-ingest/store/operate"
@@ -20,7 +19,7 @@ func (c *Client) AuditLog(ctx context.Context, f operate.Filter) (rows []operate
 	setTime(q, "since", f.Since)
 	setTime(q, "until", f.Until)
 	for len(rows) < f.Limit {
-		q.Set("limit", strconv.Itoa(min(f.Limit-len(rows), maxPage)))
+		q.Set("limit", limitText(f.Limit-len(rows)))
 		var page api.AuditPage
 		if err := c.get(ctx, "/audit-log", q, &page); err != nil {
 			return rows, err

@@ -10,18 +10,28 @@ import (
 	"lumin-ingest/store/conflict"
 )
 
-// Conflicts lists conflicts, the last delivered first.
-func (c *Client) Conflicts(ctx context.Context, f conflict.Filter) ([]conflict.Row, error) {
-	q := url.Values{"limit": {limitText(f.Limit)}}
+// Conflicts lists conflicts, the last delivered first, page by page up to f.Limit.
+func (c *Client) Conflicts(ctx context.Context, f conflict.Filter) (rows []conflict.Row, err error) {
+	q := url.Values{}
 	setID(q, "event_id", f.EventID)
 	setText(q, "source", f.Source)
 	setText(q, "signature_request_id", f.SignatureRequestID)
 	setFlag(q, "another_actor", f.AnotherActor)
 	setFlag(q, "undecided", f.Undecided)
 	setTime(q, "since", f.Since)
-	var list api.ConflictList
-	err := c.get(ctx, "/conflicts", q, &list)
-	return list.Conflicts, err
+	for len(rows) < f.Limit {
+		q.Set("limit", limitText(f.Limit-len(rows)))
+		var page api.ConflictList
+		if err := c.get(ctx, "/conflicts", q, &page); err != nil {
+			return rows, err
+		}
+		rows = append(rows, page.Conflicts...)
+		if page.Next == nil {
+			break
+		}
+		q.Set("cursor", *page.Next)
+	}
+	return rows, nil
 }
 
 // Signers reads the signers from the bodies of a conflict.

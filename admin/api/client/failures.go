@@ -10,14 +10,17 @@ import (
 	"lumin-ingest/store/replay"
 )
 
-// Failures groups failed, retrying or dismissed runs by job type and error.
+// Failures groups failed, retrying or dismissed runs by job type and error. With
+// [ErrCut] it returns those groups that the server lists.
 func (c *Client) Failures(ctx context.Context, f window.FailureFilter) (failures.Groups, error) {
 	q := url.Values{"state": {f.State}, "job_kind": f.Kinds, "limit": {limitText(f.Limit)}}
 	setTime(q, "since", f.Since)
 	setFlag(q, "exact", f.Exact)
 	var groups api.FailureGroups
-	err := c.get(ctx, "/failures", q, &groups)
-	return failures.Groups{Groups: groups.Groups, Exact: groups.Exact, MayMiss: groups.MayMiss}, err
+	if err := c.get(ctx, "/failures", q, &groups); err != nil {
+		return failures.Groups{}, err
+	}
+	return failures.Groups{Groups: groups.Groups, Exact: groups.Exact, MayMiss: groups.MayMiss}, cut(f.Limit, groups.More)
 }
 
 // AnyDismissed reports whether any run is dismissed.
@@ -52,11 +55,14 @@ func (c *Client) Restore(ctx context.Context, f replay.Filter, reason string) (i
 	return c.change(ctx, "/restorations", f, reason)
 }
 
-// FollowUps lists follow-up jobs that have failed for good, the newest first.
+// FollowUps lists follow-up jobs that have failed for good, the newest first. With
+// [ErrCut] it returns those that the server lists.
 func (c *Client) FollowUps(ctx context.Context, kinds []string, limit int) ([]failures.FollowUp, error) {
 	var list api.FollowUpList
-	err := c.get(ctx, "/follow-ups", url.Values{"job_kind": kinds, "limit": {limitText(limit)}}, &list)
-	return list.FollowUps, err
+	if err := c.get(ctx, "/follow-ups", url.Values{"job_kind": kinds, "limit": {limitText(limit)}}, &list); err != nil {
+		return nil, err
+	}
+	return list.FollowUps, cut(limit, list.More)
 }
 
 // FollowUpKinds lists the kinds of follow-up jobs that programs have registered.

@@ -8,14 +8,17 @@ import (
 	"lumin-ingest/store/lanes"
 )
 
-// Lanes lists lanes in which runs wait or which are held.
+// Lanes lists lanes in which runs wait or which are held. With [ErrCut] it returns
+// those that the server lists.
 func (c *Client) Lanes(ctx context.Context, f lanes.Filter) ([]lanes.Lane, error) {
 	q := url.Values{"job_kind": f.Kinds, "limit": {limitText(f.Limit)}}
 	setText(q, "signature_request_id", f.SignatureRequestID)
 	setFlag(q, "held", f.Held)
 	var list api.LaneList
-	err := c.get(ctx, "/lanes", q, &list)
-	return list.Lanes, err
+	if err := c.get(ctx, "/lanes", q, &list); err != nil {
+		return nil, err
+	}
+	return list.Lanes, cut(f.Limit, list.More)
 }
 
 // Lane returns one lane.

@@ -67,6 +67,3 @@ func (c *Client) replay(ctx context.Context, id int64) (d api.ReplayDetails, err
 func (c *Client) CancelReplay(ctx context.Context, id int64, reason string) error {
 	return c.order(ctx, "/replays/"+strconv.FormatInt(id, 10)+"/cancel", api.ReasonRequest{Reason: reason}, &api.Done{})
 }
-
-// limitText is a limit that the server accepts.
-func limitText(limit int) string { return strconv.Itoa(min(limit, maxPage)) }
