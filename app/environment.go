@@ -36,7 +36,10 @@ func emptyIsUnset() kong.Option {
 		var visit func(node *kong.Node)
 		visit = func(node *kong.Node) {
 			for _, flag := range node.Flags {
-				flag.Tag.Envs = slices.DeleteFunc(slices.Clone(flag.Tag.Envs), func(name string) bool { return os.Getenv(name) == "" })
+				flag.Tag.Envs = slices.DeleteFunc(slices.Clone(flag.Tag.Envs), func(name string) bool {
+					value, set := os.LookupEnv(name)
+					return set && value == ""
+				})
 			}
 			for _, child := range node.Children {
 				visit(child)
