@@ -35,7 +35,7 @@ func (o *Operator) DecideConflict(ctx context.Context, by Actor, c conflict.Row,
 	if d == DismissConflict {
 		action = ActionDismissConflict
 	}
-	err = o.Do(ctx, by, Change{action, subject, reason}, func(ctx context.Context) (any, error) {
+	err = o.once(ctx, by, Change{action, subject, reason}, func(ctx context.Context) (any, error) {
 		if d == DismissConflict {
 			return nil, conflict.Dismiss(ctx, o.pool, c, reason, by.Name)
 		}

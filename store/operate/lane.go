@@ -18,7 +18,7 @@ func (o *Operator) SkipLane(ctx context.Context, by Actor, held lanes.Lane, reas
 		Request string `json:"signature_request_id"`
 		Event   *int64 `json:"event"`
 	}{held.Kind, held.SignatureRequestID, held.HeldBy}
-	err = o.Do(ctx, by, Change{ActionSkipLane, subject, reason}, func(ctx context.Context) (any, error) {
+	err = o.once(ctx, by, Change{ActionSkipLane, subject, reason}, func(ctx context.Context) (any, error) {
 		skipped, err = lanes.Skip(ctx, o.pool, held, reason, by.Name)
 		return map[string]bool{"skipped": skipped}, err
 	})

@@ -46,6 +46,10 @@ var (
 	// ErrNoOutcome is wrapped by the error of a change that was carried out, and whose
 	// row could not be completed.
 	ErrNoOutcome = errors.New("the audit log lacks the outcome")
+
+	// ErrInDoubt is wrapped by the error of a change that may have been carried out: the
+	// connection broke, or the time was up, before the database had answered.
+	ErrInDoubt = errors.New("it is not known whether this was carried out")
 )
 
 // Change describes a change for the audit log.

@@ -70,7 +70,7 @@ func (o *Operator) ResumeQueue(ctx context.Context, by Actor, queue, reason stri
 
 // controlQueue carries out a statement, and tells programs about it in a word of River.
 func (o *Operator) controlQueue(ctx context.Context, by Actor, action, word, sql, queue, reason string) error {
-	return o.Do(ctx, by, Change{action, map[string]string{"queue": queue}, reason}, func(ctx context.Context) (any, error) {
+	return o.once(ctx, by, Change{action, map[string]string{"queue": queue}, reason}, func(ctx context.Context) (any, error) {
 		err := pgx.BeginTxFunc(ctx, o.pool, query.ReadCommitted, func(tx pgx.Tx) error {
 			tag, err := tx.Exec(ctx, sql, queue)
 			if err == nil && tag.RowsAffected() == 0 {

@@ -22,7 +22,7 @@ func (o *Operator) Erase(ctx context.Context, by Actor, plan erasure.Plan, reaso
 		SignatureRequests int    `json:"signature_requests"`
 		Events            int64  `json:"events"`
 	}{plan.Subject, len(plan.SignatureRequestIDs), plan.Events}
-	err = o.Do(ctx, by, Change{ActionErase, subject, reason}, func(ctx context.Context) (any, error) {
+	err = o.once(ctx, by, Change{ActionErase, subject, reason}, func(ctx context.Context) (any, error) {
 		id, err = plan.Order(ctx, o.pool, reason, by.Name)
 		return map[string]int64{"erasure": id}, err
 	})

@@ -25,7 +25,7 @@ func (o *Operator) Replay(ctx context.Context, by Actor, n replay.NewOrder) (id 
 		return 0, err
 	}
 	n.OrderedBy = by.Name
-	err = o.Do(ctx, by, Change{ActionReplay, ordered{n.Filter, n.Rate}, n.Reason}, func(ctx context.Context) (any, error) {
+	err = o.once(ctx, by, Change{ActionReplay, ordered{n.Filter, n.Rate}, n.Reason}, func(ctx context.Context) (any, error) {
 		id, err = o.replays.Place(ctx, n)
 		return map[string]int64{"replay": id}, err
 	})
@@ -34,7 +34,7 @@ func (o *Operator) Replay(ctx context.Context, by Actor, n replay.NewOrder) (id 
 
 // CancelReplay ends an order; see [replay.Store.Cancel], which also has the errors.
 func (o *Operator) CancelReplay(ctx context.Context, by Actor, id int64, reason string) error {
-	return o.Do(ctx, by, Change{ActionCancelReplay, map[string]int64{"replay": id}, reason}, func(ctx context.Context) (any, error) {
+	return o.once(ctx, by, Change{ActionCancelReplay, map[string]int64{"replay": id}, reason}, func(ctx context.Context) (any, error) {
 		return nil, o.replays.Cancel(ctx, id)
 	})
 }
@@ -74,7 +74,9 @@ func (o *Operator) changeRuns(ctx context.Context, by Actor, c Change, change fu
 		}
 	}
 	err = o.Do(ctx, by, c, func(ctx context.Context) (any, error) {
-		runs, err = change(ctx)
+		if runs, err = change(ctx); runs == 0 {
+			err = inDoubt(err)
+		}
 		return changed{runs}, err
 	})
 	return runs, err
