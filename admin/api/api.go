@@ -32,8 +32,7 @@ type Config struct {
 	// Sources returns the sources that the program receives. nil: none.
 	Sources func() []SourceUse
 
-	// Timeout bounds an operation that is no order. 0: 20 s. The admin listener
-	// answers within 30 s.
+	// Timeout bounds an operation. 0: 20 s. The admin listener answers within 30 s.
 	Timeout time.Duration
 }
 
@@ -47,7 +46,7 @@ type api struct {
 	logger *slog.Logger
 
 	sources func() []SourceUse
-	timeout time.Duration // of an operation that is no order
+	timeout time.Duration // of an operation
 }
 
 // Register adds the API to a group of e at [Prefix].

@@ -91,10 +91,7 @@ func (a *api) conflicts() {
 			return d, w.DismissConflict(ctx, row, in.Reason)
 		}
 		id, err := w.Promote(ctx, row, in.Reason)
-		if err == nil {
-			d.EventID = &id
-		}
-		return d, err
+		return Decided{&id}, err
 	})
 }
 

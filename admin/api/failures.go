@@ -24,9 +24,11 @@ type DismissRequest struct {
 	Reason string    `json:"reason,omitempty" maxLength:"1000"`
 }
 
-// Changed says how many runs or jobs a change has reached.
+// Changed says how many runs or jobs a change has reached, and whether it has left
+// some to another order.
 type Changed struct {
 	Changed int64 `json:"changed"`
+	More    bool  `json:"more"`
 }
 
 // FollowUpList is a list of failed follow-up jobs.
@@ -76,7 +78,7 @@ func (a *api) dismissals() {
 			return Changed{}, err
 		}
 		n, err := w.Dismiss(ctx, filter, in.Reason)
-		return Changed{n}, err
+		return a.changedRuns("dismiss", n, err)
 	})
 	add(a, operation{
 		id: "plan-restoration", method: http.MethodPost, path: "/restorations/plan", tag: failuresTag, role: access.Read,
@@ -97,7 +99,7 @@ func (a *api) dismissals() {
 			return Changed{}, err
 		}
 		n, err := w.Restore(ctx, filter, in.Reason)
-		return Changed{n}, err
+		return a.changedRuns("restore", n, err)
 	})
 	order(a, operation{
 		id: "cancel-runs", method: http.MethodPost, path: "/runs/cancel", tag: failuresTag, role: access.Operate,
@@ -108,7 +110,7 @@ func (a *api) dismissals() {
 			return Changed{}, err
 		}
 		n, err := w.CancelRuns(ctx, filter, in.Reason)
-		return Changed{n}, err
+		return a.changedRuns("cancel-runs", n, err)
 	})
 }
 
@@ -154,6 +156,6 @@ func (a *api) followUps() {
 		summary: "Retry follow-up jobs", description: "Puts failed follow-up jobs back into the queue: of these kinds and with these ids, or all of them.",
 	}, func(ctx context.Context, w *window.Window, _ string, in RetryRequest) (Changed, error) {
 		n, err := w.RetryFollowUps(ctx, failures.FollowUpFilter{Kinds: in.Kinds, JobIDs: in.Jobs, AsOf: in.AsOf}, in.Reason)
-		return Changed{n}, err
+		return Changed{Changed: n}, err
 	})
 }

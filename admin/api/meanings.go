@@ -36,7 +36,10 @@ func generalProperties() map[string]property {
 		"since":       {"Since when; null if it does not wait.", exampleTime},
 		"done":        {"Always true.", true},
 		"changed":     {"How many runs or jobs were changed.", 12},
-		"error":       {"The last error, without personal data; null or empty if there was none.", "dial tcp: connection refused"},
+
+		"Changed.more": {"Whether the time of a request was used up before all were changed. If so, send the order again with another key, for the rest.", false},
+
+		"error": {"The last error, without personal data; null or empty if there was none.", "dial tcp: connection refused"},
 	}
 }
 

@@ -13,7 +13,9 @@ import (
 
 	"lumin-ingest/admin/access"
 	"lumin-ingest/admin/window"
+	"lumin-ingest/internal/errtext"
 	"lumin-ingest/internal/jsonline"
+	"lumin-ingest/internal/redact"
 	"lumin-ingest/store/once"
 	"lumin-ingest/store/operate"
 )
@@ -38,10 +40,6 @@ type orderOf[I any] struct {
 	ID   int64
 	Body I
 }
-
-// orderTimeout bounds an order, with the wait for another request that is
-// carrying out the same one. The admin listener answers within 30 s.
-const orderTimeout = 20 * time.Second
 
 // as returns the window for the caller of a request.
 func (a *api) as(ctx context.Context) *window.Window {
@@ -69,8 +67,9 @@ func changeOrder[I, T any](a *api, op operation, do func(context.Context, *windo
 }
 
 func carryOut[I, T any](ctx context.Context, a *api, op operation, key string, what I, do func(context.Context, *window.Window, string, I) (T, error)) (*reply[T], error) {
-	// A caller that disconnects cancels nothing.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orderTimeout)
+	// A caller that disconnects cancels nothing. The time includes the wait for another
+	// request that is carrying out the same order.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
 	defer cancel()
 	body, err := carryOutOnce(ctx, a, op, key, what, do)
 	if err != nil {
@@ -82,7 +81,8 @@ func carryOut[I, T any](ctx context.Context, a *api, op operation, key string, w
 func carryOutOnce[I, T any](ctx context.Context, a *api, op operation, key string, what I, do func(context.Context, *window.Window, string, I) (T, error)) (body T, err error) {
 	w := a.as(ctx)
 	if key == "" {
-		return do(ctx, w, "", what)
+		body, err = do(ctx, w, "", what)
+		return body, a.carriedOut(op, err)
 	}
 	text, err := json.Marshal(what)
 	if err != nil {
@@ -96,15 +96,50 @@ func carryOutOnce[I, T any](ctx context.Context, a *api, op operation, key strin
 		return body, json.Unmarshal(claim.Answer, &body)
 	}
 	body, err = do(ctx, w, claim.Token, what)
+	if err = a.carriedOut(op, err); err == nil {
+		a.endClaim(ctx, op, claim, body)
+		return body, nil
+	}
+	a.endClaim(ctx, op, claim, nil)
+	return body, err
+}
+
+// carriedOut accepts a change whose row in the audit log could not be completed.
+func (a *api) carriedOut(op operation, err error) error {
+	if !errors.Is(err, operate.ErrNoOutcome) {
+		return err
+	}
+	a.logger.Error("a change has no outcome in the audit log", "operation", op.id, "error", redact.Text(errtext.OneLine(err)))
+	return nil
+}
+
+// endClaim stores the answer of an order. Without an answer, the order may be sent
+// again: it goes on with the same token. If the claim cannot be ended, it ends in a
+// minute, as if the program had ended before it had answered.
+func (a *api) endClaim(ctx context.Context, op operation, claim once.Claim, body any) {
 	// Even if the time is up, the next request must know.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	var err error
+	if body == nil {
+		err = a.orders.Release(ctx, claim)
+	} else {
+		var answer bytes.Buffer
+		if err = jsonline.Write(&answer, body); err == nil {
+			err = a.orders.Finish(ctx, claim, answer.Bytes())
+		}
+	}
 	if err != nil {
-		return body, errors.Join(err, a.orders.Release(ctx, claim))
+		a.logger.Error("the answer of an order could not be stored", "operation", op.id, "error", redact.Text(errtext.OneLine(err)))
 	}
-	var answer bytes.Buffer
-	if err := jsonline.Write(&answer, body); err != nil {
-		return body, err
+}
+
+// changedRuns is the answer of a change that works page by page. If it ended early,
+// the rest is left to another order.
+func (a *api) changedRuns(op string, runs int64, err error) (Changed, error) {
+	if runs == 0 || err == nil || errors.Is(err, operate.ErrNoOutcome) {
+		return Changed{Changed: runs}, err
 	}
-	return body, a.orders.Finish(ctx, claim, answer.Bytes())
+	a.logger.Warn("a change was made in part", "operation", op, "runs", runs, "error", redact.Text(errtext.OneLine(err)))
+	return Changed{Changed: runs, More: true}, nil
 }

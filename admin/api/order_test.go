@@ -191,9 +191,9 @@ func TestFailureFlow(t *testing.T) {
 		{"/replays/9/cancel", `{}`, `"code":"no_such_record"`},
 		{"/dismissals/plan", filter + `}`, `"total_runs":2`},
 		{"/dismissals", filter + `}`, `"code":"no_reason"`},
-		{"/dismissals", filter + `,"reason":"archived"}`, `{"changed":2}`},
+		{"/dismissals", filter + `,"reason":"archived"}`, `{"changed":2,"more":false}`},
 		{"/restorations/plan", filter + `}`, `"total_runs":2`},
-		{"/restorations", filter + `}`, `{"changed":2}`},
+		{"/restorations", filter + `}`, `{"changed":2,"more":false}`},
 		{"/replays", `{"filter":{}}`, `"code":"invalid_request"`},
 		{"/replays", `{"filter":{"status":"failed","job_kind":["greet"]}}`, `"location":"body.filter.job_kind"`},
 		{"/dismissals", `{"filter":{"status":"succeeded","job_kinds":["greet"]},"reason":"x"}`, "only failed runs"},
@@ -239,10 +239,10 @@ func TestOrdersAsOf(t *testing.T) {
 	if a := r.call("read", http.MethodGet, "/replays/1", ""); !strings.Contains(a.body, `"as_of":"`+plan.AsOf+`"`) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	send("/dismissals", filter+`,"reason":"archived"}`, `{"changed":2}`)
-	send("/dismissals", `{"filter":{"status":"failed","as_of":"2999-01-01T00:00:00Z"},"reason":"archived"}`, `{"changed":1}`)
-	send("/restorations", filter+`}`, `{"changed":0}`)
-	send("/restorations", `{"filter":{"job_kinds":["greet"]}}`, `{"changed":3}`)
+	send("/dismissals", filter+`,"reason":"archived"}`, `{"changed":2,"more":false}`)
+	send("/dismissals", `{"filter":{"status":"failed","as_of":"2999-01-01T00:00:00Z"},"reason":"archived"}`, `{"changed":1,"more":false}`)
+	send("/restorations", filter+`}`, `{"changed":0,"more":false}`)
+	send("/restorations", `{"filter":{"job_kinds":["greet"]}}`, `{"changed":3,"more":false}`)
 	send("/dismissals", `{"filter":{"status":"failed","as_of":"soon"},"reason":"x"}`, `"location":"body.filter.as_of"`)
 }
 
@@ -260,8 +260,8 @@ func TestRetryFollowUpsAsOf(t *testing.T) {
 	list := get[api.FollowUpList](r, "/follow-ups")
 	add(1)
 	for _, step := range []struct{ body, want string }{
-		{fmt.Sprintf(`{"job_kinds":["mail"],"as_of":%q}`, list.AsOf.Format(time.RFC3339Nano)), `{"changed":2}`},
-		{`{"job_kinds":["mail"]}`, `{"changed":1}`},
+		{fmt.Sprintf(`{"job_kinds":["mail"],"as_of":%q}`, list.AsOf.Format(time.RFC3339Nano)), `{"changed":2,"more":false}`},
+		{`{"job_kinds":["mail"]}`, `{"changed":1,"more":false}`},
 	} {
 		if a := r.call("operate", http.MethodPost, "/follow-ups/retry", step.body); !strings.Contains(a.body, step.want) {
 			t.Errorf("%s: %d %s, want %s", step.body, a.status, a.body, step.want)

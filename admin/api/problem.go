@@ -32,6 +32,9 @@ const (
 	bodyTimeout = 10 * time.Second
 
 	problemType = "application/problem+json"
+
+	// inDoubt is the code of a problem for an order that may have been carried out.
+	inDoubt = "outcome_unknown"
 )
 
 // Problem is the body of an error response, as defined by RFC 9457.
@@ -114,6 +117,7 @@ func meanings() map[string]meaning {
 		"internal_queue":  {operate.ErrInternalQueue, http.StatusConflict},
 		"key_reused":      {once.ErrOtherRequest, http.StatusUnprocessableEntity},
 		"under_way":       {once.ErrUnderWay, http.StatusConflict},
+		inDoubt:           {operate.ErrInDoubt, http.StatusServiceUnavailable},
 	}
 }
 
@@ -135,6 +139,11 @@ func (a *api) problemOf(ctx context.Context, op operation, err error) *Problem {
 		refused invalid
 		server  *pgconn.PgError
 	)
+	if errors.Is(err, operate.ErrInDoubt) {
+		a.logger.Warn("an order may have been carried out", "operation", op.id, "error", redact.Text(errtext.OneLine(err)))
+		return withHint(newProblem(http.StatusServiceUnavailable, inDoubt, "It is not known whether the order was carried out: the database has not answered in time."),
+			"send the same order again with the same Idempotency-Key; if it had none, look first whether it was carried out")
+	}
 	for code, known := range meanings() {
 		if errors.Is(err, known.err) {
 			return newProblem(known.status, code, err.Error())
@@ -177,7 +186,8 @@ func unavailable(err error) bool {
 		return pgerrcode.IsConnectionException(server.Code) || pgerrcode.IsInsufficientResources(server.Code) ||
 			pgerrcode.IsOperatorIntervention(server.Code)
 	}
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, pgconn.ErrConnClosed)
 }
 
 func withHint(p *Problem, hint string) *Problem {
