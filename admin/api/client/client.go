@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,9 +50,6 @@ const (
 
 	// maxAnswer is more than a page of a thousand rows, or of one body, takes.
 	maxAnswer = 64 << 20
-
-	// tries is how often an order is sent if its answer is lost.
-	tries = 3
 )
 
 // ErrServer refuses an invalid URL of a server.
@@ -110,28 +106,6 @@ func (c *Client) post(ctx context.Context, path string, in, out any) error {
 		return fmt.Errorf("encode a request: %w", err)
 	}
 	return c.send(ctx, http.MethodPost, path, body, "", out)
-}
-
-// order sends an order. If the answer is lost, it sends the order again, with the
-// same key.
-func (c *Client) order(ctx context.Context, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return fmt.Errorf("encode a request: %w", err)
-	}
-	key := rand.Text()
-	for try := 1; ; try++ {
-		err := c.send(ctx, http.MethodPost, path, body, key, out)
-		var lost *unreachable
-		if try == tries || ctx.Err() != nil || !errors.As(err, &lost) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(time.Duration(try) * 200 * time.Millisecond):
-		}
-	}
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body []byte, key string, out any) error {

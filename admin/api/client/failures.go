@@ -34,15 +34,23 @@ func (c *Client) PlanDismissal(ctx context.Context, f replay.Filter, exact bool)
 	return c.plan(ctx, "/dismissals/plan", f, exact)
 }
 
-// Dismiss takes failed runs off the list of failures, and returns how many.
+// Dismiss takes failed runs off the list of failures, and returns how many, even with
+// an error.
 func (c *Client) Dismiss(ctx context.Context, f replay.Filter, reason string) (int64, error) {
 	return c.change(ctx, "/dismissals", f, reason)
 }
 
-func (c *Client) change(ctx context.Context, path string, f replay.Filter, reason string) (int64, error) {
-	var changed api.Changed
-	err := c.order(ctx, path, api.DismissRequest{Filter: api.RunFilter(f), Reason: reason}, &changed)
-	return changed.Changed, err
+// change orders a change, and again for what an order has left, with a new key. It
+// returns how many runs were changed, even with an error.
+func (c *Client) change(ctx context.Context, path string, f replay.Filter, reason string) (runs int64, err error) {
+	for more := true; more; {
+		var changed api.Changed
+		if err := c.order(ctx, path, api.DismissRequest{Filter: api.RunFilter(f), Reason: reason}, &changed); err != nil {
+			return runs, err
+		}
+		runs, more = runs+changed.Changed, changed.More
+	}
+	return runs, nil
 }
 
 // PlanRestoration counts the dismissed runs that Restore would make failed again.
@@ -50,7 +58,7 @@ func (c *Client) PlanRestoration(ctx context.Context, f replay.Filter, exact boo
 	return c.plan(ctx, "/restorations/plan", f, exact)
 }
 
-// Restore makes dismissed runs failed again, and returns how many.
+// Restore makes dismissed runs failed again, and returns how many, even with an error.
 func (c *Client) Restore(ctx context.Context, f replay.Filter, reason string) (int64, error) {
 	return c.change(ctx, "/restorations", f, reason)
 }
