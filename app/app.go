@@ -161,7 +161,7 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 	}
 	err = parsed.Run(std, unknown)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
-		err = errors.New("interrupted") // the sender of the signal knows why
+		err = interruption(err)
 	}
 	if lost := out.failure(); lost != nil && (err == nil || errors.Is(err, out.err)) {
 		err = lost

@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/store/operate"
 )
 
 // actorSettings name the person who makes a change.
@@ -67,6 +69,31 @@ func (c change) carryOut() error {
 		return c.refuse
 	}
 	return c.apply()
+}
+
+// unsure adds to the error of a change that was carried out, or may have been, what to
+// do before it is repeated: look is what shows it.
+func unsure(err error, look string, args ...any) error {
+	switch {
+	case errors.Is(err, operate.ErrNoOutcome):
+		return advice.Add(err, "it needs no repetition; "+look, args...)
+	case errors.Is(err, operate.ErrInDoubt):
+		return advice.Add(err, "before you repeat it: "+look, args...)
+	}
+	return err
+}
+
+// interruption is the error of a command that a signal has ended. It keeps what the
+// command advises.
+func interruption(err error) error {
+	problem := errors.New("interrupted") // the sender of the signal knows why
+	if errors.Is(err, operate.ErrInDoubt) {
+		problem = fmt.Errorf("interrupted; %w", operate.ErrInDoubt)
+	}
+	if remedy := advice.Given(err); remedy != "" {
+		return advice.Add(problem, "%s", remedy)
+	}
+	return problem
 }
 
 // noChange ends a dry run.

@@ -43,6 +43,10 @@ func (s decisionSettings) decide(ctx context.Context, plan func(operatorWindow, 
 	return err
 }
 
+func (s decisionSettings) unsure(err error) error {
+	return unsure(err, "\"conflicts show %d\" shows the decision", s.Event)
+}
+
 type conflictsPromoteCommand struct {
 	decisionSettings
 	Yes bool `help:"Confirm: the runs of the new event cannot be undone."`
@@ -53,7 +57,7 @@ func (c *conflictsPromoteCommand) Run(ctx context.Context, std streams) error {
 		promote := change{apply: func() error {
 			id, err := w.Promote(ctx, row, c.Reason)
 			if err != nil {
-				return err
+				return c.unsure(err)
 			}
 			if row.PromotedID != nil {
 				_, err = fmt.Fprintf(std.out, "already promoted, as event %d\n", id)
@@ -76,7 +80,7 @@ func (c *conflictsDismissCommand) Run(ctx context.Context, std streams) error {
 	return c.decide(ctx, func(w operatorWindow, row conflict.Row) change {
 		return change{apply: func() error {
 			if err := w.DismissConflict(ctx, row, c.Reason); err != nil {
-				return err
+				return c.unsure(err)
 			}
 			_, err := fmt.Fprintln(std.out, "dismissed")
 			return err

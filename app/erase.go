@@ -86,11 +86,18 @@ func searchProgress(w io.Writer) func(searched, last int64) {
 
 // erase orders the erasure, carries it out and reports what was erased.
 func (c *eraseCommand) erase(ctx context.Context, std streams, w operatorWindow, plan erasure.Plan) error {
-	id, err := w.Erase(ctx, plan, c.Reason)
-	if err != nil {
-		return err
+	plan.Token = newToken()
+	id, err := surely(ctx, w, func() (int64, error) { return w.Erase(ctx, plan, c.Reason) })
+	if id == 0 && err != nil {
+		return unsure(err, "the newest row of lumin.erasures shows whether the erasure is ordered; a second one does no harm")
 	}
-	order, err := awaitErasure(ctx, w, id)
+	var order erasure.Order
+	if err == nil {
+		order, err = awaitErasure(ctx, w, id)
+	}
+	if ctx.Err() != nil && err != nil {
+		return advice.Add(fmt.Errorf("interrupted; erasure %d is ordered", id), "a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id)
+	}
 	if err != nil {
 		return advice.Add(err, "erasure %d is ordered, and a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
 	}

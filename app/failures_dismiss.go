@@ -8,6 +8,7 @@ import (
 
 	"lumin-ingest/admin/window"
 	"lumin-ingest/internal/advice"
+	"lumin-ingest/store/operate"
 	"lumin-ingest/store/replay"
 )
 
@@ -199,8 +200,8 @@ func reportChanged(std streams, n int64, done string, err error) error {
 	if err == nil || n > 0 {
 		fmt.Fprintf(std.out, "%s %s\n", runs(n), done)
 	}
-	if err != nil && n > 0 {
-		return advice.Add(err, "the other runs have not changed: run the command again")
+	if errors.Is(err, operate.ErrInDoubt) || err != nil && n > 0 && !errors.Is(err, operate.ErrNoOutcome) {
+		return advice.Add(err, "run the command again for the rest: it leaves out the runs that have changed")
 	}
-	return err
+	return unsure(err, "\"failures\" lists the failed runs")
 }

@@ -69,7 +69,7 @@ func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	}
 	n, err := w.RetryFollowUps(ctx, failures.FollowUpFilter{Kinds: c.Kind, JobIDs: c.Job}, c.Reason)
 	if err != nil {
-		return err
+		return unsure(err, "\"follow-ups\" lists the jobs that are left")
 	}
 	if n == 0 {
 		fmt.Fprintln(std.out, "nothing to retry: no failed follow-up job matches")

@@ -70,7 +70,7 @@ func (c *lanesSkipCommand) plan(ctx context.Context, std streams, w operatorWind
 		apply: func() error {
 			skipped, err := w.SkipLane(ctx, lane, c.Reason)
 			if err != nil {
-				return err
+				return unsure(err, "\"lanes skip --dry-run\" with the same lane shows the run that holds it now; this was that of event %d", *lane.HeldBy)
 			}
 			if !skipped {
 				return c.nothing(std.out, &lane, fmt.Sprintf("another session has changed the run of event %d, or is changing it", *lane.HeldBy))

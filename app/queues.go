@@ -74,7 +74,7 @@ func (c *oneQueue) change(ctx context.Context, std streams, do func(w operatorWi
 	case errors.Is(err, operate.ErrInternalQueue):
 		return advice.Usage(err.Error(), "pause the queues of the job types instead: \"queues\" lists them")
 	case err != nil:
-		return err
+		return unsure(err, "\"queues\" shows which queues are paused")
 	}
 	_, err = fmt.Fprintf(std.out, "queue %s is %s\n", c.Queue, done)
 	return err

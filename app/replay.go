@@ -111,12 +111,19 @@ func (c *replayCommand) Run(ctx context.Context, std streams, jobTypes JobTypes)
 
 // place orders the replay, and waits for its end if the user asked for that.
 func (c *replayCommand) place(ctx context.Context, std streams, w operatorWindow, order replay.NewOrder, out replayPrinter) error {
-	id, err := w.Replay(ctx, order)
-	if err != nil {
+	order.Token = newToken()
+	id, lost := surely(ctx, w, func() (int64, error) { return w.Replay(ctx, order) })
+	if id == 0 && lost != nil {
+		return unsure(lost, "\"replays list\" shows whether the replay is ordered")
+	}
+	if err := out.ordered(id); err != nil {
 		return err
 	}
-	if err := out.ordered(id); err != nil || !c.Wait {
-		return err
+	if lost != nil {
+		return unsure(lost, "\"replays watch %d\" shows its progress", id)
+	}
+	if !c.Wait {
+		return nil
 	}
 	return watchReplay(ctx, w, std, id, c.json())
 }

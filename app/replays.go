@@ -153,7 +153,7 @@ func (c *replaysCancelCommand) Run(ctx context.Context, std streams) error {
 		fmt.Fprintf(std.out, "nothing to cancel: %v\n", err)
 		return nil
 	case err != nil:
-		return noSuchReplay(err)
+		return noSuchReplay(unsure(err, "\"replays show %d\" shows whether the replay is cancelled", c.ID))
 	}
 	fmt.Fprintf(std.out, "replay %d cancelled; a running worker restores every run whose job has not started: %s replays show %d\n", c.ID, invocation(), c.ID)
 	return nil

@@ -16,6 +16,7 @@
 package advice
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -101,11 +102,16 @@ func Of(err error) (problem, advice string) {
 			advice = tooLong
 		}
 	}
+	return problem, cmp.Or(Given(err), advice)
+}
+
+// Given returns the advice that [Add] or [Usage] gave an error; "" if they gave none.
+func Given(err error) string {
 	var a *advised
 	if errors.As(err, &a) {
-		advice = a.advice
+		return a.advice
 	}
-	return problem, advice
+	return ""
 }
 
 // LacksRight reports whether the server refused a statement because the role
