@@ -175,6 +175,32 @@ func TestOlderOrderAwaitsCancel(t *testing.T) {
 	}
 }
 
+// A run may be restored behind the position of a pass. The order does not end with
+// this pass, although the later one is finished by then.
+func TestOlderOrderLooksAgain(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	r := older(t, s, replay.Failed, 4)
+	later := storetest.Order(t, s, replay.Filter{Status: replay.Failed, Kinds: []string{"book"}})
+	if n, err := takePage(t, s, later, 1, "book"); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	page, err := replay.New(s).TakePage(t.Context(), r, storetest.ReplayJobs("book"), replay.Position{}, 1)
+	if err != nil || page.Enqueued != 1 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if got := withdraw(t, s, later.ID); got.Withdrawn != 1 || !got.Finished() {
+		t.Fatalf("%+v", got)
+	}
+	page, err = replay.New(s).TakePage(t.Context(), r, storetest.ReplayJobs("book"), page.Next, 5)
+	if err != nil || page.Enqueued != 1 || page.Exhausted {
+		t.Errorf("the pass during which a run was restored: %+v, %v", page, err)
+	}
+	if n := allPages(t, s, r, storetest.ReplayJobs("book")); n != 1 {
+		t.Errorf("another pass takes %d runs, want 1", n)
+	}
+}
+
 // A parked run that is woken during a cancel is restored all the same. A parked run of
 // a replay of succeeded runs gets its time back from the job that has parked it.
 func TestCancelBesideWake(t *testing.T) {
