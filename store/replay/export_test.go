@@ -18,7 +18,7 @@ func PageQuery(f Filter, jobs Jobs, limit int) (sql string, args pgx.NamedArgs) 
 		args["first"], args["last"] = 1, limit
 		return missingPageSQL(f), args
 	}
-	args["after"], args["until"] = [16]byte{}, afterAllKeys
+	args["after"], args["until"] = [16]byte{}, afterAllKeys()
 	return runsPageSQL(f), args
 }
 

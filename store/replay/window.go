@@ -26,7 +26,7 @@ type window struct {
 func runsInWindow(limit int) int { return max(2*sideBySide*limit, 10_000) }
 
 // afterAllKeys is greater than the keys of all events, which are UUIDs of version 8.
-var afterAllKeys = [16]byte(slices.Repeat([]byte{0xff}, 16))
+func afterAllKeys() [16]byte { return [16]byte(slices.Repeat([]byte{0xff}, 16)) }
 
 // windows returns the windows of at most n pages, each of at most limit runs, that
 // follow a position. Windows of events are adjacent, whatever is removed meanwhile.
@@ -80,7 +80,7 @@ func (s *Store) eventWindows(ctx context.Context, f Filter, jobs Jobs, after int
 // runWindow returns the window of runs from a key on. The runs of chosen events and
 // signature requests are looked up, so they need no bound.
 func (s *Store) runWindow(ctx context.Context, f Filter, from [16]byte, limit int) (window, error) {
-	w := window{until: afterAllKeys, end: true}
+	w := window{until: afterAllKeys(), end: true}
 	if len(f.EventIDs)+len(f.SignatureRequestIDs) > 0 {
 		return w, nil
 	}

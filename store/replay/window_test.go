@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"lumin-ingest/internal/pgtest"
-	"lumin-ingest/lumin"
 	"lumin-ingest/store"
 	"lumin-ingest/store/catalog"
 	"lumin-ingest/store/internal/storetest"
@@ -88,7 +87,7 @@ func TestReplayWaitsForHeldRun(t *testing.T) {
 				}
 				storetest.Exec(t, s.Pool(), c.prepare)
 				order, replays, jobs := storetest.Order(t, s, c.filter), replay.New(s).WithWindows(4), storetest.ReplayJobs("book")
-				release := holding(t, s, c.held, lumin.EventKey(storetest.Key(all[1])).String())
+				release := holding(t, s, c.held, storetest.Key(all[1]).String())
 				if _, runs, last := passes(t, replays, order, jobs, limit); runs != 9 || !last.Wait || last.Exhausted {
 					t.Errorf("%d runs beside the held one, %+v", runs, last)
 				}

@@ -108,11 +108,11 @@ func TestLostAnswers(t *testing.T) {
 				switch {
 				case test.want == nil && (err != nil || id != 7):
 					t.Errorf("replay %d, %v", id, err)
-				case test.want == errors.ErrUnsupported && (err == nil || errors.Is(err, operate.ErrInDoubt)): //nolint:errorlint // any other error
+				case test.want == errors.ErrUnsupported && (err == nil || errors.Is(err, operate.ErrInDoubt)):
 					t.Error(err)
-				case test.want != nil && test.want != errors.ErrUnsupported && !errors.Is(err, test.want): //nolint:errorlint // any other error
+				case test.want != nil && test.want != errors.ErrUnsupported && !errors.Is(err, test.want):
 					t.Errorf("%v, want %v", err, test.want)
-				case test.want != operate.ErrInDoubt && errors.Is(err, operate.ErrInDoubt): //nolint:errorlint // the sentinel itself
+				case test.want != operate.ErrInDoubt && errors.Is(err, operate.ErrInDoubt):
 					t.Errorf("in doubt: %v", err)
 				}
 				if took := time.Since(start); took < test.least || took > test.most || len(server.keys) < test.sentTheLeast {
