@@ -126,8 +126,10 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(std, jobTypes),
 		durations(),
-		emptyIsUnset(),
 	)
+	if err == nil {
+		err = unsetEmpty(parser)
+	}
 	if err != nil {
 		panic(err) // the structs are part of the program
 	}

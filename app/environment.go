@@ -29,25 +29,17 @@ func settingPrefixes() []string {
 // service named lumin-ingest gives LUMIN_INGEST_PORT and others.
 var serviceLink = regexp.MustCompile(`(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// emptyIsUnset makes kong take an empty variable as one that is not set. Compose
-// and shells pass on an unset variable as an empty one.
-func emptyIsUnset() kong.Option {
-	return kong.PostBuild(func(k *kong.Kong) error {
-		var visit func(node *kong.Node)
-		visit = func(node *kong.Node) {
-			for _, flag := range node.Flags {
-				flag.Tag.Envs = slices.DeleteFunc(slices.Clone(flag.Tag.Envs), func(name string) bool {
-					value, set := os.LookupEnv(name)
-					return set && value == ""
-				})
-			}
-			for _, child := range node.Children {
-				visit(child)
+// unsetEmpty unsets the settings of the parser that are empty, so that they count as
+// not set. Compose and shells pass on an unset variable as an empty one.
+func unsetEmpty(parser *kong.Kong) error {
+	for _, name := range settingNames(parser.Model.Node) {
+		if value, set := os.LookupEnv(name); set && value == "" {
+			if err := os.Unsetenv(name); err != nil {
+				return err
 			}
 		}
-		visit(k.Model.Node)
-		return nil
-	})
+	}
+	return nil
 }
 
 // unknownSettings returns the variables with one of our prefixes that no

@@ -216,7 +216,9 @@ func (o *owner) lock(ctx context.Context) error {
 	}
 	locked, err := store.LockOwner(ctx, o.conn, o.name)
 	if err == nil && !locked && o.failing {
-		return store.EndOwner(ctx, o.conn, o.name)
+		if err := store.EndOwner(ctx, o.conn, o.name); !isForbidden(err) { // else the server ends it later
+			return err
+		}
 	}
 	if err != nil || !locked {
 		return err
@@ -234,6 +236,12 @@ func (o *owner) lock(ctx context.Context) error {
 func isCancelled(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == pgerrcode.QueryCanceled
+}
+
+// isForbidden reports whether the role lacks the right to do something.
+func isForbidden(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege
 }
 
 // drop closes the session after an error.

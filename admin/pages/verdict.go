@@ -103,7 +103,7 @@ func programFindings(f facts) (found []finding) {
 
 func warningFindings(f facts) (found []finding) {
 	for _, text := range f.Warnings {
-		found = append(found, finding{"warn", capitalized(text) + ".", link{"Show the sources", "/sources"}})
+		found = append(found, finding{"warn", capitalized(text) + ".", link{"Show the readiness checks", "/readyz"}})
 	}
 	return found
 }

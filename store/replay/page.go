@@ -36,10 +36,10 @@ type Position struct {
 	found bool     // whether this pass has made a run pending
 	left  []string // kinds of the runs that this pass could not take
 
-	// About later orders that are cancelled: see restored.
+	// About other orders that are cancelled: see lookAtCancelled and noteStarted.
 	begun    bool  // restored is known
 	restored int64 // the runs that they had restored when this pass began
-	started  bool  // this pass has met runs that they have started
+	started  bool  // this pass has met runs that a later one has started
 }
 
 // Page is the result of one page.
@@ -49,8 +49,8 @@ type Page struct {
 	Exhausted bool // no run remains: the order needs no further page
 
 	// Wait means that a whole pass took no run although some remain. Another
-	// transaction has locked them, another program knows their kind, or a later order
-	// that was cancelled is restoring them.
+	// transaction has locked them, another program knows their kind, or an order that
+	// was cancelled is restoring them.
 	Wait bool
 
 	ended bool // a pass
@@ -143,7 +143,7 @@ type pager struct {
 
 	window    window
 	tx        pgx.Tx
-	restoring bool // a later order has restored runs during this pass, or is doing so
+	restoring bool // a cancelled order has restored runs during this pass, or is doing so
 	page      Page // the result so far
 }
 
@@ -163,7 +163,7 @@ func (p *pager) take(ctx context.Context) error {
 		return err
 	}
 	p.page.Next.left, p.page.Next.started = p.from.left, p.from.started
-	if err := p.lookAtLater(ctx); err != nil {
+	if err := p.lookAtCancelled(ctx); err != nil {
 		return err
 	}
 	end, err := p.enqueue(ctx)
@@ -210,7 +210,7 @@ func (p *pager) enqueue(ctx context.Context) (end bool, err error) {
 
 // endPass decides what follows a whole pass: another pass, a wait, or the end
 // of the order. The order ends if each page has left no run that it may take, and no
-// later order has restored runs meanwhile. note lists the runs that the order excludes.
+// cancelled order has restored runs meanwhile. note lists the runs that the order excludes.
 func (p *pager) endPass() (note string) {
 	pass := p.page.Next
 	p.page.Next, p.page.ended = Position{}, true
@@ -225,6 +225,9 @@ func (p *pager) endPass() (note string) {
 			unknown = append(unknown, kind)
 		}
 	}
+	// Another program may have taken the runs of an unknown kind during this pass, and
+	// ended. Only a pass that found nothing says that they are left.
+	rest = rest || len(unknown) > 0 && pass.found
 	p.page.Wait, p.page.Exhausted = rest && !pass.found, !rest
 	if !p.page.Exhausted {
 		return ""

@@ -9,17 +9,17 @@ import (
 	"lumin-ingest/internal/query"
 )
 
-const laterCancelledSQL = `
+const cancelledSQL = `
 SELECT coalesce(bool_or(finished_at IS NULL), false), coalesce(sum(withdrawn), 0)::bigint
-FROM lumin.replays WHERE id > $1 AND state = 'cancelled'`
+FROM lumin.replays WHERE id <> $1 AND state = 'cancelled'`
 
-// lookAtLater notes what later orders, which are cancelled, restore for this one. A
-// pass may have gone past a run before it was restored. So the order ends only with a
-// pass during which none was. It must be called before the page looks at runs.
-func (p *pager) lookAtLater(ctx context.Context) error {
+// lookAtCancelled notes what other orders, which are cancelled, restore. A pass may
+// have gone past a run before it was restored. So the order ends only with a pass
+// during which none was. It must be called before the page looks at runs.
+func (p *pager) lookAtCancelled(ctx context.Context) error {
 	var restored int64
-	if err := p.tx.QueryRow(ctx, laterCancelledSQL, p.order.ID).Scan(&p.restoring, &restored); err != nil {
-		return fmt.Errorf("find later replays: %w", err)
+	if err := p.tx.QueryRow(ctx, cancelledSQL, p.order.ID).Scan(&p.restoring, &restored); err != nil {
+		return fmt.Errorf("find cancelled replays: %w", err)
 	}
 	next := &p.page.Next
 	if next.begun, next.restored = true, p.from.restored; !p.from.begun {
