@@ -89,17 +89,17 @@ func (c *eraseCommand) erase(ctx context.Context, std streams, w operatorWindow,
 	plan.Token = newToken()
 	id, err := surely(ctx, w, func() (int64, error) { return w.Erase(ctx, plan, c.Reason) })
 	if id == 0 && err != nil {
-		return unsure(err, "the newest row of lumin.erasures shows whether the erasure is ordered; a second one does no harm")
+		return unsure(err, "%s shows whether the erasure is ordered; a second one does no harm", c.orders())
 	}
 	var order erasure.Order
 	if err == nil {
 		order, err = awaitErasure(ctx, w, id)
 	}
 	if ctx.Err() != nil && err != nil {
-		return advice.Add(fmt.Errorf("interrupted; erasure %d is ordered", id), "a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id)
+		return advice.Add(fmt.Errorf("interrupted; erasure %d is ordered", id), "a running worker continues it: %s", c.progress(id))
 	}
 	if err != nil {
-		return advice.Add(err, "erasure %d is ordered, and a running worker continues it: SELECT * FROM lumin.erasures WHERE id = %d", id, id)
+		return advice.Add(err, "erasure %d is ordered, and a running worker continues it: %s", id, c.progress(id))
 	}
 	last := fmt.Sprintf("erasure %d is finished", id)
 	if order.FinishedAt == nil {
@@ -115,10 +115,26 @@ func (c *eraseCommand) erase(ctx context.Context, std streams, w operatorWindow,
 	}
 	if order.FilesLeft > 0 {
 		return advice.Add(fmt.Errorf("erasure %d waits for %d archived files to be removed", id, order.FilesLeft),
-			"a running worker whose ARCHIVE_URL is their bucket removes them within two minutes: check finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
+			"a running worker whose ARCHIVE_URL is their bucket removes them within two minutes: check finished_at with %s", c.progress(id))
 	}
 	return advice.Add(fmt.Errorf("erasure %d waits for jobs that are running on its events", id),
-		"a running worker finishes it: check finished_at with SELECT * FROM lumin.erasures WHERE id = %d", id)
+		"a running worker finishes it: check finished_at with %s", c.progress(id))
+}
+
+// orders is what shows which erasures are ordered.
+func (c *eraseCommand) orders() string {
+	if c.remote() {
+		return fmt.Sprintf("\"audit-log --action erase --server %s\"", c.Server)
+	}
+	return "the newest row of lumin.erasures"
+}
+
+// progress is the request or the statement that shows how far an erasure has come.
+func (c *eraseCommand) progress(id int64) string {
+	if c.remote() {
+		return fmt.Sprintf("GET %s/api/v1/erasures/%d", strings.TrimSuffix(c.Server, "/"), id)
+	}
+	return fmt.Sprintf("SELECT * FROM lumin.erasures WHERE id = %d", id)
 }
 
 // awaitErasure carries out an erasure until it is finished, or until running

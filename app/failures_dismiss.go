@@ -134,7 +134,7 @@ func (s dismissSettings) carryOut(ctx context.Context, std streams, by actorSett
 		empty: plan.Empty(),
 		apply: func() error {
 			n, err := c.apply(w, filter)
-			return reportChanged(std, n, c.done, err)
+			return reportChanged(std, w, n, c.done, err)
 		},
 	}
 	if s.DryRun {
@@ -196,12 +196,17 @@ func (f runFilter) failedFilter(all bool, verb string) (replay.Filter, error) {
 
 // reportChanged prints how many runs were changed, even if an error left others
 // unchanged.
-func reportChanged(std streams, n int64, done string, err error) error {
+func reportChanged(std streams, w operatorWindow, n int64, done string, err error) error {
 	if err == nil || n > 0 {
 		fmt.Fprintf(std.out, "%s %s\n", runs(n), done)
+		noteRepeated(std.out, w, n)
 	}
 	if errors.Is(err, operate.ErrInDoubt) || err != nil && n > 0 && !errors.Is(err, operate.ErrNoOutcome) {
-		return advice.Add(err, "run the command again for the rest: it leaves out the runs that have changed")
+		remedy := "run the command again for the rest: it leaves out the runs that have changed"
+		if first := advice.Given(err); first != "" {
+			remedy = first + "; then " + remedy
+		}
+		return advice.Add(err, "%s", remedy)
 	}
 	return unsure(err, "\"failures\" lists the failed runs")
 }

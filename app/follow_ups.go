@@ -67,10 +67,19 @@ func (c *followUpsRetryCommand) Run(ctx context.Context, std streams) error {
 	if err := checkFollowUpKinds(ctx, w, c.Kind); err != nil {
 		return err
 	}
-	n, err := w.RetryFollowUps(ctx, failures.FollowUpFilter{Kinds: c.Kind, JobIDs: c.Job}, c.Reason)
+	filter := failures.FollowUpFilter{Kinds: c.Kind, JobIDs: c.Job}
+	now, err := w.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if !now.IsZero() { // an order that is sent again leaves out jobs that have failed again meanwhile
+		filter.AsOf = &now
+	}
+	n, err := w.RetryFollowUps(ctx, filter, c.Reason)
 	if err != nil {
 		return unsure(err, "\"follow-ups\" lists the jobs that are left")
 	}
+	defer noteRepeated(std.out, w, n)
 	if n == 0 {
 		fmt.Fprintln(std.out, "nothing to retry: no failed follow-up job matches")
 		return nil

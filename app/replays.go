@@ -149,6 +149,8 @@ func (c *replaysCancelCommand) Run(ctx context.Context, std streams) error {
 	}
 	defer closeWindow()
 	switch err := w.CancelReplay(ctx, c.ID, c.Reason); {
+	case errors.Is(err, replay.ErrEnded) && repeated(w):
+		return c.ended(ctx, std, w, err)
 	case errors.Is(err, replay.ErrEnded):
 		fmt.Fprintf(std.out, "nothing to cancel: %v\n", err)
 		return nil
@@ -156,5 +158,20 @@ func (c *replaysCancelCommand) Run(ctx context.Context, std streams) error {
 		return noSuchReplay(unsure(err, "\"replays show %d\" shows whether the replay is cancelled", c.ID))
 	}
 	fmt.Fprintf(std.out, "replay %d cancelled; a running worker restores every run whose job has not started: %s replays show %d\n", c.ID, invocation(), c.ID)
+	return nil
+}
+
+// ended reports a replay that had ended when the order to cancel it was sent again: by
+// the earlier attempt, if it is cancelled.
+func (c *replaysCancelCommand) ended(ctx context.Context, std streams, w operatorWindow, ended error) error {
+	order, err := w.ReplayOrder(ctx, c.ID)
+	switch {
+	case err != nil:
+		return err
+	case order.State == "cancelled":
+		fmt.Fprintf(std.out, "replay %d is cancelled\n", c.ID)
+	default:
+		fmt.Fprintf(std.out, "nothing to cancel: %v\n", ended)
+	}
 	return nil
 }

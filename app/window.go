@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"time"
@@ -35,6 +36,7 @@ type operatorWindow interface {
 	workReader
 	Keys(ctx context.Context) ([]window.KeyUse, error)
 	AuditLog(ctx context.Context, f operate.Filter) ([]operate.Row, error)
+	Now(ctx context.Context) (time.Time, error)
 }
 
 var (
@@ -121,6 +123,24 @@ func behind(w operatorWindow) (name string, temporary func(error) bool) {
 		return "server", apiclient.Temporary
 	}
 	return "database", transient
+}
+
+// repeated reports whether a server got an order again, after an attempt whose answer
+// was lost.
+func repeated(w operatorWindow) bool {
+	c, ok := w.(*apiclient.Client)
+	return ok && c.Repeated()
+}
+
+// noteRepeated adds to the number of changes what an earlier attempt may have done.
+func noteRepeated(out io.Writer, w operatorWindow, changed int64) {
+	switch {
+	case !repeated(w):
+	case changed == 0:
+		fmt.Fprintln(out, "an earlier attempt, whose answer was lost, may have done it")
+	default:
+		fmt.Fprintln(out, "an earlier attempt, whose answer was lost, may have changed others")
+	}
 }
 
 // windowSettings name the database or the server that a command of operators

@@ -35,7 +35,7 @@ func generalProperties() map[string]property {
 		"last_at":     {"When it happened last.", exampleTime},
 		"since":       {"Since when; null if it does not wait.", exampleTime},
 		"done":        {"Always true.", true},
-		"changed":     {"How many runs or jobs were changed.", 12},
+		"changed":     {"How many runs or jobs were changed, at least: some may have changed when the connection to the database broke.", 12},
 
 		"Changed.more": {"Whether the time of a request was used up before all were changed. If so, send the order again with another key, for the rest.", false},
 

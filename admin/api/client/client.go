@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"lumin-ingest/admin/api"
@@ -42,6 +43,8 @@ type Client struct {
 	host  string // of the server, for errors
 	token string
 	http  *http.Client
+
+	repeated atomic.Bool
 }
 
 const (
@@ -122,6 +125,7 @@ func (c *Client) send(ctx context.Context, method, path string, body []byte, key
 	}
 	if key != "" {
 		request.Header.Set("Idempotency-Key", key)
+		request.GetBody = nil // net/http would send it again, and not say so
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"lumin-ingest/internal/advice"
 	"lumin-ingest/internal/version"
 	"lumin-ingest/store/conflict"
+	"lumin-ingest/store/operate"
 )
 
 // Error is a problem that the server answered with. It matches the errors of the
@@ -123,6 +124,8 @@ func (c *Client) refusal(r *http.Response, answer []byte) error {
 	case r.StatusCode == http.StatusNotFound && (e.Problem.Code == "unknown_operation" || e.Problem.Code == "not_found"):
 		return advice.Add(e.as("the server %s has no such operation", c.host),
 			"it is older than this program, %s: upgrade the server, or use its own version of this program", version.Read().Version)
+	case errors.Is(e, operate.ErrInDoubt):
+		return e // its hint is about the key, which only this package knows
 	case e.Problem.Hint != "":
 		return advice.Add(e, "%s", e.Problem.Hint)
 	case e.Temporary():

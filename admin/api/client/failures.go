@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/url"
+	"time"
 
 	"lumin-ingest/admin/api"
 	"lumin-ingest/admin/window"
@@ -78,6 +79,13 @@ func (c *Client) FollowUpKinds(ctx context.Context) ([]string, error) {
 	var list api.FollowUpList
 	err := c.get(ctx, "/follow-ups", url.Values{"limit": {"1"}}, &list)
 	return list.Kinds, err
+}
+
+// Now is the time of the database's clock; zero if the server is too old to tell.
+func (c *Client) Now(ctx context.Context) (time.Time, error) {
+	var list api.FollowUpList
+	err := c.get(ctx, "/follow-ups", url.Values{"limit": {"1"}}, &list)
+	return list.AsOf, err
 }
 
 // RetryFollowUps puts failed follow-up jobs back into the queue, and returns how

@@ -2,10 +2,13 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/url"
 
 	"lumin-ingest/admin/api"
 	"lumin-ingest/store/lanes"
+	"lumin-ingest/store/operate"
 )
 
 // Lanes lists lanes in which runs wait or which are held. With [ErrCut] it returns
@@ -33,14 +36,18 @@ func (c *Client) LanePolicies(ctx context.Context) (map[string]string, error) {
 	return list.Policies, err
 }
 
-// SkipLane dismisses the failed run that holds a lane.
+// SkipLane dismisses the failed run that holds a lane. If the run no longer holds it
+// after an attempt whose answer was lost, the error wraps [operate.ErrInDoubt].
 func (c *Client) SkipLane(ctx context.Context, held lanes.Lane, reason string) (bool, error) {
 	if !held.Held() {
 		return false, nil
 	}
 	var skipped api.Skipped
-	err := c.order(ctx, "/lanes/skip", api.SkipRequest{
+	unsure, err := c.place(ctx, "/lanes/skip", api.SkipRequest{
 		Kind: held.Kind, SignatureRequestID: held.SignatureRequestID, HeldBy: *held.HeldBy, Reason: reason,
 	}, &skipped)
+	if unsure && (errors.Is(err, lanes.ErrNoLane) || err == nil && !skipped.Skipped) {
+		return false, fmt.Errorf("%w: the run holds the lane no longer, and an answer was lost", operate.ErrInDoubt)
+	}
 	return skipped.Skipped, err
 }

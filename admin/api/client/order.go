@@ -26,26 +26,39 @@ const (
 	firstPause, longestPause = 200 * time.Millisecond, 2 * time.Second
 )
 
-// order sends an order. If its answer is lost, or the server cannot answer at the
-// moment, order sends it again with the same key, so that it is carried out once. If
-// the end is not known, the error wraps [operate.ErrInDoubt].
+// Repeated reports whether an order was sent again after an attempt whose answer was
+// lost. What the order returned may then leave out what that attempt changed.
+func (c *Client) Repeated() bool { return c.repeated.Load() }
+
+// order sends an order, if necessary more than once; see place and [Client.Repeated].
 func (c *Client) order(ctx context.Context, path string, in, out any) error {
+	unsure, err := c.place(ctx, path, in, out)
+	if unsure {
+		c.repeated.Store(true)
+	}
+	return err
+}
+
+// place sends an order. If its answer is lost, or the server cannot answer at the
+// moment, place sends it again with the same key, so that it is carried out once. If
+// the end is not known, the error wraps [operate.ErrInDoubt]. unsure means that an
+// attempt without an answer may have been carried out.
+func (c *Client) place(ctx context.Context, path string, in, out any) (unsure bool, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
-		return fmt.Errorf("encode a request: %w", err)
+		return false, fmt.Errorf("encode a request: %w", err)
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	var (
 		key    = rand.Text()
-		unsure = false // an attempt may have been carried out
 		failed time.Time
 	)
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := c.send(ctx, http.MethodPost, path, body, key, out)
 		if err == nil {
-			return nil
+			return unsure, nil
 		}
 		if failed.IsZero() {
 			failed = time.Now()
@@ -61,13 +74,13 @@ func (c *Client) order(ctx context.Context, path string, in, out any) error {
 		}
 		switch {
 		case unsure && ctx.Err() != nil:
-			return interrupted{}
+			return unsure, interrupted{}
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return unsure, ctx.Err()
 		case unsure && !isVerdict(err) && !errors.Is(err, operate.ErrInDoubt):
-			return fmt.Errorf("%w: %w", operate.ErrInDoubt, err)
+			return unsure, fmt.Errorf("%w: %w", operate.ErrInDoubt, err)
 		}
-		return err
+		return unsure, err
 	}
 }
 
@@ -110,10 +123,15 @@ func patienceWith(err error, unsure bool) time.Duration {
 }
 
 // isVerdict reports whether an answer says what became of the order, or why it cannot be
-// carried out now: it is none about the caller or the server.
+// carried out now: it is none about the caller or the server. A program of another
+// version may refuse what the program of an earlier attempt has carried out.
 func isVerdict(err error) bool {
 	var answered *Error
 	if !errors.As(err, &answered) || answered.underWay() {
+		return false
+	}
+	switch answered.Problem.Code {
+	case "unknown_operation", "not_found", "invalid_request", "key_reused":
 		return false
 	}
 	switch answered.Problem.Status {
