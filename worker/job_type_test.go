@@ -213,7 +213,7 @@ func TestTransactionHeldTooLong(t *testing.T) {
 		}
 		return nil
 	})
-	holds.timeout = 100 * time.Millisecond
+	holds.timeout = time.Second
 	neighbor := newTxJob("neighbor", nil)
 	r.start(holds, neighbor)
 	t.Cleanup(releaseOnce) // before the program is stopped

@@ -210,7 +210,7 @@ func looksAgain(t *testing.T, s *store.Store, r, other replay.Order) {
 	if err != nil || page.Enqueued != 1 || page.Exhausted {
 		t.Errorf("the pass during which a run was restored: %+v, %v", page, err)
 	}
-	if n := allPages(t, s, r, storetest.ReplayJobs("book")); int64(n) != int64(restored) {
+	if n := allPages(t, s, r, storetest.ReplayJobs("book")); int64(n) != restored {
 		t.Errorf("another pass takes %d runs, want %d", n, restored)
 	}
 }
