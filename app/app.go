@@ -127,12 +127,10 @@ func run(ctx context.Context, args []string, std streams, jobTypes JobTypes) int
 		kong.Bind(std, jobTypes),
 		durations(),
 	)
-	if err == nil {
-		err = unsetEmpty(parser)
-	}
 	if err != nil {
 		panic(err) // the structs are part of the program
 	}
+	unsetEmpty(parser)
 	report := func(err error) int {
 		return reportTo(std.err, err, func(text string) string {
 			return withoutMisplaced(text, settingNames(parser.Model.Node), os.Getenv)

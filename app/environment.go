@@ -31,15 +31,12 @@ var serviceLink = regexp.MustCompile(`(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?
 
 // unsetEmpty unsets the settings of the parser that are empty, so that they count as
 // not set. Compose and shells pass on an unset variable as an empty one.
-func unsetEmpty(parser *kong.Kong) error {
+func unsetEmpty(parser *kong.Kong) {
 	for _, name := range settingNames(parser.Model.Node) {
-		if value, set := os.LookupEnv(name); set && value == "" {
-			if err := os.Unsetenv(name); err != nil {
-				return err
-			}
+		if os.Getenv(name) == "" {
+			_ = os.Unsetenv(name) // fails for invalid names only
 		}
 	}
-	return nil
 }
 
 // unknownSettings returns the variables with one of our prefixes that no
