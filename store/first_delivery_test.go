@@ -79,6 +79,36 @@ func TestFirstDeliveryAfterSilence(t *testing.T) {
 	proxy.Cut()
 }
 
+// All connections go silent, and their statements are prepared. Only the batch that
+// notices it waits: the next one gets a new connection.
+func TestNextDeliveryAfterSilence(t *testing.T) {
+	t.Parallel()
+	proxy := pgtest.Proxy(t, pgtest.New(t))
+	pool := recordingPool(t, proxy.URL())
+	r := newRecorder(t, storeOn(t, pool))
+	var prepared []*pgxpool.Conn
+	for n := range 3 {
+		mustRecord(t, r, delivery(n, "book"))
+		conn, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		prepared = append(prepared, conn)
+	}
+	for _, conn := range prepared {
+		conn.Release()
+	}
+	proxy.Silence()
+	if _, err := r.Record(t.Context(), delivery(3, "book")); err == nil {
+		t.Fatal("a silent connection has answered")
+	}
+	start := time.Now()
+	mustRecord(t, r, delivery(4, "book"))
+	if took := time.Since(start); took > 1500*time.Millisecond {
+		t.Errorf("recorded after %s", took)
+	}
+}
+
 // The connection goes silent at COMMIT, so its result is unknown. The caller
 // soon gets an error, and the next delivery is recorded.
 func TestSilentCommit(t *testing.T) {

@@ -59,6 +59,9 @@ func (s *Store) sendRecording(ctx context.Context, groups []*group, lockTimeout 
 		if tx := sent.Tx(); tx != nil {
 			rollback(ctx, tx)
 		}
+		if conn.Conn().IsClosed() {
+			pgopen.Drop(s.pool) // the others may be silent, too, and the next batch would wait for one of them
+		}
 		return inDoubt(err)
 	}
 	stored.markInserted(groups)
