@@ -21,7 +21,7 @@ func TestLatestReadiness(t *testing.T) {
 			after time.Duration
 			want  error
 		}{{0, failed}, {latestTTL, failed}, {time.Second, nil}} {
-			time.Sleep(test.after)
+			time.Sleep(test.after) // of the fake clock: no time passes
 			if err := r.Latest(); !errors.Is(err, test.want) {
 				t.Errorf("%v later: %v", test.after, err)
 			}

@@ -53,7 +53,7 @@ type Page struct {
 	// was cancelled is restoring them.
 	Wait bool
 
-	ended bool // a pass
+	ended bool // the pass has ended with this page
 }
 
 const (
