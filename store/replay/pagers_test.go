@@ -42,6 +42,10 @@ func TestMerge(t *testing.T) {
 			Page{Enqueued: 2, Next: at(5, "book")}, Page{Enqueued: 1, Next: at(3, "book", "a")},
 			Page{Enqueued: 3, Next: at(3, "a", "book")},
 		},
+		"a replay was cancelled between their beginnings": {
+			Page{Next: Position{begun: true, restored: 7}}, Page{Next: Position{begun: true, restored: 5, started: true}},
+			Page{Next: Position{begun: true, restored: 5, started: true}},
+		},
 		"the second has ended the pass": {
 			Page{Enqueued: 2, Next: at(5, "book")}, Page{Wait: true, ended: true},
 			Page{Enqueued: 2, ended: true},
